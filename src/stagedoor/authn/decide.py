@@ -1,0 +1,114 @@
+"""Which record of the policy does a credential speak of, and does it hold? Pure, but for passwords.
+
+A password cannot be checked in no time, so the answer may be `CheckPassword`: verify this hash,
+then come back. A token is decided here and now.
+"""
+
+import hmac
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from stagedoor.authn.tokens import hash_token, token_id
+from stagedoor.model.credential import PasswordCredential, TokenCredential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+
+_NOBODY = bytes(32)
+_SHOWN_NAME_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPassword:
+    """The password still has to be verified against `password_hash`.
+
+    `password_hash` is None when the name is unknown or has no password: then the same time must
+    be spent all the same, and the answer is `wrong_password(name)`.
+    """
+
+    name: str
+    password: str = field(repr=False)
+    password_hash: str | None = field(repr=False)
+
+
+MISSING = Denial(
+    Reason.CREDENTIAL_MISSING,
+    "say who you are: a user name with a password or token, "
+    "or a bearer token (an administrator makes one with: stagedoor token create NAME)",
+)
+
+
+def decide(
+    policy: Policy, credential: PasswordCredential | TokenCredential | None, now: float
+) -> Identity | CheckPassword | Denial:
+    """Judge `credential` against `policy`; `now` is seconds since the epoch.
+
+    What has the form of a token is only ever judged as a token. In a password's place (RFC 7617)
+    it must belong to the name that was given with it.
+    """
+    if credential is None:
+        return MISSING
+    shown_id = token_id(credential.secret)
+    if isinstance(credential, PasswordCredential):
+        if shown_id is None:
+            user = policy.users.get(credential.name)
+            return CheckPassword(
+                credential.name, credential.secret, user.password_hash if user else None
+            )
+        claimed: str | None = credential.name
+        wrong = wrong_password(credential.name)
+    else:
+        claimed = None
+        wrong = Denial(
+            Reason.CREDENTIAL_WRONG,
+            "wrong token (it may have been removed; an administrator makes a new one with: "
+            "stagedoor token create NAME)",
+        )
+    return _by_token(policy, credential.secret, shown_id, claimed, wrong, now)
+
+
+def _by_token(
+    policy: Policy, text: str, shown_id: str | None, claimed: str | None, wrong: Denial, now: float
+) -> Identity | Denial:
+    record = policy.tokens.get(shown_id) if shown_id else None
+    # The comparison runs for an unknown id as well, so that its time tells nothing.
+    right = hmac.compare_digest(hash_token(text), record.secret_hash if record else _NOBODY)
+    user = policy.users.get(record.user) if record else None
+    if not right or record is None or user is None or claimed not in (None, user.name):
+        return wrong
+    if record.expires_at is not None and record.expires_at <= now:
+        # Whoever reads this has shown the whole token, so it gives nothing away.
+        return Denial(
+            Reason.CREDENTIAL_WRONG,
+            f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}; "
+            f"an administrator makes a new one with: stagedoor token create {user.name}",
+        )
+    return Identity(user.name, user.groups, Method.TOKEN, record.id, record.scopes)
+
+
+def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
+    """After the password was verified: is the user still there, with the same password?"""
+    user = policy.users.get(checked.name)
+    if user is None or user.password_hash is None or user.password_hash != checked.password_hash:
+        return wrong_password(checked.name)
+    return Identity(user.name, user.groups, Method.PASSWORD, password_hash=checked.password_hash)
+
+
+def wrong_password(name: str) -> Denial:
+    """The one answer to a wrong password, an unknown name and a name without a password."""
+    return Denial(
+        Reason.CREDENTIAL_WRONG,
+        f"wrong user name, password or token for {_shown(name)} "
+        "(an administrator sets a new password with: stagedoor user password NAME)",
+    )
+
+
+def _shown(name: str) -> str:
+    """A name as somebody sent it, fit for one line of a terminal."""
+    if name.isascii() and name.isprintable() and 0 < len(name) <= _SHOWN_NAME_LIMIT:
+        return repr(name)
+    return "the name given"
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,79 @@
+"""Passes of the web: given to an identity, and good for as long as what proved it is.
+
+Pure: the store holds them, the time is an argument.
+"""
+
+from dataclasses import dataclass
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+from stagedoor.model.webpass import PassKind, WebPass, password_mark
+
+SIGN_IN_AGAIN = "sign in again"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """Seconds that each kind is good for."""
+
+    session_s: float = 12 * 3600.0
+    ticket_s: float = 30.0
+    link_s: float = 600.0
+
+    def of(self, kind: PassKind) -> float:
+        return {
+            PassKind.SESSION: self.session_s,
+            PassKind.TICKET: self.ticket_s,
+            PassKind.LINK: self.link_s,
+        }[kind]
+
+
+def pass_for(
+    kind: PassKind, identity: Identity, now: float, lifetimes: Lifetimes, target: str | None = None
+) -> WebPass:
+    """A new pass for somebody who has just shown who he is, by a credential or by another pass."""
+    return WebPass(
+        kind,
+        identity.name,
+        identity.method,
+        now + lifetimes.of(kind),
+        identity.credential_id,
+        identity.scopes,
+        password_mark(identity.password_hash),
+        target,
+    )
+
+
+def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity | Denial:
+    """Who it is that shows a pass, by the policy as it is now.
+
+    `shown` is None for a secret that belongs to no pass, or to one that was used up: it is refused in
+    the same words as one that has expired.
+    """
+    if shown is None or shown.expires_at <= now:
+        return Denial(
+            Reason.CREDENTIAL_WRONG, f"this pass is used up, or its time is over; {SIGN_IN_AGAIN}"
+        )
+    user = policy.users.get(shown.name)
+    if user is None:
+        return _void(f"there is no user {shown.name!r} any more")
+    match shown.method:
+        case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
+            return _void("the password was changed")
+        case Method.TOKEN if shown.credential_id not in policy.tokens:
+            return _void(f"the token {shown.credential_id} was removed")
+        case Method.PUBLIC_KEY if shown.credential_id not in policy.keys:
+            return _void(f"the key {shown.credential_id} was removed")
+    return Identity(
+        shown.name,
+        user.groups,
+        shown.method,
+        shown.credential_id,
+        shown.scopes,
+        user.password_hash if shown.method is Method.PASSWORD else None,
+    )
+
+
+def _void(why: str) -> Denial:
+    return Denial(Reason.CREDENTIAL_WRONG, f"{why}; {SIGN_IN_AGAIN}")

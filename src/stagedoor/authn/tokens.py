@@ -1,0 +1,42 @@
+"""What a token looks like: `sdt_<id>_<secret>`.
+
+The prefix lets secret scanners find a token that leaked; the id, which is public, lets the audit
+and `stagedoor token list` name it. The secret has 256 bits, so a fast hash is enough at rest and
+guesses need no throttle.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, field
+
+PREFIX = "sdt_"
+_FORM = re.compile(r"sdt_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # nothing that a person misreads
+
+
+@dataclass(frozen=True, slots=True)
+class MintedToken:
+    """A new token: `text` is shown once to its owner, `secret_hash` is what the store keeps."""
+
+    id: str
+    text: str = field(repr=False)
+    secret_hash: bytes = field(repr=False)
+
+
+def token_id(text: str) -> str | None:
+    """The public id in a token; None if `text` has not the form of one."""
+    match = _FORM.fullmatch(text)
+    return match[1] if match else None
+
+
+def hash_token(text: str) -> bytes:
+    """SHA-256 of the whole token, 32 bytes, as `TokenRecord.secret_hash` holds it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def mint() -> MintedToken:
+    """Make a new token."""
+    new_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
+    text = f"{PREFIX}{new_id}_{secrets.token_urlsafe(32)}"
+    return MintedToken(new_id, text, hash_token(text))

@@ -1,0 +1,49 @@
+"""Passwords that were verified a short while ago, so that argon2 runs once and not per tunnel.
+
+An entry is an HMAC-SHA-256 under a key that lives as long as the process, over the name, the
+user's present hash and the password: no password is kept, and a changed password or another
+user's hash makes another entry.
+"""
+
+import hmac
+import secrets
+from collections import OrderedDict
+
+from stagedoor.model.units import MINUTE_S
+
+
+class VerifiedPasswords:
+    """At most `entries`, each for `age_s` seconds since it was verified (not since it was used)."""
+
+    def __init__(self, entries: int = 10_000, age_s: float = 10 * MINUTE_S) -> None:
+        self._key = secrets.token_bytes(32)
+        self._entries = entries
+        self._age_s = age_s
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def seal(self, name: str, password_hash: str, password: str) -> bytes:
+        """The HMAC that stands for these three together."""
+        parts = [p.encode("utf-8", "surrogatepass") for p in (name, password_hash, password)]
+        # Lengths in front, so that no other three parts make the same bytes.
+        message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
+        return hmac.digest(self._key, message, "sha256")
+
+    def holds(self, seal: bytes, now: float) -> bool:
+        """Whether this seal was put in less than `age_s` ago."""
+        until = self._until.get(seal)
+        if until is None:
+            return False
+        if until <= now:
+            del self._until[seal]
+            return False
+        return True
+
+    def put(self, seal: bytes, now: float) -> None:
+        """Remember; the oldest goes when there is no room."""
+        self._until[seal] = now + self._age_s
+        self._until.move_to_end(seal)
+        while len(self._until) > self._entries:
+            self._until.popitem(last=False)

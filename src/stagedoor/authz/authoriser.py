@@ -1,0 +1,73 @@
+"""The authz stage: `decide` with the policy and the clock of this process."""
+
+from collections.abc import Callable
+
+from stagedoor.authz import guest
+from stagedoor.authz.decide import authorise
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
+
+REMEMBERED = 10_000
+"""Grants that are remembered at most: some 3 MB."""
+
+
+class Authoriser:
+    """Satisfies `session.ports.Authoriser`. For any thread.
+
+    `policy` returns the policy as it is now; `now` the time, seconds since the epoch.
+
+    A login asks three times, and people come again and again, so grants are remembered as long as
+    the policy is the same object: by one policy nothing but the grant's own end takes it away.
+    Thousands of sessions then share one grant. Denials are worked out each time.
+    """
+
+    def __init__(self, policy: Callable[[], Policy], now: Callable[[], float]) -> None:
+        self._policy = policy
+        self._now = now
+        self._given = _Given(policy())
+
+    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+        """May `identity` enter `target` now?"""
+        policy, now = self._policy(), self._now()
+        given = self._given
+        if given.by is not policy:
+            given = self._given = _Given(policy)
+        # The hash is named apart, since it is no part of who somebody is: what an old password
+        # opened must not be covered by what the new one does.
+        key = (identity, identity.password_hash, target)
+        grant = given.grants.get(key)
+        if grant is not None and (grant.expires_at is None or now < grant.expires_at):
+            return grant
+        verdict = authorise(policy, identity, target, now)
+        if isinstance(verdict, Grant) and len(given.grants) < REMEMBERED:
+            given.grants[key] = verdict
+        return verdict
+
+    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
+        """What may `identity` do by this share now? See `authz.guest`."""
+        return guest.by_share(self._policy(), identity, share_id, self._now())
+
+    def to_watch(
+        self, identity: Identity, target: Target, terminal: str, host: str
+    ) -> Grant | Denial:
+        """May `identity` look at this terminal now, which is reached in the name of `host`?"""
+        return guest.by_rule(self._policy(), identity, target, terminal, host, self._now())
+
+    def again(self, grant: Grant) -> Grant | Denial:
+        """Does what `grant` was given for still hold?"""
+        if grant.guest is None:
+            return self.authorise(grant.identity, grant.target)
+        return guest.again(self._policy(), grant, self._now())
+
+
+class _Given:
+    """The grants given by one policy. In one object, so that threads see both or neither."""
+
+    __slots__ = ("by", "grants")
+
+    def __init__(self, policy: Policy) -> None:
+        self.by = policy
+        self.grants: dict[tuple[Identity, str | None, Target], Grant] = {}

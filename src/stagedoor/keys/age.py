@@ -1,0 +1,124 @@
+"""Sealing recordings for age recipients (https://age-encryption.org/v1).
+
+Each piece is an age file of its own in armour, one after the other: what was written before a
+power cut can be opened, whoever records holds no key that opens, and the `age` program can open
+each piece without us.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyrage
+
+from stagedoor.model.errors import StagedoorError
+
+SUFFIX = ".age"
+_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
+_END = b"-----END AGE ENCRYPTED FILE-----"
+_LINE_LIMIT = 256
+"""Bytes: armour has lines of 64 characters."""
+_PIECE_LIMIT = 32 * 1024 * 1024
+
+Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient
+Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
+
+
+class AgeSeal:
+    """Satisfies `recording.ports.Seal`.
+
+    `recipients` are `age1…` or OpenSSH public keys (ssh-ed25519, ssh-rsa); who holds any of their
+    private keys can open. Raises StagedoorError for one that is neither.
+    """
+
+    suffix = SUFFIX
+
+    def __init__(self, recipients: Sequence[str]) -> None:
+        self._recipients = [_recipient(text) for text in recipients]
+        if not self._recipients:
+            raise StagedoorError("recordings cannot be sealed for nobody; name a recipient")
+
+    def seal(self, plain: bytes) -> bytes:
+        armour: bytes = pyrage.encrypt(plain, self._recipients, armored=True)
+        return armour if armour.endswith(b"\n") else armour + b"\n"
+
+
+class AgeOpener:
+    """Satisfies `recording.ports.Opener`.
+
+    `files` hold age identities (as `age-keygen` writes them) or one OpenSSH private key without a
+    passphrase each. Raises StagedoorError.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._identities = [one for file in files for one in _identities(file)]
+
+    def open(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for number, armour in enumerate(_armours(pieces), start=1):
+            try:
+                yield pyrage.decrypt(armour, self._identities)
+            except pyrage.DecryptError as error:
+                raise StagedoorError(
+                    f"piece {number} of the recording cannot be opened: {error}; "
+                    "name the file with the recipient's private key with --identity"
+                    if number == 1
+                    else f"piece {number} of the recording was changed: {error}"
+                ) from None
+
+
+def _recipient(text: str) -> Recipient:
+    words = text.split()
+    try:
+        if text.startswith("age1"):
+            return pyrage.x25519.Recipient.from_str(text)
+        return pyrage.ssh.Recipient.from_str(" ".join(words[:2]))
+    except pyrage.RecipientError:
+        raise StagedoorError(
+            f"{text!r} is no age recipient: write an age1… key (age-keygen prints it) or an "
+            "OpenSSH public key of type ssh-ed25519 or ssh-rsa"
+        ) from None
+
+
+def _identities(file: Path) -> Iterator[Identity]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise StagedoorError(f"cannot read the identity file {file}: {error.strerror}") from None
+    try:
+        if content.startswith(b"-----BEGIN"):
+            yield pyrage.ssh.Identity.from_buffer(content)
+            return
+        lines = [line.strip() for line in content.decode("ascii").splitlines()]
+        keys = [line for line in lines if line and not line.startswith("#")]
+        if not keys:
+            raise StagedoorError(f"there is no key in the identity file {file}")
+        for key in keys:
+            yield pyrage.x25519.Identity.from_str(key)
+    except (pyrage.IdentityError, UnicodeDecodeError):
+        # Not the library's words: they could hold a part of the key.
+        raise StagedoorError(
+            f"{file} is no identity file: it holds what age-keygen wrote, or an OpenSSH private "
+            "key without a passphrase"
+        ) from None
+
+
+def _armours(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole armoured files; one that was cut off at the end is passed over."""
+    rest = b""
+    armour: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > _LINE_LIMIT:
+            raise StagedoorError("this is no sealed recording")
+        for line in lines:
+            if not armour and line != _BEGIN:
+                if line.strip():
+                    raise StagedoorError("this is no sealed recording, or it was changed")
+                continue
+            armour.append(line)
+            size += len(line) + 1
+            if size > _PIECE_LIMIT:
+                raise StagedoorError("this is no sealed recording: a piece never ends")
+            if line == _END:
+                yield b"\n".join(armour) + b"\n"
+                armour, size = [], 0

@@ -1,0 +1,167 @@
+"""Private keys on disk: OpenSSH's own format, mode 0600, made once however many start at once.
+
+What others made may be PKCS #8 in PEM (RFC 7468) too, as openssl and Helm write it.
+"""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+    load_ssh_public_identity,
+)
+
+from stagedoor.model.errors import StagedoorError
+
+PrivateKey = Ed25519PrivateKey
+"""For those who hand one on without looking into it."""
+
+_PKCS8 = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+
+
+class KeyFileError(StagedoorError):
+    """A key file cannot be used; the message says why and what mends it."""
+
+    exit_code = 2
+
+
+def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
+    """Load the ed25519 key at `path`, or make it there, with its public half in `path`.pub.
+
+    Any number of processes may do so at once and all get the same key: a new file is linked into
+    place whole, and only if none is there. Raises KeyFileError.
+    """
+    try:
+        return load(path)
+    except FileNotFoundError:
+        pass
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = Ed25519PrivateKey.generate()
+        written = _write(path, _private_bytes(key), 0o600)
+        key = key if written else load(path)
+        _write(
+            path.with_name(path.name + ".pub"), f"{public_line(key)} {comment}\n".encode(), 0o644
+        )
+    except OSError as error:
+        raise KeyFileError(f"cannot make the key {path}: {error.strerror or error}") from error
+    return key
+
+
+def load(path: Path) -> Ed25519PrivateKey:
+    """Load an unencrypted ed25519 key, in OpenSSH's format or PKCS #8.
+
+    Raises FileNotFoundError if there is none, and KeyFileError when it cannot be read, others
+    than its owner may read or write it, its owner is neither we nor root, or it is another kind
+    of key. What root lets a group of ours read is taken: so Kubernetes hands a Secret to a pod that
+    has an `fsGroup`.
+    """
+    try:
+        with path.open("rb") as file:
+            _refuse_if_exposed(path, os.fstat(file.fileno()))
+            content = file.read(64 * 1024)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key {path}: {error.strerror or error}") from error
+    read = load_pem_private_key if content.startswith(_PKCS8) else load_ssh_private_key
+    try:
+        key = read(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # TypeError: the key is encrypted and no passphrase was given.
+        kind = "has a passphrase" if isinstance(error, TypeError) else "is no OpenSSH private key"
+        raise KeyFileError(
+            f"the key {path} {kind}; one that can be used is made with: "
+            f"ssh-keygen -t ed25519 -N '' -f FILE"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(
+            f"the key {path} is not an ed25519 key; make one with: "
+            "ssh-keygen -t ed25519 -N '' -f FILE"
+        )
+    return key
+
+
+def new_key() -> Ed25519PrivateKey:
+    """A key that lies in no file."""
+    return Ed25519PrivateKey.generate()
+
+
+def public_line(key: Ed25519PrivateKey) -> str:
+    """The public half in OpenSSH's form: `ssh-ed25519 AAAA…`."""
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+
+
+def read_public_line(path: Path) -> str:
+    """The public key or certificate in a `.pub` file, without its comment: `type base64`.
+
+    Raises KeyFileError.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(64 * 1024).decode("ascii")
+        key_type, encoded = text.split()[:2]
+        load_ssh_public_identity(f"{key_type} {encoded}".encode())
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(f"{path} holds no OpenSSH public key or certificate") from error
+    return f"{key_type} {encoded}"
+
+
+def private_text(key: Ed25519PrivateKey) -> bytes:
+    """The key in OpenSSH's format, unencrypted, for a library that speaks SSH in this process."""
+    return _private_bytes(key)
+
+
+def _refuse_if_exposed(path: Path, seen: os.stat_result) -> None:
+    exposed = stat.S_IRWXG | stat.S_IRWXO
+    if seen.st_uid == 0 != os.geteuid() and seen.st_gid in (os.getegid(), *os.getgroups()):
+        exposed &= ~stat.S_IRGRP
+    if seen.st_mode & exposed:
+        raise KeyFileError(
+            f"the private key {path} can be used by others (mode {stat.S_IMODE(seen.st_mode):04o}); "
+            f"close it with: chmod 600 {path}"
+        )
+    if seen.st_uid not in (os.geteuid(), 0):
+        raise KeyFileError(
+            f"the private key {path} belongs to another user (uid {seen.st_uid}); "
+            f"take it with: chown {os.geteuid()} {path}"
+        )
+
+
+def _private_bytes(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def _write(path: Path, content: bytes, mode: int) -> bool:
+    """Put a whole, durable file at `path` unless one is there; whether we did."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # link, unlike rename, never replaces what another process has put there.
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True

@@ -1,0 +1,26 @@
+"""An OpenSSH user certificate, read but not yet believed (OpenSSH's PROTOCOL.certkeys)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate says of the key that it certifies.
+
+    `ca` is the CA's public key as a blob (RFC 4253 §6.6), `ca_fingerprint` its `SHA256:…`. The
+    certificate is good from `valid_after` until before `valid_before`, seconds since the epoch.
+    `critical_options` are name to value; one that is not understood forbids its use.
+    `extensions` are names.
+    """
+
+    serial: int
+    key_id: str
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
+    ca: bytes
+    ca_fingerprint: str
+    critical_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    extensions: frozenset[str] = frozenset()

@@ -1,0 +1,37 @@
+"""What somebody shows to say who they are, not yet believed. Its repr never shows the secret."""
+
+from dataclasses import dataclass, field
+
+from stagedoor.model.certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCredential:
+    """A name and a password, or a token in the password's place (RFC 7617)."""
+
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """A bearer token without a name (RFC 6750)."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCredential:
+    """A public key under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
+
+    That whoever shows it holds the private half is for the listener to verify; so is the CA's
+    signature on `certificate`, whose key `key` then is.
+    """
+
+    name: str
+    key: bytes
+    fingerprint: str
+    certificate: Certificate | None = None
+
+
+Credential = PasswordCredential | TokenCredential | KeyCredential

@@ -1,0 +1,40 @@
+"""A refusal, as a value: what happened, to whom, and what would change it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why somebody was not let in. A listener turns it into its protocol's own number."""
+
+    BAD_REQUEST = "bad_request"
+    HEADER_TOO_LARGE = "header_too_large"
+    HEADER_TIMEOUT = "header_timeout"
+    TARGET_NOT_ALLOWED = "target_not_allowed"
+    SOURCE_NOT_ALLOWED = "source_not_allowed"
+    CREDENTIAL_MISSING = "credential_missing"
+    CREDENTIAL_WRONG = "credential_wrong"
+    THROTTLED = "throttled"
+    NO_GRANT = "no_grant"
+    NO_APP = "no_app"
+    SHELL_UNAVAILABLE = "shell_unavailable"
+    START_TIMEOUT = "start_timeout"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    DRAINING = "draining"
+    OVERLOADED = "overloaded"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """`message` is one line that a person understands and that holds no secret.
+
+    `retry_after_s` is set where trying again later can help.
+    """
+
+    reason: Reason
+    message: str
+    retry_after_s: int | None = None

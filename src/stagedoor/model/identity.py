@@ -1,0 +1,32 @@
+"""Who somebody was found to be."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Method(StrEnum):
+    """How an identity was proven."""
+
+    PASSWORD = "password"  # noqa: S105 - the word, not a secret
+    TOKEN = "token"  # noqa: S105 - the word, not a secret
+    PUBLIC_KEY = "publickey"
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The proof that a credential was verified. Made by `authn` only.
+
+    `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
+    `connect:app*.staging`); None means all that the identity's grants allow.
+    `credential_id` names the token or key, for the audit; None for a password.
+    `password_hash` is what the password was verified against, None for other methods: what a
+    password opened ends when it is changed. It never counts as part of who somebody is.
+    """
+
+    name: str
+    groups: frozenset[str]
+    method: Method
+    credential_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    password_hash: str | None = field(default=None, repr=False, compare=False)

@@ -1,0 +1,45 @@
+"""A shell: the separate container with the app's image and environment, and its sshd."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stagedoor.model.source import Network
+from stagedoor.model.target import Target
+
+
+class ShellState(StrEnum):
+    """What is observed of a shell."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Where a target's sshd listens: a name or address to resolve, and a port.
+
+    `started_by_us` is True only when the adapter itself started the listener and learned its
+    address from it: then `host` is an IP literal and may be a loopback address. `networks` are
+    addresses that this shell may have besides those that anybody may (see `shells.address`).
+    """
+
+    target: Target
+    host: str
+    port: int
+    started_by_us: bool = False
+    networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartStep:
+    """One step of a start, for the person who waits: `scheduling`, `pulling image`, …"""
+
+    name: str
+    detail: str = ""
+
+
+Progress = Callable[[StartStep], None]
+"""Called by an adapter as a start moves on; must not block."""

@@ -1,0 +1,41 @@
+"""Where bytes come from."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The downstream's address, with an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) unmapped."""
+
+    address: Address
+    port: int
+
+    @classmethod
+    def of(cls, host: str, port: int) -> "Source":
+        """Take the first two members of a socket's peer name; a zone id (RFC 4007) is dropped.
+
+        Raises ValueError when `host` is no address.
+        """
+        return cls(_unmapped(host), port)
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+
+@lru_cache(maxsize=4096)  # the same few machines come again and again, and one address serves all
+def _unmapped(host: str) -> Address:
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def within(address: Address, networks: tuple[Network, ...]) -> bool:
+    """Whether one of `networks` holds `address`; networks of the other family never do."""
+    return any(address.version == n.version and address in n for n in networks)

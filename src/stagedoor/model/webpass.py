@@ -1,0 +1,44 @@
+"""A pass: what the gateway gives out on the web, so that nobody shows his credential twice."""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stagedoor.model.identity import Method
+
+
+class PassKind(StrEnum):
+    """What a pass is good for."""
+
+    SESSION = "session"
+    """A browser that has signed in; a cookie holds it."""
+    TICKET = "ticket"
+    """One terminal, once, within seconds; it stands in a frame, never in a URL."""
+    LINK = "link"
+    """One signing in, once, within minutes; whoever has it is its identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebPass:
+    """A pass as it is stored, but for its secret. Whether it still holds is for `authn` to say.
+
+    `name` and what follows are of the identity that it was given to (`model.identity.Identity`);
+    `password_mark` is a digest of the password hash that it was verified against, None where it
+    was not a password. `target` is all that it is good for: a shell, as `str(Target)`, or `share:ID`
+    or `watch:SESSION`; None: any shell that its identity may enter. `expires_at` is seconds since
+    the epoch.
+    """
+
+    kind: PassKind
+    name: str
+    method: Method
+    expires_at: float
+    credential_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    password_mark: bytes | None = field(default=None, repr=False)
+    target: str | None = None
+
+
+def password_mark(password_hash: str | None) -> bytes | None:
+    """What tells whether a password is still the same, and helps nobody to find it (32 bytes)."""
+    return None if password_hash is None else hashlib.sha256(password_hash.encode()).digest()

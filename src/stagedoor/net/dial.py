@@ -1,0 +1,106 @@
+"""Dial: TCP to the first of several addresses that answers (RFC 8305, Happy Eyeballs)."""
+
+import asyncio
+import errno
+import os
+import socket
+from contextlib import suppress
+
+from stagedoor.model.source import Address
+from stagedoor.net import aio, sockopts
+from stagedoor.net.tcp import TcpStream
+
+STAGGER_S = 0.25
+"""RFC 8305 §5: how long an attempt has before the next address is tried beside it."""
+ATTEMPT_TIMEOUT_S = 2.0
+"""A dead address is given up after this: a pod that was replaced answers nothing at all."""
+
+
+class Dialer:
+    """Satisfies `session.ports.Dialer`."""
+
+    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
+        """A connection to the first that answers; the losers are closed.
+
+        Raises TimeoutError when nobody answered in time, or the OSError of the last refusal.
+        """
+        if not addresses:
+            raise OSError(errno.EHOSTUNREACH, "there is no address to dial")
+        if len(addresses) == 1:
+            return TcpStream(await _attempt(addresses[0], port, timeout_s))
+        async with asyncio.timeout(timeout_s):
+            return TcpStream(await _race(addresses, port, timeout_s))
+
+
+async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> socket.socket:
+    """Start one attempt after the other, `STAGGER_S` apart or as soon as all so far have failed."""
+    waiting = _interleaved(addresses)
+    running: set[asyncio.Task[socket.socket]] = set()
+    last: OSError = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+    refused = False
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.create_task(_attempt(waiting.pop(0), port, timeout_s)))
+            done, running = await asyncio.wait(
+                running,
+                timeout=STAGGER_S if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            winner: socket.socket | None = None
+            for task in done:
+                error = task.exception()
+                if error is None and winner is None:
+                    winner = task.result()
+                elif error is None:
+                    task.result().close()
+                elif isinstance(error, OSError):
+                    # A refusal says more than a silence does.
+                    last = last if isinstance(error, TimeoutError) and refused else error
+                    refused = refused or not isinstance(error, TimeoutError)
+                else:
+                    raise error
+            if winner is not None:
+                return winner
+        raise last
+    finally:
+        for task in running:
+            task.cancel()
+        for task in running:
+            with suppress(asyncio.CancelledError, OSError):
+                (await task).close()  # it may have connected in that very moment
+
+
+async def _attempt(address: Address, port: int, timeout_s: float) -> socket.socket:
+    """Raises TimeoutError after `timeout_s` or `ATTEMPT_TIMEOUT_S`, or connect(2)'s OSError."""
+    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        sockopts.apply(sock, sockopts.DEFAULT)
+        at = (str(address), port)
+        number = sock.connect_ex(at)
+        if number == errno.EINPROGRESS:
+            # On this machine it is done by the time that the call returns, and asking again says
+            # so (connect(2)) at a tenth of what a turn of the event loop costs.
+            number = sock.connect_ex(at)
+        if number == errno.EALREADY:
+            async with asyncio.timeout(min(timeout_s, ATTEMPT_TIMEOUT_S)):
+                await aio.writable(sock.fileno())
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number not in (0, errno.EISCONN):
+            raise OSError(number, os.strerror(number))  # Python makes its subclass of it
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _interleaved(addresses: tuple[Address, ...]) -> list[Address]:
+    """RFC 8305 §4: the families in turn, beginning with that of the first."""
+    first = [a for a in addresses if a.version == addresses[0].version]
+    other = [a for a in addresses if a.version != addresses[0].version]
+    order: list[Address] = []
+    while first or other:
+        order += first[:1] + other[:1]
+        first, other = first[1:], other[1:]
+    return order

@@ -1,0 +1,51 @@
+"""Names to addresses, without blocking the event loop."""
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv6Address, ip_address
+
+from stagedoor.model.source import Address
+
+THREADS = 16
+"""getaddrinfo(3) blocks a thread for as long as the name server takes."""
+TIMEOUT_S = 5.0
+
+
+class Resolver:
+    """Satisfies `session.ports.Resolver`. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resolve")
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        """Each address of `host` once, in the system's order; a literal stands for itself.
+
+        IPv4-mapped addresses are unmapped. Raises OSError (TimeoutError after `TIMEOUT_S`).
+        """
+        try:
+            return (_unmapped(ip_address(host)),)
+        except ValueError:
+            pass
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                found = await loop.run_in_executor(self._pool, _look_up, host)
+        except ValueError:  # no IDNA, or a NUL in it
+            raise OSError(f"{host!r} is no host name") from None
+        return tuple(dict.fromkeys(_unmapped(ip_address(address)) for address in found))
+
+    def close(self) -> None:
+        """Let the threads go; look-ups that still wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str) -> list[str]:
+    infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(info[4][0]).partition("%")[0] for info in infos]
+
+
+def _unmapped(address: Address) -> Address:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

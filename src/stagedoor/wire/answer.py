@@ -1,0 +1,106 @@
+"""What we say back to a CONNECT request (RFC 9110 §15, RFC 9112 §4): yes, or why not."""
+
+import re
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.shell import StartStep
+
+RETRY_AFTER_S = 5
+"""What 429 and 503 advise where the denial names nothing better (RFC 9110 §10.2.3)."""
+MAX_REASON_PHRASE_CHARS = 160
+"""nc, corkscrew, socat and proxytunnel show the status line alone, so the message is in it too."""
+MAX_MESSAGE_CHARS = 500
+MAX_STEP_CHARS = 200
+
+_BAD_REQUEST = (400, "Bad Request")
+_FORBIDDEN = (403, "Forbidden")
+_PROXY_AUTHENTICATION_REQUIRED = (407, "Proxy Authentication Required")
+_SERVICE_UNAVAILABLE = (503, "Service Unavailable")
+_GATEWAY_TIMEOUT = (504, "Gateway Timeout")
+
+_STATUS = {
+    Reason.BAD_REQUEST: _BAD_REQUEST,
+    Reason.HEADER_TOO_LARGE: (431, "Request Header Fields Too Large"),
+    Reason.HEADER_TIMEOUT: (408, "Request Timeout"),
+    Reason.TARGET_NOT_ALLOWED: _FORBIDDEN,
+    Reason.SOURCE_NOT_ALLOWED: _FORBIDDEN,
+    Reason.CREDENTIAL_MISSING: _PROXY_AUTHENTICATION_REQUIRED,
+    Reason.CREDENTIAL_WRONG: _PROXY_AUTHENTICATION_REQUIRED,
+    Reason.THROTTLED: (429, "Too Many Requests"),
+    Reason.NO_GRANT: _FORBIDDEN,
+    Reason.NO_APP: (404, "Not Found"),
+    Reason.SHELL_UNAVAILABLE: _SERVICE_UNAVAILABLE,
+    Reason.START_TIMEOUT: _GATEWAY_TIMEOUT,
+    Reason.ADDRESS_NOT_ALLOWED: _FORBIDDEN,
+    Reason.UPSTREAM_REFUSED: (502, "Bad Gateway"),
+    Reason.UPSTREAM_TIMEOUT: _GATEWAY_TIMEOUT,
+    Reason.AUDIT_UNAVAILABLE: _SERVICE_UNAVAILABLE,
+    Reason.DRAINING: _SERVICE_UNAVAILABLE,
+    Reason.OVERLOADED: _SERVICE_UNAVAILABLE,
+    Reason.INTERNAL: (500, "Internal Server Error"),
+}
+# Two lines, Basic first: connect-proxy and proxytunnel read one scheme a line, and pass over
+# those that they don't know (RFC 9110 §11.7.1 allows both forms).
+_CHALLENGES = (
+    'Proxy-Authenticate: Basic realm="Stagedoor", charset="UTF-8"\r\n'
+    'Proxy-Authenticate: Bearer realm="Stagedoor"\r\n'
+)
+_SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def established(session_id: str | None = None) -> bytes:
+    """Return the answer after which the tunnel's bytes follow.
+
+    RFC 9110 §9.3.6: neither Content-Length nor Transfer-Encoding. With `session_id` a
+    `Stagedoor-Session` header names the session, so that a developer can name it to an
+    administrator. Raises ValueError for an id that cannot stand in a header.
+    """
+    if session_id is None:
+        return b"HTTP/1.1 200 Connection established\r\n\r\n"
+    if not _SESSION_ID.fullmatch(session_id):
+        raise ValueError("a session id holds 1 to 100 ASCII letters, digits and . _ - only")
+    return (
+        f"HTTP/1.1 200 Connection established\r\nStagedoor-Session: {session_id}\r\n\r\n"
+    ).encode("ascii")
+
+
+def interim(step: StartStep) -> bytes:
+    """Return an interim answer (RFC 9110 §15.2) that says how far the start of a shell has come.
+
+    102 is RFC 2518's, for just this: accepted, and not done yet. Only for a client that asked for it
+    with a `Stagedoor-Progress` header of its own: stock clients take any 1xx for a refusal.
+    """
+    text = f"{step.name}: {step.detail}" if step.detail else step.name
+    line = text.encode("ascii", "replace").decode("ascii")
+    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    line = line[:MAX_STEP_CHARS]
+    return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
+
+
+def status_of(reason: Reason) -> int:
+    """The status code that a denial has in HTTP; a proxy's 407 is 401 elsewhere (RFC 9110 §15.5)."""
+    return _STATUS[reason][0]
+
+
+def refusal(denial: Denial) -> bytes:
+    """Return the whole answer to a request that is refused; the connection is closed after it.
+
+    The body is the denial's message, one line. No byte of a message can end a header: line ends
+    and control characters become spaces, in the status line all that is not ASCII becomes `?`.
+    """
+    status, phrase = _STATUS[denial.reason]
+    message = " ".join("".join(c if c.isprintable() else " " for c in denial.message).split())
+    message = message[:MAX_MESSAGE_CHARS]
+    body = f"{message}\n".encode("utf-8", "replace")
+    brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")
+    head = f"HTTP/1.1 {status} {phrase}{': ' if brief else ''}{brief}\r\n"
+    if status == 407:
+        head += _CHALLENGES
+    if status in (429, 503) or denial.retry_after_s is not None:
+        wait = RETRY_AFTER_S if denial.retry_after_s is None else max(0, denial.retry_after_s)
+        head += f"Retry-After: {wait}\r\n"
+    head += (
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body

@@ -1,0 +1,237 @@
+"""The head of a CONNECT request, byte by byte or all at once (RFC 9110 §9.3.6, RFC 9112).
+
+Strict, because nothing is gained by guessing: every stock client writes plain, well-formed lines.
+`wire.answer` has what we say back.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from stagedoor.model.credential import Credential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.units import KIB
+from stagedoor.wire.credential import parse_credential
+
+MAX_HEADER_BYTES = 8 * KIB
+"""The request line, the fields and the empty line, all line ends included."""
+MAX_HEADER_LINES = 64
+"""The request line and the fields. nc sends 1 line, curl 5, a browser about 10."""
+MAX_USER_AGENT_CHARS = 200
+
+_CONNECT = b"CONNECT "
+_SPEAKS_CONNECT = "this is an SSH gateway; it speaks CONNECT only"
+# What other protocols begin with. None begins another or CONNECT, so that the shortest prefix which
+# tells gives the same answer as the whole.
+_STRANGERS = {
+    b"\x16": "this looks like TLS, but this port speaks plain HTTP;"
+    " use the gateway's TLS port, or http:// in place of https://",
+    b"SSH-": "this looks like an SSH client, but this port speaks HTTP CONNECT;"
+    " let ssh come through it: ProxyCommand stagedoor tunnel --gateway HOST:PORT %h %p",
+    b"PRI ": "this looks like HTTP/2; use HTTP/1.1 or 1.0",
+    b"PROXY ": "this looks like a load balancer's PROXY header, which is not expected from this"
+    " source; turn it off there, or trust the source in the gateway's settings",
+    b"\r\n\r\n\x00\r\nQUIT\n": "this looks like a load balancer's PROXY header (version 2), which is"
+    " not expected from this source; turn it off there, or trust the source in the gateway's"
+    " settings",
+    b"\x05": "this looks like SOCKS 5; use HTTP CONNECT (nc -X connect)",
+    b"\x04": "this looks like SOCKS 4; use HTTP CONNECT (nc -X connect)",
+    b"connect ": "the method is written CONNECT, in capitals",
+} | {
+    method + b" ": _SPEAKS_CONNECT
+    for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
+}
+
+# Possessive quantifiers: there is nothing to go back for, so every match is linear.
+# RFC 9112 §3: single spaces, no tab; the target is the authority-form (§3.2.3), split at its last
+# colon here and judged by `parse_target`.
+_REQUEST_LINE = re.compile(rb"CONNECT ([!-~]++) HTTP/1\.([01])")
+# RFC 9110 §5.1, §5.5: a token, a colon right behind it, and no control character but tab.
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_UNPRINTABLE = re.compile("[^ -~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for a tunnel, well-formed but neither authenticated nor allowed.
+
+    `host` and `port` are what stood before and after the last colon, raw, either may be empty:
+    they are for `parse_target` only. The Host header is not kept: nothing may be decided on it.
+    `early` is every byte after the head: the tunnel's first, to be relayed before all others.
+    `bare_line_feed`: the request line ended in LF alone, as corkscrew 2.0 writes it before
+    Proxy-Authorization. That program throws away whatever comes in one read with the 200, so
+    who answers it does well to leave a gap before the shell's first byte.
+    `wants_progress`: the client reads interim answers (`Stagedoor-Progress`), which others choke on.
+    """
+
+    host: str
+    port: str
+    version: tuple[int, int]
+    credential: Credential | None = None
+    user_agent: str | None = None
+    early: bytes = field(default=b"", repr=False)
+    bare_line_feed: bool = False
+    wants_progress: bool = False
+
+
+class HeadParser:
+    """Reads one request head; linear in the bytes fed, however they are split.
+
+    A Denial comes as soon as the bytes tell, not only at the end of the head, and is the same
+    for every split. Time is the caller's: it holds the header's deadline.
+    """
+
+    __slots__ = (
+        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port",
+        "_scanned", "_seen", "_start", "_stranger", "_user_agent", "_version", "_wants_progress",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._start = 0  # of the line that is being read
+        self._scanned = 0  # no LF between _start and here
+        self._stranger = True  # until it has begun with CONNECT
+        self._lines = 0
+        self._host = ""
+        self._port = ""
+        self._version = (1, 0)
+        self._bare_line_feed = False
+        self._seen: set[bytes] = set()  # names of fields that may come only once
+        self._credential: Credential | None = None
+        self._user_agent: str | None = None
+        self._wants_progress = False
+        self._outcome: Request | Denial | None = None
+
+    def feed(self, received: bytes) -> Request | Denial | None:
+        """Take the next bytes; None means that more are needed.
+
+        After a Denial nothing more is parsed and it is returned again. After a Request the bytes
+        belong to the tunnel, and feeding them here raises RuntimeError.
+        """
+        if self._outcome is None:
+            self._buffer += received
+            self._outcome = self._read()
+        elif isinstance(self._outcome, Request):
+            raise RuntimeError("the head is complete: these bytes belong to the tunnel")
+        return self._outcome
+
+    def _read(self) -> Request | Denial | None:
+        buffer = self._buffer
+        if self._stranger:
+            if not buffer.startswith(_CONNECT):
+                return _stranger(bytes(buffer))
+            self._stranger = False
+        while True:
+            end = buffer.find(b"\n", self._scanned, MAX_HEADER_BYTES)
+            if end < 0:
+                if len(buffer) >= MAX_HEADER_BYTES:
+                    return Denial(
+                        Reason.HEADER_TOO_LARGE,
+                        f"the request's header is larger than {MAX_HEADER_BYTES} bytes",
+                    )
+                self._scanned = len(buffer)
+                return None
+            line = bytes(buffer[self._start : end])
+            self._start = self._scanned = end + 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            elif self._lines == 0:
+                # RFC 9112 §2.2 lets us take LF alone. We do so here only, for corkscrew.
+                self._bare_line_feed = True
+            else:
+                return _bad("a header line ends in LF alone; end every line with CRLF")
+            if not line:
+                return self._finish()
+            self._lines += 1
+            if self._lines > MAX_HEADER_LINES:
+                return Denial(
+                    Reason.HEADER_TOO_LARGE,
+                    f"the request's header has more than {MAX_HEADER_LINES} lines",
+                )
+            denial = self._take_request_line(line) if self._lines == 1 else self._take_field(line)
+            if denial is not None:
+                return denial
+
+    def _take_request_line(self, line: bytes) -> Denial | None:
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None:
+            if re.fullmatch(rb"CONNECT [!-~]+ HTTP/[0-9.]+", line):
+                return _bad("this version of HTTP is not spoken here; use HTTP/1.1 or 1.0")
+            return _bad("the request line is not 'CONNECT name:port HTTP/1.1', with single spaces")
+        host, _, port = match[1].decode("ascii").rpartition(":")
+        if not host and b":" not in match[1]:
+            host, port = port, ""
+        self._host, self._port = host, port
+        self._version = (1, 1) if match[2] == b"1" else (1, 0)
+        return None
+
+    def _take_field(self, line: bytes) -> Denial | None:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            return _bad(_why_no_field(line))
+        name = match[1].lower()
+        match name:
+            case b"proxy-authorization" | b"host" | b"content-length":
+                # RFC 9112 §3.2 for Host; for the others two could be read two ways.
+                if name in self._seen:
+                    return _bad(f"there is more than one {name.decode('ascii').title()} header")
+                self._seen.add(name)
+                if name == b"proxy-authorization":
+                    credential = parse_credential(match[2].strip(b" \t"))
+                    if isinstance(credential, Denial):
+                        return credential
+                    self._credential = credential
+                elif name == b"content-length" and match[2].strip(b" \t") != b"0":
+                    # RFC 9110 §9.3.6: content in a CONNECT has no meaning; it would be early data.
+                    return _bad("a CONNECT request has no body; leave out Content-Length")
+            case b"transfer-encoding":
+                return _bad("a CONNECT request has no body; leave out Transfer-Encoding")
+            case b"stagedoor-progress":
+                self._wants_progress = True
+            case b"user-agent" if self._user_agent is None:
+                text = match[2].strip(b" \t")[:MAX_USER_AGENT_CHARS].decode("latin-1")
+                self._user_agent = _UNPRINTABLE.sub("?", text)
+        return None
+
+    def _finish(self) -> Request | Denial:
+        if self._bare_line_feed and self._lines == 1:
+            return _bad("the request line ends in LF alone; end every line with CRLF")
+        if self._version == (1, 1) and b"host" not in self._seen:
+            # RFC 9112 §3.2: "A server MUST respond with a 400".
+            return _bad("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
+        early = bytes(self._buffer[self._start :])
+        self._buffer = bytearray()
+        return Request(
+            self._host,
+            self._port,
+            self._version,
+            self._credential,
+            self._user_agent,
+            early,
+            self._bare_line_feed,
+            self._wants_progress,
+        )
+
+
+def _stranger(start: bytes) -> Denial | None:
+    """What the first bytes are, if not CONNECT; None while that cannot be said yet."""
+    for prefix, message in _STRANGERS.items():
+        if start.startswith(prefix):
+            return _bad(message)
+        if prefix.startswith(start):
+            return None
+    if _CONNECT.startswith(start):
+        return None
+    return _bad(f"this is no HTTP request; {_SPEAKS_CONNECT}")
+
+
+def _why_no_field(line: bytes) -> str:
+    if line[:1] in (b" ", b"\t"):
+        # RFC 9112 §5.2: obs-fold is refused.
+        return "a header line begins with a space; write each header in one line"
+    if re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", line):
+        return "a header line has a control character in it"
+    return "a header line is not 'Name: value', with nothing between name and colon"
+
+
+def _bad(message: str) -> Denial:
+    return Denial(Reason.BAD_REQUEST, message)

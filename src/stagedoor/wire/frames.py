@@ -1,0 +1,285 @@
+"""Frames of the terminal protocol as bytes, and back. What they mean is in `wire.terminal`."""
+
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from typing import ClassVar, TypeVar
+
+from stagedoor.wire.terminal import (
+    MAX_DATA_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_OFFSET,
+    MAX_SIZE,
+    MAX_TEXT_BYTES,
+    Ack,
+    Detach,
+    Exit,
+    Frame,
+    Gap,
+    Hello,
+    In,
+    InAck,
+    Kind,
+    Mode,
+    Notice,
+    Out,
+    Ping,
+    Pong,
+    Resize,
+    Size,
+    Sized,
+    Snapshot,
+    TerminalError,
+    Welcome,
+    Word,
+)
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame. Raises TerminalError where a field does not fit its place."""
+    try:
+        return _encode(frame)
+    except (struct.error, UnicodeEncodeError) as error:
+        raise TerminalError(f"{type(frame).__name__} cannot be written: {error}") from None
+
+
+def decode(data: bytes) -> Frame:
+    """The frame that `data` is, all of it. Raises TerminalError, and nothing else."""
+    if not data:
+        raise TerminalError("an empty frame")
+    if len(data) > MAX_FRAME_BYTES:
+        raise TerminalError(f"a frame of {len(data)} bytes; {MAX_FRAME_BYTES} are the most")
+    reader = _DECODERS.get(data[0])
+    if reader is None:
+        raise TerminalError(f"an unknown frame, 0x{data[0]:02x}")
+    fields = _Fields(data)
+    frame = reader(fields)
+    if fields.at != len(data):
+        raise TerminalError(f"{len(data) - fields.at} bytes too many in {type(frame).__name__}")
+    return frame
+
+
+class FrameBuffer:
+    """Frames out of a byte stream, in which each stands behind its length (u32)."""
+
+    HEAD: ClassVar = struct.Struct("!I")
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that `data` completes. Raises TerminalError for a length beyond the limit."""
+        self._received += data
+        frames: list[bytes] = []
+        at = 0
+        while len(self._received) - at >= self.HEAD.size:
+            (length,) = self.HEAD.unpack_from(self._received, at)
+            if not 0 < length <= MAX_FRAME_BYTES:
+                raise TerminalError(
+                    f"a frame of {length} bytes; 1 to {MAX_FRAME_BYTES} are possible"
+                )
+            start = at + self.HEAD.size
+            if len(self._received) < start + length:
+                break
+            frames.append(bytes(self._received[start : start + length]))
+            at = start + length
+        del self._received[:at]
+        return frames
+
+
+def framed(frame: Frame) -> bytes:
+    """A frame as it stands in a byte stream. Raises TerminalError as `encode` does."""
+    data = encode(frame)
+    return FrameBuffer.HEAD.pack(len(data)) + data
+
+
+_Word = TypeVar("_Word", bound=IntEnum)
+
+_U64 = struct.Struct("!BQ")
+_GAP = struct.Struct("!BQQ")
+_SIZE = struct.Struct("!HHHH")
+_EXIT = struct.Struct("!Bi")
+_WELCOME = struct.Struct("!QQIB")
+_SEEN = struct.Struct("!Q")
+
+
+def _encode(frame: Frame) -> bytes:
+    match frame:
+        case Out(at, data) | In(at, data):
+            if not 0 < len(data) <= MAX_DATA_BYTES:
+                raise TerminalError(
+                    f"{len(data)} bytes in one frame; 1 to {MAX_DATA_BYTES} are possible"
+                )
+            return _U64.pack(Kind.OUT if isinstance(frame, Out) else Kind.IN, at) + data
+        case Ack(to):
+            return _U64.pack(Kind.ACK, to)
+        case InAck(to):
+            return _U64.pack(Kind.INACK, to)
+        case Ping(number):
+            return _U64.pack(Kind.PING, number)
+        case Pong(number):
+            return _U64.pack(Kind.PONG, number)
+        case Gap(start, end):
+            if not start < end:
+                raise TerminalError("a gap without an extent")
+            return _GAP.pack(Kind.GAP, start, end)
+        case Snapshot(data):
+            if len(data) > MAX_DATA_BYTES:
+                raise TerminalError(
+                    f"a snapshot of {len(data)} bytes; {MAX_DATA_BYTES} are the most"
+                )
+            return bytes([Kind.SNAPSHOT]) + data
+        case Resize(size):
+            return bytes([Kind.RESIZE]) + _size(size)
+        case Sized(size):
+            return bytes([Kind.SIZE]) + _size(size)
+        case Exit(code, signal):
+            return _EXIT.pack(Kind.EXIT, code) + _text(signal)
+        case Notice(word, text):
+            return bytes([Kind.NOTICE, word]) + _text(text)
+        case Detach():
+            return bytes([Kind.DETACH])
+        case Welcome():
+            return (
+                bytes([Kind.WELCOME])
+                + _WELCOME.pack(frame.out_at, frame.in_at, frame.window, frame.mode)
+                + _text(frame.attachment)
+            )
+        case Hello():
+            return (
+                bytes([Kind.HELLO, frame.mode])
+                + _SEEN.pack(frame.seen)
+                + _size(frame.size)
+                + b"".join(
+                    _text(text)
+                    for text in (frame.ticket, frame.terminal, frame.attachment, frame.term,
+                                 frame.lang, frame.command)
+                )
+            )  # fmt: skip
+
+
+def _size(size: Size) -> bytes:
+    if not (0 < size.columns <= MAX_SIZE and 0 < size.rows <= MAX_SIZE):
+        raise TerminalError(f"a window of {size.columns} by {size.rows}; 1 to {MAX_SIZE} each")
+    return _SIZE.pack(size.columns, size.rows, size.x_pixels, size.y_pixels)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    if len(data) > MAX_TEXT_BYTES:
+        raise TerminalError(f"a text of {len(data)} bytes; {MAX_TEXT_BYTES} are the most")
+    return len(data).to_bytes(2, "big") + data
+
+
+class _Fields:
+    """Reads the fields of one frame, in order."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 1
+
+    def unpack(self, form: struct.Struct) -> tuple[int, ...]:
+        try:
+            fields = form.unpack_from(self.data, self.at)
+        except struct.error:
+            raise self.short() from None
+        self.at += form.size
+        return fields
+
+    def number(self) -> int:
+        number = self.unpack(_SEEN)[0]
+        if number > MAX_OFFSET:
+            raise TerminalError(f"an offset of {number}; {MAX_OFFSET} is the last")
+        return number
+
+    def byte(self) -> int:
+        if self.at >= len(self.data):
+            raise self.short()
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def rest(self, least: int) -> bytes:
+        rest = self.data[self.at :]
+        if not least <= len(rest) <= MAX_DATA_BYTES:
+            raise TerminalError(
+                f"{len(rest)} bytes in one frame; {least} to {MAX_DATA_BYTES} are possible"
+            )
+        self.at = len(self.data)
+        return rest
+
+    def text(self) -> str:
+        start = self.at + 2
+        end = start + int.from_bytes(self.data[self.at : start], "big")
+        if start > len(self.data) or end > len(self.data):
+            raise self.short()
+        if end - start > MAX_TEXT_BYTES:
+            raise TerminalError(f"a text of {end - start} bytes; {MAX_TEXT_BYTES} are the most")
+        self.at = end
+        try:
+            return self.data[start:end].decode()
+        except UnicodeDecodeError:
+            raise TerminalError("a text that is no UTF-8") from None
+
+    def size(self) -> Size:
+        size = Size(*self.unpack(_SIZE))
+        if not (0 < size.columns <= MAX_SIZE and 0 < size.rows <= MAX_SIZE):
+            raise TerminalError(f"a window of {size.columns} by {size.rows}; 1 to {MAX_SIZE} each")
+        return size
+
+    def mode(self) -> Mode:
+        return self._one_of(Mode)
+
+    def word(self) -> Word:
+        return self._one_of(Word)
+
+    def _one_of(self, words: type[_Word]) -> _Word:
+        value = self.byte()
+        try:
+            return words(value)
+        except ValueError:
+            raise TerminalError(f"{value} is no {words.__name__.lower()}") from None
+
+    def short(self) -> TerminalError:
+        return TerminalError(f"a frame 0x{self.data[0]:02x} that is cut short")
+
+
+def _hello(fields: _Fields) -> Hello:
+    mode, seen, size = fields.mode(), fields.number(), fields.size()
+    ticket, terminal, attachment = fields.text(), fields.text(), fields.text()
+    return Hello(
+        ticket, terminal, attachment, seen, size, mode, fields.text(), fields.text(), fields.text()
+    )
+
+
+def _welcome(fields: _Fields) -> Welcome:
+    out_at, in_at, window = fields.number(), fields.number(), fields.unpack(struct.Struct("!I"))[0]
+    mode = fields.mode()
+    return Welcome(fields.text(), out_at, in_at, window, mode)
+
+
+def _gap(fields: _Fields) -> Gap:
+    gap = Gap(fields.number(), fields.number())
+    if not gap.start < gap.end:
+        raise TerminalError("a gap without an extent")
+    return gap
+
+
+_DECODERS: dict[int, Callable[[_Fields], Frame]] = {
+    Kind.HELLO: _hello,
+    Kind.IN: lambda fields: In(fields.number(), fields.rest(1)),
+    Kind.ACK: lambda fields: Ack(fields.number()),
+    Kind.RESIZE: lambda fields: Resize(fields.size()),
+    Kind.PING: lambda fields: Ping(fields.number()),
+    Kind.DETACH: lambda _: Detach(),
+    Kind.WELCOME: _welcome,
+    Kind.OUT: lambda fields: Out(fields.number(), fields.rest(1)),
+    Kind.INACK: lambda fields: InAck(fields.number()),
+    Kind.GAP: _gap,
+    Kind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
+    Kind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
+    Kind.PONG: lambda fields: Pong(fields.number()),
+    Kind.SIZE: lambda fields: Sized(fields.size()),
+    Kind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
+}

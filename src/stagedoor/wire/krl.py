@@ -1,0 +1,169 @@
+"""What was revoked: a key revocation list as `ssh-keygen -k` makes it, or public keys as text.
+
+Sources: OpenSSH's PROTOCOL.krl, ssh-keygen(1) KEY REVOCATION LISTS, sshd_config(5) RevokedKeys.
+"""
+
+import hashlib
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stagedoor.model.certificate import Certificate
+from stagedoor.wire.blob import Reader, TruncatedError
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+_MAGIC = b"SSHKRL\n\0"
+_FORMAT = 1
+_CERTIFICATES, _KEYS, _SHA1, _SIGNATURE, _SHA256 = 1, 2, 3, 4, 5
+_EXTENSION = 255
+_SERIAL_LIST, _SERIAL_RANGE, _SERIAL_BITMAP, _KEY_ID = 0x20, 0x21, 0x22, 0x23
+_CERTIFICATE_EXTENSION = 0x39
+_ANY_CA = b""
+"""The CA of a section that names none: it holds for every CA."""
+
+
+class RevocationError(ValueError):
+    """The list cannot be read; the text says why in one line."""
+
+
+@dataclass(slots=True)
+class _Certificates:
+    serials: set[int] = field(default_factory=set)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    bitmaps: list[tuple[int, int]] = field(default_factory=list)
+    key_ids: set[str] = field(default_factory=set)
+
+    def holds(self, certificate: Certificate) -> bool:
+        serial = certificate.serial
+        if certificate.key_id in self.key_ids:
+            return True
+        if serial == 0:  # PROTOCOL.krl: zero means that the CA gave no serial
+            return False
+        return (
+            serial in self.serials
+            or any(low <= serial <= high for low, high in self.ranges)
+            or any(
+                serial >= start and (bits >> (serial - start)) & 1
+                for start, bits in self.bitmaps
+                if serial - start < bits.bit_length()
+            )
+        )
+
+
+class Revocations:
+    """What a list holds; empty until it is read."""
+
+    def __init__(self) -> None:
+        self._keys: set[bytes] = set()
+        self._sha1: set[bytes] = set()
+        self._sha256: set[bytes] = set()
+        self._by_ca: dict[bytes, _Certificates] = {}
+
+    def holds_key(self, key: bytes) -> bool:
+        """Whether a public key, as a blob, was revoked."""
+        return (
+            key in self._keys
+            or hashlib.sha256(key).digest() in self._sha256
+            or hashlib.sha1(key, usedforsecurity=False).digest() in self._sha1
+        )
+
+    def holds_certificate(self, certificate: Certificate) -> bool:
+        """Whether a certificate was revoked, by its serial, its key id or its CA."""
+        if self.holds_key(certificate.ca):
+            return True
+        return any(
+            ca in self._by_ca and self._by_ca[ca].holds(certificate)
+            for ca in (certificate.ca, _ANY_CA)
+        )
+
+    def _read_krl(self, data: bytes) -> None:
+        reader = Reader(data)
+        reader.take(len(_MAGIC))
+        if reader.uint32() != _FORMAT:
+            raise RevocationError("its format is not version 1")
+        reader.uint64()  # the list's own version
+        reader.uint64()  # when it was made
+        reader.uint64()  # flags, of which none is defined
+        reader.string()  # reserved
+        reader.string()  # comment
+        while reader:
+            kind = reader.byte()
+            if kind == _SIGNATURE:
+                # Only signatures follow; whoever can write the file is believed.
+                return
+            section = Reader(reader.string())
+            if kind == _CERTIFICATES:
+                self._read_certificates(section)
+            elif kind == _EXTENSION:
+                _refuse_if_critical(section)
+            elif kind in (_KEYS, _SHA1, _SHA256):
+                into = {_KEYS: self._keys, _SHA1: self._sha1, _SHA256: self._sha256}[kind]
+                while section:
+                    into.add(section.string())
+            else:
+                raise RevocationError(f"it has a section of an unknown kind ({kind})")
+
+    def _read_certificates(self, section: Reader) -> None:
+        ca = section.string()
+        section.string()  # reserved
+        found = self._by_ca.setdefault(ca, _Certificates())
+        readers: dict[int, Callable[[Reader], None]] = {
+            _SERIAL_LIST: lambda part: _until_end(part, lambda: found.serials.add(part.uint64())),
+            _SERIAL_RANGE: lambda part: found.ranges.append((part.uint64(), part.uint64())),
+            _SERIAL_BITMAP: lambda part: found.bitmaps.append(
+                (part.uint64(), int.from_bytes(part.string(), "big"))
+            ),
+            _KEY_ID: lambda part: _until_end(
+                part, lambda: found.key_ids.add(part.string().decode("utf-8"))
+            ),
+            _CERTIFICATE_EXTENSION: _refuse_if_critical,
+        }
+        while section:
+            kind = section.byte()
+            if kind not in readers:
+                raise RevocationError(f"it has certificates listed in an unknown way ({kind})")
+            part = Reader(section.string())
+            readers[kind](part)
+            part.end()
+
+    def _read_text(self, text: str) -> None:
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            key = parse_public_key(line)
+            if isinstance(key, KeyRefused):
+                raise RevocationError(f"line {number} is no public key: {key.reason}")
+            self._sha256.add(_digest(key.fingerprint))
+
+
+def parse_revocations(data: bytes) -> Revocations:
+    """Read a list. Raises RevocationError: a list that is half understood would let somebody in."""
+    found = Revocations()
+    try:
+        if data.startswith(_MAGIC):
+            found._read_krl(data)
+        else:
+            found._read_text(data.decode("ascii"))
+    except TruncatedError as error:
+        raise RevocationError(str(error)) from None
+    except UnicodeDecodeError:
+        raise RevocationError("it is neither a list of ssh-keygen -k nor public keys") from None
+    return found
+
+
+def _until_end(part: Reader, read_one: Callable[[], object]) -> None:
+    while part:
+        read_one()
+
+
+def _refuse_if_critical(part: Reader) -> None:
+    name = part.string()
+    critical = part.byte()
+    part.string()
+    if critical:
+        raise RevocationError(f"it has a critical extension that is not understood: {name!r}")
+
+
+def _digest(fingerprint: str) -> bytes:
+    text = fingerprint.removeprefix("SHA256:")
+    return b64decode(text + "=" * (-len(text) % 4))

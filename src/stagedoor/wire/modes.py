@@ -1,0 +1,177 @@
+"""What a program has switched on in a terminal, as its output tells, and how to undo or redo it.
+
+Whoever leaves a terminal in the middle of a full-screen program must leave his own screen as it
+was; whoever comes into one must get the modes that the program believes are set. Only modes are
+followed here, never the screen.
+
+Sources: ECMA-48, and "XTerm Control Sequences" (ctlseqs), cited as CS with the name that it gives.
+"""
+
+import re
+
+MAX_SEQUENCE_BYTES = 128
+"""A sequence that is longer sets no mode that we know; its beginning is not waited on."""
+
+MAX_PUSHED = 16
+"""Keyboard settings that a program may stack; no terminal keeps more."""
+
+_SEQUENCE = re.compile(
+    rb"\x1b(?:"
+    rb"\[(?P<marker>[?><=]?)(?P<parameters>[0-9;:]*)(?P<intermediate>[ -/]*)(?P<final>[@-~])"
+    rb"|(?P<escape>[=>c78])"
+    rb")"
+)
+_UNFINISHED = re.compile(rb"\x1b(?:\[[?><=]?[0-9;:]*[ -/]*)?\Z")
+
+MOUSE = (9, 1000, 1001, 1002, 1003)
+_DEFAULT_ON = frozenset({7, 25})
+"""Autowrap and the cursor are set where nobody has said anything (CS DECAWM, DECTCEM)."""
+_ALTERNATE = (1049, 1047, 47)
+FOLLOWED = frozenset(
+    {
+        1,
+        5,
+        6,
+        7,
+        12,
+        25,
+        45,
+        47,
+        66,
+        1004,
+        1005,
+        1006,
+        1007,
+        1015,
+        1016,
+        1047,
+        1049,
+        2004,
+        2026,
+        *MOUSE,
+    }
+)
+"""Private modes (CS DECSET) that change what the keyboard or the mouse sends, or what is seen.
+
+12 (a blinking cursor) is here since cursor shapes are undone together; 2026 (synchronized output)
+freezes a screen on which it is left on.
+"""
+
+
+class Modes:
+    """Follows one terminal's output. `feed` may be called with any pieces of it."""
+
+    def __init__(self) -> None:
+        self._set: dict[int, bool] = {}
+        self._keypad = False
+        self._cursor_shape = b""
+        self._modify_keys = b""
+        self._keyboard: list[bytes] = []
+        self._tail = b""
+
+    def feed(self, data: bytes) -> None:
+        """Follow the next bytes of output, whatever they are."""
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        if b"\x1b" not in data:
+            return
+        for found in _SEQUENCE.finditer(data):
+            if found["escape"] is not None:
+                self._escape(found["escape"])
+            else:
+                self._control(
+                    found["marker"], found["parameters"], found["intermediate"], found["final"]
+                )
+        unfinished = _UNFINISHED.search(data[-MAX_SEQUENCE_BYTES:])
+        self._tail = unfinished[0] if unfinished else b""
+
+    @property
+    def alternate_screen(self) -> bool:
+        """Whether the program draws on the screen that has no scrollback."""
+        return any(self._set.get(mode) for mode in _ALTERNATE)
+
+    def redo(self) -> bytes:
+        """What sets a fresh terminal to these modes."""
+        parts = [
+            b"\x1b[?%d%c" % (mode, b"h" if on else b"l")
+            for mode, on in sorted(self._set.items(), key=lambda item: item[0] not in _ALTERNATE)
+            if on is not (mode in _DEFAULT_ON)
+        ]
+        if self._keypad:
+            parts.append(b"\x1b=")
+        if self._cursor_shape:
+            parts.append(b"\x1b[" + self._cursor_shape + b" q")
+        if self._modify_keys:
+            parts.append(b"\x1b[>" + self._modify_keys + b"m")
+        parts += [b"\x1b[>" + flags + b"u" for flags in self._keyboard]
+        return b"".join(parts)
+
+    def undo(self) -> bytes:
+        """What a terminal needs after this output to be as it was before; nothing if nothing was set.
+
+        The alternate screen is left last, so that all else is undone on the screen that it was set on.
+        """
+        parts = [
+            b"\x1b[?%d%c" % (mode, b"h" if mode in _DEFAULT_ON else b"l")
+            for mode, on in sorted(self._set.items(), key=lambda item: item[0] in _ALTERNATE)
+            if on is not (mode in _DEFAULT_ON)
+        ]
+        before: list[bytes] = []
+        if self._keypad:
+            before.append(b"\x1b>")
+        if self._cursor_shape:
+            before.append(b"\x1b[0 q")
+        if self._modify_keys:
+            before.append(b"\x1b[>4m")
+        if self._keyboard:
+            before.append(b"\x1b[<%du" % len(self._keyboard))
+        undone = b"".join(before + parts)
+        return undone + b"\x1b[m" if undone else b""
+
+    def _escape(self, final: bytes) -> None:
+        match final:
+            case b"=":
+                self._keypad = True  # CS DECKPAM
+            case b">":
+                self._keypad = False  # CS DECKPNM
+            case b"c":
+                self._forget()  # CS RIS
+            case _:
+                pass  # DECSC, DECRC: the cursor's position, no mode
+
+    def _control(self, marker: bytes, parameters: bytes, intermediate: bytes, final: bytes) -> None:
+        match marker, intermediate, final:
+            case b"?", b"", b"h" | b"l":
+                for parameter in parameters.split(b";"):
+                    if parameter.isdigit() and len(parameter) < 6 and int(parameter) in FOLLOWED:
+                        self._set[int(parameter)] = final == b"h"
+            case b"", b" ", b"q":
+                self._cursor_shape = b"" if parameters in (b"", b"0") else parameters  # CS DECSCUSR
+            case b"", b"!", b"p":
+                self._soften()
+            case b">", b"", b"m":  # CS XTMODKEYS
+                resource, _, value = parameters.partition(b";")
+                if resource == b"4":
+                    self._modify_keys = parameters if value not in (b"", b"0") else b""
+                elif not resource:
+                    self._modify_keys = b""
+            case b">", b"", b"u":  # the progressive keyboard enhancement of kitty: push
+                self._keyboard = [*self._keyboard, parameters][-MAX_PUSHED:]
+            case b"<", b"", b"u":  # … and pop
+                count = int(parameters) if parameters.isdigit() and len(parameters) < 6 else 1
+                del self._keyboard[max(len(self._keyboard) - max(count, 1), 0) :]
+            case _:
+                pass
+
+    def _soften(self) -> None:
+        """CS DECSTR: the cursor is shown, and keys send what they send by default."""
+        for mode in (1, 6, 66, 7, 25):
+            self._set.pop(mode, None)
+        self._keypad = False
+
+    def _forget(self) -> None:
+        self._set.clear()
+        self._keypad = False
+        self._cursor_shape = self._modify_keys = b""
+        self._keyboard = []

@@ -1,0 +1,37 @@
+"""Times as the Kubernetes API writes them: RFC 3339, in seconds (`Time`) or finer (`MicroTime`)."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_TIME = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(\.\d{1,12})?"
+    r"(?:[Zz]|([+-])(\d{2}):(\d{2}))",
+    re.ASCII,
+)
+
+
+def parse_time(text: str) -> float | None:
+    """Seconds since the epoch, None for anything that RFC 3339 section 5.6 does not allow."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
+    offset_hours, offset_minutes = int(found[9] or 0), int(found[10] or 0)
+    if offset_hours > 23 or offset_minutes > 59 or second > 60:
+        return None
+    # Section 5.7: second 60 is a leap second, which the epoch's count does not have.
+    leap = second == 60
+    try:
+        instant = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC)
+        offset = timedelta(hours=offset_hours, minutes=offset_minutes)
+        instant += -offset if found[8] == "+" else offset
+    except (ValueError, OverflowError):
+        return None
+    return instant.timestamp() + leap + float(found[7] or 0)
+
+
+def show_time(at: float, *, micro: bool = False) -> str:
+    """`2026-11-26T09:06:33Z`, rounded down; `micro` gives six digits of the second, as a Lease's
+    times must have."""
+    instant = datetime.fromtimestamp(at, UTC)
+    return instant.strftime("%Y-%m-%dT%H:%M:%S" + (".%fZ" if micro else "Z"))

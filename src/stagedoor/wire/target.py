@@ -1,0 +1,178 @@
+"""The names that may be asked for, and nothing else: the allow list is this grammar.
+
+    target      = app "-ssh" [ "." environment ]      ; app01-ssh, app01-ssh.staging
+                / app [ "." environment ] ".ssh"      ; app01.ssh, app01.staging.ssh
+    app         = label     ; not ending in "-ssh", and app "-ssh" is a label too (63 characters)
+    environment = label     ; not "ssh"
+    label       = what RFC 1123 §2.1 and Kubernetes call a label: [a-z0-9-], at most 63,
+                  no hyphen at either end
+
+Upper-case ASCII is folded first; a trailing dot is refused. The two rules on "ssh" see to it that
+no name has two readings. An address in any notation never matches, because no address ends in ssh.
+"""
+
+import re
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.target import SSH_PORT, Target
+
+MAX_LABEL_CHARS = 63
+MAX_USER_NAME_CHARS = 64
+MAX_SHOWN_CHARS = 100
+"""How much of an offered name a message repeats."""
+
+_SUFFIX = "-ssh"
+# Every pattern here is used with `fullmatch`: `match` with `$` would take a trailing newline.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
+_PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,63}")
+# What inet_aton(3) takes for an address: one to four decimal, octal or hexadecimal numbers.
+_INET_ATON = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?")
+_DIGITS = re.compile(r"[0-9]+")
+
+
+def valid_label(text: str) -> bool:
+    """Whether `text` is a lower-case RFC 1123 label of at most 63 characters."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def valid_app(text: str) -> bool:
+    """Whether `text` may name an app: `text` and `text-ssh` are labels, `text` ends not in -ssh."""
+    return (
+        len(text) <= MAX_LABEL_CHARS - len(_SUFFIX)
+        and valid_label(text)
+        and not text.endswith(_SUFFIX)
+    )
+
+
+def valid_environment(text: str) -> bool:
+    """Whether `text` may name an environment: any label but `ssh`."""
+    return valid_label(text) and text != "ssh"
+
+
+def valid_pattern(text: str) -> bool:
+    """Whether `text` is a shell glob that could match a label: `*`, `?`, `[a-z]`, `[!0-9]`."""
+    return _PATTERN.fullmatch(text) is not None
+
+
+def valid_user_name(text: str) -> bool:
+    """Whether `text` may name a user or a group.
+
+    Lower-case ASCII letters, digits and inner `.`, `_`, `-`, `@`, at most 64 characters. So a name
+    needs no quoting as a certificate's principal (no comma), in Basic (no colon, RFC 7617), in a
+    file name or in a shell.
+    """
+    return _USER_NAME.fullmatch(text) is not None
+
+
+def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
+    """Read the target that somebody asked for.
+
+    `port` is text as it stood on the wire, or None where the protocol writes none (SSH, where the
+    port is the gateway's own). What is no `uri-host ":" port` at all (RFC 9112 §3.2.3: a URL, a
+    user part, `*`, no port, a port that is no number) is a BAD_REQUEST; what is one, but is not
+    ours, is TARGET_NOT_ALLOWED.
+    """
+    malformed = _malformed(host, port)
+    if malformed is not None:
+        return Denial(Reason.BAD_REQUEST, malformed)
+    name = host.lower()
+    if _is_address(name):
+        return _not_allowed(
+            f"{shown(host)}: addresses are not allowed; use the app's name, such as app01.ssh"
+        )
+    # One spelling only: int() would take "+22", " 22", "2_2" and digits of other scripts.
+    if port is not None and str(port) != str(SSH_PORT):
+        return _not_allowed(
+            f"{shown(host)}: port {_shown_port(port)} is not allowed; only port {SSH_PORT} is"
+        )
+    target = _read(name)
+    if target is not None:
+        return target
+    if name.endswith(".") and _read(name[:-1]) is not None:
+        return _not_allowed(f"{shown(host)}: leave out the dot at the end")
+    return _not_allowed(
+        f"{shown(host)} is no app's shell; use a name such as app01.ssh, app01-ssh"
+        " or app01.staging.ssh"
+    )
+
+
+def parse_login(name: str) -> Target | None:
+    """Read a login name as a target: `app01`, `app01.staging`, or a name that `parse_target` takes.
+
+    The shorter forms are for a place where nothing but an app can be meant (`ssh app01@gateway`).
+    """
+    name = name.lower() if name.isascii() else ""
+    target = _read(name)
+    if target is not None:
+        return target
+    app, dot, environment = name.partition(".")
+    if not valid_app(app) or (dot and not valid_environment(environment)):
+        return None
+    return Target(app, environment if dot else None)
+
+
+def shown(name: str) -> str:
+    """Return an offered name, quoted, as it may stand in a message, a log or a terminal.
+
+    Printable ASCII, at most 100 characters. A name with a user part is not repeated, for a
+    password may be in it.
+    """
+    if "@" in name or "%40" in name:
+        return "the name asked for"
+    text = "".join(c if " " <= c <= "~" else "?" for c in name[: MAX_SHOWN_CHARS + 1])
+    if len(text) > MAX_SHOWN_CHARS:
+        text = text[: MAX_SHOWN_CHARS - 3] + "..."
+    return f"'{text}'"
+
+
+def _read(name: str) -> Target | None:
+    environment: str | None = None
+    match name.split("."):
+        case [app, "ssh"]:
+            pass
+        case [app, environment, "ssh"]:
+            pass
+        case [shell] if shell.endswith(_SUFFIX):
+            app = shell.removesuffix(_SUFFIX)
+        case [shell, environment] if shell.endswith(_SUFFIX):
+            app = shell.removesuffix(_SUFFIX)
+        case _:
+            return None
+    if not valid_app(app) or (environment is not None and not valid_environment(environment)):
+        return None
+    return Target(app, environment)
+
+
+def _malformed(host: str, port: str | int | None) -> str | None:
+    """Why this is no authority (RFC 9112 §3.2.3), or None."""
+    if not host:
+        return "no name was asked for; use a name such as app01.ssh"
+    # Before lower(): it maps the Kelvin sign to k, and IDNA maps ſ to s and 。 to a dot.
+    if not host.isascii() or not host.isprintable() or " " in host:
+        return f"{shown(host)}: a name holds only ASCII letters, digits, hyphens and dots"
+    if "@" in host:
+        return "leave the user out of the name; a name and password go into Proxy-Authorization"
+    if "/" in host:
+        return f"{shown(host)} is a URL; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
+    if host == "*":
+        return f"'*' is no name; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
+    if port is not None and (isinstance(port, bool) or not _DIGITS.fullmatch(str(port))):
+        if port == "":
+            return f"{shown(host)}: the port is missing; ask for port {SSH_PORT}"
+        return f"{shown(host)}: the port is no number; ask for port {SSH_PORT}"
+    return None
+
+
+def _is_address(name: str) -> bool:
+    """Whether `name` is written as an address; only so that the message can say so."""
+    return ":" in name or name.startswith("[") or _INET_ATON.fullmatch(name) is not None
+
+
+def _shown_port(port: str | int) -> str:
+    text = str(port)
+    return text if len(text) <= 10 else text[:10] + "..."
+
+
+def _not_allowed(message: str) -> Denial:
+    return Denial(Reason.TARGET_NOT_ALLOWED, message)
