@@ -1,0 +1,373 @@
+"""The audit stage: nobody is let in before it is written down, and every way out is too.
+
+Group commit: one writer thread for each process. Logins that arrive while it writes wait
+together for the next write, so that many share one transaction and one fsync; whatever can wait
+(closes, denials) waits a moment for company.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from stagedoor.audit.ids import new_session_id
+from stagedoor.audit.ports import Journal
+from stagedoor.audit.tally import DenialTally
+from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import StoreError
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.session import End, Ended, Opened, Ready, Way
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+
+OPEN_TIMEOUT_S = 5.0
+"""How long a login waits for the disk before it is refused."""
+
+LINGER_S = 0.1
+"""How long a close or a denial may wait for others to share its fsync."""
+
+RETRY_S = (0.1, 2.0)
+"""First and longest wait between two tries while the journal cannot be written."""
+
+BATCH = 1000
+"""Most logins in one transaction, so that the first of them need not wait for very many."""
+
+DENIALS = 2000
+"""Most denials that wait to be written; more are counted instead."""
+
+
+class _State(Enum):
+    QUEUED = auto()
+    WRITING = auto()
+    DURABLE = auto()
+    VOID = auto()
+    """Not let in; if it may have been written after all, its close is queued."""
+
+
+@dataclass(slots=True, eq=False)
+class _Opening:
+    opened: Opened
+    answer: asyncio.Future[Opened | Denial]
+    state: _State = _State.QUEUED
+    left: str = ""
+    """Why nobody waits for the answer any more, if so."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    openings: list[_Opening] = field(default_factory=list)
+    closes: list[Event] = field(default_factory=list)
+    denials: list[Event] = field(default_factory=list)
+
+
+class AuditLedger:
+    """Satisfies `session.ports.Ledger`.
+
+    While the journal cannot be written, logins are refused at once, closes are kept and tried
+    again, in order, and denials are kept as far as there is room. What is still unwritten when
+    the process dies is found at the next start: those sessions are closed as lost. Sums of
+    denials (see `tally`) of the last minute die with the process.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        instance: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[float], str] = new_session_id,
+        on_problem: Callable[[str | None], None] = lambda problem: None,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        linger_s: float = LINGER_S,
+        retry_s: tuple[float, float] = RETRY_S,
+    ) -> None:
+        """`clock` is seconds since the epoch; `on_problem` gets one line when the journal begins
+        to fail, and None when it works again, in the writer's thread."""
+        self._journal = journal
+        self._instance = instance
+        self._clock = clock
+        self._new_id = new_id
+        self._on_problem = on_problem
+        self._open_timeout_s = open_timeout_s
+        self._linger_s = linger_s
+        self._retry_s = retry_s
+        self._lock = threading.Condition(threading.Lock())
+        self._openings: deque[_Opening] = deque()
+        self._closes: deque[Event] = deque()
+        self._denials: deque[Event] = deque()
+        self._tally = DenialTally()
+        self._due_at: float | None = None  # monotonic: when closes and denials have waited enough
+        self._wakes_at = 0.0  # monotonic: until when the writer sleeps, if nobody notifies
+        self._retry_at = 0.0
+        self._failures = 0
+        self._problem: str | None = None
+        self._writing = False
+        self._flushing = 0
+        self._stopping = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the journal cannot be written, in one line; None while it can."""
+        return self._problem
+
+    def start(self) -> None:
+        """Start the writer; before the first `open`, after fork."""
+        self._thread.start()
+
+    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+        """Return `Opened` once it survives a power cut; else a Denial (AUDIT_UNAVAILABLE).
+
+        If the caller is cancelled, or the time runs out, while the event may already be written,
+        the session is closed in the audit as `unreached`.
+        """
+        now = self._clock()
+        opened = Opened(self._new_id(now), now, way, source, ready)
+        opening = _Opening(opened, asyncio.get_running_loop().create_future())
+        with self._lock:
+            if self._stopping:
+                return _unavailable("the gateway is stopping")
+            if self._problem is not None:
+                return _unavailable(self._problem)
+            self._openings.append(opening)
+            self._lock.notify_all()
+        try:
+            async with asyncio.timeout(self._open_timeout_s):
+                return await opening.answer
+        except TimeoutError:
+            late = f"the disk did not answer within {self._open_timeout_s:g} s"
+            self._abandon(opening, late)
+            return _unavailable(late)
+        except asyncio.CancelledError:
+            self._abandon(opening, "the developer's side hung up")
+            raise
+
+    def close(self, opened: Opened, ended: Ended) -> None:
+        """Write that the session is over, soon. Any thread; never blocks."""
+        event = closed_event(opened, ended, self._instance, self._clock())
+        with self._lock:
+            self._closes.append(event)
+            self._soon()
+
+    def note(self, opened: Opened, kind: Kind, fields: Fields) -> None:
+        """Write what happened inside a session, soon. Any thread; never blocks."""
+        event = noted_event(opened, kind, fields, self._instance, self._clock())
+        with self._lock:
+            # With the closes: nothing of a session may be lost, and it stays in order.
+            self._closes.append(event)
+            self._soon()
+
+    def deny(
+        self,
+        denial: Denial,
+        way: Way,
+        source: Source,
+        *,
+        identity: str | None = None,
+        target: Target | None = None,
+    ) -> None:
+        """Write, or count, that somebody was not let in, soon. Any thread; never blocks."""
+        now = self._clock()
+        with self._lock:
+            room = len(self._denials) < DENIALS
+            if room and self._tally.admit(denial.reason, source.address, now):
+                self._denials.append(
+                    denied_event(denial, way, source, identity, target, self._instance, now)
+                )
+                self._soon()
+            else:
+                idle = self._tally.due_at() is None
+                self._tally.count(denial.reason, way, source.address, now)
+                if idle:
+                    self._lock.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was handed in is written, sums included; False if it is not.
+
+        Blocks; not for the event loop's thread.
+        """
+        with self._lock:
+            self._flushing += 1
+            self._lock.notify_all()
+            try:
+                return self._lock.wait_for(lambda: self._left() == 0, timeout_s)
+            finally:
+                self._flushing -= 1
+
+    def stop(self, timeout_s: float) -> int:
+        """Flush, end the writer, and say how many events could not be written. Blocks."""
+        with self._lock:
+            self._stopping = True
+        self.flush(timeout_s)
+        with self._lock:
+            left = self._left()
+            self._ended = True
+            self._lock.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s if left == 0 else 1.0)  # it may hang in a dead disk
+        return left
+
+    # The rest, but for `_abandon`, runs in the writer's thread or under its lock.
+
+    def _soon(self) -> None:
+        if self._due_at is None:
+            self._due_at = time.monotonic() + self._linger_s
+            if self._wakes_at > self._due_at:
+                self._lock.notify_all()
+
+    def _left(self) -> int:
+        waiting = len(self._openings) + len(self._closes) + len(self._denials)
+        return waiting + self._writing + (self._tally.due_at() is not None)
+
+    def _abandon(self, opening: _Opening, why: str) -> None:
+        with self._lock:
+            opening.left = why
+            if opening.state is _State.QUEUED:
+                opening.state = _State.VOID
+            elif opening.state is _State.DURABLE:
+                self._close_unreached([opening])
+
+    def _close_unreached(self, openings: Iterable[_Opening]) -> None:
+        """Queue the closes of sessions that were, or may have been, written but let nobody in."""
+        now = self._clock()
+        for opening in openings:
+            ended = Ended(End.UNREACHED, detail=opening.left)
+            self._closes.append(closed_event(opening.opened, ended, self._instance, now))
+            opening.state = _State.VOID
+            self._soon()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            events = [opened_event(one.opened, self._instance) for one in batch.openings]
+            events += batch.closes
+            events += batch.denials
+            problem = None
+            try:
+                if events:
+                    self._journal.append(events)
+            except StoreError as error:
+                problem = str(error)
+            except Exception as error:  # a fault in the journal must not end the audit
+                problem = f"{type(error).__name__}: {error}"
+            told = self._problem
+            if problem is None:
+                self._written(batch)
+            else:
+                self._failed(batch, problem)
+            if told != self._problem:
+                with suppress(Exception):  # whoever cannot hear of it must not end the audit
+                    self._on_problem(self._problem)
+
+    def _next_batch(self) -> _Batch | None:
+        """Wait until there is something to write and it is time; None at the end."""
+        with self._lock:
+            # Whoever has just written looks once more by itself: closes follow logins, and to be
+            # woken for each of them would cost more than to write it.
+            at_first_s: float | None = self._linger_s
+            while (wait_s := self._wait_s()) is None or wait_s > 0:
+                if self._ended:
+                    return None
+                if wait_s is None:
+                    wait_s, at_first_s = at_first_s, None
+                self._wakes_at = math.inf if wait_s is None else time.monotonic() + wait_s
+                self._lock.wait(wait_s)
+            self._wakes_at = 0.0
+            if self._ended:
+                return None
+            batch = _Batch()
+            while self._openings and len(batch.openings) < BATCH:
+                opening = self._openings.popleft()
+                if opening.state is _State.QUEUED:  # nobody waits for the others any more
+                    opening.state = _State.WRITING
+                    batch.openings.append(opening)
+            batch.closes = list(self._closes)
+            self._closes.clear()
+            due_at = self._tally.due_at()
+            if due_at is not None and (self._flushing or self._clock() >= due_at):
+                self._denials.extend(self._tally.take(self._clock(), self._instance))
+            batch.denials = list(self._denials)
+            self._denials.clear()
+            self._due_at = None
+            self._writing = True
+            return batch
+
+    def _wait_s(self) -> float | None:
+        """How long there is nothing to do; None: until somebody notifies."""
+        now = time.monotonic()
+        if self._problem is not None:
+            return self._retry_at - now
+        if self._openings:
+            return 0.0
+        if self._flushing and self._left():
+            return 0.0
+        waits = []
+        if self._due_at is not None:
+            waits.append(self._due_at - now)
+        if (tally_at := self._tally.due_at()) is not None:
+            waits.append(tally_at - self._clock())
+        return min(waits, default=None)
+
+    def _written(self, batch: _Batch) -> None:
+        with self._lock:
+            self._writing = False
+            self._problem = None
+            self._failures = 0
+            for opening in batch.openings:
+                opening.state = _State.DURABLE
+            self._close_unreached(one for one in batch.openings if one.left)
+            self._answer((one, one.opened) for one in batch.openings)
+            self._lock.notify_all()
+
+    def _failed(self, batch: _Batch, problem: str) -> None:
+        with self._lock:
+            self._writing = False
+            self._problem = problem
+            first, longest = self._retry_s
+            self._retry_at = time.monotonic() + min(longest, first * 2 ** min(self._failures, 20))
+            self._failures += 1
+            self._closes.extendleft(reversed(batch.closes))
+            self._denials.extendleft(reversed(batch.denials))
+            for opening in batch.openings:
+                opening.left = opening.left or "it could not be written to the audit in time"
+            # Whether a commit that failed was written nobody knows; the close of a session that
+            # was not is void (`Journal`).
+            self._close_unreached(batch.openings)
+            refused = [*batch.openings, *self._openings]
+            for opening in self._openings:
+                opening.state = _State.VOID
+            self._openings.clear()
+            denial = _unavailable(problem)
+            self._answer((one, denial) for one in refused)
+            self._lock.notify_all()
+
+    def _answer(self, answers: Iterable[tuple[_Opening, Opened | Denial]]) -> None:
+        """Hand the answers over to the event loops that wait, one call for each loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Opening, Opened | Denial]]] = {}
+        for one, answer in answers:
+            by_loop.setdefault(one.answer.get_loop(), []).append((one, answer))
+        for loop, mine in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, mine)
+            except RuntimeError:  # the loop was closed: nobody waits any more
+                self._close_unreached(one for one, _ in mine if one.state is _State.DURABLE)
+
+
+def _deliver(answers: list[tuple[_Opening, Opened | Denial]]) -> None:
+    for one, answer in answers:
+        if not one.answer.done():
+            one.answer.set_result(answer)
+
+
+def _unavailable(why: str) -> Denial:
+    return Denial(
+        Reason.AUDIT_UNAVAILABLE,
+        f"this login cannot be written to the audit, and nobody is let in unrecorded: {why}",
+        retry_after_s=5,
+    )

@@ -1,0 +1,123 @@
+"""Keeps a flood of denials from filling the disk: which are written one by one, which counted.
+
+Whoever has shown no credential can be denied thousands of times a second. Such denials are only
+counted, and so are all others once a source has had its share of the minute; the sums are written
+once a minute. Pure: time is an argument.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from types import MappingProxyType
+
+from stagedoor.model.denial import Reason
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.session import Way
+from stagedoor.model.source import Address
+from stagedoor.model.units import MINUTE_S
+
+COUNTED = frozenset(
+    {
+        Reason.BAD_REQUEST,
+        Reason.HEADER_TOO_LARGE,
+        Reason.HEADER_TIMEOUT,
+        Reason.SOURCE_NOT_ALLOWED,
+        Reason.CREDENTIAL_MISSING,
+        Reason.THROTTLED,
+        Reason.OVERLOADED,
+        Reason.DRAINING,
+    }
+)
+"""Costs the sender nothing, or is the answer to a flood: never written one by one."""
+
+SOURCE_SHARE = 20
+"""Denials of one source written one by one in a minute: a person's tries, not a program's."""
+
+TOTAL_SHARE = 600
+"""Denials of all sources written one by one in a minute, by each worker."""
+
+SOURCES = 1024
+"""Sources counted apart; those beyond are summed up as `others`."""
+
+OTHERS = "others"
+
+
+@dataclass(slots=True)
+class _Sum:
+    count: int
+    first_at: float
+    last_at: float
+
+
+class DenialTally:
+    """One minute's denials. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._began_at: float | None = None
+        self._written: Counter[str] = Counter()
+        self._sums: dict[tuple[str, Reason, Way], _Sum] = {}
+        self._sources: set[str] = set()
+
+    def admit(self, reason: Reason, address: Address, now: float) -> bool:
+        """Whether this denial is written by itself; if not, `count` it."""
+        if reason in COUNTED or self._written.total() >= TOTAL_SHARE:
+            return False
+        source = source_name(address)
+        if self._written[source] >= SOURCE_SHARE:
+            return False
+        self._begin(now)
+        self._written[source] += 1
+        return True
+
+    def count(self, reason: Reason, way: Way, address: Address, now: float) -> None:
+        """Add one to the sums."""
+        self._begin(now)
+        source = source_name(address)
+        if source not in self._sources:
+            if len(self._sources) >= SOURCES:
+                source = OTHERS
+            else:
+                self._sources.add(source)
+        key = (source, reason, way)
+        if (one := self._sums.get(key)) is None:
+            self._sums[key] = _Sum(1, now, now)
+        else:
+            one.count += 1
+            one.last_at = now
+
+    def due_at(self) -> float | None:
+        """When `take` should be called; None while there is nothing to take or forget."""
+        return None if self._began_at is None else self._began_at + MINUTE_S
+
+    def take(self, now: float, instance: str) -> list[Event]:
+        """The sums as events, and a new minute."""
+        events = [
+            Event(
+                at=now,
+                kind=Kind.SESSION_DENIED,
+                instance=instance,
+                source=source,
+                way=way,
+                reason=reason,
+                fields=MappingProxyType(
+                    {"count": one.count, "first_at": one.first_at, "last_at": one.last_at}
+                ),
+            )
+            for (source, reason, way), one in self._sums.items()
+        ]
+        self._began_at = None
+        self._written.clear()
+        self._sums.clear()
+        self._sources.clear()
+        return events
+
+    def _begin(self, now: float) -> None:
+        if self._began_at is None or now < self._began_at:  # the clock was set back
+            self._began_at = now
+
+
+def source_name(address: Address) -> str:
+    """Who is counted as one: an IPv4 address, or the /64 that one IPv6 host has for itself."""
+    if isinstance(address, IPv6Address):
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)

@@ -1,0 +1,131 @@
+"""What the flow's values look like as audit events. Pure."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.grant import Grant
+from stagedoor.model.session import Ended, Opened, Way
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+
+Fields = Mapping[str, str | int | float | bool | None]
+_TEXT_LIMIT = 500
+
+
+def opened_event(opened: Opened, instance: str) -> Event:
+    grant = opened.ready.grant
+    shell = opened.ready.shell
+    return Event(
+        at=opened.at,
+        kind=Kind.SESSION_OPENED,
+        instance=instance,
+        session=opened.id,
+        identity=grant.identity.name,
+        target=str(grant.target),
+        source=str(opened.source),
+        way=opened.way,
+        fields=MappingProxyType(
+            {
+                "method": grant.identity.method.value,
+                "credential": grant.identity.credential_id,
+                "grant": grant.rule_id,
+                "grant_expires_at": grant.expires_at,
+                "shell": f"{shell.host}:{shell.port}",
+                **_guest(grant),
+            }
+        ),
+    )
+
+
+def _guest(grant: Grant) -> Fields:
+    """Of one who was let to somebody else's terminal alone."""
+    guest = grant.guest
+    if guest is None:
+        return {}
+    return {
+        "terminal": guest.terminal,
+        "host": guest.host,
+        "share": guest.share,
+        "may_type": guest.may_type,
+    }
+
+
+def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
+    grant = opened.ready.grant
+    return Event(
+        at=now,
+        kind=Kind.SESSION_CLOSED,
+        instance=instance,
+        session=opened.id,
+        identity=grant.identity.name,
+        target=str(grant.target),
+        source=str(opened.source),
+        way=opened.way,
+        reason=ended.end,
+        fields=MappingProxyType(
+            {
+                "sent": ended.counts.sent,
+                "received": ended.counts.received,
+                "duration_s": round(max(0.0, now - opened.at), 3),
+                "detail": plain(ended.detail),
+            }
+        ),
+    )
+
+
+def noted_event(opened: Opened, kind: Kind, fields: Fields, instance: str, now: float) -> Event:
+    """What happened inside a session: a channel, a recording."""
+    grant = opened.ready.grant
+    return Event(
+        at=now,
+        kind=kind,
+        instance=instance,
+        session=opened.id,
+        identity=grant.identity.name,
+        target=str(grant.target),
+        source=str(opened.source),
+        way=opened.way,
+        fields=MappingProxyType(
+            {
+                name: plain(value) if isinstance(value, str) else value
+                for name, value in fields.items()
+            }
+        ),
+    )
+
+
+def denied_event(
+    denial: Denial,
+    way: Way,
+    source: Source,
+    identity: str | None,
+    target: Target | None,
+    instance: str,
+    now: float,
+) -> Event:
+    return Event(
+        at=now,
+        kind=Kind.SESSION_DENIED,
+        instance=instance,
+        identity=None if identity is None else plain(identity),
+        target=None if target is None else str(target),
+        source=str(source),
+        way=way,
+        reason=denial.reason,
+        fields=MappingProxyType({"message": plain(denial.message)}),
+    )
+
+
+def plain(text: str) -> str:
+    """`text` on one line of at most 500 characters that any terminal and database can take.
+
+    A lone surrogate would make the event unwritable for ever, and an escape sequence would speak
+    to the terminal of whoever reads the audit.
+    """
+    if len(text) > _TEXT_LIMIT:
+        text = text[: _TEXT_LIMIT - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,45 @@
+"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`: run in a shell by the gateway."""
+
+import os
+import signal
+import sys
+
+from stagedoor.holder.attach import attach, join
+from stagedoor.holder.end import end
+from stagedoor.holder.place import NOT_KNOWN, NOT_THERE, PlaceError, folder, names, socket_of
+
+USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 served; 1 it could not be; 2 it was called wrongly; 3 there is none to join."""
+    try:
+        match arguments:
+            case ["attach", name]:
+                return attach(socket_of(folder(), name))
+            case ["join", name]:
+                if join(socket_of(folder(), name)):
+                    return 0
+                print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
+                return NOT_THERE
+            case ["list"]:
+                print("\n".join(names(folder())))
+                return 0
+            case ["end", name]:
+                if end(socket_of(folder(), name)):
+                    return 0
+                print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
+                return 1
+    except (PlaceError, OSError) as error:
+        why = error if isinstance(error, PlaceError) else error.strerror
+        print(f"stagedoor: {why}", file=sys.stderr)
+        return 1
+    print(USAGE, file=sys.stderr)
+    return NOT_KNOWN
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)

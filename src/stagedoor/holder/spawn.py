@@ -1,0 +1,151 @@
+"""Starts a program in a terminal of its own, as a login on a console would.
+
+Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5), tmux(1) (`-T`, terminal-features).
+"""
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import struct
+import termios
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.wire.terminal import Hello, Size
+
+TMUX = "tmux"
+"""The command that asks for tmux where there is one, and for the login shell elsewhere."""
+_FEATURES = (
+    "256,RGB,sync,clipboard,hyperlinks,usstyle,overline,strikethrough,extkeys,focus,title,mouse,"
+    "bpaste"
+)
+"""What our ends of the line can do. tmux cannot ask: without this it takes colours and more away."""
+_TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
+_IUTF8 = 0o40000
+"""Of Linux; `termios` does not name it."""
+_FALLBACK_TERM = "xterm-256color"
+_TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM,
+                  signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The program: its process and our end of its terminal, which does not block."""
+
+    pid: int
+    fd: int
+
+
+def spawn(hello: Hello) -> Child:
+    """Start what `hello` asks for, in the working folder of this process. Raises OSError."""
+    environment = environment_of(os.environ, hello)
+    program, arguments = command_of(hello, environment)
+    folder = environment.get("STAGEDOOR_DIRECTORY", "")
+    master, slave = os.openpty()
+    try:
+        set_size(master, hello.size)
+        _count_characters(slave)
+        pid = os.fork()
+    except BaseException:
+        os.close(master)
+        os.close(slave)
+        raise
+    if pid == 0:
+        try:
+            _become(slave, program, arguments, environment, folder)
+        except BaseException as error:
+            os.write(2, f"stagedoor: {program} cannot be started: {error}\r\n".encode())
+        finally:
+            os._exit(127)
+    os.close(slave)
+    os.set_blocking(master, False)
+    return Child(pid, master)
+
+
+def set_size(fd: int, size: Size) -> None:
+    """Give a terminal its window size (TIOCSWINSZ): rows come first in `struct winsize`."""
+    packed = struct.pack("HHHH", size.rows, size.columns, size.x_pixels, size.y_pixels)
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
+
+
+def _count_characters(slave: int) -> None:
+    """Backspace takes a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
+    modes = termios.tcgetattr(slave)
+    modes[0] |= _IUTF8
+    termios.tcsetattr(slave, termios.TCSANOW, modes)
+
+
+def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
+    """The program's environment: the shell's own, and what only whoever looks at it can know."""
+    environment = dict(around)
+    environment["TERM"] = known_term(hello.term, around)
+    environment["COLORTERM"] = "truecolor"
+    environment["STAGEDOOR_TERMINAL"] = hello.terminal
+    if not environment.get("LANG") and environment.get("LC_CTYPE") == "C.UTF-8":
+        del environment["LC_CTYPE"]  # Python's own doing (PEP 538)
+    if not any(environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
+        # tmux writes _ for whatever it believes cannot be shown.
+        environment["LANG"] = hello.lang if _is_utf8(hello.lang) else "C.UTF-8"
+    for name in ("TMUX", "TMUX_PANE", "SSH_TTY", "LINES", "COLUMNS"):
+        environment.pop(name, None)
+    return environment
+
+
+def command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The program's file and its arguments, the first of which is its name."""
+    shell = _login_shell(environment)
+    tmux = shutil.which("tmux", path=environment.get("PATH", os.defpath))
+    if hello.command == TMUX and tmux:
+        return tmux, ["tmux", "-u", "-T", _FEATURES, "new-session", "-A", "-s", hello.terminal]
+    if hello.command and hello.command != TMUX:
+        return shell, [Path(shell).name, "-c", hello.command]
+    return shell, ["-" + Path(shell).name]
+
+
+def known_term(term: str, around: Mapping[str, str]) -> str:
+    """`term` if this place has its description (terminfo(5)), else one that it is likely to have."""
+    if not term or not term.isascii() or not term.isprintable() or "/" in term or term[0] == ".":
+        return _FALLBACK_TERM
+    folders = [
+        around.get("TERMINFO", ""),
+        str(Path(around.get("HOME", "/")) / ".terminfo"),
+        *around.get("TERMINFO_DIRS", "").split(":"),
+        *_TERMINFO,
+    ]
+    names = (f"{term[0]}/{term}", f"{ord(term[0]):x}/{term}")
+    found = any(Path(folder, name).exists() for folder in folders if folder for name in names)
+    return term if found else _FALLBACK_TERM
+
+
+def _is_utf8(lang: str) -> bool:
+    return lang.isascii() and lang.isprintable() and lang.lower().endswith(("utf-8", "utf8"))
+
+
+def _login_shell(environment: Mapping[str, str]) -> str:
+    candidates = [environment.get("SHELL", "")]
+    with suppress(KeyError):  # an image without the account that it runs as
+        candidates.append(pwd.getpwuid(os.getuid()).pw_shell)
+    candidates += ["/bin/bash", "/bin/sh"]
+    return next((each for each in candidates if each and os.access(each, os.X_OK)), candidates[-1])
+
+
+def _become(
+    slave: int, program: str, arguments: list[str], environment: dict[str, str], folder: str
+) -> None:
+    """In the child: the terminal becomes its own, and signals are as a login has them."""
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    os.closerange(3, 1024)
+    # Whoever started us may have ignored or blocked them, and that is inherited through exec.
+    for number in _TO_DEFAULT:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if folder:
+        os.chdir(folder)
+    os.execve(program, arguments, environment)  # noqa: S606  # a terminal runs what its owner wants

@@ -1,0 +1,128 @@
+"""Recordings on this machine's disk: one file each in one folder, for its owner's eyes only."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.model.units import KIB
+from stagedoor.recording.recorder import SUFFIX
+
+_READ_BYTES = 64 * KIB
+
+
+class FolderShelf:
+    """Satisfies `ports.Shelf`. The folder is made at the first recording, mode 0700."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self, name: str) -> "FileTape":
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # O_EXCL also refuses a symbolic link that somebody planted; O_APPEND, for after a piece that
+        # did not fit the next one follows what was kept.
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        tape = FileTape(os.open(self._folder / name, flags, 0o600))
+        try:
+            tape.hold()
+            # The name must survive a power cut too: fsync(2) on the folder.
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            tape.close()
+            raise
+        return tape
+
+
+class FileTape:
+    """Satisfies `ports.Tape`. Owns `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = 0
+
+    def hold(self) -> None:
+        """Say that it is being written, to whoever removes old ones, in any process (flock(2)).
+
+        It is so until `close`, or the end of this process. Raises OSError.
+        """
+        fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def append(self, piece: bytes) -> None:
+        left = memoryview(piece)
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+            os.fdatasync(self._fd)
+        except OSError:
+            # What is on the disk stays readable: no half of a piece.
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(piece)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A recording on the disk: `id` is its name without endings, `session` the session's id.
+
+    `number` is the channel's in its session, `size` bytes, `changed_at` seconds since the epoch.
+    """
+
+    path: Path
+    id: str
+    session: str
+    number: int
+    suffix: str
+    size: int
+    changed_at: float
+
+
+def kept(folder: Path) -> list[Kept]:
+    """The recordings in `folder`, the oldest session first. Other files are passed over.
+
+    Raises OSError, but not for a folder that is not there: then nothing has been recorded.
+    """
+    found = []
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    for entry in entries:
+        name, ending, suffix = entry.name.partition(SUFFIX)
+        session, dot, number = name.rpartition(".")
+        if not (ending and dot and session and number.isascii() and number.isdigit()):
+            continue
+        if not entry.is_file(follow_symlinks=False):
+            continue
+        with suppress(FileNotFoundError):  # removed while we look
+            stat = entry.stat(follow_symlinks=False)
+            found.append(
+                Kept(
+                    path=folder / entry.name,
+                    id=name,
+                    session=session,
+                    number=int(number),
+                    suffix=suffix,
+                    size=stat.st_size,
+                    changed_at=stat.st_mtime,
+                )
+            )
+    return sorted(found, key=lambda one: (one.session, one.number, one.suffix))
+
+
+def read(path: Path) -> Iterator[bytes]:
+    """The file's bytes as they are on the disk. Raises OSError."""
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            yield piece

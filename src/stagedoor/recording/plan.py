@@ -1,0 +1,18 @@
+"""How terminals are recorded that somebody has to be recorded in."""
+
+from dataclasses import dataclass
+
+from stagedoor.recording.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """`go_on` lets people work unrecorded when a recording fails, otherwise they are sent out.
+
+    `notice` tells them that they are recorded; `record_input` keeps what is typed.
+    """
+
+    recorder: Recorder
+    go_on: bool = False
+    notice: bool = True
+    record_input: bool = False

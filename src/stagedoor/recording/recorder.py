@@ -1,0 +1,359 @@
+"""The recorder: terminals in, pieces of asciicast out, one writer thread for each process.
+
+Nothing of the event loop waits for the disk. What was seen is handed over at once and lies in
+memory for `SYNC_S` at most; then it is written and synced as one piece. A disk that cannot keep up
+holds the terminal back, since `output` then says that there is no room.
+"""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.session import Opened
+from stagedoor.model.units import KIB, MIB
+from stagedoor.recording.ports import Keeper, Seal, Shelf, Tape
+from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
+
+SYNC_S = 1.0
+"""How long what was seen may lie in memory only: what a power cut, or a kill, can take."""
+PIECE_BYTES = 256 * KIB
+"""So much of one terminal is written at once, however soon it came."""
+QUEUE_BYTES = MIB
+"""So much of one terminal may wait; beyond it the terminal waits for the disk."""
+BEGIN_TIMEOUT_S = 5.0
+"""How long a login waits for its recording to begin."""
+SUFFIX = ".cast"
+
+
+class RecordingError(StagedoorError):
+    """A recording could not be begun, or could not go on. `str(error)` names the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A recording that has ended, or failed: then `why` is one line.
+
+    `size` is bytes of the file, `sha256` of what is in it, as hexadecimal digits: kept in the
+    audit, it shows a file that was changed later.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    why: str | None = None
+
+
+OnOver = Callable[[Opened, Over], None]
+"""Called exactly once for each recording that began or should have, in any thread."""
+
+
+class Recording:
+    """One terminal, as its session sees it. Made by `Recorder.begin` only; for one event loop."""
+
+    def __init__(
+        self,
+        recorder: "Recorder",
+        opened: Opened,
+        name: str,
+        on_room: Callable[[], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.opened = opened
+        self.name = name
+        self._recorder = recorder
+        self._loop = asyncio.get_running_loop()
+        self._on_room = on_room
+        self._on_failure = on_failure
+
+    def output(self, data: bytes) -> bool:
+        """What the terminal shows. False: hold it back until `on_room`."""
+        return self._recorder.put(self, Code.OUTPUT, data)
+
+    def typed(self, data: bytes) -> bool:
+        """What was typed, shown or not: passwords too. False as for `output`."""
+        return self._recorder.put(self, Code.INPUT, data)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._recorder.put(self, Code.RESIZE, f"{columns}x{rows}".encode())
+
+    def mark(self, text: str) -> None:
+        """A marker, such as how it ended."""
+        self._recorder.put(self, Code.MARKER, text.encode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """No more will come; what is there is still written. May be called again."""
+        self._recorder.end(self)
+
+    def tell_room(self) -> None:
+        self._tell(self._on_room)
+
+    def tell_failure(self, why: str) -> None:
+        self._tell(self._on_failure, why)
+
+    def _tell(self, call: Callable[..., None], *arguments: str) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody is there to be told
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+class _Work:
+    """What the recorder knows of one recording."""
+
+    def __init__(self, recording: Recording, header: Header, began: float) -> None:
+        self.recording = recording
+        self.began = began
+        self.header = header
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Under the lock.
+        self.waiting: list[tuple[float, Code, bytes]] = []
+        self.waiting_bytes = 0
+        self.due_at: float | None = None
+        self.held_back = False
+        self.ending = False
+        self.given_up = False
+        # The writer's alone.
+        self.tape: Tape | None = None
+        self.begun = False
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self._texts = {Code.OUTPUT: Text(), Code.INPUT: Text()}
+
+    def lines(self, events: list[tuple[float, Code, bytes]], *, last: bool) -> bytes:
+        """Events as lines of asciicast."""
+        lines = bytearray()
+        at = 0.0
+        for at, code, data in events:
+            decoder = self._texts.get(code)
+            text = data.decode() if decoder is None else decoder.feed(data)
+            if text:
+                lines += encode_event(Event(at, code, text))
+        for code, decoder in self._texts.items():
+            if last and (text := decoder.end()):
+                lines += encode_event(Event(at, code, text))
+        return bytes(lines)
+
+    def write(self, piece: bytes) -> None:
+        assert self.tape is not None, "a recording is written after it was begun"
+        self.tape.append(piece)
+        self.size += len(piece)
+        self.sha256.update(piece)
+
+    def over(self, why: str | None) -> Over:
+        if self.tape is not None:
+            with suppress(OSError):
+                self.tape.close()
+        return Over(self.recording.name, self.size, self.sha256.hexdigest(), why)
+
+
+class Recorder:
+    """Writes every recording of this process. `seal` is None where they are kept in plain.
+
+    `on_over` gets each recording's end; it must not block. `clock` is monotonic, in seconds.
+    `keeper` removes old ones for as long as this runs; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        seal: Seal | None,
+        on_over: OnOver,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sync_s: float = SYNC_S,
+        queue_bytes: int = QUEUE_BYTES,
+        keeper: Keeper | None = None,
+    ) -> None:
+        self._keeper = keeper
+        self._shelf = shelf
+        self._seal = seal
+        self._on_over = on_over
+        self._clock = clock
+        self._sync_s = sync_s
+        self._queue_bytes = queue_bytes
+        self._lock = threading.Condition(threading.Lock())
+        self._begins: deque[_Work] = deque()
+        self._works: dict[Recording, _Work] = {}
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start the writer; before the first `begin`, after fork."""
+        self._thread.start()
+        if self._keeper is not None:
+            self._keeper.start()
+
+    async def begin(
+        self,
+        opened: Opened,
+        number: int,
+        header: Header,
+        *,
+        on_room: Callable[[], None],
+        on_failure: Callable[[str], None],
+        timeout_s: float = BEGIN_TIMEOUT_S,
+    ) -> Recording:
+        """Return once the file is there with its header. `number` is the channel's in its session.
+
+        `on_room` says that a terminal that was held back may go on; `on_failure`, with one line,
+        that what comes from now on is not recorded. Both are called in this event loop.
+
+        Raises RecordingError: the disk is full, gone, or did not answer in `timeout_s`.
+        """
+        suffix = SUFFIX + (self._seal.suffix if self._seal else "")
+        recording = Recording(self, opened, f"{opened.id}.{number}{suffix}", on_room, on_failure)
+        work = _Work(recording, header, self._clock())
+        with self._lock:
+            if self._stopping:
+                raise RecordingError("the gateway is stopping")
+            self._begins.append(work)
+            self._works[recording] = work
+            self._lock.notify_all()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await work.answer
+        except TimeoutError:
+            why = f"the disk did not answer within {timeout_s:g} s"
+            work.given_up = True
+            self.end(recording)
+            self._on_over(opened, Over(recording.name, 0, "", why))
+            raise RecordingError(why) from None
+        except asyncio.CancelledError:
+            self.end(recording)
+            raise
+        return recording
+
+    def put(self, recording: Recording, code: Code, data: bytes) -> bool:
+        """For `Recording`. Whether there is room for more."""
+        with self._lock:
+            work = self._works.get(recording)
+            if work is None or work.ending or not data:
+                return True
+            now = self._clock()
+            work.waiting.append((now - work.began, code, data))
+            work.waiting_bytes += len(data)
+            if work.due_at is None:
+                work.due_at = now + self._sync_s
+                self._lock.notify_all()
+            elif work.waiting_bytes >= PIECE_BYTES > work.waiting_bytes - len(data):
+                self._lock.notify_all()
+            work.held_back = work.waiting_bytes >= self._queue_bytes
+            return not work.held_back
+
+    def end(self, recording: Recording) -> None:
+        """For `Recording`."""
+        with self._lock:
+            work = self._works.get(recording)
+            if work is not None:
+                work.ending = True
+                self._lock.notify_all()
+
+    def stop(self, timeout_s: float) -> int:
+        """End every recording and the writer; how many could not be ended. Blocks."""
+        if self._keeper is not None:
+            self._keeper.stop()
+        with self._lock:
+            self._stopping = True
+            for work in self._works.values():
+                work.ending = True
+            self._lock.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)  # it may hang in a dead disk
+        return len(self._works)
+
+    # The rest runs in the writer's thread.
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            try:
+                self._advance(work)
+            except Exception as error:  # a fault in one recording must not end the others
+                self._failed(work, error)
+
+    def _next(self) -> _Work | None:
+        """Wait for a recording that there is something to do for; None at the end."""
+        with self._lock:
+            while True:
+                if self._begins:
+                    return self._begins.popleft()
+                now = self._clock()
+                wait_s: float | None = None
+                for work in self._works.values():
+                    if work.tape is None:
+                        continue  # it waits in `_begins`
+                    if work.ending or work.waiting_bytes >= PIECE_BYTES:
+                        return work
+                    if work.due_at is not None:
+                        left_s = work.due_at - now
+                        if left_s <= 0:
+                            return work
+                        wait_s = left_s if wait_s is None else min(wait_s, left_s)
+                if self._stopping and not self._works:
+                    return None
+                self._lock.wait(wait_s)
+
+    def _advance(self, work: _Work) -> None:
+        if work.tape is None:
+            work.tape = self._shelf.create(work.recording.name)
+            self._write(work, encode_header(work.header))
+            work.begun = True
+            self._answer(work, None)
+            return
+        with self._lock:
+            events, work.waiting = work.waiting, []
+            work.waiting_bytes = 0
+            work.due_at = None
+            last = work.ending
+            # To the end of the line, so that who comes first is not served alone.
+            del self._works[work.recording]
+            self._works[work.recording] = work
+        plain = work.lines(events, last=last)
+        if plain:
+            self._write(work, plain)
+        with self._lock:
+            told = work.held_back and work.waiting_bytes < self._queue_bytes
+            work.held_back = work.held_back and not told
+            if last:
+                del self._works[work.recording]
+        if told:
+            work.recording.tell_room()
+        if last:
+            self._tell_over(work, None)
+
+    def _write(self, work: _Work, plain: bytes) -> None:
+        work.write(self._seal.seal(plain) if self._seal else plain)
+
+    def _failed(self, work: _Work, error: Exception) -> None:
+        why = f"{error.strerror or error}" if isinstance(error, OSError) else str(error)
+        with self._lock:
+            self._works.pop(work.recording, None)
+            held_back, work.held_back = work.held_back, False
+            work.waiting.clear()
+        if work.begun:
+            if held_back:
+                work.recording.tell_room()
+            work.recording.tell_failure(why)
+        else:
+            self._answer(work, RecordingError(why))
+        self._tell_over(work, why)
+
+    def _tell_over(self, work: _Work, why: str | None) -> None:
+        over = work.over(why)
+        if not work.given_up:
+            with suppress(Exception):  # whoever cannot hear of it must not end the recorder
+                self._on_over(work.recording.opened, over)
+
+    def _answer(self, work: _Work, error: RecordingError | None) -> None:
+        def deliver() -> None:
+            if not work.answer.done():
+                if error is None:
+                    work.answer.set_result(None)
+                else:
+                    work.answer.set_exception(error)
+
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            work.answer.get_loop().call_soon_threadsafe(deliver)

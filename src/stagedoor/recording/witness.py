@@ -1,0 +1,171 @@
+"""What is written down of a channel: in the audit always, as a recording where it is to be.
+
+A recording shows what a terminal showed. Commands, sftp and forwards are written down as events:
+what ran, how much went where, how it ended; never the contents.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from stagedoor.model.event import Kind
+from stagedoor.model.session import Opened
+from stagedoor.recording.recorder import Recording
+from stagedoor.wire.asciicast import Header
+from stagedoor.wire.scp import ScpWatch, scp_way
+from stagedoor.wire.sftp import FileEvent, SftpWatch
+
+Fields = Mapping[str, str | int | float | bool | None]
+Note = Callable[[Opened, Kind, Fields], None]
+"""Writes an event of a session to the audit, soon. Any thread; never blocks."""
+
+Exit = int | tuple[str, bool, str, str] | None
+"""An exit status; or signal, whether core was dumped, message and language; or neither."""
+
+FILE_LIMIT = 1000
+"""Files of one channel that are written down one by one; more are only counted."""
+COMMAND_LIMIT = 400
+"""Characters of a command in the audit."""
+_DEFAULT_SIZE = (80, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a channel is for.
+
+    `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` the command, the subsystem's name
+    or the forward's destination. `terminal` is TERM, None where there is no terminal; the size is
+    in characters.
+    """
+
+    kind: str
+    what: str = ""
+    terminal: str | None = None
+    columns: int = 0
+    rows: int = 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether this is one that a person works in: any terminal, and a shell without one."""
+        return self.terminal is not None or self.kind == "shell"
+
+
+def header(opened: Opened, number: int, asked: Asked, now: float) -> Header:
+    """Of a recording; `now` is seconds since the epoch."""
+    grant = opened.ready.grant
+    width, height = _DEFAULT_SIZE
+    return Header(
+        # A terminal without a size has none of its own: players need one.
+        width=asked.columns or width,
+        height=asked.rows or height,
+        timestamp=int(now),
+        command=asked.what or None,
+        title=f"{grant.identity.name} in {grant.target}",
+        env={"TERM": asked.terminal} if asked.terminal else {},
+        extra={
+            "stagedoor": {
+                "session": opened.id,
+                "channel": number,
+                "identity": grant.identity.name,
+                "target": str(grant.target),
+                "source": str(opened.source),
+                "grant": grant.rule_id,
+            }
+        },
+    )
+
+
+def _file_watch(asked: Asked) -> SftpWatch | ScpWatch | None:
+    """What tells of files from a channel's bytes; None for a channel that moves none."""
+    if asked.kind == "subsystem" and asked.what == "sftp":
+        return SftpWatch()
+    way = scp_way(asked.what) if asked.kind == "exec" and asked.terminal is None else None
+    return None if way is None else ScpWatch(way)
+
+
+class Witness:
+    """Of one channel. `recording` is None where none is made."""
+
+    def __init__(
+        self, note: Note, opened: Opened, number: int, asked: Asked, recording: Recording | None,
+        *, record_input: bool = False,
+    ) -> None:  # fmt: skip
+        self._note = note
+        self._opened = opened
+        self._about: Fields = {
+            "channel": number,
+            "asked": asked.kind,
+            "what": asked.what[:COMMAND_LIMIT] or None,
+            "terminal": asked.terminal,
+        }
+        self._recording = recording
+        self._record_input = record_input
+        self._over = False
+        self._watch = _file_watch(asked)
+        self._files = 0
+        recorded = {"recording": recording.name} if recording else {}
+        note(opened, Kind.CHANNEL_OPENED, {**self._about, **recorded})
+
+    def shown(self, data: bytes, datatype: int | None = None) -> bool:
+        """From the shell. False: hold it back until the recording has room."""
+        if self._watch is not None and datatype is None:
+            self.files_done(self._watch.received(data))
+        return self._recording is None or self._recording.output(data)
+
+    def typed(self, data: bytes) -> None:
+        """From the developer."""
+        if self._watch is not None:
+            self.files_done(self._watch.sent(data))
+        if self._recording is not None and self._record_input:
+            self._recording.typed(data)
+
+    def resized(self, columns: int, rows: int) -> None:
+        if self._recording is not None:
+            self._recording.resize(columns, rows)
+
+    def files_done(self, events: list[FileEvent]) -> None:
+        """What happened to files: as read from the bytes, or told by who moves files himself."""
+        for event in events:
+            self._files += 1
+            if self._files <= FILE_LIMIT:
+                self._note(
+                    self._opened,
+                    Kind.CHANNEL_FILE,
+                    {
+                        "channel": self._about["channel"],
+                        "did": event.did,
+                        "path": event.path,
+                        "to": event.to,
+                        "sent": event.sent,
+                        "received": event.received,
+                        "whole": event.whole,
+                    },
+                )
+
+    def ended(self, how: Exit, sent: int, received: int) -> None:
+        """The channel is closed; bytes as in `model.session.Counts`. May be called again."""
+        if self._over:
+            return
+        self._over = True
+        exit_status = how if isinstance(how, int) else None
+        exit_signal = how[0] if isinstance(how, tuple) else None
+        if self._recording is not None:
+            words = (
+                f"signal {exit_signal}" if exit_signal
+                else "hung up" if exit_status is None else f"exit {exit_status}"
+            )  # fmt: skip
+            self._recording.mark(words)
+            self._recording.end()
+        if self._watch is not None:
+            self.files_done(self._watch.end())
+        self._note(
+            self._opened,
+            Kind.CHANNEL_CLOSED,
+            {
+                **self._about,
+                "files": self._files if self._watch is not None else None,
+                "exit": exit_status,
+                "signal": exit_signal,
+                "sent": sent,
+                "received": received,
+            },
+        )

@@ -1,0 +1,339 @@
+"""The relay's thread: it waits for the ends, moves what is there, and tells how each tunnel ended."""
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from stagedoor.model.session import End, Ended
+from stagedoor.relay import splice
+from stagedoor.relay.limits import RelayLimits
+from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
+from stagedoor.relay.ports import Stream
+from stagedoor.relay.pump import Pump, leave, push
+from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
+from stagedoor.relay.sweep import Sweep
+from stagedoor.relay.tunnel import Flow, OnEnd, SinkError, SourceError, Tunnel
+from stagedoor.relay.wake import Wake
+
+log = logging.getLogger(__name__)
+
+# Looking a member up in its Enum costs more than all else that we add to a keystroke (Python 3.11).
+_OPEN, _SHUT = Stage.OPEN, Stage.SHUT
+
+_COMES = READ | URGENT | FAILED | HANG_UP | LAST
+_NEAR_END = URGENT | FAILED | HANG_UP | LAST
+_LAST_TURNS = 16
+
+_STOPPED = "the gateway stopped"
+_FAULT = "a fault in the gateway; its log has more"
+
+Clock = Callable[[], float]
+
+
+class Relay:
+    """One thread that relays any number of tunnels. Its methods may be called from any thread.
+
+    The thread starts with the object: make it after forking. `clock` is monotonic, in seconds.
+    `splicing` False keeps every tunnel on the pump, as on a machine without splice(2); `poller`
+    replaces the machine's best.
+    """
+
+    def __init__(
+        self,
+        limits: RelayLimits | None = None,
+        *,
+        clock: Clock = time.monotonic,
+        poller: Poller | None = None,
+        splicing: bool = splice.AVAILABLE,
+    ) -> None:
+        limits = limits or RelayLimits()
+        self._clock = clock
+        self._poller = poller or best_poller()
+        self._splicing = splicing
+        self._splice = splice.Splice(limits)
+        self._pump = Pump(limits)
+        self._sweep = Sweep(limits.idle_timeout_s, clock())
+        self._wake = Wake()
+        self._tunnels: set[Tunnel] = set()
+        self._flows: list[Flow | None] = []
+        """By the descriptor of their source."""
+        self._again: set[Flow] = set()
+        """Flows that had more to move when their turn was over."""
+        self._asked: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+        self._closing = False
+        self._stopped = False
+        self._poller.add(self._wake.fileno())
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread.start()
+
+    # From any thread
+
+    def start(self, downstream: Stream, upstream: Stream, early: bytes, on_end: OnEnd) -> Tunnel:
+        """Relay between the two ends until both directions ended, and own them from now on.
+
+        `early` is what came from downstream with the request's head; upstream gets it first.
+        `on_end` is called once, after both ends are closed, in the relay's thread; it must not
+        block. After `close` the tunnel ends at once, as drained, and `on_end` is called here.
+        """
+        tunnel = Tunnel(self, downstream, upstream, early, on_end)
+        self._sweep.mark(tunnel, self._clock())  # before the sweep can see it
+        with self._lock:
+            if not self._closing:
+                self._tunnels.add(tunnel)
+                request = self._watch_from_here(tunnel)
+                if request is not None:
+                    self._asked.append(request)
+                    self._wake.ring()
+                return tunnel
+        tunnel.over = True
+        downstream.abort()
+        upstream.abort()
+        on_end(Ended(End.DRAINED, detail=_STOPPED))
+        return tunnel
+
+    def _watch_from_here(self, tunnel: Tunnel) -> Callable[[], None] | None:
+        """Have both ends watched; what is left to do in the relay's thread, if anything.
+
+        Mostly nothing is, and it sleeps on until bytes come: to wake it costs more than all else
+        that a start does. epoll(7) takes descriptors from any thread, other pollers do not.
+        """
+        if self._poller.level:
+            return partial(self._adopt, tunnel)
+        try:
+            self._watch(tunnel)
+        except OSError as error:
+            return partial(self._unwatched, tunnel, error)
+        if tunnel.sent.rest or not tunnel.spliced:
+            return partial(self._begin, tunnel)
+        return None
+
+    def active(self) -> int:
+        """How many tunnels were started and have not ended."""
+        return len(self._tunnels)
+
+    @property
+    def alive(self) -> bool:
+        """False once the thread has ended, by `close` or by a fault of ours."""
+        return self._thread.is_alive()
+
+    def apply(self, limits: RelayLimits) -> None:
+        """Take new limits for tunnels old and new, and look for idle ones now."""
+        self._ask(partial(self._apply, limits))
+
+    def close(self, end: End = End.DRAINED, detail: str = _STOPPED) -> None:
+        """End all tunnels with `end`, then the thread; returns when it is over. Idempotent."""
+        self._ask(partial(self._stop, end, detail), last=True)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def ask_close(self, tunnel: Tunnel, end: End, detail: str) -> None:
+        """What `Tunnel.close` does."""
+        self._ask(partial(self._finish, tunnel, end, detail))
+
+    def _ask(self, request: Callable[[], None], *, last: bool = False) -> None:
+        with self._lock:
+            if not self._closing:
+                self._closing = last
+                self._asked.append(request)
+                self._wake.ring()
+
+    # In the relay's thread
+
+    def _run(self) -> None:
+        try:
+            self._relay()
+        except Exception:  # nobody else would tell, and every tunnel would hang
+            log.critical("relay: its thread failed, and every tunnel ends", exc_info=True)
+            with self._lock:
+                self._closing = True
+            self._stop(End.FAULT, _FAULT)
+        self._poller.close()
+        self._splice.pipes.close()
+        with self._lock:  # somebody may be ringing
+            self._wake.close()
+
+    def _relay(self) -> None:
+        wait = self._poller.wait
+        sweep = self._sweep
+        bell = self._wake.fileno()
+        flows = self._flows
+        work = self._work
+        while not self._stopped:
+            rung = False
+            if self._again:
+                wait_s: float | None = 0
+            else:
+                wait_s = None if sweep.timeout_s is None else sweep.wait_s(self._clock())
+            for fd, events in wait(wait_s):
+                if fd == bell:
+                    rung = True
+                    continue
+                flow = flows[fd]
+                if flow is None:  # its tunnel ended earlier in this batch
+                    continue
+                if events & _COMES:
+                    if events & _NEAR_END:
+                        flow.eager = True
+                    work(flow)
+                if events & WRITE and flow.twin.blocked:
+                    work(flow.twin)
+                if events & FAILED and flows[fd] is flow:
+                    self._look_for_error(flow)
+            if self._again:
+                turn, self._again = self._again, set()
+                for flow in turn:
+                    work(flow)
+            if sweep.timeout_s is not None and sweep.due(self._clock()):
+                self._reap()
+            # Last, so that a descriptor which comes anew has no stale event in this batch. One that
+            # `start` had watched may have; it costs a read that finds nothing.
+            if rung:
+                self._wake.hush()
+                while self._asked:
+                    self._asked.popleft()()
+
+    def _watch(self, tunnel: Tunnel) -> None:
+        """Raises OSError."""
+        ways = (tunnel.sent, tunnel.received)
+        for flow in ways:
+            fd = flow.source_fd
+            if fd < 0:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            if fd >= len(self._flows):
+                self._flows.extend([None] * (fd + 1 - len(self._flows)))
+            self._flows[fd] = flow
+        for flow in ways:
+            self._poller.add(flow.source_fd)
+
+    def _adopt(self, tunnel: Tunnel) -> None:
+        """Take up a tunnel that `start` was given."""
+        if tunnel.over:  # the sweep was faster
+            return
+        try:
+            self._watch(tunnel)
+        except OSError as error:
+            self._unwatched(tunnel, error)
+        else:
+            self._begin(tunnel)
+
+    def _unwatched(self, tunnel: Tunnel, error: OSError) -> None:
+        self._finish(tunnel, End.FAULT, f"cannot watch it: {error.strerror}")
+
+    def _begin(self, tunnel: Tunnel) -> None:
+        """Move what came before we watched: early bytes, and what TLS has deciphered already."""
+        for flow in (tunnel.sent, tunnel.received):
+            self._work(flow)
+
+    def _work(self, flow: Flow) -> None:
+        """Move what can be moved in one direction, and see whether it, or all, has ended."""
+        tunnel = flow.tunnel
+        try:
+            if flow.stage is _OPEN:
+                more = self._splice.move(flow) if tunnel.spliced else self._pump.move(flow)
+                if more:
+                    self._again.add(flow)
+                elif more is None:
+                    flow.stage = TRANSITIONS[flow.stage, Step.END_READ]
+                    # The last end of plain TCP is told by close(2), which follows at once.
+                    last = tunnel.spliced and flow.twin.stage is Stage.ENDED
+                    flow.blocked = not (last or leave(flow))
+            elif flow.stage is _SHUT:
+                flow.blocked = not push(flow)
+            if flow.stage is _SHUT and not flow.blocked:
+                flow.stage = TRANSITIONS[flow.stage, Step.FLUSHED]
+                if over(tunnel.sent.stage, tunnel.received.stage):
+                    self._finish(tunnel, End.CLOSED)
+                    return
+            if flow.blocked or self._poller.level:
+                self._poller.settle(flow)
+        except SourceError as error:
+            self._fail(flow, error.__cause__)
+        except SinkError as error:
+            self._fail(flow.twin, error.__cause__)
+        except Exception:  # one tunnel's fault must not take the others with it
+            log.exception("relay: a tunnel ended by a fault of ours")
+            self._finish(tunnel, End.FAULT, _FAULT)
+
+    def _look_for_error(self, flow: Flow) -> None:
+        """An end failed: say so, unless reading or writing it has said so already."""
+        number = flow.source.error()
+        if number:
+            self._fail(flow, OSError(number, os.strerror(number)))
+
+    def _fail(self, flow: Flow, error: BaseException | None) -> None:
+        """The source of `flow` has failed: RST goes to the other end, as it came from this one.
+
+        What it had sent before, and we had not read, still goes first if the other end takes it,
+        as it would without a gateway between.
+        """
+        tunnel = flow.tunnel
+        move = self._splice.move if tunnel.spliced else self._pump.move
+        flow.eager = True
+        with contextlib.suppress(SourceError, SinkError, OSError):
+            for _ in range(_LAST_TURNS):
+                if flow.stage is not _OPEN or flow.blocked or not move(flow):
+                    break
+        number = error.errno if isinstance(error, OSError) else None
+        self._finish(tunnel, failed(flow.side, number), _words(flow.side, error))
+
+    def _finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
+        """Close both ends, let go of all that the tunnel held, and tell its holder."""
+        if tunnel.over:
+            return
+        tunnel.over = True
+        for flow in (tunnel.sent, tunnel.received):
+            fd = flow.source_fd
+            if fd < len(self._flows) and self._flows[fd] is flow:
+                self._flows[fd] = None
+                with contextlib.suppress(OSError):
+                    self._poller.remove(fd)
+            self._again.discard(flow)
+            if flow.pipe is not None:
+                self._splice.pipes.give(flow.pipe)
+                flow.pipe = None
+            flow.rest = b""
+            flow.blocked = False
+            flow.stage = Stage.ENDED  # whoever still has it in hand finds nothing to do
+        with self._lock:  # `start` may be about to have the second end watched
+            for flow in (tunnel.sent, tunnel.received):
+                # In order means FIN, which close(2) leaves to the kernel to deliver; all else is
+                # RST, so that no peer takes a part for the whole.
+                with contextlib.suppress(OSError):
+                    flow.source.close() if end is End.CLOSED else flow.source.abort()
+        self._tunnels.discard(tunnel)
+        on_end, tunnel.on_end = tunnel.on_end, _told
+        try:
+            on_end(Ended(end, tunnel.counts(), detail))
+        except Exception:  # the holder's fault must not take the other tunnels with it
+            log.exception("relay: the holder of a tunnel failed at its end")
+
+    def _reap(self) -> None:
+        for tunnel in self._sweep.idle(self._tunnels.copy(), self._clock()):
+            self._finish(tunnel, End.IDLE, f"no byte moved for {self._sweep.timeout_s:g} s")
+
+    def _apply(self, limits: RelayLimits) -> None:
+        self._splice.apply(limits)
+        self._pump.apply(limits)
+        self._sweep.apply(limits.idle_timeout_s, self._clock())
+        self._reap()
+
+    def _stop(self, end: End, detail: str) -> None:
+        for tunnel in self._tunnels.copy():
+            self._finish(tunnel, end, detail)
+        self._stopped = True
+
+
+def _told(_: Ended) -> None:
+    """In the place of an `on_end` that was called, so that its holder is let go of."""
+
+
+def _words(side: Side, error: BaseException | None) -> str:
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    return f"{side.value}: {said}"

@@ -1,0 +1,109 @@
+"""The pool of pipes that splicing goes through.
+
+A pipe is taken while bytes are in flight and given back empty, so a few serve thousands of tunnels
+and an idle tunnel costs none.
+"""
+
+import fcntl
+import os
+
+SMALLEST = 64 * 1024
+"""A pipe below the kernel's usual size (pipe(7): what a user over `pipe-user-pages-soft` gets) moves
+less for each call than copying does, so it is not worth having."""
+
+
+class Pipe:
+    """`size` is in bytes. `full` is how many it holds now."""
+
+    __slots__ = ("full", "read_fd", "size", "write_fd")
+
+    def __init__(self, read_fd: int, write_fd: int, size: int) -> None:
+        self.read_fd = read_fd
+        self.write_fd = write_fd
+        self.size = size
+        self.full = 0
+
+    def close(self) -> None:
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+
+class PipePool:
+    """At most `limit` pipes, of `size` bytes or what the kernel gives. For one thread."""
+
+    __slots__ = ("_free", "_limit", "_open", "_refused", "_size")
+
+    def __init__(self, size: int, limit: int) -> None:
+        self._size = size
+        self._limit = limit
+        self._free: list[Pipe] = []
+        self._open = 0
+        self._refused = False
+
+    def apply(self, size: int, limit: int) -> None:
+        """New figures, for the pipes to come; free ones of the old size are closed."""
+        self.close()
+        self._size = size
+        self._limit = limit
+
+    @property
+    def open(self) -> int:
+        """How many pipes exist, in use or not."""
+        return self._open
+
+    @property
+    def in_use(self) -> int:
+        return self._open - len(self._free)
+
+    def ready(self) -> bool:
+        """Whether `take` is likely to give one."""
+        return bool(self._free) or (self._open < self._limit and not self._refused)
+
+    def take(self) -> Pipe | None:
+        """An empty pipe; None if there is none to be had now."""
+        if self._free:
+            return self._free.pop()
+        return self._make() if self.ready() else None
+
+    def give(self, pipe: Pipe) -> None:
+        """Take a pipe back. One that still holds bytes is closed: they are nobody's any more."""
+        self._refused = False
+        if pipe.full or self._open > self._limit:
+            pipe.close()
+            self._open -= 1
+        else:
+            self._free.append(pipe)
+
+    def close(self) -> None:
+        """Close the free ones; those in use are closed by their tunnels through `give`."""
+        self._limit = 0
+        for pipe in self._free:
+            pipe.close()
+        self._open -= len(self._free)
+        self._free.clear()
+
+    def _make(self) -> Pipe | None:
+        try:
+            read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # EMFILE, ENFILE: copying needs no descriptor
+            self._refused = True
+            return None
+        size = _grow(write_fd, self._size)
+        if size < min(SMALLEST, self._size):
+            # Over fs.pipe-user-pages-soft. Don't ask again before one is given back.
+            os.close(read_fd)
+            os.close(write_fd)
+            self._refused = True
+            return None
+        self._open += 1
+        return Pipe(read_fd, write_fd, size)
+
+
+def _grow(fd: int, size: int) -> int:
+    """Make the pipe as large as `size` or as near as is allowed (EPERM: fcntl(2), F_SETPIPE_SZ)."""
+    while size > SMALLEST:
+        try:
+            return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+        except OSError:
+            size //= 2
+    return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)

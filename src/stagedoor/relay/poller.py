@@ -1,0 +1,127 @@
+"""Two ways to wait for the ends: epoll, edge-triggered, and whatever else the machine has."""
+
+import select
+import selectors
+from typing import Protocol
+
+from stagedoor.relay.state import Stage
+from stagedoor.relay.tunnel import Flow
+
+# What an event says, in epoll's numbers (a part of Linux's ABI), so that they need no translation.
+READ = 0x001
+URGENT = 0x002
+WRITE = 0x004
+FAILED = 0x008
+HANG_UP = 0x010
+LAST = 0x2000
+"""The peer sent its end (EPOLLRDHUP)."""
+
+_EDGE = 1 << 31
+_BATCH = 256
+
+
+class Poller(Protocol):
+    """Watches descriptors for one thread.
+
+    `settle` is called after a flow was worked, when it is blocked or when `level` is True: from
+    then on the poller must tell when a blocked sink takes more or an unblocked source has more.
+    """
+
+    level: bool
+
+    def add(self, fd: int) -> None: ...
+
+    def settle(self, flow: Flow) -> None: ...
+
+    def remove(self, fd: int) -> None:
+        """The descriptor is about to be closed."""
+        ...
+
+    def wait(self, timeout_s: float | None) -> list[tuple[int, int]]: ...
+
+    def close(self) -> None: ...
+
+
+class EdgePoller:
+    """epoll(7), edge-triggered: one registration for a tunnel's life, none for each event.
+
+    A sink is watched for being writable from the first time that it blocks, so that an idle tunnel
+    and one that never blocks cause no event for it.
+    """
+
+    level = False
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def add(self, fd: int) -> None:
+        self._epoll.register(fd, READ | URGENT | LAST | _EDGE)
+
+    def settle(self, flow: Flow) -> None:
+        if flow.blocked and not flow.armed:
+            flow.armed = True
+            # Changing it looks anew: if the sink takes more by now, that is told (epoll_ctl(2)).
+            self._epoll.modify(flow.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
+
+    def remove(self, fd: int) -> None:
+        """Nothing to do: close(2), which follows at once, takes it out (epoll(7), Q6)."""
+
+    def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        return self._epoll.poll(timeout_s, _BATCH)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class LevelPoller:
+    """The machine's own selector, level-triggered: each descriptor is watched for what it lacks."""
+
+    level = True
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def add(self, fd: int) -> None:
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def settle(self, flow: Flow) -> None:
+        self._watch(flow)
+        self._watch(flow.twin)
+
+    def _watch(self, flow: Flow) -> None:
+        """Watch the flow's source, which is its twin's sink."""
+        wanted = 0
+        if flow.stage is Stage.OPEN and not flow.blocked:
+            wanted |= selectors.EVENT_READ
+        if flow.twin.blocked:
+            wanted |= selectors.EVENT_WRITE
+        fd = flow.source_fd
+        key = self._selector.get_map().get(fd)
+        if key is None:
+            if wanted:
+                self._selector.register(fd, wanted)
+        elif not wanted:
+            self._selector.unregister(fd)
+        elif key.events != wanted:
+            self._selector.modify(fd, wanted)
+
+    def remove(self, fd: int) -> None:
+        if self._selector.get_map().get(fd) is not None:
+            self._selector.unregister(fd)
+
+    def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        return [
+            (
+                key.fd,
+                (READ if events & selectors.EVENT_READ else 0)
+                | (WRITE if events & selectors.EVENT_WRITE else 0),
+            )
+            for key, events in self._selector.select(timeout_s)
+        ]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def best_poller() -> Poller:
+    return EdgePoller() if hasattr(select, "epoll") else LevelPoller()

@@ -1,0 +1,121 @@
+"""Splice: between two plain TCP ends the kernel moves the bytes (splice(2), Linux).
+
+Small reads, a keystroke and its echo, are copied: read(2) and write(2) are cheaper than a pipe's
+two system calls and the third that finds the source dry. A read that fills a whole chunk
+announces a transfer: then the pages go from socket to pipe to socket without being copied.
+"""
+
+import os
+
+from stagedoor.relay.limits import RelayLimits
+from stagedoor.relay.pipes import PipePool
+from stagedoor.relay.pump import push
+from stagedoor.relay.tunnel import Flow, SinkError, SourceError
+
+AVAILABLE = hasattr(os, "splice")
+
+
+class Splice:
+    """Moves flows; holds the pool of pipes."""
+
+    __slots__ = ("_chunk", "_turn", "pipes")
+
+    def __init__(self, limits: RelayLimits) -> None:
+        self._chunk = limits.chunk_bytes
+        self._turn = limits.turn_bytes
+        self.pipes = PipePool(limits.pipe_bytes, limits.pipes)
+
+    def apply(self, limits: RelayLimits) -> None:
+        self._chunk = limits.chunk_bytes
+        self._turn = limits.turn_bytes
+        self.pipes.apply(limits.pipe_bytes, limits.pipes)
+
+    def move(self, flow: Flow) -> bool | None:
+        """As `Pump.move`."""
+        if flow.rest and not push(flow):
+            return False
+        if flow.pipe is not None and not self._pour(flow):
+            return False
+        left = self._turn
+        while left > 0:
+            if flow.bulk:
+                got = self._splice(flow)
+                if got is None or got < 0:
+                    return None if got is None else False
+                left -= got
+                continue
+            # The way of a keystroke. It is written out here, without calls of our own, because
+            # what it costs is what a person waits for at each key.
+            try:
+                data = os.read(flow.source_fd, self._chunk)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise SourceError from error
+            if not data:
+                return None
+            try:
+                taken = os.write(flow.sink_fd, data)
+            except BlockingIOError:
+                taken = 0
+            except OSError as error:
+                raise SinkError from error
+            flow.moved += taken
+            size = len(data)
+            if taken < size:
+                flow.rest = data[taken:]
+                flow.blocked = True
+                return False
+            if size == self._chunk:
+                flow.bulk = self.pipes.ready()
+            elif not flow.eager:
+                # epoll(7), "Edge-triggered and stream-oriented files": a short read means dry.
+                return False
+            left -= size
+        return True
+
+    def _splice(self, flow: Flow) -> int | None:
+        """Bytes moved; -1: dry or blocked; None: the end."""
+        pipe = self.pipes.take()
+        if pipe is None:  # all are in use: go on by copying
+            flow.bulk = False
+            return 0
+        try:
+            got = os.splice(
+                flow.source_fd, pipe.write_fd, pipe.size, None, None, os.SPLICE_F_NONBLOCK
+            )
+        except BlockingIOError:
+            self.pipes.give(pipe)
+            return -1
+        except OSError as error:
+            self.pipes.give(pipe)
+            raise SourceError from error
+        if not got:
+            self.pipes.give(pipe)
+            return None
+        pipe.full = got
+        flow.pipe = pipe
+        if got < self._chunk:
+            flow.bulk = False
+        return got if self._pour(flow) else -1
+
+    def _pour(self, flow: Flow) -> bool:
+        """Empty the flow's pipe into the sink and give the pipe back; whether it got so far."""
+        pipe = flow.pipe
+        assert pipe is not None  # the callers have looked
+        try:
+            while pipe.full:
+                taken = os.splice(
+                    pipe.read_fd, flow.sink_fd, pipe.full, None, None, os.SPLICE_F_NONBLOCK
+                )
+                pipe.full -= taken
+                flow.moved += taken
+        except BlockingIOError:
+            flow.blocked = True
+            return False
+        except OSError as error:
+            raise SinkError from error
+        flow.blocked = False
+        flow.pipe = None
+        self.pipes.give(pipe)
+        return True

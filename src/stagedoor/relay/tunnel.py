@@ -1,0 +1,114 @@
+"""One tunnel and its two directions, as the relay keeps them. Thousands exist: they are small."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stagedoor.model.session import Counts, End, Ended
+from stagedoor.relay.pipes import Pipe
+from stagedoor.relay.ports import Stream
+from stagedoor.relay.state import Side, Stage
+
+OnEnd = Callable[[Ended], None]
+
+
+class Closer(Protocol):
+    """The part of the relay that a tunnel's holder reaches through it."""
+
+    def ask_close(self, tunnel: "Tunnel", end: End, detail: str) -> None: ...
+
+
+class SourceError(Exception):
+    """Reading a direction's source failed; the cause is the OSError."""
+
+
+class SinkError(Exception):
+    """Writing a direction's sink failed; the cause is the OSError."""
+
+
+class Flow:
+    """One direction: from `source` to `sink`. Only the relay's thread touches it.
+
+    `rest` and `pipe` hold what was read and not yet written, `rest` first. Nothing is read while
+    either holds anything: that is the backpressure, and it keeps both bounded. What a process
+    would have to hand over to another one is therefore the two descriptors and `rest`, once the
+    pipe is drained.
+    """
+
+    __slots__ = (
+        "armed",
+        "blocked",
+        "bulk",
+        "eager",
+        "moved",
+        "pipe",
+        "rest",
+        "sink",
+        "sink_fd",
+        "source",
+        "source_fd",
+        "stage",
+        "tunnel",
+        "twin",
+    )
+
+    twin: "Flow"
+    sink_fd: int
+
+    def __init__(self, tunnel: "Tunnel", source: Stream, sink: Stream, rest: bytes) -> None:
+        self.tunnel = tunnel
+        self.source = source
+        self.sink = sink
+        self.source_fd = source.fileno()
+        self.stage = Stage.OPEN
+        self.rest: bytes | memoryview = rest
+        self.pipe: Pipe | None = None
+        self.moved = 0
+        """Bytes that the sink's kernel has taken."""
+        self.blocked = False
+        """The sink takes no more now; its next writable event goes on."""
+        self.armed = False
+        """The poller watches the sink for being writable."""
+        self.bulk = False
+        """Much is coming: splice rather than copy."""
+        self.eager = False
+        """The source's end, or urgent data, is near: only an empty read says that it is dry."""
+
+    @property
+    def side(self) -> Side:
+        """The side of the source."""
+        return Side.DOWNSTREAM if self is self.tunnel.sent else Side.UPSTREAM
+
+
+class Tunnel:
+    """Both directions; also the `Link` that its holder keeps (`counts` and `close`, any thread)."""
+
+    __slots__ = ("idle_since", "marked", "on_end", "over", "received", "relay", "sent", "spliced")
+
+    def __init__(
+        self, relay: Closer, downstream: Stream, upstream: Stream, early: bytes, on_end: OnEnd
+    ) -> None:
+        self.relay = relay
+        self.on_end: OnEnd = on_end
+        self.sent = Flow(self, downstream, upstream, early)
+        self.received = Flow(self, upstream, downstream, b"")
+        self.sent.twin = self.received
+        self.received.twin = self.sent
+        # The same numbers, not equal ones: an int for each would be 64 bytes more for a tunnel.
+        self.sent.sink_fd = self.received.source_fd
+        self.received.sink_fd = self.sent.source_fd
+        self.spliced = downstream.spliceable and upstream.spliceable
+        self.over = False
+        self.marked = 0
+        """Bytes moved both ways when the idle sweep last looked."""
+        self.idle_since = 0.0
+        """When the sweep first saw `marked`, by the relay's clock."""
+
+    def counts(self) -> Counts:
+        return Counts(self.sent.moved, self.received.moved)
+
+    def close(self, end: End, detail: str = "") -> None:
+        """End it now, both ends with RST, and tell `end` and `detail` to `on_end`.
+
+        It returns at once; a tunnel that is over already stays as it ended.
+        """
+        self.relay.ask_close(self, end, detail)

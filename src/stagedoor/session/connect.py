@@ -1,0 +1,90 @@
+"""From an opened session to a TCP connection to its shell, past the filter of addresses."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Opened
+from stagedoor.model.shell import Shell
+from stagedoor.model.source import Address
+from stagedoor.model.target import Target
+from stagedoor.relay.ports import Stream
+from stagedoor.session.ports import Dialer, Resolver
+from stagedoor.shells.address import decide
+
+AGAIN_S = 0.2
+"""How soon a shell that we started is looked for again, where it was not at the address it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """Resolve once, filter every address, dial only what passed: a second look-up could lie.
+
+    `is_gateway` says whether an address and port are this gateway's own listener. `find` says where a
+    shell that we started is now (`Shells.resolve`): its pod may be replaced between being ready and
+    being dialled. None: where it was is where it is.
+    """
+
+    resolver: Resolver
+    dialer: Dialer
+    is_gateway: Callable[[Address, int], bool]
+    dial_timeout_s: float
+    find: Callable[[Target], Awaitable[Shell | None]] | None = None
+
+    async def connect(self, opened: Opened) -> Stream | Denial:
+        """A stream to the shell's sshd, or why there is none after `dial_timeout_s`."""
+        shell = opened.ready.shell
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.dial_timeout_s
+        while True:
+            reached = await self._try(shell, deadline - loop.time())
+            if not isinstance(reached, Denial) or not shell.started_by_us or self.find is None:
+                return reached
+            if reached.reason is Reason.ADDRESS_NOT_ALLOWED:
+                return reached
+            await asyncio.sleep(AGAIN_S)
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                return reached
+            try:
+                async with asyncio.timeout(left_s):
+                    shell = await self.find(shell.target) or shell
+            except TimeoutError:
+                return reached
+
+    async def _try(self, shell: Shell, timeout_s: float) -> Stream | Denial:
+        name = shell.target.shell_name
+        try:
+            found = (
+                (ip_address(shell.host),)
+                if shell.started_by_us
+                else await self.resolver.resolve(shell.host)
+            )
+        except OSError as error:
+            return Denial(
+                Reason.SHELL_UNAVAILABLE,
+                f"the host name of the shell {name} has no address: {error.strerror or error}",
+                retry_after_s=5,
+            )
+        allowed, _ = decide(found, shell)
+        candidates = tuple(a for a in allowed if not self.is_gateway(a, shell.port))
+        if not candidates:
+            return Denial(
+                Reason.ADDRESS_NOT_ALLOWED,
+                f"the shell {name} has no address that may be reached; an administrator can allow "
+                "its network with `networks` in its [[shells.static]] entry",
+            )
+        try:
+            return await self.dialer.dial(candidates, shell.port, timeout_s)
+        except TimeoutError:
+            return Denial(
+                Reason.UPSTREAM_TIMEOUT,
+                f"the shell {name} did not answer within {self.dial_timeout_s:g} s",
+            )
+        except OSError as error:
+            return Denial(
+                Reason.UPSTREAM_REFUSED,
+                f"the shell {name} could not be reached: {error.strerror or error}",
+            )

@@ -1,0 +1,47 @@
+"""The canonical log line: all that there is to say of one login, in one line of fields."""
+
+from collections.abc import Mapping
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.session import Ended, Opened, Way
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+
+Line = Mapping[str, str | int | float | None]
+
+
+def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
+    """A session that was let in, when it is over. `duration_s` counts from the audit's opening."""
+    grant = opened.ready.grant
+    return {
+        "event": "session",
+        "outcome": ended.end.value,
+        "session": opened.id,
+        "way": opened.way.value,
+        "identity": grant.identity.name,
+        "method": grant.identity.method.value,
+        "credential": grant.identity.credential_id,
+        "target": grant.target.host_name,
+        "source": str(opened.source),
+        "grant": grant.rule_id,
+        "sent": ended.counts.sent,
+        "received": ended.counts.received,
+        "duration_s": round(now - opened.at, 3),
+        "detail": ended.detail or None,
+    }
+
+
+def denied_line(
+    denial: Denial, way: Way, source: Source, identity: str | None, target: Target | None
+) -> Line:
+    """Somebody who was not let in."""
+    return {
+        "event": "session",
+        "outcome": "denied",
+        "reason": denial.reason.value,
+        "way": way.value,
+        "identity": identity,
+        "target": target.host_name if target else None,
+        "source": str(source),
+        "detail": denial.message,
+    }

@@ -1,0 +1,114 @@
+"""What the flow needs from outside. A stage that is not here cannot be run by a listener."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stagedoor.model.credential import Credential
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import Counts, End, Ended, Opened, Ready, Way
+from stagedoor.model.shell import StartStep
+from stagedoor.model.source import Address, Source
+from stagedoor.model.target import Target
+from stagedoor.relay.ports import Stream
+
+
+class Authenticator(Protocol):
+    """The authn stage."""
+
+    async def authenticate(
+        self, credential: Credential | None, source: Source
+    ) -> Identity | Denial: ...
+
+    def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
+        """Why somebody whose connection lives has to leave now; None if he may stay."""
+        ...
+
+
+class Authoriser(Protocol):
+    """The authz stage: answers from memory, at once."""
+
+    def authorise(self, identity: Identity, target: Target) -> Grant | Denial: ...
+
+    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial: ...
+
+    def to_watch(
+        self, identity: Identity, target: Target, terminal: str, host: str
+    ) -> Grant | Denial: ...
+
+    def again(self, grant: Grant) -> Grant | Denial:
+        """Whether what a grant was given for still holds."""
+        ...
+
+
+class Ledger(Protocol):
+    """The audit stage. `close` and `deny` may be called from any thread and never block."""
+
+    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial: ...
+
+    def close(self, opened: Opened, ended: Ended) -> None: ...
+
+    def deny(
+        self,
+        denial: Denial,
+        way: Way,
+        source: Source,
+        *,
+        identity: str | None = None,
+        target: Target | None = None,
+    ) -> None: ...
+
+
+class Resolver(Protocol):
+    """Names to addresses. Raises OSError when the name has none."""
+
+    async def resolve(self, host: str) -> tuple[Address, ...]: ...
+
+
+class Dialer(Protocol):
+    """Opens TCP to the first of the addresses that answers (RFC 8305), within `timeout_s`.
+
+    Raises TimeoutError or another OSError when none does.
+    """
+
+    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Stream: ...
+
+
+class Link(Protocol):
+    """A running relay, as seen from outside. Both may be called from any thread."""
+
+    def counts(self) -> Counts: ...
+
+    def close(self, end: End, detail: str = "") -> None: ...
+
+
+OnEnd = Callable[[Ended], None]
+"""Called exactly once when a relay is over, in whatever thread it ran; must not block."""
+
+
+class Comer(Protocol):
+    """Somebody who comes: by which way, and from where."""
+
+    way: Way
+    source: Source
+
+
+class Door(Comer, Protocol):
+    """A listener's side of one login: how this protocol says yes, no and wait."""
+
+    async def refuse(self, denial: Denial) -> None:
+        """Tell the developer why not, in the protocol's own words, and hang up."""
+        ...
+
+    def progress(self, step: StartStep) -> None:
+        """A shell is being started and has come so far."""
+        ...
+
+    async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
+        """Say yes and start the relay, which owns `upstream` from now on.
+
+        Raises OSError if the developer has gone; then `upstream` is still the caller's and
+        `on_end` will not be called.
+        """
+        ...

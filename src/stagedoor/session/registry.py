@@ -1,0 +1,138 @@
+"""Who is inside this process now, and how they are asked to leave."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Lock
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.session import Counts, End, Opened
+from stagedoor.session.ports import Link
+from stagedoor.session.revoke import Removal, removal
+
+Judge = Callable[[Grant], Grant | Denial]
+"""What the policy as it is now says of a grant's identity and target."""
+
+
+@dataclass(slots=True)
+class _Seat:
+    grant: Grant
+    """What the session is in by: at first what let it in, later what covers it still."""
+    link: Link | None = None
+    removal: Removal | None = None
+    told: int = 0
+    """Bytes, both ways, that were told of it."""
+
+
+class Registry:
+    """Live sessions by id; every method may be called from any thread.
+
+    A session takes its seat before its relay starts, and whoever is asked to leave in between
+    leaves as soon as there is a link to close. Taking a seat asks the policy once more: a change
+    either finds the session seated or is seen by it.
+    """
+
+    def __init__(self, judge: Judge, now: Callable[[], float]) -> None:
+        """`now` gives seconds since the epoch."""
+        self._judge = judge
+        self._now = now
+        self._seats: dict[str, _Seat] = {}
+        self._expiring: set[str] = set()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def ids(self) -> tuple[str, ...]:
+        """The sessions that are in."""
+        return tuple(self._seats)
+
+    def take_seat(self, opened: Opened) -> None:
+        with self._lock:
+            self._seats[opened.id] = _Seat(opened.ready.grant)
+            if opened.ready.grant.expires_at is not None:
+                self._expiring.add(opened.id)
+
+    def seat(self, opened: Opened, link: Link) -> None:
+        """The relay runs. If it is over already, or has to be, that is seen to here."""
+        found = self._look_at(opened.id)
+        with self._lock:
+            seat = self._seats.get(opened.id)
+            if seat is None:
+                return
+            seat.link = link
+            found = seat.removal or found
+        if found is not None:
+            link.close(*found)
+
+    def leave(self, opened: Opened) -> None:
+        with self._lock:
+            self._seats.pop(opened.id, None)
+            self._expiring.discard(opened.id)
+
+    def close(self, session_id: str, end: End, detail: str) -> bool:
+        """Ask one session to leave; False if it is not in this process."""
+        asked = Removal(end, detail)
+        with self._lock:
+            seat = self._seats.get(session_id)
+            if seat is None:
+                return False
+            seat.removal = asked
+            link = seat.link
+        if link is not None:
+            link.close(*asked)
+        return True
+
+    def close_all(self, end: End, detail: str) -> int:
+        """Ask everybody to leave; returns how many there were."""
+        everybody = tuple(self._seats)
+        return sum(self.close(session_id, end, detail) for session_id in everybody)
+
+    def review(self) -> int:
+        """The policy has changed: ask those to leave whom it no longer lets in; returns how many."""
+        return self._review(tuple(self._seats))
+
+    def expire(self) -> int:
+        """Time has passed: the same for those whose grant ends by itself."""
+        return self._review(tuple(self._expiring))
+
+    def _review(self, session_ids: tuple[str, ...]) -> int:
+        closed = 0
+        for session_id in session_ids:
+            found = self._look_at(session_id)
+            if found is not None:
+                closed += self.close(session_id, *found)
+        return closed
+
+    def _look_at(self, session_id: str) -> Removal | None:
+        """Judge a session again; if it may stay, remember by what and until when."""
+        seat = self._seats.get(session_id)
+        if seat is None:
+            return None
+        decision = self._judge(seat.grant)
+        if isinstance(decision, Grant):
+            with self._lock:
+                seat.grant = decision
+                if decision.expires_at is None:
+                    self._expiring.discard(session_id)
+                elif session_id in self._seats:
+                    self._expiring.add(session_id)
+        return removal(seat.grant, decision, self._now())
+
+    def counts(self) -> list[tuple[str, Counts]]:
+        """Bytes so far of each session over which some have moved since it was last `told`."""
+        found = []
+        for session_id, seat in tuple(self._seats.items()):
+            if seat.link is not None:
+                counts = seat.link.counts()
+                if counts.sent + counts.received != seat.told:
+                    found.append((session_id, counts))
+        return found
+
+    def told(self, counts: Iterable[tuple[str, Counts]]) -> None:
+        """These are where whoever wants to know will look. Most sessions are idle at any time, and
+        to write all of them down again and again would take the time of those who come in."""
+        for session_id, now in counts:
+            seat = self._seats.get(session_id)
+            if seat is not None:
+                seat.told = now.sent + now.received

@@ -1,0 +1,28 @@
+"""Who has to leave: a live session held against the policy as it is now. Pure."""
+
+from typing import NamedTuple
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.session import End
+
+
+class Removal(NamedTuple):
+    """Why a session is closed from outside, and the line that its person is told."""
+
+    end: End
+    detail: str
+
+
+def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:
+    """None if the session that is in by `grant` may stay.
+
+    `decision` is what authz says of the same identity and target now. A session outlives the rule
+    that let it in when another rule covers it: then `decision` is what it is in by from now on.
+    """
+    if isinstance(decision, Grant):
+        return None
+    if grant.expires_at is not None and grant.expires_at <= now:
+        expired = f"the grant to enter {grant.target} has expired"
+        return Removal(End.EXPIRED, decision.message if grant.guest else expired)
+    return Removal(End.REVOKED, decision.message)

@@ -1,0 +1,84 @@
+"""Which addresses a shell may have. A name that somebody else controls may resolve to anything.
+
+Lines 19 to 21 of the CONNECT conformance list. Callers resolve once, ask here about every
+address, and dial only what was allowed, so a second, different answer changes nothing.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from stagedoor.model.shell import Shell
+from stagedoor.model.source import Address, Network, within
+
+
+def _networks(*names: str) -> tuple[Network, ...]:
+    return tuple(ip_network(name) for name in names)
+
+
+LOOPBACK = _networks("127.0.0.0/8", "::1/128")
+
+# What nobody's shell is ever at, whatever the settings say.
+NEVER = _networks(
+    "0.0.0.0/8",  # this network (RFC 1122); 0.0.0.0 reaches loopback on Linux
+    "::/128",
+    "224.0.0.0/4",  # multicast
+    "ff00::/8",
+    "240.0.0.0/4",  # reserved and limited broadcast
+    # An IPv4 address in IPv6 clothes is judged as what it hides: not at all.
+    "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1); ::1 is looked at first
+    "::ffff:0:0/96",  # IPv4-mapped (RFC 4291 §2.5.5.2)
+    "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+    # Cloud metadata: whoever reaches it may have the machine's own credentials.
+    "169.254.169.254/32",  # nearly all
+    "169.254.170.2/32",  # AWS ECS
+    "169.254.170.23/32",  # AWS EKS
+    "fd00:ec2::254/128",  # AWS
+    "fd00:ec2::23/128",  # AWS EKS
+    "fd20:ce::254/128",  # Google
+    "fd00:c1::a9fe:a9fe/128",  # Oracle
+    "100.100.100.200/32",  # Alibaba
+    "168.63.129.16/32",  # Azure
+    "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is Oracle's
+)
+
+# Forbidden unless the shell's own settings name a network that holds it.
+UNLESS_NAMED = _networks(
+    "169.254.0.0/16",  # link-local
+    "fe80::/10",
+    "fec0::/10",  # site-local, deprecated (RFC 3879)
+    "64:ff9b::/96",  # NAT64 (RFC 6052): another family's address in disguise
+    "64:ff9b:1::/48",  # NAT64, local use (RFC 8215)
+    "2002::/16",  # 6to4 (RFC 3056)
+    "2001::/32",  # Teredo (RFC 4380)
+)
+
+
+def decide(
+    addresses: Iterable[Address], shell: Shell
+) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
+    """Part `addresses` into (allowed, refused), both in the order given.
+
+    Loopback is allowed to a shell that we started ourselves, and within `shell.networks`. Whether
+    an address is the gateway's own listener is for the caller to ask: only it knows the port.
+    """
+    allowed: list[Address] = []
+    refused: list[Address] = []
+    for address in addresses:
+        (allowed if _allowed(address, shell) else refused).append(address)
+    return tuple(allowed), tuple(refused)
+
+
+def _allowed(address: Address, shell: Shell) -> bool:
+    bare = _without_zone(address)
+    if within(bare, LOOPBACK):
+        return shell.started_by_us or within(bare, shell.networks)
+    if within(bare, NEVER):
+        return False
+    return not within(bare, UNLESS_NAMED) or within(bare, shell.networks)
+
+
+def _without_zone(address: Address) -> IPv4Address | IPv6Address:
+    """The address alone: a zone id (RFC 4007) makes an address unequal to itself."""
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        return ip_address(int(address).to_bytes(16, "big"))
+    return address

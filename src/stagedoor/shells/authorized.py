@@ -1,0 +1,76 @@
+"""Who may log in to a shell, as sshd(8) reads it: `authorized_keys`, `authorized_principals`. Pure.
+
+A registered key is a line of its own. A user certificate is taken when one of its principals is
+the name of a user who may enter this app now (`cert-authority,principals="…"`): so taking away a
+grant shuts out every certificate that is still valid. A certificate without principals is for
+nobody.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from stagedoor.model.admission import Admission
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
+_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
+_EXPIRY = re.compile(r'expiry-time="(\d{14})Z"', re.ASCII)
+_FORMAT = "%Y%m%d%H%M%S"
+_HEADER = "# Written by Stagedoor whenever the policy changes; edits are lost."
+
+
+def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str]) -> str:
+    """The whole file. `user_ca_lines` are public keys of user CAs, each `type base64`.
+
+    What could not be quoted safely is left out, though the store lets nothing such in.
+    """
+    lines = [_HEADER]
+    for admission in admissions:
+        if not _NAME.fullmatch(admission.name):
+            continue
+        until = _until(admission.expires_at)
+        options = f"{until} " if until else ""
+        lines += [
+            f"{options}{key} {admission.name}"
+            for key in admission.public_keys
+            if _KEY.fullmatch(key)
+        ]
+        limits = ",".join(
+            part for part in ("cert-authority", f'principals="{admission.name}"', until) if part
+        )
+        lines += [f"{limits} {ca}" for ca in user_ca_lines if _KEY.fullmatch(ca)]
+    return "\n".join(lines) + "\n"
+
+
+def authorized_principals(admissions: Iterable[Admission]) -> str:
+    """The whole file for `AuthorizedPrincipalsFile` (sshd_config(5)), beside `TrustedUserCAKeys`.
+
+    A certificate of a trusted CA is taken when one of its principals has a line; the options
+    before a principal are those of authorized_keys.
+    """
+    lines = [_HEADER]
+    for admission in admissions:
+        if _NAME.fullmatch(admission.name):
+            until = _until(admission.expires_at)
+            lines.append(f"{until} {admission.name}" if until else admission.name)
+    return "\n".join(lines) + "\n"
+
+
+def in_force(text: str, now: float) -> str:
+    """The lines that have not expired; sshd(8) judges `expiry-time` itself, asyncssh does not."""
+    present = datetime.fromtimestamp(now, UTC).strftime(_FORMAT)
+    kept = []
+    for line in text.splitlines():
+        expiry = _EXPIRY.search(line)
+        if not line.startswith("#") and (expiry is None or present < expiry[1]):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _until(expires_at: float | None) -> str:
+    if expires_at is None:
+        return ""
+    # Rounded down: a grant never lasts longer than was said. Past year 9999 is for ever.
+    if expires_at >= 253402300800:
+        return ""
+    return f'expiry-time="{datetime.fromtimestamp(max(expires_at, 0), UTC).strftime(_FORMAT)}Z"'

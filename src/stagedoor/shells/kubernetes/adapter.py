@@ -1,0 +1,227 @@
+"""The gateway's side of shells on Kubernetes: knocks, waits, dials; it makes and removes nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from stagedoor.model.cluster import ClusterError
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.diagnose import Cause, NeedsLog, diagnose
+from stagedoor.shells.kubernetes.knock import Knocker
+from stagedoor.shells.kubernetes.lifecycle import RENEW_S
+from stagedoor.shells.kubernetes.names import OPT_IN
+from stagedoor.shells.kubernetes.objects import failure_of
+from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.register import Register
+from stagedoor.shells.kubernetes.rights import Rights
+from stagedoor.shells.kubernetes.sight import Address, Sight
+from stagedoor.shells.kubernetes.start import Start, shell_at, unavailable
+from stagedoor.shells.starts import Starts
+
+SYNC_S = 15.0
+"""How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
+KNOCK_S = 3.0
+"""How long somebody who comes to a running shell waits for a cluster that does not answer."""
+GIVE_UP_S = 600.0
+"""A start that nobody has seen the end of is looked at no longer than this."""
+
+OnProblem = Callable[[str | None], None]
+"""Told in one line why leases cannot be renewed, and None when they can again."""
+
+
+class KubernetesShells:
+    """Satisfies `shells.ports.Shells`. Belongs to the event loop that it is made in.
+
+    `namespaces` go by environment; `holder` names this gateway in leases. `rights` asks the cluster
+    as well whether somebody may enter, None: our own grants decide alone. `register` is told
+    why apps cannot be written down for the cluster's fence, None: they are not to be. `now` is
+    seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespaces: Mapping[str | None, str],
+        holder: str,
+        *,
+        rights: Rights | None = None,
+        register: OnProblem | None = None,
+        on_problem: OnProblem = lambda _: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster = cluster
+        self._rights = rights
+        self._on_problem = on_problem
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._sights = {name: Sight(cluster, space) for name, space in namespaces.items()}
+        self._knockers = {
+            name: Knocker(cluster, sight, holder, now) for name, sight in self._sights.items()
+        }
+        self._registers = {
+            name: Register(cluster, sight, register)
+            for name, sight in self._sights.items()
+            if register is not None
+        }
+        self._answered: dict[Target, Address] = {}
+        """Where each shell has said its banner to us."""
+        self._starts = Starts()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to watch; `ensure` waits for the first sight by itself."""
+        for sight in self._sights.values():
+            for mirror in sight.mirrors:
+                self._spawn(mirror.run())
+        for register in self._registers.values():
+            self._spawn(register.run())
+        self._spawn(self._renew())
+
+    async def synced(self, within_s: float) -> bool:
+        """Whether all namespaces were seen once, waiting for it as long as said."""
+        return all([await sight.synced(within_s) for sight in self._sights.values()])
+
+    def targets(self) -> tuple[Target, ...]:
+        found = [Target(app, name) for name, sight in self._sights.items() for app in sight.apps()]
+        return tuple(sorted(found, key=str))
+
+    def knows(self, target: Target) -> bool:
+        sight = self._sights.get(target.environment)
+        return sight is not None and sight.app(target.app) is not None
+
+    async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        target = grant.target
+        sight = self._sights.get(target.environment)
+        if sight is None:
+            return self._no_app(target)
+        if not await sight.synced(SYNC_S):
+            return unavailable(target, "asking the cluster: its API has not answered yet")
+        if sight.app(target.app) is None:
+            return self._no_app(target)
+        if self._rights is not None:
+            denial = await self._rights.judge(grant, sight.namespace)
+            if denial is not None:
+                return denial
+        return await self.enter(target, progress)
+
+    async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
+        """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
+        sight = self._sights[target.environment]
+        known = self._answered.get(target)
+        if known is not None and known in sight.addresses(target.app, ready=True):
+            await self._keep(target)
+            return shell_at(target, known)
+        return await self._starts.join(target, partial(self._start, target, sight), progress)
+
+    async def resolve(self, target: Target) -> Shell | None:
+        sight = self._sights.get(target.environment)
+        if sight is None or not await sight.synced(SYNC_S):
+            return None
+        found = sight.addresses(target.app, ready=True)
+        return shell_at(target, found[0]) if found else None
+
+    async def observe(self, target: Target) -> ShellState:
+        if not self.knows(target):
+            return ShellState.ABSENT
+        if await self.resolve(target) is not None:
+            return ShellState.READY
+        stands = self.stands(target)
+        if isinstance(stands, Cause):
+            return ShellState.FAILED
+        return ShellState.STARTING if stands is not None else ShellState.ABSENT
+
+    def stands(self, target: Target) -> StartStep | Cause | None:
+        """Where a start is or why it failed, by what the mirrors show; None if there is no start."""
+        sight = self._sights[target.environment]
+        shell, lease = sight.shell(target.app), sight.lease(target.app)
+        failure = failure_of(lease) if lease else None
+        if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
+            return None
+        logs: dict[tuple[str, str], str] = {}
+        while True:
+            found = diagnose(
+                shell, (), sight.pods(target.app), (), self._now(), logs=logs, failure=failure
+            )
+            if not isinstance(found, NeedsLog):
+                return found
+            logs[found.pod, found.container] = ""  # here nothing is asked of the API
+
+    def touch(self, target: Target) -> None:
+        self._count(target, 1)
+
+    def release(self, target: Target) -> None:
+        self._count(target, -1)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
+
+    async def _start(self, target: Target, sight: Sight, tell: Progress) -> Shell | Denial:
+        register = self._registers.get(target.environment)
+        if register is not None:
+            await register.has(target.app)
+        knocker = self._knockers[target.environment]
+        start = Start(self._cluster, sight, target, knocker, tell, self._now)
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                outcome = await start.wait()
+        except TimeoutError:
+            return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
+        if isinstance(outcome, Shell):
+            self._answered[target] = (outcome.host, outcome.port)
+        return outcome
+
+    async def _keep(self, target: Target) -> None:
+        """Renew the lease of a running shell; a cluster that does not answer keeps nobody out of it."""
+        with suppress(ClusterError, TimeoutError):
+            async with asyncio.timeout(KNOCK_S):
+                await self._knockers[target.environment].keep(target.app)
+
+    def _count(self, target: Target, by: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nothing renews any more
+            self._loop.call_soon_threadsafe(self._counted, target, by)
+
+    def _counted(self, target: Target, by: int) -> None:
+        knocker = self._knockers.get(target.environment)
+        if knocker is None or not self.knows(target):
+            return
+        knocker.count(target.app, by)
+        if by < 0:
+            # The idle time runs from the last one's leaving.
+            self._spawn(self._keep(target))
+
+    async def _renew(self) -> None:
+        failing = False
+        while True:
+            await asyncio.sleep(RENEW_S)
+            failed = [
+                one for knocker in self._knockers.values() for one in await knocker.keep_all()
+            ]
+            if failed and not failing:
+                self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")
+            elif failing and not failed:
+                self._on_problem(None)
+            failing = bool(failed)
+
+    def _no_app(self, target: Target) -> Denial:
+        place = f"{target.app} in {target.environment}" if target.environment else target.app
+        sight = self._sights.get(target.environment)
+        if sight is None:
+            fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
+        else:
+            fix = (
+                f"a Deployment or StatefulSet {target.app} in the namespace {sight.namespace} offers "
+                f"a shell once it is labelled {OPT_IN}=true"
+            )
+        return Denial(Reason.NO_APP, f"there is no app {place} here ({fix})")
+
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

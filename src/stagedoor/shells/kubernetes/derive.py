@@ -1,0 +1,190 @@
+"""A shell's Deployment and Service out of its app's Deployment or StatefulSet. Pure.
+
+What a shell has is named, field by field, in `pod` and `container`; a field that is not named there
+is left out and noted, so that a newer Kubernetes brings nothing in unseen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.annotations import (
+    AppSettings,
+    WrongSettings,
+    describe,
+)
+from stagedoor.shells.kubernetes.companions import Companions, companions
+from stagedoor.shells.kubernetes.container import (
+    DEFAULT_CONTAINER,
+    app_container,
+    shell_container,
+)
+from stagedoor.shells.kubernetes.images import running_digests, selects
+from stagedoor.shells.kubernetes.kit import Kit, KitWay, bring
+from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
+    PREFIX,
+    TEMPLATE,
+    name_problem,
+    shell_labels,
+    shell_object,
+)
+from stagedoor.shells.kubernetes.notes import Note, NoteKind
+from stagedoor.shells.kubernetes.objects import metadata_of, service
+from stagedoor.shells.kubernetes.pod import pod_annotation_notes, shell_pod
+from stagedoor.shells.kubernetes.template import template_hash
+from stagedoor.shells.kubernetes.volumes import shell_mounts, shell_volumes, used_volumes
+
+__all__ = [
+    "Derived",
+    "Kit",
+    "KitWay",
+    "Note",
+    "NoteKind",
+    "derive",
+    "running_digests",
+    "with_replicas",
+]
+
+PROGRESS_DEADLINE_S = 120
+"""After this long without progress the Deployment itself says that it does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A shell as it should be.
+
+    `deployment` has no `replicas` (see `with_replicas`); it bears `template`, the hash of all that
+    decides whether a running shell is the one wanted, as annotation `names.TEMPLATE`. `container`
+    is the app's container that it was made from, `image` what it runs.
+    """
+
+    deployment: Object
+    service: Object
+    template: str
+    container: str
+    image: str
+    notes: tuple[Note, ...]
+
+
+def derive(
+    app: Object,
+    settings: AppSettings,
+    kit: Kit,
+    *,
+    digests: Mapping[str, str],
+    claims: Mapping[str, Sequence[str]],
+) -> Derived | WrongSettings:
+    """The shell of `app`.
+
+    `digests` maps the app's containers to the images that they run (see `images.running_digests`),
+    so that the shell has the same one though the tag moved on; a container that is not in it keeps
+    the template's image. `claims` maps the namespace's PersistentVolumeClaims to their access modes
+    (`spec.accessModes`); one that is not in it is taken for one that a single pod may have.
+    """
+    template = app["spec"]["template"]
+    metadata, pod = template.get("metadata") or {}, template["spec"]
+    notes: list[Note] = []
+    container = app_container(pod["containers"], metadata, settings, notes)
+    others = companions(pod, container, settings, digests) if container else None
+    problems = _problems(app, settings, container, others)
+    if problems or container is None or others is None:
+        return WrongSettings(tuple(problems), settings)
+
+    present = frozenset(each["name"] for each in (*others.init_containers, *others.sidecars))
+    used = used_volumes([container, *others.init_containers, *others.sidecars])
+    volumes = shell_volumes(
+        pod.get("volumes") or (), used, container["name"], present, settings.volumes, claims
+    )
+    known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
+    others = others.mounting(volumes.gone, known)
+    notes += volumes.notes
+    made = shell_container(container, metadata, pod, settings, digests, present, notes)
+    mounts, mount_notes = shell_mounts(container, volumes.gone, known)
+    notes += mount_notes + others.notes
+
+    name = shell_object(app["metadata"]["name"])
+    brought = bring(
+        kit,
+        settings.packages_image,
+        name,
+        pod.get("securityContext") or {},
+        ((made.get("resources") or {}).get("limits") or {}).get("cpu"),
+    )
+    mounts["volumeMounts"] = [*mounts.get("volumeMounts", ()), *brought.mounts]
+    spec = shell_pod(app, pod, settings, volumes.same_node, notes)
+    spec["initContainers"] = [*brought.init_containers, *others.init_containers]
+    spec["containers"] = [*brought.containers, made | mounts, *others.sidecars]
+    spec["volumes"] = [*volumes.volumes, *brought.volumes]
+    if not spec["initContainers"]:
+        del spec["initContainers"]
+    notes += pod_annotation_notes(metadata)
+
+    labels = shell_labels(app["metadata"]["name"])
+    pod_template = {
+        "metadata": {"labels": labels, "annotations": {DEFAULT_CONTAINER: CONTAINER}},
+        "spec": spec,
+    }
+    digest = template_hash(pod_template)
+    return Derived(
+        _deployment(app, pod_template, digest),
+        service(app),
+        digest,
+        container["name"],
+        made["image"],
+        tuple(notes),
+    )
+
+
+def with_replicas(deployment: Object, replicas: int) -> Object:
+    """The manifest to apply: server-side apply would make one replica where none are named."""
+    return {**deployment, "spec": {"replicas": replicas, **deployment["spec"]}}
+
+
+def _problems(
+    app: Object,
+    settings: AppSettings,
+    container: Object | None,
+    others: Companions | None,
+) -> list[str]:
+    about = describe(app)
+    found = []
+    problem = name_problem(app["metadata"]["name"])
+    if problem is not None:
+        found.append(f"{about} can have no shell: {problem}")
+    if selects(app["spec"].get("selector") or {}, shell_labels(app["metadata"]["name"])):
+        found.append(
+            f"{about} can have no shell: its selector selects the shell's pod; "
+            "let it select a label of the app's own"
+        )
+    if (app["spec"]["template"]["spec"].get("os") or {}).get("name") == "windows":
+        found.append(f"{about} can have no shell: its pods run Windows")
+    names = ", ".join(each["name"] for each in app["spec"]["template"]["spec"]["containers"])
+    if container is None:
+        found.append(
+            f'annotation {PREFIX}container of {about}: there is no container "{settings.container}"; '
+            f"allowed: {names}"
+        )
+    if others is not None:
+        found += [
+            f'annotation {PREFIX}{setting} of {about}: there is no such container "{name}"; '
+            f"allowed: {', '.join(allowed) or 'none, as it has none'}"
+            for setting, name, allowed in others.unknown
+        ]
+    return found
+
+
+def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**metadata_of(app), "annotations": {TEMPLATE: digest}},
+        "spec": {
+            "selector": {"matchLabels": pod_template["metadata"]["labels"]},
+            "strategy": {"type": "Recreate"},
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": PROGRESS_DEADLINE_S,
+            "template": pod_template,
+        },
+    }

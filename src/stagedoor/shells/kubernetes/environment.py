@@ -1,0 +1,106 @@
+"""The environment of a shell's container: the app's, entry by entry and in its order. Pure.
+
+`ssh app01.ssh env` is to say what `kubectl exec` says in the app's container, so whatever speaks
+of the pod's own fields stays such a reference, unless the shell's pod would answer otherwise.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
+from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
+
+_KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
+
+
+def shell_environment(
+    container: Object, template_metadata: Object, settings: AppSettings, present: frozenset[str]
+) -> tuple[dict[str, Any], list[Note]]:
+    """`env` and `envFrom` in a mapping of those fields, with what was changed.
+
+    `container` is the app's, `template_metadata` the metadata of its pod template; `present` are
+    the app's other containers that come along. What `env_add` sets anew stays at its place, since
+    `$(NAME)` in a value sees those before it.
+    """
+    notes: list[Note] = []
+    dropped = set(settings.env_drop)
+    entries: list[dict[str, Any]] = []
+    added = dict(settings.env_add)
+    for entry in container.get("env") or ():
+        name = entry["name"]
+        if name in settings.env_drop:
+            dropped.discard(name)
+        elif name in settings.env_add:
+            if name in added:
+                entries.append({"name": name, "value": added.pop(name)})
+        else:
+            found = _entry(entry, template_metadata, container["name"], present, notes)
+            entries += [found] if found is not None else []
+    entries += [{"name": name, "value": value} for name, value in added.items()]
+    sources = []
+    for source in container.get("envFrom") or ():
+        name = _source_name(source)
+        if name in settings.env_drop:
+            dropped.discard(name)
+        else:
+            sources.append(dict(source))
+    for name in settings.env_drop:
+        if name in dropped:
+            notes.append(
+                warning(
+                    f"variable {name}",
+                    f"{PREFIX}env-drop names it, and the container does not: what comes out of "
+                    "an envFrom can only be left out with its source, as secret/NAME or "
+                    "configmap/NAME",
+                )
+            )
+        else:
+            notes.append(changed(f"variable {name}", f"left out by {PREFIX}env-drop"))
+    notes += [changed(f"variable {name}", f"set by {PREFIX}env-add") for name in settings.env_add]
+    fields = {"env": entries, "envFrom": sources}
+    return {field: value for field, value in fields.items() if value}, notes
+
+
+def _entry(
+    entry: Object,
+    template_metadata: Object,
+    container: str,
+    present: frozenset[str],
+    notes: list[Note],
+) -> dict[str, Any] | None:
+    source = entry.get("valueFrom") or {}
+    subject = f"variable {entry['name']}"
+    if "fileKeyRef" in source:
+        notes.append(left_out(subject, "it is read from a file that the app's containers write"))
+        return None
+    resource = source.get("resourceFieldRef") or {}
+    named = resource.get("containerName")
+    if named == container:
+        of = {**resource, "containerName": CONTAINER}
+        return {**entry, "valueFrom": {**source, "resourceFieldRef": of}}
+    if named and named not in present:
+        notes.append(left_out(subject, f"it speaks of container {named}, which is left out"))
+        return None
+    path = (source.get("fieldRef") or {}).get("fieldPath", "")
+    keyed = _KEYED.fullmatch(path)
+    if keyed is None:
+        return dict(entry)
+    values: Mapping[str, str] = template_metadata.get(keyed[1]) or {}
+    if keyed[2] not in values:
+        why = f"{path} is not in the app's template; it may be empty here"
+        notes.append(warning(subject, why))
+        return dict(entry)
+    # The shell's pod does not bear the app's labels; the app's value is known, though. Of a
+    # literal value `$$` is the spelling of `$`.
+    notes.append(changed(subject, f"the app's own {path}"))
+    return {"name": entry["name"], "value": values[keyed[2]].replace("$", "$$")}
+
+
+def _source_name(source: Object) -> str:
+    for field, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
+        if field in source:
+            return f"{kind}/{source[field].get('name', '')}"
+    return ""

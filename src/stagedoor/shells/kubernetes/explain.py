@@ -1,0 +1,148 @@
+"""What a shell will be made of, for people: `stagedoor app explain`. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.annotations import (
+    AppSettings,
+    WrongSettings,
+    describe,
+    is_offered,
+)
+from stagedoor.shells.kubernetes.derive import Derived
+from stagedoor.shells.kubernetes.duration import show_duration
+from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, shell_object
+from stagedoor.shells.kubernetes.notes import Note, NoteKind
+
+_HEADINGS = {
+    NoteKind.WARNING: "Mind",
+    NoteKind.CHANGED: "Changed from the app",
+    NoteKind.LEFT_OUT: "Left out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`json()` and `text()` say the same.
+
+    `facts` are names and texts for people, in the order of their showing: container, image, user,
+    volumes, times. It and `notes` are empty where there are `problems`: then no shell is made.
+    """
+
+    target: Target
+    app: str
+    namespace: str
+    problems: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[Note, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """For `--json`: all fields are there always."""
+        return {
+            "target": str(self.target),
+            "app": self.app,
+            "namespace": self.namespace,
+            "problems": list(self.problems),
+            "shell": dict(self.facts),
+            "notes": [
+                {"kind": note.kind.value, "subject": note.subject, "why": note.why}
+                for note in self.notes
+            ],
+        }
+
+    def text(self) -> str:
+        """For a terminal: lines, without the last line's end."""
+        lines = [f"{self.target}: the shell of {self.app} in namespace {self.namespace}"]
+        if self.problems:
+            lines += ["", "No shell can be made:", *(f"  {each}" for each in self.problems)]
+        width = max(map(len, self.facts), default=0)
+        lines += [f"  {name:{width}}  {value}" for name, value in self.facts.items()]
+        for kind, heading in _HEADINGS.items():
+            notes = [note for note in self.notes if note.kind is kind]
+            if notes:
+                lines += ["", f"{heading}:", *(f"  {note}" for note in notes)]
+        return "\n".join(lines)
+
+
+def explain(
+    target: Target,
+    app: Object,
+    settings: AppSettings | WrongSettings,
+    derived: Derived | WrongSettings | None,
+) -> Explanation:
+    """`derived` is None where `settings` are wrong."""
+    problems: list[str] = []
+    if not is_offered(app):
+        problems.append(
+            f"{describe(app)} offers no shell; the label or annotation {OPT_IN}: true offers one"
+        )
+    for part in (settings, derived):
+        if isinstance(part, WrongSettings):
+            problems += [each for each in part.problems if each not in problems]
+    namespace = app["metadata"].get("namespace", "")
+    if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
+        return Explanation(target, describe(app), namespace, tuple(problems))
+    facts = _facts(app, settings, derived)
+    return Explanation(target, describe(app), namespace, (), MappingProxyType(facts), derived.notes)
+
+
+def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, str]:
+    pod = derived.deployment["spec"]["template"]["spec"]
+    container = next(each for each in pod["containers"] if each["name"] == CONTAINER)
+    security = container["securityContext"]
+    uid = security.get("runAsUser", (pod.get("securityContext") or {}).get("runAsUser"))
+    others = [
+        each["name"]
+        for field in ("initContainers", "containers")
+        for each in pod.get(field) or ()
+        if each is not container
+    ]
+    facts = {
+        "objects": shell_object(app["metadata"]["name"]),
+        "made from": f"container {derived.container}",
+        "image": derived.image,
+        "packages image": settings.packages_image or "",
+        "command": " ".join(container["command"]),
+        "user": "as the image says" if uid is None else f"uid {uid}",
+        "service account": pod.get("serviceAccountName", "default"),
+        "environment": _environment(container),
+        "mounts": ", ".join(
+            mount["mountPath"]
+            for mount in container["volumeMounts"]
+            if not mount["name"].startswith("stagedoor-")
+        ),
+        "resources": _resources(container.get("resources") or {}),
+        "other containers": ", ".join(others),
+        "stops": "never by itself (warm)"
+        if settings.warm
+        else f"{show_duration(settings.idle_stop_s)} after the last session, "
+        f"{show_duration(settings.tmux_grace_s)} with a detached tmux",
+        "deleted": f"{show_duration(settings.idle_delete_s)} after that",
+        "grace": f"{show_duration(settings.grace_s)} for open sessions when it must end",
+        "template": derived.template,
+    }
+    if settings.warm:
+        del facts["deleted"]
+    return {name: value for name, value in facts.items() if value}
+
+
+def _environment(container: Mapping[str, Any]) -> str:
+    """Names only: a value may be a secret."""
+    said = [entry["name"] for entry in container.get("env") or ()]
+    for source in container.get("envFrom") or ():
+        for field_, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
+            if field_ in source:
+                said.append(f"all of {kind}/{source[field_].get('name', '')}")
+    return ", ".join(said)
+
+
+def _resources(resources: Mapping[str, Mapping[str, str]]) -> str:
+    return "; ".join(
+        f"{part} {', '.join(f'{name} {amount}' for name, amount in sorted(amounts.items()))}"
+        for part, amounts in sorted(resources.items())
+        if amounts
+    )

@@ -1,0 +1,135 @@
+"""Names of images, and which of the names that a pod's status gives can be pulled. Pure.
+
+Grammar: github.com/distribution/reference; the forms of `imageID`: what container runtimes put
+into `status.containerStatuses[].imageID`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from stagedoor.model.cluster import Object
+
+MAX_CHARS = 512
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_NAME}(?:\.{_NAME})*|\[[0-9a-fA-F:]+\])"
+_REFERENCE = re.compile(
+    rf"(?P<name>(?:{_HOST}(?::\d{{1,5}})?/)?{_PART}(?:/{_PART})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?",
+    re.ASCII,
+)
+_SCHEME = "docker-pullable://"
+
+
+class Reference(NamedTuple):
+    """`name` as written; `tag` and `digest` are empty where none was given."""
+
+    name: str
+    tag: str
+    digest: str
+
+    @property
+    def repository(self) -> str:
+        """The name with what is implied: `busybox` is `docker.io/library/busybox`."""
+        host, slash, rest = self.name.partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost"):
+            host, rest = "docker.io", self.name
+        if host == "index.docker.io":
+            host = "docker.io"
+        if host == "docker.io" and "/" not in rest:
+            rest = f"library/{rest}"
+        return f"{host}/{rest}"
+
+
+def parse_reference(text: str) -> Reference | None:
+    """`repo`, `repo:tag`, `repo@sha256:…`, `repo:tag@sha256:…`; None for anything else."""
+    if len(text) > MAX_CHARS:
+        return None
+    found = _REFERENCE.fullmatch(text)
+    return Reference(found["name"], found["tag"] or "", found["digest"] or "") if found else None
+
+
+def pinned(image: str, image_id: str) -> str | None:
+    """`image` by the digest that runs: `repo@sha256:…`; None where the status names nothing that
+    could be pulled from the same repository, and where `image` is exact already.
+
+    `docker-pullable://repo@sha256:…` and `repo@sha256:…` name a manifest. A bare `sha256:…` (and
+    `docker://sha256:…`) is the id of an image on that one node, which no registry knows.
+    """
+    asked = parse_reference(image)
+    runs = parse_reference(image_id.removeprefix(_SCHEME))
+    if asked is None or asked.digest or runs is None or not runs.digest:
+        return None
+    # An image with several names is reported by any one of them: another repository may want
+    # another pull secret, or be a registry that this app never meant.
+    if runs.repository != asked.repository:
+        return None
+    return f"{asked.name}@{runs.digest}"
+
+
+def running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
+    """What image each of the app's containers runs, as `pinned` spells it, by the container's name.
+
+    `pods` may be any of the namespace: those count that the app's selector selects, that do not
+    end, and that have the image of the app's template as it is now. Of several the youngest.
+    """
+    template = app.get("spec", {}).get("template", {}).get("spec", {})
+    wanted = {
+        container["name"]: container.get("image", "")
+        for part in ("initContainers", "containers")
+        for container in template.get(part) or ()
+    }
+    found: dict[str, str] = {}
+    own = [pod for pod in pods if _belongs(pod, app)]
+    own.sort(key=lambda pod: pod.get("metadata", {}).get("creationTimestamp") or "", reverse=True)
+    for pod in own:
+        images = {
+            container["name"]: container.get("image", "")
+            for part in ("initContainers", "containers")
+            for container in pod.get("spec", {}).get(part) or ()
+        }
+        for part in ("initContainerStatuses", "containerStatuses"):
+            for status in pod.get("status", {}).get(part) or ():
+                name = status.get("name", "")
+                image = wanted.get(name)
+                if name in found or image is None or images.get(name) != image:
+                    continue
+                digest = pinned(image, status.get("imageID") or "")
+                if digest is not None:
+                    found[name] = digest
+    return found
+
+
+def selects(selector: Object, labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector (`matchLabels`, `matchExpressions`) selects these labels."""
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    for rule in selector.get("matchExpressions") or ():
+        value, values = labels.get(rule["key"]), rule.get("values") or ()
+        match rule["operator"]:
+            case "In":
+                holds = value in values
+            case "NotIn":
+                holds = value not in values
+            case "Exists":
+                holds = value is not None
+            case "DoesNotExist":
+                holds = value is None
+            case _:
+                holds = False
+        if not holds:
+            return False
+    return True
+
+
+def _belongs(pod: Object, app: Object) -> bool:
+    metadata = pod.get("metadata", {})
+    selector = app.get("spec", {}).get("selector") or {}
+    if metadata.get("deletionTimestamp") or not (
+        selector.get("matchLabels") or selector.get("matchExpressions")
+    ):
+        return False
+    return selects(selector, metadata.get("labels") or {})

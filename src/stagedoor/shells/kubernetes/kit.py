@@ -1,0 +1,177 @@
+"""How the sshd kit comes into a shell's pod, and where a shell finds it. Pure.
+
+The kit's side of this is `docs/reference/kit.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from stagedoor.shells.kubernetes.duration import parse_quantity
+from stagedoor.shells.kubernetes.names import KIT_CONTAINER
+
+KIT_PATH = "/kit"
+RUN_PATH = "/run/stagedoor"
+HOST_KEY_PATH = "/etc/stagedoor/host"
+SHELL_PATH = "/etc/stagedoor/shell"
+PACKAGES_PATH = "/packages"
+OWN_PATHS = (KIT_PATH, RUN_PATH, HOST_KEY_PATH, SHELL_PATH, PACKAGES_PATH)
+"""Where a shell has things of ours; nothing of the app's is mounted there or below."""
+
+KIT_VOLUME = "stagedoor-kit"
+RUN_VOLUME = "stagedoor-run"
+HOST_KEY_VOLUME = "stagedoor-host"
+SHELL_VOLUME = "stagedoor-shell"
+PACKAGES_VOLUME = "stagedoor-packages"
+OWN_VOLUMES = (KIT_VOLUME, RUN_VOLUME, HOST_KEY_VOLUME, SHELL_VOLUME, PACKAGES_VOLUME)
+
+PACKAGES_CONTAINER = "packages"
+START = f"{KIT_PATH}/bin/start"
+
+KIT_UID = 65532
+"""By custom the uid of `nonroot`; what a copying container runs as where the pod says nothing."""
+
+_COPY_TO = "/kit-volume"
+_PACKAGES_TO = "/packages-volume"
+# PID 1 has no default for TERM, and the pod's grace is long: without the trap it would be waited out.
+_WAIT = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
+_CPU_LIMIT = "500m"
+_CPU_REQUEST = "10m"
+
+
+class KitWay(StrEnum):
+    """How the kit comes into the pod."""
+
+    SIBLING = "sibling"
+    """A container listed first copies it, and its postStart hook holds the next one back: the kubelet
+    starts containers in their order. It sleeps as long as the pod lives."""
+    INIT = "init"
+    """An init container copies it, which costs a turn of the kubelet's loop: a second until Ready."""
+    IMAGE_VOLUME = "image-volume"
+    """The image is mounted (Kubernetes 1.33 with the ImageVolume gate, or later)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The kit's image, and how it is brought. `pull_policy` is an `imagePullPolicy`."""
+
+    image: str
+    way: KitWay = KitWay.SIBLING
+    pull_policy: str = "IfNotPresent"
+
+
+class Brought(NamedTuple):
+    """What the pod gets: containers before all others, volumes, and mounts of the shell's container."""
+
+    init_containers: list[dict[str, Any]]
+    containers: list[dict[str, Any]]
+    volumes: list[dict[str, Any]]
+    mounts: list[dict[str, Any]]
+
+
+def bring(
+    kit: Kit,
+    packages_image: str | None,
+    name: str,
+    pod_security: Mapping[str, Any],
+    cpu_limit: str | None,
+) -> Brought:
+    """`name` is what the shell's Secret and ConfigMap are called.
+
+    `pod_security` is the pod's securityContext, `cpu_limit` the shell's own: a quota that counts
+    limits takes no container without one.
+    """
+    volumes: list[dict[str, Any]] = [
+        {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        # Any uid must read them, and the pod has one container that matters: 0444.
+        {"name": HOST_KEY_VOLUME, "secret": {"secretName": name, "defaultMode": 0o444}},
+        {"name": SHELL_VOLUME, "configMap": {"name": name, "defaultMode": 0o444}},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": RUN_VOLUME, "mountPath": RUN_PATH},
+        {"name": HOST_KEY_VOLUME, "mountPath": HOST_KEY_PATH, "readOnly": True},
+        {"name": SHELL_VOLUME, "mountPath": SHELL_PATH, "readOnly": True},
+        {"name": KIT_VOLUME, "mountPath": KIT_PATH, "readOnly": True},
+    ]
+    init_containers: list[dict[str, Any]] = []
+    containers: list[dict[str, Any]] = []
+    container = {
+        "name": KIT_CONTAINER,
+        "image": kit.image,
+        "imagePullPolicy": kit.pull_policy,
+        "securityContext": _restricted(pod_security),
+        "resources": _small("64Mi", cpu_limit),
+        "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    copy = [f"{KIT_PATH}/bin/copy", _COPY_TO]
+    if kit.way is KitWay.IMAGE_VOLUME:
+        image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
+        volumes.append({"name": KIT_VOLUME, "image": image})
+        # In the image the kit is at /kit too, and a whole image is mounted.
+        mounts[-1]["subPath"] = KIT_PATH.removeprefix("/")
+    else:
+        volumes.append({"name": KIT_VOLUME, "emptyDir": {}})
+        # Another init container cannot wait for a sibling, so packages want the kit copied by one.
+        if kit.way is KitWay.INIT or packages_image is not None:
+            init_containers.append({**container, "command": copy})
+        else:
+            waits = {
+                "command": [f"{KIT_PATH}/bin/busybox", "sh", "-c", _WAIT],
+                "lifecycle": {"postStart": {"exec": {"command": copy}}},
+            }
+            containers.append({**container, **waits})
+    if packages_image is not None:
+        init_containers.append(
+            {
+                **container,
+                "name": PACKAGES_CONTAINER,
+                "image": packages_image,
+                # The image need not have a program of its own: the kit's busybox copies.
+                "command": [
+                    f"{KIT_PATH}/bin/busybox",
+                    "cp",
+                    "-dR",
+                    f"{PACKAGES_PATH}/.",
+                    _PACKAGES_TO,
+                ],
+                "resources": _small("128Mi", cpu_limit),
+                "volumeMounts": [
+                    dict(mounts[-1]),
+                    {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO},
+                ],
+            }
+        )
+        volumes.append({"name": PACKAGES_VOLUME, "emptyDir": {}})
+        mounts.append({"name": PACKAGES_VOLUME, "mountPath": PACKAGES_PATH, "readOnly": True})
+    return Brought(init_containers, containers, volumes, mounts)
+
+
+def _restricted(pod_security: Mapping[str, Any]) -> dict[str, Any]:
+    """As Pod Security `restricted` demands, whatever the app is allowed."""
+    context: dict[str, Any] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if not pod_security.get("runAsUser"):
+        context["runAsUser"] = KIT_UID
+    return context
+
+
+def _small(memory: str, cpu_limit: str | None) -> dict[str, Any]:
+    """Little for the scheduler, enough to copy quickly, and no more of a quota than need be."""
+    limits, request = {"memory": memory}, _CPU_REQUEST
+    if cpu_limit:
+        limits["cpu"] = _lesser(cpu_limit, _CPU_LIMIT)
+        # A request that is not made is as large as the limit, and one above it is refused.
+        request = _lesser(cpu_limit, _CPU_REQUEST)
+    requests = {"memory": "16Mi", "cpu": request}
+    return {"requests": requests, "limits": limits}
+
+
+def _lesser(one: str, other: str) -> str:
+    return one if (parse_quantity(one) or 0) <= (parse_quantity(other) or 0) else other

@@ -1,0 +1,83 @@
+"""The words that stand in Kubernetes objects: labels, annotations, names of objects and files."""
+
+import re
+
+from stagedoor.model.target import Target
+
+PREFIX = "stagedoor.dev/"
+"""Of every label and annotation of ours."""
+
+OPT_IN = PREFIX + "shell"
+"""On an app's Deployment or StatefulSet, as a label or an annotation: `true` offers a shell."""
+
+SHELL_OF = PREFIX + "shell-of"
+"""Label of everything that belongs to a shell, its pods and its lease included: the app's name.
+
+No object of an app bears it, so no Service or PodDisruptionBudget of the app selects a shell's pod.
+"""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""The recommended label; ours is `stagedoor`."""
+
+FIELD_MANAGER = "stagedoor"
+"""Of all that is applied by the controller (server-side apply)."""
+
+TEMPLATE = PREFIX + "template"
+"""Annotation of a shell's Deployment: the hash of what it was derived from."""
+
+STALE = PREFIX + "stale"
+"""Annotation of a shell's Deployment: the hash that it should have, while a live shell has another."""
+
+FAILURE = PREFIX + "failure"
+"""Annotation of a shell's lease, written by the controller: why the shell cannot be made, in JSON."""
+
+IDLE_SINCE = PREFIX + "idle-since"
+"""Annotation of a shell's Deployment: when it was seen idle first, RFC 3339."""
+
+REGISTER = "stagedoor-apps"
+"""The ConfigMap in which the gateway says which apps there are and what they have; see `register`."""
+
+CONTAINER = "shell"
+"""The container of a shell's pod in which sshd runs."""
+
+KIT_CONTAINER = "kit"
+"""The container that brings the kit into the pod."""
+
+SSHD_PORT = 2222
+"""Where sshd listens in the pod, as any uid may; the Service has it at 22."""
+
+SUFFIX = "-ssh"
+
+MAX_APP_CHARS = 63 - len(SUFFIX)
+"""A Service's name is an RFC 1123 label, 63 characters at most, and ends in SUFFIX."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
+
+
+def name_problem(app: str) -> str | None:
+    """Why an app of this name can have no shell, None if it can."""
+    if not _LABEL.fullmatch(app):
+        return f'its name "{app}" is no RFC 1123 label (a-z, 0-9, and - inside)'
+    if len(app) > MAX_APP_CHARS:
+        return (
+            f'with "{SUFFIX}" its name is {len(app) + len(SUFFIX)} characters long, and '
+            f"{MAX_APP_CHARS + len(SUFFIX)} are allowed; give it a name of {MAX_APP_CHARS} at most"
+        )
+    if app.endswith(SUFFIX):
+        return f'its name "{app}" ends as a shell\'s does, in "{SUFFIX}"; give it another name'
+    return None
+
+
+def shell_object(app: str) -> str:
+    """The name of the shell's Deployment, Service, ConfigMap, Secret and Lease: `app01-ssh`."""
+    return app + SUFFIX
+
+
+def shell_labels(app: str) -> dict[str, str]:
+    """The labels of all that belongs to a shell, by which its Service finds its pod."""
+    return {MANAGED_BY: "stagedoor", SHELL_OF: app}
+
+
+def shell_selector(target: Target) -> dict[str, str]:
+    """The labels by which a shell's Service finds its pod."""
+    return shell_labels(target.app)

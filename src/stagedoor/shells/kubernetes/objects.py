@@ -1,0 +1,219 @@
+"""The manifests of a shell's other objects, and what stands in them. Pure."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stagedoor.model.admission import Admission
+from stagedoor.model.cluster import Object
+from stagedoor.model.target import Target
+from stagedoor.shells.authorized import authorized_keys, authorized_principals
+from stagedoor.shells.kubernetes.annotations import AppSettings, kind_of
+from stagedoor.shells.kubernetes.diagnose import Cause
+from stagedoor.shells.kubernetes.duration import show_duration
+from stagedoor.shells.kubernetes.kit import PACKAGES_PATH
+from stagedoor.shells.kubernetes.names import (
+    FAILURE,
+    IDLE_SINCE,
+    SSHD_PORT,
+    STALE,
+    shell_labels,
+    shell_object,
+)
+from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.wire.rfc3339 import parse_time, show_time
+
+MAX_FAILURE_CHARS = 2000
+"""Of a failure's message on a lease: annotations have 256 KiB together, a person has less."""
+
+
+def metadata_of(app: Object) -> dict[str, Any]:
+    """`metadata` of everything that belongs to the app's shell: it goes when the app goes."""
+    metadata = app["metadata"]
+    return {
+        "name": shell_object(metadata["name"]),
+        "namespace": metadata["namespace"],
+        "labels": shell_labels(metadata["name"]),
+        "ownerReferences": [
+            {
+                "apiVersion": "apps/v1",
+                "kind": kind_of(app),
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+                "controller": False,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def service(app: Object) -> Object:
+    """The Service, by whose EndpointSlices the gateway finds the pod.
+
+    It has no address of its own: one would be told to every pod that starts after it, as
+    `APP01_SSH_SERVICE_HOST` and six more variables (see `enableServiceLinks`), the app's included.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata_of(app),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": shell_labels(app["metadata"]["name"]),
+            "ports": [{"name": "ssh", "port": 22, "targetPort": SSHD_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def config_map(
+    app: Object,
+    target: Target,
+    settings: AppSettings,
+    image: str,
+    admissions: Iterable[Admission],
+    user_cas: Sequence[str],
+) -> Object:
+    """What sshd and its start script read, all of it public; changes with the policy.
+
+    `image` is `Derived.image`; `user_cas` are the user CAs' public keys, each `type base64`.
+    """
+    admitted = tuple(admissions)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata_of(app),
+        "data": {
+            "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
+            "authorized_principals": authorized_principals(admitted),
+            # Certificates are judged by the two files above, so no CA has a line here.
+            "authorized_keys": authorized_keys(admitted, ()),
+            "motd": motd(target, settings, image),
+            "settings": shell_settings(target, settings, image),
+        },
+    }
+
+
+def motd(target: Target, settings: AppSettings, image: str) -> str:
+    """What a terminal shows first."""
+    place = f"{target.app} in {target.environment}" if target.environment else target.app
+    if settings.warm:
+        until = "It is kept running."
+    else:
+        until = (
+            f"It stops {show_duration(settings.idle_stop_s)} after the last session; "
+            f"a detached tmux keeps it for {show_duration(settings.tmux_grace_s)}."
+        )
+    return (
+        f"This is a shell of {place}, beside its serving pods.\n"
+        f"Image: {plain(image)}\n"
+        f"{until} What is not on a volume is gone then.\n"
+    )
+
+
+def shell_settings(target: Target, settings: AppSettings, image: str) -> str:
+    """`KEY=VALUE` lines for `/kit/bin/start`. What would be more than a line is made one: an image is
+    whatever the app's author writes, and the API lets line ends pass in it."""
+    lines = {
+        "STAGEDOOR_APP": target.app,
+        "STAGEDOOR_ENVIRONMENT": target.environment or "",
+        "STAGEDOOR_IMAGE": image,
+        # A shell that is kept warm never stops by itself.
+        "STAGEDOOR_IDLE_STOP_S": "" if settings.warm else str(settings.idle_stop_s),
+        "STAGEDOOR_GRACE_S": str(settings.grace_s),
+        "STAGEDOOR_LOGIN_NAME": settings.login_name or "",
+        "STAGEDOOR_DIRECTORY": settings.directory or "",
+        "STAGEDOOR_PACKAGES": PACKAGES_PATH if settings.packages_image else "",
+    }
+    return "".join(f"{key}={plain(value, 4096)}\n" for key, value in lines.items() if value)
+
+
+def secret(app: Object, host_key: bytes, certificate: str) -> Object:
+    """The host key (OpenSSH's PEM form) and its certificate (one line)."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata_of(app),
+        "data": {
+            "ssh_host_ed25519_key": b64encode(host_key).decode("ascii"),
+            "ssh_host_ed25519_key-cert.pub": b64encode(f"{certificate.strip()}\n".encode()).decode(
+                "ascii"
+            ),
+        },
+    }
+
+
+def lease(app: Object, holder: str, now: float) -> Object:
+    """A fresh lease, for `create`: somebody knocks. `holder` is the gateway's replica."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": metadata_of(app),
+        "spec": renewal(holder, now)["spec"],
+    }
+
+
+def renewal(holder: str, now: float) -> Object:
+    """The merge patch that renews a lease."""
+    return {"spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)}}
+
+
+def stop_request() -> Object:
+    """The merge patch of a lease that says: stop now, whoever is inside (`stagedoor app stop`)."""
+    return {"spec": {"renewTime": None}}
+
+
+def renewed_at(lease: Object) -> float | None:
+    """`spec.renewTime` in seconds since the epoch, None if it has none that can be read."""
+    return time_of((lease.get("spec") or {}).get("renewTime"))
+
+
+def time_of(text: object) -> float | None:
+    """An RFC 3339 time, such as IDLE_SINCE has, in seconds since the epoch; None for anything else."""
+    return parse_time(text) if isinstance(text, str) else None
+
+
+def failure_patch(cause: Cause | None, now: float) -> Object:
+    """The merge patch of a lease that says why its shell cannot be made; None: it can."""
+    said = None
+    if cause is not None:
+        said = json.dumps(
+            {
+                "step": cause.step,
+                "message": cause.message[:MAX_FAILURE_CHARS],
+                "at": show_time(now),
+            },
+            ensure_ascii=False,
+        )
+    return {"metadata": {"annotations": {FAILURE: said}}}
+
+
+def failure_of(lease: Object) -> Cause | None:
+    """What `failure_patch` wrote, None if there is nothing that can be read."""
+    text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
+    try:
+        said = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    step, message = said.get("step"), said.get("message")
+    if not isinstance(step, str) or not isinstance(message, str):
+        return None
+    return Cause(step, message)
+
+
+def marks_patch(stale: str | None, idle_since: float | None) -> Object:
+    """The merge patch for `lifecycle.Mark`."""
+    since = None if idle_since is None else show_time(idle_since)
+    return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since}}}
+
+
+def stop_patch(now: float) -> Object:
+    """The merge patch for `lifecycle.ScaleToZero`."""
+    return {
+        "metadata": {"annotations": {IDLE_SINCE: show_time(now)}},
+        "spec": {"replicas": 0},
+    }

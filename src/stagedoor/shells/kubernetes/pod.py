@@ -1,0 +1,104 @@
+"""A shell's pod around its containers: where it runs, and as whom. Pure.
+
+Every field of core/v1 PodSpec is named here: copied, made, or left out and why.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.container import DEFAULT_CONTAINER
+from stagedoor.shells.kubernetes.names import PREFIX
+from stagedoor.shells.kubernetes.notes import Note, changed, left_out, unnamed
+
+_POD_COPIED = (
+    "automountServiceAccountToken",
+    "dnsConfig",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "hostUsers",
+    "hostname",
+    "imagePullSecrets",
+    "nodeSelector",
+    "os",
+    "resources",
+    "runtimeClassName",
+    "schedulerName",
+    "securityContext",
+    "serviceAccountName",
+    "tolerations",
+)
+_POD_MADE = frozenset(
+    {
+        "affinity",
+        "containers",
+        "hostAliases",
+        "initContainers",
+        "restartPolicy",
+        "serviceAccount",  # the deprecated alias of serviceAccountName
+        "terminationGracePeriodSeconds",
+        "volumes",
+    }
+)
+_POD_LEFT_OUT: Mapping[str, str] = {
+    "activeDeadlineSeconds": "a shell lives while it is used",
+    "hostIPC": "a shell stays in its pod",
+    "hostNetwork": "a shell stays in its pod",
+    "hostPID": "a shell stays in its pod",
+    "hostnameOverride": "the pod has a name of its own",
+    "nodeName": "the scheduler finds a node",
+    "overhead": "the RuntimeClass says it anew",
+    "preemptionPolicy": "a shell pushes nothing off a node for the app's sake",
+    "priority": "a shell pushes nothing off a node for the app's sake",
+    "priorityClassName": "a shell pushes nothing off a node for the app's sake",
+    "readinessGates": "a shell serves nobody",
+    "resourceClaims": "a device would be taken from the app",
+    "schedulingGates": "a shell is wanted at once",
+    "setHostnameAsFQDN": "the pod has a name of its own",
+    "shareProcessNamespace": "a shell sees its own processes",
+    "subdomain": "the shell's pod is not one of the app's",
+    "topologySpreadConstraints": "they spread the app's replicas",
+}
+
+
+def shell_pod(
+    app: Object, pod: Object, settings: AppSettings, same_node: bool, notes: list[Note]
+) -> dict[str, Any]:
+    """The pod's fields but for containers and volumes; adds to `notes`. `same_node` binds it to the
+    node on which the app's pod has its disk."""
+    spec = {field: pod[field] for field in _POD_COPIED if field in pod}
+    if settings.resources is not None and spec.pop("resources", None):
+        notes.append(left_out("pod's resources", f"{PREFIX}resources is about the container"))
+    spec["restartPolicy"] = "Always"
+    spec["terminationGracePeriodSeconds"] = settings.grace_s
+    if "serviceAccountName" not in spec and pod.get("serviceAccount"):
+        spec["serviceAccountName"] = pod["serviceAccount"]
+    affinity = pod.get("affinity") or {}
+    kept = {"nodeAffinity": affinity["nodeAffinity"]} if "nodeAffinity" in affinity else {}
+    notes += [
+        left_out(f"affinity.{kind}", "it places the app's pods by each other")
+        for kind in ("podAffinity", "podAntiAffinity")
+        if affinity.get(kind)
+    ]
+    if same_node and app["spec"].get("replicas", 1) != 0:
+        # A disk is on one node: a shell elsewhere would wait for it without end.
+        term = {"labelSelector": app["spec"]["selector"], "topologyKey": "kubernetes.io/hostname"}
+        kept["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+        notes.append(changed("affinity", "the shell is bound to the node of the app's disk"))
+    if kept:
+        spec["affinity"] = kept
+    aliases = [dict(alias) for alias in pod.get("hostAliases") or ()]
+    aliases += [
+        {"ip": address, "hostnames": list(names)} for address, names in settings.host_aliases
+    ]
+    if aliases:
+        spec["hostAliases"] = aliases
+    notes += unnamed(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
+    return spec
+
+
+def pod_annotation_notes(metadata: Object) -> list[Note]:
+    """Admission webhooks read a pod's annotations: what they inject the shell does not get."""
+    names = sorted(set(metadata.get("annotations") or {}) - {DEFAULT_CONTAINER})
+    return [left_out("pod's annotations", ", ".join(names))] if names else []

@@ -1,0 +1,81 @@
+"""What a shell's containers may do: what the app's may, and less where the app said nothing. Pure.
+
+An app that passes Pod Security `restricted` has a shell that passes it. One that runs as root keeps
+root's capabilities, without which its shell could not so much as install a package.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.names import PREFIX
+from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
+
+
+def shell_security(
+    container: Mapping[str, Any], pod: Mapping[str, Any], settings: AppSettings
+) -> tuple[dict[str, Any], list[Note]]:
+    """The securityContext of the shell's container, from the app's two (container and pod)."""
+    notes: list[Note] = []
+    context = _unprivileged("the container", container, notes)
+    if settings.user is not None:
+        context["runAsUser"] = settings.user
+        if settings.group is not None:
+            context["runAsGroup"] = settings.group
+        notes.append(changed("user", f"uid {settings.user} by {PREFIX}user"))
+    uid = context.get("runAsUser", pod.get("runAsUser"))
+    non_root = context.get("runAsNonRoot", pod.get("runAsNonRoot"))
+    if "seccompProfile" not in context and "seccompProfile" not in pod:
+        context["seccompProfile"] = {"type": "RuntimeDefault"}
+    if "allowPrivilegeEscalation" not in context and not _adds_sys_admin(context):
+        context["allowPrivilegeEscalation"] = False
+        notes.append(
+            changed(
+                "privileges",
+                "sudo and other setuid programs gain none, as the app's container does not set "
+                "allowPrivilegeEscalation: true",
+            )
+        )
+    if uid or non_root:
+        capabilities = dict(context.get("capabilities") or {})
+        # Effective capabilities are none for such a uid anyway.
+        capabilities.setdefault("drop", ["ALL"])
+        context["capabilities"] = capabilities
+        if uid and non_root is None:
+            context["runAsNonRoot"] = True
+    elif uid is None:
+        notes.append(
+            warning(
+                "user",
+                "the image decides, and may say root; the app's securityContext.runAsUser or "
+                f"{PREFIX}user decides better",
+            )
+        )
+    else:
+        notes.append(warning("user", "root, as in the app's container"))
+    return context, notes
+
+
+def companion_security(
+    name: str, container: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Note]]:
+    """The securityContext of an init container or sidecar that was asked for."""
+    notes: list[Note] = []
+    return _unprivileged(f"container {name}", container, notes), notes
+
+
+def _unprivileged(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
+    found = dict(context)
+    if found.pop("privileged", False):
+        notes.append(left_out(f"privileged of {subject}", "it would open the node to the shell"))
+    if found.pop("procMount", "Default") != "Default":
+        notes.append(left_out(f"procMount of {subject}", "it would show more of the node"))
+    return found
+
+
+def _adds_sys_admin(context: Mapping[str, Any]) -> bool:
+    # The API refuses the two together (core validation of SecurityContext).
+    return any(
+        name in ("SYS_ADMIN", "CAP_SYS_ADMIN", "ALL")
+        for name in (context.get("capabilities") or {}).get("add") or ()
+    )

@@ -1,0 +1,170 @@
+"""What the parts of a cluster say when they refuse, put into words for whoever waits. Pure.
+
+Their sentences are no interface: each is known by its form (k8s.io/apiserver admission and quota,
+the kubelet's images and container errors, containerd), and one that is not known is passed on whole.
+What an image or its log says is a stranger's text: it is made printable, one line, and short.
+"""
+
+import re
+
+from stagedoor.shells.kubernetes.names import PREFIX
+
+MAX_CHARS = 700
+MAX_LOG_LINES = 5
+MAX_LOG_CHARS = 500
+
+_RESOURCES = f"{PREFIX}resources on the app"
+
+_QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,\s]+), (?P<figures>requested: .+)$", re.S)
+_QUOTA_NEEDS = re.compile(r"failed quota: (?P<quota>[^:\s]+): must specify (?P<what>.+)$", re.S)
+_POD_SECURITY = re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<why>.+)$', re.S)
+_WEBHOOK = re.compile(
+    r'admission webhook "(?P<who>[^"]+)" denied the request(?:: (?P<why>.+)| without explanation)$',
+    re.S,
+)
+_POLICY = re.compile(
+    r"ValidatingAdmissionPolicy '(?P<who>[^']+)' with binding '[^']+' denied request: (?P<why>.+)$",
+    re.S,
+)
+_CALLING = re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', re.S)
+_ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
+_LIMIT_RANGE = re.compile(
+    r"(?P<why>(?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)$", re.S
+)
+
+_NO_IMAGE = re.compile(
+    r"not found|manifest unknown|name unknown|repository does not exist|no such image", re.I
+)
+_NOT_ALLOWED = re.compile(
+    r"pull access denied|unauthorized|authentication required|authorization failed|forbidden|denied",
+    re.I,
+)
+_UNREACHABLE = re.compile(
+    r"no such host|connection refused|unreachable|i/o timeout|deadline exceeded|no route to host|TLS|x509",
+    re.I,
+)
+_PULL_PREFIX = re.compile(
+    r'^Back-off pulling image "[^"]*"(?:: (?:ErrImagePull|ImageInspectError): )?'
+)
+
+_SCHEDULER_REST = re.compile(
+    r"(?<=\.)\s+(?:preemption:|no new claims to deallocate|not found).*$", re.S
+)
+_RUNTIME = re.compile(r"^.*(?:unable to start container process|OCI runtime create failed): ", re.S)
+_POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
+
+
+def plain(text: str, most: int = MAX_CHARS) -> str:
+    """One line of printable characters, cut at `most`."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def last_lines(text: str) -> str:
+    """The last lines of a log, for the end of a sentence: ` Its last lines: one | two`."""
+    lines = [found for line in text.splitlines() if (found := plain(line, MAX_LOG_CHARS))]
+    said = " | ".join(lines[-MAX_LOG_LINES:])
+    if len(said) > MAX_LOG_CHARS:
+        # The end is where the reason stands.
+        said = "…" + said[1 - MAX_LOG_CHARS :].lstrip()
+    return f" Its last lines: {said}" if said else ""
+
+
+def refused_pod(message: str) -> tuple[str, str]:
+    """Why the API did not take a pod, as (step, sentence); `message` is the `FailedCreate` of a
+    ReplicaSet, or of the refused request itself."""
+    return refusal(message) or (
+        "creating the pod",
+        f"the cluster does not take it: {plain(message)}",
+    )
+
+
+def refusal(message: str) -> tuple[str, str] | None:
+    """The same for any object; None if it was neither a quota nor an admission that said no."""
+    found = _QUOTA.search(message)
+    if found:
+        return "quota", (
+            f"the namespace's quota {found['quota']} has no room ({plain(found['figures'])}); ask "
+            f"for more quota, or for less by {_RESOURCES}"
+        )
+    found = _QUOTA_NEEDS.search(message)
+    if found:
+        return "quota", (
+            f"the namespace's quota {found['quota']} wants every container to set "
+            f"{plain(found['what'])}; set it in the app, or by {_RESOURCES}"
+        )
+    found = _POD_SECURITY.search(message)
+    if found:
+        return "admission", (
+            f"Pod Security ({found['level']}) of the namespace does not allow it: "
+            f"{plain(found['why'])}"
+        )
+    found = _WEBHOOK.search(message)
+    if found:
+        why = plain(found["why"]) if found["why"] else "it gives no reason"
+        return "admission", f"the admission webhook {plain(found['who'])} does not allow it: {why}"
+    found = _POLICY.search(message)
+    if found:
+        return "admission", (
+            f"the admission policy {plain(found['who'])} does not allow it: {plain(found['why'])}"
+        )
+    found = _CALLING.search(message)
+    if found:
+        return "admission", (
+            f"the admission webhook {plain(found['who'])} cannot be asked: {plain(found['why'])}"
+        )
+    found = _LIMIT_RANGE.search(message)
+    if found:
+        return "admission", (
+            f"a LimitRange of the namespace does not allow it: {plain(found['why']).rstrip(']')}; "
+            f"change the resources by {_RESOURCES}"
+        )
+    found = _ACCOUNT.search(message)
+    if found:
+        return "service account", (
+            f"the app's service account {plain(found['name'])} does not exist; create it: "
+            f"kubectl create serviceaccount {plain(found['name'])}"
+        )
+    return None
+
+
+def pull_failure(reason: str, message: str, image: str) -> str:
+    """Why an image is not to be had; `reason` and `message` are those of a waiting container."""
+    said = plain(_PULL_PREFIX.sub("", message))
+    if reason == "InvalidImageName" or "invalid reference format" in said:
+        return f'"{plain(image)}" is no image name'
+    if reason == "ErrImageNeverPull":
+        return f"the image {plain(image)} is not on the node, and its pull policy is Never"
+    if _UNREACHABLE.search(said):
+        why = "the registry cannot be reached"
+    elif re.search(r"repository does not exist or may require", said):
+        why = "it does not exist, or needs an imagePullSecret of the app's"
+    elif _NO_IMAGE.search(said):
+        why = "it does not exist"
+    elif _NOT_ALLOWED.search(said):
+        why = "the registry does not let the node pull it; check the app's imagePullSecrets"
+    else:
+        why = "it cannot be pulled"
+    return f"the image {plain(image)}: {why} ({reason}{': ' + said if said else ''})"
+
+
+def is_final_pull(reason: str, message: str) -> bool:
+    """Whether trying again soon is of no use: a registry that stumbles is not such a case."""
+    if reason in ("InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"):
+        return True
+    if _UNREACHABLE.search(message):
+        return False
+    return bool(_NO_IMAGE.search(message) or _NOT_ALLOWED.search(message))
+
+
+def unschedulable(message: str) -> str:
+    """The scheduler's sentence, without what it thinks of preemption and devices."""
+    said = plain(_SCHEDULER_REST.sub("", message)).rstrip(".")
+    hint = f"; ask for less by {_RESOURCES}" if "Insufficient" in said else ""
+    return f"no node can take the shell's pod: {said}{hint}"
+
+
+def container_trouble(message: str) -> str:
+    """Why a container cannot be made or started, without the names of who passed the error on."""
+    said = _RUNTIME.sub("", message).removesuffix(": unknown")
+    return plain(_POD_NAME.sub("", said))

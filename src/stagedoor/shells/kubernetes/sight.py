@@ -1,0 +1,168 @@
+"""What is seen of one namespace: its apps that offer a shell, and all that belongs to their shells."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes.annotations import is_offered
+from stagedoor.shells.kubernetes.facts import facts_of
+from stagedoor.shells.kubernetes.mirror import Mirror
+from stagedoor.shells.kubernetes.names import FAILURE, SHELL_OF, SSHD_PORT, shell_object
+from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.wire.target import valid_app
+
+FACTS = "facts"
+"""Where an app that is kept has what its spec says: the rest of the spec is not kept."""
+
+Address = tuple[str, int]
+"""A pod's address and the port of its sshd."""
+
+
+def shell_of(found: Object) -> str | None:
+    """The app whose shell this object belongs to; None if it is no shell's."""
+    name = (found["metadata"].get("labels") or {}).get(SHELL_OF)
+    return str(name) if name else None
+
+
+def offers_shell(found: Object) -> bool:
+    """Whether this Deployment or StatefulSet is an app that offers a shell, and can be asked for."""
+    named = valid_app(str(found["metadata"]["name"]))
+    return named and shell_of(found) is None and is_offered(found)
+
+
+class Sight:
+    """The gateway's mirrors of one namespace. `pulse` is set, and replaced, whenever one changes."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.namespace = namespace
+        self.pulse = asyncio.Event()
+        self._deployments = Mirror(cluster, Kind.DEPLOYMENT, namespace, keep=_deployment)
+        self._stateful_sets = Mirror(cluster, Kind.STATEFUL_SET, namespace, keep=_app)
+        self._pods = Mirror(cluster, Kind.POD, namespace, SHELL_OF)
+        self._slices = Mirror(cluster, Kind.ENDPOINT_SLICE, namespace, SHELL_OF)
+        self.leases = Mirror(cluster, Kind.LEASE, namespace, SHELL_OF)
+        self.mirrors = (
+            self._deployments,
+            self._stateful_sets,
+            self._pods,
+            self._slices,
+            self.leases,
+        )
+        for mirror in self.mirrors:
+            mirror.listen(self._heard)
+
+    async def synced(self, within_s: float) -> bool:
+        """Whether everything was listed once, waiting for it as long as said."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for mirror in self.mirrors:
+                    await mirror.synced.wait()
+        return self.is_synced
+
+    @property
+    def is_synced(self) -> bool:
+        return all(mirror.synced.is_set() for mirror in self.mirrors)
+
+    def apps(self) -> list[str]:
+        """The names of the apps that offer a shell."""
+        found = (*self._deployments.all(), *self._stateful_sets.all())
+        return sorted({str(one["metadata"]["name"]) for one in found if shell_of(one) is None})
+
+    def facts(self) -> dict[str, str]:
+        """What each app that offers a shell has (`facts_of`); a Deployment goes before a StatefulSet."""
+        found = (*self._stateful_sets.all(), *self._deployments.all())
+        return {
+            str(one["metadata"]["name"]): str(one[FACTS]) for one in found if shell_of(one) is None
+        }
+
+    def app(self, name: str) -> Object | None:
+        """The app's Deployment, else its StatefulSet, in so far as it is kept: its metadata."""
+        for mirror in (self._deployments, self._stateful_sets):
+            found = mirror.get(name)
+            if found is not None and shell_of(found) is None:
+                return found
+        return None
+
+    def shell(self, app: str) -> Object | None:
+        """The shell's Deployment."""
+        found = self._deployments.get(shell_object(app))
+        return found if found is not None and shell_of(found) == app else None
+
+    def pods(self, app: str) -> list[Object]:
+        """The shell's pods, those that are being deleted included."""
+        return [pod for pod in self._pods.all() if shell_of(pod) == app]
+
+    def lease(self, app: str) -> Object | None:
+        return self.leases.get(shell_object(app))
+
+    def failure(self, app: str) -> str | None:
+        """What the controller wrote when it could not make the shell, as it wrote it (JSON)."""
+        lease = self.lease(app)
+        text = (lease["metadata"].get("annotations") or {}).get(FAILURE) if lease else None
+        return str(text) if text else None
+
+    def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
+        """Where the shell's sshd is, or with `ready` false may soon be; the newest pod first.
+
+        By the EndpointSlices of its Service; a pod that no slice has yet is taken at its own word,
+        which comes a moment earlier.
+        """
+        if ready and not _wanted(self.shell(app)):
+            return ()
+        pods = {
+            str(pod["metadata"]["name"]): pod
+            for pod in self.pods(app)
+            if not pod["metadata"].get("deletionTimestamp")
+        }
+        ports = {
+            str(endpoint["targetRef"]["name"]): int(found["ports"][0]["port"])
+            for found in self._slices.all()
+            if shell_of(found) == app and found.get("ports")
+            for endpoint in found.get("endpoints") or ()
+            if endpoint.get("targetRef")
+        }
+        newest = sorted(
+            pods.items(),
+            key=lambda it: it[1]["metadata"].get("creationTimestamp", ""),
+            reverse=True,
+        )
+        return [
+            (str(pod["status"]["podIP"]), ports.get(name, SSHD_PORT))
+            for name, pod in newest
+            if (pod.get("status") or {}).get("podIP") and (_is_ready(pod) or not ready)
+        ]
+
+    def _heard(self, _: Collection[str]) -> None:
+        pulse, self.pulse = self.pulse, asyncio.Event()
+        pulse.set()
+
+
+def _wanted(shell: Object | None) -> bool:
+    return shell is not None and bool(shell["spec"].get("replicas", 1))
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _meta(found: Object) -> dict[str, object]:
+    return {name: value for name, value in found["metadata"].items() if name != "managedFields"}
+
+
+def _app(found: Object) -> Object | None:
+    if not offers_shell(found):
+        return None
+    return {
+        "apiVersion": found.get("apiVersion"),
+        "kind": found.get("kind"),
+        "metadata": _meta(found),
+        FACTS: facts_of(found),
+    }
+
+
+def _deployment(found: Object) -> Object | None:
+    if shell_of(found) is None:
+        return _app(found)
+    return {**found, "metadata": _meta(found)}

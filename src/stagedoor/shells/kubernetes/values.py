@@ -1,0 +1,278 @@
+"""How the value of each kind of annotation is written. Pure.
+
+Every reader takes the text without surrounding blanks and returns the value, or raises
+WrongValueError, which says what was given and what is allowed.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any
+
+from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
+from stagedoor.shells.kubernetes.images import parse_reference
+
+MAX_SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
+
+ALL = "*"
+"""In a list of containers: all of them."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*", re.ASCII)
+# apimachinery validation.IsEnvVarName, which every version of Kubernetes takes.
+_VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
+_LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
+_USER = re.compile(r"(\d{1,10})(?::(\d{1,10}))?", re.ASCII)
+_RESOURCE = re.compile(
+    rf"cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]{{1,20}}"
+    rf"|(?:{_SUBDOMAIN.pattern})/[a-zA-Z0-9](?:[a-zA-Z0-9._-]{{0,61}}[a-zA-Z0-9])?",
+    re.ASCII,
+)
+_SOURCE = re.compile(rf"(?:secret|configmap)/(?:{_SUBDOMAIN.pattern})", re.ASCII)
+_MAX_ID = 2**31 - 1  # what the kubelet takes for runAsUser
+
+
+class WrongValueError(ValueError):
+    """`str(error)` says what was given and what is allowed; it repeats no value of a variable."""
+
+
+def show(text: str) -> str:
+    """A wrong value for a message: printable, and not longer than anybody reads."""
+    cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    return json.dumps(cut, ensure_ascii=not cut.isprintable())
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`."""
+    if text not in ("true", "false"):
+        raise WrongValueError(f'{show(text)} is neither "true" nor "false"')
+    return text == "true"
+
+
+def label(text: str) -> str:
+    """The name of a container (RFC 1123 label)."""
+    if not _LABEL.fullmatch(text):
+        raise WrongValueError(
+            f"{show(text)} is no container's name; allowed: a-z, 0-9 and - inside, 63 at most"
+        )
+    return text
+
+
+def image(text: str) -> str:
+    """An image's name, with a tag or digest or without."""
+    if parse_reference(text) is None:
+        raise WrongValueError(
+            f"{show(text)} is no image; allowed: REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
+        )
+    return text
+
+
+def duration(least_s: int, most_s: int) -> Callable[[str], int]:
+    """A reader of durations between two, both included."""
+    allowed = (
+        f"allowed: {show_duration(least_s)} to {show_duration(most_s)}, such as 30m, 1h30m or 2d"
+    )
+
+    def read(text: str) -> int:
+        found = parse_duration(text)
+        if found is None:
+            raise WrongValueError(f"{show(text)} is no duration; {allowed}")
+        if not least_s <= found <= most_s:
+            raise WrongValueError(f"{show(text)} is out of range; {allowed}")
+        return found
+
+    return read
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A command: a JSON list, or words as a POSIX shell splits them, without any expansion."""
+    allowed = 'allowed: words such as /entrypoint.sh --env, or a JSON list such as ["/a b.sh"]'
+    if text.startswith("["):
+        found = _json(text, allowed)
+        if not all(isinstance(word, str) for word in found):
+            raise WrongValueError(f"{show(text)} holds other things than texts; {allowed}")
+    else:
+        try:
+            found = shlex.split(text)
+        except ValueError:
+            raise WrongValueError(f"{show(text)} has an open quote; {allowed}") from None
+    if not found or not found[0]:
+        raise WrongValueError(f"{show(text)} names no program; {allowed}")
+    if not all(_sayable(word) for word in found):
+        raise WrongValueError(f"{show(text)} holds a NUL or half a character; {allowed}")
+    return tuple(found)
+
+
+def directory(text: str) -> str:
+    """An absolute path."""
+    if not text.startswith("/") or not text.isprintable() or len(text) > 4095:
+        raise WrongValueError(
+            f"{show(text)} is no directory; allowed: an absolute path, as /srv/app"
+        )
+    return text
+
+
+def login_name(text: str) -> str:
+    """A name as useradd(8) takes it."""
+    if not _LOGIN.fullmatch(text):
+        raise WrongValueError(
+            f"{show(text)} is no login name; allowed: a-z, 0-9, _ and -, 32 at most, no digit first"
+        )
+    return text
+
+
+def user(text: str) -> tuple[int, int | None]:
+    """`UID` or `UID:GID`. Root is not to be had: what the app is not, its shell does not become."""
+    found = _USER.fullmatch(text)
+    ids = [int(part) for part in found.groups() if part is not None] if found else []
+    if not ids or ids[0] == 0 or max(ids) > _MAX_ID:
+        raise WrongValueError(
+            f"{show(text)} is no user; allowed: UID or UID:GID in digits, from 1 to {_MAX_ID}"
+        )
+    return ids[0], ids[1] if len(ids) > 1 else None
+
+
+def resources(text: str) -> Mapping[str, Mapping[str, str]]:
+    """ResourceRequirements in JSON: `requests` and `limits`."""
+    allowed = 'allowed: JSON such as {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}'
+    found = _json(text, allowed)
+    if not isinstance(found, dict) or not found or set(found) - {"requests", "limits"}:
+        raise WrongValueError(f"{show(text)} is not made of requests and limits; {allowed}")
+    for part, amounts in found.items():
+        if not isinstance(amounts, dict):
+            raise WrongValueError(f"its {part} are no object; {allowed}")
+        for name, amount in amounts.items():
+            if not _RESOURCE.fullmatch(name):
+                raise WrongValueError(f"{show(name)} in {part} is no resource; {allowed}")
+            if not isinstance(amount, str) or parse_quantity(amount) is None:
+                shown = show(amount if isinstance(amount, str) else json.dumps(amount))
+                raise WrongValueError(f"{shown} for {name} in {part} is no quantity; {allowed}")
+    for name, limit in found.get("limits", {}).items():
+        request = found.get("requests", {}).get(name)
+        if request is not None and (parse_quantity(request) or 0) > (parse_quantity(limit) or 0):
+            raise WrongValueError(
+                f"the request of {show(request)} for {name} is above the limit of {show(limit)}"
+            )
+    return MappingProxyType({part: MappingProxyType(found[part]) for part in sorted(found)})
+
+
+def variables(text: str) -> Mapping[str, str]:
+    """`NAME=VALUE` lines, or a JSON object. Values are taken as they are, blanks at the ends too,
+    but for the blanks around the whole text."""
+    allowed = 'allowed: lines NAME=VALUE, or JSON such as {"NAME": "VALUE"}'
+    pairs: list[tuple[str, str]] = []
+    if text.startswith("{"):
+        for name, value in _json(text, allowed, secret=True).items():
+            if not isinstance(value, str):
+                raise WrongValueError(f"the value of {show(name)} is no text; {allowed}")
+            pairs.append((name, value))
+    else:
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise WrongValueError(f"line {number} has no =; {allowed}")
+            pairs.append((name.strip(), value.removesuffix("\r")))
+    for name, value in pairs:
+        if not _VARIABLE.fullmatch(name):
+            raise WrongValueError(f"{show(name)} is no variable's name; {allowed}")
+        if not _sayable(value):
+            raise WrongValueError(f"the value of {name} holds a NUL or half a character; {allowed}")
+    found = dict(pairs)
+    if not found:
+        raise WrongValueError(f"it names no variable; {allowed}")
+    if len(found) < len(pairs):
+        raise WrongValueError(f"it names a variable twice; {allowed}")
+    return MappingProxyType(found)
+
+
+def dropped_variables(text: str) -> tuple[str, ...]:
+    """Variables, and sources of `envFrom` as `secret/NAME` or `configmap/NAME`."""
+    found = _list(text)
+    for name in found:
+        if not (_VARIABLE.fullmatch(name) or _SOURCE.fullmatch(name)):
+            raise WrongValueError(
+                f"{show(name)} is no variable; allowed: a list such as "
+                "DATABASE_URL, secret/payments, configmap/flags"
+            )
+    return found
+
+
+def choices(*known: str) -> Callable[[str], frozenset[str]]:
+    """A reader of lists of given words."""
+
+    def read(text: str) -> frozenset[str]:
+        for word in (found := _list(text)):
+            if word not in known:
+                raise WrongValueError(f"{show(word)} is unknown; allowed: {', '.join(known)}")
+        return frozenset(found)
+
+    return read
+
+
+def container_names(text: str) -> tuple[str, ...]:
+    """`none`, `all`, or names of containers."""
+    if text in ("none", "all"):
+        return (ALL,) if text == "all" else ()
+    found = _list(text)
+    for name in found:
+        if not _LABEL.fullmatch(name):
+            raise WrongValueError(
+                f"{show(name)} is no container's name; allowed: none, all, or names such as one, two"
+            )
+    return found
+
+
+def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Lines as in hosts(5): an address and its names; `;` parts lines too."""
+    allowed = "allowed: lines such as 10.0.0.5 db.internal db"
+    found = []
+    for line in re.split(r"[\n;]", text):
+        address, *names = line.split() or [""]
+        if not address:
+            continue
+        try:
+            ip_address(address)
+        except ValueError:
+            raise WrongValueError(f"{show(address)} is no IP address; {allowed}") from None
+        if "%" in address:
+            raise WrongValueError(f"{show(address)} names an interface; {allowed}")
+        if not names:
+            raise WrongValueError(f"{address} has no name; {allowed}")
+        for name in names:
+            if not _SUBDOMAIN.fullmatch(name) or len(name) > 253:
+                raise WrongValueError(f"{show(name)} is no host's name; {allowed}")
+        found.append((address, tuple(names)))
+    if not found:
+        raise WrongValueError(f"it is empty; {allowed}")
+    return tuple(found)
+
+
+def _sayable(text: str) -> bool:
+    # execve(2) takes no NUL; a lone surrogate, which JSON can write, has no UTF-8.
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(re.split(r"[,\s]+", text.strip(", \t\r\n"))))
+    if found == ("",):
+        raise WrongValueError("it is empty; remove the annotation, or name something")
+    return found
+
+
+def _json(text: str, allowed: str, *, secret: bool = False) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        shown = "it" if secret else show(text)
+        raise WrongValueError(f"{shown} is no JSON; {allowed}") from None
+
+
+def _no_constant(name: str) -> Any:
+    # NaN and Infinity are Python's, not JSON's (RFC 8259 section 6).
+    raise ValueError(name)

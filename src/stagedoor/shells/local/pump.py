@@ -1,0 +1,130 @@
+"""Bytes between a child's descriptors and a channel, with backpressure both ways."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+_CHUNK = 64 * 1024
+
+
+class Outlet:
+    """Reads what a child writes on `fd`, whenever the channel has room, until it ends."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        write: Callable[[bytes], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._write = write
+        self._on_end = on_end
+        self._paused = False
+        loop.add_reader(fd, self._readable)
+
+    @property
+    def open(self) -> bool:
+        return self._fd >= 0
+
+    def pause(self) -> None:
+        """No more for now: the channel's buffer is full, so the child's pipe fills, so it waits."""
+        if self.open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        if self.open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self._readable)
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def close(self) -> None:
+        """Close without a word to anybody."""
+        if self.open:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _readable(self) -> None:
+        try:
+            chunk = os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            # EIO: nobody has the terminal open any more (pty(7)).
+            chunk = b""
+        if chunk:
+            self._write(chunk)
+            return
+        self.close()
+        self._on_end()
+
+
+class Inlet:
+    """Writes to a child's `fd`; `pause` and `resume` hold the channel back while it is full."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._pause = pause
+        self._resume = resume
+        self._waiting = bytearray()
+        self._ends = False
+
+    def write(self, chunk: bytes) -> None:
+        """Take `chunk`; what the child does not take now waits, and the channel with it."""
+        if self._fd < 0:
+            return  # the child has closed its standard input: what comes is dropped, as sshd does
+        if not self._waiting:
+            chunk = chunk[self._taken(chunk) :]
+            if not chunk or self._fd < 0:
+                return
+            self._pause()
+            self._loop.add_writer(self._fd, self._writable)
+        self._waiting += chunk
+
+    def end(self) -> None:
+        """No more will come: close once all is written."""
+        self._ends = True
+        if not self._waiting:
+            self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._waiting.clear()
+
+    def _taken(self, chunk: bytes | bytearray) -> int:
+        try:
+            return os.write(self._fd, chunk)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # EPIPE, EIO: nobody reads there any more.
+            self.close()
+            return len(chunk)
+
+    def _writable(self) -> None:
+        del self._waiting[: self._taken(self._waiting)]
+        if self._waiting:
+            return
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            if self._ends:
+                self.close()
+        with suppress(OSError):
+            self._resume()

@@ -1,0 +1,217 @@
+"""The sshd of one app, on loopback.
+
+No X11, no tun, no Unix sockets, no passwords. There is no keepalive of SSH's own: it would count
+as traffic of the session, and the relay in front finds a dead peer by TCP.
+"""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from typing import Protocol
+
+import asyncssh
+
+from stagedoor.shells.authorized import in_force
+from stagedoor.shells.local.place import Place
+from stagedoor.shells.local.process import Account, Children
+from stagedoor.shells.local.session import Session
+from stagedoor.shells.local.settings import Order
+
+LOGIN_TIMEOUT_S = 60.0
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# AES-GCM first: it is the fastest here. The client's order decides (RFC 4253 §7.1), and OpenSSH's
+# has ChaCha20 first; `Ciphers ^aes128-gcm@openssh.com` in its configuration changes that.
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
+            "aes128-ctr", "aes256-ctr")  # fmt: skip
+
+
+def new_host_key() -> asyncssh.SSHKey:
+    """A key that lives in this process only."""
+    return asyncssh.generate_private_key("ssh-ed25519")
+
+
+class Sshd:
+    """Satisfies `session.House`. `host` is the address that it listens on."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, order: Order, place: Place) -> None:
+        self.shell = order.shell
+        self.account = Account.ours()
+        self.children = Children()
+        self.terminals = str(place.terminals)
+        self._order = order
+        self._place = place
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._sessions: set[Session] = set()
+        self._logins: set[Login] = set()
+        self._idle_since = time.time()
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._keys_text: str | None = None
+        self._keys: asyncssh.SSHAuthorizedKeys | None = None
+
+    async def listen(self, key: asyncssh.SSHKey, certificate: str) -> int:
+        """Bind a free port and return it. Raises OSError."""
+        self._acceptor = await asyncssh.listen(
+            self.host,
+            0,
+            server_factory=lambda: Login(self),
+            server_host_keys=[(key, asyncssh.import_certificate(certificate))],
+            server_version="Stagedoor",
+            encryption_algs=list(_CIPHERS),
+            login_timeout=LOGIN_TIMEOUT_S,
+            agent_forwarding=self.shell.agent_forward,
+            x11_forwarding=False,
+            allow_pty=True,
+            line_editor=False,
+            encoding=None,
+            public_key_auth=True,
+            password_auth=False,
+            kbdint_auth=False,
+            host_based_auth=False,
+            gss_host=None,
+            reuse_port=False,
+        )
+        self.children.watch(asyncio.get_running_loop())
+        return int(self._acceptor.get_port())
+
+    async def run_until_stopped(self, life_sign: int) -> None:
+        """Serve until idle for long enough or told to stop (TERM), or to stand down (HUP)."""
+        loop = asyncio.get_running_loop()
+        grace: asyncio.Future[float | None] = loop.create_future()
+
+        def stop(after_s: float | None) -> None:
+            if not grace.done():
+                grace.set_result(after_s)
+
+        loop.add_signal_handler(signal.SIGTERM, stop, self._order.drain_grace_s)
+        loop.add_signal_handler(signal.SIGHUP, stop, None)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a ^C is for whoever has the terminal
+        idle = asyncio.create_task(self._stop_when_idle(life_sign, stop))
+        after_s = await grace
+        idle.cancel()
+        self._place.withdraw(life_sign)
+        await self._drain(after_s)
+
+    async def _stop_when_idle(self, life_sign: int, stop: "_Stop") -> None:
+        while True:
+            last = max(self._idle_since, self._place.last_used())
+            left_s = self._order.idle_stop_s - (time.time() - last)
+            if self._logins:
+                self._changed.clear()
+                await self._changed.wait()
+            elif left_s > 0:
+                await asyncio.sleep(left_s)
+            else:
+                try:
+                    # Under the lock, so that nobody is sent here while we go.
+                    with suppress(BlockingIOError), self._place.locked(wait=False):
+                        if self._place.last_used() <= last and not self._logins:
+                            self._place.withdraw(life_sign)
+                            stop(0.0)
+                            return
+                except FileNotFoundError:
+                    stop(0.0)  # the folder is gone, so nobody can be sent here any more
+                    return
+                await asyncio.sleep(1)
+
+    async def _drain(self, after_s: float | None) -> None:
+        """No new sessions; live ones may end by themselves, for `after_s` seconds at most."""
+        self._draining = True
+        assert self._acceptor is not None
+        self._acceptor.close()
+        if after_s:
+            for session in tuple(self._sessions):
+                session.say(f"stagedoor: this shell stops in {after_s:g} s")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(after_s):
+                while self._sessions:
+                    self._changed.clear()
+                    await self._changed.wait()
+        for login in tuple(self._logins):
+            login.hang_up()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while self._logins:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def who_may_log_in(self) -> asyncssh.SSHAuthorizedKeys | None:
+        """By the key file as it is now; None if nobody may."""
+        try:
+            text = in_force(self._place.keys.read_text(), time.time())
+        except OSError:
+            text = ""
+        if text != self._keys_text:
+            # Parsed again only when it has changed.
+            self._keys = asyncssh.import_authorized_keys(text) if text else None
+            self._keys_text = text
+        return self._keys
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def opened(self, session: Session) -> None:
+        self._sessions.add(session)
+
+    def closed(self, session: Session) -> None:
+        self._sessions.discard(session)
+        self._changed.set()
+
+    def came(self, login: "Login") -> None:
+        self._logins.add(login)
+
+    def went(self, login: "Login") -> None:
+        self._logins.discard(login)
+        self._idle_since = time.time()
+        self._changed.set()
+
+
+class _Stop(Protocol):
+    """What stops the process; the grace in seconds, None for as long as sessions last."""
+
+    def __call__(self, after_s: float | None) -> None: ...
+
+
+class Login(asyncssh.SSHServer):
+    """One SSH connection: who may, and what forwarding."""
+
+    def __init__(self, sshd: Sshd) -> None:
+        self._sshd = sshd
+        self._conn: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._conn = conn
+        self._sshd.came(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sshd.went(self)
+
+    def begin_auth(self, username: str) -> bool:
+        assert self._conn is not None
+        self._conn.set_authorized_keys(self._sshd.who_may_log_in())
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        # Also when nobody may, so that the client is refused in the usual words.
+        return True
+
+    def session_requested(self) -> Session | bool:
+        return False if self._sshd.draining else Session(self._sshd)
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        # Anywhere: whoever has a shell here can open connections without us just as well.
+        return self._sshd.shell.local_forward and not self._sshd.draining
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        # As GatewayPorts no (sshd_config(5)): what is forwarded back is for this machine only.
+        return self._sshd.shell.remote_forward and listen_host in _LOOPBACK_NAMES
+
+    def hang_up(self) -> None:
+        if self._conn:
+            self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "this shell has stopped")

@@ -1,0 +1,146 @@
+"""The opened store: transactions to read and to write, and every failure as a StoreError."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import SQLAlchemyError
+
+from stagedoor.model.errors import StoreError
+from stagedoor.store import schema
+from stagedoor.store.adapter import Adapter, Statement
+from stagedoor.store.place import Place, Server
+from stagedoor.store.sqlite import SqliteFile
+
+BUSY_TIMEOUT_S = 2.0
+"""How long a transaction waits for another process's: a commit takes milliseconds, so two seconds
+mean that somebody holds the store, and whoever waits for a login is better told so."""
+
+Transaction = Connection
+"""What the functions of this package take: an open transaction."""
+
+
+class Database:
+    """One store, used from any thread of one process. Open it after fork, never before.
+
+    Made by `open_database`.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *adapter.errors)
+        self._hasty = adapter.writing.execution_options(stagedoor_hasty=True)
+
+    @property
+    def name(self) -> str:
+        """What messages call it: a path or a URL without secrets."""
+        return self._adapter.name
+
+    @property
+    def shared(self) -> bool:
+        """Whether gateways on other machines may use the same store."""
+        return self._adapter.shared
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that sees one moment of the store. Raises StoreError."""
+        with self._told(), self._adapter.reading.begin() as transaction:
+            yield transaction
+
+    @contextmanager
+    def write(self, *, hasty: bool = False) -> Iterator[Transaction]:
+        """A transaction that is all written, and survives a power cut, or not at all.
+
+        No other transaction that writes runs meanwhile. `hasty`: it need not survive a power cut,
+        and where the database allows that costs no wait for a disk.
+
+        Raises StoreError; should the disk or the connection have failed in the commit itself, it
+        is unknown whether it was written, and the message says so.
+        """
+        engine = self._hasty if hasty else self._adapter.writing
+        with self._told(), engine.connect() as transaction, transaction.begin() as ending:
+            yield transaction
+            try:
+                ending.commit()
+            except self._errors as error:
+                raise StoreError(
+                    f"{self._adapter.explain(error)}; nobody knows whether the change was written: "
+                    "look before you repeat it"
+                ) from error
+
+    @property
+    def dialect(self) -> Dialect:
+        """What SQL for `write_rows` is compiled for."""
+        return self._adapter.reading.dialect
+
+    def write_rows(self, statements: Iterable[Statement]) -> None:
+        """What `write` does for those who only insert and update much and often. Raises StoreError."""
+        with self._told():
+            self._adapter.write_rows(statements)
+
+    def close(self) -> None:
+        """Close every connection. Transactions that other threads run end first."""
+        self._adapter.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        self._adapter.check_in_place()
+        try:
+            yield
+        except self._errors as error:
+            raise self._adapter.explain(error) from error
+
+
+def open_database(
+    place: Place, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> Database:
+    """Open the store at `place`, making folder, file and tables where `create` allows, and
+    bringing tables of an older program up to date.
+
+    Any number of processes may do so at once. Raises StoreError: no permission, full disk, locked,
+    damaged, not ours, out of reach, or a newer schema.
+    """
+    adapter = _adapter(place, create, busy_timeout_s)
+    database = Database(adapter)
+    try:
+        with database.read() as transaction:
+            found = _check(adapter, transaction)
+        if found == 0 and not create and database.shared:
+            raise StoreError(
+                f"there is no store in {database.name} yet; start the gateway, "
+                "or make the store with `stagedoor user add NAME`"
+            )
+        if found < schema.SCHEMA_VERSION:
+            with database.write() as transaction:
+                # Another process may have been faster: look again, now that we are alone.
+                schema.bring_up(transaction, _check(adapter, transaction))
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
+    if isinstance(place, Path):
+        return SqliteFile(place, create=create, busy_timeout_s=busy_timeout_s)
+    return _server(place, busy_timeout_s)
+
+
+def _server(place: Server, busy_timeout_s: float) -> Adapter:
+    try:
+        # Only here: whoever has a SQLite file need not have the driver.
+        from stagedoor.store.postgresql import PostgresqlServer
+    except ImportError as error:
+        raise StoreError(
+            f"the store {place} needs PostgreSQL's driver, which cannot be loaded ({error}); "
+            "run `pip install 'stagedoor[postgresql]'`"
+        ) from error
+    return PostgresqlServer(place, busy_timeout_s=busy_timeout_s)
+
+
+def _check(adapter: Adapter, transaction: Transaction) -> int:
+    try:
+        return schema.check(transaction, adapter.hint)
+    except StoreError as error:
+        raise StoreError(f"the store {adapter.name} cannot be used: {error}") from error

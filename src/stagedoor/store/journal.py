@@ -1,0 +1,240 @@
+"""The audit's events and the `sessions` rows that go with them, in one transaction."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Dialect,
+    Executable,
+    and_,
+    bindparam,
+    exists,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from stagedoor.model.event import Event, Kind
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.schema import audit_events, sessions
+
+_Row = tuple[Any, ...]
+"""A statement's parameters, in their order."""
+
+_COLUMNS = (
+    "at",
+    "kind",
+    "instance",
+    "session",
+    "identity",
+    "target",
+    "source",
+    "way",
+    "reason",
+    "fields",
+)
+
+
+def _if_session(*conditions: ColumnElement[bool], there: bool) -> Any:
+    """INSERT … SELECT the event, if a session with these properties is there, or is not."""
+    found = exists(sessions.c.id).where(*conditions)
+    columns = [bindparam(name, type_=audit_events.c[name].type) for name in _COLUMNS]
+    return insert(audit_events).from_select(
+        _COLUMNS, select(*columns).where(found if there else ~found)
+    )
+
+
+_THIS = sessions.c.id == bindparam("session", type_=sessions.c.id.type)
+
+# inline: nobody asks for the number that an event got.
+_INSERT_EVENT = insert(audit_events).values({name: bindparam(name) for name in _COLUMNS}).inline()
+_INSERT_OPENED = _if_session(_THIS, there=False)
+_INSERT_CLOSED = _if_session(_THIS, sessions.c.closed_at.is_(None), there=True)
+_INSERT_SESSION = insert(sessions).from_select(
+    ("id", "opened_at", "identity", "target", "source", "way", "instance", "sent", "received"),
+    select(
+        *(
+            bindparam(name, type_=audit_events.c[name].type)
+            for name in ("session", "at", "identity", "target", "source", "way", "instance")
+        ),
+        literal_column("0"),
+        literal_column("0"),
+    ).where(~exists(sessions.c.id).where(_THIS)),
+)
+_CLOSE_SESSION = (
+    update(sessions)
+    .where(and_(_THIS, sessions.c.closed_at.is_(None)))
+    .values(
+        closed_at=bindparam("at"),
+        end=bindparam("reason"),
+        sent=bindparam("sent"),
+        received=bindparam("received"),
+        last_active_at=bindparam("at"),
+    )
+)
+
+
+class StoreJournal:
+    """Satisfies `audit.ports.Journal`.
+
+    A session is opened once and closed once, whatever is appended: a second `session.opened` or
+    `session.closed`, or a `session.closed` of a session that was never opened, is void. So an
+    append whose outcome is unknown may be repeated, and a session that may or may not have been
+    opened may be closed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write all or none; when this returns they survive a power cut. Raises StoreError."""
+        self._database.write_rows(_statements(events, self._database.dialect))
+
+
+def append(transaction: Transaction, events: Iterable[Event]) -> None:
+    """Write `events` in their order in a transaction that does other things too."""
+    for sql, rows in _statements(events, transaction.dialect):
+        transaction.exec_driver_sql(sql, rows)
+
+
+def _statements(events: Iterable[Event], dialect: Dialect) -> Iterator[tuple[str, list[_Row]]]:
+    """SQL and the rows to run it for, in order.
+
+    It goes to the driver as it is: no column here needs a conversion on its way.
+    """
+    for kind, run in groupby(events, key=lambda event: event.kind):
+        if kind is Kind.SESSION_OPENED:
+            rows = list({event.session: _row(event) for event in run}.values())
+            yield _compiled(_INSERT_OPENED, rows, dialect)
+            yield _compiled(_INSERT_SESSION, rows, dialect)
+        elif kind is Kind.SESSION_CLOSED:
+            rows = []
+            for session, event in {e.session: e for e in reversed(list(run))}.items():
+                row = _row(event)
+                row["session"] = session
+                row["sent"] = event.fields.get("sent") or 0
+                row["received"] = event.fields.get("received") or 0
+                rows.append(row)
+            rows.reverse()
+            yield _compiled(_INSERT_CLOSED, rows, dialect)
+            yield _compiled(_CLOSE_SESSION, rows, dialect)
+        else:
+            yield _compiled(_INSERT_EVENT, [_row(event) for event in run], dialect)
+
+
+def _compiled(
+    statement: Executable, rows: list[dict[str, Any]], dialect: Dialect
+) -> tuple[str, list[_Row]]:
+    sql, parameters = _compile(statement, dialect)
+    return sql, [parameters(row) for row in rows]
+
+
+@cache
+def _compile(
+    statement: Executable, dialect: Dialect
+) -> tuple[str, Callable[[dict[str, Any]], _Row]]:
+    """The statement's SQL, and what makes the driver's parameters from a row."""
+    compiled = cast(SQLCompiler, cast(ClauseElement, statement).compile(dialect=dialect))
+    assert compiled.positiontup is not None, "the driver takes parameters by position"
+    return str(compiled), itemgetter(*compiled.positiontup)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "at": event.at,
+        "kind": event.kind.value,
+        "instance": event.instance,
+        "session": event.session,
+        "identity": _text(event.identity),
+        "target": _text(event.target),
+        "source": _text(event.source),
+        "way": event.way,
+        "reason": _text(event.reason),
+        "fields": msgspec.json.encode(dict(event.fields)).decode(),
+    }
+
+
+def _text(value: str | None) -> str | None:
+    # PostgreSQL takes NUL in no text (https://www.postgresql.org/docs/current/datatype-character.html);
+    # in JSON it is escaped.
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as it stands in the audit; `seq` grows in the order of writing."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries somebody wants to see; None is no limit.
+
+    `since` is seconds since the epoch; `session` is an id or the first part of one.
+    """
+
+    since: float | None = None
+    session: str | None = None
+    identity: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        if self.since is not None:
+            found.append(audit_events.c.at >= self.since)
+        if self.session is not None:
+            found.append(audit_events.c.session.startswith(self.session, autoescape=True))
+        if self.identity is not None:
+            found.append(audit_events.c.identity == self.identity)
+        return found
+
+
+EVERYTHING = Filter()
+
+
+def read_entries(
+    database: Database, wanted: Filter = EVERYTHING, *, after: int = 0, limit: int = 1000
+) -> list[Entry]:
+    """Up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
+    query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
+    with database.read() as transaction:
+        rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
+    return [
+        Entry(
+            row.seq,
+            Event(
+                at=row.at,
+                kind=Kind(row.kind),
+                instance=row.instance,
+                session=row.session,
+                identity=row.identity,
+                target=row.target,
+                source=row.source,
+                way=row.way,
+                reason=row.reason,
+                fields=json.loads(row.fields),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def before_last(database: Database, wanted: Filter, count: int) -> int:
+    """The `seq` after which the last `count` entries come; 0 if there are no more than those."""
+    query = select(audit_events.c.seq).where(*wanted.conditions())
+    with database.read() as transaction:
+        found = transaction.execute(
+            query.order_by(audit_events.c.seq.desc()).offset(count).limit(1)
+        ).scalar()
+    return found or 0

@@ -1,0 +1,181 @@
+"""Rows of users, their groups, tokens, keys and grants. Each function runs in a policy change."""
+
+from sqlalchemy import Executable, Table, delete, insert, select, update
+
+from stagedoor.model.errors import ConflictError, NotFoundError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import KeyRecord, TokenRecord
+from stagedoor.store.database import Transaction
+from stagedoor.store.schema import grants, keys, shares, tokens, user_groups, users, watch_rules
+
+
+def require_user(transaction: Transaction, name: str) -> None:
+    """Raises NotFoundError, with how to find out, if there is no such user."""
+    if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is None:
+        raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+
+
+def add_user(
+    transaction: Transaction,
+    name: str,
+    groups: frozenset[str],
+    password_hash: str | None,
+    at: float,
+) -> None:
+    """Raises ConflictError if the user is there already."""
+    if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
+        raise ConflictError(f"the user {name} is there already; see `stagedoor user list`")
+    transaction.execute(insert(users).values(name=name, password_hash=password_hash, created_at=at))
+    set_groups(transaction, name, groups)
+
+
+def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
+    """The groups that the user is in; none for an unknown user."""
+    query = select(user_groups.c.group_name).where(user_groups.c.user_name == name)
+    return frozenset(transaction.execute(query).scalars())
+
+
+def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
+    """Make `groups` all the groups that the user is in. Raises NotFoundError."""
+    require_user(transaction, name)
+    transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
+    if groups:
+        transaction.execute(
+            insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(groups)]
+        )
+
+
+def set_password(transaction: Transaction, name: str, password_hash: str | None) -> None:
+    """None takes the password away. Raises NotFoundError."""
+    require_user(transaction, name)
+    transaction.execute(
+        update(users).where(users.c.name == name).values(password_hash=password_hash)
+    )
+
+
+def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
+    """Remove the user with all that hangs on the name; how many of each went. NotFoundError."""
+    require_user(transaction, name)
+    gone = {
+        "keys": transaction.execute(delete(keys).where(keys.c.user_name == name)).rowcount,
+        "tokens": transaction.execute(delete(tokens).where(tokens.c.user_name == name)).rowcount,
+        "grants": transaction.execute(
+            delete(grants).where(grants.c.subject == f"user:{name}")
+        ).rowcount,
+    }
+    transaction.execute(delete(watch_rules).where(watch_rules.c.subject == f"user:{name}"))
+    transaction.execute(delete(shares).where(shares.c.user_name == name))
+    transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
+    transaction.execute(delete(users).where(users.c.name == name))
+    return gone
+
+
+def add_key(transaction: Transaction, key: KeyRecord, at: float) -> None:
+    """Raises NotFoundError without the user, ConflictError if anybody has this key already."""
+    require_user(transaction, key.user)
+    row = transaction.execute(
+        select(keys.c.user_name).where(keys.c.fingerprint == key.fingerprint)
+    ).first()
+    if row is not None:
+        raise ConflictError(f"the key {key.fingerprint} is registered already, for {row.user_name}")
+    transaction.execute(
+        insert(keys).values(
+            fingerprint=key.fingerprint,
+            user_name=key.user,
+            public_key=key.public_key,
+            comment=key.comment,
+            created_at=at,
+        )
+    )
+
+
+def remove_key(transaction: Transaction, fingerprint: str) -> str:
+    """Whose key it was. Raises NotFoundError."""
+    return _remove(
+        transaction,
+        delete(keys).where(keys.c.fingerprint == fingerprint).returning(keys.c.user_name),
+        f"there is no key {fingerprint}; see `stagedoor key list`",
+    )
+
+
+def add_token(transaction: Transaction, token: TokenRecord, at: float) -> None:
+    """Raises NotFoundError without the user."""
+    require_user(transaction, token.user)
+    transaction.execute(
+        insert(tokens).values(
+            id=token.id,
+            user_name=token.user,
+            secret_hash=token.secret_hash,
+            scopes=None if token.scopes is None else " ".join(token.scopes),
+            expires_at=token.expires_at,
+            created_at=at,
+        )
+    )
+
+
+def remove_token(transaction: Transaction, token_id: str) -> str:
+    """Whose token it was. Raises NotFoundError."""
+    return _remove(
+        transaction,
+        delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.user_name),
+        f"there is no token {token_id}; see `stagedoor token list`",
+    )
+
+
+def add_grant(transaction: Transaction, rule: GrantRule, at: float, *, watch: bool = False) -> int:
+    """The new grant's number; `rule.id` is not used. `watch`: to look at terminals, not to enter.
+
+    Raises NotFoundError for an unknown user, ConflictError if there is such a grant already.
+    """
+    table = _table(watch=watch)
+    kind, _, name = rule.subject.partition(":")
+    if kind == "user":
+        require_user(transaction, name)
+    row = transaction.execute(
+        select(table.c.id).where(
+            table.c.subject == rule.subject,
+            table.c.app_pattern == rule.app_pattern,
+            table.c.environment_pattern == rule.environment_pattern,
+        )
+    ).first()
+    if row is not None:
+        number = f"w{row.id}" if watch else str(row.id)
+        raise ConflictError(
+            f"grant {number} says this already; to change when it ends, "
+            f"run `stagedoor grant remove {number}` first"
+        )
+    added = transaction.execute(
+        insert(table)
+        .values(
+            subject=rule.subject,
+            app_pattern=rule.app_pattern,
+            environment_pattern=rule.environment_pattern,
+            expires_at=rule.expires_at,
+            created_at=at,
+        )
+        .returning(table.c.id)
+    )
+    return int(added.scalar_one())
+
+
+def remove_grant(transaction: Transaction, grant_id: int, *, watch: bool = False) -> GrantRule:
+    """The grant as it was. Raises NotFoundError."""
+    table = _table(watch=watch)
+    row = transaction.execute(
+        delete(table).where(table.c.id == grant_id).returning(*table.c)
+    ).first()
+    if row is None:
+        number = f"w{grant_id}" if watch else str(grant_id)
+        raise NotFoundError(f"there is no grant {number}; see `stagedoor grant list`")
+    return GrantRule(row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at)
+
+
+def _table(*, watch: bool) -> Table:
+    return watch_rules if watch else grants
+
+
+def _remove(transaction: Transaction, removal: Executable, missing: str) -> str:
+    whose = transaction.execute(removal).scalar()
+    if whose is None:
+        raise NotFoundError(missing)
+    return str(whose)

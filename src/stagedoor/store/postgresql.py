@@ -1,0 +1,193 @@
+"""The store on a PostgreSQL server, which gateways on several machines share.
+
+Transactions that write take one lock first (see `adapter.Adapter.writing`), as SQLite's do: so one
+set of statements is right for both, and `seq` never becomes visible out of order. Many logins share
+one commit, so the lock bounds how long a commit waits, not how many logins there can be.
+"""
+
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from psycopg import Error
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import QueuePool
+
+from stagedoor.model.errors import StoreError
+from stagedoor.store.adapter import Statement
+from stagedoor.store.place import Server
+from stagedoor.store.postgresql_errors import explain
+from stagedoor.store.postgresql_link import Link, connect, stale
+
+WRITE_TIMEOUT_S = 5.0
+"""Most that one statement of a login may take: as long as a login waits for the disk."""
+
+STATEMENT_TIMEOUT_S = 30.0
+"""Most that any other may take: a search of a long audit is no fault."""
+
+POOL = 2
+"""Connections that are kept besides the one for logins: the watch's, and one for the rest."""
+
+OVERFLOW = 4
+
+LOCK = 0x5374_6167_6544_6F72
+"""The advisory lock of those who write: the ASCII of `StageDor`, so that nobody else takes it."""
+
+_LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
+
+
+class PostgresqlServer:
+    """Satisfies `adapter.Adapter` with a server that gateways on many machines share."""
+
+    shared = True
+    errors: tuple[type[Exception], ...] = (Error,)
+    hint = "name another one in store.url"
+
+    def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
+        """Connects at the first use."""
+        self.name = str(server)
+        self._server = server
+        engine = _engine(server, busy_timeout_s)
+        self._engine = engine
+        self.reading: Engine = engine.execution_options(
+            # All that one reads is of one moment
+            # (https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ).
+            isolation_level="REPEATABLE READ",
+            postgresql_readonly=True,
+        )
+        # Each statement sees what others wrote before we got the lock, whatever the role's default:
+        # in any other level it would be what stood there when we began to wait for it.
+        self.writing: Engine = engine.execution_options(
+            isolation_level="READ COMMITTED", stagedoor_writes=True
+        )
+        self._writer = RowWriter(server, busy_timeout_s=busy_timeout_s)
+        self._closed = False
+        event.listen(engine, "checkin", self._checkin)
+
+    def _checkin(self, link: Link | None, _: Any) -> None:
+        # A thread that was not waited for: no pool is there any more to keep it.
+        if self._closed and link is not None:
+            link.close()
+
+    def check_in_place(self) -> None:
+        """Nothing to see to: the server knows what database a connection is to."""
+
+    def write_rows(self, statements: Iterable[Statement]) -> None:
+        """Raises psycopg.Error or StoreError."""
+        self._writer.write(list(statements))
+
+    def explain(self, error: Exception) -> StoreError:
+        """By SQLSTATE."""
+        return explain(self._server, error)
+
+    def close(self) -> None:
+        """Close every connection; those in use, as soon as they are given back."""
+        self._closed = True
+        self._engine.dispose()
+        self._writer.close()
+
+
+def _engine(server: Server, busy_timeout_s: float) -> Engine:
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: _for_pool(server, busy_timeout_s),
+        # By position, so that `write_rows` can go past SQLAlchemy.
+        paramstyle="format",
+        poolclass=QueuePool,
+        pool_size=POOL,
+        max_overflow=OVERFLOW,
+        pool_timeout=busy_timeout_s,
+        use_native_hstore=False,
+    )
+
+    @event.listens_for(engine, "checkout")
+    def checkout(link: Link, *_: Any) -> None:
+        if stale(link):
+            raise DisconnectionError  # the pool connects anew
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("stagedoor_writes", False):
+            connection.exec_driver_sql(_LOCK)
+            if options.get("stagedoor_hasty", False):
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+    return engine
+
+
+def _for_pool(server: Server, busy_timeout_s: float) -> Link:
+    link = connect(server, statement_timeout_s=STATEMENT_TIMEOUT_S, lock_timeout_s=busy_timeout_s)
+    link.autocommit = False
+    return link
+
+
+class RowWriter:
+    """Writes rows over a connection of its own, in one round trip, without SQLAlchemy.
+
+    One thread writes at a time.
+    """
+
+    def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
+        self._server = server
+        self._busy_timeout_s = busy_timeout_s
+        self._link: Link | None = None
+        self._lock = threading.Lock()
+
+    def write(self, statements: list[Statement]) -> None:
+        """All in one transaction that survives a power cut. Raises psycopg.Error or StoreError.
+
+        A connection that breaks is made anew, once: a server that was restarted costs nobody a
+        login. Whether the first try was written is unknown then; what is written here may be
+        repeated (`audit.ports.Journal`).
+        """
+        with self._lock:
+            try:
+                link = self._ready()
+                try:
+                    self._write(link, statements)
+                except Error:
+                    if not link.broken:
+                        raise
+                    self._drop()
+                    self._write(self._ready(), statements)
+            except BaseException:
+                self._drop()  # which rolls back
+                raise
+
+    def _ready(self) -> Link:
+        if self._link is not None and stale(self._link):
+            self._drop()
+        if self._link is None:
+            self._link = connect(
+                self._server,
+                statement_timeout_s=WRITE_TIMEOUT_S,
+                lock_timeout_s=self._busy_timeout_s,
+            )
+        return self._link
+
+    def _write(self, link: Link, statements: list[Statement]) -> None:
+        # After a failure the server skips what else is in the pipeline, the COMMIT included
+        # (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html#LIBPQ-PIPELINE-ERRORS).
+        with link.pipeline(), link.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            cursor.execute(_LOCK)
+            for sql, rows in statements:
+                cursor.executemany(sql, rows)
+            ending = link.execute("COMMIT")
+        if ending.statusmessage != "COMMIT":
+            raise StoreError(f"the store {self._server}: the transaction was rolled back")
+
+    def close(self) -> None:
+        """A write that hangs is not waited for."""
+        if self._lock.acquire(blocking=False):
+            self._drop()
+            self._lock.release()
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            with suppress(Error):
+                link.close()

@@ -1,0 +1,289 @@
+"""The tables, and the two versions that tell whether this program may use a store.
+
+As Synapse does it: `schema_version` is the shape the tables have; `compatible_version` is the
+oldest program that may still read and write them. A change that old programs survive raises only
+the first.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.types import TypeEngine
+
+from stagedoor.model.errors import StoreError
+
+SCHEMA_VERSION = 4
+COMPATIBLE_VERSION = 1
+
+metadata = MetaData()
+
+
+def _name(length: int) -> TypeEngine[Any]:
+    """Text that is sorted and compared byte by byte, whatever language a database was made for.
+
+    So names come in one order everywhere, and an index finds what begins with a prefix.
+    """
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def _count() -> TypeEngine[Any]:
+    """64 bits. SQLite's only integer has them, and must be called INTEGER to number rows."""
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", _name(64), primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+"""Versions and counters: `policy_version` and `close_version` tell workers that there is news."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", _name(64), primary_key=True),
+    Column("password_hash", Text),
+    Column("created_at", Float, nullable=False),
+)
+
+
+def _user() -> Column[str]:
+    return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)
+
+
+user_groups = Table(
+    "user_groups",
+    metadata,
+    Column(
+        "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Column("group_name", _name(64), primary_key=True),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", _name(32), primary_key=True),
+    _user(),
+    Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("scopes", Text),
+    Column("expires_at", Float),
+    Column("created_at", Float, nullable=False),
+    Index("tokens_by_user", "user_name"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("fingerprint", _name(64), primary_key=True),
+    _user(),
+    Column("public_key", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("keys_by_user", "user_name"),
+)
+
+
+def _rules(name: str) -> Table:
+    """Rules for users and groups, by patterns of apps and environments."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("subject", String(80), nullable=False),
+        Column("app_pattern", String(128), nullable=False),
+        Column("environment_pattern", String(128), nullable=False),
+        Column("expires_at", Float),
+        Column("created_at", Float, nullable=False),
+        UniqueConstraint("subject", "app_pattern", "environment_pattern"),
+        sqlite_autoincrement=True,  # a removed rule's number is named in the audit: never again used
+    )
+
+
+grants = _rules("grants")
+"""Who may enter."""
+
+watch_rules = _rules("watch_rules")
+"""Who may look at terminals. Since version 4.
+
+Apart from `grants`: a program that knows nothing of looking would take one for a right to enter.
+"""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _name(32), primary_key=True),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("identity", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("way", String(16), nullable=False),
+    Column("instance", _name(128), nullable=False),
+    Column("end", String(32)),
+    Column("sent", _count(), nullable=False),
+    Column("received", _count(), nullable=False),
+    Column("last_active_at", Float),
+    Column("close_requested_at", Float),
+    Column("close_reason", Text),
+    # Each B-tree that an insert touches is a page of the log to write and checksum at each commit.
+    Index(
+        "sessions_open",
+        "instance",
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("seq", _count(), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("instance", _name(128), nullable=False),
+    Column("session", _name(32)),
+    Column("identity", Text),
+    Column("target", Text),
+    Column("source", Text),
+    Column("way", String(16)),
+    Column("reason", String(64)),
+    Column("fields", Text, nullable=False),
+    Index("audit_events_by_session", "session"),
+    sqlite_autoincrement=True,
+)
+"""`seq` is the order in which events became durable; followers of the audit read on from it."""
+
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", _name(128), primary_key=True),
+    Column("beats", _count(), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("marks", Text, nullable=False),
+)
+"""Worker processes that use a store which machines share; see `heartbeat`. Since version 2.
+
+`marks` is JSON: by its name, what all of them should have the same of.
+"""
+
+web_passes = Table(
+    "web_passes",
+    metadata,
+    Column("secret_hash", LargeBinary(32), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    _user(),
+    Column("method", String(16), nullable=False),
+    Column("credential_id", Text),
+    Column("scopes", Text),
+    Column("password_mark", LargeBinary(32)),
+    Column("target", Text),
+    Column("expires_at", Float, nullable=False),
+    Index("web_passes_by_expiry", "expires_at"),
+)
+"""See `passes`. Since version 3."""
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", _name(16), primary_key=True),
+    Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
+    _user(),
+    Column("method", String(16), nullable=False),
+    Column("credential_id", Text),
+    Column("scopes", Text),
+    Column("password_mark", LargeBinary(32)),
+    Column("target", Text, nullable=False),
+    Column("terminal", String(64), nullable=False),
+    Column("typing", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("shares_by_user", "user_name"),
+)
+"""See `shares`. Since version 4."""
+
+visits = Table(
+    "visits",
+    metadata,
+    Column("session", _name(32), primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("terminal", String(64), nullable=False),
+    Column("looks", Integer, nullable=False),
+)
+"""See `visits`. Since version 4. Only what belongs to an open session counts."""
+
+
+def check(connection: Connection, hint: str = "name another") -> int:
+    """The version of the tables that are there, fit for this program; 0 for an empty store.
+
+    Raises StoreError for a store of a newer program that this one would harm, and for a database
+    that is somebody else's; `hint` then says what to do.
+    """
+    names = set(inspect(connection).get_table_names())
+    if not names:
+        return 0
+    if "meta" not in names:
+        raise StoreError(f"it is a database, but not Stagedoor's; {hint}")
+    found = {row.name: row.value for row in connection.execute(select(meta))}
+    if "schema_version" not in found:
+        raise StoreError(f"it is a database, but not Stagedoor's; {hint}")
+    if found.get("compatible_version", 0) > SCHEMA_VERSION:
+        raise StoreError(
+            f"it was written by a newer Stagedoor (schema {found['schema_version']}, usable from "
+            f"schema {found['compatible_version']} on; this program has {SCHEMA_VERSION}); "
+            "upgrade Stagedoor"
+        )
+    return int(found["schema_version"])
+
+
+def bring_up(connection: Connection, found: int) -> None:
+    """Make the tables, or bring those of version `found` up to ours, in the transaction given.
+
+    Other processes, of this program or an older one, may use the store meanwhile.
+    """
+    if found == 0:
+        _create(connection)
+    elif found < SCHEMA_VERSION:
+        if found < 2:
+            instances.create(connection)
+        if found < 3:
+            web_passes.create(connection)
+        if found < 4:
+            for table in (watch_rules, shares, visits):
+                table.create(connection)
+        connection.execute(
+            update(meta).where(meta.c.name == "schema_version").values(value=SCHEMA_VERSION)
+        )
+
+
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(
+        meta.insert(),
+        [
+            {"name": "schema_version", "value": SCHEMA_VERSION},
+            {"name": "compatible_version", "value": COMPATIBLE_VERSION},
+            {"name": "policy_version", "value": 0},
+            {"name": "close_version", "value": 0},
+        ],
+    )

@@ -1,0 +1,150 @@
+"""The `sessions` rows: who is in now, who was, and who has been asked to leave."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Row, bindparam, select, update
+
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.schema import meta, sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as the store knows it.
+
+    `sent` and `received` are bytes, as of the last `update_live` while it is open; `closed_at` and
+    `end` (a value of `model.session.End`) are None until then. `close_reason` is set once
+    somebody has asked for it to be closed.
+    """
+
+    id: str
+    opened_at: float
+    closed_at: float | None
+    identity: str
+    target: str
+    source: str
+    way: str
+    instance: str
+    end: str | None
+    sent: int
+    received: int
+    last_active_at: float | None
+    close_requested_at: float | None
+    close_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequest:
+    """Somebody wants a session closed; `reason` is one line for the person who is in it."""
+
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a worker sees of one of its open sessions; bytes as in `model.session.Counts`."""
+
+    session: str
+    sent: int
+    received: int
+    last_active_at: float
+
+
+def list_sessions(
+    database: Database, *, open_only: bool = True, identity: str | None = None, limit: int = 1000
+) -> list[SessionRecord]:
+    """The newest `limit` sessions, oldest first. Raises StoreError."""
+    query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
+    if open_only:
+        query = query.where(sessions.c.closed_at.is_(None))
+    if identity is not None:
+        query = query.where(sessions.c.identity == identity)
+    with database.read() as transaction:
+        return [_record(row) for row in reversed(transaction.execute(query.limit(limit)).all())]
+
+
+def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[SessionRecord]:
+    """Sessions whose id begins with `prefix`, open ones or not, oldest first."""
+    query = select(sessions).where(sessions.c.id.startswith(prefix, autoescape=True))
+    with database.read() as transaction:
+        return [
+            _record(row) for row in transaction.execute(query.order_by(sessions.c.id).limit(limit))
+        ]
+
+
+def still_open(database: Database, session_ids: Sequence[str]) -> list[str]:
+    """Those of the sessions that are open, in the order given."""
+    with database.read() as transaction:
+        open_now = set(
+            transaction.execute(
+                select(sessions.c.id).where(sessions.c.closed_at.is_(None))
+            ).scalars()
+        )
+    return [session for session in session_ids if session in open_now]
+
+
+def _record(row: Row[tuple[object, ...]]) -> SessionRecord:
+    return SessionRecord(**row._mapping)
+
+
+def request_close(
+    transaction: Transaction, session_ids: Sequence[str], *, at: float, reason: str
+) -> int:
+    """Ask the workers to close these sessions; how many of them were open and not yet asked."""
+    asked = sum(
+        transaction.execute(
+            update(sessions)
+            .where(
+                sessions.c.id == session,
+                sessions.c.closed_at.is_(None),
+                sessions.c.close_requested_at.is_(None),
+            )
+            .values(close_requested_at=at, close_reason=reason)
+        ).rowcount
+        for session in session_ids
+    )
+    transaction.execute(
+        update(meta).where(meta.c.name == "close_version").values(value=meta.c.value + 1)
+    )
+    return asked
+
+
+def close_requests(transaction: Transaction, instance: str) -> tuple[CloseRequest, ...]:
+    """What `instance` has been asked to close and has not closed yet."""
+    rows = transaction.execute(
+        select(sessions.c.id, sessions.c.close_reason).where(
+            sessions.c.closed_at.is_(None),
+            sessions.c.instance == instance,
+            sessions.c.close_requested_at.is_not(None),
+        )
+    )
+    return tuple(CloseRequest(row.id, row.close_reason) for row in rows)
+
+
+_UPDATE_LIVE = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("session"), sessions.c.closed_at.is_(None))
+    .values(
+        sent=bindparam("sent_now"),
+        received=bindparam("received_now"),
+        last_active_at=bindparam("active_at"),
+    )
+)
+
+
+def update_live(database: Database, live: Iterable[Live]) -> None:
+    """Write the byte counts of open sessions, for `session list`; one transaction for all."""
+    rows = [
+        {
+            "session": one.session,
+            "sent_now": one.sent,
+            "received_now": one.received,
+            "active_at": one.last_active_at,
+        }
+        for one in live
+    ]
+    if rows:
+        with database.write() as transaction:
+            transaction.execute(_UPDATE_LIVE, rows)

@@ -1,0 +1,92 @@
+"""Shares of terminals: one row each, under the hash of a secret that is not kept. Runs in a policy change."""
+
+import hashlib
+import secrets
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select
+
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.identity import Method
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+from stagedoor.store.database import Transaction
+from stagedoor.store.people import require_user
+from stagedoor.store.schema import shares
+from stagedoor.wire.target import parse_target
+
+SECRET_BYTES = 32
+MOST = 20
+"""Shares that one user may have at a time: each is in every worker's memory."""
+
+
+def new_secret() -> tuple[str, bytes]:
+    """A secret for a link, and what is kept of it."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    return secret, hash_of(secret)
+
+
+def hash_of(secret: str) -> bytes:
+    """256 random bits leave nothing to guess, so a slow hash would add nothing."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def add_share(transaction: Transaction, share: Share, now: float) -> None:
+    """What has expired is thrown away with it. Raises NotFoundError, RefusedError."""
+    require_user(transaction, share.host)
+    transaction.execute(delete(shares).where(shares.c.expires_at <= now))
+    count = transaction.execute(
+        select(func.count()).select_from(shares).where(shares.c.user_name == share.host)
+    ).scalar_one()
+    if count >= MOST:
+        raise RefusedError(f"{share.host} shares {count} terminals already; end one first")
+    transaction.execute(
+        insert(shares).values(
+            id=share.id,
+            secret_hash=share.secret_hash,
+            user_name=share.host,
+            method=share.method.value,
+            credential_id=share.credential_id,
+            scopes=None if share.scopes is None else " ".join(share.scopes),
+            password_mark=share.password_mark,
+            target=str(share.target),
+            terminal=share.terminal,
+            typing=int(share.typing),
+            expires_at=share.expires_at,
+        )
+    )
+
+
+def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
+    """The share that is gone; with `host`, only one of his. Raises NotFoundError."""
+    query = delete(shares).where(shares.c.id == share_id)
+    if host is not None:
+        query = query.where(shares.c.user_name == host)
+    row = transaction.execute(query.returning(*shares.c)).first()
+    if row is None:
+        raise NotFoundError(f"there is no share {share_id}; it may have ended")
+    return _share(row)
+
+
+def read_shares(transaction: Transaction) -> dict[str, Share]:
+    """All of them, by id, whether expired or not."""
+    rows = transaction.execute(select(shares).order_by(shares.c.expires_at, shares.c.id))
+    return {row.id: _share(row) for row in rows}
+
+
+def _share(row: Row[Any]) -> Share:
+    target = parse_target(row.target)
+    assert isinstance(target, Target), "it was written from a Target"
+    return Share(
+        row.id,
+        row.secret_hash,
+        row.user_name,
+        Method(row.method),
+        target,
+        row.terminal,
+        bool(row.typing),
+        row.expires_at,
+        row.credential_id,
+        None if row.scopes is None else tuple(row.scopes.split()),
+        row.password_mark,
+    )

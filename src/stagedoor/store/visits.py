@@ -1,0 +1,74 @@
+"""Who is at which terminal of the WebShell, in every worker of every gateway.
+
+A row belongs to a session; once that is closed it means nothing, and is thrown away by whoever
+comes next. So what a worker that died has left behind harms nobody.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+
+from stagedoor.store.database import Database
+from stagedoor.store.schema import sessions, visits
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRecord:
+    """Somebody at a terminal; `looks` and does not type. `since` is seconds since the epoch."""
+
+    session: str
+    identity: str
+    source: str
+    target: str
+    terminal: str
+    looks: bool
+    since: float
+
+
+def arrive(database: Database, session: str, target: str, terminal: str, *, looks: bool) -> None:
+    """Raises StoreError."""
+    still = select(sessions.c.id).where(
+        sessions.c.id == visits.c.session, sessions.c.closed_at.is_(None)
+    )
+    with database.write(hasty=True) as transaction:
+        transaction.execute(delete(visits).where(~still.exists()))
+        transaction.execute(
+            insert(visits).values(
+                session=session, target=target, terminal=terminal, looks=int(looks)
+            )
+        )
+
+
+def leave(database: Database, session: str) -> None:
+    """Raises StoreError."""
+    with database.write(hasty=True) as transaction:
+        transaction.execute(delete(visits).where(visits.c.session == session))
+
+
+def list_visits(
+    database: Database, *, looks: bool | None = None, session: str | None = None
+) -> list[VisitRecord]:
+    """Those who are there now, the oldest first. Raises StoreError."""
+    query = (
+        select(
+            visits.c.session,
+            sessions.c.identity,
+            sessions.c.source,
+            visits.c.target,
+            visits.c.terminal,
+            visits.c.looks,
+            sessions.c.opened_at,
+        )
+        .join(sessions, sessions.c.id == visits.c.session)
+        .where(sessions.c.closed_at.is_(None))
+        .order_by(sessions.c.opened_at, visits.c.session)
+    )
+    if looks is not None:
+        query = query.where(visits.c.looks == int(looks))
+    if session is not None:
+        query = query.where(visits.c.session == session)
+    with database.read() as transaction:
+        return [
+            VisitRecord(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6])
+            for row in transaction.execute(query)
+        ]

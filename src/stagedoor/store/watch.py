@@ -1,0 +1,168 @@
+"""Sees within a second what any process changes: the policy, and wishes to close sessions.
+
+Fails closed: a store that has not been read for `FAIL_CLOSED_AFTER_S` yields an empty policy, so
+that nobody gets in by a grant that may have been removed. Sessions that are open stay open: to
+cut everybody off cannot be taken back, and each of them was let in by a policy that was read.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from stagedoor.model.errors import StoreError
+from stagedoor.model.policy import Policy
+from stagedoor.store.database import Database
+from stagedoor.store.policy import load_policy, read_policy
+from stagedoor.store.schema import meta
+from stagedoor.store.sessions import CloseRequest, close_requests
+
+POLL_S = 0.5
+"""How often the store is asked: one query of two rows, some 0.1 ms."""
+
+FAIL_CLOSED_AFTER_S = 30.0
+"""How long the last policy is trusted while the store cannot be read: longer than a backup or a
+slow disk, shorter than an administrator who removes a grant would wait before worrying."""
+
+
+STOP_S = 1.0
+"""How long `stop` waits: a process that ends has others to wait for too."""
+
+
+class PolicyWatch:
+    """Keeps the policy in memory. `policy` costs nothing and never blocks.
+
+    The callbacks run in the watch's own thread. A callback that raises is told to `on_problem`,
+    and called again at the next poll.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        instance: str,
+        *,
+        on_change: Callable[[Policy], None],
+        on_close_requests: Callable[[tuple[CloseRequest, ...]], None],
+        on_problem: Callable[[str | None], None],
+        poll_s: float = POLL_S,
+        fail_closed_after_s: float = FAIL_CLOSED_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the policy once, so that nobody is served without. Raises StoreError.
+
+        `on_change` gets each new policy, `on_close_requests` the sessions of `instance` that
+        somebody wants closed, again at each poll until they are. `on_problem` gets one line when
+        the store can no longer be read, and None when it can again. `clock` is monotonic, in
+        seconds.
+        """
+        self._database = database
+        self._instance = instance
+        self._on_change = on_change
+        self._on_close_requests = on_close_requests
+        self._on_problem = on_problem
+        self._poll_s = poll_s
+        self._fail_closed_after_s = fail_closed_after_s
+        self._clock = clock
+        self._policy = load_policy(database)
+        self._announced = self._policy.version
+        self._read_at = clock()
+        self._closes_seen = -1
+        self._problem: str | None = None
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy to decide by now; empty once the store has been unread for too long."""
+        if self.closed:
+            return Policy(version=self._policy.version)
+        return self._policy
+
+    @property
+    def last_policy(self) -> Policy:
+        """The policy as it was last read, however long ago: what live sessions are judged by."""
+        return self._policy
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store is not being read, in one line; None while it is."""
+        if self._problem is None and self.closed:
+            return f"the store {self._database.name} has not been read for {self.stale_s():.0f} s"
+        return self._problem
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store has been unread for too long, so that nobody is let in."""
+        # By age alone, so that it also holds when the watch's thread hangs on a dead disk.
+        return self.stale_s() > self._fail_closed_after_s
+
+    def stale_s(self) -> float:
+        """How long ago the store was last read, seconds."""
+        return self._clock() - self._read_at
+
+    def start(self) -> None:
+        """Poll in a thread until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="policy-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait a moment for it: the store may hang. May be called again."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self.poll()
+            self._wake.wait(self._poll_s)
+
+    def poll(self) -> None:
+        """Look once, and call back. Raises nothing. For the watch's thread, and for tests."""
+        try:
+            policy, requests = self._look()
+            if policy is not None:
+                # First the policy, then the callback: whoever logs in while it closes sessions is
+                # already judged by the new one.
+                self._policy = policy
+            if self._policy.version != self._announced:
+                self._on_change(self._policy)
+                self._announced = self._policy.version
+            if requests:
+                self._on_close_requests(requests)
+        except StoreError as error:
+            self._tell(str(error))
+        except Exception as error:  # a callback's fault must not end what revocation hangs on
+            self._tell(f"the policy could not be applied: {type(error).__name__}: {error}")
+        else:
+            self._tell(None)
+
+    def _look(self) -> tuple[Policy | None, tuple[CloseRequest, ...]]:
+        with self._database.read() as transaction:
+            found = transaction.execute(
+                select(meta.c.name, meta.c.value).where(
+                    meta.c.name.in_(("policy_version", "close_version"))
+                )
+            )
+            versions = {row.name: row.value for row in found}
+            policy = None
+            if versions["policy_version"] != self._policy.version:
+                policy = read_policy(transaction)
+            requests: tuple[CloseRequest, ...] = ()
+            if versions["close_version"] != self._closes_seen:
+                requests = close_requests(transaction, self._instance)
+                if not requests:
+                    # Only now: a session whose login is half-way when it is asked for is not yet
+                    # known to its worker, which must hear of it again.
+                    self._closes_seen = versions["close_version"]
+        self._read_at = self._clock()
+        return policy, requests
+
+    def _tell(self, problem: str | None) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            with suppress(Exception):  # whoever cannot hear of a problem must not make it worse
+                self._on_problem(problem)

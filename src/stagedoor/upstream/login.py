@@ -1,0 +1,174 @@
+"""The second SSH connection: from the gateway to a shell, in the name of whoever came.
+
+The gateway shows a certificate of its own user CA, good for minutes, for a key that lives as long
+as the connection: the shell's log says who it is, and nothing that could be stolen is kept. The
+shell shows a certificate of the host CA, or a host key that the settings name; anything else is
+refused, for whoever sits in between would read it all.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import asyncssh
+
+from stagedoor.model.identity import Identity
+from stagedoor.model.target import Target
+from stagedoor.model.units import MINUTE_S
+from stagedoor.net.tcp import TcpStream
+
+CERTIFICATE_S = 5 * MINUTE_S
+"""It is shown once, at once; minutes are for clocks that differ."""
+HANDSHAKE_TIMEOUT_S = 15.0
+AT_ONCE = 16
+"""So many logins to one shell go on at a time. When a gateway or a network comes back, everybody comes back
+in one moment: all at once they would take each other's time until none was in within the timeout, and
+hold the memory of a key exchange each."""
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
+            "aes256-ctr", "aes128-ctr")  # fmt: skip
+_HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+              "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
+_RSA = ("rsa-sha2-512", "rsa-sha2-256")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How the gateway logs in to a shell.
+
+    `login_name` None: the identity's own name. `host_keys` are public keys (`type base64`) that
+    the shell may show in a host certificate's place.
+    """
+
+    login_name: str | None = None
+    host_keys: tuple[str, ...] = ()
+
+
+class SignUser(Protocol):
+    """As `keys.ca.CertificateAuthority.sign_user`."""
+
+    def __call__(
+        self,
+        public_key: str,
+        identity: str,
+        principals: Sequence[str],
+        valid_s: float,
+        *,
+        extensions: Sequence[str],
+    ) -> str: ...
+
+
+class UnreachedError(Exception):
+    """The shell was dialled, but no SSH connection to it came about; one line for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Makes these connections. `host_ca_lines` are the host CAs' public keys."""
+
+    sign_user: SignUser
+    host_ca_lines: tuple[str, ...]
+    account: Callable[[Target], Account]
+    timeout_s: float = HANDSHAKE_TIMEOUT_S
+    _turns: WeakValueDictionary[Target, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False, compare=False
+    )
+
+    async def connect(
+        self,
+        stream: TcpStream,
+        target: Target,
+        identity: Identity,
+        extensions: Sequence[str],
+        client: Callable[[], asyncssh.SSHClient],
+        name: str | None = None,
+    ) -> asyncssh.SSHClientConnection:
+        """Log in over `stream`, which is ours from now on. Raises UnreachedError.
+
+        `name` is whose right to be there it rests on, by default the identity's own; the shell's log
+        names the identity in either case.
+        """
+        principal = name or identity.name
+        account = self.account(target)
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        certificate = self.sign_user(
+            key.export_public_key().decode().strip(),
+            identity.name,
+            [principal],
+            CERTIFICATE_S,
+            extensions=extensions,
+        )
+        shell_name = target.shell_name
+        turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
+        sock = stream.detach()
+        try:
+            async with turn, asyncio.timeout(self.timeout_s):
+                return await asyncssh.connect(
+                    target.host_name,
+                    sock=sock,
+                    config=None,
+                    username=account.login_name or principal,
+                    client_factory=client,
+                    client_keys=[(key, asyncssh.import_certificate(certificate))],
+                    known_hosts=self._known_hosts(account),
+                    server_host_key_algs=_host_key_algorithms(account),
+                    agent_path=None,
+                    preferred_auth="publickey",
+                    gss_host=None,
+                    encryption_algs=list(_CIPHERS),
+                    compression_algs=["none"],
+                    client_version="Stagedoor",
+                    login_timeout=self.timeout_s,
+                )
+        except BaseException as error:
+            # Until now nobody's, or of a connection that has been given up already.
+            sock.close()
+            why = self._why(error, shell_name, identity)
+            if why is None:
+                raise
+            raise UnreachedError(why) from None
+
+    def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
+        """What to tell of `error`; None where it is a fault of ours, or we were cancelled."""
+        match error:
+            case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
+                return (
+                    f"the shell {name} shows no host key that the gateway knows ({error.reason}); an "
+                    "administrator names it in host_keys of its [[shells.static]] entry, or gives "
+                    "the shell a certificate of the host CA"
+                )
+            case asyncssh.PermissionDenied():
+                return (
+                    f"the shell {name} does not take the gateway's certificate for "
+                    f"{identity.name!r}; its sshd must trust the gateway's user CA "
+                    "(TrustedUserCAKeys) and let that principal in"
+                )
+            case TimeoutError():
+                return f"the shell {name} did not let us in by SSH within {self.timeout_s:g} s"
+            case asyncssh.Error():
+                return f"the shell {name} cannot be logged in to: {error.reason}"
+            case OSError():
+                return f"the shell {name} cannot be logged in to: {error.strerror or error}"
+        return None
+
+    def _known_hosts(
+        self, account: Account
+    ) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
+        """Trusted host keys, trusted CAs, and those that were revoked."""
+        return (
+            [asyncssh.import_public_key(line) for line in account.host_keys],
+            [asyncssh.import_public_key(line) for line in self.host_ca_lines],
+            [],
+        )
+
+
+def _host_key_algorithms(account: Account) -> list[str]:
+    """Those of the keys that we know, then certificates, then all others: a shell that has none of
+    the first shows what it has, and is refused for that, instead of hanging up on us."""
+    known: list[str] = []
+    for line in account.host_keys:
+        kind = line.split()[0]
+        known += _RSA if kind == "ssh-rsa" else [kind]
+    certificates = [f"{name}-cert-v01@openssh.com" for name in _HOST_KEYS]
+    return list(dict.fromkeys([*known, *certificates, *_HOST_KEYS]))
