@@ -1,0 +1,175 @@
+"""The controller's loop: changes and times name keys, a few keys at once are looked at."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from stagedoor.controller.make import Maker, StepError
+from stagedoor.controller.metrics import Metrics
+from stagedoor.controller.queue import WorkQueue
+from stagedoor.controller.reconcile import Reconciler
+from stagedoor.controller.world import World
+from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.wire.target import valid_app
+
+AT_ONCE = 8
+"""Keys that are looked at at the same time. Most of a look is waiting for the API."""
+
+OnProblem = Callable[[Target, str, float], None]
+"""Told what went wrong with a target, and in how many seconds it is tried again."""
+
+
+class Controller:
+    """Keeps the shells of some namespaces as they should be, for as long as `run` runs.
+
+    `namespaces` go by environment; an app's annotations come before `defaults`. `now` is seconds
+    since the epoch, `clock` is monotonic.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespaces: Mapping[str | None, str],
+        maker: Maker,
+        kit: Kit,
+        *,
+        on_problem: OnProblem,
+        defaults: AppSettings = DEFAULT_SETTINGS,
+        metrics: Metrics | None = None,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self._on_problem = on_problem
+        self._now = now
+        self._clock = clock
+        self._queue: WorkQueue[Target] = WorkQueue()
+        self._wake = asyncio.Event()
+        self._worlds = {
+            environment: World(cluster, namespace, partial(self._named, environment))
+            for environment, namespace in namespaces.items()
+        }
+        self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
+        self._knocks: dict[Target, float | None] = {}
+        """When each lease was renewed last, as it was last seen."""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether everything was listed once."""
+        return all(world.is_synced for world in self._worlds.values())
+
+    async def run(self) -> None:
+        """Watch and work until cancelled; what is being written then is finished or not, as it falls."""
+        async with asyncio.TaskGroup() as tasks:
+            self.metrics.leading = True
+            try:
+                for world in self._worlds.values():
+                    for mirror in world.mirrors:
+                        tasks.create_task(mirror.run())
+                # Not before everything was listed: what is not seen yet is not gone.
+                for world in self._worlds.values():
+                    for mirror in world.mirrors:
+                        await mirror.synced.wait()
+                self.look_at_all()
+                await self._work(tasks)
+            finally:
+                self.metrics.leading = False
+
+    def refresh(self) -> None:
+        """The policy has changed: every shell's ConfigMap is looked at. Any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody works any more
+            self._loop.call_soon_threadsafe(self.look_at_all)
+
+    def look_at_all(self) -> None:
+        """Every app, and whatever is left of one."""
+        for environment, world in self._worlds.items():
+            for app in world.concerned():
+                self._add(Target(app, environment))
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        room = asyncio.Semaphore(AT_ONCE)
+        while True:
+            await room.acquire()
+            target = await self._next()
+            tasks.create_task(self._look_at(target)).add_done_callback(lambda _: room.release())
+
+    async def _next(self) -> Target:
+        """The next key that is due, waiting for it."""
+        while (target := self._queue.take(self._clock())) is None:
+            self._wake.clear()
+            next_at = self._queue.next_at()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(
+                    None if next_at is None else max(0.0, next_at - self._clock())
+                ):
+                    await self._wake.wait()
+        return target
+
+    async def _look_at(self, target: Target) -> None:
+        began = self._clock()
+        try:
+            looked = await self._reconciler.reconcile(target)
+        except (StepError, ClusterError) as error:
+            await self._failed(target, error)
+        except Exception as error:  # a fault of ours with one app is no reason to leave the others
+            self.metrics.failures["Fault"] += 1
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"a fault in the controller at {target}", "exception": error}
+            )
+            self._queue.failed(target, self._clock())
+        else:
+            self.metrics.decisions.update(looked.decisions)
+            again_at = looked.again_at
+            at = None if again_at is None else self._clock() + max(0.0, again_at - self._now())
+            self._queue.done(target, at)
+        finally:
+            self.metrics.reconcile_seconds += self._clock() - began
+            self._wake.set()
+
+    async def _failed(self, target: Target, error: StepError | ClusterError) -> None:
+        refused = error.error if isinstance(error, StepError) else error
+        self.metrics.failures[refused.reason] += 1
+        # A conflict or a lost connection is nobody's fault; what the API says is for who waits.
+        is_told = refused.status is not None and refused.reason != "Conflict"
+        if isinstance(error, StepError) and is_told:
+            await self._reconciler.fail(target, error)
+        now = self._clock()
+        self._on_problem(target, str(error), self._queue.failed(target, now) - now)
+
+    def _named(self, environment: str | None, app: str, kind: Kind) -> None:
+        world = self._worlds.get(environment)
+        if world is None or not world.is_synced or not valid_app(app):
+            return
+        target = Target(app, environment)
+        if kind is Kind.LEASE:
+            lease = world.lease(app)
+            renewed_at = objects.renewed_at(lease) if lease else None
+            knocked = renewed_at != self._knocks.get(target)
+            if lease is None:
+                self._knocks.pop(target, None)
+            else:
+                self._knocks[target] = renewed_at
+            if knocked:
+                self._queue.forgive(target)
+        elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and world.shell(app) is None:
+            self._queue.forgive(target)
+        self._add(target)
+
+    def _add(self, target: Target) -> None:
+        self._queue.add(target, self._clock())
+        self._wake.set()
+
+    def measure(self) -> Metrics:
+        """The counts as they are now."""
+        self.metrics.queue = len(self._queue)
+        self.metrics.apps = sum(world.apps() for world in self._worlds.values())
+        self.metrics.shells = sum(world.shells() for world in self._worlds.values())
+        return self.metrics

@@ -1,0 +1,131 @@
+"""The controller's writes: what belongs to a shell is made and removed here, in this order only.
+
+The lease is there before anything else and goes last, so whatever a controller that died half-way
+has left is found by its lease, or at the latest by the Service; and all of it is owned by the app.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stagedoor.controller.world import digest
+from stagedoor.model.admission import Admission
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive import Derived, with_replicas
+from stagedoor.shells.kubernetes.names import PREFIX, shell_object
+from stagedoor.shells.kubernetes.ports import Cluster
+
+POLICY = PREFIX + "policy"
+"""Annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet bring the
+pod's files up to date at once, which it does once a minute otherwise."""
+
+NewHostKey = Callable[[tuple[str, ...]], tuple[bytes, str]]
+"""Makes a host key with a certificate for some names: OpenSSH's private text, the certificate's line."""
+
+
+class StepError(Exception):
+    """A write was refused: `step` says which, `error` why."""
+
+    def __init__(self, step: str, error: ClusterError) -> None:
+        super().__init__(f"{step}: {error.message}")
+        self.step = step
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes and removes the objects of shells.
+
+    `admitted` says who may enter a target by the policy of now; `user_cas` are the public keys of
+    the user CAs; `holder` is this replica's name.
+    """
+
+    cluster: Cluster
+    new_host_key: NewHostKey
+    admitted: Callable[[Target], Sequence[Admission]]
+    user_cas: Sequence[str]
+    holder: str
+
+    async def make(
+        self, app: Object, target: Target, settings: AppSettings, derived: Derived
+    ) -> list[Object]:
+        """A shell with a fresh host key and one replica: its objects as they are now, but the Secret.
+
+        Raises StepError.
+        """
+        config = self.config(app, target, settings, derived)
+        service, config = await asyncio.gather(
+            self._apply("creating the Service", derived.service),
+            self._apply("creating the ConfigMap", config),
+        )
+        names = (target.host_name, target.shell_name)
+        key, certificate = await asyncio.to_thread(self.new_host_key, names)
+        await self._apply("creating the host key", objects.secret(app, key, certificate))
+        deployment = await self._apply(
+            "creating the Deployment", with_replicas(derived.deployment, 1)
+        )
+        return [deployment, service, config]
+
+    def config(
+        self, app: Object, target: Target, settings: AppSettings, derived: Derived
+    ) -> Object:
+        """The ConfigMap as it should be now."""
+        return objects.config_map(
+            app, target, settings, derived.image, self.admitted(target), self.user_cas
+        )
+
+    async def refresh(self, config: Object, pods: Sequence[Object]) -> Object:
+        """Write the ConfigMap, and have the pods take note of it. Raises StepError."""
+        written = await self._apply("updating the ConfigMap", config)
+        mark = {"metadata": {"annotations": {POLICY: digest(config)}}}
+        for pod in pods:
+            meta = pod["metadata"]
+            try:
+                await self.cluster.merge(Kind.POD, meta["namespace"], meta["name"], mark)
+            except ClusterError:
+                # Without the right to, or when the pod is just going: it takes the minute then.
+                continue
+        return written
+
+    async def lease(self, app: Object, now: float) -> Object:
+        """The lease of a shell that nobody has knocked for (a warm one). Raises StepError."""
+        manifest = objects.lease(app, self.holder, now)
+        try:
+            return await self.cluster.create(manifest)
+        except ClusterError as error:
+            raise StepError("creating the lease", error) from error
+
+    async def patch_shell(self, namespace: str, app: str, patch: Object) -> Object:
+        """A merge patch of the shell's Deployment. Raises StepError."""
+        try:
+            return await self.cluster.merge(Kind.DEPLOYMENT, namespace, shell_object(app), patch)
+        except ClusterError as error:
+            raise StepError("changing the Deployment", error) from error
+
+    async def remove(self, namespace: str, app: str, lease: Object | None) -> None:
+        """All that belongs to the shell; `lease` only if it has not changed since: somebody who knocks
+        meanwhile must not be forgotten. Raises StepError."""
+        kinds = [Kind.SECRET, Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP]
+        version = None
+        if lease is not None:
+            kinds.append(Kind.LEASE)
+            version = str(lease["metadata"]["resourceVersion"])
+        for kind in kinds:
+            try:
+                await self.cluster.delete(
+                    kind,
+                    namespace,
+                    shell_object(app),
+                    version=version if kind is Kind.LEASE else None,
+                )
+            except ClusterError as error:
+                raise StepError(f"deleting the {kind}", error) from error
+
+    async def _apply(self, step: str, manifest: Object) -> Object:
+        try:
+            return await self.cluster.apply(manifest)
+        except ClusterError as error:
+            raise StepError(step, error) from error

@@ -1,0 +1,291 @@
+"""One app looked at: what is seen of it, what is decided, and that done."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from stagedoor.controller.make import Maker, StepError
+from stagedoor.controller.world import World, digest
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes import lifecycle, objects
+from stagedoor.shells.kubernetes.annotations import (
+    DEFAULT_SETTINGS,
+    AppSettings,
+    WrongSettings,
+    is_offered,
+    read_settings,
+)
+from stagedoor.shells.kubernetes.derive import Derived, derive, running_digests
+from stagedoor.shells.kubernetes.diagnose import Cause
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.lifecycle import (
+    AskLog,
+    Delete,
+    Keep,
+    Mark,
+    Refuse,
+    Replace,
+    ScaleToZero,
+    Seen,
+    SeenShell,
+    Start,
+    decide,
+)
+from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
+    IDLE_SINCE,
+    STALE,
+    TEMPLATE,
+    shell_object,
+)
+from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.sentences import refusal
+from stagedoor.wire.rfc3339 import parse_time
+
+UNDECIDED_S = 1.0
+
+MAX_STEPS = 6
+"""Decisions that may follow each other before a key goes to the back of the queue: to read a log, to
+look at the lease once more, to mark, to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The outcome: the names of the decisions, one after the other, and when time alone may change the
+    last (epoch seconds)."""
+
+    decisions: tuple[str, ...]
+    again_at: float | None
+
+
+@dataclass
+class Reconciler:
+    """Of all namespaces. `worlds` and `targets` go by environment; `now` is seconds since the epoch."""
+
+    cluster: Cluster
+    maker: Maker
+    kit: Kit
+    worlds: Mapping[str | None, World]
+    defaults: AppSettings = DEFAULT_SETTINGS
+    now: Callable[[], float] = time.time
+    _complained: dict[Target, tuple[str, ...]] = field(default_factory=dict)
+
+    async def reconcile(self, target: Target) -> Looked:
+        """Look at one app, and do what is to be done. Raises StepError, ClusterError."""
+        look = _Look(self, target)
+        made: list[str] = []
+        while len(made) < MAX_STEPS:
+            decision = look.decide()
+            again_at = await look.do(decision)
+            made.append(type(decision).__name__)
+            if isinstance(decision, Keep) or look.finished:
+                return Looked(tuple(made), again_at)
+        return Looked(tuple(made), self.now() + UNDECIDED_S)
+
+    async def fail(self, target: Target, error: StepError) -> None:
+        """Tell whoever waits why a shell cannot be made. Raises nothing."""
+        # A quota or an admission says no in its own words, with whatever status its author chose.
+        cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
+        await _Look(self, target).tell_failure(cause)
+        app = self.worlds[target.environment].app(target.app)
+        if app is not None:
+            told = f"{cause.step}: {cause.message}"
+            await self.cluster.report(app, reason="ShellFailed", message=told, warning=True)
+
+
+class _Look:
+    """One look at one app."""
+
+    def __init__(self, by: Reconciler, target: Target) -> None:
+        self._by = by
+        self._target = target
+        self._world = by.worlds[target.environment]
+        self._log: str | None = None
+        self._lease_read = False
+        self.finished = False
+        self.app: Object | None = None
+        self._settings: AppSettings | WrongSettings = by.defaults
+        self._derived: Derived | WrongSettings | None = None
+
+    def decide(self) -> lifecycle.Decision:
+        world, name = self._world, self._target.app
+        self.app = world.app(name)
+        offered = self.app is not None and is_offered(self.app)
+        defaults = self._by.defaults
+        self._settings = read_settings(self.app, defaults) if self.app and offered else defaults
+        self._derived = self._derive(self.app) if self.app and offered else None
+        lease, shell = world.lease(name), world.shell(name)
+        renewed_at = objects.renewed_at(lease) if lease else None
+        wrong = self._derived if isinstance(self._derived, WrongSettings) else None
+        return decide(
+            Seen(
+                offered=offered,
+                settings=wrong or self._settings,
+                template=self._derived.template if isinstance(self._derived, Derived) else None,
+                renewed_at=renewed_at,
+                told_to_stop=lease is not None and renewed_at is None,
+                shell=_seen_shell(shell, lifecycle.is_running(world.shell_pods(name))),
+                leftovers=lease is not None or world.service(name) is not None,
+                log=self._log,
+            ),
+            self._by.now(),
+        )
+
+    def _derive(self, app: Object) -> Derived | WrongSettings:
+        if isinstance(self._settings, WrongSettings):
+            return self._settings
+        return derive(
+            app,
+            self._settings,
+            self._by.kit,
+            digests=running_digests(app, self._world.app_pods()),
+            claims=self._world.claims(),
+        )
+
+    async def do(self, decision: lifecycle.Decision) -> float | None:
+        """Do it; when to look again, None if at once unless it was to keep or is `finished`."""
+        await self._complain()
+        if isinstance(decision, Replace | ScaleToZero | Delete) and await self._lease_has_changed():
+            return None
+        match decision:
+            case Keep(again_at):
+                await self._keep_config()
+                return again_at
+            case AskLog():
+                self._log = await self._read_log()
+            case Mark(stale, idle_since):
+                await self._patch(objects.marks_patch(stale, idle_since))
+            case Start() | Replace():
+                await self._make(decision)
+            case ScaleToZero():
+                await self._patch(objects.stop_patch(self._by.now()))
+                await self._report("ShellStopped", "nobody has used the shell; it was stopped")
+            case Delete():
+                name = self._target.app
+                await self._by.maker.remove(self._world.namespace, name, self._world.lease(name))
+                self.finished = True
+            case Refuse(problems, again_at):
+                await self.tell_failure(Cause("reading the annotations", "; ".join(problems)))
+                self.finished = True
+                return again_at
+        return None
+
+    async def _make(self, decision: Start | Replace) -> None:
+        assert self.app is not None, "a shell is started of an app"
+        assert isinstance(self._derived, Derived), "a shell is started of what could be derived"
+        assert isinstance(self._settings, AppSettings), "and its settings were right"
+        world, name = self._world, self._target.app
+        if world.lease(name) is None:
+            world.put(await self._by.maker.lease(self.app, self._by.now()))
+        seen = _seen_shell(world.shell(name), False)
+        if seen is not None and (seen.stale, seen.idle_since) != (None, None):
+            await self._patch(objects.marks_patch(None, None))
+        for written in await self._by.maker.make(
+            self.app, self._target, self._settings, self._derived
+        ):
+            world.put(written)
+        await self.tell_failure(None)
+        if isinstance(decision, Replace):
+            await self._report("ShellReplaced", "the app has changed; its shell was made anew")
+        else:
+            await self._report("ShellStarted", "somebody asked for the shell")
+
+    async def _keep_config(self) -> None:
+        """A shell that runs has the policy of now, and whoever waits for it no old failure."""
+        world, name = self._world, self._target.app
+        shell = world.shell(name)
+        if (
+            shell is None
+            or not shell["spec"].get("replicas", 1)
+            or self.app is None
+            or not isinstance(self._derived, Derived)
+            or not isinstance(self._settings, AppSettings)
+        ):
+            return
+        config = self._by.maker.config(self.app, self._target, self._settings, self._derived)
+        if world.config(name) != digest(config):
+            world.put(await self._by.maker.refresh(config, world.shell_pods(name)))
+        await self.tell_failure(None)
+
+    async def tell_failure(self, cause: Cause | None) -> None:
+        """Write to the lease why the shell cannot be made, or that it can; once. Raises nothing."""
+        world, name = self._world, self._target.app
+        lease = world.lease(name)
+        if lease is None or objects.failure_of(lease) == cause:
+            return
+        patch = objects.failure_patch(cause, self._by.now())
+        try:
+            written = await self._by.cluster.merge(
+                Kind.LEASE, world.namespace, shell_object(name), patch
+            )
+        except ClusterError:
+            return  # it is told again at the next try, and the lease may be gone
+        world.put(written)
+
+    async def _complain(self) -> None:
+        """Wrong annotations are told where whoever wrote them looks: in an Event, once for each text."""
+        wrong = self._derived if isinstance(self._derived, WrongSettings) else None
+        problems = wrong.problems if wrong else ()
+        if self._by._complained.get(self._target, ()) == problems:
+            return
+        if not problems:
+            self._by._complained.pop(self._target, None)
+            return
+        self._by._complained[self._target] = problems
+        assert self.app is not None, "annotations are those of an app"
+        for problem in problems:
+            await self._by.cluster.report(
+                self.app, reason="WrongAnnotation", message=problem, warning=True
+            )
+
+    async def _lease_has_changed(self) -> bool:
+        """Whether somebody knocked a moment ago, which the watch may not have brought yet."""
+        if self._lease_read:
+            return False
+        self._lease_read = True
+        world, name = self._world, self._target.app
+        known = world.lease(name)
+        if known is None:
+            return False
+        found = await self._by.cluster.get(Kind.LEASE, world.namespace, shell_object(name))
+        if found is None:
+            return False
+        world.put(found)
+        return objects.renewed_at(found) != objects.renewed_at(known)
+
+    async def _read_log(self) -> str:
+        for pod in self._world.shell_pods(self._target.app):
+            if not pod["metadata"].get("deletionTimestamp"):
+                try:
+                    return await self._by.cluster.logs(
+                        self._world.namespace,
+                        str(pod["metadata"]["name"]),
+                        CONTAINER,
+                        lines=lifecycle.LOG_LINES,
+                    )
+                except ClusterError as error:
+                    if error.retry:
+                        raise
+        return ""
+
+    async def _patch(self, patch: Object) -> None:
+        world, name = self._world, self._target.app
+        world.put(await self._by.maker.patch_shell(world.namespace, name, patch))
+
+    async def _report(self, reason: str, message: str) -> None:
+        if self.app is not None:
+            await self._by.cluster.report(self.app, reason=reason, message=message)
+
+
+def _seen_shell(shell: Object | None, running: bool) -> SeenShell | None:
+    if shell is None:
+        return None
+    said = shell["metadata"].get("annotations") or {}
+    return SeenShell(
+        replicas=int(shell["spec"].get("replicas", 1)),
+        template=str(said.get(TEMPLATE, "")),
+        stale=said.get(STALE),
+        idle_since=parse_time(str(said.get(IDLE_SINCE, ""))),
+        running=running,
+    )

@@ -1,0 +1,224 @@
+"""Where the API is, how it proves itself, and who we are to it: from a pod, or from a kubeconfig."""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stagedoor.kube.credentials import Credential, Impersonation, TokenFile
+from stagedoor.kube.plugin import KeyPair
+from stagedoor.model.errors import SettingsError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts `token`, `ca.crt` and `namespace` into a pod."""
+
+Material = Path | bytes
+"""PEM in a file, which is read again when it has changed, or in the kubeconfig itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API listens."""
+
+    host: str
+    port: int
+    tls: bool
+    prefix: str = ""
+    """What comes before `/api` in each path, as behind Rancher's proxy."""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
+
+    @property
+    def host_header(self) -> str:
+        """RFC 9110 §7.2."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(slots=True)
+class Trust:
+    """How TLS is spoken. `context` is made anew when one of the files was replaced."""
+
+    ca: Material | None = None
+    """None: the system's certificates."""
+    certificate: Material | None = None
+    key: Material | None = field(default=None, repr=False)
+    server_name: str = ""
+    """The name to expect in the certificate, where it is not the host (`tls-server-name`)."""
+    insecure: bool = False
+    _context: ssl.SSLContext | None = field(default=None, repr=False)
+    _stamp: tuple[object, ...] = field(default=(), repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """Raises SettingsError that names the file and what is wrong with it."""
+        files = (self.ca, self.certificate, self.key)
+        stamp = tuple(_stamp(material) for material in files)
+        if self._context is None or stamp != self._stamp:
+            self._context = self._make()
+            self._stamp = stamp
+        return self._context
+
+    def use(self, pair: KeyPair) -> None:
+        """Prove us by that certificate from the next connection on."""
+        self.certificate = pair.certificate.encode()
+        self.key = pair.key.encode()
+        self._context = None
+
+    def _make(self) -> ssl.SSLContext:
+        # Not ssl.create_default_context: since Python 3.13 it asks of every certificate what RFC
+        # 5280 asks of a public CA's (VERIFY_X509_STRICT), and the CAs of many clusters lack the key
+        # identifiers. Go, and so every other client of theirs, does not ask.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.ca is None:
+            context.load_default_certs()
+        else:
+            # Only that one: a public CA has no business to vouch for a cluster.
+            _load_ca(context, self.ca)
+        if self.certificate is not None and self.key is not None:
+            _load_key_pair(context, self.certificate, self.key)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All that is needed to speak to one API."""
+
+    address: Address
+    trust: Trust
+    credential: Credential
+    namespace: str
+    """The one that we are in, or that the context names; `default` otherwise."""
+    source: str
+    """Where this was found, for messages: a path, or `the pod's service account`."""
+    impersonation: Impersonation = field(default_factory=Impersonation)
+
+
+def in_cluster(
+    folder: Path = SERVICE_ACCOUNT, environment: Callable[[str], str | None] = os.environ.get
+) -> Access:
+    """As a pod's service account. Raises SettingsError."""
+    host, port = environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT")
+    if not host or not port or not port.isdigit():
+        raise SettingsError(
+            "this is not a pod (KUBERNETES_SERVICE_HOST and _PORT are not set): "
+            "name a kubeconfig (kubernetes.kubeconfig)"
+        )
+    if not (folder / "token").exists():
+        raise SettingsError(
+            f"this pod has no service account token ({folder / 'token'}): set "
+            "automountServiceAccountToken: true in its spec, or name a kubeconfig "
+            "(kubernetes.kubeconfig)"
+        )
+    trust = Trust(ca=folder / "ca.crt")
+    trust.context()
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+    except OSError:
+        namespace = "default"
+    return Access(
+        Address(host, int(port), tls=True),
+        trust,
+        TokenFile(folder / "token"),
+        namespace,
+        "the pod's service account",
+    )
+
+
+def address(url: str, where: str) -> Address:
+    """From `https://host:port/prefix`. Raises SettingsError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"the server {url!r} in {where} is no URL: {error}") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise SettingsError(
+            f"the server {url!r} in {where} is no URL of an API: it must be https://HOST[:PORT]"
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise SettingsError(f"the server in {where} has more in its URL than host, port and path")
+    tls = parts.scheme == "https"
+    return Address(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+
+
+def _stamp(material: Material | None) -> object:
+    if not isinstance(material, Path):
+        return material
+    try:
+        found = material.stat()
+    except OSError:
+        return None  # between two versions; the one that was read still holds
+    return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def _name(material: Material | None) -> str:
+    return str(material) if isinstance(material, Path) else "in the kubeconfig"
+
+
+def _load_ca(context: ssl.SSLContext, ca: Material) -> None:
+    pem = _pem(ca, "the cluster's CA certificate")
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingsError(
+            f"the cluster's CA certificate ({_name(ca)}) is none: {error}"
+        ) from None
+
+
+def _pem(material: Material, what: str) -> str:
+    try:
+        content = material.read_bytes() if isinstance(material, Path) else material
+    except OSError as error:
+        raise SettingsError(f"cannot read {what} ({_name(material)}): {error.strerror}") from None
+    if b"-----BEGIN" not in content:
+        raise SettingsError(f"{what} ({_name(material)}) is not in PEM")
+    return content.decode("utf-8", "replace")
+
+
+def _load_key_pair(context: ssl.SSLContext, certificate: Material, key: Material) -> None:
+    names = (_name(certificate), _name(key))
+    with _as_file(certificate) as certificate_file, _as_file(key) as key_file:
+        try:
+            context.load_cert_chain(certificate_file, key_file, password=lambda: "")
+        except OSError as error:  # ssl.SSLError is one
+            why = getattr(error, "reason", None) or error.strerror or str(error)
+            raise SettingsError(
+                f"the client certificate ({names[0]}) and its key ({names[1]}) cannot be used: {why}"
+            ) from None
+
+
+@contextmanager
+def _as_file(material: Material) -> Iterator[str]:
+    """A path for what the ssl module only takes from files: in memory where the system can, so that
+    a private key of a kubeconfig is not written to a disk (memfd_create(2))."""
+    if isinstance(material, Path):
+        yield str(material)
+        return
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        with os.fdopen(os.memfd_create("pem", os.MFD_CLOEXEC), "wb") as memory:
+            memory.write(material)
+            memory.flush()
+            yield f"/proc/self/fd/{memory.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile() as file:  # mode 0600, gone at the end of the block
+        file.write(material)
+        file.flush()
+        yield file.name
+
+
+def choices(kubeconfig: str | None, home: Path) -> Sequence[Path]:
+    """The kubeconfig files that are meant where none was named: $KUBECONFIG, or ~/.kube/config."""
+    if kubeconfig:
+        return [Path(part) for part in kubeconfig.split(os.pathsep) if part]
+    return [home / ".kube" / "config"]

@@ -1,0 +1,247 @@
+"""HTTP/1.1 (RFC 9112) to one API: requests over connections that are kept, and streams.
+
+One connection carries one exchange at a time. What is kept idle is given up before the API server
+(90 s) or a load balancer (60 s, often) would; a request that is cancelled takes its connection along.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import h11
+
+from stagedoor.kube.access import Access
+from stagedoor.kube.credentials import CredentialError, Header
+from stagedoor.kube.wire import CHUNK_BYTES, Head, NoAnswerError, SilentError, Wire, tune
+from stagedoor.model.errors import SettingsError
+from stagedoor.model.units import MIB
+
+CONNECT_LIMIT_S = 10.0
+"""For TCP and TLS together."""
+
+IDLE_LIMIT_S = 30.0
+
+IDLE_CONNECTIONS = 16
+
+BODY_LIMIT_BYTES = 64 * MIB
+"""A page of 500 objects, of which etcd takes 1.5 MiB each; real ones have some kilobytes."""
+
+_TRUST_HINT = (
+    "check certificate-authority in the kubeconfig, or in a pod the service account's ca.crt"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` with its query; `body` is JSON of `content_type`, or empty."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    accept: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    content_type: str
+    retry_after: str | None
+    body: bytes
+
+
+class Http:
+    """Satisfied for one event loop. `user_agent` names us in the API server's audit log."""
+
+    def __init__(
+        self, access: Access, user_agent: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._access = access
+        self._user_agent = user_agent
+        self._clock = clock
+        self._idle: list[Wire] = []
+
+    async def ask(self, request: Request, limit_s: float) -> Answer:
+        """The answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._ask(request)
+        except TimeoutError:
+            raise NoAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
+
+    async def _ask(self, request: Request) -> Answer:
+        header = await self._credential()
+        answer = await self._exchange(request, header)
+        if answer.status == 401 and await self._renewed(header):
+            answer = await self._exchange(request, await self._credential())
+        return answer
+
+    async def _exchange(self, request: Request, header: Header) -> Answer:
+        kept = self._take()
+        if kept is not None:
+            try:
+                return await self._whole(kept, request, header)
+            except NoAnswerError as error:
+                # The peer may have closed it in the moment in which we wrote (RFC 9112 §9.3.1):
+                # what may be done twice is done again.
+                if error.begun or request.method == "POST":
+                    raise
+        return await self._whole(await self._open(), request, header)
+
+    async def _whole(self, wire: Wire, request: Request, header: Header) -> Answer:
+        try:
+            head = await wire.send(self._head(request, header), request.body)
+            body = bytearray()
+            while chunk := await wire.read():
+                body += chunk
+                if len(body) > BODY_LIMIT_BYTES:
+                    raise NoAnswerError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
+        except BaseException:
+            wire.abort()
+            raise
+        self._give_back(wire)
+        return Answer(head.status, head.content_type, head.retry_after, bytes(body))
+
+    @asynccontextmanager
+    async def stream(self, request: Request, limit_s: float) -> AsyncIterator["Stream"]:
+        """An answer that is read while it comes, on a connection of its own; its head within
+        `limit_s`. Raises NoAnswerError."""
+        wire: Wire | None = None
+        try:
+            try:
+                async with asyncio.timeout(limit_s):
+                    header = await self._credential()
+                    wire = await self._open()
+                    head = await wire.send(self._head(request, header), b"")
+                    if head.status == 401 and await self._renewed(header):
+                        wire.abort()
+                        wire = await self._open()
+                        head = await wire.send(self._head(request, await self._credential()), b"")
+            except TimeoutError:
+                raise NoAnswerError(
+                    f"{self._access.address} was silent for {limit_s:g} s"
+                ) from None
+            yield Stream(wire, head)
+        finally:
+            if wire is not None:
+                wire.abort()
+
+    def close(self) -> None:
+        """Drop the idle connections; what is under way is its callers' to cancel."""
+        for wire in self._idle:
+            wire.abort()
+        self._idle.clear()
+
+    def _head(self, request: Request, header: Header) -> h11.Request:
+        headers = [
+            ("Host", self._access.address.host_header),
+            ("User-Agent", self._user_agent),
+            ("Accept", request.accept),
+            *self._access.impersonation.headers(),
+        ]
+        if header.authorization:
+            headers.append(("Authorization", header.authorization))
+        if request.body:
+            headers.append(("Content-Type", request.content_type))
+        if request.body or request.method != "GET":
+            headers.append(("Content-Length", str(len(request.body))))
+        return h11.Request(
+            method=request.method,
+            target=self._access.address.prefix + request.path,
+            headers=headers,
+        )
+
+    async def _credential(self) -> Header:
+        try:
+            return await self._access.credential.header()
+        except CredentialError as error:
+            raise NoAnswerError(str(error)) from None
+
+    async def _renewed(self, refused: Header) -> bool:
+        try:
+            renewed = await self._access.credential.renew(refused)
+        except CredentialError as error:
+            raise NoAnswerError(str(error)) from None
+        if renewed:
+            self.close()  # a client certificate counts from the handshake on
+        return renewed
+
+    def _take(self) -> Wire | None:
+        now = self._clock()
+        while self._idle:
+            wire = self._idle.pop()
+            if now - wire.idle_since < IDLE_LIMIT_S and wire.usable():
+                return wire
+            wire.abort()
+        return None
+
+    def _give_back(self, wire: Wire) -> None:
+        if len(self._idle) < IDLE_CONNECTIONS and wire.start_anew():
+            wire.idle_since = self._clock()
+            self._idle.append(wire)
+        else:
+            wire.abort()
+
+    async def _open(self) -> Wire:
+        address, trust = self._access.address, self._access.trust
+        try:
+            context = trust.context() if address.tls else None
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                reader, writer = await asyncio.open_connection(
+                    address.host,
+                    address.port,
+                    ssl=context,
+                    server_hostname=(trust.server_name or address.host) if context else None,
+                    # For names only: cancelled at the wrong moment it forgets a socket.
+                    happy_eyeballs_delay=None if _is_literal(address.host) else 0.25,
+                    limit=CHUNK_BYTES,
+                )
+        except TimeoutError:
+            why = f"{address} did not connect within {CONNECT_LIMIT_S:g} s"
+        except ssl.SSLCertVerificationError as error:
+            why = f"{address} is not trusted: {error.verify_message}; {_TRUST_HINT}"
+        except ssl.SSLError as error:
+            why = f"no TLS with {address}: {(error.reason or str(error)).lower().replace('_', ' ')}"
+        except OSError as error:
+            why = f"cannot connect to {address}: {error.strerror or error}"
+        except SettingsError as error:
+            why = str(error)
+        else:
+            tune(writer)
+            return Wire(reader, writer, str(address))
+        raise NoAnswerError(why) from None
+
+
+class Stream:
+    """An answer under way."""
+
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self._wire = wire
+        self.head = head
+
+    async def read(self, silence_limit_s: float) -> bytes:
+        """What has come, b"" at its end. Raises NoAnswerError when it breaks off, SilentError when
+        nothing comes."""
+        try:
+            async with asyncio.timeout(silence_limit_s):
+                return await self._wire.read()
+        except TimeoutError:
+            raise SilentError(
+                f"{self._wire.name} was silent for {silence_limit_s:g} s", begun=True
+            ) from None
+
+
+def _is_literal(host: str) -> bool:
+    """Whether it is an address already."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

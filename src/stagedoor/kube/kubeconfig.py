@@ -1,0 +1,294 @@
+"""Reads a kubeconfig (`kubectl config view`; the v1 Config of client-go's `clientcmd`).
+
+Several files are merged as kubectl does it: of two entries with one name, the first counts.
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from stagedoor.kube import access
+from stagedoor.kube.access import Access, Material, Trust
+from stagedoor.kube.credentials import (
+    Credential,
+    CredentialError,
+    Fixed,
+    Header,
+    Impersonation,
+    TokenFile,
+    bearer,
+)
+from stagedoor.kube.plugin import VERSIONS, Plugin, Program
+from stagedoor.model.errors import SettingsError
+
+T = TypeVar("T")
+
+SIZE_LIMIT = 4 * 1024 * 1024
+
+
+class Cluster(msgspec.Struct, rename="kebab"):
+    server: str = ""
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = ""
+
+
+class Variable(msgspec.Struct):
+    name: str
+    value: str = ""
+
+
+class Exec(msgspec.Struct, rename="camel"):
+    command: str
+    api_version: str = ""
+    args: list[str] | None = None
+    env: list[Variable] | None = None
+    install_hint: str = ""
+    provide_cluster_info: bool = False
+    interactive_mode: str = ""
+
+
+class User(msgspec.Struct, rename="kebab"):
+    token: str = ""
+    token_file: str = msgspec.field(name="tokenFile", default="")
+    username: str = ""
+    password: str = ""
+    client_certificate: str = ""
+    client_certificate_data: str = ""
+    client_key: str = ""
+    client_key_data: str = ""
+    exec: Exec | None = None
+    auth_provider: Any = None
+    impersonate: str = msgspec.field(name="as", default="")
+    impersonate_uid: str = msgspec.field(name="as-uid", default="")
+    impersonate_groups: list[str] | None = msgspec.field(name="as-groups", default=None)
+    impersonate_extra: dict[str, list[str]] | None = msgspec.field(
+        name="as-user-extra", default=None
+    )
+
+
+class Context(msgspec.Struct):
+    cluster: str = ""
+    user: str = ""
+    namespace: str = ""
+
+
+class NamedCluster(msgspec.Struct):
+    name: str
+    cluster: Cluster
+
+
+class NamedUser(msgspec.Struct):
+    name: str
+    user: User = msgspec.field(default_factory=User)
+
+
+class NamedContext(msgspec.Struct):
+    name: str
+    context: Context
+
+
+class Config(msgspec.Struct, rename="kebab"):
+    """One file."""
+
+    current_context: str = ""
+    clusters: list[NamedCluster] | None = None
+    users: list[NamedUser] | None = None
+    contexts: list[NamedContext] | None = None
+
+
+def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
+    """The API to speak to: that of the named file; else, in a pod, that of the service account;
+    else that of $KUBECONFIG or ~/.kube/config.
+
+    `context` is one of the file's, its current one if None. Raises SettingsError that says what is
+    wrong, where, and what to set.
+    """
+    if kubeconfig is not None:
+        return from_files([kubeconfig], context)
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and context is None:
+        return access.in_cluster()
+    return from_files(access.choices(os.environ.get("KUBECONFIG"), Path.home()), context)
+
+
+def from_files(paths: Sequence[Path], context: str | None = None) -> Access:
+    """From one file, or several that are merged; those that are not there are passed over, as long
+    as there is one. Raises SettingsError."""
+    present = [path for path in paths if path.exists()]
+    if not present:
+        names = ", ".join(str(path) for path in paths)
+        raise SettingsError(
+            f"there is no kubeconfig at {names}: name one (kubernetes.kubeconfig), "
+            "or run in a pod with a service account"
+        )
+    return _choose([(path, parse(path, _read(path))) for path in present], context)
+
+
+def parse(path: Path, content: bytes) -> Config:
+    """One file's content. Raises SettingsError, which shows nothing of it."""
+    try:
+        return msgspec.yaml.decode(content, type=Config)
+    except ImportError:
+        raise SettingsError(
+            "to read a kubeconfig, install what Kubernetes needs: pip install 'stagedoor[kubernetes]'"
+        ) from None
+    except msgspec.ValidationError as error:
+        # It names types and places, never values.
+        raise SettingsError(f"{path} is no kubeconfig: {error}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise SettingsError(f"{path} is no kubeconfig: it is not YAML") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise SettingsError(f"cannot read the kubeconfig {path}: {error.strerror}") from None
+    if len(content) > SIZE_LIMIT:
+        raise SettingsError(f"{path} is no kubeconfig: it is larger than 4 MiB")
+    return content
+
+
+def _choose(files: Sequence[tuple[Path, Config]], wanted: str | None) -> Access:
+    names = ", ".join(str(path) for path, _ in files)
+    contexts: dict[str, Context] = {}
+    clusters: dict[str, tuple[Path, Cluster]] = {}
+    users: dict[str, tuple[Path, User]] = {}
+    for path, config in files:
+        for named in config.contexts or ():
+            contexts.setdefault(named.name, named.context)
+        for named_cluster in config.clusters or ():
+            clusters.setdefault(named_cluster.name, (path, named_cluster.cluster))
+        for named_user in config.users or ():
+            users.setdefault(named_user.name, (path, named_user.user))
+    name = wanted or next((c.current_context for _, c in files if c.current_context), "")
+    if not name:
+        raise SettingsError(
+            f"{names} has no current-context: name a context (kubernetes.context), "
+            "or set it: kubectl config use-context NAME"
+        )
+    context = _named(contexts, name, "context", names)
+    at, cluster = _named(clusters, context.cluster, "cluster", names)
+    user_at, user = _named(users, context.user, "user", names) if context.user else (at, User())
+    where = f"{names} (context {name})"
+    if cluster.proxy_url:
+        raise SettingsError(f"proxy-url in {where} is not supported: name the API's own address")
+    trust = Trust(
+        ca=_material(at, cluster.certificate_authority, cluster.certificate_authority_data, where),
+        certificate=_material(
+            user_at, user.client_certificate, user.client_certificate_data, where
+        ),
+        key=_material(user_at, user.client_key, user.client_key_data, where),
+        server_name=cluster.tls_server_name,
+        insecure=cluster.insecure_skip_tls_verify,
+    )
+    found = access.address(cluster.server, where)
+    if not found.tls and (user.token or user.token_file or user.exec or user.password):
+        raise SettingsError(
+            f"{where} would send a credential in the clear: the server must be https"
+        )
+    trust.context()
+    return Access(
+        found,
+        trust,
+        _credential(user_at, user, cluster, trust, where),
+        context.namespace or "default",
+        where,
+        _impersonation(user, where),
+    )
+
+
+def _named(entries: Mapping[str, T], name: str, kind: str, where: str) -> T:
+    if name not in entries:
+        known = ", ".join(sorted(entries)[:20]) or "none"
+        raise SettingsError(f"{where} has no {kind} {name!r}; it has: {known}")
+    return entries[name]
+
+
+def _material(kubeconfig: Path, path: str, data: str, where: str) -> Material | None:
+    """As client-go: the data counts before the file; a path is relative to the kubeconfig."""
+    if data:
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            raise SettingsError(f"a *-data entry of {where} is not base64") from None
+    return kubeconfig.absolute().parent / path if path else None
+
+
+def _credential(
+    kubeconfig: Path, user: User, cluster: Cluster, trust: Trust, where: str
+) -> Credential:
+    if user.auth_provider is not None:
+        raise SettingsError(
+            f"auth-provider in {where} was given up by Kubernetes 1.26: use exec with the program "
+            "that your platform has for it"
+        )
+    if user.exec is not None:
+        return Plugin(_program(kubeconfig, user.exec, cluster, where), on_key_pair=trust.use)
+    if user.token_file:
+        return TokenFile(kubeconfig.absolute().parent / user.token_file)
+    if user.token:
+        try:
+            return Fixed(bearer(user.token, f"the token in {where}"))
+        except CredentialError as error:
+            raise SettingsError(str(error)) from None
+    if user.username:
+        pair = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
+        return Fixed(Header(f"Basic {pair}"))
+    return Fixed()
+
+
+def _program(kubeconfig: Path, exec_: Exec, cluster: Cluster, where: str) -> Program:
+    if exec_.api_version not in VERSIONS:
+        raise SettingsError(
+            f"exec in {where} has apiVersion {exec_.api_version!r}: it must be {VERSIONS[0]}"
+        )
+    if exec_.interactive_mode == "Always":
+        raise SettingsError(
+            f"exec in {where} has interactiveMode: Always, and nobody is there to answer it"
+        )
+    command = exec_.command
+    if "/" in command:
+        command = str(kubeconfig.absolute().parent / command)
+    told: dict[str, object] | None = None
+    if exec_.provide_cluster_info:
+        told = {"server": cluster.server, "config": None}
+        if cluster.tls_server_name:
+            told["tls-server-name"] = cluster.tls_server_name
+        if cluster.insecure_skip_tls_verify:
+            told["insecure-skip-tls-verify"] = True
+        authority = _material(
+            kubeconfig, cluster.certificate_authority, cluster.certificate_authority_data, where
+        )
+        if authority is not None:
+            pem = authority.read_bytes() if isinstance(authority, Path) else authority
+            told["certificate-authority-data"] = base64.b64encode(pem).decode()
+    return Program(
+        command,
+        tuple(exec_.args or ()),
+        {variable.name: variable.value for variable in exec_.env or ()},
+        exec_.api_version,
+        told,
+        exec_.install_hint,
+    )
+
+
+def _impersonation(user: User, where: str) -> Impersonation:
+    extra = [(k, v) for k, values in (user.impersonate_extra or {}).items() for v in values]
+    found = Impersonation(
+        user.impersonate, user.impersonate_uid, tuple(user.impersonate_groups or ()), tuple(extra)
+    )
+    if not found.user and found.headers():
+        raise SettingsError(f"{where} has as-groups, as-uid or as-user-extra without as")
+    for key, value in found.headers():
+        if not (key + value).isascii() or not (key + value).isprintable():
+            raise SettingsError(f"{where} impersonates with letters that no HTTP header can hold")
+    return found

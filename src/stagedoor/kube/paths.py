@@ -1,0 +1,83 @@
+"""Where each kind stands in the API: `/apis/apps/v1/namespaces/apps/deployments/app01`. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from stagedoor.model.cluster import ClusterError, Kind
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?", re.ASCII)
+"""The strictest rule that all kinds of ours share is RFC 1123's; `.` and `:` are some kinds' own.
+It keeps `..` and `/` out of a path, whoever chose the name."""
+
+_LONGEST_NAME = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind's place: API group ("" is the core), version, the plural, whether in a namespace."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """As an object's `apiVersion` says it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+RESOURCES: Mapping[Kind, Resource] = {
+    Kind.DEPLOYMENT: Resource("apps", "v1", "deployments"),
+    Kind.STATEFUL_SET: Resource("apps", "v1", "statefulsets"),
+    Kind.REPLICA_SET: Resource("apps", "v1", "replicasets"),
+    Kind.POD: Resource("", "v1", "pods"),
+    Kind.SERVICE: Resource("", "v1", "services"),
+    Kind.CONFIG_MAP: Resource("", "v1", "configmaps"),
+    Kind.SECRET: Resource("", "v1", "secrets"),
+    Kind.LEASE: Resource("coordination.k8s.io", "v1", "leases"),
+    Kind.EVENT: Resource("events.k8s.io", "v1", "events"),
+    Kind.ENDPOINT_SLICE: Resource("discovery.k8s.io", "v1", "endpointslices"),
+    Kind.PERSISTENT_VOLUME_CLAIM: Resource("", "v1", "persistentvolumeclaims"),
+    Kind.NAMESPACE: Resource("", "v1", "namespaces", namespaced=False),
+}
+
+
+def collection(kind: Kind, namespace: str) -> str:
+    """The path of all objects of a kind in a namespace; "" is all namespaces. Raises ClusterError."""
+    resource = RESOURCES[kind]
+    root = f"/apis/{resource.group}" if resource.group else "/api"
+    if not resource.namespaced or not namespace:
+        return f"{root}/{resource.version}/{resource.plural}"
+    _check(namespace, f"a namespace (of a {kind})")
+    return f"{root}/{resource.version}/namespaces/{namespace}/{resource.plural}"
+
+
+def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
+    """The path of one object, or of a part of it (`log`, `status`). Raises ClusterError."""
+    if RESOURCES[kind].namespaced and not namespace:
+        raise _unfit(f"the {kind} {name!r} stands in a namespace, and none was given")
+    _check(name, f"a {kind}")
+    path = f"{collection(kind, namespace)}/{quote(name, safe='')}"
+    return f"{path}/{quote(subresource, safe='')}" if subresource else path
+
+
+def with_query(path: str, query: Mapping[str, str | int | bool]) -> str:
+    """`path?a=b&c=true`; what is "" is left out."""
+    pairs = {
+        key: (str(value).lower() if isinstance(value, bool) else str(value))
+        for key, value in query.items()
+        if value != ""
+    }
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _check(name: str, what: str) -> None:
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise _unfit(f"{name[:80]!r} cannot be the name of {what}: no API object is called so")
+
+
+def _unfit(message: str) -> ClusterError:
+    return ClusterError(message, status=None, reason="Invalid", retry=False)
