@@ -1,0 +1,200 @@
+"""asyncssh's server connection, with what it leaves open closed: memory, requests, tries.
+
+Names with an underscore are asyncssh's own; they are looked up by name there, and this file and
+`packets` are the ones that rely on them.
+"""
+
+import asyncio
+from typing import NoReturn, Protocol, cast
+
+import asyncssh
+
+from stagedoor.listeners.ssh.packets import PacketConnection
+from stagedoor.model.units import KIB, MIB
+from stagedoor.wire.blob import string
+from stagedoor.wire.kexinit import wrong_guess
+
+UNREAD_BEFORE_LOGIN = 256 * KIB
+"""How much may come in while a login is being judged; an honest client sends one packet."""
+UNSENT_BYTES = 4 * MIB
+"""From so much on that a client does not take, nothing more is read from it either."""
+CONGESTED_BYTES = 256 * KIB
+LINGER_S = 1.0
+"""How long a client that was told to go has to read why."""
+_DISCONNECT = 1
+_KEXINIT = 20
+_REFUSED = "the gateway forwards to apps' shells only, such as app01.ssh:22"
+
+
+class Visitor(Protocol):
+    """Who the connection reports to: its `asyncssh.SSHServer`, which is ours."""
+
+    async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether a key may be used; `message` is empty if that is only asked (RFC 4252 §7)."""
+        ...
+
+    def tries_used_up(self) -> bool:
+        """One try has failed: was it the last?"""
+        ...
+
+    def congestion(self, congested: bool) -> None:
+        """The client takes its bytes too slowly, or keeps up again."""
+        ...
+
+    async def agent_wanted(self) -> bool:
+        """Whether the client's agent, which it offers, may be used."""
+        ...
+
+
+class Connection(PacketConnection):
+    """One downstream. `hang_up` is the way to close it."""
+
+    def __init__(
+        self,
+        options: asyncssh.SSHServerConnectionOptions,
+        visitor: Visitor,
+        buffer: memoryview,
+    ) -> None:
+        super().__init__(options, buffer)
+        self._visitor = visitor
+        self._protocol_factory = lambda: cast(asyncssh.SSHServer, visitor)
+        self._wire: asyncio.Transport | None = None
+        self._making_agent = asyncio.Lock()
+        self._leaving = False
+        self._aborted = False
+        self.hung_up = False
+        """The client closed its TCP connection."""
+
+    @property
+    def channel_count(self) -> int:
+        return len(self._channels)
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving
+
+    def hang_up(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
+        """Close with one line that the client's ssh prints (RFC 4253 §11.1).
+
+        The DISCONNECT goes before any channel is closed, for a client whose last channel is closed
+        exits without reading on; then the client has a moment to close first, because a socket
+        closed with bytes unread resets, and the line would be lost.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        parts = (code.to_bytes(4, "big"), string(reason.encode()), string(b""))
+        self.send_packet(_DISCONNECT, *parts)
+        self._loop.call_later(LINGER_S, self.abort)
+
+    # Input and output within bounds.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast(asyncio.Transport, transport)
+        self._wire.set_write_buffer_limits(CONGESTED_BYTES)
+        super().connection_made(transport)
+        if self._aborted:
+            self.abort()
+
+    def abort(self) -> None:
+        self._aborted = True  # it may come before there is a transport to close
+        super().abort()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        if not self._leaving:
+            super().data_received(data, datatype)
+            self._bounded()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self._leaving:
+            super().buffer_updated(nbytes)
+            self._bounded()
+
+    def _bounded(self) -> None:
+        """Read no more from who sends too much too early, or takes nothing."""
+        if not self._auth_complete and len(self._inpbuf) > UNREAD_BEFORE_LOGIN:
+            self.abort()
+        elif self._wire is not None and self._wire.get_write_buffer_size() > UNSENT_BYTES:
+            self._wire.pause_reading()
+
+    def eof_received(self) -> None:
+        self.hung_up = True
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        if isinstance(exc, OSError):
+            self.hung_up = True
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._visitor.congestion(True)
+
+    def resume_writing(self) -> None:
+        if self._wire is not None and not self._wire.is_closing():
+            self._wire.resume_reading()
+        self._visitor.congestion(False)
+
+    # Key exchange.
+
+    async def _guess_judged(
+        self, kind: int, number: int, packet: asyncssh.packet.SSHPacket
+    ) -> None:
+        """asyncssh takes a guess for right if it is what both agree on; Dropbear's client keeps to
+        the RFC, and sends again."""
+        await self._process_kexinit(kind, number, packet)
+        self._ignore_first_kex = wrong_guess(self._client_kexinit, self._server_kexinit)
+
+    _packet_handlers = {**asyncssh.SSHServerConnection._packet_handlers, _KEXINIT: _guess_judged}  # noqa: RUF012 - asyncssh's way
+
+    # Authentication.
+
+    async def reload_config(self) -> None:
+        """Nothing here depends on the user's name: no OpenSSH configuration is ever read."""
+
+    async def validate_public_key(
+        self, username: str, key_data: bytes, msg: bytes, signature: bytes
+    ) -> bool:
+        # RFC 4252 §7: the signature is over the session identifier and the request.
+        message = string(self._session_id) + msg if msg else b""
+        return await self._visitor.key_offered(username, key_data, message, signature)
+
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        if self._visitor.tries_used_up():
+            self.hang_up(
+                "too many tries to log in (try one key: ssh -o IdentitiesOnly=yes -i FILE)",
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE,
+            )
+        else:
+            super().send_userauth_failure(partial_success)
+
+    async def create_agent_listener(self) -> bool:
+        """A way to somebody's agent is made on this machine only where it was granted."""
+        # One at a time: two requests at once would each make one, and one would never be closed.
+        async with self._making_agent:
+            if not (await self._visitor.agent_wanted() and await super().create_agent_listener()):
+                return False
+        if self.is_closed() and self._agent_listener is not None:
+            # The client went meanwhile, and nobody else will close it now.
+            self._agent_listener.close()
+            self._agent_listener = None
+            return False
+        return True
+
+    # What nobody may have. Without a handler a global request is answered with a failure, and the
+    # connection stays; asyncssh's own would drop it for a forward that is not there to be cancelled.
+
+    _process_tcpip_forward_global_request = None  # type: ignore[assignment]  # see above
+    _process_cancel_tcpip_forward_global_request = None  # type: ignore[assignment]  # see above
+    _process_streamlocal_forward_at_openssh_dot_com_global_request = None  # type: ignore[assignment]  # see above
+    _process_cancel_streamlocal_forward_at_openssh_dot_com_global_request = None  # type: ignore[assignment]  # see above
+    _process_hostkeys_prove_00_at_openssh_dot_com_global_request = None  # type: ignore[assignment]  # see above
+
+    def _refuse_open(self, packet: object) -> NoReturn:
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+
+    _process_direct_streamlocal_at_openssh_dot_com_open = _refuse_open
+    _process_forwarded_streamlocal_at_openssh_dot_com_open = _refuse_open
+    _process_forwarded_tcpip_open = _refuse_open
+    _process_tun_at_openssh_dot_com_open = _refuse_open
+    _process_x11_open = _refuse_open
+    _process_auth_agent_at_openssh_dot_com_open = _refuse_open

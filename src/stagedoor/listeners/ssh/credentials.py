@@ -1,0 +1,122 @@
+"""What a client shows to log in, and whether the private half is really there.
+
+The only cryptography of a login that is not asyncssh's own course; who may come says `authn`.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+
+import asyncssh
+
+from stagedoor.listeners.ssh.seam import EVERYTHING
+from stagedoor.model.credential import KeyCredential
+from stagedoor.wire.blob import Reader, TruncatedError, fingerprint
+from stagedoor.wire.sshcert import SignedCertificate, is_certificate, parse_certificate
+from stagedoor.wire.sshkey import PublicKey, parse_public_key
+
+# No `ssh-rsa`: that is RSA with SHA-1 (RFC 8332 §1), which asyncssh would still verify.
+SIGNATURES = (
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+NO_TOUCH = "no-touch-required"
+FORCE_COMMAND = "force-command"
+VERIFY_REQUIRED = "verify-required"
+_USER_VERIFIED = 0x04
+"""The flag in a security key's signature that says that a PIN or finger was asked for (WebAuthn §6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """A key or certificate as a client showed it; `key` is asyncssh's, for verifying only."""
+
+    credential: KeyCredential
+    key: asyncssh.SSHKey
+    signed: SignedCertificate | None = None
+
+    @property
+    def permits(self) -> frozenset[str]:
+        certificate = self.credential.certificate
+        return EVERYTHING if certificate is None else certificate.extensions & EVERYTHING
+
+    @property
+    def force_command(self) -> str | None:
+        certificate = self.credential.certificate
+        return certificate.critical_options.get(FORCE_COMMAND) if certificate else None
+
+
+def read_shown(login_name: str, blob: bytes) -> ShownKey | None:
+    """Read what stands in a publickey request (RFC 4252 §7); None if it is nothing that we take."""
+    signed = None
+    if is_certificate(blob):
+        signed = parse_certificate(blob)
+        if signed is None:
+            return None
+        blob = signed.key
+    key = _key(blob)
+    if key is None:
+        return None
+    certificate = signed.certificate if signed else None
+    credential = KeyCredential(login_name, blob, fingerprint(blob), certificate)
+    return ShownKey(credential, key, signed)
+
+
+def signed_by_ca(shown: ShownKey) -> bool:
+    """Whether the certificate, if there is one, is really its CA's."""
+    if shown.signed is None:
+        return True
+    ca = _key(shown.signed.certificate.ca)
+    return ca is not None and _verified(ca, shown.signed.signed, shown.signed.signature)
+
+
+def signed_by_owner(shown: ShownKey, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` over `message` was made with the private half.
+
+    A security key must have been touched, unless its certificate says that it need not
+    (PROTOCOL.certkeys, no-touch-required); a registered key has no way to say so.
+    """
+    certificate = shown.credential.certificate
+    untouched = certificate is not None and NO_TOUCH in certificate.extensions
+    shown.key.set_touch_required(not untouched)
+    if not _verified(shown.key, message, signature):
+        return False
+    wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
+    return not wants_pin or _user_verified(signature)
+
+
+def _key(blob: bytes) -> asyncssh.SSHKey | None:
+    """The key in `blob`, if it is of a type and size that could be registered."""
+    try:
+        key_type = Reader(blob).string().decode("ascii")
+    except (TruncatedError, UnicodeDecodeError):
+        return None
+    parsed = parse_public_key(f"{key_type} {b64encode(blob).decode('ascii')}")
+    if not isinstance(parsed, PublicKey):
+        return None
+    try:
+        return asyncssh.import_public_key(parsed.line)
+    except asyncssh.KeyImportError:
+        return None
+
+
+def _verified(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
+    try:
+        algorithm = Reader(signature).string().decode("ascii")
+    except (TruncatedError, UnicodeDecodeError):
+        return False
+    return algorithm in SIGNATURES and key.verify(message, signature)
+
+
+def _user_verified(signature: bytes) -> bool:
+    """PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter."""
+    reader = Reader(signature)
+    if not reader.string().startswith(b"sk-"):
+        return True  # as sshd(8): the option speaks of security keys only
+    reader.string()
+    return bool(reader.byte() & _USER_VERIFIED)

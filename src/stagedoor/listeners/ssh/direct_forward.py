@@ -1,0 +1,85 @@
+"""A LocalForward into the shell's own machine (RFC 4254 §7.2), carried on."""
+
+from collections.abc import Callable
+
+import asyncssh
+
+from stagedoor.listeners.ssh.direct_pipe import Pipe
+from stagedoor.listeners.ssh.direct_stay import Stay
+from stagedoor.recording.witness import Witness
+
+
+class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
+    """One end of the channel; the two ends are each other's `other`."""
+
+    def __init__(self, moved: Callable[[int], None], on_lost: Callable[[], None]) -> None:
+        self.other: ForwardEnd | None = None
+        self.chan: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._pipe: Pipe | None = None
+        self._moved = moved
+        self._on_lost = on_lost
+
+    @property
+    def size(self) -> int:
+        """Bytes that came from this end."""
+        return self._pipe.size if self._pipe else 0
+
+    def connection_made(self, chan: "asyncssh.SSHTCPChannel[bytes]") -> None:
+        chan.set_write_buffer_limits(high=0)
+        self.chan = chan
+        self._pipe = Pipe(chan)
+        other = self.other
+        if other is not None and other.chan is not None and other._pipe is not None:
+            self._pipe.connect(other.chan)
+            other._pipe.connect(chan)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._pipe is not None:
+            self._moved(len(data))
+            self._pipe.data(data)
+
+    def eof_received(self) -> bool:
+        if self._pipe is not None:
+            self._pipe.end()
+        return True  # the other way stays open
+
+    def pause_writing(self) -> None:
+        if self.other is not None and self.other._pipe is not None:
+            self.other._pipe.hold("full")
+
+    def resume_writing(self) -> None:
+        if self.other is not None and self.other._pipe is not None:
+            self.other._pipe.release("full")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.chan = None
+        if self.other is not None and self.other.chan is not None:
+            self.other.chan.close()
+        self._on_lost()
+
+
+class Forward:
+    """Both ends of one forward."""
+
+    def __init__(self, stay: Stay, witness: Witness) -> None:
+        self._stay = stay
+        self._witness = witness
+        self.near = ForwardEnd(lambda size: stay.moved(sent=size), self._lost)
+        self._far = ForwardEnd(lambda size: stay.moved(received=size), self._lost)
+        self.near.other, self._far.other = self._far, self.near
+        stay.channels.add(self)
+
+    async def open(self, host: str, port: int) -> None:
+        """Ask the shell for it. Raises asyncssh.ChannelOpenError, as the shell said it."""
+        try:
+            await self._stay.shell.create_connection(lambda: self._far, host, port)
+        except BaseException:
+            self._lost()
+            raise
+
+    def say(self, line: str) -> None:
+        """There is nobody to tell inside somebody else's bytes."""
+
+    def _lost(self) -> None:
+        self._stay.channels.discard(self)
+        self._witness.ended(None, self.near.size, self._far.size)

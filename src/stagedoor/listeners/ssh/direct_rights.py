@@ -1,0 +1,67 @@
+"""What a direct login may have beyond its shell. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+
+from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, PTY
+from stagedoor.model.grant import Grant
+
+ENVIRONMENT_LIMIT = 64
+"""Variables taken from one client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """`agent_forward`: `ssh -A` into the shell; `local_forward`: `ssh -L` to the shell's loopback;
+    `recorded`: what its terminals show is kept.
+    """
+
+    agent_forward: bool = False
+    local_forward: bool = False
+    recorded: bool = False
+
+
+RightsOf = Callable[[Grant], Rights]
+
+
+def certificate_extensions(rights: Rights, permits: frozenset[str]) -> tuple[str, ...]:
+    """What the certificate for the shell says (OpenSSH's PROTOCOL.certkeys): never more than the
+    person's own credential allows, and of the forwards only what is granted.
+    """
+    wanted = {PTY}
+    if rights.agent_forward:
+        wanted.add(AGENT_FORWARDING)
+    if rights.local_forward:
+        wanted.add(PORT_FORWARDING)
+    return tuple(sorted(wanted & permits))
+
+
+def allowed_environment(
+    asked: Mapping[bytes, bytes], patterns: Iterable[str]
+) -> dict[bytes | str, bytes | str]:
+    """Those variables whose names match one of `patterns` (as sshd's AcceptEnv), the first 64.
+
+    The shell's sshd has an allow list of its own.
+    """
+    allowed: dict[bytes | str, bytes | str] = {}
+    patterns = tuple(patterns)
+    for name, value in asked.items():
+        text = name.decode("ascii", "replace")
+        if len(allowed) < ENVIRONMENT_LIMIT and any(fnmatchcase(text, one) for one in patterns):
+            allowed[name] = value
+    return allowed
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a LocalForward to `host` stays on the shell's own machine.
+
+    By what is written, since the shell resolves the name: `localhost` and loopback literals.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

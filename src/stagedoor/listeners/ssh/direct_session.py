@@ -1,0 +1,366 @@
+"""One session channel of a direct login, carried on to the shell and back (RFC 4254 §6)."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+import asyncssh
+
+from stagedoor.listeners.ssh.direct_pipe import Pipe
+from stagedoor.listeners.ssh.direct_rights import allowed_environment
+from stagedoor.listeners.ssh.direct_stay import RefusedError, Stay
+from stagedoor.listeners.ssh.seam import PTY, Login
+from stagedoor.recording.witness import Asked, Exit, Witness
+
+REFUSED_STATUS = 255
+"""The exit status of what was refused: what ssh itself exits with when something is wrong."""
+EARLY_LIMIT = 64
+"""Signals and resizes that may wait while the shell is being reached; more are dropped."""
+
+Size = tuple[int, int, int, int]
+
+
+class House(Protocol):
+    """What a session needs of direct login as a whole."""
+
+    environment_patterns: tuple[str, ...]
+
+    async def enter(self, login: Login, session: "DirectSession") -> Stay:
+        """The login's session in the flow, which begins with its first channel.
+
+        Raises RefusedError.
+        """
+        ...
+
+    async def witness(self, stay: Stay, asked: Asked, session: "DirectSession") -> Witness:
+        """Raises RefusedError where it must be recorded and cannot be."""
+        ...
+
+    def left(self, login: Login, session: "DirectSession") -> None:
+        """The developer's channel is closed."""
+        ...
+
+    def agent_refused(self, login: Login) -> bool:
+        """Whether the client offered its agent, and may not have it forwarded."""
+        ...
+
+
+class DirectSession(asyncssh.SSHServerSession[bytes]):
+    """The developer's end. The shell is entered when something is to be run, not before."""
+
+    def __init__(self, house: House, login: Login) -> None:
+        self._house = house
+        self._login = login
+        self._near: asyncssh.SSHServerChannel[bytes] | None = None
+        self._far: asyncssh.SSHClientChannel[bytes] | None = None
+        self._inward: Pipe | None = None
+        self._outward: Pipe | None = None
+        self._terminal: tuple[str, Size, Mapping[int, int]] | None = None
+        self._kind = ""
+        self._asked = ""
+        self._opening: asyncio.Task[None] | None = None
+        self._early: list[Callable[[asyncssh.SSHClientChannel[bytes]], None]] = []
+        self._stay: Stay | None = None
+        self._witness: Witness | None = None
+        self._exit: Exit = None
+        self._near_full = False
+        self._exit_waits = False
+
+    @property
+    def has_terminal(self) -> bool:
+        return self._terminal is not None
+
+    # What the developer asks for, before anything runs.
+
+    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._near = chan
+        # Paused as soon as one byte waits for the window: then each pause is the client's own.
+        chan.set_write_buffer_limits(high=0)
+        self._inward = Pipe(chan)
+
+    def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
+        if PTY not in self._login.permits:
+            return False
+        self._terminal = (term_type, term_size, term_modes)
+        return True
+
+    def shell_requested(self) -> bool:
+        return self._ask("shell", "")
+
+    def exec_requested(self, command: str) -> bool:
+        return "\0" not in command and self._ask("exec", command)
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return self._ask("subsystem", subsystem)
+
+    def _ask(self, kind: str, what: str) -> bool:
+        self._kind, self._asked = kind, what
+        return True
+
+    def session_started(self) -> None:
+        self._opening = asyncio.create_task(self._open())
+
+    # From here to the shell.
+
+    async def _open(self) -> None:
+        try:
+            if self._login.draining:
+                raise RefusedError("the gateway is stopping; try again in a moment")
+            stay = await self._house.enter(self._login, self)
+            self._stay = stay
+            stay.channels.add(self)
+            await self._connect(stay)
+        except RefusedError as error:
+            self._refuse(str(error))
+        except asyncssh.ChannelOpenError as error:
+            self._refuse(self._why_not(error))
+        except (asyncssh.Error, OSError) as error:
+            self._refuse(f"the shell {self._target} hung up: {error}")
+        except Exception:
+            if self._stay is not None and self._stay.over:
+                # asyncssh stumbles over a connection that was lost while its channel was opened.
+                self._refuse(f"the shell {self._target} hung up")
+                return
+            # Our own fault: the loop's handler logs it. The developer is told that it is not his.
+            self._refuse("a fault in the gateway; its log has more")
+            raise
+        finally:
+            if self._near is None:
+                self._written_down()
+
+    async def _connect(self, stay: Stay) -> None:
+        near, inward = self._near, self._inward
+        if near is None or inward is None:
+            return  # the developer has gone meanwhile
+        kind, asked = self._kind, self._asked
+        environment = allowed_environment(
+            near.get_environment_bytes(), self._house.environment_patterns
+        )
+        if self._login.force_command is not None:
+            # PROTOCOL.certkeys: it runs whatever was asked for, which it is told as sshd(8) does.
+            if asked:
+                environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
+            kind, asked = "exec", self._login.force_command
+        self._witness = await self._house.witness(stay, self._what(kind, asked), self)
+        if self._near is None:
+            return
+        self._forward_agent(stay, near)
+        term_type, term_size, term_modes = self._terminal or (None, None, None)
+        far, _ = await stay.shell.create_session(
+            lambda: _Far(self),
+            # asyncssh takes an empty command for none at all, and would give a shell.
+            (asked or " ") if kind == "exec" else None,
+            subsystem=asked if kind == "subsystem" else None,
+            env=environment,
+            request_pty="force" if self._terminal else False,
+            term_type=term_type,
+            term_size=term_size,
+            term_modes=term_modes,
+            encoding=None,
+        )
+        if self._near is None:
+            far.close()  # the developer has gone meanwhile
+            return
+        self._far = far
+        early, self._early = self._early, []
+        for one in early:
+            one(far)
+        inward.connect(far)
+
+    def _what(self, kind: str, asked: str) -> Asked:
+        if self._terminal is None:
+            return Asked(kind, asked)
+        term_type, (columns, rows, _, _), _ = self._terminal
+        return Asked(kind, asked, term_type, columns, rows)
+
+    def _forward_agent(self, stay: Stay, near: "asyncssh.SSHServerChannel[bytes]") -> None:
+        path = near.get_agent_path()
+        if path is not None and stay.rights.agent_forward:
+            # asyncssh takes it as an option of the whole connection only, which stands already.
+            stay.shell._agent_forward_path = path
+        elif self._terminal is not None and self._house.agent_refused(self._login):
+            self.say(
+                f"stagedoor: agent forwarding into {self._login.target} is not granted "
+                "(ssh.agent_forward in the gateway's settings)"
+            )
+
+    def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
+        """What the shell's refusal means for whoever asked."""
+        match error.code:
+            case asyncssh.OPEN_REQUEST_PTY_FAILED:
+                return f"the shell {self._target} gives no terminal; try without (ssh -T)"
+            case asyncssh.OPEN_REQUEST_SESSION_FAILED:
+                what = f"{self._kind} {self._asked}".strip() if self._kind != "exec" else "command"
+                return f"the shell {self._target} refused this {what}"
+        return f"the shell {self._target} opened no channel: {error.reason}"
+
+    @property
+    def _target(self) -> str:
+        return self._login.target.shell_name if self._login.target else ""
+
+    def _refuse(self, why: str) -> None:
+        self.say(f"stagedoor: {why}")
+        if self._near is not None:
+            self._near.exit(REFUSED_STATUS)
+
+    # While it runs: from the developer.
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._inward is None:
+            return
+        if self._stay is not None:
+            self._stay.moved(sent=len(data))
+        self._inward.data(data)
+        if self._witness is not None:
+            self._witness.typed(data)
+
+    def eof_received(self) -> bool:
+        if self._inward is not None:
+            self._inward.end()
+        return True  # the other way stays open
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._witness is not None:
+            self._witness.resized(width, height)
+        self._tell_far(lambda far: far.change_terminal_size(width, height, pixwidth, pixheight))
+
+    def signal_received(self, signal: str) -> None:
+        self._tell_far(lambda far: far.send_signal(signal))
+
+    def break_received(self, msec: int) -> bool:
+        if self._far is None:
+            return False
+        self._far.send_break(msec)
+        return True
+
+    def _tell_far(self, one: "Callable[[asyncssh.SSHClientChannel[bytes]], None]") -> None:
+        if self._far is not None:
+            one(self._far)
+        elif len(self._early) < EARLY_LIMIT:
+            self._early.append(one)
+
+    def pause_writing(self) -> None:
+        self._near_full = True
+        if self._outward is not None:
+            self._outward.hold("developer")
+
+    def resume_writing(self) -> None:
+        self._near_full = False
+        if self._outward is not None:
+            self._outward.release("developer")
+        if self._exit_waits:
+            # Not from here: asyncssh has an EOF to send first.
+            asyncio.get_running_loop().call_soon(self._leave)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The developer's channel is closed."""
+        self._near = None
+        self._house.left(self._login, self)
+        if self._far is not None:
+            self._far.close()
+        if self._stay is not None:
+            self._stay.channels.discard(self)
+            self._stay.downstream_lost |= isinstance(exc, asyncssh.ConnectionLost)
+        self._written_down()
+
+    # While it runs: from the shell.
+
+    def far_made(self, far: "asyncssh.SSHClientChannel[bytes]") -> None:
+        self._outward = Pipe(far)
+        if self._near is not None:
+            self._outward.connect(self._near)
+        far.set_write_buffer_limits(high=0)
+
+    def far_data(self, data: bytes, datatype: int | None) -> None:
+        if self._outward is None or self._near is None:
+            return
+        if self._stay is not None:
+            self._stay.moved(received=len(data))
+        self._outward.data(data, datatype)
+        if self._witness is not None and not self._witness.shown(data, datatype):
+            self._outward.hold("recording")
+
+    def far_ended(self) -> None:
+        if self._outward is not None:
+            self._outward.end()
+
+    def far_full(self, full: bool) -> None:
+        if self._inward is not None and full:
+            self._inward.hold("shell")
+        elif self._inward is not None:
+            self._inward.release("shell")
+
+    def far_exited(self, how: Exit) -> None:
+        self._exit = how
+
+    def far_lost(self, exc: Exception | None) -> None:
+        """The shell's channel is closed: all that it said is on its way."""
+        self._far = None
+        if self._exit is None and exc is not None:
+            self.say(f"stagedoor: the shell {self._target} hung up")
+        self._exit_waits = self._near_full
+        if not self._exit_waits:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Say how it ended (RFC 4254 §6.10), after the last byte, and close."""
+        if self._near is None:
+            return
+        match self._exit:
+            case int() as status:
+                self._near.exit(status)
+            case (signal, core_dumped, message, language):
+                self._near.exit_with_signal(signal, core_dumped, message, language)
+            case None:
+                self._near.close()
+
+    # What else is heard.
+
+    def recording_has_room(self) -> None:
+        if self._outward is not None:
+            self._outward.release("recording")
+
+    def say(self, line: str) -> None:
+        """A line from the gateway, beside what the shell writes."""
+        if self._near is not None and not self._near.is_closing():
+            with suppress(OSError):
+                self._near.write_stderr(f"{line}\r\n".encode())
+
+    def _written_down(self) -> None:
+        if self._witness is not None:
+            sent = self._inward.size if self._inward else 0
+            received = self._outward.size if self._outward else 0
+            self._witness.ended(self._exit, sent, received)
+
+
+class _Far(asyncssh.SSHClientSession[bytes]):
+    """The shell's end."""
+
+    def __init__(self, session: DirectSession) -> None:
+        self._session = session
+
+    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
+        self._session.far_made(chan)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._session.far_data(data, datatype)
+
+    def eof_received(self) -> bool:
+        self._session.far_ended()
+        return True
+
+    def pause_writing(self) -> None:
+        self._session.far_full(True)
+
+    def resume_writing(self) -> None:
+        self._session.far_full(False)
+
+    def exit_status_received(self, status: int) -> None:
+        self._session.far_exited(status)
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        self._session.far_exited((signal, core_dumped, msg, lang))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._session.far_lost(exc)

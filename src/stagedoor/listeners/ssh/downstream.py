@@ -1,0 +1,317 @@
+"""One SSH connection from the banner to the last channel: who it is, and what it asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import asyncssh
+
+from stagedoor.listeners.ssh.connection import Connection
+from stagedoor.listeners.ssh.credentials import (
+    ShownKey,
+    read_shown,
+    signed_by_ca,
+    signed_by_owner,
+)
+from stagedoor.listeners.ssh.jump import JumpDoor, refused
+from stagedoor.listeners.ssh.options import SshLimits
+from stagedoor.listeners.ssh.page import Page, PageSession
+from stagedoor.listeners.ssh.relay import ChannelRelay
+from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
+from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import End
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
+from stagedoor.wire.target import parse_login, parse_target
+
+SHOWN_REASONS = 4
+STOPPING = "the gateway is stopping or was reloaded; connect again"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all connections of a listener share. `gone` is told when one has ended."""
+
+    flow: Flow
+    limits: SshLimits
+    direct: DirectLogin | None
+    logged_in: Callable[["Downstream"], None]
+    gone: Callable[["Downstream"], None]
+    fault: Callable[[BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """Whose credential was verified last, and what it was."""
+
+    identity: Identity
+    name: str
+    credential: Credential
+    key: ShownKey | None = None
+
+
+class Downstream(asyncssh.SSHServer):
+    """Satisfies `connection.Visitor` and `relay.House`."""
+
+    def __init__(self, house: House, source: Source) -> None:
+        self._house = house
+        self.source = source
+        self.congested = False
+        self.connection: Connection
+        """Set right after this is made: each of the two has the other."""
+        self._proof: _Proof | None = None
+        self._login: Login | None = None
+        self._tries = 0
+        self._refused: list[str] = []
+        """Why each key was not taken; written down together if none is, for an agent offers many."""
+        self._relays: set[ChannelRelay] = set()
+        self._entering = 0
+
+    # Who is it?
+
+    def begin_auth(self, username: str) -> bool:
+        return True  # there is no name that may come in without a credential
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True  # whether passwords are taken at all is in the options
+
+    async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        try:
+            return await self._key_offered(name, blob, message, signature)
+        except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
+            self._house.fault(error)
+            return False
+
+    async def _key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        shown = read_shown(name, blob)
+        if shown is None:
+            return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
+        verdict = await self._house.flow.authenticator.authenticate(shown.credential, self.source)
+        if isinstance(verdict, Denial):
+            return self._not_taken(verdict.message)
+        if not signed_by_ca(shown):
+            return self._not_taken("a certificate that its CA did not sign")
+        if not message:
+            return True
+        if not signed_by_owner(shown, message, signature):
+            return self._not_taken(
+                f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
+            )
+        self._proof = _Proof(verdict, name, shown.credential, shown)
+        return True
+
+    def _not_taken(self, why: str) -> bool:
+        if why not in self._refused:
+            self._refused.append(why)
+        return False
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        try:
+            return await self._password(username, password)
+        except Exception as error:  # as above
+            self._house.fault(error)
+            return False
+
+    async def _password(self, name: str, password: str) -> bool:
+        """A password, or a token in its place; a token says by itself whose it is."""
+        authenticate = self._house.flow.authenticator.authenticate
+        credential: Credential = PasswordCredential(name, password)
+        verdict = await authenticate(credential, self.source)
+        if isinstance(verdict, Denial) and parse_login(name) is not None:
+            credential = TokenCredential(password)
+            by_token = await authenticate(credential, self.source)
+            verdict = verdict if isinstance(by_token, Denial) else by_token
+        if isinstance(verdict, Denial):
+            self._house.flow.write_down(verdict, self._door())
+            return False
+        self._proof = _Proof(verdict, name, credential)
+        return True
+
+    def tries_used_up(self) -> bool:
+        self._tries += 1
+        # Every client's first try is `none`, to be told what there is (RFC 4252 §5.2).
+        return self._tries > self._house.limits.max_auth_tries + 1
+
+    def auth_completed(self) -> None:
+        proof = self._proof
+        assert proof is not None, "asyncssh lets in only whom we have verified"
+        key = proof.key
+        self._login = Login(
+            identity=proof.identity,
+            login_name=proof.name,
+            target=None if proof.name == proof.identity.name else parse_login(proof.name),
+            source=self.source,
+            flow=self._house.flow,
+            connection=self.connection,
+            permits=key.permits if key else EVERYTHING,
+            force_command=key.force_command if key else None,
+        )
+        self._refused.clear()
+        self._house.logged_in(self)
+
+    def review(self) -> None:
+        """Some time has passed: may this person still be here?"""
+        if self._proof is None or self._login is None or self.connection.leaving:
+            return
+        authenticator = self._house.flow.authenticator
+        denial = authenticator.still_holds(self._proof.credential, self._proof.identity)
+        if denial is not None:
+            self.leave(denial)
+        elif self._login.draining and not self.connection.channel_count:
+            self.connection.hang_up(STOPPING)
+
+    # What do they want?
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        login = self._admitted(self.connection.channel_count + 1)
+        if login.target is None:
+            return PageSession(Page(login, self._house.limits.host_names), self._house.fault)
+        if self._house.direct is None:
+            raise refused(
+                f"this gateway only jumps: ssh -J {login.identity.name}@GATEWAY {login.target}"
+            )
+        return self._house.direct.session(login)
+
+    async def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> asyncssh.SSHTCPSession[bytes]:
+        login = self._admitted(self.connection.channel_count)  # asyncssh has made this one already
+        target = parse_target(dest_host, str(dest_port))
+        if login.target is not None:
+            if self._house.direct is None or isinstance(target, Target):
+                raise refused(
+                    f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
+                    f"ssh -J {login.identity.name}@GATEWAY app01.ssh"
+                )
+            return await self._house.direct.forward(login, dest_host, dest_port)
+        door = self._door()
+        if isinstance(target, Denial):
+            self._house.flow.write_down(target, door, login.identity)
+            raise refused(target.message)
+        if PORT_FORWARDING not in login.permits:
+            denial = Denial(
+                Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
+            )
+            self._house.flow.write_down(denial, door, login.identity, target)
+            raise refused(denial.message)
+        return await self._enter(login, target, door)
+
+    async def _enter(
+        self, login: Login, target: Target, door: JumpDoor
+    ) -> asyncssh.SSHTCPSession[bytes]:
+        self._entering += 1
+        try:
+            await self._house.flow.enter_as(login.identity, target, door)
+        except Exception as error:
+            self._house.fault(error)
+            raise refused("a fault in the gateway; its log has more") from None
+        finally:
+            self._entering -= 1
+        if door.relay is None:
+            raise refused(door.denial.message if door.denial else "the developer's side hung up")
+        if self.connection.is_closed():
+            # It went while we entered: asyncssh will not tell the session of it.
+            door.relay.connection_lost(asyncssh.ConnectionLost("gone"))
+        return door.relay
+
+    async def agent_wanted(self) -> bool:
+        login, direct = self._login, self._house.direct
+        if login is None or login.target is None or direct is None:
+            return False
+        try:
+            return await direct.agent(login)
+        except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
+            self._house.fault(error)
+            return False
+
+    def _admitted(self, channels: int) -> Login:
+        """Raises ChannelOpenError if there may not be so many channels, or no new ones at all."""
+        login = self._login
+        assert login is not None, "no channel is opened before the login"
+        if login.draining:
+            raise refused(STOPPING)
+        limit = self._house.limits.max_channels
+        if channels > limit:
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_RESOURCE_SHORTAGE,
+                f"there are {limit} channels on this connection already (ssh.max_channels)",
+            )
+        return login
+
+    def _door(self) -> JumpDoor:
+        return JumpDoor(self.source, self, self._house.limits.idle_timeout_s)
+
+    # What happens meanwhile?
+
+    @property
+    def entering(self) -> int:
+        """How many channels are between the request and the answer."""
+        return self._entering
+
+    @property
+    def hung_up(self) -> bool:
+        return self.connection.hung_up
+
+    @property
+    def gone(self) -> bool:
+        return self.connection.is_closed() or self.connection.leaving
+
+    def send_data(self, channel: "asyncssh.SSHTCPChannel[bytes]", data: bytes) -> None:
+        self.connection.send_data(channel, data)
+
+    def congestion(self, congested: bool) -> None:
+        self.congested = congested
+        for relay in tuple(self._relays):
+            relay.update()
+
+    def channel_began(self, relay: ChannelRelay) -> None:
+        self._relays.add(relay)
+
+    def murmur(self, line: str) -> None:
+        self.connection.send_debug(line, always_display=True)
+
+    def channel_ended(self, relay: ChannelRelay, told: str) -> None:
+        """`told`: why the gateway ended it. SSH has no word for that but for a whole connection, so
+        the last channel takes its connection along."""
+        self._relays.discard(relay)
+        if told and not self._relays and self.connection.channel_count <= 1:
+            self.connection.hang_up(told)
+        else:
+            relay.cut()
+
+    def leave(self, denial: Denial) -> None:
+        """This person has to go, whatever is open."""
+        if self._login is not None and self._login.target is not None and self._house.direct:
+            self._house.direct.leave(self._login, denial.message)
+        self.connection.hang_up(denial.message)
+        for relay in tuple(self._relays):
+            relay.finish(End.REVOKED, denial.message)
+
+    def drain(self, line: str) -> None:
+        """Take nothing new; who has nothing open is told to come again."""
+        login = self._login
+        if login is None:
+            return
+        login.draining = True
+        if not self.connection.channel_count:
+            self.connection.hang_up(STOPPING)
+        elif login.target is not None and self._house.direct is not None:
+            self._house.direct.warn(login, line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for relay in tuple(self._relays):
+            if not relay.began:
+                relay.connection_lost(exc or asyncssh.ConnectionLost("gone"))
+        if self._refused:
+            shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
+            text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+            denial = Denial(Reason.CREDENTIAL_WRONG, text)
+            self._house.flow.write_down(denial, self._door())
+        if self._login is not None and self._login.target is not None and self._house.direct:
+            self._house.direct.ended(self._login)
+        self._house.gone(self)

@@ -1,0 +1,192 @@
+"""The SSH listener: from an accepted socket to a connection that speaks, and the end of all of them."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncssh
+
+from stagedoor.listeners.ssh.connection import Connection
+from stagedoor.listeners.ssh.downstream import Downstream, House
+from stagedoor.listeners.ssh.jump import JumpDoor
+from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
+from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
+from stagedoor.listeners.ssh.seam import DirectLogin
+from stagedoor.listeners.ssh.startups import Startups
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.source import Source, within
+from stagedoor.model.units import DAY_S, KIB
+from stagedoor.net import aio
+from stagedoor.net.tcp import TcpStream
+from stagedoor.session.flow import Flow
+from stagedoor.wire.proxyproto import parse as parse_proxy_header
+
+REVIEW_EVERY_S = 2.0
+RENEW_S = DAY_S
+"""The host certificate is signed anew each day, so that it never runs out in a worker's life."""
+READ_BYTES = 16 * KIB
+
+
+class SshListener:
+    """Answers SSH on any number of sockets. Belongs to one event loop.
+
+    `host_key` returns the gateway's key with a fresh certificate; it may block for a moment.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        limits: SshLimits,
+        host_key: Callable[[], HostKey],
+        direct: DirectLogin | None = None,
+    ) -> None:
+        self._flow = flow
+        self._limits = limits
+        self._host_key = host_key
+        self._options = server_options(host_key(), limits)
+        self._options_at = time.monotonic()
+        self._house = House(flow, limits, direct, self._logged_in, self._gone, self._fault)
+        self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
+        self._downstreams: set[Downstream] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reviewing: asyncio.Task[None] | None = None
+        self._draining = False
+        self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+
+    @property
+    def busy(self) -> int:
+        """How many channels are between the request and the answer."""
+        return sum(one.entering for one in self._downstreams)
+
+    @property
+    def waiting(self) -> int:
+        """How many connections have not logged in yet."""
+        return len(self._startups)
+
+    def accepted(self, stream: TcpStream, source: Source) -> None:
+        """Take a downstream that was just accepted."""
+        task = asyncio.create_task(self._begin(stream, source))
+        self._tasks.add(task)
+        task.add_done_callback(self._begun)
+
+    def drain(self, timeout_s: float | None) -> None:
+        """Take nothing new; `timeout_s` is how long what is open may last, None without end."""
+        self._draining = True
+        within_s = "" if timeout_s is None else f" within {timeout_s:g} s"
+        for one in tuple(self._downstreams):
+            one.drain(f"the gateway is stopping: finish{within_s}")
+
+    async def close(self) -> None:
+        """Hang up on everybody who is still there."""
+        if self._reviewing is not None:
+            self._reviewing.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        for one in tuple(self._downstreams):
+            one.connection.hang_up("the gateway is stopping")
+        closings = [one.connection.wait_closed() for one in tuple(self._downstreams)]
+        await asyncio.gather(*closings, *self._tasks, return_exceptions=True)
+
+    async def _begin(self, stream: TcpStream, source: Source) -> None:
+        handed_over = False
+        try:
+            received = b""
+            if within(source.address, self._limits.proxy_protocol_from):
+                async with asyncio.timeout(self._limits.header_timeout_s):
+                    announced = await self._proxy_header(stream, source)
+                if announced is None:
+                    return
+                source, received = announced
+            if not within(source.address, self._limits.networks):
+                # Not a byte to strangers, our version least of all.
+                self._write_down(
+                    source,
+                    Denial(
+                        Reason.SOURCE_NOT_ALLOWED,
+                        f"the address {source.address} is in none of the networks that may come in "
+                        "(an administrator adds one to listen.networks)",
+                    ),
+                )
+                return
+            if self._draining:
+                return
+            downstream = Downstream(self._house, source)
+            connection = Connection(self._current_options(), downstream, self._buffer)
+            downstream.connection = connection
+            self._come(downstream)
+            if self._reviewing is None:
+                self._reviewing = asyncio.create_task(self._review())
+            handed_over = True
+            await aio.hand_over(stream, connection, received)
+        except (OSError, TimeoutError):
+            return  # the downstream has gone, or never said who it speaks for
+        finally:
+            if not handed_over:
+                stream.abort()
+
+    async def _proxy_header(self, stream: TcpStream, source: Source) -> tuple[Source, bytes] | None:
+        """Whom a load balancer speaks for, and what follows its header; None if that is refused."""
+        received = b""
+        while more := await aio.read(stream, READ_BYTES):
+            received += more
+            header = parse_proxy_header(received)
+            if header is None:
+                continue
+            if isinstance(header, Denial):
+                self._write_down(source, header)
+                return None
+            return header.source or source, received[header.consumed :]
+        return None
+
+    def _come(self, downstream: Downstream) -> None:
+        self._downstreams.add(downstream)
+        victim = self._startups.come(downstream, str(downstream.source.address))
+        if victim is None:
+            return
+        victim.connection.abort()
+        self._write_down(
+            victim.source,
+            Denial(
+                Reason.OVERLOADED,
+                f"{len(self._startups)} connections had not logged in yet (ssh.max_startups), and "
+                "this was one of them",
+            ),
+        )
+
+    def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
+        if time.monotonic() - self._options_at > RENEW_S:
+            self._options = server_options(self._host_key(), self._limits)
+            self._options_at = time.monotonic()
+        return self._options
+
+    async def _review(self) -> None:
+        while True:
+            await asyncio.sleep(REVIEW_EVERY_S)
+            for one in tuple(self._downstreams):
+                try:
+                    one.review()
+                except Exception as error:  # the others must be looked at all the same
+                    self._fault(error)
+
+    def _write_down(self, source: Source, denial: Denial) -> None:
+        self._flow.write_down(denial, JumpDoor(source))
+
+    def _logged_in(self, downstream: Downstream) -> None:
+        self._startups.go(downstream)
+
+    def _gone(self, downstream: Downstream) -> None:
+        self._startups.go(downstream)
+        self._downstreams.discard(downstream)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fault(error)
+
+    def _fault(self, error: BaseException) -> None:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a fault of ours in the SSH listener", "exception": error}
+            )

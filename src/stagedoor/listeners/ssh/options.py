@@ -1,0 +1,105 @@
+"""How we speak SSH: algorithms, keepalives, and nothing that a gateway has no use for."""
+
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from stagedoor.listeners.ssh.credentials import SIGNATURES
+from stagedoor.listeners.ssh.startups import StartupLimits
+from stagedoor.model.source import Network
+
+ALIVE_COUNT = 2
+"""So many questions may stay unanswered; any byte that comes begins the count of time anew."""
+
+# RFC 4253 §7.1: the client's order decides. What ssh-audit fails or warns of is not here: no NIST
+# curves, no SHA-1, no encrypt-and-MAC.
+_KEX = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group18-sha512",
+)
+_NEEDS_NEW_CRYPTOGRAPHY = ("mlkem768x25519-sha256",)
+# AES-128-GCM first: measured the fastest here.
+_CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+_MACS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "umac-128-etm@openssh.com",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """The gateway's own: a private key in OpenSSH's format, and its certificate, one line."""
+
+    private: bytes = field(repr=False)
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class SshLimits:
+    """The `[listen]` and `[ssh]` settings as this listener uses them."""
+
+    networks: tuple[Network, ...]
+    proxy_protocol_from: tuple[Network, ...]
+    header_timeout_s: float
+    login_grace_s: float
+    startups: StartupLimits
+    max_auth_tries: int
+    max_channels: int
+    alive_interval_s: float
+    passwords: bool
+    keyboard_interactive: bool
+    idle_timeout_s: float | None
+    host_names: tuple[str, ...]
+
+
+def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:
+    """asyncssh's options for every connection. Blocks for a moment."""
+    try:
+        return _options(host_key, limits, _KEX)
+    except ValueError:
+        # An older `cryptography` knows no ML-KEM.
+        without = tuple(name for name in _KEX if name not in _NEEDS_NEW_CRYPTOGRAPHY)
+        return _options(host_key, limits, without)
+
+
+def _options(
+    host_key: HostKey, limits: SshLimits, kex: tuple[str, ...]
+) -> asyncssh.SSHServerConnectionOptions:
+    key = asyncssh.import_private_key(host_key.private)
+    return asyncssh.SSHServerConnectionOptions(
+        server_factory=asyncssh.SSHServer,
+        server_host_keys=[(key, asyncssh.import_certificate(host_key.certificate))],
+        server_version="Stagedoor",
+        config=None,
+        kex_algs=list(kex),
+        encryption_algs=list(_CIPHERS),
+        mac_algs=list(_MACS),
+        signature_algs=list(SIGNATURES),
+        # Compression before or with encryption gives lengths away, and costs a core.
+        compression_algs=["none"],
+        login_timeout=limits.login_grace_s,
+        keepalive_interval=limits.alive_interval_s,
+        keepalive_count_max=ALIVE_COUNT,
+        public_key_auth=True,
+        password_auth=limits.passwords,
+        kbdint_auth=limits.keyboard_interactive,
+        host_based_auth=False,
+        gss_host=None,
+        # By `Connection.create_agent_listener`, which asks who it is first.
+        agent_forwarding=True,
+        x11_forwarding=False,
+        allow_pty=True,
+        line_editor=False,
+        encoding=None,
+    )

@@ -1,0 +1,167 @@
+"""What somebody sees who comes without an app: what they may enter, and how. Never a shell."""
+
+import asyncio
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncssh
+
+from stagedoor.listeners.ssh.seam import Login
+from stagedoor.model.grant import Grant
+from stagedoor.model.shell import ShellState
+from stagedoor.model.target import SSH_PORT, Target
+
+_UNKNOWN_COMMAND = 127
+_HELP = """\
+This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
+  ssh {at} ls           the apps that you may enter
+  ssh {at} ls --json    the same for scripts
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An app that may be entered. `expires_at`: seconds since the epoch, None for no end."""
+
+    target: Target
+    state: ShellState
+    expires_at: float | None
+
+
+class Page:
+    """What one login sees. `host_names` are the gateway's own; the first is written into commands."""
+
+    def __init__(self, login: Login, host_names: tuple[str, ...]) -> None:
+        self._login = login
+        here, port = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
+        self._host = host_names[0] if host_names else str(here)
+        self._port = int(port)
+
+    async def answer(self, command: str | None) -> tuple[str, str, int]:
+        """What to write on stdout and on stderr, and the exit status."""
+        try:
+            words = shlex.split(command or "")
+        except ValueError:
+            words = [command or ""]
+        match words:
+            case []:
+                return self._text(await self.entries(), greeting=True), "", 0
+            case ["ls"]:
+                return self._text(await self.entries(), greeting=False), "", 0
+            case ["ls", "--json"] | ["--json", "ls"]:
+                return self._json(await self.entries()), "", 0
+            case ["help"] | ["--help"]:
+                return _HELP.format(at=self._at()), "", 0
+        said = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
+        help_text = _HELP.format(at=self._at())
+        return (
+            "",
+            f"stagedoor: the gateway runs no commands: '{said}'\n{help_text}",
+            _UNKNOWN_COMMAND,
+        )
+
+    async def entries(self) -> list[Entry]:
+        """By the policy of now, in order of name."""
+        flow, identity = self._login.flow, self._login.identity
+        found = []
+        for target in flow.shells.targets():
+            grant = flow.authoriser.authorise(identity, target)
+            if isinstance(grant, Grant):
+                found.append(Entry(target, await flow.shells.observe(target), grant.expires_at))
+        return found
+
+    def jump(self, target: Target) -> str:
+        """The command that enters `target`."""
+        return f"ssh -J {self._at(':')} {target.host_name}"
+
+    def _at(self, separator: str = "") -> str:
+        """`dev@gw` with its port as ssh takes it: `-p 8023 dev@gw`, or `dev@gw:8023` after -J."""
+        host = f"[{self._host}]" if separator and ":" in self._host else self._host
+        name = f"{self._login.identity.name}@{host}"
+        if self._port == SSH_PORT:
+            return name
+        return f"{name}{separator}{self._port}" if separator else f"-p {self._port} {name}"
+
+    def _text(self, entries: list[Entry], *, greeting: bool) -> str:
+        name = self._login.identity.name
+        if not entries:
+            return (
+                f"Hello {name}. There is no app that you may enter (an administrator gives a grant "
+                f"with: stagedoor grant add user:{name} APP)\n"
+            )
+        rows = [(str(e.target), e.state.value, self.jump(e.target)) for e in entries]
+        widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        if greeting:
+            lines = [f"Hello {name}. The apps that you may enter:", "", *(f"  {x}" for x in lines)]
+            lines += ["", "A shell that does not run yet is started when you enter."]
+        return "\n".join(lines) + "\n"
+
+    def _json(self, entries: list[Entry]) -> str:
+        apps: list[Mapping[str, str | float | None]] = [
+            {
+                "app": e.target.app,
+                "environment": e.target.environment,
+                "host": e.target.host_name,
+                "state": e.state.value,
+                "expires_at": e.expires_at,
+                "command": self.jump(e.target),
+            }
+            for e in entries
+        ]
+        return json.dumps({"identity": self._login.identity.name, "apps": apps}) + "\n"
+
+
+class PageSession(asyncssh.SSHServerSession[bytes]):
+    """The one session channel that the gateway itself answers (RFC 4254 §6)."""
+
+    def __init__(self, page: Page, fault: Callable[[BaseException], None]) -> None:
+        self._page = page
+        self._fault = fault
+        self._chan: asyncssh.SSHServerChannel[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._chan = chan
+
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
+    ) -> bool:
+        return True  # else ssh complains; nothing runs in it
+
+    def shell_requested(self) -> bool:
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return False
+
+    def eof_received(self) -> bool:
+        return True  # the client has nothing more to say; we have
+
+    def session_started(self) -> None:
+        self._task = asyncio.create_task(self._answer())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _answer(self) -> None:
+        chan = self._chan
+        assert chan is not None
+        try:
+            out, err, status = await self._page.answer(chan.get_command())
+        except Exception as error:  # nobody awaits this task
+            self._fault(error)
+            out, err, status = "", "stagedoor: a fault in the gateway; its log has more\n", 1
+        newline = b"\r\n" if chan.get_terminal_type() is not None else b"\n"
+        with suppress(OSError):  # the client has closed the channel meanwhile
+            for text, write in ((out, chan.write), (err, chan.write_stderr)):
+                if text:
+                    write(text.encode().replace(b"\n", newline))
+            chan.exit(status)

@@ -1,0 +1,93 @@
+"""What the SSH listener and direct login know of each other.
+
+The listener authenticates, refuses what nobody may have, and keeps the connection alive. Whoever
+came with a target for a login name (`ssh app01@gateway`) is then handed to a `DirectLogin`, one
+channel at a time.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import asyncssh
+
+from stagedoor.model.identity import Identity
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
+
+PTY = "permit-pty"
+PORT_FORWARDING = "permit-port-forwarding"
+AGENT_FORWARDING = "permit-agent-forwarding"
+EVERYTHING = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
+
+
+@dataclass(eq=False, slots=True)
+class Login:
+    """One authenticated SSH connection. Made by the listener only, once the signature is verified.
+
+    `identity` is who came; `login_name` what stood before the @. `target` is that name read as an
+    app (`app01`, `app01.staging`), None when it is the identity's own name: then it is a jump or
+    the page, and direct login never sees it. `permits` is what the credential allows: the
+    extensions of a certificate (OpenSSH's PROTOCOL.certkeys), everything for a registered key or a
+    password. `force_command` is the certificate's critical option: it runs whatever was asked for.
+    `draining` is True once the gateway takes nothing new.
+
+    A session channel enters by `flow.enter_as(identity, target, door)` with a door whose `way` is
+    `Way.DIRECT` and whose `source` is `source`; `connection` is asyncssh's own.
+    """
+
+    identity: Identity
+    login_name: str
+    target: Target | None
+    source: Source
+    flow: Flow
+    connection: asyncssh.SSHServerConnection
+    permits: frozenset[str] = field(default=EVERYTHING)
+    force_command: str | None = None
+    draining: bool = False
+
+    def disconnect(self, reason: str) -> None:
+        """Hang up with one line that the person's ssh prints (RFC 4253 §11.1)."""
+        self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+
+
+class DirectLogin(Protocol):
+    """Serves the channels of logins whose `target` is set. Belongs to the listener's event loop.
+
+    What is not named here (X11, tun, Unix sockets, `tcpip-forward`, unknown requests) the listener
+    has refused already.
+    """
+
+    def session(self, login: Login) -> asyncssh.SSHServerSession[bytes]:
+        """A `session` channel is asked for (RFC 4254 §6.1). Never blocks.
+
+        The channel has encoding None and no line editor. What the person may not have is said on
+        the channel (stderr and an exit status), once shell, exec or subsystem is asked for.
+        """
+        ...
+
+    def forward(
+        self, login: Login, host: str, port: int
+    ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
+        """A `direct-tcpip` channel is asked for: a LocalForward into the shell (RFC 4254 §7.2).
+
+        Raises `asyncssh.ChannelOpenError` with OPEN_ADMINISTRATIVELY_PROHIBITED and one line.
+        """
+        ...
+
+    async def agent(self, login: Login) -> bool:
+        """The client's SSH agent is offered (`ssh -A`): whether it is forwarded into the shell."""
+        ...
+
+    def warn(self, login: Login, line: str) -> None:
+        """The gateway drains: tell it in the terminals of this login. Never blocks."""
+        ...
+
+    def leave(self, login: Login, detail: str) -> None:
+        """This person may be here no longer; the listener hangs up right after. Never blocks."""
+        ...
+
+    def ended(self, login: Login) -> None:
+        """The connection is gone, however that came; asyncssh has told each channel."""
+        ...

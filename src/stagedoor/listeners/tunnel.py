@@ -1,0 +1,263 @@
+"""The HTTP CONNECT listener (RFC 9110 §9.3.6): from an accepted socket to the flow, and back.
+
+A task lives from the accept to the answer; the tunnel itself is the relay's.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Opened, Way
+from stagedoor.model.shell import StartStep
+from stagedoor.model.source import Network, Source, within
+from stagedoor.model.units import KIB
+from stagedoor.net import aio
+from stagedoor.net.tcp import TcpStream
+from stagedoor.net.tls import TlsStream
+from stagedoor.relay.loop import Relay
+from stagedoor.relay.ports import Stream
+from stagedoor.session.flow import Flow
+from stagedoor.session.ports import Link, OnEnd
+from stagedoor.wire.answer import established, interim, refusal
+from stagedoor.wire.connect import HeadParser, Request
+from stagedoor.wire.proxyproto import parse as parse_proxy_header
+
+READ_BYTES = 16 * KIB
+TLS_HANDSHAKE = b"\x16"
+"""What TLS begins with: the content type of its first record (RFC 8446 §5.1)."""
+LINGER_S = 1.0
+"""How long a refused downstream may take to read why, before it is cut."""
+LINGER_BYTES = 64 * KIB
+FIRST_BYTES_S = 1.0
+"""How long we wait for the first bytes of a client that must not get the shell's with the 200."""
+
+MAX_INTERIMS = 40
+"""Of one start; our client reads 16 KiB of them."""
+
+Secure = Callable[[TcpStream, bytes], TlsStream]
+"""Makes a TLS stream of a plain one, given the bytes already read from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelLimits:
+    """The `[listen]` settings as this listener uses them."""
+
+    networks: tuple[Network, ...]
+    proxy_protocol_from: tuple[Network, ...]
+    header_timeout_s: float
+    max_pending: int
+
+
+class TunnelListener:
+    """Answers CONNECT on any number of sockets. Belongs to one event loop."""
+
+    def __init__(self, flow: Flow, relay: Relay, limits: TunnelLimits) -> None:
+        self._flow = flow
+        self._relay = relay
+        self._limits = limits
+        self._pending: dict[asyncio.Task[None], _Door] = {}
+        """Downstreams whose header has not come yet, the oldest first."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
+        """Take a downstream that was just accepted; `secure` where this socket speaks TLS."""
+        if len(self._pending) >= self._limits.max_pending:
+            self._evict()
+        door = _Door(stream, source, self._relay)
+        task = asyncio.create_task(self._serve(door, stream, secure))
+        self._pending[task] = door
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._done, door))
+
+    def _evict(self) -> None:
+        """Close the oldest of those who wait: it has had the most time; honest clients need little."""
+        oldest = next(iter(self._pending))
+        door = self._pending.pop(oldest)
+        oldest.cancel()
+        self._flow.write_down(
+            Denial(
+                Reason.OVERLOADED,
+                f"more than {self._limits.max_pending} connections had not sent a whole header "
+                "(listen.max_pending), and this was the oldest",
+            ),
+            door,
+        )
+
+    def _done(self, door: "_Door", task: asyncio.Task[None]) -> None:
+        self._pending.pop(task, None)
+        self._tasks.discard(task)
+        if not door.handed_over:
+            door.stream.abort()  # here, because a task that is cancelled at once never runs
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a downstream was dropped by a fault of ours", "exception": error}
+            )
+
+    @property
+    def busy(self) -> int:
+        """How many downstreams are between the accept and the answer."""
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """Drop those who have not been let in yet."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, door: "_Door", stream: TcpStream, secure: Secure | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            request: Request | Denial | None
+            try:
+                # Absolute (line 12): no byte that drips in moves it.
+                async with asyncio.timeout(self._limits.header_timeout_s):
+                    request = await self._request(door, stream, secure)
+            except TimeoutError:
+                limit_s = self._limits.header_timeout_s
+                request = Denial(
+                    Reason.HEADER_TIMEOUT,
+                    f"the request's header was not complete after {limit_s:g} s",
+                )
+            self._pending.pop(task, None)
+            if request is None:
+                return
+            if isinstance(request, Denial):
+                await self._flow.refuse(request, door)
+                return
+            door.request = request
+            await self._flow.enter(request.host, request.port, request.credential, door)
+        except OSError:
+            return  # the downstream has gone: there is nobody to tell
+        except Exception:
+            # `_done` logs it. The developer is told that it is no fault of his.
+            if not door.answered:
+                with suppress(OSError):
+                    await self._flow.refuse(
+                        Denial(Reason.INTERNAL, "a fault in the gateway; its log has more"), door
+                    )
+            raise
+
+    async def _request(
+        self, door: "_Door", stream: TcpStream, secure: Secure | None
+    ) -> Request | Denial | None:
+        """The request, or why it is none; None if the downstream said nothing and left."""
+        received = b""
+        if within(door.source.address, self._limits.proxy_protocol_from):
+            answer = await self._proxy_header(door)
+            if not isinstance(answer, bytes):
+                return answer
+            received = answer
+        if not within(door.source.address, self._limits.networks):
+            # Strangers get no handshake, and over TLS there are no words without one.
+            door.mute = secure is not None
+            return Denial(
+                Reason.SOURCE_NOT_ALLOWED,
+                f"your address {door.source.address} is in none of the networks that may come in "
+                "(an administrator adds one to listen.networks)",
+            )
+        if secure is not None:
+            received = received or await aio.read(stream, READ_BYTES)
+            if not received:
+                return None
+            if not received.startswith(TLS_HANDSHAKE):
+                return Denial(
+                    Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address"
+                )
+            tls = secure(stream, received)
+            door.stream, received = tls, b""
+            await tls.handshake()
+        parser = HeadParser()
+        while True:
+            if received and (request := parser.feed(received)) is not None:
+                return request
+            received = await aio.read(door.stream, READ_BYTES)
+            if not received:
+                return None
+
+    async def _proxy_header(self, door: "_Door") -> bytes | Denial | None:
+        """What follows the load balancer's header, whose source becomes the door's."""
+        received = b""
+        while True:
+            more = await aio.read(door.stream, READ_BYTES)
+            if not more:
+                return None
+            received += more
+            header = parse_proxy_header(received)
+            if header is None:
+                continue
+            if isinstance(header, Denial):
+                return header
+            if header.source is not None:
+                door.source = header.source
+            return received[header.consumed :]
+
+
+class _Door:
+    """How CONNECT says yes, no and wait (`session.ports.Door`)."""
+
+    way = Way.CONNECT
+
+    def __init__(self, stream: TcpStream, source: Source, relay: Relay) -> None:
+        self.stream: Stream = stream
+        self.source = source
+        self.request: Request | None = None
+        self.mute = False
+        """Nothing may be said: the denial is only written down."""
+        self.answered = False
+        self.handed_over = False
+        self._relay = relay
+        self._interims = MAX_INTERIMS
+        self._unsent = b""
+
+    def progress(self, step: StartStep) -> None:
+        """CONNECT has no word for it: an interim 1xx would break every stock client (line 7).
+
+        Ours asks for it. Whatever does not go out at once waits for the answer.
+        """
+        if self.request is None or not self.request.wants_progress or self._interims <= 0:
+            return
+        self._interims -= 1
+        self._unsent += interim(step)
+        with suppress(OSError):  # it has gone: whoever writes the answer finds out
+            self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
+
+    async def _write(self, answer: bytes) -> None:
+        unsent, self._unsent = self._unsent, b""
+        await aio.write_all(self.stream, unsent + answer)
+
+    async def refuse(self, denial: Denial) -> None:
+        """Say why, then close so that the answer arrives: RFC 9112 §9.6 on lingering."""
+        self.answered = True
+        if self.mute:
+            return
+        await self._write(refusal(denial))
+        self.stream.shutdown_write()
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while left > 0 and (received := await aio.read(self.stream, READ_BYTES)):
+                    left -= len(received)
+        except TimeoutError:
+            return
+
+    async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
+        assert self.request is not None, "the flow opens a door that has asked"
+        early = self.request.early
+        self.answered = True
+        await self._write(established(opened.id))
+        if self.request.bare_line_feed and not early:
+            # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
+            early = await self._first_bytes()
+        self.handed_over = True
+        return self._relay.start(self.stream, upstream, early, on_end)
+
+    async def _first_bytes(self) -> bytes:
+        try:
+            async with asyncio.timeout(FIRST_BYTES_S):
+                return await aio.read(self.stream, READ_BYTES)
+        except TimeoutError:
+            return b""

@@ -1,0 +1,247 @@
+"""The WebShell's HTTP: tickets for those who may come in, and the WebSocket that takes them.
+
+A credential is shown in the Authorization header (RFC 7617, RFC 6750), or was shown before and a
+cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in the first frame.
+"""
+
+import asyncio
+import json
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from stagedoor.listeners.web import terminals_markup
+from stagedoor.listeners.web.anteroom import Anteroom
+from stagedoor.listeners.web.company import Marks
+from stagedoor.listeners.web.files import FileRules, Files
+from stagedoor.listeners.web.headers import Guarded
+from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.ports import Desk, Passes, Takes
+from stagedoor.listeners.web.replay import Replay
+from stagedoor.listeners.web.signin import body_of, shown_cookie
+from stagedoor.listeners.web.terminal import Backstage, Visit
+from stagedoor.listeners.web.terminals import ShareRules, Terminals
+from stagedoor.listeners.web.threshold import At, Threshold, WebLimits
+from stagedoor.listeners.web.wire import GoneError, Wire
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
+from stagedoor.session.flow import Flow
+from stagedoor.wire.answer import status_of
+from stagedoor.wire.credential import parse_credential
+from stagedoor.wire.target import parse_login, parse_target
+from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, TerminalError, Word
+
+MAX_BODY_BYTES = 4096
+_WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
+
+
+class House:
+    """The application, and who is inside. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        backstage: Backstage,
+        passes: Passes,
+        desk: Desk,
+        takes: Takes,
+        limits: WebLimits,
+        rules: FileRules,
+        shares: ShareRules,
+    ) -> None:
+        self._backstage = backstage
+        self._flow: Flow = backstage.flow
+        self._passes = passes
+        self._threshold = Threshold(self._flow, limits)
+        self.ping_s = limits.ping_s
+        self.anteroom = Anteroom(limits.header_timeout_s, limits.max_pending)
+        self.visits: set[Visit] = set()
+        self.files = Files(self._threshold, passes, backstage, rules)
+        ours: list[BaseRoute] = [
+            Route("/api/ticket", self._ticket, methods=["POST"]),
+            WebSocketRoute("/terminal", self._terminal),
+            *self.files.routes,
+        ]
+        pages = Pages(
+            self._threshold,
+            passes,
+            desk,
+            shows_recordings=takes.viewer,
+            moves_files=rules.allowed,
+            live=self._live,
+        )
+        self._marks = Marks(backstage.company, lambda: self.visits)
+        self._terminals = Terminals(
+            self._threshold, passes, backstage, pages, shares, self._identity, refusal
+        )
+        ours += self._terminals.ours
+        routes = [
+            *pages.routes,
+            *Replay(self._threshold, pages, takes).routes,
+            *self._terminals.routes,
+        ]
+        # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
+        mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
+        self.app = Starlette(
+            routes=[*ours, *mounted],
+            middleware=[Middleware(Guarded)],
+            exception_handlers={404: pages.not_found, 405: pages.not_found},
+        )
+
+    @property
+    def draining(self) -> bool:
+        """Whether nobody more is let in."""
+        return self._threshold.draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self._threshold.draining = draining
+
+    def write_down(self, denial: Denial, source: Source) -> None:
+        """That somebody was turned away before he had said what he wants."""
+        self._flow.write_down(denial, At(source), None, None)
+
+    # A ticket for one terminal.
+
+    async def _ticket(self, request: Request) -> Response:
+        source = self._threshold.source_of(request)
+        barred = self._threshold.barred(source)
+        if barred is not None:
+            self._flow.write_down(barred, At(source), None, None)
+            return refusal(barred)
+        target = await _target_in(request)
+        if isinstance(target, Denial):
+            self._flow.write_down(target, At(source), None, None)
+            return refusal(target)
+        identity = await self._identity(request, source)
+        if isinstance(identity, Denial):
+            self._flow.write_down(identity, At(source), None, target)
+            return refusal(identity)
+        grant = self._flow.authoriser.authorise(identity, target)
+        if isinstance(grant, Denial):
+            self._flow.write_down(grant, At(source), identity, target)
+            return refusal(grant)
+        secret = await self._passes.issue(PassKind.TICKET, identity, str(target))
+        if isinstance(secret, Denial):
+            self._flow.write_down(secret, At(source), identity, target)
+            return refusal(secret)
+        return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
+
+    async def _identity(self, request: Request, source: Source) -> Identity | Denial:
+        shown = request.headers.get("authorization")
+        if shown is None:
+            cookie = shown_cookie(request)
+            if cookie is None:
+                return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
+            return self._threshold.not_ours(request) or await self._passes.show(
+                PassKind.SESSION, cookie
+            )
+        credential = parse_credential(shown.encode("latin-1"))
+        if isinstance(credential, Denial):
+            return credential
+        return await self._flow.authenticator.authenticate(credential, source)
+
+    # The terminal.
+
+    async def _terminal(self, socket: WebSocket) -> None:
+        source = self._threshold.source_of(socket)
+        barred = self._threshold.barred(source) or self._threshold.foreign(socket)
+        if barred is not None:
+            self._flow.write_down(barred, At(source), None, None)
+            # Closed before it was accepted, a WebSocket is answered with 403 (RFC 6455 §4.2.2).
+            await socket.close()
+            return
+        if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
+            await socket.close()
+            return
+        await socket.accept(subprotocol=SUBPROTOCOL)
+        wire = Wire(socket)
+        try:
+            hello = await self._hello(wire)
+        except (GoneError, TimeoutError):
+            await wire.close()
+            return
+        except TerminalError as error:
+            await self._turn_away(wire, Word.FAULT, str(error))
+            return
+        found = await self._passes.use_up(PassKind.TICKET, hello.ticket)
+        if isinstance(found, Denial):
+            self._flow.write_down(found, At(source), None, None)
+            await self._turn_away(wire, Word.DENIED, found.message)
+            return
+        identity, good_for = found
+        grant = await self._terminals.guest(identity, good_for or "")
+        target = parse_target(good_for or "") if grant is None else None
+        if isinstance(grant, Denial) or isinstance(target, Denial):
+            refused = grant if isinstance(grant, Denial) else target
+            assert isinstance(refused, Denial)
+            self._flow.write_down(refused, At(source), identity)
+            await self._turn_away(wire, Word.DENIED, refused.message)
+            return
+        visit = Visit(self._backstage, wire, source, hello, self._marks.look)
+        self.visits.add(visit)
+        try:
+            if grant is not None:
+                await visit.run(identity, grant.target, grant)
+            elif target is not None:
+                await visit.run(identity, target)
+        finally:
+            self.visits.discard(visit)
+
+    async def _live(self, identity: Identity) -> str | Denial:
+        """The home page's section for those who may watch."""
+        live = await self._terminals.live(identity)
+        if isinstance(live, Denial) or not self._backstage.company.may_watch(identity):
+            return live if isinstance(live, Denial) else ""
+        return terminals_markup.live(self._terminals.place, live)
+
+    async def _hello(self, wire: Wire) -> Hello:
+        """Raises as `Wire.hello` does, and TimeoutError for one who has waited too long."""
+        now = asyncio.get_running_loop().time
+        async with asyncio.timeout(None) as patience:
+            place = self.anteroom.enter(lambda _: patience.reschedule(now()))
+            try:
+                return await wire.hello()
+            finally:
+                self.anteroom.leave(place)
+
+    async def _turn_away(self, wire: Wire, word: Word, why: str) -> None:
+        try:
+            await wire.say(Notice(word, why))
+        except GoneError:
+            return
+        await wire.close(bad=word is Word.FAULT)
+
+
+async def _target_in(request: Request) -> Target | Denial:
+    """What the body asks for: `{"target": "app01"}`, as for direct login, or as for CONNECT."""
+    body = await body_of(request, MAX_BODY_BYTES)
+    if isinstance(body, Denial):
+        return body
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
+    name = asked.get("target") if isinstance(asked, dict) else None
+    if not isinstance(name, str):
+        return Denial(Reason.BAD_REQUEST, 'the body names no target; write {"target": "app01"}')
+    return parse_login(name) or parse_target(name)
+
+
+def refusal(denial: Denial) -> Response:
+    """A denial as JSON, with the status that its reason has."""
+    status = 401 if denial.reason in _WHO else status_of(denial.reason)
+    headers = {"Cache-Control": "no-store"}
+    if denial.retry_after_s is not None:
+        headers["Retry-After"] = str(denial.retry_after_s)
+    if status == 401:
+        # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
+        # a page whose session is over, and keep the page waiting meanwhile.
+        headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
+    return JSONResponse({"reason": denial.reason.value, "message": denial.message}, status, headers)

@@ -1,0 +1,120 @@
+"""Who else is at a terminal, and what is shared: what the WebShell asks for, and the marks it sets."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.identity import Identity
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+
+LOOK_S = 1.0
+"""How often it is asked who looks on, while anybody is at a terminal here: one query of few rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
+    the epoch."""
+
+    session: str
+    name: str
+    source: str
+    target: str
+    terminal: str
+    looks: bool
+    since: float
+
+
+class Company(Protocol):
+    """A store that fails is a Denial."""
+
+    async def arrive(
+        self, session: str, target: Target, terminal: str, *, looks: bool
+    ) -> Denial | None:
+        """Write down who is where, so that every worker can tell those whom it concerns."""
+        ...
+
+    async def leave(self, session: str) -> None: ...
+
+    async def present(self, *, looks: bool | None = None) -> Sequence[Present] | Denial:
+        """Everybody, or only those who look or type."""
+        ...
+
+    async def share(
+        self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
+    ) -> tuple[Share, str] | Denial:
+        """A new share, and its secret, which is nowhere kept."""
+        ...
+
+    async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
+        """End one of his."""
+        ...
+
+    def shares(self, identity: Identity) -> Sequence[Share]:
+        """His that last, by the policy as it is now."""
+        ...
+
+    def find_share(self, secret: str) -> Share | None:
+        """The share with this secret, by the policy as it is now."""
+        ...
+
+    def may_watch(self, identity: Identity) -> bool:
+        """Whether any rule of watching names him."""
+        ...
+
+
+class Watched(Protocol):
+    """A terminal that somebody is at here."""
+
+    @property
+    def place(self) -> tuple[str, str, str] | None:
+        """Session, target and terminal; None until he is in."""
+        ...
+
+    def watched_by(self, names: tuple[str, ...]) -> None:
+        """These look on now. Told again and again."""
+        ...
+
+
+@dataclass(slots=True)
+class Marks:
+    """Tells everybody at a terminal who looks on, wherever those are. Belongs to one event loop."""
+
+    company: Company
+    visits: Callable[[], Iterable[Watched]]
+    _looking: asyncio.Task[None] | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def look(self) -> None:
+        """Somebody has come or gone here: look at once, and on, for as long as anybody is here."""
+        self._news.set()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while visits := list(self.visits()):
+            self._news.clear()
+            found = await self.company.present(looks=True)
+            if not isinstance(found, Denial):
+                for visit in visits:
+                    if visit.place is not None:
+                        visit.watched_by(_who(found, *visit.place))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
+
+
+def _who(watchers: Sequence[Present], session: str, target: str, terminal: str) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            {
+                each.name
+                for each in watchers
+                if (each.target, each.terminal) == (target, terminal) and each.session != session
+            }
+        )
+    )

@@ -1,0 +1,304 @@
+"""Files into a shell and out of it, for the terminal's page.
+
+    GET    /api/files/APP?path=          a file, or a part of it (Range)
+    POST   /api/files/APP?path=          what is there, as JSON
+    POST   /api/files/APP/upload?…       begin, or ask how far it has come: {"offset": N}
+    PATCH  /api/files/APP/upload?…       the bytes from `at` on; {"path": …} once it is whole
+    DELETE /api/files/APP/upload?…       it is not wanted any more
+
+An upload is named by `folder`, `name`, `size` and an `id` that the page makes up. The cookie says
+who it is, and a page of ours must have sent it: every request is a session of the flow.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from stagedoor.listeners.web.files_move import (
+    SILENT_S,
+    about,
+    begin,
+    blocks,
+    drop,
+    open_to_read,
+    take,
+)
+from stagedoor.listeners.web.files_stay import DeniedError, GoneError, Stay
+from stagedoor.listeners.web.files_words import (
+    FilesError,
+    Upload,
+    attachment,
+    fields_of,
+    join,
+    number_of,
+    path_of,
+    range_of,
+    shown,
+    upload_of,
+    validators,
+)
+from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.signin import shown_cookie
+from stagedoor.listeners.web.terminal import Backstage
+from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
+from stagedoor.wire.answer import status_of
+from stagedoor.wire.target import parse_login
+
+_WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
+_KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRules:
+    """Whether a grant lets files be moved through the page, and the largest that may be sent, in
+    bytes; 0: any."""
+
+    allowed: Callable[[Grant], bool]
+    max_upload_bytes: int = 0
+
+
+class Files:
+    """Belongs to one event loop. `stays` are those that move files now."""
+
+    def __init__(
+        self, threshold: Threshold, passes: Passes, backstage: Backstage, rules: FileRules
+    ) -> None:
+        self._threshold = threshold
+        self._passes = passes
+        self._backstage = backstage
+        self._rules = rules
+        self.stays: set[Stay] = set()
+        self.routes: list[BaseRoute] = [
+            Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
+            Route(
+                "/api/files/{app}/upload", _Asgi(self._upload), methods=["POST", "PATCH", "DELETE"]
+            ),
+        ]
+
+    def allowed(self, grant: Grant) -> bool:
+        """Whether the page offers it to whoever enters by `grant`."""
+        return self._rules.allowed(grant)
+
+    # Who, and where to.
+
+    async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
+        source = self._threshold.source_of(request)
+        at = At(source)
+        denial = self._threshold.barred(source) or self._not_ours(request)
+        if denial is not None:
+            return self._written(denial, at)
+        target = parse_login(request.path_params["app"])
+        if target is None:
+            return self._written(Denial(Reason.NO_APP, "there is no app of that name"), at)
+        cookie = shown_cookie(request)
+        if cookie is None:
+            denial = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
+            return self._written(denial, at, None, target)
+        identity = await self._passes.show(PassKind.SESSION, cookie)
+        if isinstance(identity, Denial):
+            return self._written(identity, at, None, target)
+        grant = self._backstage.flow.authoriser.authorise(identity, target)
+        if isinstance(grant, Grant) and not self._rules.allowed(grant):
+            grant = Denial(
+                Reason.NO_GRANT,
+                f"files may not be moved through the page into or out of {target} (web.files in the "
+                "gateway's settings)",
+            )
+        if isinstance(grant, Denial):
+            return self._written(grant, at, identity, target)
+        return identity, target
+
+    def _written(
+        self,
+        denial: Denial,
+        at: At,
+        identity: Identity | None = None,
+        target: Target | None = None,
+    ) -> Denial:
+        self._backstage.flow.write_down(denial, at, identity, target)
+        return denial
+
+    def _not_ours(self, request: Request) -> Denial | None:
+        """A browser sends an Origin with all but GET. With that it says by Fetch Metadata, or by the
+        Referer, that a page of ours asks; a page of another site can forge neither."""
+        if request.method in ("GET", "HEAD") and "origin" not in request.headers:
+            site = request.headers.get("sec-fetch-site")
+            ours = f"{self._threshold.own_origin(request)}/"
+            # `none` is the browser itself, which goes on with a download that was cut.
+            by_us = request.headers.get("referer", "").startswith(ours)
+            if site == "same-origin" or (site in (None, "none") and by_us):
+                return None
+        return self._threshold.not_ours(request)
+
+    @asynccontextmanager
+    async def _inside(self, request: Request) -> AsyncIterator[Stay]:
+        admitted = await self._admitted(request)
+        if isinstance(admitted, Denial):
+            raise DeniedError(admitted)
+        stay = Stay(self._backstage, self._threshold.source_of(request))
+        self.stays.add(stay)
+        try:
+            async with stay.entered(*admitted):
+                yield stay
+        finally:
+            self.stays.discard(stay)
+
+    # Out of the shell.
+
+    async def _file(self, request: Request, send: Send) -> Response | None:
+        path = path_of(fields_of(request.scope["query_string"]))
+        async with self._inside(request) as stay:
+            if request.method == "POST":
+                return JSONResponse(await about(stay, path))
+            await self._give(request, send, stay, path)
+            return None
+
+    async def _give(self, request: Request, send: Send, stay: Stay, path: bytes) -> None:
+        file, size, changed_at = await open_to_read(stay, path)
+        headers = {
+            "content-type": "application/octet-stream",
+            "content-disposition": attachment(path),
+            "content-security-policy": _KEPT_NOT_SHOWN,
+            **validators(size, changed_at, time.time()),
+        }
+        asked = request.headers.get("range")
+        if request.headers.get("if-range", headers.get("etag")) != headers.get("etag"):
+            asked = None  # another file by now: it is given whole (RFC 9110 §13.1.5)
+        wanted = range_of(asked, size) if "etag" in headers else None
+        start, end = wanted or (0, size)
+        if wanted:
+            headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+        # A file that the system makes up (/proc) has no size before it is read.
+        unknown = size == 0
+        if not unknown:
+            headers["content-length"] = str(end - start)
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        status = 206 if wanted else 200
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        if request.method != "HEAD":
+            try:
+                await self._pour(request, send, stay, blocks(file, start, None if unknown else end))
+            except BaseException:
+                stay.moved(path, whole=False)
+                raise
+            stay.moved(path)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pour(
+        self, request: Request, send: Send, stay: Stay, pieces: AsyncGenerator[bytes]
+    ) -> None:
+        """Each block once the one before it is on its way: a slow line holds the shell back."""
+        gone = asyncio.create_task(_until_gone(request))
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    if gone.done():
+                        raise GoneError
+                    stay.received += len(piece)
+        finally:
+            gone.cancel()
+
+    # Into the shell.
+
+    async def _upload(self, request: Request, _: Send) -> Response:
+        fields = fields_of(request.scope["query_string"])
+        upload = upload_of(fields)
+        most = self._rules.max_upload_bytes
+        if most and upload.size > most:
+            raise FilesError(
+                413,
+                f"{shown(upload.name)} has {upload.size} bytes, and {most} may be sent at most "
+                "(web.max_upload_mib in the gateway's settings)",
+            )
+        async with self._inside(request) as stay:
+            if request.method == "POST":
+                return JSONResponse({"offset": await begin(stay, upload)})
+            if request.method == "DELETE":
+                await drop(stay, upload)
+                stay.moved(upload.part, "remove")
+                return JSONResponse({})
+            return await self._take(request, stay, upload, number_of(fields, "at"))
+
+    async def _take(self, request: Request, stay: Stay, upload: Upload, at: int) -> Response:
+        more = True
+
+        async def pieces() -> bytes | None:
+            nonlocal more
+            if not more:
+                return None
+            try:
+                async with asyncio.timeout(SILENT_S):
+                    message = await request.receive()
+            except TimeoutError:
+                raise GoneError from None
+            if message["type"] == "http.disconnect":
+                raise GoneError
+            more = message.get("more_body", False)
+            body: bytes = message.get("body", b"")
+            return body
+
+        try:
+            path = await take(stay, upload, at, pieces)
+        except BaseException:
+            stay.moved(join(upload.folder, upload.name), whole=False)
+            raise
+        stay.moved(path or join(upload.folder, upload.name), whole=path is not None)
+        if path is None:
+            raise FilesError(400, f"{shown(upload.name)} is not whole yet")
+        return JSONResponse({"name": shown(path.rpartition(b"/")[2])})
+
+
+class _Asgi:
+    """An answer that may be sent while it is made; what went wrong is told if nothing was."""
+
+    def __init__(self, answer: Callable[[Request, Send], Awaitable[Response | None]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        request, started = Request(scope, receive), False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            answer = await self._answer(request, watched)
+        except DeniedError as error:
+            answer = refusal(error.denial)
+        except FilesError as error:
+            answer = JSONResponse({"message": str(error)}, error.status)
+            if error.size is not None:
+                answer.headers["content-range"] = f"bytes */{error.size}"
+        except GoneError:
+            answer = JSONResponse({"message": "it fell silent"}, 408)
+        if started or answer is None:
+            return  # the half of a file cannot be taken back: the line is cut instead
+        if answer.status_code >= 400:
+            # What is still being sent is not wanted any more.
+            answer.headers["connection"] = "close"
+        await answer(scope, receive, send)
+
+
+def refusal(denial: Denial) -> Response:
+    status = 401 if denial.reason in _WHO else status_of(denial.reason)
+    return JSONResponse({"reason": denial.reason.value, "message": denial.message}, status)
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

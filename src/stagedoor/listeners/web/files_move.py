@@ -1,0 +1,224 @@
+"""Bytes of one file, between HTTP and sftp: in order, in bounded memory, at the slower side's pace."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from stat import S_ISDIR, S_ISREG
+from typing import Any
+from urllib.parse import quote
+
+import asyncssh
+
+from stagedoor.listeners.web.files_stay import Stay
+from stagedoor.listeners.web.files_words import FilesError, Upload, join, shown
+
+BLOCK_BYTES = 256 * 1024
+AHEAD = 4
+"""Blocks that were asked for, or sent, and not answered yet: as many as keep a fast line busy."""
+SILENT_S = 60.0
+"""An upload that sends nothing for so long is over; what has come of it stays."""
+OPEN_S = 15.0
+TAKEN = 100
+"""So many names that are taken already are tried: `name (1)` and on."""
+
+Pieces = Callable[[], Awaitable[bytes | None]]
+"""The next piece of what is sent, None at its end. Raises GoneError."""
+
+
+@asynccontextmanager
+async def speaking_of(path: bytes, doing: str) -> AsyncIterator[None]:
+    """Turns what sftp says of `path` into a FilesError that a person understands."""
+    name = shown(path)
+    try:
+        yield
+    except asyncssh.SFTPConnectionLost:
+        raise
+    except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+        raise FilesError(404, f"there is no {name} in the shell") from None
+    except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect):
+        raise FilesError(403, f"you may not {doing} {name} in the shell") from None
+    except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
+        raise FilesError(
+            507, f"there is no room for {name} in the shell ({error.reason})"
+        ) from None
+    except asyncssh.SFTPError as error:
+        # The sftp that all speak has one word, Failure, for a full disk, a quota and the rest.
+        raise FilesError(500, f"the shell cannot {doing} {name} ({error.reason})") from None
+    except TimeoutError:
+        raise FilesError(504, f"the shell did not {doing} {name} in time") from None
+
+
+async def about(stay: Stay, path: bytes) -> dict[str, str | int]:
+    """What is at `path`: where that is in the shell, percent-encoded and for a person, and what."""
+    async with speaking_of(path, "look at"), asyncio.timeout(OPEN_S):
+        real = _bytes(await stay.sftp.realpath(path))
+        found = await stay.sftp.stat(real)
+    mode = found.permissions or 0
+    kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
+    return {"path": quote(real), "shown": shown(real), "kind": kind, "size": found.size or 0}
+
+
+async def open_to_read(stay: Stay, path: bytes) -> "tuple[asyncssh.SFTPClientFile, int, int]":
+    """The file, its size, and when it was changed (seconds since the epoch)."""
+    async with speaking_of(path, "read"), asyncio.timeout(OPEN_S):
+        # Asked before it is opened: to open a pipe would wait for somebody who writes into it.
+        mode = (await stay.sftp.stat(path)).permissions or 0
+        if S_ISDIR(mode):
+            raise FilesError(
+                409, f"{shown(path)} is a folder; pack it first: tar -czf FILE.tgz FOLDER"
+            )
+        if not S_ISREG(mode):
+            raise FilesError(409, f"{shown(path)} is no regular file")
+        file = await stay.sftp.open(path, "rb", encoding=None)
+        found = await file.stat()
+    return file, found.size or 0, int(found.mtime or 0)
+
+
+async def blocks(
+    file: "asyncssh.SFTPClientFile", start: int, end: int | None
+) -> AsyncGenerator[bytes]:
+    """What a file holds from `start` up to `end`, or until it ends; some blocks are read ahead."""
+    asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+    at = start
+    try:
+        while True:
+            while len(asked) < AHEAD and (end is None or at < end):
+                size = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - at)
+                asked.append((size, asyncio.create_task(_read(file, size, at))))
+                at += size
+            if not asked:
+                return
+            size, task = asked.popleft()
+            block = await task
+            if block:
+                yield block
+            if len(block) < size:
+                if end is not None:
+                    raise FilesError(500, "the file became shorter while it was read")
+                return
+    finally:
+        await _drop(task for _, task in asked)
+
+
+async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
+    whole = b""
+    while len(whole) < size:  # fewer than were asked for are the end only if there are none
+        more = await file.read(size - len(whole), at + len(whole))
+        assert isinstance(more, bytes), "it was opened without an encoding"
+        if not more:
+            break
+        whole += more
+    return whole
+
+
+async def begin(stay: Stay, upload: Upload) -> int:
+    """Make room for a file, or find what has come of it; returns the offset to go on from."""
+    async with speaking_of(upload.folder, "write into"), asyncio.timeout(OPEN_S):
+        if not S_ISDIR((await stay.sftp.stat(upload.folder)).permissions or 0):
+            raise FilesError(409, f"{shown(upload.folder)} is no folder")
+    async with speaking_of(join(upload.folder, upload.name), "write"), asyncio.timeout(OPEN_S):
+        flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
+        async with stay.sftp.open(upload.part, flags, encoding=None) as file:
+            has = (await file.stat()).size or 0
+    # When a line is cut, some of the last blocks may be there and one before them not.
+    offset = 0 if has > upload.size else max(has - BLOCK_BYTES * AHEAD, 0)
+    await _room(stay, upload, upload.size - has)
+    return offset
+
+
+async def _room(stay: Stay, upload: Upload, more: int) -> None:
+    """Raises FilesError if the file system has less room than that, as far as it tells."""
+    with suppress(asyncssh.SFTPError):
+        async with asyncio.timeout(OPEN_S):
+            system = await stay.sftp.statvfs(upload.folder)
+        free = (system.bavail or 0) * (system.frsize or system.bsize or 0)
+        if free < more:
+            raise FilesError(
+                507,
+                f"there is no room for {shown(upload.name)} in the shell: {more} bytes are to come, "
+                f"{free} are free",
+            )
+
+
+async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes | None:
+    """Write what comes, from `offset` on; the path once the file is whole, None if more is to come.
+
+    Blocks are written at their own offsets: what comes twice, of a line that was cut, is the same.
+    """
+    path = join(upload.folder, upload.name)
+    async with speaking_of(path, "write"), asyncio.timeout(OPEN_S):
+        file = await stay.sftp.open(upload.part, asyncssh.FXF_WRITE, encoding=None)
+        has = (await file.stat()).size or 0
+    if offset > has:
+        raise FilesError(409, f"{shown(upload.name)} has {has} bytes, and cannot go on at {offset}")
+    sent: deque[asyncio.Task[int]] = deque()
+    try:
+        block = bytearray()
+        while True:
+            piece = await pieces()
+            block += piece or b""
+            if offset + len(block) > upload.size:
+                raise FilesError(400, f"more than the {upload.size} bytes came that were announced")
+            if block and (piece is None or len(block) >= BLOCK_BYTES):
+                sent.append(asyncio.create_task(file.write(bytes(block), offset)))
+                offset += len(block)
+                stay.sent += len(block)
+                block.clear()
+            while sent and (piece is None or len(sent) >= AHEAD):
+                async with speaking_of(path, "write"):
+                    await sent.popleft()
+            if piece is None:
+                break
+    except FilesError as error:
+        if error.status == 500:  # what has no word of its own may be a full disk
+            await _room(stay, upload, max(upload.size - offset, BLOCK_BYTES))
+        raise
+    finally:
+        await _drop(sent)
+    async with speaking_of(path, "write"):
+        await file.close()  # where a file system tells of a full disk only now
+        return await _finish(stay, upload) if offset == upload.size else None
+
+
+async def _finish(stay: Stay, upload: Upload) -> bytes:
+    """Give a whole file its name, or the next that is free: nothing is ever replaced."""
+    for number in range(TAKEN):
+        path = upload.path(number)
+        try:
+            # A link, unlike a rename, cannot replace what has come there meanwhile.
+            await stay.sftp.link(upload.part, path)
+        except asyncssh.SFTPError:
+            if await _is_there(stay, path):
+                continue
+            await stay.sftp.rename(upload.part, path)  # a file system without hard links
+            return path
+        await stay.sftp.remove(upload.part)
+        return path
+    raise FilesError(409, f"{shown(upload.name)} and {TAKEN - 1} names like it are taken")
+
+
+async def _is_there(stay: Stay, path: bytes) -> bool:
+    try:
+        await stay.sftp.lstat(path)
+    except asyncssh.SFTPNoSuchFile:
+        return False
+    return True
+
+
+async def drop(stay: Stay, upload: Upload) -> None:
+    """Remove what has come of a file that is not wanted any more; fine if nothing has."""
+    async with speaking_of(upload.part, "remove"), asyncio.timeout(OPEN_S):
+        with suppress(asyncssh.SFTPNoSuchFile):
+            await stay.sftp.remove(upload.part)
+
+
+async def _drop(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _bytes(path: bytes | str) -> bytes:
+    return path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")

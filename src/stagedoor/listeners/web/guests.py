@@ -1,0 +1,41 @@
+"""What a guest's side may say: decided here, before anything of it reaches the shell. Pure."""
+
+from dataclasses import replace
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Guest
+from stagedoor.wire.terminal import Downstream, Hello, In, InAck, Mode, Resize
+
+SHARE = "share:"
+WATCH = "watch:"
+"""What a guest's ticket is good for: one share, or one session to watch."""
+
+
+def held_to(hello: Hello, guest: Guest) -> Hello | Denial:
+    """The first frame as it may go on: that terminal and no other, and nothing to be started.
+
+    One who may not type looks; one who may does not send his host away.
+    """
+    if hello.terminal not in ("", guest.terminal):
+        return Denial(Reason.NO_GRANT, "you are let to another terminal than this one")
+    mode = hello.mode if guest.may_type and hello.mode is not Mode.TAKE_OVER else Mode.MIRROR
+    return replace(
+        hello,
+        terminal=guest.terminal,
+        mode=mode if guest.may_type else Mode.WATCH,
+        command="",
+    )
+
+
+def passed_over(frame: Downstream) -> tuple[bool, InAck | None]:
+    """Of one who may not type: whether a frame stays here, and what he is told.
+
+    What he typed counts as dealt with, as the holder has it, so that an honest program waits for nothing.
+    """
+    match frame:
+        case In(at, data):
+            return True, InAck(at + len(data))
+        case Resize():
+            return True, None
+        case _:
+            return False, None

@@ -1,0 +1,236 @@
+"""The pages as HTML: whatever was not written here is escaped. They need no JavaScript."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+
+from stagedoor.listeners.web.assets import Assets
+from stagedoor.listeners.web.files_markup import BUTTON, PANEL
+from stagedoor.listeners.web.ports import Past
+from stagedoor.model.policy import KeyRecord
+
+_STATES = {"absent": "not running", "ready": "running"}
+COMPANY = (
+    '<button type="button" id="terminals" aria-haspopup="dialog">Terminals</button>'
+    '<button type="button" id="share" aria-haspopup="dialog">Share…</button>'
+)
+_WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app that may be entered, as the home page shows it."""
+
+    name: str
+    host: str
+    state: str
+    page: str
+    ssh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pages are: `path` is what every path of theirs begins with."""
+
+    path: str
+    assets: Assets
+
+    def asset(self, name: str) -> str:
+        return escape(self.path + self.assets.path(name))
+
+    def page(
+        self, title: str, body: str, *, scripts: Sequence[str] = (), attributes: str = ""
+    ) -> str:
+        """A whole page. `body` is HTML, `title` is text."""
+        links = ""
+        if "pages.css" in self.assets:
+            links += f'<link rel="stylesheet" href="{self.asset("pages.css")}">'
+        if "icon.svg" in self.assets:
+            links += f'<link rel="icon" href="{self.asset("icon.svg")}">'
+        for name in scripts:
+            if name in self.assets:
+                links += f'<script src="{self.asset(name)}" defer></script>'
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta name="color-scheme" content="light dark">'
+            '<meta name="description" content="Shells of apps, in the browser">'
+            f"<title>{escape(title)}</title>{links}</head><body{attributes}>{body}</body></html>"
+        )
+
+
+def said(place: Place, title: str, message: str, *, home: bool = True) -> str:
+    """A denial, or anything else that went wrong, in plain words."""
+    back = f'<p><a href="{escape(place.path)}/">Back to your apps</a></p>' if home else ""
+    return place.page(
+        title,
+        f'<main><h1>{escape(title)}</h1><p role="alert">{escape(message)}</p>{back}</main>',
+    )
+
+
+def sign_in(place: Place, next_path: str, why: str = "", name: str = "") -> str:
+    """The form. `why` is what was wrong with the last try."""
+    alert = f'<p role="alert" class="wrong">{escape(why)}</p>' if why else ""
+    body = f"""<main class="narrow"><h1>Stagedoor</h1>{alert}
+<form method="post" action="{escape(place.path)}/sign-in">
+<input type="hidden" name="next" value="{escape(next_path)}">
+<label for="name">Name</label>
+<input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none"
+ spellcheck="false" required{"" if name else " autofocus"}>
+<label for="secret">Password, or a token</label>
+<input id="secret" name="secret" type="password" autocomplete="current-password" required>
+<button type="submit">Sign in</button></form></main>"""
+    return place.page("Sign in · Stagedoor", body)
+
+
+def link(place: Place) -> str:
+    """Where a one-time link leads: the script posts what stands behind the `#`, which no server sees."""
+    body = f"""<main class="narrow"><h1>Stagedoor</h1>
+<form id="link" method="post" action="{escape(place.path)}/sign-in/link">
+<input type="hidden" name="secret"><input type="hidden" name="next">
+<button type="submit" disabled>Sign in</button></form>
+<p id="why" role="status">This link signs you in once.</p>
+<noscript><p>A one-time link needs JavaScript. Without it, <a href="{escape(place.path)}/sign-in">sign in
+with your password or a token</a>.</p></noscript></main>"""
+    return place.page("Sign in · Stagedoor", body, scripts=("link.js",))
+
+
+def home(
+    place: Place,
+    name: str,
+    apps: Iterable[App],
+    past: Sequence[Past],
+    keys: Sequence[KeyRecord],
+    *,
+    may_change_keys: bool,
+    shows_recordings: bool = False,
+    live: str = "",
+) -> str:
+    """What a person who has signed in sees first. `live` is HTML."""
+    rows = "".join(_app(app) for app in apps)
+    if rows:
+        listed = f'<ul class="apps">{rows}</ul>'
+    else:
+        grant = f"stagedoor grant add user:{name} APP"
+        listed = (
+            "<p>There is no app that you may enter. An administrator gives a grant with "
+            f"<code>{escape(grant)}</code></p>"
+        )
+    recordings = (
+        f'<nav><a href="{escape(place.path)}/recordings">Recordings</a></nav>'
+        if shows_recordings
+        else ""
+    )
+    body = f"""<header><h1>Stagedoor</h1>{recordings}
+<form method="post" action="{escape(place.path)}/sign-out"><span>{escape(name)}</span>
+<button type="submit">Sign out</button></form></header>
+<main><section aria-labelledby="apps"><h2 id="apps">Apps</h2>{listed}</section>{live}
+<section aria-labelledby="past"><h2 id="past">Last sessions</h2>{_past(past)}</section>
+<section aria-labelledby="keys"><h2 id="keys">SSH keys</h2>{_keys(place, keys, may_change_keys)}</section>
+</main>"""
+    return place.page("Stagedoor", body, scripts=("home.js",))
+
+
+def _app(app: App) -> str:
+    code = f"vscode://vscode-remote/ssh-remote+{app.host}/"
+    return (
+        f"<li><h3>{escape(app.name)}</h3>"
+        f'<span class="state {escape(app.state)}">{escape(_STATES.get(app.state, app.state))}</span>'
+        f'<a class="button" href="{escape(app.page)}">Terminal</a>'
+        f'<button type="button" class="terminals" hidden data-app="{escape(app.name)}" '
+        f'data-page="{escape(app.page)}">Terminals</button>'
+        f'<code class="ssh">{escape(app.ssh)}</code>'
+        f'<button type="button" class="copy" hidden data-copy="{escape(app.ssh)}">Copy</button>'
+        f'<a href="{escape(code)}">VS Code</a></li>'
+    )
+
+
+def _past(past: Sequence[Past]) -> str:
+    if not past:
+        return "<p>None yet.</p>"
+    rows = "".join(
+        f"<tr><td>{escape(one.target)}</td><td>{escape(_WAYS.get(one.way, one.way))}</td>"
+        f"<td>{time_of(one.at)}</td><td>{'open' if one.until is None else time_of(one.until)}</td></tr>"
+        for one in past
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("App", "Way", "From", "To"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _keys(place: Place, keys: Sequence[KeyRecord], may_change: bool) -> str:
+    rows = ""
+    for key in keys:
+        button = ""
+        if may_change:
+            button = (
+                f'<form method="post" action="{escape(place.path)}/keys/remove">'
+                f'<input type="hidden" name="fingerprint" value="{escape(key.fingerprint)}">'
+                f'<button type="submit" aria-label="Remove {escape(key.fingerprint)}">Remove</button></form>'
+            )
+        rows += f"<li><code>{escape(key.fingerprint)}</code> <span>{escape(key.comment)}</span>{button}</li>"
+    listed = f'<ul class="keys">{rows}</ul>' if rows else "<p>None yet.</p>"
+    if not may_change:
+        return (
+            listed
+            + "<p>Who has signed in with a token or a link for one app cannot change keys.</p>"
+        )
+    return f"""{listed}<form method="post" action="{escape(place.path)}/keys/add">
+<label for="line">Add a public key (the line of a <code>.pub</code> file)</label>
+<textarea id="line" name="line" rows="3" required spellcheck="false"></textarea>
+<button type="submit">Add</button></form>"""
+
+
+def time_of(at: float) -> str:
+    when = datetime.fromtimestamp(at, UTC)
+    return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}">{when:%Y-%m-%d %H:%M} UTC</time>'
+
+
+def terminal(
+    place: Place, app: str, nonce: str, *, moves_files: bool = False, guest: str = ""
+) -> str:
+    """The terminal's page. Its script marks the style elements that it makes with `nonce`.
+
+    `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
+    """
+    attributes = (
+        f' class="terminal" data-path="{escape(place.path)}" data-app="{escape(app)}" '
+        f'data-nonce="{escape(nonce)}" data-guest="{escape(guest)}"'
+    )
+    company = "" if guest else COMPANY
+    body = f"""<header id="bar"><h1 id="app">{escape(app)}</h1><span id="title"></span>
+<span id="status" role="status" aria-live="polite">Connecting</span>
+<button type="button" id="window" hidden>App window</button>
+<button type="button" id="full">Full screen</button>
+{BUTTON if moves_files else ""}{company}
+<button type="button" id="menu" aria-expanded="false" aria-controls="settings">Settings</button>
+<a href="{escape(place.path)}/">Apps</a></header>
+<form id="settings" hidden aria-label="Settings">
+<label>Theme <select name="theme"><option value="system">as the system</option>
+<option value="dark">dark</option><option value="light">light</option></select></label>
+<label>Font size <input name="fontSize" type="number" min="6" max="40"></label>
+<label><input name="copyOnSelect" type="checkbox"> Copy what is selected</label>
+<label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>
+<label><input name="screenReader" type="checkbox"> Screen reader</label>
+<label><input name="keyBar" type="checkbox"> Key bar</label></form>
+<form id="search" hidden role="search"><label for="find">Find</label>
+<input id="find" type="search" autocomplete="off" spellcheck="false">
+<button type="submit">Next</button><button type="button" id="previous">Previous</button>
+<button type="button" id="close-search">Close</button></form>
+{PANEL if moves_files else ""}<main id="screen" aria-label="Terminal of {escape(app)}"></main>
+<footer><div id="keys" role="toolbar" aria-label="Keys" hidden></div></footer>
+<p id="hint" role="status" hidden></p>
+<dialog id="ask"><p id="question"></p><pre id="shown"></pre>
+<form method="dialog"><button value="no">No</button><button value="yes">Paste</button></form></dialog>
+<dialog id="company" aria-labelledby="company-title"><h2 id="company-title"></h2>
+<div id="company-body"></div><p id="company-why" role="alert"></p>
+<form method="dialog"><button value="close" id="company-close">Close</button></form></dialog>
+<noscript><p>The terminal needs JavaScript. Without it: <code>stagedoor attach {escape(app)}</code>, or
+ssh.</p></noscript>"""
+    page = place.page(f"{app} · Stagedoor", body, scripts=("terminal.js",), attributes=attributes)
+    links = (
+        f'<link rel="stylesheet" href="{place.asset("terminal.css")}">'
+        f'<link rel="manifest" crossorigin="use-credentials" '
+        f'href="{escape(place.path)}/manifest.webmanifest?app={escape(app)}">'
+    )
+    return page.replace("</head>", links + "</head>", 1)

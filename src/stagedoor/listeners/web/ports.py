@@ -1,0 +1,115 @@
+"""What the WebShell needs from outside, besides the flow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import KeyRecord
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
+
+
+class Passes(Protocol):
+    """Gives out passes, and says whose they are. A store that fails is a Denial."""
+
+    async def issue(
+        self, kind: PassKind, identity: Identity, target: str | None = None
+    ) -> str | Denial:
+        """A new pass's secret; `target` is the only shell that it is good for."""
+        ...
+
+    async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
+        """Whose pass it is, if it still holds; it may be shown again."""
+        ...
+
+    async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
+        """Whose pass it was, and for which shell alone; nobody can show it again."""
+        ...
+
+    async def void(self, kind: PassKind, secret: str) -> None:
+        """Make it worthless, if it is a pass at all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A session of somebody's: `at` and `until` in seconds since the epoch, None while it is open."""
+
+    target: str
+    way: str
+    at: float
+    until: float | None
+
+
+class Desk(Protocol):
+    """What a person may see and change of his own. A store that fails is a Denial."""
+
+    async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
+        """The keys by which the shells know him."""
+        ...
+
+    async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        """Register one more; `line` is that of a .pub file."""
+        ...
+
+    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+        """Remove one of his."""
+        ...
+
+    async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
+        """His last sessions, the newest first."""
+        ...
+
+    def ssh_line(self, identity: Identity, target: Target) -> str:
+        """The command that enters `target` by ssh."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A recording: `id` names it in a path, `path` is its file of `size` bytes.
+
+    `user` and `target` are None where nobody knows any more whose it is; `opened_at` and
+    `written_at` are seconds since the epoch, of the login and of the last byte so far. `sealed` ones
+    are encrypted, and cannot be read by the gateway.
+    """
+
+    id: str
+    session: str
+    path: Path
+    size: int
+    sealed: bool
+    user: str | None
+    target: Target | None
+    opened_at: float | None
+    written_at: float
+
+
+class Takes(Protocol):
+    """The recordings of this gateway, for those who may play them. Default deny."""
+
+    def viewer(self, identity: Identity) -> bool:
+        """Whether there are any that he might play."""
+        ...
+
+    async def listed(
+        self, identity: Identity, before: str, wanted: str
+    ) -> tuple[Sequence[Take], str] | Denial:
+        """Those that he may play, the newest first, older than the id `before` ("" for all).
+
+        `wanted` is a part of a user's or an app's name. Some at a time: with the id to go on before,
+        "" at the end.
+        """
+        ...
+
+    async def found(self, identity: Identity, id_: str) -> Take | Denial | None:
+        """One of them; None for what is not there, or is there and he may not play it."""
+        ...
+
+    async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
+        """Write down that he looks at it; when this returns None, it is durable."""
+        ...

@@ -1,0 +1,142 @@
+"""Recordings on the web: the list, the player's page, and the bytes that it plays.
+
+What the page plays is the file as it is on the disk, in pieces: nothing is held in memory here. An
+encrypted one cannot be read by the gateway; it is listed, and the page says how it is played.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.listeners.web import headers, replay_markup
+from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.ports import Take, Takes
+from stagedoor.listeners.web.threshold import Threshold
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.wire.answer import status_of
+from stagedoor.wire.byterange import UnsatisfiableError, parse_range
+
+CAST = "application/x-asciicast"
+"""As asciinema has it (https://docs.asciinema.org/manual/asciicast/v2/)."""
+_PIECE_BYTES = 64 * 1024
+_MAX_TEXT = 100
+
+
+class Replay:
+    """Belongs to one event loop."""
+
+    def __init__(self, threshold: Threshold, pages: Pages, takes: Takes) -> None:
+        self._threshold = threshold
+        self._pages = pages
+        self._takes = takes
+        self.routes: list[BaseRoute] = [
+            Route("/recordings", self._list),
+            Route("/recordings/{id}", self._play),
+            Route("/recordings/{id}/cast", self._cast),
+        ]
+
+    async def _viewer(self, request: Request) -> Identity | Response:
+        """Who it is that may play recordings; or what to answer instead."""
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response) or self._takes.viewer(identity):
+            return identity
+        denial = Denial(
+            Reason.NO_GRANT,
+            f"{identity.name!r} may not play recordings (an administrator names who may in "
+            "recording.viewers; a token, or a link for one app, never opens them)",
+        )
+        return self._pages.denied(request, denial, identity)
+
+    async def _list(self, request: Request) -> Response:
+        identity = await self._viewer(request)
+        if isinstance(identity, Response):
+            return identity
+        wanted = request.query_params.get("wanted", "").strip()[:_MAX_TEXT]
+        before = request.query_params.get("before", "")[:_MAX_TEXT]
+        found = await self._takes.listed(identity, before, wanted)
+        if isinstance(found, Denial):
+            return self._pages.said("Not now", found.message, status_of(found.reason))
+        takes, go_on = found
+        more = ""
+        if go_on:
+            query = urlencode({"wanted": wanted, "before": go_on})
+            more = f"{self._pages.place.path}/recordings?{query}"
+        return HTMLResponse(replay_markup.recordings(self._pages.place, takes, wanted, more))
+
+    async def _play(self, request: Request) -> Response:
+        found = await self._take(request)
+        if isinstance(found, Response):
+            return found
+        _, take = found
+        place = self._pages.place
+        if take.sealed:
+            return HTMLResponse(replay_markup.sealed(place, take))
+        if "replay.js" not in place.assets:
+            why = f"The player was not built into this installation; stagedoor recording play {take.id}"
+            return self._pages.said("Not built", why, 503)
+        nonce = secrets.token_urlsafe(16)
+        source = f"{place.path}/recordings/{quote(take.id)}/cast"
+        page = replay_markup.player(place, take, source, nonce)
+        return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
+
+    async def _cast(self, request: Request) -> Response:
+        """The bytes, or a range of them. It is written down who looks before the first one leaves."""
+        found = await self._take(request)
+        if isinstance(found, Response):
+            # To a script, a page to sign in would look like a recording.
+            return Response("sign in again\n", 401) if found.status_code < 400 else found
+        identity, take = found
+        if take.sealed:
+            return Response(f"{replay_markup.sealed_line(take)}\n", 409)
+        denial = await self._takes.viewed(identity, take, self._threshold.source_of(request))
+        if denial is not None:
+            return Response(f"{denial.message}\n", status_of(denial.reason))
+        try:
+            wanted = parse_range(request.headers.get("range"), take.size)
+        except UnsatisfiableError:
+            return Response(None, 416, {"content-range": f"bytes */{take.size}"})
+        first, length = (wanted.first, wanted.length) if wanted else (0, take.size)
+        shown = {
+            "accept-ranges": "bytes",
+            "content-length": str(length),
+            "content-disposition": f'attachment; filename="{take.id}.cast"',
+        }
+        if wanted:
+            shown["content-range"] = wanted.header
+        return StreamingResponse(
+            _bytes(take, first, length), 206 if wanted else 200, shown, media_type=CAST
+        )
+
+    async def _take(self, request: Request) -> tuple[Identity, Take] | Response:
+        identity = await self._viewer(request)
+        if isinstance(identity, Response):
+            return identity
+        found = await self._takes.found(identity, request.path_params["id"])
+        if isinstance(found, Denial):
+            return self._pages.said("Not now", found.message, status_of(found.reason))
+        if found is None:
+            # In the same words for one that he may not play: who was recorded where is none of his.
+            why = "There is no such recording on this gateway, or you may not play it."
+            return self._pages.said("Not found", why, 404)
+        return identity, found
+
+
+async def _bytes(take: Take, first: int, length: int) -> AsyncIterator[bytes]:
+    fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while length > 0:
+            piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
+            if not piece:
+                return  # cut shorter meanwhile; the length that was promised tells the reader
+            yield piece
+            first += len(piece)
+            length -= len(piece)
+    finally:
+        os.close(fd)

@@ -1,0 +1,96 @@
+"""Signing in and out on the web: a form, a link that is good once, and the cookie that remembers it.
+
+Every change is a POST whose Origin is our own (RFC 6454), and the cookie is SameSite=Strict
+(RFC 6265bis §5.6.7): a page of another site can neither sign somebody in nor act for who is.
+"""
+
+import asyncio
+from urllib.parse import parse_qs
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from stagedoor.listeners.web.threshold import Threshold
+from stagedoor.model.denial import Denial, Reason
+
+COOKIES = ("__Host-stagedoor", "__Secure-stagedoor", "stagedoor")
+"""By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP."""
+MAX_FORM_BYTES = 32 * 1024
+BODY_S = 10.0
+"""What is sent is small and must be complete within this time, however its bytes drip in."""
+
+
+def shown_cookie(connection: HTTPConnection) -> str | None:
+    """The secret of the pass that the browser shows, if any."""
+    for name in COOKIES:
+        if found := connection.cookies.get(name):
+            return found
+    return None
+
+
+def set_cookie(response: Response, secret: str, threshold: Threshold, request: Request) -> None:
+    """Give the browser the pass. It ends with the browser's session, or the pass's time.
+
+    Where each app has a domain of its own, one signing in holds for all of them.
+    """
+    name, domain, secure = _kind(threshold, request)
+    response.set_cookie(
+        name, secret, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
+    )
+
+
+def drop_cookies(response: Response, threshold: Threshold, request: Request) -> None:
+    """Take it back."""
+    name, domain, secure = _kind(threshold, request)
+    response.delete_cookie(
+        name, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
+    )
+
+
+def _kind(threshold: Threshold, request: Request) -> tuple[str, str | None, bool]:
+    secure = threshold.secure(request)
+    domain = threshold.limits.domain
+    host = request.url.hostname or ""
+    if domain is not None and (host == domain or host.endswith(f".{domain}")):
+        return (COOKIES[1] if secure else COOKIES[2]), domain, secure
+    return (COOKIES[0] if secure else COOKIES[2]), None, secure
+
+
+async def body_of(request: Request, most: int) -> bytes | Denial:
+    """What was sent, if it is no longer than `most` bytes and comes within `BODY_S` seconds."""
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    return Denial(Reason.BAD_REQUEST, f"what was sent is longer than {most} bytes")
+    except TimeoutError:
+        return Denial(Reason.BAD_REQUEST, f"what was sent was not complete after {BODY_S:g} s")
+    return body
+
+
+async def form_of(request: Request) -> dict[str, str] | Denial:
+    """The fields of a form, each once (URL-encoded, as HTML sends it)."""
+    body = await body_of(request, MAX_FORM_BYTES)
+    if isinstance(body, Denial):
+        return body
+    try:
+        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        return Denial(Reason.BAD_REQUEST, "the form cannot be read")
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def safe_path(wanted: str, otherwise: str) -> str:
+    """Where to go after signing in: only a path of our own, whatever the form says.
+
+    `//host` and `/\\host` lead elsewhere (URL Standard §4.4).
+    """
+    fits = (
+        wanted.startswith("/")
+        and not wanted.startswith(("//", "/\\"))
+        and wanted.isascii()
+        and wanted.isprintable()
+    )
+    return wanted if fits else otherwise

@@ -1,0 +1,377 @@
+"""The terminals of an app's shell as things with names: list, end, share and watch them.
+
+Everything is a POST with JSON, of our own page or with a credential, since a cookie alone must do
+nothing for a page of somebody else's. The secret of a share stands behind the `#` of its link, which
+no server sees, and from there in the body of a request.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.holder.place import PlaceError, check_name
+from stagedoor.listeners.web import terminals_markup
+from stagedoor.listeners.web.company import Company, Present
+from stagedoor.listeners.web.errand import Errand
+from stagedoor.listeners.web.guests import SHARE, WATCH
+from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.signin import body_of
+from stagedoor.listeners.web.terminal import Backstage
+from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.share import Share
+from stagedoor.model.shell import ShellState
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.model.units import MINUTE_S
+from stagedoor.model.webpass import PassKind
+from stagedoor.wire.target import parse_login, parse_target
+
+MAX_BODY_BYTES = 4096
+MAX_SECRET_CHARS = 100
+Asked = Mapping[str, Any]
+Answer = Mapping[str, object] | Denial
+Identify = Callable[[Request, Source], Awaitable[Identity | Denial]]
+Refusal = Callable[[Denial], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRules:
+    """`most_s` is how long a share may last, seconds; 0: nothing may be shared."""
+
+    most_s: float
+
+
+class Terminals:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        threshold: Threshold,
+        passes: Passes,
+        backstage: Backstage,
+        pages: Pages,
+        rules: ShareRules,
+        identify: Identify,
+        refusal: Refusal,
+    ) -> None:
+        self._threshold = threshold
+        self._passes = passes
+        self._backstage = backstage
+        self._flow = backstage.flow
+        self._company: Company = backstage.company
+        self._pages = pages
+        self.place = pages.place
+        self._rules = rules
+        self._identify = identify
+        self._refusal = refusal
+        self.ours: list[BaseRoute] = [
+            self._post("/api/terminals", self._list),
+            self._post("/api/terminals/end", self._end),
+            self._post("/api/attached", self._attached),
+            self._post("/api/share", self._share),
+            self._post("/api/shares", self._shares),
+            self._post("/api/share/end", self._end_share),
+            self._post("/api/guest-ticket", self._ticket),
+            self._post("/api/live", self._live),
+        ]
+        """What programs ask for."""
+        self.routes: list[BaseRoute] = [
+            Route("/shared", self._landing),
+            Route("/shared/terminal", self._shared_page),
+            Route("/watch/{session}", self._watch_page),
+        ]
+        """Pages."""
+
+    # Who asks, and for what.
+
+    def _post(
+        self, path: str, act: Callable[[Identity, Asked, Source], Awaitable[Answer]]
+    ) -> Route:
+        async def answer(request: Request) -> Response:
+            source = self._threshold.source_of(request)
+            denial = self._threshold.barred(source)
+            asked: Asked | Denial = denial or await _asked(request)
+            if isinstance(asked, Denial):
+                self._flow.write_down(asked, At(source))
+                return self._refusal(asked)
+            identity = await self._identify(request, source)
+            if isinstance(identity, Denial):
+                self._flow.write_down(identity, At(source))
+                return self._refusal(identity)
+            found = await act(identity, asked, source)
+            if isinstance(found, Denial):
+                return self._refusal(found)
+            return JSONResponse(found, headers={"Cache-Control": "no-store"})
+
+        return Route(path, answer, methods=["POST"])
+
+    def _denied(
+        self, denial: Denial, source: Source, identity: Identity, target: Target | None = None
+    ) -> Denial:
+        self._flow.write_down(denial, At(source), identity, target)
+        return denial
+
+    def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
+        """His grant for the app that is asked for."""
+        target = _target(asked)
+        if isinstance(target, Denial):
+            return self._denied(target, source, identity)
+        grant = self._flow.authoriser.authorise(identity, target)
+        return self._denied(grant, source, identity, target) if isinstance(grant, Denial) else grant
+
+    def _granted_at(
+        self, identity: Identity, asked: Asked, source: Source
+    ) -> tuple[Grant, str] | Denial:
+        """The same, and the name of the terminal there that is asked for."""
+        grant = self._granted(identity, asked, source)
+        if isinstance(grant, Denial):
+            return grant
+        name = _terminal(asked)
+        return name if isinstance(name, Denial) else (grant, name)
+
+    # Terminals.
+
+    async def _list(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        """Those that the shell holds, if it runs, and who is at them."""
+        grant = self._granted(identity, asked, source)
+        if isinstance(grant, Denial):
+            return grant
+        state = await self._flow.shells.observe(grant.target)
+        names: list[str] = []
+        if state is ShellState.READY:
+            listed = await Errand(self._backstage, source, ["list"]).run(grant)
+            if isinstance(listed, Denial):
+                return listed
+            names = listed.split()
+        present = await self._company.present()
+        if isinstance(present, Denial):
+            return present
+        return {
+            "state": state.value,
+            "terminals": [
+                {"name": name, "attached": _at(present, grant.target, name)} for name in names
+            ],
+        }
+
+    async def _attached(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        """Who is at one terminal now; the shell is not asked."""
+        grant = self._granted(identity, asked, source)
+        if isinstance(grant, Denial):
+            return grant
+        present = await self._company.present()
+        if isinstance(present, Denial):
+            return present
+        return {"attached": _at(present, grant.target, str(asked.get("terminal", "")))}
+
+    async def _end(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        found = self._granted_at(identity, asked, source)
+        if isinstance(found, Denial):
+            return found
+        grant, name = found
+        done = await Errand(self._backstage, source, ["end", name]).run(grant)
+        return done if isinstance(done, Denial) else {"ended": name}
+
+    # Shares.
+
+    async def _share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        found = self._granted_at(identity, asked, source)
+        if isinstance(found, Denial):
+            return found
+        grant, name = found
+        minutes = asked.get("minutes", 60)
+        if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
+            return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
+        most = self._rules.most_s
+        if minutes * MINUTE_S > most:
+            allowed = f"{most / MINUTE_S:g} minutes at most" if most else "not at all here"
+            return self._denied(
+                Denial(
+                    Reason.NO_GRANT,
+                    f"terminals may be shared {allowed} (an administrator sets web.share_s)",
+                ),
+                source,
+                identity,
+                grant.target,
+            )
+        made = await self._company.share(
+            identity, grant.target, name, minutes * MINUTE_S, typing=asked.get("typing") is True
+        )
+        if isinstance(made, Denial):
+            return made
+        share, secret = made
+        return {**_shown(share), "fragment": secret}
+
+    async def _shares(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        return {"shares": [_shown(share) for share in self._company.shares(identity)]}
+
+    async def _end_share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        share_id = str(asked.get("id", ""))[:MAX_SECRET_CHARS]
+        denial = await self._company.end_share(identity, share_id)
+        return {"ended": share_id} if denial is None else denial
+
+    # Guests.
+
+    async def _ticket(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        """A ticket for a guest: by the secret of a share, or to watch a session by its id."""
+        secret, session = asked.get("share"), asked.get("watch")
+        if isinstance(secret, str):
+            share = self._company.find_share(secret[:MAX_SECRET_CHARS])
+            # None by that id: refused in the words for one that has ended.
+            grant = self._flow.authoriser.by_share(identity, share.id if share else "")
+            good_for = SHARE + (share.id if share else "")
+        elif isinstance(session, str):
+            grant = await self._to_watch(identity, session)
+            good_for = WATCH + session
+        else:
+            return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
+        if isinstance(grant, Denial):
+            return self._denied(grant, source, identity)
+        ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)
+        if isinstance(ticket, Denial):
+            return self._denied(ticket, source, identity)
+        guest = grant.guest
+        assert guest is not None, "he is let to one terminal"
+        return {
+            "ticket": ticket,
+            "app": _name(grant.target),
+            "terminal": guest.terminal,
+            "host": guest.host,
+            "typing": guest.may_type,
+            "expires_at": grant.expires_at,
+        }
+
+    async def guest(self, identity: Identity, good_for: str) -> Grant | Denial | None:
+        """What a ticket lets a guest do now; None for one that is no guest's."""
+        if good_for.startswith(SHARE):
+            return self._flow.authoriser.by_share(identity, good_for.removeprefix(SHARE))
+        if good_for.startswith(WATCH):
+            return await self._to_watch(identity, good_for.removeprefix(WATCH))
+        return None
+
+    async def _to_watch(self, identity: Identity, session: str) -> Grant | Denial:
+        if not self._company.may_watch(identity):
+            return _nothing_to_watch()
+        present = await self._company.present(looks=False)
+        if isinstance(present, Denial):
+            return present
+        for each in present:
+            target = parse_target(each.target)
+            if each.session == session and isinstance(target, Target):
+                return self._flow.authoriser.to_watch(identity, target, each.terminal, each.name)
+        return _nothing_to_watch()
+
+    async def _live(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+        live = await self.live(identity)
+        if isinstance(live, Denial):
+            return live
+        return {"sessions": [_person(each) | {"session": each.session, "target": each.target,
+                             "terminal": each.terminal} for each in live]}  # fmt: skip
+
+    async def live(self, identity: Identity) -> Sequence[Present] | Denial:
+        """The sessions in terminals that he may watch now."""
+        if not self._company.may_watch(identity):
+            return ()
+        present = await self._company.present(looks=False)
+        if isinstance(present, Denial):
+            return present
+        found = []
+        for each in present:
+            target = parse_target(each.target)
+            if isinstance(target, Target) and isinstance(
+                self._flow.authoriser.to_watch(identity, target, each.terminal, each.name), Grant
+            ):
+                found.append(each)
+        return found
+
+    # Pages.
+
+    async def _landing(self, request: Request) -> Response:
+        barred = self._threshold.barred(self._threshold.source_of(request))
+        if barred is not None:
+            return self._pages.denied(request, barred)
+        return HTMLResponse(terminals_markup.landing(self.place))
+
+    async def _shared_page(self, request: Request) -> Response:
+        """The terminal's page. Which terminal, only who has the secret is told."""
+        return await self._guest_page(request, "")
+
+    async def _watch_page(self, request: Request) -> Response:
+        return await self._guest_page(request, request.path_params["session"])
+
+    async def _guest_page(self, request: Request, session: str) -> Response:
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response):
+            return identity
+        return self._pages.guest_page(session)
+
+
+async def _asked(request: Request) -> Asked | Denial:
+    body = await body_of(request, MAX_BODY_BYTES)
+    if isinstance(body, Denial):
+        return body
+    try:
+        asked = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
+    if not isinstance(asked, dict):
+        return Denial(Reason.BAD_REQUEST, "the body is no JSON object")
+    return asked
+
+
+def _target(asked: Asked) -> Target | Denial:
+    name = asked.get("target")
+    if not isinstance(name, str):
+        return Denial(Reason.BAD_REQUEST, 'the body names no target; write {"target": "app01"}')
+    return parse_login(name) or parse_target(name)
+
+
+def _terminal(asked: Asked) -> str | Denial:
+    name = str(asked.get("terminal", ""))
+    try:
+        check_name(name)
+    except PlaceError as error:
+        return Denial(Reason.BAD_REQUEST, str(error))
+    return name
+
+
+def _name(target: Target) -> str:
+    return f"{target.app}.{target.environment}" if target.environment else target.app
+
+
+def _at(present: Sequence[Present], target: Target, terminal: str) -> list[dict[str, object]]:
+    return [
+        _person(each)
+        for each in present
+        if each.target == str(target) and each.terminal == terminal
+    ]
+
+
+def _person(each: Present) -> dict[str, object]:
+    return {"name": each.name, "from": each.source, "looks": each.looks, "since": each.since}
+
+
+def _shown(share: Share) -> dict[str, object]:
+    return {
+        "id": share.id,
+        "app": _name(share.target),
+        "terminal": share.terminal,
+        "typing": share.typing,
+        "expires_at": share.expires_at,
+    }
+
+
+def _nothing_to_watch() -> Denial:
+    return Denial(
+        Reason.NO_GRANT,
+        "there is no such session, or you may not watch it (an administrator lets you: "
+        "stagedoor grant add user:NAME APP --watch)",
+    )

@@ -1,0 +1,135 @@
+"""Who speaks to the web, from where, and from which site: asked before anything else."""
+
+import re
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Way
+from stagedoor.model.source import Network, Source, within
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
+from stagedoor.wire.target import parse_login
+
+_PORT = re.compile(r":[0-9]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    """Who may come, and from where pages may speak to us.
+
+    `networks` are the source networks that are answered. `forwarded_from` are reverse proxies whose
+    X-Forwarded-For and X-Forwarded-Proto are believed. `origins` are the pages that may open a
+    terminal, besides those that this gateway serves under the name that they were asked for by.
+    `domain` is the name below which each app has its own, None for none; `path` is what every path
+    begins with, empty or `/stagedoor`. A request's header, and a WebSocket's first frame, must be there
+    within `header_timeout_s`, and `max_pending` connections at once may be without. Each `ping_s`
+    seconds a WebSocket is sent a PING (RFC 6455 §5.5.2).
+    """
+
+    networks: tuple[Network, ...]
+    forwarded_from: tuple[Network, ...] = ()
+    origins: frozenset[str] = frozenset()
+    domain: str | None = None
+    path: str = ""
+    header_timeout_s: float = 10.0
+    max_pending: int = 4096
+    ping_s: float = 20.0
+
+
+@dataclass(slots=True)
+class At:
+    """A door that is only written down: what HTTP refuses, it answers itself."""
+
+    source: Source
+    way: Way = Way.WEB
+
+
+class Threshold:
+    """Asked of every connection, whatever it wants."""
+
+    def __init__(self, flow: Flow, limits: WebLimits) -> None:
+        self.flow = flow
+        self.limits = limits
+        self.draining = False
+
+    def source_of(self, connection: HTTPConnection) -> Source:
+        """The developer's address: the peer's, or what a trusted reverse proxy says it is."""
+        peer = _peer(connection)
+        # The last entry is the one that the proxy itself has added: those before it anybody can write.
+        shown = connection.headers.getlist("x-forwarded-for")
+        if not shown or not self._believed(peer):
+            return peer
+        try:
+            return Source.of(shown[-1].rpartition(",")[2].strip(), 0)
+        except ValueError:
+            return peer
+
+    def barred(self, source: Source) -> Denial | None:
+        """Why nobody from there is answered now."""
+        if self.draining:
+            return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
+        if within(source.address, self.limits.networks):
+            return None
+        return Denial(
+            Reason.SOURCE_NOT_ALLOWED,
+            f"your address {source.address} is in none of the networks that may come in "
+            "(an administrator adds one to listen.networks)",
+        )
+
+    def secure(self, connection: HTTPConnection) -> bool:
+        """Whether the browser speaks TLS: to us, or to a trusted reverse proxy that says so."""
+        if connection.url.scheme in ("https", "wss"):
+            return True
+        shown = connection.headers.getlist("x-forwarded-proto")
+        said = shown[-1].rpartition(",")[2].strip() if shown else ""
+        return said in ("https", "wss") and self._believed(_peer(connection))
+
+    def own_origin(self, connection: HTTPConnection) -> str:
+        """The origin of our own pages, by the name that this connection came for (RFC 6454 §6.2)."""
+        scheme = "https" if self.secure(connection) else "http"
+        return f"{scheme}://{connection.headers.get('host', '')}"
+
+    def foreign(self, connection: HTTPConnection) -> Denial | None:
+        """A page of somebody else's must not open terminals with its visitor's rights (RFC 6455 §10.2).
+
+        What is no browser sends no Origin.
+        """
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self.limits.origins:
+            return None
+        if origin == self.own_origin(connection):
+            return None
+        return Denial(
+            Reason.SOURCE_NOT_ALLOWED,
+            "a page of another site may not open terminals here (an administrator names it in "
+            "web.origins)",
+        )
+
+    def not_ours(self, connection: HTTPConnection) -> Denial | None:
+        """The same where a cookie speaks for somebody: only our own page may, and it sends an Origin."""
+        if connection.headers.get("origin") == self.own_origin(connection):
+            return None
+        return Denial(
+            Reason.SOURCE_NOT_ALLOWED,
+            "this was not sent by a page of this gateway, so it was not done; open the gateway's own "
+            "page and try again (behind a reverse proxy: it has to pass on Host, and "
+            "X-Forwarded-Proto from an address in web.forwarded_from)",
+        )
+
+    def app_of(self, connection: HTTPConnection) -> Target | None:
+        """The app whose own name was asked for: `app01.shell.example.com`."""
+        domain = self.limits.domain
+        host = _PORT.sub("", connection.headers.get("host", "").lower())
+        if domain is None or not host.endswith(f".{domain}"):
+            return None
+        return parse_login(host.removesuffix(f".{domain}"))
+
+    def _believed(self, peer: Source) -> bool:
+        return within(peer.address, self.limits.forwarded_from)
+
+
+def _peer(connection: HTTPConnection) -> Source:
+    assert connection.client is not None, "our sockets are TCP"
+    return Source.of(connection.client.host, connection.client.port)

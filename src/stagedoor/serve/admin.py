@@ -1,0 +1,336 @@
+"""What an administrator may do to the policy, each as one function. Every change is audited.
+
+The commands, the demo and, in time, the API call these; nothing else changes the policy. What is
+given is checked here, so no way in can store a name or a pattern that means something else later.
+"""
+
+import os
+import platform
+import pwd
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.authn.passwords import hash_password
+from stagedoor.authn.tokens import MintedToken, mint, token_id
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.serve.settings import Settings
+from stagedoor.store import people
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.policy import Change, change_policy, load_policy
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 1024
+
+_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]{0,63}", re.ASCII)
+_PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """An opened store, and who is at the desk. `actor` is written into the audit."""
+
+    database: Database
+    data_dir: Path
+    actor: str
+    clock: Callable[[], float]
+
+    @property
+    def instance(self) -> str:
+        """How the audit names this process."""
+        return f"administration-{os.getpid()}"
+
+    def change(self, action: str) -> AbstractContextManager[Change]:
+        return change_policy(
+            self.database, at=self.clock(), instance=self.instance, actor=self.actor, action=action
+        )
+
+
+@contextmanager
+def open_office(
+    where: Settings | Path,
+    *,
+    create: bool = True,
+    actor: str | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Office]:
+    """Open the store that the settings name, and make it if `create` allows. Raises StoreError.
+
+    A path is a `data_dir` with default settings. `actor` is by default the account that this
+    process runs under.
+    """
+    settings = Settings(data_dir=where) if isinstance(where, Path) else where
+    database = open_database(settings.place, create=create)
+    data_dir = settings.data_dir
+    try:
+        yield Office(database, data_dir, actor or account(), clock)
+    finally:
+        database.close()
+
+
+def account() -> str:
+    """`NAME@MACHINE` of this process; root by sudo is told apart (`root(alice)@MACHINE`).
+
+    SUDO_USER counts only for root, who could write anything into the store anyway.
+    """
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    behind = os.environ.get("SUDO_USER", "")
+    if uid == 0 and _NAME.fullmatch(behind):
+        name = f"{name}({behind})"
+    return f"{name}@{platform.node()}"
+
+
+def policy(office: Office) -> Policy:
+    """The whole policy now. Raises StoreError."""
+    return load_policy(office.database)
+
+
+def require_user(office: Office, name: str) -> User:
+    """Raises NotFoundError, StoreError."""
+    with office.database.read() as transaction:
+        people.require_user(transaction, name)
+    return policy(office).users[name]
+
+
+def add_user(
+    office: Office, name: str, *, groups: Iterable[str] = (), password: str | None = None
+) -> None:
+    """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
+    check_name(name, "user")
+    wanted = _groups(groups)
+    password_hash = None if password is None else _hash(password)
+    with office.change("user.add") as change:
+        people.add_user(change.transaction, name, wanted, password_hash, office.clock())
+        change.fields |= {
+            "user": name,
+            "groups": " ".join(sorted(wanted)),
+            "password": password is not None,
+        }
+
+
+def set_password(office: Office, name: str, password: str | None) -> None:
+    """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
+    password_hash = None if password is None else _hash(password)
+    with office.change("user.password") as change:
+        people.set_password(change.transaction, name, password_hash)
+        change.fields |= {"user": name, "password": password is not None}
+
+
+def change_groups(
+    office: Office, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+) -> frozenset[str]:
+    """The groups that the user is in afterwards. Raises NotFoundError, RefusedError, StoreError."""
+    joined = _groups(add)
+    left = frozenset(remove)
+    with office.change("user.groups") as change:
+        people.require_user(change.transaction, name)
+        before = people.groups_of(change.transaction, name)
+        if missing := left - before:
+            raise RefusedError(f"{name} is not in the group {', '.join(sorted(missing))}")
+        after = (before | joined) - left
+        people.set_groups(change.transaction, name, after)
+        change.fields |= {"user": name, "groups": " ".join(sorted(after))}
+    return after
+
+
+def remove_user(office: Office, name: str) -> dict[str, int]:
+    """Remove a user with all keys, tokens and grants of the name; how many of each went.
+
+    The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
+    """
+    with office.change("user.remove") as change:
+        gone = people.remove_user(change.transaction, name)
+        change.fields |= {"user": name, **gone}
+    return gone
+
+
+def add_keys(office: Office, user: str, lines: Iterable[str]) -> list[KeyRecord]:
+    """Register OpenSSH public keys, given as lines of `.pub` files; all or none.
+
+    Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
+    """
+    found = []
+    for line in lines:
+        key = parse_public_key(line)
+        if isinstance(key, KeyRefused):
+            raise RefusedError(f"this key is not taken for {user}: {key.reason}")
+        found.append(KeyRecord(user, key.fingerprint, key.line, key.comment))
+    if not found:
+        raise RefusedError("there is no key; give the line of a .pub file, such as id_ed25519.pub")
+    with office.change("key.add") as change:
+        for record in found:
+            people.add_key(change.transaction, record, office.clock())
+        fingerprints = " ".join(record.fingerprint for record in found)
+        change.fields |= {"user": user, "key": fingerprints}
+    return found
+
+
+def remove_key(office: Office, fingerprint: str) -> str:
+    """Whose key it was. Raises NotFoundError, StoreError."""
+    with office.change("key.remove") as change:
+        user = people.remove_key(change.transaction, fingerprint)
+        change.fields |= {"user": user, "key": fingerprint}
+    return user
+
+
+def create_token(
+    office: Office,
+    user: str,
+    *,
+    scopes: Iterable[str] | None = None,
+    expires_at: float | None = None,
+) -> MintedToken:
+    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end.
+
+    Raises NotFoundError, RefusedError, StoreError.
+    """
+    limits = None if scopes is None else tuple(scopes)
+    for scope in limits or ():
+        _check_scope(scope)
+    _check_expiry(office, expires_at)
+    token = mint()
+    record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
+    with office.change("token.create") as change:
+        people.add_token(change.transaction, record, office.clock())
+        change.fields |= {
+            "user": user,
+            "token": token.id,
+            "scopes": None if limits is None else " ".join(limits),
+            "expires_at": expires_at,
+        }
+    return token
+
+
+def revoke_token(office: Office, given: str) -> str:
+    """Whose token it was. `given` is its id, or the whole token. Raises NotFoundError, StoreError."""
+    name = token_id(given) or given
+    with office.change("token.revoke") as change:
+        user = people.remove_token(change.transaction, name)
+        change.fields |= {"user": user, "token": name}
+    return user
+
+
+def add_grant(
+    office: Office,
+    subject: str,
+    app_pattern: str,
+    *,
+    environment_pattern: str = "*",
+    expires_at: float | None = None,
+    watch: bool = False,
+) -> GrantRule:
+    """Let `user:NAME` or `group:NAME` into apps. Patterns as in `model.grant.GrantRule`.
+
+    With `watch` they may look at the WebShell's terminals there, and not enter.
+
+    Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
+    """
+    kind, colon, name = subject.partition(":")
+    if not colon or kind not in ("user", "group"):
+        raise RefusedError(
+            f"{subject!r} says not who: write user:{subject} or group:{subject}"
+            if not colon
+            else f"{subject!r} is neither user:NAME nor group:NAME"
+        )
+    check_name(name, kind)
+    _check_pattern(app_pattern, "app")
+    _check_pattern(environment_pattern, "environment")
+    _check_expiry(office, expires_at)
+    rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at)
+    with office.change("grant.watch.add" if watch else "grant.add") as change:
+        number = people.add_grant(change.transaction, rule, office.clock(), watch=watch)
+        change.fields |= _grant_fields(number, rule)
+    return GrantRule(number, subject, app_pattern, environment_pattern, expires_at)
+
+
+def remove_grant(office: Office, number: int, *, watch: bool = False) -> GrantRule:
+    """The grant that is gone. Raises NotFoundError, StoreError."""
+    with office.change("grant.watch.remove" if watch else "grant.remove") as change:
+        rule = people.remove_grant(change.transaction, number, watch=watch)
+        change.fields |= _grant_fields(number, rule)
+    return rule
+
+
+def check_name(name: str, kind: str) -> None:
+    """Raises RefusedError unless `name` is fit for a user or a group.
+
+    Lower case only, so that no two names look alike; no colon, which ends the name in HTTP Basic
+    (RFC 7617 §2).
+    """
+    if not _NAME.fullmatch(name):
+        raise RefusedError(
+            f"{name!r} is no {kind} name: use 1 to 64 of a-z, 0-9, '_', '.', '@', '+' and '-', "
+            "not beginning with one of the last four"
+        )
+
+
+def check_password(password: str) -> None:
+    """Raises RefusedError, which never repeats the password."""
+    if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
+        raise RefusedError(
+            f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters; "
+            f"this one has {len(password)}"
+        )
+    if not password.isprintable():
+        raise RefusedError("a password holds no control characters; this one does")
+    if token_id(password) is not None:
+        raise RefusedError("this is a token; a password of that form could not be used")
+
+
+def _hash(password: str) -> str:
+    check_password(password)
+    return hash_password(password)
+
+
+def _groups(names: Iterable[str]) -> frozenset[str]:
+    groups = frozenset(names)
+    for name in groups:
+        check_name(name, "group")
+    return groups
+
+
+def _check_pattern(pattern: str, kind: str) -> None:
+    if not _PATTERN.fullmatch(pattern):
+        raise RefusedError(
+            f"{pattern!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
+            "for what may vary"
+        )
+
+
+def _check_scope(scope: str) -> None:
+    action, colon, pattern = scope.partition(":")
+    app, dot, environment = pattern.partition(".")
+    if (
+        action != "connect"
+        or (colon and not _PATTERN.fullmatch(app))
+        or (dot and not _PATTERN.fullmatch(environment))
+    ):
+        raise RefusedError(
+            f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
+            "where both may be patterns (connect:app*.staging)"
+        )
+
+
+def _check_expiry(office: Office, expires_at: float | None) -> None:
+    if expires_at is not None and expires_at <= office.clock():
+        raise RefusedError("it would end before it begins; give a time to come")
+
+
+def _grant_fields(number: int, rule: GrantRule) -> dict[str, str | int | float | bool | None]:
+    return {
+        "grant": number,
+        "subject": rule.subject,
+        "app": rule.app_pattern,
+        "environment": rule.environment_pattern,
+        "expires_at": rule.expires_at,
+    }

@@ -1,0 +1,194 @@
+"""The apps and their shells, as an administrator asks for them: `stagedoor app`.
+
+Nothing here needs a running gateway: a cluster's API tells what there is.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import NotFoundError, StagedoorError
+from stagedoor.model.shell import Progress, ShellState
+from stagedoor.model.target import Target
+from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
+from stagedoor.serve.settings import Settings
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.annotations import WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive import derive, running_digests
+from stagedoor.shells.kubernetes.diagnose import Cause
+from stagedoor.shells.kubernetes.explain import Explanation, explain
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+
+SYNC_S = 15.0
+"""How long the cluster may take to tell what there is."""
+STOP_S = 60.0
+UNNAMED_KIT = Kit("(controller.kit_image)")
+"""Stands in an explanation where only the controller's settings name the kit."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app that offers a shell. `detail` says how far a start is, or why it failed."""
+
+    target: Target
+    kind: str
+    state: ShellState
+    detail: str = ""
+    address: str = ""
+    sessions: int = 0
+
+
+class Apps:
+    """The apps of a cluster, for as long as `looking_at` has it open."""
+
+    def __init__(self, settings: Settings, cluster: KubeCluster, shells: KubernetesShells) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._shells = shells
+        self._namespaces = settings.kubernetes.by_environment
+
+    async def list(self, sessions: Counter[str]) -> list[App]:
+        """All of them, in order of name; `sessions` counts the open ones by target."""
+        return [
+            await self._seen(target, sessions[str(target)]) for target in self._shells.targets()
+        ]
+
+    async def _seen(self, target: Target, sessions: int) -> App:
+        stands = self._shells.stands(target)
+        detail = ""
+        state = await self._shells.observe(target)
+        if isinstance(stands, Cause):
+            detail = f"{stands.step}: {stands.message}"
+        elif state is ShellState.STARTING and stands is not None:
+            detail = f"{stands.name}: {stands.detail}" if stands.detail else stands.name
+        shell = await self._shells.resolve(target)
+        address = f"{shell.host}:{shell.port}" if shell else ""
+        return App(target, "kubernetes", state, detail, address, sessions)
+
+    async def explain(self, target: Target) -> Explanation:
+        """What the shell is made of, or would be. Raises NotFoundError, ClusterError."""
+        namespace = self._namespace(target)
+        app = await self._app(namespace, target)
+        claims = await self._cluster.list(Kind.PERSISTENT_VOLUME_CLAIM, namespace)
+        pods = await self._cluster.list(Kind.POD, namespace)
+        settings = read_settings(app, defaults_of(self._settings))
+        derived = derive(
+            app,
+            settings.instead if isinstance(settings, WrongSettings) else settings,
+            kit_of(self._settings) or UNNAMED_KIT,
+            digests=running_digests(app, pods),
+            claims={
+                str(one["metadata"]["name"]): tuple(one["spec"].get("accessModes") or ())
+                for one in claims
+            },
+        )
+        return explain(target, app, settings, derived)
+
+    async def start(self, target: Target, progress: Progress) -> App:
+        """Have the shell started, and wait for it. Raises NotFoundError, StagedoorError."""
+        self._must_know(target)
+        outcome = await self._shells.enter(target, progress)
+        if isinstance(outcome, Denial):
+            raise StagedoorError(outcome.message)
+        return await self._seen(target, 0)
+
+    async def stop(self, target: Target) -> bool:
+        """Have the shell stopped, whoever is inside, and wait until it is; False if none was up."""
+        self._must_know(target)
+        namespace = self._namespace(target)
+        if await self._shells.observe(target) is ShellState.ABSENT:
+            return False
+        try:
+            await self._cluster.merge(
+                Kind.LEASE, namespace, shell_object(target.app), objects.stop_request()
+            )
+            async with asyncio.timeout(STOP_S):
+                # There is no event for what many mirrors show together.
+                while await self._shells.observe(target) is not ShellState.ABSENT:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise StagedoorError(
+                f"the shell of {target} was told to stop and is still there after {STOP_S:g} s; "
+                "does a controller run? Its log says more"
+            ) from None
+        return True
+
+    async def logs(self, target: Target, lines: int) -> str:
+        """The last lines of the shell's log. Raises NotFoundError, ClusterError."""
+        namespace = self._namespace(target)
+        pods = await self._cluster.list(Kind.POD, namespace, f"{SHELL_OF}={target.app}")
+        if not pods:
+            raise NotFoundError(
+                f"{target} has no shell now; start one with: stagedoor app start {target}"
+            )
+        newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+        return await self._cluster.logs(
+            namespace, str(newest["metadata"]["name"]), CONTAINER, lines=lines
+        )
+
+    def _must_know(self, target: Target) -> None:
+        if not self._shells.knows(target):
+            raise NotFoundError(
+                f"there is no app {target} that offers a shell; see: stagedoor app list"
+            )
+
+    def _namespace(self, target: Target) -> str:
+        namespace = self._namespaces.get(target.environment)
+        if namespace is None:
+            raise NotFoundError(
+                f"no environment {target.environment!r} is in kubernetes.namespaces"
+            )
+        return namespace
+
+    async def _app(self, namespace: str, target: Target) -> Object:
+        for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
+            found = await self._cluster.get(kind, namespace, target.app)
+            if found is not None:
+                return found
+        raise NotFoundError(
+            f"there is no Deployment or StatefulSet {target.app} in the namespace {namespace}"
+        )
+
+
+@asynccontextmanager
+async def looking_at(settings: Settings) -> AsyncIterator[Apps]:
+    """The cluster's apps as they are now. Raises StagedoorError when it cannot be asked."""
+    problems: list[str] = []
+
+    def on_problem(part: str, problem: str | None) -> None:
+        if problem is not None:
+            problems.append(problem)
+
+    cluster = cluster_of(settings, "stagedoor", replica(), on_problem)
+    shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
+    shells.start()
+    try:
+        if not await shells.synced(SYNC_S):
+            why = problems[-1] if problems else f"no answer in {SYNC_S:g} s"
+            raise StagedoorError(f"the cluster cannot be asked: {why}")
+        yield Apps(settings, cluster, shells)
+    except ClusterError as error:
+        raise StagedoorError(error.message) from error
+    finally:
+        await shells.close()
+        await cluster.close()
+
+
+async def offered(settings: Settings, *, within_s: float) -> list[Target]:
+    """The names alone, as far as they are known in time. Raises SettingsError."""
+    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
+    shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
+    shells.start()
+    try:
+        await shells.synced(within_s)
+        return list(shells.targets())
+    finally:
+        await shells.close()
+        await cluster.close()

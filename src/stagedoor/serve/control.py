@@ -1,0 +1,66 @@
+"""What the supervisor and a worker say to each other: JSON lines over the worker's stdin and stdout.
+
+The end of the worker's stdin means that the supervisor is gone: the worker then drains by itself.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """First line to a worker: the settings as they were checked, and the sockets that it inherits.
+
+    `sockets` pairs a listener's kind with a file descriptor.
+    """
+
+    settings: str
+    settings_name: str
+    instance: str
+    sockets: tuple[tuple[Literal["tunnel", "tunnel-tls", "ssh", "web", "web-tls"], int], ...]
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Accept no more. `timeout_s`: close what is left after it; None: wait until all have left."""
+
+    timeout_s: float | None
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """Close everything now and exit."""
+
+
+class Up(msgspec.Struct, frozen=True, tag="up"):
+    """From a worker: it accepts connections."""
+
+
+class Left(msgspec.Struct, frozen=True, tag="left"):
+    """From a worker that drains, and so accepts no more: how many sessions are left."""
+
+    sessions: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """From a worker that cannot start: one line that says why."""
+
+    message: str
+
+
+ToWorker = Begin | Drain | Close
+FromWorker = Up | Left | Failed
+
+_encoder = msgspec.json.Encoder()
+_to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+_from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+
+
+def line(message: ToWorker | FromWorker) -> bytes:
+    return _encoder.encode(message) + b"\n"
+
+
+def read_to_worker(text: bytes) -> ToWorker:
+    return _to_worker.decode(text)
+
+
+def read_from_worker(text: bytes) -> FromWorker:
+    return _from_worker.decode(text)

@@ -1,0 +1,240 @@
+"""`stagedoor controller`: the controller's parts, put together and run."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+import structlog
+
+from stagedoor.authz.admitted import admitted
+from stagedoor.controller.guard import LeaderOnly
+from stagedoor.controller.loop import Controller
+from stagedoor.controller.make import Maker
+from stagedoor.controller.metrics import Metrics
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import new_key, private_text, public_line
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.election import Election
+from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
+from stagedoor.model.units import DAY_S
+from stagedoor.serve import log
+from stagedoor.serve.control import Begin, Failed, line, read_to_worker
+from stagedoor.serve.health import METRICS_TYPE
+from stagedoor.serve.keys import host_ca, public_half
+from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_file import parse_settings
+from stagedoor.serve.settings_form import split_address
+from stagedoor.serve.troubles import Troubles
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.store.database import open_database
+from stagedoor.store.instances import new_instance_id
+from stagedoor.store.watch import PolicyWatch
+
+HOST_CERTIFICATE_S = 365 * DAY_S
+"""A shell gets a new one at each start from zero; one that is kept warm lives long."""
+
+
+class ControllerProcess:
+    """Stands by, leads, and works while it leads. One in a process. Raises StagedoorError."""
+
+    def __init__(self, settings: Settings, *, health: bool) -> None:
+        """`health`: answer probes where the settings say."""
+        self._settings = settings
+        self._log = structlog.get_logger()
+        kit = kit_of(settings)
+        if kit is None:
+            raise SettingsError(
+                "shells need the image of the sshd kit: name it in [controller] kit_image "
+                "(deploy/kit builds it)"
+            )
+        self._kit: Kit = kit
+        self._on_problem = Troubles(self._log)
+        self._identity = f"{replica()}-{new_instance_id()}"
+        # First what must be there already: on a machine without it no second host CA may be made.
+        self._user_ca = _user_ca_line(settings)
+        self._host_ca: CertificateAuthority = host_ca(settings)
+        self._cluster: KubeCluster = cluster_of(
+            settings, "stagedoor-controller", self._identity, self._on_problem
+        )
+        self._database = open_database(settings.place)
+        self._watch = PolicyWatch(
+            self._database,
+            self._identity,
+            on_change=self._on_policy,
+            on_close_requests=lambda _: None,
+            on_problem=lambda problem: self._on_problem("policy", problem),
+        )
+        self._metrics = Metrics()
+        wanted = settings.controller
+        self._election = Election(
+            self._cluster.urgent(),
+            wanted.namespace or os.environ.get("POD_NAMESPACE") or self._cluster.namespace,
+            wanted.lease_name,
+            self._identity,
+            on_problem=lambda problem: self._on_problem("election", problem),
+        )
+        self._controller: Controller | None = None
+        self._health = HealthListener(self._pages()) if health else None
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. The lease is let go then, so that another takes over at once."""
+        settings, stop = self._settings, asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.set_exception_handler(self._on_fault)
+        if self._health is not None and settings.health.address is not None:
+            await self._health.start(*split_address(settings.health.address))
+        self._watch.start()
+        running = asyncio.create_task(self._election.run(self._lead))
+        stopping = asyncio.create_task(stop.wait())
+        self._log.info("controller stands by", identity=self._identity, api=self._cluster.address)
+        try:
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            stopping.cancel()
+            if self._health is not None:
+                await self._health.close()
+            await self._cluster.close()
+            await asyncio.to_thread(self._close)
+        self._log.info("controller stopped")
+
+    async def _lead(self) -> None:
+        """Work until somebody else leads, or it is over."""
+        self._log.info("controller leads", identity=self._identity)
+        cluster = LeaderOnly(self._cluster, lambda: self._election.leads)
+        controller = Controller(
+            cluster,
+            self._settings.kubernetes.by_environment,
+            Maker(
+                cluster,
+                self._new_host_key,
+                lambda target: admitted(self._watch.policy, target, time.time()),
+                (self._user_ca,),
+                self._identity,
+            ),
+            self._kit,
+            on_problem=self._on_target_problem,
+            defaults=defaults_of(self._settings),
+            metrics=self._metrics,
+        )
+        self._controller = controller
+        try:
+            await controller.run()
+        finally:
+            self._controller = None
+            self._log.info("controller leads no more", identity=self._identity)
+
+    def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
+        key = new_key()
+        certificate = self._host_ca.sign_host(public_line(key), names, HOST_CERTIFICATE_S)
+        return private_text(key), certificate
+
+    def _on_policy(self, policy: Policy) -> None:
+        self._log.info("policy changed", version=policy.version)
+        controller = self._controller
+        if controller is not None:
+            controller.refresh()
+
+    def _on_target_problem(self, target: Target, problem: str, again_in_s: float) -> None:
+        self._log.error(
+            "shell cannot be seen to",
+            target=target.host_name,
+            reason=problem,
+            again_in_s=round(again_in_s, 1),
+        )
+
+    def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self._log.error(str(context.get("message")), exc_info=context.get("exception"))
+
+    def _pages(self) -> dict[str, Callable[[], Page]]:
+        return {
+            "/healthz": lambda: Page("alive\n"),
+            "/readyz": self._readiness,
+            "/metrics": lambda: Page(self._measured(), content_type=METRICS_TYPE),
+        }
+
+    def _readiness(self) -> Page:
+        """One that stands by is ready; one that leads is, once it has seen everything."""
+        controller = self._controller
+        if controller is None:
+            return Page("standing by\n")
+        if not controller.is_synced:
+            return Page("leading, not all is listed yet\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return Page("leading\n")
+
+    def _measured(self) -> str:
+        if self._controller is not None:
+            self._controller.measure()
+        self._metrics.requests = self._cluster.asked
+        return self._metrics.text()
+
+    def _close(self) -> None:
+        self._watch.stop()
+        self._database.close()
+
+
+def _user_ca_line(settings: Settings) -> str:
+    """The user CA's public key. Raises StagedoorError."""
+    file = settings.user_ca_file
+    try:
+        return public_half(file)
+    except StagedoorError as error:
+        raise SettingsError(
+            f"the controller needs the installation's user CA, or its public half: {error}; "
+            "`stagedoor serve` makes it at its first start, keys.user_ca_file names it"
+        ) from None
+
+
+async def run_controller(settings: Settings) -> None:
+    """Run the controller until a signal ends it. Raises StagedoorError when it cannot start."""
+    log.configure(settings.log)
+    await ControllerProcess(settings, health=True).run()
+
+
+async def _beside(begin: Begin) -> None:
+    """The same as a process of `stagedoor serve`, whose end is ours."""
+    settings = parse_settings(begin.settings, begin.settings_name)
+    log.configure(settings.log)
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    running = asyncio.create_task(ControllerProcess(settings, health=False).run())
+    alone = asyncio.create_task(reader.read())
+    await asyncio.wait((running, alone), return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        running.cancel()
+    alone.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def main() -> None:
+    """Entry point of the process that `serve.beside` starts: `Begin` comes on stdin, what keeps us
+    from starting goes to stdout."""
+    first = read_to_worker(sys.stdin.buffer.readline())
+    try:
+        assert isinstance(first, Begin), "whoever starts us says so first"
+        asyncio.run(_beside(first))
+    except (StagedoorError, OSError) as error:
+        os.write(sys.stdout.fileno(), line(Failed(str(error))))
+        sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Direct login's parts: how the gateway logs in to shells, who may have what, and the recorder."""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from stagedoor.keys.age import AgeSeal
+from stagedoor.listeners.ssh.direct import Direct
+from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.model.event import Kind
+from stagedoor.model.grant import Grant
+from stagedoor.model.scope import covers
+from stagedoor.model.session import Opened
+from stagedoor.model.units import DAY_S, GIB
+from stagedoor.recording.folder import FolderShelf
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.recorder import Over, Recorder
+from stagedoor.recording.retention import Keeper, Removed, Retention
+from stagedoor.recording.witness import Note
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.upstream import upstream_of
+
+
+def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
+    """What serves `ssh app01@gateway`. Raises StagedoorError."""
+
+    def rights(grant: Grant) -> Rights:
+        return Rights(
+            agent_forward=covers(settings.ssh.agent_forward, grant),
+            local_forward=covers(settings.ssh.local_forward, grant),
+            recorded=covers(settings.recording.sessions, grant),
+        )
+
+    return Direct(
+        upstream_of(settings),
+        rights,
+        note,
+        plan=recording_plan(settings, recorder),
+        environment_patterns=settings.ssh.accept_env,
+        idle_timeout_s=settings.relay.idle_timeout_s,
+        now=time.time,
+    )
+
+
+def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
+    """As the settings want it, for whoever has to be recorded."""
+    return RecordingPlan(
+        recorder,
+        go_on=settings.recording.on_failure == "continue",
+        notice=settings.recording.notice,
+        record_input=settings.recording.record_input,
+    )
+
+
+def recorder_of(settings: Settings, note: Note) -> Recorder:
+    """Writes into `recordings` in the data folder. Raises StagedoorError."""
+    log = structlog.get_logger()
+
+    def over(opened: Opened, ended: Over) -> None:
+        fields: dict[str, str | int] = {
+            "recording": ended.name,
+            "size": ended.size,
+            "sha256": ended.sha256,
+        }
+        if ended.why is None:
+            note(opened, Kind.RECORDING_ENDED, fields)
+            return
+        log.error(
+            "recording failed",
+            recording=ended.name,
+            session=opened.id,
+            identity=opened.ready.grant.identity.name,
+            reason=ended.why,
+            then=settings.recording.on_failure,
+        )
+        note(opened, Kind.RECORDING_FAILED, {**fields, "why": ended.why})
+
+    def removed(gone: Sequence[Removed]) -> None:
+        for one in gone:
+            log.info(
+                "recording removed", recording=one.file.path.name, size=one.file.size, why=one.why
+            )
+
+    keeper = Keeper(
+        settings.recordings_folder,
+        retention_of(settings),
+        removed,
+        lambda problem: log.error("old recordings cannot be removed", reason=problem),
+    )
+    recipients = settings.recording.recipients
+    return Recorder(
+        FolderShelf(settings.recordings_folder),
+        AgeSeal(recipients) if recipients else None,
+        over,
+        keeper=keeper,
+    )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """How long recordings are kept, as `[recording]` says."""
+    days, gib = settings.recording.keep_days, settings.recording.keep_gib
+    return Retention(
+        None if days is None else days * DAY_S, None if gib is None else int(gib * GIB)
+    )

@@ -1,0 +1,101 @@
+"""A worker's listening sockets, and how each is answered."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from stagedoor.listeners.ssh.listener import SshListener
+from stagedoor.listeners.tunnel import Secure, TunnelListener
+from stagedoor.model.source import Source
+from stagedoor.net.listen import Acceptor, adopt
+from stagedoor.net.tcp import TcpStream
+from stagedoor.net.tls import ServerTls, TlsStream, server_context
+from stagedoor.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from stagedoor.listeners.web.listener import WebListener
+
+_WEB = ("web", "web-tls")
+
+
+class Doors:
+    """Opened once everything behind them is ready; closed to let nobody more in.
+
+    `sockets` pairs a kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`) with an inherited descriptor.
+    """
+
+    def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
+        self._sockets = [(kind, adopt(fd)) for kind, fd in sockets]
+        self.ports = frozenset(sock.getsockname()[1] for _, sock in self._sockets)
+        self.tls = _tls(settings)
+        self._secure = _secure(self.tls)
+        self._acceptors: list[Acceptor] = []
+
+    @property
+    def ssh_addresses(self) -> tuple[str, ...]:
+        """The addresses that SSH is answered on."""
+        return tuple(str(sock.getsockname()[0]) for kind, sock in self._sockets if kind == "ssh")
+
+    @property
+    def has_web(self) -> bool:
+        """Whether the WebShell is answered anywhere."""
+        return any(kind in _WEB for kind, _ in self._sockets)
+
+    def open(
+        self,
+        tunnel: TunnelListener,
+        ssh: SshListener | None = None,
+        web: "WebListener | None" = None,
+    ) -> None:
+        """Begin to accept, on the running event loop."""
+        for kind in _WEB:
+            sockets = [sock for of, sock in self._sockets if of == kind]
+            if sockets:
+                assert web is not None, "whoever binds a socket for the web composes its listener"
+                web.open(sockets, secure=kind == "web-tls")
+        for kind, sock in self._sockets:
+            if kind in _WEB:
+                continue
+            if kind == "ssh":
+                assert ssh is not None, "whoever binds a socket for SSH composes its listener"
+                answer: Callable[[TcpStream, Source], None] = ssh.accepted
+            else:
+                secure = self._secure if kind == "tunnel-tls" else None
+                answer = partial(_accepted, tunnel, secure)
+            self._acceptors.append(Acceptor(sock, answer, partial(_paused, kind)))
+
+    def close(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+
+
+def _accepted(
+    tunnel: TunnelListener, secure: Secure | None, stream: TcpStream, source: Source
+) -> None:
+    tunnel.accepted(stream, source, secure)
+
+
+def _paused(kind: str, why: str) -> None:
+    structlog.get_logger().error(
+        "accepting pauses; raise the limit of open files (LimitNOFILE=)", kind=kind, reason=why
+    )
+
+
+def _tls(settings: Settings) -> ServerTls | None:
+    """TLS as the settings want it, None if they want none. Raises SettingsError."""
+    tunnel = settings.tunnel
+    if tunnel.certificate_file is None or tunnel.key_file is None:
+        return None
+    return server_context(tunnel.certificate_file, tunnel.key_file)
+
+
+def _secure(context: ServerTls | None) -> Secure | None:
+    if context is None:
+        return None
+
+    def secure(stream: TcpStream, received: bytes) -> TlsStream:
+        return TlsStream.over(stream, context, received)
+
+    return secure

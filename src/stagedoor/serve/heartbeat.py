@@ -1,0 +1,71 @@
+"""A worker's sign of life in a store that machines share."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from stagedoor.serve.keys import host_ca_line, user_ca
+from stagedoor.serve.settings import Settings
+from stagedoor.session.registry import Registry
+from stagedoor.store.database import Database
+from stagedoor.store.heartbeat import Heartbeat
+from stagedoor.store.instances import instances_folder
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+
+def heartbeat_of(
+    settings: Settings,
+    database: Database,
+    instance: str,
+    registry: Registry,
+    on_problem: Callable[[str, str | None], None],
+) -> Heartbeat | None:
+    """One that beats already; None for a store of this machine alone, which has the lock files.
+
+    Raises StoreError.
+    """
+    if not database.shared:
+        return None
+    log = structlog.get_logger()
+
+    def on_lost(lost: Sequence[str]) -> None:
+        log.warning("sessions of a gateway that died were closed", lost=len(lost))
+
+    def on_reclaimed(found: Sequence[str]) -> None:
+        log.warning(
+            "others took this process for dead while it could not reach the store; its sessions "
+            "are open again",
+            sessions=len(found),
+        )
+
+    def on_odd(other: str, setting: str) -> None:
+        log.warning(
+            "another gateway on this store has another key: what one of them signs is not taken "
+            "where the other is trusted; give all of them the same file",
+            setting=setting,
+            other=other,
+        )
+
+    made = Heartbeat(
+        database,
+        instances_folder(settings.data_dir),
+        instance,
+        live=registry.ids,
+        on_lost=on_lost,
+        on_reclaimed=on_reclaimed,
+        on_problem=lambda problem: on_problem("heartbeat", problem),
+        on_odd=on_odd,
+        marks={
+            "keys.user_ca_file": _fingerprint(user_ca(settings).public_line()),
+            "keys.host_ca_file": _fingerprint(host_ca_line(settings)),
+        },
+    )
+    made.announce()
+    made.start()
+    return made
+
+
+def _fingerprint(line: str) -> str:
+    key = parse_public_key(line)
+    assert not isinstance(key, KeyRefused), "our own keys are of a kind that we take"
+    return key.fingerprint

@@ -1,0 +1,91 @@
+"""The installation's two certificate authorities, from the files that the settings name."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import (
+    KeyFileError,
+    PrivateKey,
+    load,
+    load_or_create,
+    private_text,
+    public_line,
+    read_public_line,
+)
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.settings import Settings
+
+
+def user_ca(settings: Settings) -> CertificateAuthority:
+    """Signs user certificates. Made at the first use. Raises StagedoorError."""
+    return CertificateAuthority(
+        load_or_create(settings.user_ca_file, "stagedoor user CA"), time.time
+    )
+
+
+def host_ca(settings: Settings) -> CertificateAuthority:
+    """Signs host certificates. Made at the first use. Raises StagedoorError, also where the settings
+    name the public half only.
+    """
+    if settings.host_ca_public_only:
+        raise SettingsError(
+            f"nothing can be signed by the host CA here: keys.host_ca_file ({settings.host_ca_file}) "
+            "is its public half"
+        )
+    return CertificateAuthority(
+        load_or_create(settings.host_ca_file, "stagedoor host CA"), time.time
+    )
+
+
+def ca_in(file: Path) -> CertificateAuthority:
+    """The CA whose private key is in `file`, which must be there. Raises StagedoorError."""
+    return CertificateAuthority(_existing(file), time.time)
+
+
+def public_half(file: Path) -> str:
+    """The public line of a key, from either of its files. Raises StagedoorError."""
+    try:
+        return read_public_line(file)
+    except KeyFileError:
+        return public_line(_existing(file))
+
+
+def _existing(file: Path) -> PrivateKey:
+    try:
+        return load(file)
+    except FileNotFoundError:
+        raise SettingsError(f"there is no key file {file}") from None
+
+
+def host_ca_line(settings: Settings) -> str:
+    """The host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
+    if settings.host_ca_public_only:
+        return read_public_line(settings.host_ca_file)
+    return host_ca(settings).public_line()
+
+
+def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
+    """The SSH listener's certificate: from the file that the settings name, or signed now for
+    `names`. Raises StagedoorError.
+    """
+    file = settings.ssh.host_certificate_file
+    if file is not None:
+        return read_public_line(file)
+    _, public = ssh_host_key(settings)
+    return host_ca(settings).sign_host(public, names, valid_s)
+
+
+def ssh_host_key(settings: Settings) -> tuple[bytes, str]:
+    """The SSH listener's own key: the private half for asyncssh, and the public line.
+
+    Made at the first use. Raises StagedoorError.
+    """
+    key = load_or_create(settings.ssh_host_key_file, "stagedoor ssh host key")
+    return private_text(key), public_line(key)
+
+
+def user_key(path: Path) -> str:
+    """The public line of a user's own key at `path`, which is made if need be. Raises StagedoorError."""
+    return public_line(load_or_create(path, path.stem))

@@ -1,0 +1,84 @@
+"""Shells on Kubernetes as the settings want them. Imported only where they do: its libraries are an
+extra (`stagedoor[kubernetes]`)."""
+
+import os
+import platform
+from collections.abc import Callable
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.kubeconfig import load
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.settings import Settings
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.names import FIELD_MANAGER
+from stagedoor.shells.kubernetes.rights import Rights
+
+OnProblem = Callable[[str, str | None], None]
+"""Told of a part and why it fails, and None when it works again."""
+
+
+def replica() -> str:
+    """How this machine or pod is called among its like."""
+    return os.environ.get("POD_NAME") or platform.node() or "localhost"
+
+
+def cluster_of(
+    settings: Settings, component: str, instance: str, on_problem: OnProblem
+) -> KubeCluster:
+    """The cluster that the settings name. Raises SettingsError."""
+    access = load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
+    return KubeCluster(
+        access,
+        field_manager=FIELD_MANAGER,
+        component=component,
+        instance=instance,
+        on_problem=on_problem,
+    )
+
+
+def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) -> KubernetesShells:
+    """The gateway's side, in the running event loop; `start` is for the caller. Raises SettingsError."""
+    holder = f"{replica()}/{instance}"
+    cluster = cluster_of(settings, "stagedoor-gateway", holder, on_problem)
+    authorise = settings.kubernetes.authorise
+    return KubernetesShells(
+        cluster,
+        settings.kubernetes.by_environment,
+        holder,
+        rights=Rights(cluster, authorise) if authorise else None,
+        register=(lambda problem: on_problem("register of apps", problem))
+        if settings.kubernetes.register
+        else None,
+        on_problem=lambda problem: on_problem("leases of shells", problem),
+    )
+
+
+def kit_of(settings: Settings) -> Kit | None:
+    """The kit that shells are given, None where the settings name none."""
+    wanted = settings.controller
+    if wanted.kit_image is None:
+        return None
+    return Kit(wanted.kit_image, KitWay(wanted.kit_way), wanted.kit_pull_policy)
+
+
+def defaults_of(settings: Settings) -> AppSettings:
+    """What holds for an app whose annotations say nothing."""
+    wanted = settings.controller
+    return AppSettings(
+        idle_stop_s=wanted.idle_stop_s,
+        idle_delete_s=wanted.idle_delete_s,
+        tmux_grace_s=wanted.tmux_grace_s,
+        grace_s=wanted.grace_s,
+    )
+
+
+def check_kubernetes(settings: Settings) -> None:
+    """Look at what the settings name. Raises SettingsError; asks no cluster."""
+    load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
+    if settings.kubernetes.controller and settings.controller.kit_image is None:
+        raise SettingsError(
+            "kubernetes.controller needs controller.kit_image, the image with sshd for the shells "
+            "(deploy/kit builds it)"
+        )

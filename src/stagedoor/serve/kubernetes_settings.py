@@ -1,0 +1,139 @@
+"""The settings of shells on Kubernetes: the tables `[kubernetes]` and `[controller]`."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.wire.target import valid_environment, valid_label
+
+_RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
+
+WholeSeconds = Annotated[int, Meta(ge=1, le=366 * DAY_S)]
+
+
+class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Shells of apps on a Kubernetes cluster."""
+
+    namespaces: Annotated[
+        dict[str, str],
+        Meta(
+            description='Where apps are: the namespace of each environment. The environment `""` is that '
+            "of names without one (`app01.ssh`). Empty: no shells on Kubernetes."
+        ),
+    ] = field(default_factory=dict)
+    kubeconfig: Annotated[
+        Path | None,
+        Meta(
+            description="How to reach the cluster. None: as the pod's own service account; outside a "
+            "cluster `$KUBECONFIG`, then `~/.kube/config`."
+        ),
+    ] = None
+    context: Annotated[
+        str | None, Meta(description="The kubeconfig's context. None: its current one.")
+    ] = None
+    authorise: Annotated[
+        str | None,
+        Meta(
+            description="Ask the cluster too whether somebody may enter: he must be allowed to `create` this "
+            "resource in the app's namespace (`pods/exec`), under his name and groups here. Grants "
+            "are needed besides. None: grants decide alone."
+        ),
+    ] = None
+    register: Annotated[
+        bool,
+        Meta(
+            description="Whether the gateway says in the ConfigMap `stagedoor-apps` of each namespace "
+            "what the apps have that offer a shell. The chart makes these, and a policy of the "
+            "cluster's that looks there."
+        ),
+    ] = False
+    controller: Annotated[
+        bool,
+        Meta(
+            description="Whether `stagedoor serve` runs the controller too, as a process of its own. For an "
+            "installation on one machine; the chart runs it in pods of its own."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        for environment, namespace in self.namespaces.items():
+            if environment and not valid_environment(environment):
+                raise ValueError(
+                    f"kubernetes.namespaces: {environment!r} is no name for an environment: use "
+                    "lower-case letters, digits and inner hyphens, 63 characters at most, and not ssh "
+                    'alone; "" is the one of names without an environment'
+                )
+            if not valid_label(namespace):
+                raise ValueError(f"kubernetes.namespaces: {namespace!r} is no name for a namespace")
+        if len(set(self.namespaces.values())) < len(self.namespaces):
+            raise ValueError(
+                "kubernetes.namespaces: two environments have the same namespace, so an app would "
+                "have two names"
+            )
+        if self.authorise is not None and not _RESOURCE.fullmatch(self.authorise):
+            raise ValueError(
+                f"kubernetes.authorise: {self.authorise!r} is no resource; write pods/exec"
+            )
+
+    @property
+    def by_environment(self) -> dict[str | None, str]:
+        """The namespaces, as targets name their environment."""
+        return {name or None: namespace for name, namespace in self.namespaces.items()}
+
+
+class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What makes and removes shells on Kubernetes. An app's own annotations come before these."""
+
+    kit_image: Annotated[
+        str | None,
+        Meta(
+            description="The image with sshd that every shell is given (`deploy/kit`). The controller needs "
+            "it; a digest is better than a tag."
+        ),
+    ] = None
+    kit_way: Annotated[
+        Literal["init", "sibling", "image-volume"],
+        Meta(
+            description="How the kit comes into a pod: copied by an init container; by a container beside "
+            "the shell's, which spares the kubelet a turn; or mounted (Kubernetes 1.33 or later with "
+            "image volumes)."
+        ),
+    ] = "sibling"
+    kit_pull_policy: Annotated[
+        Literal["IfNotPresent", "Always", "Never"], Meta(description="Of the kit's image.")
+    ] = "IfNotPresent"
+    idle_stop_s: Annotated[
+        WholeSeconds,
+        Meta(description="A shell that nobody was in for this time is scaled to zero."),
+    ] = int(30 * MINUTE_S)
+    idle_delete_s: Annotated[
+        WholeSeconds,
+        Meta(description="After this time at zero all that belongs to it is deleted."),
+    ] = int(DAY_S)
+    tmux_grace_s: Annotated[
+        WholeSeconds,
+        Meta(description="A tmux that nobody is attached to keeps its shell for this time."),
+    ] = int(8 * HOUR_S)
+    grace_s: Annotated[
+        WholeSeconds,
+        Meta(
+            description="Sessions have this time to end when their pod is told to (a drain of the node)."
+        ),
+    ] = int(10 * MINUTE_S)
+    namespace: Annotated[
+        str | None,
+        Meta(
+            description="Where the lease is by which replicas of the controller agree on one that works. "
+            "None: `$POD_NAMESPACE`, else the namespace of the service account or of the kubeconfig."
+        ),
+    ] = None
+    lease_name: Annotated[str, Meta(description="That lease's name.")] = "stagedoor-controller"
+
+    def __post_init__(self) -> None:
+        for name, value in (("namespace", self.namespace), ("lease_name", self.lease_name)):
+            if value is not None and not valid_label(value):
+                raise ValueError(f"controller.{name}: {value!r} is no name for one")

@@ -1,0 +1,69 @@
+"""The log: structlog to stderr, as JSON lines or for the console."""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from stagedoor.serve.settings import Log
+from stagedoor.session.line import Line
+
+
+def configure(settings: Log) -> None:
+    """Set the format and level for this process. May be called again."""
+    terminal = sys.stderr.isatty()
+    as_json = settings.format == "json" or (settings.format == "auto" and not terminal)
+    last: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=terminal)
+    )
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Stderr,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_FromOthers()], level=max(level, logging.WARNING), force=True)
+
+
+def write_line(line: Line) -> None:
+    """Write a session's canonical line: what was refused is a warning, the rest is information."""
+    log = structlog.get_logger()
+    write = log.warning if line.get("outcome") == "denied" else log.info
+    write(**{key: value for key, value in line.items() if value is not None})
+
+
+class _Stderr:
+    """Writes each line by one call, and never fails: a full disk or a reader that has gone costs a
+    line of the log, which is not the audit; it must not cost somebody's session."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, message: str) -> None:
+        # Past Python's own buffer: what could not be written would be tried again at the exit, and
+        # turn its code into 120.
+        with suppress(OSError, ValueError):
+            os.write(sys.stderr.fileno(), message.encode("utf-8", "backslashreplace") + b"\n")
+
+    debug = info = warning = error = critical = exception = log = fatal = msg
+
+
+class _FromOthers(logging.Handler):
+    """What asyncio and the libraries tell by `logging` goes into the same log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # a library's broken message is no reason to fail
+            structlog.get_logger().log(
+                record.levelno, record.getMessage(), part=record.name, exc_info=record.exc_info
+            )

@@ -1,0 +1,29 @@
+"""From the SQLite store of one machine to the store that the settings name."""
+
+from pathlib import Path
+
+from stagedoor.model.errors import RefusedError
+from stagedoor.serve.admin import Office
+from stagedoor.store.copy import copy_rows
+from stagedoor.store.database import open_database
+from stagedoor.store.instances import Sign, instances_folder, sign_of
+
+
+def copy_store(office: Office, file: Path) -> dict[str, int]:
+    """Copy the SQLite store in `file`; how many rows, by table. Audited.
+
+    Raises RefusedError where a gateway still uses `file`, or the office's store is not empty;
+    StoreError.
+    """
+    folder = instances_folder(file.parent)
+    for lock in sorted(folder.glob("*.lock")):
+        if sign_of(folder, lock.stem) is Sign.LIVES:
+            raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
+    source = open_database(file, create=False)
+    try:
+        with office.change("store.copy") as change:
+            copied = copy_rows(source, change.transaction)
+            change.fields |= {"from": str(file), **copied}
+    finally:
+        source.close()
+    return copied

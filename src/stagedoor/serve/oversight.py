@@ -1,0 +1,114 @@
+"""What an administrator may see and stop: sessions and the audit."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.serve.admin import Office
+from stagedoor.store import sessions as rows
+from stagedoor.store.instances import close_lost, instances_folder
+from stagedoor.store.journal import Entry, Filter, before_last, read_entries
+from stagedoor.store.sessions import SessionRecord
+
+__all__ = [
+    "Entry",
+    "Filter",
+    "SessionRecord",
+    "entries",
+    "find_lost",
+    "find_session",
+    "follow",
+    "list_sessions",
+    "request_close",
+    "wait_closed",
+]
+
+FOLLOW_POLL_S = 0.3
+MIN_PREFIX = 6
+"""An id may be shortened to this many characters where it stays unique."""
+
+
+def list_sessions(
+    office: Office, *, open_only: bool = True, identity: str | None = None, limit: int = 1000
+) -> list[SessionRecord]:
+    """The newest sessions, oldest first. Raises StoreError."""
+    return rows.list_sessions(office.database, open_only=open_only, identity=identity, limit=limit)
+
+
+def find_session(office: Office, given: str) -> SessionRecord:
+    """The session with this id, or whose id alone begins so. Raises NotFoundError, RefusedError."""
+    if len(given) < MIN_PREFIX:
+        raise RefusedError(f"{given!r} is too short for a session's id: {MIN_PREFIX} characters")
+    found = rows.find_sessions(office.database, given, limit=2)
+    if not found:
+        raise NotFoundError(f"there is no session {given}; see `stagedoor session list`")
+    if len(found) > 1:
+        raise RefusedError(f"more than one session begins with {given}; write more of the id")
+    return found[0]
+
+
+def request_close(office: Office, session_ids: Sequence[str], reason: str) -> int:
+    """Ask the workers to close sessions, audited; how many of them were open and not asked yet.
+
+    Every worker sees it within a second. Sessions of workers that died are closed here and now.
+    """
+    find_lost(office)
+    with office.change("session.close") as change:
+        asked = rows.request_close(
+            change.transaction, session_ids, at=office.clock(), reason=reason
+        )
+        change.fields |= {"sessions": " ".join(session_ids), "reason": reason}
+    return asked
+
+
+def find_lost(office: Office) -> list[str]:
+    """Close in the audit what belonged to workers that died; the sessions' ids."""
+    return close_lost(
+        office.database,
+        instances_folder(office.data_dir),
+        now=office.clock(),
+        instance=office.instance,
+    )
+
+
+def wait_closed(
+    office: Office,
+    session_ids: Sequence[str],
+    timeout_s: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Wait until these sessions are closed; the ids of those that are not by then."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        still = rows.still_open(office.database, session_ids)
+        if not still or time.monotonic() >= deadline:
+            return still
+        sleep(0.1)
+
+
+def entries(office: Office, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
+    """The audit's entries in the order of writing; `last`: only so many of the newest."""
+    after = 0 if last is None else before_last(office.database, wanted, last)
+    while page := read_entries(office.database, wanted, after=after):
+        yield from page
+        after = page[-1].seq
+
+
+def follow(
+    office: Office,
+    wanted: Filter,
+    *,
+    last: int | None = 10,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Entry | None]:
+    """The same for ever; None after each time that there was no more, for the caller to flush."""
+    after = 0 if last is None else before_last(office.database, wanted, last)
+    while True:
+        page = read_entries(office.database, wanted, after=after)
+        yield from page
+        if page:
+            after = page[-1].seq
+        else:
+            yield None
+            sleep(FOLLOW_POLL_S)

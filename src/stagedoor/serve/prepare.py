@@ -1,0 +1,87 @@
+"""What must be right before a worker is started: settings, folders, store, keys, certificate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from stagedoor.model.errors import SettingsError
+from stagedoor.net.tls import server_context
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.keys import host_ca_line, user_ca
+from stagedoor.serve.oversight import find_lost
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_file import parse_settings, read_settings
+from stagedoor.store.instances import instances_folder, take_down
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Settings that were checked, and the text that they were read from; `name` is for messages."""
+
+    settings: Settings
+    text: str
+    name: str
+
+
+def check(settings_file: Path | None) -> Checked:
+    """Read the settings and look at every file that they name.
+
+    Raises SettingsError or another StagedoorError with one line; changes nothing.
+    """
+    text, name = read_settings(settings_file)
+    settings = parse_settings(text, name)
+    tunnel = settings.tunnel
+    if tunnel.certificate_file and tunnel.key_file:
+        _refuse_if_exposed(tunnel.key_file)
+        server_context(tunnel.certificate_file, tunnel.key_file)
+    if settings.kubernetes.namespaces:
+        check_kubernetes(settings)
+    return Checked(settings, text, name)
+
+
+def check_kubernetes(settings: Settings) -> None:
+    """Look at what `[kubernetes]` names. Raises SettingsError, also where its libraries are missing."""
+    try:
+        from stagedoor.serve import kubernetes
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"[kubernetes] needs the library {error.name}, which is not installed; install it with: "
+            "pip install 'stagedoor[kubernetes]'"
+        ) from None
+    kubernetes.check_kubernetes(settings)
+
+
+def _refuse_if_exposed(key_file: Path) -> None:
+    """A group may share the key, as Debian's `ssl-cert` does; the world may not."""
+    try:
+        exposed = key_file.stat().st_mode & 0o007
+    except OSError:
+        return  # `server_context` says it better
+    if exposed:
+        raise SettingsError(
+            f"tunnel.key_file: everybody may read {key_file}; mend it with: chmod o= {key_file}"
+        )
+
+
+def prepare(settings: Settings) -> None:
+    """Make the folder, the store and the keys where they are not there yet; bury the dead.
+
+    Raises StagedoorError.
+    """
+    with open_office(settings) as office:
+        user_ca(settings)
+        host_ca_line(settings)
+        lost = find_lost(office)
+    if lost:
+        structlog.get_logger().warning(
+            "sessions of a gateway that died were closed", lost=len(lost)
+        )
+
+
+def bury(settings: Settings, instance: str) -> list[str]:
+    """Close in the audit what a worker that has died left open; the sessions' ids. Raises StoreError."""
+    with open_office(settings, create=False) as office:
+        lost = find_lost(office)
+    take_down(instances_folder(settings.data_dir), instance)
+    return lost

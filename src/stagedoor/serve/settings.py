@@ -1,0 +1,298 @@
+"""Every setting: its name, its unit, what leaving it out means, and why the default is what it is.
+
+The file is TOML (see `settings_file`). Its reference page is made from the descriptions below
+(`script/reference`).
+"""
+
+import os
+from collections.abc import Iterable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from stagedoor.model.scope import FORM
+from stagedoor.model.source import Network
+from stagedoor.model.units import DAY_S
+from stagedoor.model.viewer import FORM as VIEWER_FORM
+from stagedoor.model.viewer import valid_viewer
+from stagedoor.serve.kubernetes_settings import Controller, Kubernetes
+from stagedoor.serve.settings_form import (
+    Count,
+    Seconds,
+    Table,
+    check_scopes,
+)
+from stagedoor.serve.settings_shells import Shells
+from stagedoor.serve.settings_ways import Health, Listen, Ssh, Tunnel
+from stagedoor.serve.settings_web import Web
+from stagedoor.store.place import Place, Server, check_url
+
+STORE_FILE = "stagedoor.db"
+"""The SQLite store, in `data_dir`."""
+
+
+class Recording(Table, frozen=True):
+    """Recordings of terminals, where they end at the gateway (direct login, WebShell). Nothing else can
+    be recorded: what goes through CONNECT or a jump is encrypted from end to end.
+    """
+
+    sessions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Whose terminals are recorded, into `recordings` in `data_dir`. Each entry is one of "
+            f"{FORM}; `*` is everybody. Empty: nobody's. Commands and file transfers are "
+            "written to the audit, whatever stands here; their contents never are."
+        ),
+    ] = ()
+    on_failure: Annotated[
+        Literal["end", "continue"],
+        Meta(
+            description="What happens to a session that cannot be recorded any more (disk full): it ends, or "
+            "goes on unrecorded. Either way the audit and the log say so."
+        ),
+    ] = "end"
+    notice: Annotated[
+        bool, Meta(description="Whether people are told in their terminal that they are recorded.")
+    ] = True
+    record_input: Annotated[
+        bool,
+        Meta(
+            description="Whether what is typed is kept too. Off: it has passwords in it that no screen shows."
+        ),
+    ] = False
+    recipients: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Encrypt recordings for these: age recipients (`age1…`) or OpenSSH public keys "
+            "(ed25519 or RSA). Whoever has one of the private keys can play them; the gateway cannot. "
+            "Empty: they lie in plain, mode 0600."
+        ),
+    ] = ()
+    viewers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Who may play recordings on the web: `user:NAME` or `group:NAME`, alone for all of "
+            "them, or with the apps whose recordings they are: `group:leads app*`, `user:bob app01.staging`. "
+            "Empty: nobody. Each look is written to the audit."
+        ),
+    ] = ()
+    keep_days: Annotated[
+        Annotated[float, Meta(gt=0, le=36525)] | None,
+        Meta(
+            description="A recording is removed so many days after its last byte, by an hourly look. One "
+            "that is still being written is not. None: never."
+        ),
+    ] = None
+    keep_gib: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description="From so many GiB on, all recordings together, those that ended longest ago are "
+            "removed. None: there is no such limit."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_scopes(self.sessions, "recording.sessions")
+        for entry in self.viewers:
+            if not valid_viewer(entry):
+                raise ValueError(f"recording.viewers holds {entry!r}; write {VIEWER_FORM}")
+
+
+class Workers(Table, frozen=True):
+    """The processes."""
+
+    count: Annotated[
+        Count,
+        Meta(
+            description="Worker processes, each with its own socket on the same port (SO_REUSEPORT). One "
+            "for each core that the gateway may use; one relays some GiB/s already."
+        ),
+    ] = 1
+    drain_timeout_s: Annotated[
+        Annotated[float, Meta(ge=0, le=366 * DAY_S)],
+        Meta(
+            description="After SIGTERM, live sessions have this long to finish before they are closed. "
+            "Give the service manager a longer stop time-out than this."
+        ),
+    ] = 30.0
+
+
+class Relay(Table, frozen=True):
+    """The moving of bytes."""
+
+    idle_timeout_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="A session that moved no byte for this long is closed. None: never, since an ssh "
+            "left open over lunch or over a week-end is no fault; a dead peer is found by "
+            "keepalives anyway."
+        ),
+    ] = None
+
+
+class Throttle(Table, frozen=True):
+    """Wrong passwords."""
+
+    free_tries: Annotated[
+        Count,
+        Meta(
+            description="Wrong passwords for one name from one address before it has to wait. Counted by "
+            "each worker for itself. Nobody else is ever locked out by them."
+        ),
+    ] = 5
+    longest_wait_s: Annotated[
+        Seconds, Meta(description="The wait doubles with each further failure, up to this.")
+    ] = 300.0
+
+
+class Keys(Table, frozen=True):
+    """The certificate authorities: ed25519, OpenSSH or PKCS #8 private key files, mode 0600. A
+    group may read a file of root's: so a Kubernetes Secret comes to a container.
+    """
+
+    user_ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="Signs user certificates, which shells accept. None: `keys/user_ca` in `data_dir`, "
+            "made at the first start."
+        ),
+    ] = None
+    host_ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="Signs the shells' host keys, which clients accept without a question. None: "
+            "`keys/host_ca` in `data_dir`, made at the first start. A name that ends in `.pub` stands "
+            "for the public half only: then nothing is signed here, so `ssh.host_certificate_file` is "
+            "needed for SSH, and there are no local shells."
+        ),
+    ] = None
+
+
+class Store(Table, frozen=True):
+    """Where users, keys, tokens, grants, sessions and the audit are kept."""
+
+    url: Annotated[
+        str | None,
+        Meta(
+            description="A PostgreSQL database that several gateways share: "
+            "`postgresql://ROLE@HOST/DATABASE`, with any parameter of libpq after a `?`, but no "
+            "password. The server's certificate is verified "
+            "(`sslmode=verify-full`) unless the URL says otherwise or the server is on this machine. "
+            "None: SQLite, the file `stagedoor.db` in `data_dir`, for one machine."
+        ),
+    ] = None
+    password_file: Annotated[
+        Path | None,
+        Meta(
+            description="A file with one line, the role's password, read at each connection. It is refused "
+            "if everybody may read it. None: libpq looks for one (`PGPASSFILE`, `PGPASSWORD`, `~/.pgpass`)."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.url is not None:
+            try:
+                check_url(self.url)
+            except ValueError as error:
+                raise ValueError(f"store.url: {error}") from None
+        elif self.password_file is not None:
+            raise ValueError("store.password_file needs store.url")
+
+
+class Log(Table, frozen=True):
+    """One line for each session, on stderr."""
+
+    format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="`auto`: console on a terminal, JSON otherwise."),
+    ] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least to be told.")
+    ] = "info"
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/stagedoor` for root, `$XDG_DATA_HOME/stagedoor` (XDG base directories) for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/stagedoor")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return Path(base) / "stagedoor"
+
+
+class Settings(Table, frozen=True):
+    """The whole file."""
+
+    data_dir: Annotated[
+        Path,
+        Meta(
+            description="The folder for the store (SQLite, unless `store.url` names a server), the keys and "
+            "the local shells, mode 0700. "
+            "The default is `/var/lib/stagedoor` for root, `~/.local/share/stagedoor` for others."
+        ),
+    ] = field(default_factory=default_data_dir)
+    store: Store = Store()
+    listen: Listen = Listen()
+    tunnel: Tunnel = Tunnel()
+    ssh: Ssh = Ssh()
+    web: Web = Web()
+    recording: Recording = Recording()
+    workers: Workers = Workers()
+    relay: Relay = Relay()
+    shells: Shells = Shells()
+    kubernetes: Kubernetes = Kubernetes()
+    controller: Controller = Controller()
+    throttle: Throttle = Throttle()
+    keys: Keys = Keys()
+    health: Health = Health()
+    log: Log = Log()
+
+    def __post_init__(self) -> None:
+        web = self.web.addresses or self.web.tls_addresses
+        if not (self.tunnel.addresses or self.tunnel.tls_addresses or self.ssh.addresses or web):
+            raise ValueError("nothing is listened on: name an address in tunnel.addresses")
+        if self.web.tls_addresses and not (self.tunnel.certificate_file and self.tunnel.key_file):
+            raise ValueError("web.tls_addresses needs tunnel.certificate_file and tunnel.key_file")
+        if self.host_ca_public_only:
+            if self.shells.local:
+                raise ValueError(
+                    "shells.local needs the host CA's private key; keys.host_ca_file has the public half"
+                )
+            if self.ssh.addresses and self.ssh.host_certificate_file is None:
+                raise ValueError(
+                    "ssh.host_certificate_file is needed, since keys.host_ca_file is the public half of the "
+                    "host CA; make it with: stagedoor ca sign-host"
+                )
+
+    @property
+    def host_ca_public_only(self) -> bool:
+        return self.host_ca_file.suffix == ".pub"
+
+    @property
+    def place(self) -> Place:
+        """Where the store is."""
+        if self.store.url is None:
+            return self.data_dir / STORE_FILE
+        return Server(self.store.url, self.store.password_file)
+
+    @property
+    def recordings_folder(self) -> Path:
+        return self.data_dir / "recordings"
+
+    @property
+    def user_ca_file(self) -> Path:
+        return self.keys.user_ca_file or self.data_dir / "keys" / "user_ca"
+
+    @property
+    def host_ca_file(self) -> Path:
+        return self.keys.host_ca_file or self.data_dir / "keys" / "host_ca"
+
+    @property
+    def ssh_host_key_file(self) -> Path:
+        return self.ssh.host_key_file or self.data_dir / "keys" / "ssh_host_key"
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks from their (already checked) texts."""
+    return tuple(ip_network(text) for text in texts)

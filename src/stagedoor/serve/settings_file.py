@@ -1,0 +1,61 @@
+"""The settings file: where it lies, how it is read, and how a mistake in it is told."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.settings import Settings
+
+
+def default_settings_file() -> Path:
+    """Where the file is looked for when nobody names one."""
+    if os.geteuid() == 0:
+        return Path("/etc/stagedoor/stagedoor.toml")
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "stagedoor" / "stagedoor.toml"
+
+
+def read_settings(path: Path | None) -> tuple[str, str]:
+    """The text of the file at `path` and its name for messages; None: of the one in the default
+    place, which may be missing. Raises SettingsError.
+    """
+    file = path or default_settings_file()
+    try:
+        return file.read_text(encoding="utf-8"), str(file)
+    except FileNotFoundError:
+        if path is None:
+            return "", "the default settings"
+        raise SettingsError(f"there is no settings file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the settings file {file}: {error}") from None
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings from `read_settings`. Raises SettingsError, which names the setting at fault."""
+    return parse_settings(*read_settings(path))
+
+
+def parse_settings(text: str, name: str) -> Settings:
+    """Settings from TOML `text`; `name` stands for the file in messages. Raises SettingsError."""
+    try:
+        return msgspec.convert(tomllib.loads(text), Settings, dec_hook=_decode)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name} is not valid TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name}: {_plain(str(error))}") from None
+
+
+def _plain(message: str) -> str:
+    """msgspec's message with our name for the place: ``at `$.listen.networks` `` → `listen.networks`."""
+    what, at, place = message.partition(" - at `$.")
+    place = place.rstrip("`")
+    return f"{place}: {what}" if at and not what.startswith(f"{place}.") else what
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    raise ValueError(f"expected a path as a string, got {value!r}")

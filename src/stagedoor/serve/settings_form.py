@@ -1,0 +1,70 @@
+"""What the tables of the settings share: their form, units, and checks of names and networks."""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from stagedoor.model.scope import FORM, valid_scope
+from stagedoor.model.units import DAY_S
+from stagedoor.wire.target import valid_app, valid_environment
+
+Seconds = Annotated[float, Meta(gt=0, le=366 * DAY_S)]
+"""Finite: no timer takes infinity."""
+Count = Annotated[int, Meta(ge=1)]
+
+
+def check_networks(texts: Iterable[str], name: str) -> None:
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"{name} holds {text!r}, which is no network: {error}") from None
+
+
+def check_addresses(addresses: Iterable[str], name: str) -> None:
+    for address in addresses:
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
+def check_labels(app: str, environment: str | None) -> None:
+    """Nobody could ask for what is none (`wire.target`)."""
+    if not valid_app(app):
+        raise ValueError(
+            f"app {app!r} is no name for an app: use lower-case letters, digits and inner hyphens, "
+            "59 characters at most, not ending in -ssh"
+        )
+    if environment is not None and not valid_environment(environment):
+        raise ValueError(
+            f"environment {environment!r} is no name for one: use lower-case letters, digits and "
+            "inner hyphens, 63 characters at most, and not ssh alone"
+        )
+
+
+def check_scopes(patterns: Iterable[str], name: str) -> None:
+    for pattern in patterns:
+        if not valid_scope(pattern):
+            raise ValueError(f"{name} holds {pattern!r}; write {FORM}")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`127.0.0.1:8022`, `[::1]:8022` or `:8022` as host ("" for every interface) and port.
+
+    Raises ValueError.
+    """
+    host, separator, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{address!r} is no HOST:PORT")
+    if ":" in host and not bracketed:
+        raise ValueError(f"{address!r}: write an IPv6 address in brackets, as in [::1]:8022")
+    return host.strip("[]"), int(port)
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table; a key that is not named here is an error, never ignored."""

@@ -1,0 +1,131 @@
+"""The settings of shells that are no app's on a cluster: on this machine, or there already."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from stagedoor.serve.settings_form import Seconds, Table, check_labels, check_networks
+
+
+class StaticShell(Table, frozen=True):
+    """An SSH server that is there already."""
+
+    app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
+    host: Annotated[str, Meta(min_length=1, description="Name or address of the SSH server.")]
+    port: Annotated[int, Meta(ge=1, le=65535, description="Its port.")] = 22
+    environment: Annotated[
+        str | None, Meta(description="The environment; None: the app has only one.")
+    ] = None
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks (CIDR) in which `host` may lie although they are forbidden by default: "
+            "loopback, link-local and the like. Empty: none."
+        ),
+    ] = ()
+    login_name: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="Direct login: the account on that server. None: the user's own name. The "
+            "certificate that the gateway shows has the user's name as its principal, so an account "
+            "for all needs `AuthorizedPrincipalsFile` (sshd_config(5)).",
+        ),
+    ] = None
+    host_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Direct login: the server's host keys, as `ssh-keyscan` prints them without the name "
+            "(`ssh-ed25519 AAAA…`). Empty: only a host certificate of the host CA for this app's name is "
+            "taken. Direct login to a server that shows neither is refused."
+        ),
+    ] = ()
+
+    holder: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="WebShell: the command that holds terminals on that server, as `attach NAME` "
+            "behind it will be run: `python3 -m stagedoor.holder` where Stagedoor is installed, or the "
+            "kit's program `/usr/local/lib/stagedoor/hold`, one static file. None: the WebShell is "
+            "refused there."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_labels(self.app, self.environment)
+        check_networks(self.networks, "networks")
+        try:
+            words = shlex.split(self.holder or "")
+        except ValueError as error:
+            raise ValueError(f"holder is {self.holder!r}, which is no command: {error}") from None
+        if self.holder is not None and not words:
+            raise ValueError("holder is empty; leave it out where there is none")
+
+
+class LocalShell(Table, frozen=True):
+    """A shell on this machine, by an sshd of our own on loopback."""
+
+    app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
+    environment: Annotated[
+        str | None, Meta(description="The environment; None: the app has only one.")
+    ] = None
+    env: Annotated[
+        dict[str, str], Meta(description="The app's environment variables inside the shell.")
+    ] = field(default_factory=dict)
+    directory: Annotated[
+        Path | None, Meta(description="Where a login starts. None: the home directory.")
+    ] = None
+    login_shell: Annotated[
+        Path | None,
+        Meta(description="The login shell. None: that of the user who runs the gateway."),
+    ] = None
+    local_forward: Annotated[
+        bool, Meta(description="Whether `ssh -L` and `ssh -D` work in this shell.")
+    ] = True
+    remote_forward: Annotated[
+        bool, Meta(description="Whether `ssh -R` works in this shell (on loopback only).")
+    ] = True
+    agent_forward: Annotated[
+        bool,
+        Meta(
+            description="Whether `ssh -A` works. Off: root in the shell could use the agent's keys."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        check_labels(self.app, self.environment)
+
+
+class Shells(Table, frozen=True):
+    """The apps' shells."""
+
+    start_timeout_s: Annotated[
+        Seconds,
+        Meta(
+            description="A CONNECT waits this long for a shell that is being started, then gets 504."
+        ),
+    ] = 60.0
+    dial_timeout_s: Annotated[
+        Seconds,
+        Meta(description="The TCP connection to a shell must stand within this time."),
+    ] = 5.0
+    idle_stop_s: Annotated[
+        Seconds,
+        Meta(description="A local shell stops itself after this time without a session."),
+    ] = 600.0
+    static: Annotated[
+        tuple[StaticShell, ...], Meta(description="SSH servers that are there already.")
+    ] = ()
+    local: Annotated[
+        tuple[LocalShell, ...], Meta(description="Shells on this machine, started on demand.")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        seen = set()
+        entries: tuple[StaticShell | LocalShell, ...] = (*self.static, *self.local)
+        for entry in entries:
+            key = (entry.app, entry.environment)
+            if key in seen:
+                raise ValueError(f"shells names app {entry.app!r} twice in the same environment")
+            seen.add(key)

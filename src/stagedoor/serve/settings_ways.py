@@ -1,0 +1,250 @@
+"""The settings of the ways in but the web: who may knock, and where each listener answers."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from stagedoor.listeners.ssh.startups import parse_limits
+from stagedoor.model.scope import FORM
+from stagedoor.serve.settings_form import (
+    Count,
+    Seconds,
+    Table,
+    check_addresses,
+    check_networks,
+    check_scopes,
+)
+
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+)
+"""Loopback, RFC 1918, RFC 4193 and link-local: what cannot be reached from the internet."""
+
+
+class Listen(Table, frozen=True):
+    """Who may knock at all, whichever way in they use."""
+
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Only these source networks (CIDR) are answered; others get 403. "
+            "The default is loopback and private ranges, so that a gateway that is "
+            "bound to a public address by mistake lets nobody in."
+        ),
+    ] = PRIVATE_NETWORKS
+    proxy_protocol_from: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Connections from these networks (your load balancer) must begin with a PROXY "
+            "protocol header (v1 or v2), and the address that it names is taken as the source. "
+            "Empty: a PROXY line is refused, since anybody could write one."
+        ),
+    ] = ()
+    header_timeout_s: Annotated[
+        Seconds,
+        Meta(
+            description="A request's header must be complete within this time of the accept; bytes that "
+            "drip in do not extend it. Ten seconds is ample for a slow line and bores an attacker."
+        ),
+    ] = 10.0
+    max_pending: Annotated[
+        Count,
+        Meta(
+            description="Connections in one worker that have not yet sent a whole header. When one more "
+            "arrives the oldest of them is closed, so that slow clients cannot lock others out."
+        ),
+    ] = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "proxy_protocol_from"):
+            check_networks(getattr(self, name), f"listen.{name}")
+
+
+class Tunnel(Table, frozen=True):
+    """The HTTP CONNECT listener."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where plain HTTP CONNECT is answered: `HOST:PORT`, `[IPV6]:PORT` or `:PORT` for "
+            "every interface. Port 0 takes a free one. The default is loopback: opening the door "
+            "to a network is a decision."
+        ),
+    ] = ("127.0.0.1:8022",)
+    tls_addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where the same is answered over TLS. Needs `certificate_file` and `key_file`."
+        ),
+    ] = ()
+    certificate_file: Annotated[
+        Path | None,
+        Meta(description="PEM file with the gateway's certificate and its chain. Read at SIGHUP."),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Meta(
+            description="PEM file with the certificate's private key, without a passphrase. It is refused if "
+            "everybody may read it."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_addresses(self.addresses, "tunnel.addresses")
+        check_addresses(self.tls_addresses, "tunnel.tls_addresses")
+        if self.tls_addresses and not (self.certificate_file and self.key_file):
+            raise ValueError(
+                "tunnel.tls_addresses needs tunnel.certificate_file and tunnel.key_file"
+            )
+
+
+class Ssh(Table, frozen=True):
+    """The SSH listener: the jump host, and direct login."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where SSH is answered, in the form of `tunnel.addresses`. Empty: nowhere. A second "
+            "way in is a decision, and port 22 is the machine's own sshd's as a rule."
+        ),
+    ] = ()
+    host_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The names and addresses by which people reach this listener: they stand in the "
+            "host certificate, and the first in the commands that the gateway prints. Empty: this "
+            "machine's name and the addresses that are listened on."
+        ),
+    ] = ()
+    host_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="The host key (ed25519, OpenSSH private key file, mode 0600). None: "
+            "`keys/ssh_host_key` in `data_dir`, made at the first start. Its certificate is signed "
+            "by the host CA, for the names above."
+        ),
+    ] = None
+    host_certificate_file: Annotated[
+        Path | None,
+        Meta(
+            description="The host key's certificate (made by `stagedoor ca sign-host`), where the host CA's "
+            "private key is kept from the gateway; read again each day. None: the gateway signs one."
+        ),
+    ] = None
+    trusted_user_ca_files: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description="Public keys of further CAs whose user certificates are taken, besides our own. "
+            "Principals are users' names."
+        ),
+    ] = ()
+    revoked_keys_file: Annotated[
+        Path | None,
+        Meta(
+            description="Keys and certificates that are refused: a list made by `ssh-keygen -k`, or public "
+            "keys, one a line. Read again whenever it changes, and live sessions of what it names are "
+            "closed. While it cannot be read, no key is taken. None: nothing is revoked but by "
+            "`stagedoor key remove`."
+        ),
+    ] = None
+    passwords: Annotated[
+        bool, Meta(description="Whether a password, or a token in its place, may be used.")
+    ] = False
+    keyboard_interactive: Annotated[
+        bool,
+        Meta(description="The same by the method that asks: some clients know only this one."),
+    ] = False
+    login_grace_s: Annotated[
+        Seconds,
+        Meta(
+            description="Whoever has not logged in within this time is cut off. A minute is enough to find "
+            "a security key and touch it."
+        ),
+    ] = 60.0
+    max_startups: Annotated[
+        str,
+        Meta(
+            description="START:RATE:FULL, connections in one worker that have not logged in yet: from START "
+            "on a newcomer costs one of those who wait its place with a chance of RATE per cent, growing "
+            "to certainty at FULL. It is drawn from the source that has the most of them."
+        ),
+    ] = "100:30:500"
+    max_auth_tries: Annotated[
+        Count,
+        Meta(
+            description="Keys and passwords that one connection may try; each key in an agent is one."
+        ),
+    ] = 10
+    alive_interval_s: Annotated[
+        Seconds,
+        Meta(
+            description="A client that was silent for so long is asked whether it is there; after two "
+            "questions without an answer it is cut off at the third. The default finds one that "
+            "vanished in 75 s."
+        ),
+    ] = 25.0
+    max_channels: Annotated[
+        Count, Meta(description="Channels open at once on one connection (ControlMaster has many).")
+    ] = 256
+    local_forward: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Direct login: who may forward ports (`ssh -L`) to the loopback of the shell. Each "
+            f"entry is one of {FORM}; `*` is everybody. A jump needs no such right: what goes through "
+            "it is between the developer and the shell."
+        ),
+    ] = ()
+    agent_forward: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Direct login: who may forward the SSH agent (`ssh -A`), in the same form. Whoever "
+            "is root in the shell, or on the gateway, can use such an agent meanwhile."
+        ),
+    ] = ()
+    accept_env: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Direct login: variables of the client that are handed on to the shell, as in sshd's "
+            "AcceptEnv; its sshd has a list of its own. Others could change what runs."
+        ),
+    ] = ("LANG", "LC_*", "COLORTERM")
+
+    def __post_init__(self) -> None:
+        check_addresses(self.addresses, "ssh.addresses")
+        parse_limits(self.max_startups)
+        check_scopes(self.local_forward, "ssh.local_forward")
+        check_scopes(self.agent_forward, "ssh.agent_forward")
+        for name in self.host_names:
+            if (
+                not name
+                or not name.isascii()
+                or not name.isprintable()
+                or " " in name
+                or "," in name
+            ):
+                raise ValueError(f"ssh.host_names holds {name!r}, which is no host name or address")
+
+
+class Health(Table, frozen=True):
+    """HTTP for probes: `/healthz` (it runs), `/readyz` (it lets people in; not while it drains) and
+    `/metrics` (Prometheus).
+    """
+
+    address: Annotated[
+        str | None,
+        Meta(
+            description="`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. It asks nobody who they are, so keep it off "
+            "the internet. None: there is none."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            check_addresses((self.address,), "health.address")

@@ -1,0 +1,115 @@
+"""The settings of the web: the WebShell's terminals, and the pages round them."""
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+from stagedoor.model.scope import FORM
+from stagedoor.model.units import HOUR_S
+from stagedoor.serve.settings_form import (
+    Seconds,
+    Table,
+    check_addresses,
+    check_networks,
+    check_scopes,
+)
+
+_DOMAIN = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+class Web(Table, frozen=True):
+    """The WebShell: terminals over WebSocket, in the browser and by `stagedoor attach`."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where plain HTTP is answered, in the form of `tunnel.addresses`: for a reverse "
+            "proxy that does TLS, or for loopback. Empty: nowhere."
+        ),
+    ] = ()
+    tls_addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where the same is answered over TLS, with `tunnel.certificate_file` and "
+            "`tunnel.key_file`."
+        ),
+    ] = ()
+    forwarded_from: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks (CIDR) of reverse proxies: the last address in the X-Forwarded-For of "
+            "theirs is taken as the source. Empty: nobody is believed."
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Sites whose pages may open terminals here (`https://portal.example.com`), besides "
+            "those that this gateway serves itself. Empty: none."
+        ),
+    ] = ()
+    domain: Annotated[
+        str | None,
+        Meta(
+            description="Below this name each app has a site of its own (`shell.example.com`: app01 is at "
+            "`https://app01.shell.example.com/`); needs wildcard DNS and a certificate to match. One "
+            "signing in holds for all of it. None: apps are at `/app/app01`."
+        ),
+    ] = None
+    path: Annotated[
+        str,
+        Meta(
+            description="What a reverse proxy serves this gateway below (`/stagedoor`) and passes on as it "
+            "came. Empty: a site of its own."
+        ),
+    ] = ""
+    files: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Who may send files into a shell, and take them out, through the terminal's page. "
+            f"Each entry is one of {FORM}; `*` is everybody, which is the default since whoever has a "
+            "terminal can move bytes without it; empty: nobody."
+        ),
+    ] = ("*",)
+    max_upload_mib: Annotated[
+        int,
+        Meta(ge=0, description="The largest file that may be sent so, in MiB. 0: any."),
+    ] = 0
+    ping_s: Annotated[
+        Seconds,
+        Meta(
+            description="So often each open terminal is sent a WebSocket PING, which whoever is there "
+            "answers, so that no proxy takes the line for idle: proxies close one after 60 s as a rule. "
+            "An answer that does not come ends nothing."
+        ),
+    ] = 20.0
+    share_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="For how long at most a link may show somebody's terminal to others who sign in "
+            "here, seconds. 0: no terminal may be shared.",
+        ),
+    ] = 8 * HOUR_S
+
+    def __post_init__(self) -> None:
+        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
+            raise ValueError(
+                f"web.domain is {self.domain!r}; write a lower-case name, as shell.example.com"
+            )
+        if self.path and not _PATH.fullmatch(self.path):
+            raise ValueError(f"web.path is {self.path!r}; write /NAME, without a slash at its end")
+        check_addresses(self.addresses, "web.addresses")
+        check_addresses(self.tls_addresses, "web.tls_addresses")
+        check_networks(self.forwarded_from, "web.forwarded_from")
+        check_scopes(self.files, "web.files")
+        for origin in self.origins:
+            scheme, separator, rest = origin.partition("://")
+            if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
+                raise ValueError(
+                    f"web.origins holds {origin!r}, which is no origin; write https://HOST[:PORT]"
+                )

@@ -1,0 +1,75 @@
+"""Shares of terminals: made by their hosts on the web or by an administrator, ended by both. Audited."""
+
+import secrets
+from collections.abc import Sequence
+
+from stagedoor.model.identity import Identity
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import password_mark
+from stagedoor.serve import admin
+from stagedoor.store import shares
+
+ID_BYTES = 6
+
+
+def make_share(
+    office: admin.Office,
+    host: Identity,
+    target: Target,
+    terminal: str,
+    lasts_s: float,
+    *,
+    typing: bool,
+) -> tuple[Share, str]:
+    """A new share and its secret, which is nowhere kept. Raises NotFoundError, RefusedError, StoreError.
+
+    That the host may enter `target` is judged whenever the share is used.
+    """
+    secret, secret_hash = shares.new_secret()
+    now = office.clock()
+    share = Share(
+        secrets.token_hex(ID_BYTES),
+        secret_hash,
+        host.name,
+        host.method,
+        target,
+        terminal,
+        typing,
+        now + lasts_s,
+        host.credential_id,
+        host.scopes,
+        password_mark(host.password_hash),
+    )
+    with office.change("share.create") as change:
+        shares.add_share(change.transaction, share, now)
+        change.fields |= _fields(share)
+    return share, secret
+
+
+def end_share(office: admin.Office, share_id: str, *, host: str | None = None) -> Share:
+    """Whoever is in by it leaves within seconds. With `host`, only one of his.
+
+    Raises NotFoundError, StoreError.
+    """
+    with office.change("share.end") as change:
+        share = shares.remove_share(change.transaction, share_id, host)
+        change.fields |= _fields(share)
+    return share
+
+
+def list_shares(office: admin.Office) -> Sequence[Share]:
+    """Those that last, the first to end first. Raises StoreError."""
+    now = office.clock()
+    return [share for share in admin.policy(office).shares.values() if share.expires_at > now]
+
+
+def _fields(share: Share) -> dict[str, str | int | float | bool | None]:
+    return {
+        "share": share.id,
+        "user": share.host,
+        "target": str(share.target),
+        "terminal": share.terminal,
+        "typing": share.typing,
+        "expires_at": share.expires_at,
+    }

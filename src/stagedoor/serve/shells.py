@@ -1,0 +1,76 @@
+"""The shells that the settings name, as one source."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stagedoor.authz.admitted import admitted
+from stagedoor.model.policy import Policy
+from stagedoor.model.units import DAY_S
+from stagedoor.serve.keys import host_ca, user_ca
+from stagedoor.serve.settings import Settings, networks
+from stagedoor.shells.directory import ShellDirectory
+from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.settings import LocalShell
+from stagedoor.shells.ports import Shells
+from stagedoor.shells.static import StaticShell, StaticShells
+
+HOST_CERTIFICATE_S = 365 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class AllShells:
+    """Every kind as one source, and the local ones by themselves: they have files to keep fresh."""
+
+    shells: Shells
+    local: LocalShells
+
+
+def shells_of(
+    settings: Settings, policy: Callable[[], Policy], kubernetes: Shells | None = None
+) -> AllShells:
+    """The shells of `settings`, and those of a cluster; `policy` returns the policy as it is now.
+
+    Raises StagedoorError.
+    """
+    static = StaticShells(
+        StaticShell(
+            app=entry.app,
+            environment=entry.environment,
+            host=entry.host,
+            port=entry.port,
+            networks=networks(entry.networks),
+        )
+        for entry in settings.shells.static
+    )
+    local = LocalShells(
+        (
+            LocalShell(
+                app=entry.app,
+                environment=entry.environment,
+                env=entry.env,
+                directory=str(entry.directory) if entry.directory else None,
+                login_shell=str(entry.login_shell) if entry.login_shell else None,
+                local_forward=entry.local_forward,
+                remote_forward=entry.remote_forward,
+                agent_forward=entry.agent_forward,
+            )
+            for entry in settings.shells.local
+        ),
+        settings.data_dir / "shells",
+        user_ca_lines=(user_ca(settings).public_line(),),
+        sign_host=lambda key, principals: host_ca(settings).sign_host(
+            key, principals, HOST_CERTIFICATE_S
+        ),
+        admitted=lambda target: admitted(policy(), target, time.time()),
+        idle_stop_s=settings.shells.idle_stop_s,
+        start_timeout_s=settings.shells.start_timeout_s,
+    )
+    # A cluster comes last: what nobody has is for it to refuse, since it says what would be done.
+    cluster = [] if kubernetes is None else [kubernetes]
+    return AllShells(ShellDirectory([static, local, *cluster]), local)
+
+
+def stop_local_shells(settings: Settings) -> None:
+    """End the processes of local shells, which would outlive the gateway. Blocks."""
+    shells_of(settings, Policy).local.stop_all()

@@ -1,0 +1,113 @@
+"""The SSH listener's parts: its host key and certificate, whom it trusts, and its limits."""
+
+import platform
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+from stagedoor.authn.decide_key import Trust
+from stagedoor.listeners.ssh.listener import SshListener
+from stagedoor.listeners.ssh.options import HostKey, SshLimits
+from stagedoor.listeners.ssh.seam import DirectLogin
+from stagedoor.listeners.ssh.startups import parse_limits
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import SettingsError
+from stagedoor.model.units import DAY_S
+from stagedoor.serve.keys import ssh_host_certificate, ssh_host_key, user_ca
+from stagedoor.serve.settings import Settings, networks
+from stagedoor.session.flow import Flow
+from stagedoor.wire.krl import RevocationError, Revocations, parse_revocations
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+HOST_CERTIFICATE_S = 90 * DAY_S
+"""Signed anew each day; so long for a worker that is stopped and goes on."""
+
+
+def ssh_listener(
+    settings: Settings, flow: Flow, addresses: tuple[str, ...], direct: DirectLogin
+) -> SshListener:
+    """The listener that answers on `addresses`. Raises StagedoorError."""
+    names = host_names(settings, addresses)
+
+    def host_key() -> HostKey:
+        private, _ = ssh_host_key(settings)
+        return HostKey(private, ssh_host_certificate(settings, names, HOST_CERTIFICATE_S))
+
+    limits = SshLimits(
+        networks=networks(settings.listen.networks),
+        proxy_protocol_from=networks(settings.listen.proxy_protocol_from),
+        header_timeout_s=settings.listen.header_timeout_s,
+        login_grace_s=settings.ssh.login_grace_s,
+        startups=parse_limits(settings.ssh.max_startups),
+        max_auth_tries=settings.ssh.max_auth_tries,
+        max_channels=settings.ssh.max_channels,
+        alive_interval_s=settings.ssh.alive_interval_s,
+        passwords=settings.ssh.passwords,
+        keyboard_interactive=settings.ssh.keyboard_interactive,
+        idle_timeout_s=settings.relay.idle_timeout_s,
+        host_names=settings.ssh.host_names,
+    )
+    return SshListener(flow, limits, host_key, direct)
+
+
+def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands in the host certificate: a name that is not there would make ssh ask."""
+    if settings.ssh.host_names:
+        return settings.ssh.host_names
+    shown = [a for a in addresses if not ip_address(a.partition("%")[0]).is_unspecified]
+    local = ["localhost"] if any(ip_address(a.partition("%")[0]).is_loopback for a in shown) else []
+    return tuple(dict.fromkeys([platform.node() or "localhost", *shown, *local]))
+
+
+def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
+    """Our own user CA and those that the settings trust besides. Raises StagedoorError."""
+    lines = [user_ca(settings).public_line()]
+    for file in settings.ssh.trusted_user_ca_files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"ssh.trusted_user_ca_files: cannot read {file}: {error}") from None
+        lines += [x for x in text.splitlines() if x.strip() and not x.lstrip().startswith("#")]
+    found = set()
+    for line in lines:
+        key = parse_public_key(line)
+        if isinstance(key, KeyRefused):
+            raise SettingsError(f"ssh.trusted_user_ca_files: {key.reason}")
+        found.add(key.fingerprint)
+    return frozenset(found)
+
+
+def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
+    """Whom to trust, asked at each login. Raises StagedoorError for what is wrong now."""
+    cas = user_ca_fingerprints(settings)
+    file = settings.ssh.revoked_keys_file
+    if file is None:
+        trust = Trust(cas)
+        return lambda: trust
+    return _RevocationFile(file, cas).now
+
+
+class _RevocationFile:
+    """Reads the file again when it has changed, which stat(2) tells."""
+
+    def __init__(self, file: Path, cas: frozenset[str]) -> None:
+        self._file = file
+        self._cas = cas
+        self._seen: tuple[int, int, int] | None = None
+        self._answer: Trust | Denial = Trust(cas, Revocations())
+
+    def now(self) -> Trust | Denial:
+        try:
+            stat = self._file.stat()
+            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if seen != self._seen:
+                self._answer = Trust(self._cas, parse_revocations(self._file.read_bytes()))
+                self._seen = seen
+        except (OSError, RevocationError) as error:
+            # As sshd_config(5) RevokedKeys: a list that cannot be read refuses every key.
+            self._seen = None
+            self._answer = Denial(
+                Reason.CREDENTIAL_WRONG,
+                f"no key is taken, since ssh.revoked_keys_file {self._file} cannot be read: {error}",
+            )
+        return self._answer

@@ -1,0 +1,126 @@
+"""The WebShell's parts: how terminals are reached in each shell, and passes over the store."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
+from stagedoor.listeners.web.app import House
+from stagedoor.listeners.web.files import FileRules
+from stagedoor.listeners.web.listener import WebListener
+from stagedoor.listeners.web.terminal import Backstage
+from stagedoor.listeners.web.terminals import ShareRules
+from stagedoor.listeners.web.threshold import WebLimits
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import StoreError
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.scope import covers
+from stagedoor.model.units import MIB
+from stagedoor.model.webpass import PassKind
+from stagedoor.net.tls import ServerTls
+from stagedoor.recording.recorder import Recorder
+from stagedoor.recording.witness import Note
+from stagedoor.serve.direct import recording_plan
+from stagedoor.serve.settings import Settings, networks
+from stagedoor.serve.upstream import upstream_of
+from stagedoor.serve.web_company import StoreCompany
+from stagedoor.serve.web_desk import StoreDesk, unavailable
+from stagedoor.serve.web_holders import holders_of
+from stagedoor.serve.web_takes import StoreTakes
+from stagedoor.session.flow import Flow
+from stagedoor.store import passes
+from stagedoor.store.database import Database
+
+
+def web_listener(
+    settings: Settings,
+    flow: Flow,
+    database: Database,
+    policy: Callable[[], Policy],
+    secure: ServerTls | None,
+    recorder: Recorder,
+    note: Note,
+) -> WebListener:
+    """The WebShell. `policy` is the policy as it is now. Raises StagedoorError."""
+
+    def recorded(grant: Grant) -> bool:
+        return covers(settings.recording.sessions, grant)
+
+    def moves_files(grant: Grant) -> bool:
+        return covers(settings.web.files, grant)
+
+    return WebListener(
+        House(
+            Backstage(
+                flow,
+                upstream_of(settings),
+                holders_of(settings),
+                recorded,
+                recording_plan(settings, recorder),
+                note,
+                StoreCompany(settings, database, policy),
+            ),
+            StorePasses(database, policy, Lifetimes()),
+            StoreDesk(settings, database, policy),
+            StoreTakes(settings, database),
+            WebLimits(
+                networks(settings.listen.networks),
+                networks(settings.web.forwarded_from),
+                frozenset(settings.web.origins),
+                settings.web.domain,
+                settings.web.path,
+                settings.listen.header_timeout_s,
+                settings.listen.max_pending,
+                settings.web.ping_s,
+            ),
+            FileRules(moves_files, settings.web.max_upload_mib * MIB),
+            ShareRules(settings.web.share_s),
+        ),
+        secure,
+    )
+
+
+class StorePasses:
+    """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread."""
+
+    def __init__(
+        self, database: Database, policy: Callable[[], Policy], lifetimes: Lifetimes
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._lifetimes = lifetimes
+
+    async def issue(
+        self, kind: PassKind, identity: Identity, target: str | None = None
+    ) -> str | Denial:
+        now = time.time()
+        given = pass_for(kind, identity, now, self._lifetimes, target)
+        try:
+            return await asyncio.to_thread(passes.issue, self._database, given, now)
+        except StoreError as error:
+            return unavailable(error)
+
+    async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
+        try:
+            shown = await asyncio.to_thread(passes.find, self._database, kind, secret)
+        except StoreError as error:
+            return unavailable(error)
+        return identity_of(shown, self._policy(), time.time())
+
+    async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
+        try:
+            shown = await asyncio.to_thread(passes.use_up, self._database, kind, secret)
+        except StoreError as error:
+            return unavailable(error)
+        identity = identity_of(shown, self._policy(), time.time())
+        if isinstance(identity, Denial):
+            return identity
+        return identity, shown.target if shown is not None else None
+
+    async def void(self, kind: PassKind, secret: str) -> None:
+        try:
+            await asyncio.to_thread(passes.use_up, self._database, kind, secret)
+        except StoreError:
+            return  # it expires by itself

@@ -1,0 +1,112 @@
+"""Who is at which terminal, and what is shared, from the store; each share is audited."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from stagedoor.listeners.web.company import Present
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+from stagedoor.serve import admin
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.shares import end_share, make_share
+from stagedoor.serve.web_desk import unavailable
+from stagedoor.store import visits
+from stagedoor.store.database import Database
+from stagedoor.store.shares import hash_of
+
+
+class StoreCompany:
+    """Satisfies `listeners.web.company.Company`. The store is asked in a thread."""
+
+    def __init__(
+        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+
+    async def arrive(
+        self, session: str, target: Target, terminal: str, *, looks: bool
+    ) -> Denial | None:
+        def write() -> None:
+            visits.arrive(self._database, session, str(target), terminal, looks=looks)
+
+        try:
+            await asyncio.to_thread(write)
+        except StoreError as error:
+            return unavailable(error)
+        return None
+
+    async def leave(self, session: str) -> None:
+        try:
+            await asyncio.to_thread(visits.leave, self._database, session)
+        except StoreError:
+            return  # the session's end says the same
+
+    async def present(self, *, looks: bool | None = None) -> Sequence[Present] | Denial:
+        try:
+            found = await asyncio.to_thread(visits.list_visits, self._database, looks=looks)
+        except StoreError as error:
+            return unavailable(error)
+        return [
+            Present(v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since)
+            for v in found
+        ]
+
+    async def share(
+        self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
+    ) -> tuple[Share, str] | Denial:
+        def make() -> tuple[Share, str]:
+            return make_share(
+                self._office(identity), identity, target, terminal, lasts_s, typing=typing
+            )
+
+        try:
+            return await asyncio.to_thread(make)
+        except StoreError as error:
+            return unavailable(error)
+        except (RefusedError, NotFoundError) as error:
+            return Denial(Reason.BAD_REQUEST, str(error))
+
+    async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
+        try:
+            await asyncio.to_thread(end_share, self._office(identity), share_id, host=identity.name)
+        except StoreError as error:
+            return unavailable(error)
+        except NotFoundError as error:
+            return Denial(Reason.BAD_REQUEST, str(error))
+        return None
+
+    def shares(self, identity: Identity) -> Sequence[Share]:
+        now = time.time()
+        return [
+            share
+            for share in self._policy().shares.values()
+            if share.host == identity.name and share.expires_at > now
+        ]
+
+    def find_share(self, secret: str) -> Share | None:
+        shown = hash_of(secret)
+        for share in self._policy().shares.values():
+            if secrets.compare_digest(share.secret_hash, shown):
+                return share
+        return None
+
+    def may_watch(self, identity: Identity) -> bool:
+        policy = self._policy()
+        user = policy.users.get(identity.name)
+        subjects = {f"user:{identity.name}"} | {
+            f"group:{group}" for group in (user.groups if user else ())
+        }
+        return any(rule.subject in subjects for rule in policy.watch_rules)
+
+    def _office(self, identity: Identity) -> admin.Office:
+        return admin.Office(
+            self._database, self._settings.data_dir, f"{identity.name} (web)", time.time
+        )

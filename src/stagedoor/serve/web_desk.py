@@ -1,0 +1,104 @@
+"""What a person sees and changes of his own on the web, from the store; each change is audited."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from stagedoor.listeners.web.ports import Past
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import KeyRecord, Policy
+from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.serve import admin
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_form import split_address
+from stagedoor.store.database import Database
+from stagedoor.store.sessions import list_sessions
+
+LAST_SESSIONS = 10
+
+
+class StoreDesk:
+    """Satisfies `listeners.web.ports.Desk`. The store is asked in a thread."""
+
+    def __init__(
+        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+
+    async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
+        def load() -> Sequence[KeyRecord]:
+            # From the store, not from memory: whoever has just added one wants to see it.
+            records = admin.policy(self._office(identity)).keys.values()
+            return [record for record in records if record.user == identity.name]
+
+        try:
+            return await asyncio.to_thread(load)
+        except StoreError as error:
+            return unavailable(error)
+
+    async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        def add() -> None:
+            admin.add_keys(self._office(identity), identity.name, [line])
+
+        return await _changed(add)
+
+    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+        def remove() -> None:
+            office = self._office(identity)
+            record = admin.policy(office).keys.get(fingerprint)
+            if record is None or record.user != identity.name:
+                raise NotFoundError(f"{identity.name} has no key {fingerprint!r}")
+            admin.remove_key(office, fingerprint)
+
+        return await _changed(remove)
+
+    async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
+        try:
+            records = await asyncio.to_thread(
+                list_sessions,
+                self._database,
+                open_only=False,
+                identity=identity.name,
+                limit=LAST_SESSIONS,
+            )
+        except StoreError as error:
+            return unavailable(error)
+        return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
+
+    def ssh_line(self, identity: Identity, target: Target) -> str:
+        """By direct login where SSH is answered; else by what `stagedoor ssh-config` has set up."""
+        ssh = self._settings.ssh
+        port = split_address(ssh.addresses[0])[1] if ssh.addresses else 0
+        if not ssh.host_names or not port:
+            return f"ssh {target.host_name}"
+        name = f"{target.app}.{target.environment}" if target.environment else target.app
+        at = f"{name}@{ssh.host_names[0]}"
+        return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
+
+    def _office(self, identity: Identity) -> admin.Office:
+        return admin.Office(
+            self._database, self._settings.data_dir, f"{identity.name} (web)", time.time
+        )
+
+
+async def _changed(change: Callable[[], None]) -> Denial | None:
+    try:
+        await asyncio.to_thread(change)
+    except StoreError as error:
+        return unavailable(error)
+    except (RefusedError, NotFoundError, ConflictError) as error:
+        return Denial(Reason.BAD_REQUEST, str(error))
+    return None
+
+
+def unavailable(error: StoreError) -> Denial:
+    """Why nothing can be looked up now."""
+    return Denial(
+        Reason.AUDIT_UNAVAILABLE,
+        f"the gateway cannot use its store, so nobody is let in ({error}); try again",
+        retry_after_s=5,
+    )

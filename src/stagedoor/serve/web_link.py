@@ -1,0 +1,118 @@
+"""Links that sign somebody in on the web, once, by the word of an administrator."""
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
+from stagedoor.serve import admin
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_form import split_address
+from stagedoor.serve.shares import make_share
+from stagedoor.store import passes
+from stagedoor.wire.target import parse_login
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLink:
+    """`url` holds the secret; `expires_at` is seconds since the epoch."""
+
+    url: str = field(repr=False)
+    expires_at: float
+
+
+def make_link(
+    settings: Settings,
+    office: admin.Office,
+    user: str,
+    *,
+    app: str | None = None,
+    url: str | None = None,
+) -> MadeLink:
+    """A new link for `user`; with `app` it lets into nothing else. The audit tells of it.
+
+    It stands in the password's place, and what it opened ends when the password is changed.
+    Raises NotFoundError, RefusedError, StoreError.
+    """
+    target = None
+    if app is not None:
+        target = parse_login(app)
+        if target is None:
+            raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
+    base = _site(settings, url)
+    found = admin.require_user(office, user)
+    scopes = None if target is None else (f"connect:{_name(target)}",)
+    identity = Identity(
+        user, found.groups, Method.PASSWORD, scopes=scopes, password_hash=found.password_hash
+    )
+    now = office.clock()
+    given = pass_for(PassKind.LINK, identity, now, Lifetimes())
+    with office.change("web.link") as change:
+        change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
+    secret = passes.issue(office.database, given, now)
+    # The app's page is reached by its path under any name.
+    leads = "" if target is None else f"&app={quote(_name(target))}"
+    return MadeLink(f"{base}/link#{secret}{leads}", given.expires_at)
+
+
+def make_share_link(
+    settings: Settings,
+    office: admin.Office,
+    user: str,
+    app: str,
+    terminal: str,
+    lasts_s: float,
+    *,
+    typing: bool = False,
+    url: str | None = None,
+) -> tuple[Share, str]:
+    """A new share of a terminal of `user`, and its link, which holds the secret. The audit tells of it.
+
+    It stands on the user's password, as `make_link` does.
+    Raises NotFoundError, RefusedError, StoreError.
+    """
+    target = parse_login(app)
+    if target is None:
+        raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
+    if lasts_s > settings.web.share_s:
+        raise RefusedError(
+            f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
+        )
+    base = _site(settings, url)
+    found = admin.require_user(office, user)
+    host = Identity(user, found.groups, Method.PASSWORD, password_hash=found.password_hash)
+    share, secret = make_share(office, host, target, terminal, lasts_s, typing=typing)
+    return share, f"{base}/shared#{secret}"
+
+
+def _site(settings: Settings, url: str | None) -> str:
+    """Where links lead. Raises RefusedError."""
+    base = (url or _base(settings)).rstrip("/")
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise RefusedError(f"{base!r} is no address of a site; write https://HOST[:PORT]")
+    return base
+
+
+def _base(settings: Settings) -> str:
+    """Where browsers reach the gateway, as far as its settings tell."""
+    web = settings.web
+    if web.domain is not None:
+        return f"https://{web.domain}{web.path}"
+    for scheme, addresses in (("https", web.tls_addresses), ("http", web.addresses)):
+        for address in addresses:
+            host, port = split_address(address)
+            if port:
+                shown = f"[{host}]" if ":" in host else host
+                return f"{scheme}://{shown}:{port}{web.path}"
+    raise RefusedError(
+        "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST"
+    )
+
+
+def _name(target: Target) -> str:
+    return f"{target.app}.{target.environment}" if target.environment else target.app

@@ -1,0 +1,137 @@
+"""Recordings for those who may play them on the web: the folder, the store, and the setting."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from stagedoor.keys.age import SUFFIX
+from stagedoor.listeners.web.ports import Take
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import StoreError
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import Way
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.model.viewer import may_view, views_some
+from stagedoor.recording.folder import Kept, kept
+from stagedoor.serve import admin, recordings
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.web_desk import unavailable
+from stagedoor.store.database import Database
+from stagedoor.store.sessions import SessionRecord, find_sessions
+from stagedoor.wire.target import parse_login
+
+PAGE = 50
+"""Recordings on one page."""
+LOOKED_AT = 1000
+"""Recordings that one request looks at, for a page of those that fit: one row of the store each."""
+NOTED_S = 3600.0
+"""Somebody who looks on is written down again after so long: a player asks for a recording in pieces."""
+_NOTED = 1000
+_T = TypeVar("_T")
+
+
+class StoreTakes:
+    """Satisfies `listeners.web.ports.Takes`. Belongs to one event loop; the disk and the store are
+    asked in a thread.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._noted: dict[tuple[str, str, str], float] = {}
+
+    def viewer(self, identity: Identity) -> bool:
+        return views_some(self._settings.recording.viewers, identity)
+
+    async def listed(
+        self, identity: Identity, before: str, wanted: str
+    ) -> tuple[Sequence[Take], str] | Denial:
+        def look() -> tuple[Sequence[Take], str]:
+            files = [one for one in reversed(self._kept()) if not before or one.id < before]
+            found: list[Take] = []
+            for at, file in enumerate(files):
+                if len(found) == PAGE or at == LOOKED_AT:
+                    return found, files[at - 1].id
+                take = self._take(file)
+                if self._may(identity, take) and _fits(take, wanted):
+                    found.append(take)
+            return found, ""
+
+        return await _asked(look)
+
+    async def found(self, identity: Identity, id_: str) -> Take | Denial | None:
+        def look() -> Take | None:
+            # Its name comes out of the folder, so no path of the developer's making is opened.
+            file = next((one for one in self._kept() if one.id == id_), None)
+            take = None if file is None else self._take(file)
+            return take if take is not None and self._may(identity, take) else None
+
+        return await _asked(look)
+
+    async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
+        key = (identity.name, take.id, str(source.address))
+        now = time.monotonic()
+        if now - self._noted.get(key, -NOTED_S) < NOTED_S:
+            return None
+
+        def note() -> None:
+            office = admin.Office(self._database, self._settings.data_dir, "", time.time)
+            target = None if take.target is None else str(take.target)
+            recordings.note_viewed(
+                office,
+                take.session,
+                target,
+                take.path.name,
+                identity=identity.name,
+                source=str(source),
+                way=Way.WEB.value,
+            )
+
+        try:
+            await asyncio.to_thread(note)
+        except StoreError as error:
+            return unavailable(error)
+        if len(self._noted) >= _NOTED:
+            self._noted.clear()  # then some are written down once more
+        self._noted[key] = now
+        return None
+
+    def _kept(self) -> list[Kept]:
+        return kept(self._settings.recordings_folder)
+
+    def _may(self, identity: Identity, take: Take) -> bool:
+        return may_view(self._settings.recording.viewers, identity, take.target)
+
+    def _take(self, file: Kept) -> Take:
+        rows = find_sessions(self._database, file.session, limit=1)
+        session = rows[0] if rows and rows[0].id == file.session else None
+        return Take(
+            file.id,
+            file.session,
+            file.path,
+            file.size,
+            file.suffix == SUFFIX,
+            session.identity if session else None,
+            _target(session),
+            session.opened_at if session else None,
+            file.changed_at,
+        )
+
+
+def _target(session: SessionRecord | None) -> Target | None:
+    return None if session is None else parse_login(session.target)
+
+
+def _fits(take: Take, wanted: str) -> bool:
+    return wanted in (take.user or "") or wanted in str(take.target or "")
+
+
+async def _asked(look: Callable[[], _T]) -> _T | Denial:
+    try:
+        return await asyncio.to_thread(look)
+    except StoreError as error:
+        return unavailable(error)
+    except OSError as error:
+        return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")

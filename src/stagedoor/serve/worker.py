@@ -1,0 +1,221 @@
+"""One worker process: `python -m stagedoor.serve.worker`, started by the supervisor only."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import structlog
+
+from stagedoor.model.errors import StagedoorError, StoreError
+from stagedoor.model.session import End
+from stagedoor.serve import log
+from stagedoor.serve.compose import Gateway, Web, compose
+from stagedoor.serve.control import (
+    Begin,
+    Close,
+    Drain,
+    Failed,
+    FromWorker,
+    Left,
+    Up,
+    line,
+    read_to_worker,
+)
+from stagedoor.serve.doors import Doors
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_file import parse_settings
+
+TICK_S = 1.0
+COUNTS_EVERY_S = 2.0
+END_WITHIN_S = 5.0
+"""How long sessions that were told to close may take to do so."""
+
+
+class Worker:
+    """From the supervisor's first line to the end of the last session."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._settings: Settings = parse_settings(begin.settings, begin.settings_name)
+        log.configure(self._settings.log)
+        self._log = structlog.get_logger()
+        self._doors = Doors(begin.sockets, self._settings)
+        self._gateway: Gateway = compose(
+            self._settings,
+            begin.instance,
+            self._doors.ports,
+            self._doors.ssh_addresses,
+            Web(self._doors.tls) if self._doors.has_web else None,
+        )
+        self._news = asyncio.Event()
+        self._drain: Drain | None = None
+        self._drain_since = 0.0
+        self._close = False
+        self._orphan = False
+
+    async def run(self, messages: asyncio.StreamReader) -> int:
+        """Serve until told to stop; how many audit events are unwritten at the end."""
+        loop = asyncio.get_running_loop()
+        # A service manager may signal every process, but how to stop is the supervisor's to say.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        loop.add_signal_handler(signal.SIGTERM, self._on_term)
+        loop.set_exception_handler(self._on_fault)
+        listening = asyncio.create_task(self._listen_to(messages))
+        ticking = asyncio.create_task(self._tick())
+        self._doors.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
+        tell(Up())
+        try:
+            while self._drain is None and not self._close:
+                await self._wait()
+            self._doors.close()
+            tell(Left(self._inside()))
+            if self._drain is not None and self._gateway.ssh is not None:
+                self._gateway.ssh.drain(self._drain.timeout_s)
+            if self._gateway.web is not None:
+                self._gateway.web.drain()
+            await self._drained()
+            await self._gateway.listener.close()
+            await self._close_all()
+            if self._gateway.ssh is not None:
+                await self._gateway.ssh.close()
+            if self._gateway.web is not None:
+                await self._gateway.web.close()
+        finally:
+            listening.cancel()
+            ticking.cancel()
+            await self._gateway.shells.close()
+            unwritten = await asyncio.to_thread(self._gateway.close)
+        if unwritten:
+            self._log.error(
+                "audit events could not be written; the next start closes their sessions",
+                events=unwritten,
+            )
+        return unwritten
+
+    async def _drained(self) -> None:
+        """Until nobody is inside, the time is up, or somebody is out of patience."""
+        loop = asyncio.get_running_loop()
+        while not self._close and (left := self._inside()):
+            tell(Left(left))
+            assert self._drain is not None, "only a drain leads here without a close"
+            timeout_s = self._drain.timeout_s
+            if timeout_s is not None and loop.time() - self._drain_since >= timeout_s:
+                break
+            await self._wait(TICK_S)
+
+    def _inside(self) -> int:
+        gateway = self._gateway
+        return (
+            len(gateway.registry) + gateway.listener.busy + (gateway.ssh.busy if gateway.ssh else 0)
+        )
+
+    async def _close_all(self) -> None:
+        self._gateway.registry.close_all(End.DRAINED, "the gateway is stopping")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_WITHIN_S):
+                # The relay's thread empties it, and has no event of this loop to set.
+                while len(self._gateway.registry):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        tell(Left(len(self._gateway.registry)))
+
+    async def _wait(self, timeout_s: float | None = None) -> None:
+        """Until the supervisor, a signal or the clock says something."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _listen_to(self, messages: asyncio.StreamReader) -> None:
+        async for text in messages:
+            match read_to_worker(text):
+                case Drain() as drain:
+                    self._begin_drain(drain)
+                case Close():
+                    self._close = True
+                    self._news.set()
+                case Begin():
+                    self._log.error("told to begin twice")
+        self._orphan = True
+        self._log.error("the supervisor is gone; draining")
+        self._on_term()
+
+    def _on_term(self) -> None:
+        """Heeded only where there is no supervisor any more: first drain, then close."""
+        if not self._orphan:
+            return
+        if self._drain is None or self._drain.timeout_s is None:
+            self._begin_drain(Drain(self._settings.workers.drain_timeout_s))
+        else:
+            self._close = True
+            self._news.set()
+
+    def _begin_drain(self, drain: Drain) -> None:
+        self._drain = drain
+        self._drain_since = asyncio.get_running_loop().time()
+        self._news.set()
+
+    async def _tick(self) -> None:
+        """What passes with time: grants that expire, byte counts for `session list`."""
+        loop = asyncio.get_running_loop()
+        counted_at = loop.time()
+        while True:
+            await asyncio.sleep(TICK_S)
+            if not self._gateway.relay.alive:
+                self._log.critical("the relay is dead: this worker ends, to be replaced")
+                self._close = True
+                self._news.set()
+                return
+            try:
+                self._gateway.registry.expire()
+                if loop.time() - counted_at >= COUNTS_EVERY_S:
+                    counted_at = loop.time()
+                    # A store that cannot be written is told of by the ledger; counts can wait.
+                    with suppress(StoreError):
+                        await asyncio.to_thread(self._gateway.write_counts)
+            except Exception as error:  # grants must go on to expire, whatever one tick met
+                self._on_fault(loop, {"message": "a tick failed", "exception": error})
+
+    def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self._log.error(str(context.get("message")), exc_info=context.get("exception"))
+
+
+def tell(message: FromWorker) -> None:
+    """Say something to the supervisor; if it is gone, there is nobody to tell."""
+    # Unbuffered, so that nothing is left to fail at exit; a line fits a pipe whole, pipe(7).
+    with suppress(OSError):
+        os.write(sys.stdout.fileno(), line(message))
+
+
+async def _main() -> int:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    first = await reader.readline()
+    if not first:
+        return 0  # the supervisor went as we started
+    begin = read_to_worker(first)
+    if not isinstance(begin, Begin):
+        raise StagedoorError("the supervisor said something else than to begin")
+    return await Worker(begin).run(reader)
+
+
+def main() -> None:
+    """Entry point; exits with 0 when every session is written down, 1 otherwise."""
+    try:
+        sys.exit(1 if asyncio.run(_main()) else 0)
+    except (StagedoorError, OSError) as error:
+        tell(Failed(str(error)))
+        sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)
+    except (
+        Exception
+    ) as error:  # a fault of ours: its place goes into the log, one line to whoever starts us
+        structlog.get_logger().error("worker failed", exc_info=error)
+        tell(Failed(f"a fault in a worker: {type(error).__name__}: {error}"))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+/**
+ * One person's hold on one terminal: what was typed and not taken yet, what was seen, and what is next.
+ * Pure; it outlives connections. The same as `stagedoor.client.attachment`.
+ */
+
+import { Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
+
+/** A word to whoever is to show it: output, a gap before it, a notice, the end. */
+export type Event =
+  | { do: "show"; data: Uint8Array; counts: boolean }
+  | { do: "skipped"; count: number }
+  | { do: "said"; word: Word; text: string }
+  | { do: "sized"; size: Size }
+  | { do: "ended"; code: number; signal: string };
+
+/** All of the output that a piece belongs to has to be drawn before the next is acknowledged. */
+export const ACK_BYTES = 32 * 1024;
+
+export class ProtocolError extends Error {}
+
+export class Attachment {
+  attached = false;
+  /** How far output has come; it may not be drawn yet. */
+  seen = 0;
+  size: Size = { columns: 80, rows: 24, xPixels: 0, yPixels: 0 };
+  mode = Mode.Mirror;
+  window = 0;
+  private name = "";
+  private typed: Uint8Array[] = [];
+  /** The offset of the first byte in `typed`. */
+  private taken = 0;
+  private sent = 0;
+  private everSent = 0;
+  private drawn = 0;
+  private acked = 0;
+
+  constructor(public terminal: string) {}
+
+  /** The first frame of a new connection. */
+  hello(ticket: string): Hello {
+    this.attached = false;
+    return {
+      kind: "hello", ticket, terminal: this.terminal, attachment: this.name, seen: this.seen, size: this.size,
+      mode: this.mode, term: "xterm-256color", lang: "C.UTF-8", command: "",
+    };
+  }
+
+  /** How many bytes were typed that the terminal has not taken. */
+  get waits(): number {
+    return this.typed.reduce((sum, piece) => sum + piece.length, 0);
+  }
+
+  /** What to do about a frame. Throws ProtocolError for one that cannot be. */
+  received(frame: Upstream): Event[] {
+    switch (frame.kind) {
+      case "welcome":
+        return this.welcomed(frame) ? [{ do: "skipped", count: 0 }] : [];
+      case "out":
+        if (frame.at !== this.seen) throw new ProtocolError(`output from ${frame.at} on, not ${this.seen}`);
+        this.seen += frame.data.length;
+        return [{ do: "show", data: frame.data, counts: true }];
+      case "inack":
+        this.took(frame.to);
+        return [];
+      case "gap":
+        if (frame.start !== this.seen) throw new ProtocolError(`a gap from ${frame.start} on, not ${this.seen}`);
+        this.seen = this.drawn = this.acked = frame.end;
+        return [{ do: "skipped", count: frame.end - frame.start }];
+      case "snapshot":
+        return [{ do: "show", data: frame.data, counts: false }];
+      case "exit":
+        return [{ do: "ended", code: frame.code, signal: frame.signal }];
+      case "sized":
+        return [{ do: "sized", size: frame.size }];
+      case "notice":
+        return [{ do: "said", word: frame.word, text: frame.text }];
+      default:
+        return [];
+    }
+  }
+
+  /**
+   * So many more bytes of output are drawn, up to `to`; the acknowledgement to send, if it is time for one:
+   * each 32 KiB, and whenever nothing more waits to be drawn.
+   */
+  shown(to: number): Downstream | undefined {
+    if (to <= this.drawn) return undefined;
+    this.drawn = to;
+    if (!this.attached || (this.drawn - this.acked < ACK_BYTES && this.drawn !== this.seen)) return undefined;
+    this.acked = this.drawn;
+    return { kind: "ack", to: this.drawn };
+  }
+
+  /** Something was typed. It is kept until the terminal has taken it. */
+  type(data: Uint8Array): void {
+    if (data.length > 0) this.typed.push(data);
+  }
+
+  /** What was typed and may be sent now; it counts as sent. */
+  sendable(): Downstream[] {
+    const frames: Downstream[] = [];
+    while (this.attached) {
+      const room = Math.min(this.window - (this.sent - this.taken), MAX_DATA_BYTES);
+      const data = this.slice(this.sent - this.taken, room);
+      if (data.length === 0) break;
+      frames.push({ kind: "in", at: this.sent, data });
+      this.sent += data.length;
+      this.everSent = Math.max(this.everSent, this.sent);
+    }
+    return frames;
+  }
+
+  /** Whether what is drawn is no more what will be shown. */
+  private welcomed(welcome: Upstream & { kind: "welcome" }): boolean {
+    const anew = this.name !== "" && welcome.attachment !== this.name;
+    if (welcome.attachment !== this.name) {
+      // A newcomer, or one whom the terminal has forgotten: counting begins anew, and what was on its
+      // way is not sent twice.
+      if (this.name !== "") this.drop(this.sent - this.taken);
+      this.name = welcome.attachment;
+      this.seen = this.drawn = welcome.outAt;
+      this.taken = this.sent = this.everSent = welcome.inAt;
+    } else if (welcome.outAt !== this.seen) {
+      throw new ProtocolError(`output is to go on at ${welcome.outAt}, not ${this.seen}`);
+    }
+    this.acked = welcome.outAt;
+    this.took(welcome.inAt);
+    this.sent = this.taken;
+    this.window = welcome.window;
+    // Taken over once: a line that was cut meanwhile sends nobody away anew.
+    this.mode = welcome.mode === Mode.TakeOver ? Mode.Mirror : welcome.mode;
+    this.attached = true;
+    return anew;
+  }
+
+  private took(to: number): void {
+    if (to > this.everSent) throw new ProtocolError(`input up to ${to} was taken, ${this.everSent} was sent`);
+    if (to <= this.taken) return;
+    this.drop(to - this.taken);
+    this.taken = to;
+    // What was on its way when the line was cut may have come, and need not be sent again.
+    this.sent = Math.max(this.sent, to);
+  }
+
+  private drop(count: number): void {
+    while (count > 0) {
+      const first = this.typed[0];
+      if (first === undefined) return;
+      if (first.length <= count) this.typed.shift();
+      else this.typed[0] = first.subarray(count);
+      count -= first.length;
+    }
+  }
+
+  private slice(start: number, count: number): Uint8Array {
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for (const piece of this.typed) {
+      if (start >= piece.length) {
+        start -= piece.length;
+        continue;
+      }
+      const part = piece.subarray(start, start + count - length);
+      start = 0;
+      if (part.length === 0) break;
+      pieces.push(part);
+      length += part.length;
+      if (length >= count) break;
+    }
+    const [only] = pieces;
+    if (pieces.length === 1 && only !== undefined) return only;
+    const whole = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
+  }
+}

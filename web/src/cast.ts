@@ -1,0 +1,216 @@
+/**
+ * asciicast v2 as it comes in pieces: lines to events, and what a timeline has to know of them. Pure.
+ * The same format as `stagedoor.wire.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
+ */
+
+export class CastError extends Error {}
+
+export interface Header {
+  width: number;
+  height: number;
+  title: string;
+}
+
+/** One line; `next` is the offset of the line after it. Codes: o shown, i typed, r resized, m marker. */
+export interface CastEvent {
+  at: number;
+  code: string;
+  data: string;
+  next: number;
+}
+
+/** As in Python: a longer line is no recording of ours, and is not kept in memory to find out. */
+const LINE_LIMIT = 4 * 1024 * 1024;
+const MAX_SIDE = 1000;
+
+/** Cuts pieces into lines; `offset` is where the first piece begins in the file. */
+export class Lines {
+  private rest: Uint8Array[] = [];
+  private kept = 0;
+
+  constructor(private offset = 0) {}
+
+  /** The lines that have come to their end with this piece, each with the offset behind it. */
+  feed(piece: Uint8Array): { line: Uint8Array; next: number }[] {
+    const lines: { line: Uint8Array; next: number }[] = [];
+    let from = 0;
+    for (;;) {
+      const end = piece.indexOf(0x0a, from);
+      if (end < 0) break;
+      lines.push({ line: this.whole(piece.subarray(from, end)), next: this.offset + end + 1 });
+      from = end + 1;
+    }
+    if (from < piece.length) {
+      this.rest.push(piece.slice(from));
+      this.kept += piece.length - from;
+      if (this.kept > LINE_LIMIT) throw new CastError(`a line is longer than ${LINE_LIMIT} bytes`);
+    }
+    this.offset += piece.length;
+    return lines;
+  }
+
+  private whole(end: Uint8Array): Uint8Array {
+    if (this.kept === 0) return end;
+    const line = new Uint8Array(this.kept + end.length);
+    let at = 0;
+    for (const piece of [...this.rest, end]) {
+      line.set(piece, at);
+      at += piece.length;
+    }
+    this.rest = [];
+    this.kept = 0;
+    return line;
+  }
+}
+
+const utf8 = new TextDecoder();
+
+function parsed(line: Uint8Array): unknown {
+  try {
+    return JSON.parse(utf8.decode(line));
+  } catch {
+    throw new CastError("a line is no JSON");
+  }
+}
+
+/** Throws CastError. */
+export function header(line: Uint8Array): Header {
+  const found = parsed(line);
+  if (typeof found !== "object" || found === null) throw new CastError("the header is no object");
+  const { version, width, height, title } = found as Record<string, unknown>;
+  if (version !== 2) throw new CastError(`asciicast version ${String(version)}, not 2`);
+  return { width: side(width), height: side(height), title: typeof title === "string" ? title : "" };
+}
+
+function side(value: unknown): number {
+  if (typeof value !== "number" || !(value >= 1)) throw new CastError("the header has no size");
+  return Math.min(MAX_SIDE, Math.floor(value));
+}
+
+/** An event; undefined for an empty line. Throws CastError. */
+export function event(line: Uint8Array, next: number): CastEvent | undefined {
+  if (line.length === 0) return undefined;
+  const found = parsed(line);
+  if (!Array.isArray(found) || found.length !== 3) throw new CastError("an event has a time, a code and data");
+  const [at, code, data] = found as unknown[];
+  if (typeof at !== "number" || !(at >= 0) || typeof code !== "string" || typeof data !== "string")
+    throw new CastError("an event has a time, a code and data");
+  return { at, code, data, next };
+}
+
+/** Columns and rows of a resize; undefined for what is none. */
+export function resized(data: string): [number, number] | undefined {
+  const found = /^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})$/.exec(data);
+  if (found === null) return undefined;
+  return [Math.min(MAX_SIDE, Number(found[1])), Math.min(MAX_SIDE, Number(found[2]))];
+}
+
+const SHOWN = /^\[\s*([0-9.eE+-]+)\s*,\s*"o"/;
+
+/** The time of a line that shows something, without reading what it shows; undefined for any other line. */
+export function shownAt(line: Uint8Array): number | undefined {
+  const found = SHOWN.exec(utf8.decode(line.subarray(0, 40)));
+  return found === null ? undefined : Number(found[1]);
+}
+
+/** A place on the timeline: where somebody typed, or what the recording calls a marker. */
+export interface Mark {
+  at: number;
+  label: string;
+}
+
+/** Marks closer than this become one: somebody who types makes one mark for a while of typing. */
+const TYPING_S = 2;
+const MAX_MARKS = 500;
+
+/** What there is to see on the timeline, of a recording of any length in bounded memory. */
+export class Marks {
+  all: Mark[] = [];
+  private apart = TYPING_S;
+  private typed = -Infinity;
+
+  /** Events come in the order of the file. */
+  add(event: CastEvent): void {
+    if (event.code === "m") this.put({ at: event.at, label: event.data.slice(0, 100) || "marker" });
+    else if (event.code === "i") {
+      if (event.at - this.typed >= this.apart) this.put({ at: event.at, label: "" });
+      this.typed = event.at;
+    }
+  }
+
+  private put(mark: Mark): void {
+    this.all.push(mark);
+    if (this.all.length <= MAX_MARKS) return;
+    this.apart *= 2;
+    let last = -Infinity;
+    const apart = this.apart;
+    this.all = this.all.filter((one) => {
+      const stays = one.at - last >= apart;
+      if (stays) last = one.at;
+      return stays;
+    });
+    // Many at one time: thinning by time takes all but one, thinning by number is not needed then.
+    if (this.all.length > MAX_MARKS) this.all = this.all.filter((_, number) => number % 2 === 0);
+  }
+}
+
+/** Whether output so far ends between sequences, so that a picture of the screen holds all that was said. */
+export class Ground {
+  private open: "" | "escape" | "control" | "string" | "string escape" = "";
+
+  get clean(): boolean {
+    return this.open === "";
+  }
+
+  feed(text: string): void {
+    let at = 0;
+    while (at < text.length) {
+      if (this.open === "") {
+        const escape = text.indexOf("\x1b", at);
+        if (escape < 0) {
+          // The last half of a pair may still be to come.
+          const last = text.charCodeAt(text.length - 1);
+          if (last >= 0xd800 && last <= 0xdbff) this.open = "escape";
+          return;
+        }
+        this.open = "escape";
+        at = escape + 1;
+        continue;
+      }
+      const char = text.charCodeAt(at);
+      at += 1;
+      switch (this.open) {
+        case "escape":
+          if (char === 0x5b) this.open = "control";
+          else if ([0x5d, 0x50, 0x58, 0x5e, 0x5f].includes(char)) this.open = "string";
+          else if (char === 0x1b || (char >= 0x20 && char <= 0x2f)) break;
+          else this.open = "";
+          break;
+        case "control":
+          if (char === 0x1b) this.open = "escape";
+          else if ((char >= 0x40 && char <= 0x7e) || char === 0x18 || char === 0x1a) this.open = "";
+          break;
+        case "string":
+          if (char === 0x1b) this.open = "string escape";
+          else if (char === 0x07 || char === 0x18 || char === 0x1a || char === 0x9c) this.open = "";
+          break;
+        case "string escape":
+          // ST ends it; any other sequence ends it too, and has begun.
+          if (char === 0x5c) this.open = "";
+          else {
+            this.open = "escape";
+            at -= 1;
+          }
+          break;
+      }
+    }
+  }
+}
+
+/** `3:07`, `1:02:03`. */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (number: number): string => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}

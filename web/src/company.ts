@@ -1,0 +1,190 @@
+/** Other people and other terminals: lists, shares, and who is there already. All text comes as text. */
+
+import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "./ask";
+import { Mode } from "./frames";
+import { copy, element } from "./page";
+
+function made<K extends keyof HTMLElementTagNameMap>(
+  name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
+): HTMLElementTagNameMap[K] {
+  const found = document.createElement(name);
+  if (text) found.textContent = text;
+  return Object.assign(found, properties);
+}
+
+function button(text: string, act: () => void): HTMLButtonElement {
+  const found = made("button", text, { type: "button" });
+  found.addEventListener("click", act);
+  return found;
+}
+
+/** The dialog, emptied. */
+function opened(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
+  const dialog = element<HTMLDialogElement>("company");
+  element("company-title").textContent = title;
+  element("company-why").textContent = "";
+  const body = element("company-body");
+  body.replaceChildren();
+  if (!dialog.open) dialog.showModal();
+  return { body, dialog };
+}
+
+/** Do it, and tell what went wrong in the dialog. */
+function tried(act: () => Promise<void>): void {
+  element("company-why").textContent = "";
+  act().catch((error: unknown) => {
+    element("company-why").textContent = error instanceof Error ? error.message : String(error);
+  });
+}
+
+/** Which terminal of the app, and what else is done with them. */
+export function terminals(path: string, app: string, current: string): void {
+  const { body } = opened(`Terminals of ${app}`);
+  const here = (name: string): string => `${location.pathname}?terminal=${encodeURIComponent(name)}`;
+  const go = (name: string): void => {
+    location.href = here(name);
+  };
+  const list = made("ul", "", { className: "keys" });
+  const form = made("form", "", { id: "new-terminal" });
+  const name = made("input", "", { name: "name", pattern: NAME, required: true, autocomplete: "off", spellcheck: false });
+  name.setAttribute("aria-label", "Name of a new terminal");
+  name.placeholder = "a new one’s name";
+  form.append(name, made("button", "Open", { type: "submit" }));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(name.value);
+  });
+  body.append(list, form);
+  const fill = async (): Promise<void> => {
+    const found = await ask<Listed>(path, "terminals", { target: app });
+    list.replaceChildren();
+    for (const one of found.terminals) {
+      const row = made("li");
+      const link = made("a", one.name, { href: here(one.name) });
+      if (one.name === current) link.setAttribute("aria-current", "true");
+      row.append(link, made("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
+      row.append(button("End…", () => end(one.name, row)));
+      list.append(row);
+    }
+    if (found.terminals.length === 0) list.append(made("li", "None yet."));
+  };
+  const end = (which: string, row: HTMLElement): void => {
+    const sure = made("span", `End ${which}, and all that runs in it? `);
+    sure.append(
+      button("End it", () =>
+        tried(async () => {
+          await ask(path, "terminals/end", { target: app, terminal: which });
+          await fill();
+        }),
+      ),
+      button("Keep it", () => sure.remove()),
+    );
+    row.querySelector("span > button")?.parentElement?.remove();
+    row.append(sure);
+    sure.querySelector("button")?.focus();
+  };
+  tried(fill);
+}
+
+/** Show this terminal to others, for a while. */
+export function share(path: string, app: string, terminal: string): void {
+  const { body } = opened(`Share ${terminal} of ${app}`);
+  body.append(
+    made("p", "Whoever has the link and signs in here sees what happens in this terminal, until it ends. You see who looks."),
+  );
+  const form = made("form");
+  const lasts = made("select", "", { name: "minutes" });
+  for (const [minutes, text] of [["15", "15 minutes"], ["60", "1 hour"], ["480", "8 hours"]] as const)
+    lasts.append(made("option", text, { value: minutes, selected: minutes === "60" }));
+  const forHow = made("label", "For ");
+  forHow.append(lasts);
+  const typing = made("input", "", { type: "checkbox", name: "typing" });
+  const types = made("label");
+  types.append(typing, " Those who may enter this app themselves may type");
+  const link = made("p");
+  const list = made("ul", "", { className: "keys" });
+  form.append(forHow, types, made("button", "Make a link", { type: "submit" }));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    tried(async () => {
+      const asked = { target: app, terminal, minutes: Number(lasts.value), typing: typing.checked };
+      const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", asked);
+      const url = `${location.origin}${path}/shared#${fragment}`;
+      const shown = made("input", "", { readOnly: true, value: url, id: "share-link" });
+      shown.setAttribute("aria-label", "The link");
+      link.replaceChildren(shown, button("Copy", () => void copy(url)), ` until ${clock(expires_at)}`);
+      shown.select();
+      await fill();
+    });
+  });
+  const fill = async (): Promise<void> => {
+    const { shares } = await ask<{ shares: Share[] }>(path, "shares", {});
+    list.replaceChildren();
+    for (const one of shares) {
+      const what = `${one.terminal} of ${one.app}, until ${clock(one.expires_at)}${one.typing ? ", with typing" : ""} `;
+      const row = made("li", what);
+      row.append(
+        button("End", () =>
+          tried(async () => {
+            await ask(path, "share/end", { id: one.id });
+            row.remove();
+          }),
+        ),
+      );
+      list.append(row);
+    }
+  };
+  body.append(form, link, list);
+  tried(fill);
+}
+
+/** How to attach where somebody is already; at once where nobody is. */
+export async function chosenMode(path: string, app: string, terminal: string): Promise<Mode> {
+  // A page that is loaded again may find itself there still.
+  const known = `stagedoor.at.${app}.${terminal}`;
+  try {
+    if (sessionStorage.getItem(known) !== null) return Mode.Mirror;
+    sessionStorage.setItem(known, "1");
+  } catch {
+    // then it may be asked once more
+  }
+  let there: Person[];
+  try {
+    there = (await ask<{ attached: Person[] }>(path, "attached", { target: app, terminal })).attached;
+  } catch {
+    return Mode.Mirror; // whatever is wrong, the terminal itself says it
+  }
+  there = there.filter((one) => !one.looks);
+  if (there.length === 0) return Mode.Mirror;
+  const { body, dialog } = opened(`${terminal} of ${app} is in use`);
+  const people = made("ul");
+  for (const one of there) people.append(made("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
+  body.append(people);
+  return new Promise((resolve) => {
+    const choose = (mode: Mode): void => {
+      resolve(mode);
+      dialog.close();
+    };
+    const offers: [string, Mode][] = [["Join in", Mode.Mirror], ["Take over", Mode.TakeOver], ["Only watch", Mode.Watch]];
+    for (const [text, mode] of offers) body.append(button(text, () => choose(mode)), " ");
+    body.querySelector("button")?.focus();
+    dialog.addEventListener("close", () => resolve(Mode.Mirror), { once: true });
+  });
+}
+
+/** What a guest's ticket is asked for by, and what comes with it. */
+export interface Admitted {
+  app: string;
+  terminal: string;
+  host: string;
+  typing: boolean;
+}
+
+export function guestAsks(guest: string): object {
+  if (guest !== "share") return { watch: guest };
+  try {
+    return { share: sessionStorage.getItem(SHARE_KEY) ?? "" };
+  } catch {
+    return { share: "" };
+  }
+}

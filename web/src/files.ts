@@ -1,0 +1,250 @@
+/** The panel by which files are moved: menu, drop, what a program offers, and all that is on its way. */
+
+import type { Terminal } from "@xterm/xterm";
+import { Mover, Refused, type Tell } from "./files-move";
+import { folderOf, offered, ofText, sizeOf, type Path } from "./files-words";
+import { element } from "./page";
+
+/** So many offers wait for an answer at most: a flood of them must not bury the page. */
+const MAX_OFFERS = 4;
+/** So many that are over are still shown. */
+const MAX_OVER = 20;
+const HOME: Path = ofText("~");
+
+interface SavePicker {
+  showSaveFilePicker?: (options: { suggestedName: string }) => Promise<FileSystemFileHandle>;
+}
+
+/** Bring the panel to life, where the gateway offers one. */
+export function moveFiles(term: Terminal, path: string, app: string): void {
+  const menu = document.getElementById("files-menu");
+  if (menu === null) return;
+  const mover = new Mover(`${path}/api/files/${encodeURIComponent(app)}`);
+  const panel = element("files");
+  const list = element("transfers");
+  const pick = element<HTMLInputElement>("pick");
+  const send = element<HTMLFormElement>("send");
+  const into = element<HTMLInputElement>("folder");
+  const wanted = element<HTMLInputElement>("fetch-path");
+  let here: Path | undefined;
+  let chosen: File[] = [];
+  let folder = HOME;
+  let line: Promise<unknown> = Promise.resolve();
+  let moving = 0;
+
+  menu.hidden = false;
+  menu.addEventListener("click", () => open(panel.hidden === true));
+  panel.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") open(false);
+  });
+
+  function open(shown: boolean): void {
+    panel.hidden = !shown;
+    menu?.setAttribute("aria-expanded", String(shown));
+    if (shown) element("upload").focus();
+    else term.focus();
+  }
+
+  function say(text: string): void {
+    element("files-said").textContent = text;
+  }
+
+  /** A line of the list; `over` leaves it with its last words. */
+  function row(text: string): { place: HTMLElement; words: HTMLElement; button: (name: string, act: () => void) => void; over: (text: string, wrong?: boolean) => void } {
+    const place = document.createElement("li");
+    const words = document.createElement("span");
+    words.textContent = text;
+    place.append(words);
+    list.prepend(place);
+    const button = (name: string, act: () => void): void => {
+      const made = document.createElement("button");
+      made.type = "button";
+      made.textContent = name;
+      made.addEventListener("click", act);
+      place.append(" ", made);
+    };
+    const over = (last: string, wrong = false): void => {
+      place.replaceChildren(last);
+      place.className = wrong ? "wrong" : "over";
+      for (const old of [...list.querySelectorAll("li.over, li.wrong")].slice(MAX_OVER)) old.remove();
+      say(last);
+    };
+    return { place, words, button, over };
+  }
+
+  /** Show how something goes on, until it is done. `act` gives its last words. */
+  async function watch(what: string, size: number, act: (signal: AbortSignal, tell: Tell) => Promise<string>): Promise<void> {
+    const { place, words, button, over } = row(what);
+    const bar = document.createElement("progress");
+    bar.max = size || 1;
+    bar.value = 0;
+    bar.setAttribute("aria-label", what);
+    place.append(" ", bar);
+    const control = new AbortController();
+    button("Cancel", () => control.abort());
+    say(what);
+    moving += 1;
+    try {
+      over(await act(control.signal, (done, note) => {
+        bar.value = done;
+        words.textContent = note ? `${what}. ${note}` : `${what}: ${sizeOf(done)} of ${sizeOf(size)}`;
+      }));
+    } catch (error) {
+      if (control.signal.aborted) over(`${what}: cancelled`);
+      else over(`${what}: ${error instanceof Error ? error.message : String(error)}`, true);
+    } finally {
+      moving -= 1;
+    }
+  }
+
+  // Into the shell.
+
+  element("upload").addEventListener("click", () => pick.click());
+  pick.addEventListener("change", () => {
+    void choose([...(pick.files ?? [])]);
+    pick.value = "";
+  });
+
+  /** Files were chosen: before one is sent it is shown where to. */
+  async function choose(files: File[]): Promise<void> {
+    if (files.length === 0) return;
+    chosen = files;
+    open(true);
+    const total = sizeOf(files.reduce((sum, file) => sum + file.size, 0));
+    const what = files.length === 1 ? `${files[0]?.name ?? ""} (${total})` : `${files.length} files (${total})`;
+    const label = send.querySelector("label");
+    if (label !== null) label.textContent = `Upload ${what} into`;
+    into.value = "";
+    try {
+      const found = here && (await mover.about(here).catch(() => undefined));
+      folder = found?.kind === "folder" ? found.path : (await mover.about(HOME)).path;
+      into.value = folder.shown;
+      send.hidden = false;
+      into.focus();
+    } catch (error) {
+      say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  send.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const to = into.value === folder.shown ? folder : ofText(into.value.trim() || "~");
+    for (const file of chosen) {
+      const what = `Upload of ${file.name}`;
+      // One after the other: two at once would only slow each other down.
+      line = line.then(() =>
+        watch(what, file.size, async (signal, tell) => {
+          const name = await mover.send(file, to, ofText(file.name), signal, tell);
+          return `${file.name} is in ${to.shown}${name === file.name ? "" : ` as ${name}`}`;
+        }),
+      );
+    }
+    chosen = [];
+    send.hidden = true;
+    term.focus();
+  });
+  element("send-not").addEventListener("click", () => {
+    chosen = [];
+    send.hidden = true;
+    open(false);
+  });
+
+  // Anywhere on the page: beside the terminal, a browser would open the file in the page's place.
+  const hasFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
+  addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    if (event.dataTransfer !== null) event.dataTransfer.dropEffect = "copy";
+  });
+  addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    const files: File[] = [];
+    let folders = 0;
+    for (const item of event.dataTransfer?.items ?? []) {
+      const file = item.getAsFile();
+      if (item.webkitGetAsEntry?.()?.isDirectory) folders += 1;
+      else if (file !== null) files.push(file);
+    }
+    if (folders > 0) row("").over("A folder cannot be uploaded: pack it into one file first.", true);
+    if (folders > 0 && files.length === 0) open(true);
+    void choose(files);
+  });
+
+  // Out of the shell.
+
+  element("fetch").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void download(ofText(wanted.value.trim()));
+  });
+
+  async function download(path: Path): Promise<void> {
+    try {
+      const found = await mover.about(path);
+      if (found.kind !== "file") throw new Refused(found.kind === "folder" ? "a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER" : "no regular file");
+      await fetchFile(found.path, found.size);
+    } catch (error) {
+      row("").over(`${path.shown}: ${error instanceof Error ? error.message : String(error)}`, true);
+    }
+  }
+
+  async function fetchFile(path: Path, size: number): Promise<void> {
+    const name = path.shown.slice(path.shown.lastIndexOf("/") + 1);
+    const picker = (globalThis as SavePicker).showSaveFilePicker;
+    if (picker === undefined || size === 0) {
+      // The browser's own: it shows how far it is, and can go on after a cut.
+      const link = document.createElement("a");
+      link.href = mover.address(path);
+      link.download = "";
+      link.click();
+      return row("").over(`${path.shown} (${sizeOf(size)}) goes to the browser's downloads`);
+    }
+    let handle: FileSystemFileHandle;
+    try {
+      handle = await picker({ suggestedName: name });
+    } catch {
+      return say(`${name} was not downloaded`);
+    }
+    await watch(`Download of ${name}`, size, async (signal, tell) => {
+      await mover.take(path, size, handle, signal, tell);
+      return `${name} is downloaded (${sizeOf(size)})`;
+    });
+  }
+
+  // What a program says.
+
+  term.parser.registerOscHandler(7, (sequence) => {
+    here = folderOf(sequence) ?? here;
+    return true;
+  });
+  term.parser.registerOscHandler(1337, (sequence) => {
+    if (!sequence.startsWith("StagedoorGet=")) return false; // an image, perhaps
+    const path = offered(sequence);
+    if (path !== undefined) offer(path);
+    return true;
+  });
+
+  function offer(path: Path): void {
+    const waiting = [...list.querySelectorAll<HTMLElement>("li.offer")];
+    if (waiting.some((each) => each.dataset.path === path.encoded) || waiting.length >= MAX_OFFERS) return;
+    const { place, button } = row(`A program in the terminal offers ${path.shown}`);
+    place.className = "offer";
+    place.dataset.path = path.encoded;
+    // Where it is said, the focus stays: what is typed is for the terminal.
+    panel.hidden = false;
+    menu?.setAttribute("aria-expanded", "true");
+    say(`A program in the terminal offers the file ${path.shown}`);
+    button("Download", () => {
+      place.remove();
+      void download(path);
+    });
+    button("No", () => {
+      place.remove();
+      term.focus();
+    });
+  }
+
+  addEventListener("beforeunload", (event) => {
+    if (moving > 0) event.preventDefault();
+  });
+}

@@ -1,0 +1,271 @@
+/**
+ * Frames of the terminal protocol as bytes, and back: the same as `stagedoor.wire.frames`, which says
+ * what they mean. Both are held to `tests/wire/frames.json`.
+ */
+
+export const SUBPROTOCOL = "stagedoor.terminal.v1";
+export const MAX_DATA_BYTES = 64 * 1024;
+export const MAX_FRAME_BYTES = MAX_DATA_BYTES + 64;
+export const MAX_TEXT_BYTES = 4096;
+export const MAX_SIZE = 10_000;
+
+export class FrameError extends Error {}
+
+export interface Size {
+  columns: number;
+  rows: number;
+  xPixels: number;
+  yPixels: number;
+}
+
+export enum Mode {
+  Mirror = 0,
+  TakeOver = 1,
+  Watch = 2,
+}
+
+export enum Word {
+  Progress = 0,
+  Denied = 1,
+  Revoked = 2,
+  Detached = 3,
+  Recorded = 4,
+  Watched = 5,
+  Fault = 6,
+}
+
+export interface Hello {
+  kind: "hello";
+  mode: Mode;
+  seen: number;
+  size: Size;
+  ticket: string;
+  terminal: string;
+  attachment: string;
+  term: string;
+  lang: string;
+  command: string;
+}
+
+export type Downstream =
+  | Hello
+  | { kind: "in"; at: number; data: Uint8Array }
+  | { kind: "ack"; to: number }
+  | { kind: "resize"; size: Size }
+  | { kind: "ping"; number: number }
+  | { kind: "detach" };
+
+export type Upstream =
+  | { kind: "welcome"; attachment: string; outAt: number; inAt: number; window: number; mode: Mode }
+  | { kind: "out"; at: number; data: Uint8Array }
+  | { kind: "inack"; to: number }
+  | { kind: "gap"; start: number; end: number }
+  | { kind: "snapshot"; data: Uint8Array }
+  | { kind: "exit"; code: number; signal: string }
+  | { kind: "pong"; number: number }
+  | { kind: "sized"; size: Size }
+  | { kind: "notice"; word: Word; text: string };
+
+const TYPE = {
+  hello: 0x01, in: 0x02, ack: 0x03, resize: 0x04, ping: 0x05, detach: 0x06,
+  welcome: 0x81, out: 0x82, inack: 0x83, gap: 0x84, snapshot: 0x85, exit: 0x86, pong: 0x87, size: 0x88,
+  notice: 0x89,
+} as const;
+
+/** The bytes of a frame. Throws FrameError where a field does not fit its place. */
+export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
+  const out = new Writer();
+  switch (frame.kind) {
+    case "hello":
+      out.byte(TYPE.hello);
+      out.byte(frame.mode);
+      out.offset(frame.seen);
+      out.size(frame.size);
+      for (const text of [frame.ticket, frame.terminal, frame.attachment, frame.term, frame.lang, frame.command])
+        out.text(text);
+      break;
+    case "in":
+      if (frame.data.length < 1 || frame.data.length > MAX_DATA_BYTES)
+        throw new FrameError(`${frame.data.length} bytes in one frame`);
+      out.byte(TYPE.in);
+      out.offset(frame.at);
+      out.bytes(frame.data);
+      break;
+    case "ack":
+      out.byte(TYPE.ack);
+      out.offset(frame.to);
+      break;
+    case "resize":
+      out.byte(TYPE.resize);
+      out.size(frame.size);
+      break;
+    case "ping":
+      out.byte(TYPE.ping);
+      out.offset(frame.number);
+      break;
+    case "detach":
+      out.byte(TYPE.detach);
+      break;
+  }
+  return out.done();
+}
+
+/** The frame that `data` is, all of it. Throws FrameError, and nothing else. */
+export function decode(data: Uint8Array): Upstream {
+  if (data.length === 0) throw new FrameError("an empty frame");
+  if (data.length > MAX_FRAME_BYTES) throw new FrameError(`a frame of ${data.length} bytes`);
+  const fields = new Reader(data);
+  const frame = read(fields, fields.byte());
+  fields.end();
+  return frame;
+}
+
+function read(fields: Reader, type: number): Upstream {
+  switch (type) {
+    case TYPE.welcome: {
+      const [outAt, inAt, window, mode] = [fields.offset(), fields.offset(), fields.u32(), fields.byte()];
+      if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
+      return { kind: "welcome", outAt, inAt, window, mode, attachment: fields.text() };
+    }
+    case TYPE.out:
+      return { kind: "out", at: fields.offset(), data: fields.rest(1) };
+    case TYPE.inack:
+      return { kind: "inack", to: fields.offset() };
+    case TYPE.gap: {
+      const [start, end] = [fields.offset(), fields.offset()];
+      if (start >= end) throw new FrameError("a gap without an extent");
+      return { kind: "gap", start, end };
+    }
+    case TYPE.snapshot:
+      return { kind: "snapshot", data: fields.rest(0) };
+    case TYPE.exit:
+      return { kind: "exit", code: fields.i32(), signal: fields.text() };
+    case TYPE.pong:
+      return { kind: "pong", number: fields.offset() };
+    case TYPE.size:
+      return { kind: "sized", size: fields.size() };
+    case TYPE.notice: {
+      const word = fields.byte();
+      if (!(word in Word)) throw new FrameError(`${word} is no word`);
+      return { kind: "notice", word, text: fields.text() };
+    }
+    default:
+      throw new FrameError(`an unknown frame, 0x${type.toString(16)}`);
+  }
+}
+
+class Writer {
+  private parts: Uint8Array[] = [];
+
+  byte(value: number): void {
+    this.parts.push(Uint8Array.of(value));
+  }
+
+  bytes(value: Uint8Array): void {
+    this.parts.push(value);
+  }
+
+  offset(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new FrameError(`${value} is no offset`);
+    const part = new DataView(new ArrayBuffer(8));
+    part.setBigUint64(0, BigInt(value));
+    this.parts.push(new Uint8Array(part.buffer));
+  }
+
+  size(size: Size): void {
+    checkSize(size);
+    const part = new DataView(new ArrayBuffer(8));
+    [size.columns, size.rows, size.xPixels, size.yPixels].forEach((value, at) => {
+      if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new FrameError(`${value} is no u16`);
+      part.setUint16(at * 2, value);
+    });
+    this.parts.push(new Uint8Array(part.buffer));
+  }
+
+  text(text: string): void {
+    const data = new TextEncoder().encode(text);
+    if (data.length > MAX_TEXT_BYTES) throw new FrameError(`a text of ${data.length} bytes`);
+    this.parts.push(Uint8Array.of(data.length >> 8, data.length & 0xff), data);
+  }
+
+  done(): Uint8Array<ArrayBuffer> {
+    const whole = new Uint8Array(this.parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of this.parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return whole;
+  }
+}
+
+class Reader {
+  private at = 0;
+  private view: DataView;
+
+  constructor(private data: Uint8Array) {
+    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  private take(count: number): number {
+    if (this.at + count > this.data.length) throw new FrameError("a frame that is cut short");
+    this.at += count;
+    return this.at - count;
+  }
+
+  byte(): number {
+    return this.view.getUint8(this.take(1));
+  }
+
+  u32(): number {
+    return this.view.getUint32(this.take(4));
+  }
+
+  i32(): number {
+    return this.view.getInt32(this.take(4));
+  }
+
+  offset(): number {
+    const value = Number(this.view.getBigUint64(this.take(8)));
+    if (!Number.isSafeInteger(value)) throw new FrameError(`an offset of ${value}`);
+    return value;
+  }
+
+  size(): Size {
+    const at = this.take(8);
+    const size = {
+      columns: this.view.getUint16(at),
+      rows: this.view.getUint16(at + 2),
+      xPixels: this.view.getUint16(at + 4),
+      yPixels: this.view.getUint16(at + 6),
+    };
+    checkSize(size);
+    return size;
+  }
+
+  text(): string {
+    const length = this.view.getUint16(this.take(2));
+    if (length > MAX_TEXT_BYTES) throw new FrameError(`a text of ${length} bytes`);
+    const start = this.take(length);
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(this.data.subarray(start, this.at));
+    } catch {
+      throw new FrameError("a text that is no UTF-8");
+    }
+  }
+
+  rest(least: number): Uint8Array {
+    const length = this.data.length - this.at;
+    if (length < least || length > MAX_DATA_BYTES) throw new FrameError(`${length} bytes in one frame`);
+    return this.data.subarray(this.take(length));
+  }
+
+  end(): void {
+    if (this.at !== this.data.length) throw new FrameError(`${this.data.length - this.at} bytes too many`);
+  }
+}
+
+function checkSize(size: Size): void {
+  for (const value of [size.columns, size.rows])
+    if (!(value > 0 && value <= MAX_SIZE)) throw new FrameError(`a window of ${size.columns} by ${size.rows}`);
+}

@@ -1,0 +1,48 @@
+/** The home page works without this; it only makes buttons that copy. */
+import { ask, names, type Listed } from "./ask";
+import { copyByHand } from "./page";
+
+for (const button of document.querySelectorAll<HTMLButtonElement>("button.copy")) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const text = button.dataset.copy ?? "";
+    const done = (): void => {
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    };
+    if (navigator.clipboard === undefined) {
+      copyByHand(text);
+      done();
+    } else void navigator.clipboard.writeText(text).then(done);
+  });
+}
+
+// The terminals that are there: asked for by a gesture, since the shell has to be asked.
+for (const button of document.querySelectorAll<HTMLButtonElement>("button.terminals")) {
+  const { app = "", page = "" } = button.dataset;
+  const list = document.createElement("ul");
+  list.className = "keys";
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    list.replaceChildren();
+    button.parentElement?.append(list);
+    const row = (text: string): HTMLLIElement => {
+      const made = document.createElement("li");
+      made.textContent = text;
+      list.append(made);
+      return made;
+    };
+    ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
+      .then((found) => {
+        if (found.state !== "ready") row("The shell does not run, so there are none.");
+        else if (found.terminals.length === 0) row("None yet.");
+        for (const one of found.terminals) {
+          const link = document.createElement("a");
+          link.href = `${page}?terminal=${encodeURIComponent(one.name)}`;
+          link.textContent = one.name;
+          row("").append(link, one.attached.length > 0 ? ` ${names(one.attached)}` : "");
+        }
+      })
+      .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));
+  });
+}

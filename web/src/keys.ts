@@ -1,0 +1,59 @@
+/** Keys that a browser keeps for itself, and keys that a phone does not have. */
+
+/** What reaches a terminal for a key of the bar. */
+export function barKey(name: string, applicationCursor: boolean): string {
+  const cursor = applicationCursor ? "\x1bO" : "\x1b[";
+  switch (name) {
+    case "Esc":
+      return "\x1b";
+    case "Tab":
+      return "\t";
+    case "↑":
+      return `${cursor}A`;
+    case "↓":
+      return `${cursor}B`;
+    case "→":
+      return `${cursor}C`;
+    case "←":
+      return `${cursor}D`;
+    default:
+      return name;
+  }
+}
+
+/** What the next key means while Ctrl of the bar is held: as ECMA-48 has it, 0x40 to 0x5f without bit 6. */
+export function withControl(text: string): string {
+  if (text.length !== 1) return text;
+  const code = text.toUpperCase().charCodeAt(0);
+  if (text === "?") return "\x7f";
+  if (text === " ") return "\0";
+  return code >= 0x40 && code <= 0x5f ? String.fromCharCode(code & 0x1f) : text;
+}
+
+/**
+ * Alt-Shift-M is the page's own: it opens the menu, for which a terminal leaves no other key.
+ * Alt-Shift-W, -T and -N stand for Ctrl-W, -T and -N, which a browser's tab never gives away. By the key's
+ * place, since Alt makes other letters of them on a Mac.
+ */
+export function chord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKey" | "metaKey" | "code">): string | undefined {
+  if (!event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return undefined;
+  return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu" }[event.code];
+}
+
+interface KeyboardLock {
+  lock?: (keys?: string[]) => Promise<void>;
+}
+
+/** Full screen, with all keys. Esc held down leads out. Browsers without a lock still fill the screen. */
+export async function fillScreen(): Promise<void> {
+  if (document.fullscreenElement !== null) return document.exitFullscreen();
+  // WebKit takes the lock as an option, Chromium as an interface of its own.
+  const options = { navigationUI: "hide", keyboardLock: "browser" } as FullscreenOptions;
+  await document.documentElement.requestFullscreen(options);
+  await (navigator as { keyboard?: KeyboardLock }).keyboard?.lock?.();
+}
+
+/** Whether the page has a window of its own, so that the browser leaves all keys to it. */
+export function ownWindow(): boolean {
+  return matchMedia("(display-mode: standalone), (display-mode: fullscreen), (display-mode: window-controls-overlay)").matches;
+}

@@ -1,0 +1,206 @@
+/** A recording in its own time: played, paused, and sought in, with a terminal to show it. */
+
+import { resized, type CastEvent, type Header } from "./cast";
+import type { Painter, Picture } from "./picture";
+import { Head, type Reel } from "./reel";
+
+/** A screen is kept about every so many bytes, so that to seek is to play at most so many. */
+const KEYFRAME_BYTES = 2 * 1024 * 1024;
+const MAX_KEYFRAMES = 64;
+/** Written at once, so that the page stays alive while much is shown. */
+const BATCH_CHARS = 256 * 1024;
+const TICK_MS = 100;
+/** What is left of a pause that is skipped. */
+const PAUSE_S = 1;
+
+interface Keyframe {
+  /** Where the next line begins, and the time of the last event before it. */
+  offset: number;
+  at: number;
+  picture: Picture;
+}
+
+export type PlayerState = "paused" | "playing" | "seeking" | "ended";
+
+export interface Watcher {
+  /** Where it is, in seconds; called often. */
+  time(at: number): void;
+  state(state: PlayerState): void;
+  /** Something was typed, or the recording has a marker here. */
+  mark(event: CastEvent): void;
+  failed(error: unknown): void;
+}
+
+export class Player {
+  speed = 1;
+  skipPauses = true;
+  state: PlayerState = "paused";
+  /** Where the clock is, and the time of the last event that was shown. */
+  at = 0;
+  private shown = 0;
+  private head: Head;
+  private keyframes: Keyframe[];
+  private step = KEYFRAME_BYTES;
+  /** Who began last goes on; whoever began before stops at his next step. */
+  private turn = 0;
+  private busy: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly reel: Reel,
+    private readonly painter: Painter,
+    private readonly watcher: Watcher,
+    header: Header,
+    start: number,
+    public duration: number,
+  ) {
+    this.head = new Head(reel, start);
+    this.keyframes = [
+      { offset: start, at: 0, picture: { columns: header.width, rows: header.height, text: "" } },
+    ];
+  }
+
+  play(): void {
+    if (this.state === "playing") return;
+    const turn = ++this.turn;
+    void this.safely(async () => {
+      if (this.state === "ended") await this.show(0, turn);
+      await this.run(turn);
+    });
+  }
+
+  pause(): void {
+    this.turn += 1;
+    this.enter("paused");
+  }
+
+  /** To `seconds`, and on from there if it was playing. */
+  seek(seconds: number): Promise<void> {
+    const goOn = this.state === "playing" || (this.state === "seeking" && this.goesOn);
+    const turn = ++this.turn;
+    this.goesOn = goOn;
+    return this.safely(async () => {
+      this.enter("seeking");
+      await this.show(Math.min(Math.max(0, seconds), this.duration), turn);
+      if (turn !== this.turn) return;
+      if (goOn) return this.run(turn);
+      this.enter("paused");
+    });
+  }
+
+  private goesOn = false;
+
+  /** Anew from here, with another speed. */
+  pace(speed: number, skipPauses: boolean): void {
+    this.speed = speed;
+    this.skipPauses = skipPauses;
+    if (this.state !== "playing") return;
+    const turn = ++this.turn;
+    void this.safely(() => this.run(turn));
+  }
+
+  private async run(turn: number): Promise<void> {
+    if (turn !== this.turn) return;
+    this.enter("playing");
+    let base = this.at;
+    let began = performance.now();
+    while (turn === this.turn) {
+      const next = this.head.near ?? (await this.head.peek());
+      if (turn !== this.turn) return;
+      if (next === undefined) {
+        this.tell(Math.max(this.at, this.duration));
+        this.enter("ended");
+        return;
+      }
+      let now = base + ((performance.now() - began) / 1000) * this.speed;
+      if (this.skipPauses && next.at - now > PAUSE_S) {
+        now = base = next.at - PAUSE_S;
+        began = performance.now();
+      }
+      this.tell(Math.min(now, Math.max(this.duration, next.at)));
+      if (next.at > now) {
+        const wait = ((next.at - now) / this.speed) * 1000;
+        await new Promise((resolve) => setTimeout(resolve, Math.min(wait, TICK_MS)));
+      } else await this.alone(turn, () => this.due(now, true));
+    }
+  }
+
+  /** The screen at `seconds`, from the nearest that is known. */
+  private async show(seconds: number, turn: number): Promise<void> {
+    await this.alone(turn, async () => {
+      const best = this.keyframes.findLast((one) => one.at <= seconds);
+      // What stands there may be nearer; but the moment itself may have begun before it.
+      if (best === undefined || (this.shown <= seconds && this.head.offset >= best.offset && this.started)) return;
+      this.started = true;
+      this.head = new Head(this.reel, best.offset);
+      this.shown = best.at;
+      await this.painter.show(best.picture);
+    });
+    while (turn === this.turn) {
+      const next = this.head.near ?? (await this.head.peek());
+      if (next === undefined || next.at > seconds || turn !== this.turn) break;
+      await this.alone(turn, () => this.due(seconds, false));
+      this.tell(this.shown);
+    }
+    if (turn === this.turn) this.tell(seconds);
+  }
+
+  private started = false;
+
+  /** Show the events up to `now` that are there, some of them. */
+  private async due(now: number, marks: boolean): Promise<void> {
+    let text = "";
+    for (let next = this.head.near; next !== undefined && next.at <= now; next = this.head.near) {
+      if (next.code === "o") text += next.data;
+      const size = next.code === "r" ? resized(next.data) : undefined;
+      if (size !== undefined) {
+        if (text) await this.painter.write(text);
+        text = "";
+        this.painter.resize(...size);
+      }
+      if (marks && (next.code === "i" || next.code === "m")) this.watcher.mark(next);
+      this.shown = Math.max(this.shown, next.at);
+      this.head.skip();
+      if (text.length > BATCH_CHARS) break;
+    }
+    if (text) await this.painter.write(text);
+    this.keep();
+  }
+
+  private keep(): void {
+    const last = this.keyframes.at(-1);
+    if (last === undefined || this.head.offset - last.offset < this.step) return;
+    const picture = this.painter.take();
+    if (picture === undefined) return;
+    this.keyframes.push({ offset: this.head.offset, at: this.shown, picture });
+    if (this.keyframes.length <= MAX_KEYFRAMES) return;
+    this.keyframes = this.keyframes.filter((_, number) => number % 2 === 0);
+    this.step *= 2;
+  }
+
+  /** One at a time at the terminal, and not if somebody has begun something else meanwhile. */
+  private alone(turn: number, act: () => Promise<void>): Promise<void> {
+    const done = this.busy.then(() => (turn === this.turn ? act() : undefined));
+    this.busy = done.catch(() => undefined);
+    return done;
+  }
+
+  private async safely(act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      this.pause();
+      this.watcher.failed(error);
+    }
+  }
+
+  private tell(at: number): void {
+    this.at = at;
+    this.watcher.time(at);
+  }
+
+  private enter(state: PlayerState): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.watcher.state(state);
+  }
+}

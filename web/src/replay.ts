@@ -1,0 +1,230 @@
+/** The player's page: a terminal nobody types into, and a timeline. */
+
+import { ImageAddon } from "@xterm/addon-image";
+import { SerializeAddon } from "@xterm/addon-serialize";
+import { Unicode11Addon } from "@xterm/addon-unicode11";
+import { Terminal } from "@xterm/xterm";
+import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
+import { markStyles } from "./nonce";
+import { copy, element } from "./page";
+import { Painter } from "./picture";
+import { Player, type PlayerState } from "./player";
+import { Head, ranged, Reel, ReelError } from "./reel";
+import { DARK, LIGHT } from "./themes";
+
+const { source = "", size = "0", nonce = "" } = document.body.dataset;
+markStyles(nonce);
+
+const STEP_S = 5;
+const SPEEDS = [0.5, 1, 2, 4, 8];
+const FONT_PX = 14;
+
+const screen = element("screen");
+const playButton = element<HTMLButtonElement>("play");
+const seek = element<HTMLInputElement>("seek");
+const speed = element<HTMLSelectElement>("speed");
+const idle = element<HTMLInputElement>("idle");
+const previous = element<HTMLButtonElement>("previous");
+const next = element<HTMLButtonElement>("next");
+
+const term = new Terminal({
+  allowProposedApi: true,
+  cursorBlink: false,
+  disableStdin: true,
+  fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
+  fontSize: FONT_PX,
+  // Who was recorded chose what stands there: nothing of it can be opened.
+  linkHandler: { activate: () => undefined },
+  scrollback: 1000,
+});
+const serialize = new SerializeAddon();
+term.loadAddon(serialize);
+term.loadAddon(new Unicode11Addon());
+term.loadAddon(new ImageAddon());
+term.unicode.activeVersion = "11";
+// The page's own keys are not the terminal's; and what it would answer to the recording goes nowhere.
+term.attachCustomKeyEventHandler(() => false);
+term.parser.registerOscHandler(52, () => true);
+
+function say(text: string): void {
+  element("said").textContent = text;
+}
+
+function failed(error: unknown): void {
+  if (error instanceof CastError) say(`This recording is damaged: ${error.message}.`);
+  else if (error instanceof ReelError) say(error.message);
+  else say(String(error));
+}
+
+/** As large as fits the page's width and what is left of its height. */
+function fit(): void {
+  const drawn = screen.querySelector<HTMLElement>(".xterm-screen");
+  if (drawn === null || drawn.clientWidth === 0) return;
+  const scale = Math.min(screen.clientWidth / drawn.clientWidth, screen.clientHeight / drawn.clientHeight);
+  const size = Math.max(6, Math.min(22, Math.floor(Number(term.options.fontSize) * scale * 2) / 2));
+  if (size !== term.options.fontSize) term.options.fontSize = size;
+}
+
+const light = matchMedia("(prefers-color-scheme: light)");
+function colour(): void {
+  term.options.theme = light.matches ? LIGHT : DARK;
+}
+light.addEventListener("change", colour);
+
+async function begin(): Promise<void> {
+  await document.fonts.ready;
+  term.open(screen);
+  colour();
+  const reel = new Reel(ranged(source), Number(size));
+  const first = await new Head(reel, 0).line();
+  if (first === undefined) return say("This recording is empty.");
+  const about = header(first.line);
+  const duration = await reel.duration();
+  term.resize(about.width, about.height);
+  fit();
+  new ResizeObserver(fit).observe(screen);
+  term.onResize(() => requestAnimationFrame(fit));
+  const player = new Player(reel, new Painter(term, serialize), { time, state, mark, failed }, about, first.next, duration);
+  let marks: readonly Mark[] = [];
+  let dragged = false;
+
+  function time(at: number): void {
+    if (!dragged) seek.value = String(at);
+    tellTime(at);
+  }
+
+  function tellTime(at: number): void {
+    const told = `${clock(at)} / ${clock(player.duration)}`;
+    const place = element("clock");
+    if (place.textContent === told) return;
+    place.textContent = told;
+    seek.setAttribute("aria-valuetext", `${clock(at)} of ${clock(player.duration)}`);
+  }
+
+  function state(now: PlayerState): void {
+    document.body.dataset.state = now;
+    const plays = now === "playing";
+    playButton.textContent = plays ? "Pause" : now === "ended" ? "Play again" : "Play";
+    say(now === "seeking" ? "Seeking" : now === "ended" ? "The end." : "");
+  }
+
+  function mark(event: { code: string; data: string }): void {
+    if (event.code === "m") say(event.data.slice(0, 100));
+  }
+
+  function to(seconds: number): void {
+    void player.seek(seconds);
+  }
+
+  /** The nearest mark on that side; a moment is left out, so that to go back twice goes back twice. */
+  function toMark(back: boolean): void {
+    const there = back ? marks.findLast((one) => one.at < player.at - 0.5) : marks.find((one) => one.at > player.at + 0.01);
+    if (there !== undefined) {
+      void player.seek(there.at).then(() => there.label && say(there.label));
+    } else if (back) to(0);
+  }
+
+  function faster(by: number): void {
+    const at = SPEEDS.indexOf(Number(speed.value)) + by;
+    const found = SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, at))];
+    speed.value = String(found);
+    pace();
+  }
+
+  function pace(): void {
+    player.pace(Number(speed.value), idle.checked);
+  }
+
+  function toggle(): void {
+    if (player.state === "playing") player.pause();
+    else player.play();
+  }
+
+  function drawMarks(found: readonly Mark[]): void {
+    marks = found;
+    previous.disabled = next.disabled = marks.length === 0;
+    element("marks").replaceChildren(
+      ...marks.map((one) => {
+        const tick = document.createElement("i");
+        tick.style.left = `${(100 * one.at) / (player.duration || 1)}%`;
+        if (one.label) tick.title = one.label;
+        return tick;
+      }),
+    );
+  }
+
+  /** Once through the whole of it, for what the timeline shows; nothing of it is kept. */
+  async function look(): Promise<void> {
+    const found = new Marks();
+    const head = new Head(reel, first?.next ?? 0);
+    let drawn = 0;
+    for (let line = await head.line(); line !== undefined; line = await head.line()) {
+      if (shownAt(line.line) !== undefined) continue;
+      const event_ = event(line.line, line.next);
+      if (event_ !== undefined) found.add(event_);
+      if (found.all.length !== drawn && performance.now() - lastDrawn > 250) {
+        lastDrawn = performance.now();
+        drawMarks(found.all);
+        drawn = found.all.length;
+      }
+    }
+    drawMarks(found.all);
+    document.body.dataset.looked = "true";
+  }
+  let lastDrawn = 0;
+
+  seek.max = String(duration);
+  seek.addEventListener("pointerdown", () => (dragged = true));
+  addEventListener("pointerup", () => (dragged = false));
+  seek.addEventListener("input", () => to(Number(seek.value)));
+  playButton.addEventListener("click", toggle);
+  previous.addEventListener("click", () => toMark(true));
+  next.addEventListener("click", () => toMark(false));
+  speed.addEventListener("change", pace);
+  idle.addEventListener("change", pace);
+  element<HTMLInputElement>("reader").addEventListener("change", (changed) => {
+    term.options.screenReaderMode = (changed.target as HTMLInputElement).checked;
+  });
+  element("copy").addEventListener("click", () => {
+    const selected = term.getSelection();
+    if (!selected) term.selectAll();
+    void copy(selected || term.getSelection().trimEnd()).then(() => say(selected ? "The selection is copied." : "All text is copied."));
+    if (!selected) term.clearSelection();
+  });
+  addEventListener("keydown", (pressed) => {
+    if (pressed.altKey || pressed.metaKey) return;
+    if (pressed.ctrlKey) {
+      if (pressed.code === "KeyC" && term.hasSelection()) {
+        pressed.preventDefault();
+        void copy(term.getSelection());
+      }
+      return;
+    }
+    const on = pressed.target instanceof Element ? pressed.target : document.body;
+    // Buttons, boxes and lists have keys of their own.
+    if (on.matches("select, a")) return;
+    const own = on.matches("button, input[type=checkbox]") && (pressed.key === " " || pressed.key === "Enter");
+    const acts: Record<string, () => void> = {
+      " ": toggle,
+      ArrowLeft: () => to(player.at - STEP_S),
+      ArrowRight: () => to(player.at + STEP_S),
+      "[": () => toMark(true),
+      "]": () => toMark(false),
+      "<": () => faster(-1),
+      ">": () => faster(1),
+      Home: () => to(0),
+      End: () => to(player.duration),
+    };
+    const act = acts[pressed.key];
+    if (act === undefined || own) return;
+    pressed.preventDefault();
+    act();
+  });
+  tellTime(0);
+  state("paused");
+  await player.seek(0);
+  document.body.dataset.ready = "true";
+  void look().catch(failed);
+}
+
+void begin().catch(failed);

@@ -1,0 +1,73 @@
+/** What a person has chosen, kept in this browser. */
+
+export interface Settings {
+  theme: "system" | "dark" | "light";
+  fontSize: number;
+  copyOnSelect: boolean;
+  pasteGuard: boolean;
+  screenReader: boolean;
+  keyBar: boolean;
+}
+
+const KEY = "stagedoor.settings";
+
+export function defaults(): Settings {
+  return {
+    theme: "system",
+    fontSize: 14,
+    copyOnSelect: false,
+    pasteGuard: true,
+    screenReader: false,
+    keyBar: matchMedia("(pointer: coarse)").matches,
+  };
+}
+
+export function load(): Settings {
+  const found = defaults();
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
+    if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
+    if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) found.fontSize = kept.fontSize;
+    for (const name of ["copyOnSelect", "pasteGuard", "screenReader", "keyBar"] as const)
+      if (typeof kept[name] === "boolean") found[name] = kept[name];
+  } catch {
+    // Storage may be forbidden, or hold what another version wrote.
+  }
+  return found;
+}
+
+export function keep(settings: Settings): void {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings));
+  } catch {
+    // Then they hold for as long as the page is open.
+  }
+}
+
+/** Whether something is said for the first time in this browser. */
+export function firstTime(what: string): boolean {
+  const key = `stagedoor.said.${what}`;
+  try {
+    if (localStorage.getItem(key) !== null) return false;
+    localStorage.setItem(key, "1");
+  } catch {
+    return false;
+  }
+  return true;
+}
+
+/** Tie the form's fields to the settings; `changed` is called after each change. */
+export function bind(form: HTMLFormElement, settings: Settings, changed: () => void): void {
+  for (const field of form.querySelectorAll<HTMLInputElement | HTMLSelectElement>("input, select")) {
+    const name = field.name as keyof Settings;
+    if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = settings[name] === true;
+    else field.value = String(settings[name]);
+    field.addEventListener("change", () => {
+      if (name === "theme") settings.theme = field.value as Settings["theme"];
+      else if (name === "fontSize") settings.fontSize = Math.min(40, Math.max(6, Number(field.value) || 14));
+      else settings[name] = (field as HTMLInputElement).checked;
+      keep(settings);
+      changed();
+    });
+  }
+}

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { copied, harmless, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
+import { barKey, chord, withControl } from "../src/keys";
+
+const base64 = (text: string): string => Buffer.from(text).toString("base64");
+
+test("OSC 52 copies text, also as tmux writes it", () => {
+  assert.equal(copied(`c;${base64("你好 é")}`), "你好 é");
+  assert.equal(copied(`;${base64("tmux")}`), "tmux");
+});
+
+test("OSC 52 is never answered, and never copies what is broken or too long", () => {
+  for (const sequence of ["c;?", "?", "", "c", "zz;QQ==", "c;%%%", `c;${base64("x".repeat(MAX_COPY_BYTES + 4))}`])
+    assert.equal(copied(sequence), undefined, sequence.slice(0, 20));
+  assert.equal(copied(`c;${Buffer.from([0xff, 0xfe]).toString("base64")}`), undefined);
+  assert.equal(copied(`c;${base64("x".repeat(MAX_COPY_BYTES))}`)?.length, MAX_COPY_BYTES);
+});
+
+test("a paste cannot end its own brackets", () => {
+  assert.equal(harmless("a\x1b[201~; rm -rf /\n").includes("\x1b"), false);
+  assert.equal(harmless("tabs\tand\nlines"), "tabs\tand\nlines");
+});
+
+test("several lines are worth a question, one with its end is not", () => {
+  assert.deepEqual(["a", "a\n", "a\r\n", "a\nb", "a\rb"].map(severalLines), [false, false, false, true, true]);
+});
+
+test("a title is one line of plain text", () => {
+  assert.equal(oneLine("a\n\u202eb\x07<b>"), "ab<b>");
+  assert.equal(oneLine("x".repeat(1000)).length, 200);
+});
+
+test("keys of the bar, and Ctrl held there", () => {
+  assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);
+  assert.deepEqual([withControl("c"), withControl("["), withControl(" "), withControl("?"), withControl("ab")], ["\x03", "\x1b", "\0", "\x7f", "ab"]);
+});
+
+test("Alt-Shift stands in for what a tab keeps", () => {
+  const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
+  assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => chord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
+  assert.equal(chord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
+});
