@@ -1,0 +1,97 @@
+"""The command tree, and how its errors are told."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from stagedoor import __version__
+from stagedoor.cli.installation import Installation
+from stagedoor.model.errors import StagedoorError
+
+COMMANDS = {
+    "app": ("stagedoor.cli.apps", "app"),
+    "attach": ("stagedoor.cli.attach", "attach"),
+    "audit": ("stagedoor.cli.audit", "audit"),
+    "ca": ("stagedoor.cli.ca", "ca"),
+    "completion": ("stagedoor.cli.completion", "completion"),
+    "controller": ("stagedoor.cli.controller", "controller"),
+    "demo": ("stagedoor.cli.demo", "demo"),
+    "grant": ("stagedoor.cli.grant", "grant"),
+    "key": ("stagedoor.cli.key", "key"),
+    "recording": ("stagedoor.cli.recording", "recording"),
+    "serve": ("stagedoor.cli.serve", "serve"),
+    "session": ("stagedoor.cli.session", "session"),
+    "share": ("stagedoor.cli.share", "share"),
+    "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
+    "store": ("stagedoor.cli.store", "store"),
+    "token": ("stagedoor.cli.token", "token"),
+    "tunnel": ("stagedoor.cli.tunnel", "tunnel"),
+    "user": ("stagedoor.cli.user", "user"),
+    "web-link": ("stagedoor.cli.web_link", "web_link"),
+}
+"""Where each command is. Imported when it is needed: a completion must not wait for all of them."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{module}.{attribute} is a command"
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `stagedoor demo`. On a developer's machine: `stagedoor tunnel --help`.",
+)
+@click.option(
+    "--config",
+    "settings_file",
+    envvar="STAGEDOOR_CONFIG",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings file (TOML). Default: /etc/stagedoor/stagedoor.toml for root, "
+    "~/.config/stagedoor/stagedoor.toml for others.",
+)
+@click.version_option(__version__, prog_name="stagedoor")
+@click.pass_context
+def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
+    """The crew entrance to a PaaS's running apps: ssh to a shell of your app, and to nothing else."""
+    ctx.obj = Installation(settings_file)
+
+
+def run() -> None:
+    """Run the tree; a StagedoorError becomes one line on stderr and its own exit code."""
+    try:
+        stagedoor.main(prog_name="stagedoor", standalone_mode=False)
+    except StagedoorError as error:
+        click.echo(f"stagedoor: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stagedoor: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        # Ours to mend, and no help to whoever typed the command.
+        if os.environ.get("STAGEDOOR_TRACEBACK"):
+            raise
+        click.echo(
+            f"stagedoor: a fault in stagedoor: {type(error).__name__}: {error} "
+            "(STAGEDOOR_TRACEBACK=1 shows where, for a report)",
+            err=True,
+        )
+        sys.exit(70)

@@ -1,0 +1,220 @@
+"""`stagedoor app`: which apps there are, how their shells are, and what can be done with them."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.ask import sure
+from stagedoor.cli.complete import app_names
+from stagedoor.cli.installation import Installation
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
+from stagedoor.model.policy import Policy
+from stagedoor.model.shell import StartStep
+from stagedoor.model.target import Target
+from stagedoor.serve import oversight
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.prepare import check_kubernetes
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.shells import shells_of
+from stagedoor.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from stagedoor.serve.apps import Apps
+
+Result = TypeVar("Result")
+
+_CLOSE_S = 10.0
+
+
+@click.group()
+def app() -> None:
+    """See the apps and their shells; start and stop shells on Kubernetes."""
+
+
+@app.command(
+    "list",
+    epilog=show.examples("stagedoor app list", "stagedoor app list --json | jq -r '.[].target'"),
+)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the apps that may be entered, and how their shells are now."""
+    settings = installation.settings
+    sessions = _sessions(settings)
+    rows = _of_the_settings(settings, sessions)
+    if settings.kubernetes.namespaces:
+        rows += _ask(settings, lambda apps: _listed(apps, sessions))
+    rows.sort(key=lambda row: str(row["target"]))
+    if json_:
+        return show.as_json(rows)
+    names = ("target", "kind", "state", "sessions", "address", "detail")
+    return show.table([{name: str(row[name]) for name in names} for row in rows])
+
+
+@app.command("explain", epilog=show.examples("stagedoor app explain app01"))
+@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def explain(installation: Installation, name: str, json_: bool) -> None:
+    """Say what the shell of APP is made of, what was left out of it, and why."""
+    target = _target(name)
+    _refuse_own(installation.settings, target, "explained")
+    found = _ask(installation.settings, lambda apps: apps.explain(target))
+    if json_:
+        show.as_json(found.json())
+    else:
+        click.echo(found.text())
+    if found.problems:
+        sys.exit(1)
+
+
+@app.command("start", epilog=show.examples("stagedoor app start app01"))
+@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.pass_obj
+def start(installation: Installation, name: str) -> None:
+    """Have the shell of APP started, as a login would, and wait for it."""
+    target = _target(name)
+    _refuse_own(installation.settings, target, "started")
+
+    def progress(step: StartStep) -> None:
+        show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
+
+    found = _ask(installation.settings, lambda apps: apps.start(target, progress))
+    show.note(f"{target} answers at {found.address}.")
+
+
+@app.command(
+    "stop", epilog=show.examples("stagedoor app stop app01", "stagedoor app stop app01 --yes")
+)
+@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.option("--yes", is_flag=True, help="Do not ask, though sessions are open.")
+@click.option(
+    "--reason",
+    default="the shell was stopped by an administrator",
+    show_default=True,
+    help="One line that those who are inside are told and the audit keeps.",
+)
+@click.pass_obj
+def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
+    """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
+    target = _target(name)
+    settings = installation.settings
+    _refuse_own(settings, target, "stopped")
+    if not reason.isprintable() or len(reason) > 200:
+        raise click.UsageError("--reason is one line of 200 characters at most")
+    with open_office(settings, create=False) as office:
+        inside = [
+            one.id
+            for one in oversight.list_sessions(office, limit=100_000)
+            if one.target == str(target)
+        ]
+        if inside:
+            sure(f"Close {show.count(len(inside), 'session')} in {target}?", yes=yes)
+            oversight.request_close(office, inside, reason)
+            still = oversight.wait_closed(office, inside, _CLOSE_S)
+            if still:
+                raise StagedoorError(
+                    f"{show.count(len(still), 'session')} still open after {_CLOSE_S:g} s "
+                    f"({' '.join(still[:3])}); see the gateway's log"
+                )
+    if _ask(settings, lambda apps: apps.stop(target)):
+        show.note(f"Stopped the shell of {target}.")
+    else:
+        show.note(f"{target} has no shell that runs.")
+
+
+@app.command(
+    "logs", epilog=show.examples("stagedoor app logs app01", "stagedoor app logs app01 -n 200")
+)
+@click.argument("name", metavar="APP", shell_complete=app_names)
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 10_000), default=50, show_default=True, help="So many."
+)
+@click.pass_obj
+def logs(installation: Installation, name: str, lines: int) -> None:
+    """Print the last lines of what the sshd in the shell of APP said."""
+    target = _target(name)
+    _refuse_own(installation.settings, target, "asked for its log")
+    click.echo(_ask(installation.settings, lambda apps: apps.logs(target, lines)), nl=False)
+
+
+def _target(name: str) -> Target:
+    """`app01`, `app01.staging`, or either as ssh has it."""
+    given = name if name.endswith(".ssh") else f"{name}.ssh"
+    found = parse_target(given)
+    if isinstance(found, Denial):
+        raise RefusedError(f"{name!r} is no app's name: {found.message}")
+    return found
+
+
+def _refuse_own(settings: Settings, target: Target, what: str) -> None:
+    """Only shells on a cluster can be dealt with."""
+    if any(row["target"] == str(target) for row in _of_the_settings(settings, Counter())):
+        raise RefusedError(
+            f"{target} stands in the settings and cannot be {what} here: a static shell is another "
+            "server's, and a local one starts when somebody comes and stops by itself "
+            "(shells.idle_stop_s)"
+        )
+    if not settings.kubernetes.namespaces:
+        raise NotFoundError(f"there is no app {target}; see: stagedoor app list")
+
+
+def _sessions(settings: Settings) -> Counter[str]:
+    with open_office(settings) as office:
+        return Counter(one.target for one in oversight.list_sessions(office, limit=100_000))
+
+
+def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[str, object]]:
+    """The static and local shells."""
+    rows = []
+    for entry in settings.shells.static:
+        target = Target(entry.app, entry.environment)
+        address = f"{entry.host}:{entry.port}"
+        rows.append(_row(target, "static", "", address, "", sessions[str(target)]))
+    if settings.shells.local:
+        local = shells_of(settings, Policy).local
+        for target in local.targets():
+            state = asyncio.run(local.observe(target)).value
+            rows.append(_row(target, "local", state, "", "", sessions[str(target)]))
+    return rows
+
+
+async def _listed(apps: "Apps", sessions: Counter[str]) -> list[dict[str, object]]:
+    return [
+        _row(one.target, one.kind, one.state.value, one.address, one.detail, one.sessions)
+        for one in await apps.list(sessions)
+    ]
+
+
+def _row(
+    target: Target, kind: str, state: str, address: str, detail: str, sessions: int
+) -> dict[str, object]:
+    return {
+        "target": str(target),
+        "app": target.app,
+        "environment": target.environment,
+        "kind": kind,
+        "state": state,
+        "detail": detail,
+        "address": address,
+        "sessions": sessions,
+    }
+
+
+def _ask(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") -> Result:
+    """Ask the cluster. Raises StagedoorError."""
+    check_kubernetes(settings)
+    # Only now: its libraries are an extra.
+    from stagedoor.serve.apps import looking_at
+
+    async def asked() -> Result:
+        async with looking_at(settings) as apps:
+            return await question(apps)
+
+    return asyncio.run(asked())

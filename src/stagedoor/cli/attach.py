@@ -1,0 +1,278 @@
+"""`stagedoor attach`: the WebShell's terminal in this one."""
+
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.ask import sure
+from stagedoor.model.errors import StagedoorError
+
+if TYPE_CHECKING:
+    from stagedoor.client import tunnel
+    from stagedoor.wire.terminal import Mode
+
+URL = "STAGEDOOR_URL"
+
+
+def reaching(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which a gateway's web is reached."""
+    for option in reversed((
+        click.option("--url", envvar=URL, metavar="URL", help=f"The gateway's web address (${URL})."),
+        click.option("--user", metavar="NAME",
+                     help="Who you are there ($STAGEDOOR_USER, else your login name)."),
+        click.option("--token-file", metavar="FILE", help="Holds the token or password, mode 0600."),
+        click.option("--ca-file", metavar="FILE", help="Trust these CAs for https, not the system's."),
+        click.option("--via", metavar="URL", help="Corporate proxy on the way, or `direct` for none."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": False},
+    epilog=show.examples(
+        "stagedoor attach --url https://shell.example.com app01",
+        "stagedoor attach app01.staging --name build",
+        "stagedoor attach app01 -- ./manage.py shell",
+        "stagedoor attach app01 --watch",
+        "stagedoor attach app01 --list --json | jq -r '.[].name'",
+        "stagedoor attach app01 --name build --end",
+    ),
+)
+@reaching
+@click.option("--name", metavar="NAME", help="Which terminal; `main` unless a command is given.")
+@click.option("--shell", "plain", is_flag=True, help="The login shell, also where tmux is there.")
+@click.option("--watch", is_flag=True, help="Only look; nothing that is typed goes on.")
+@click.option("--take-over", is_flag=True, help="Detach others who are attached to it.")
+@click.option(
+    "--list", "list_", is_flag=True, help="List the terminals that are there, and who is at them."
+)
+@click.option("--json", "json_", is_flag=True, help="With --list: print one JSON document.")
+@click.option("--end", is_flag=True, help="End the terminal, and all that runs in it.")
+@click.option("--yes", is_flag=True, help="Do not ask, with --end.")
+@click.option("--record", "record_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write what is shown into an asciicast file.")  # fmt: skip
+@click.option("--log", "log_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write there when the line was cut and came back.")  # fmt: skip
+@click.argument("app", metavar="APP")
+@click.argument("command", nargs=-1, metavar="[-- COMMAND…]")
+def attach(
+    name: str | None,
+    plain: bool,
+    watch: bool,
+    take_over: bool,
+    list_: bool,
+    json_: bool,
+    end: bool,
+    yes: bool,
+    record_file: Path | None,
+    log_file: Path | None,
+    app: str,
+    command: tuple[str, ...],
+    **reach: str | None,
+) -> None:
+    """A terminal in the shell of APP, which stays when the line is cut or you go away.
+
+    Come back by the same command. `~?` after Enter lists the keys that are for this program. The exit
+    code is that of the program; 255 is a failure of this one.
+    """
+    # Here, since a completion must not wait for it.
+    from stagedoor.holder.place import PlaceError, check_name
+    from stagedoor.holder.spawn import TMUX
+    from stagedoor.wire.terminal import Mode
+
+    if watch + take_over + list_ + end > 1:
+        raise click.UsageError("--watch, --take-over, --list and --end do not go together")
+    if json_ and not list_:
+        raise click.UsageError("--json goes with --list")
+    terminal = name or ("run-" + secrets.token_hex(4) if command else "main")
+    try:
+        check_name(terminal)
+    except PlaceError as error:
+        raise click.UsageError(str(error)) from None
+    if list_:
+        return _list(app, reach, json_=json_)
+    if end:
+        return _end(app, terminal, reach, yes=yes)
+    mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
+    wanted = shlex.join(command) if command else "" if plain else TMUX
+    return run(app, reach, terminal, mode, wanted, log_file, record_file)
+
+
+def run(
+    app: str,
+    reach: Mapping[str, str | None],
+    terminal: str,
+    mode: "Mode",
+    command: str,
+    log_file: Path | None = None,
+    record_file: Path | None = None,
+    session: str = "",
+) -> None:
+    """Attach, until the end of it; never returns. With a `session`, that one is watched."""
+    from stagedoor.client import tunnel
+    from stagedoor.client.attach import FAILED, Attach, AttachError, Wanted
+    from stagedoor.client.attachment import Attachment
+    from stagedoor.client.screen import Screen
+    from stagedoor.wire.terminal import Mode
+
+    screen = Screen(watches=mode is Mode.WATCH)
+    language = _language()
+    attachment = Attachment(
+        terminal, screen.size(), mode, os.environ.get("TERM", ""), language, command
+    )
+    try:
+        options, path = _reached(app, reach)
+        record = _record(record_file, screen.size())
+        wanted = Wanted(app, options, path, _log(log_file), record, session, _is_utf8(language))
+        sys.exit(Attach(wanted, attachment, screen).run())
+    except (tunnel.TunnelError, AttachError) as error:
+        line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
+        screen.leave()
+        print(f"stagedoor: {line}", file=sys.stderr)
+        sys.exit(FAILED)
+
+
+def _reached(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options, str]":
+    from stagedoor.client import tunnel
+
+    url = reach["url"]
+    if not url:
+        raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
+    gateway, path = _address(url)
+    given = {"--gateway": gateway}
+    for name in ("user", "token_file", "ca_file", "via"):
+        value = reach[name]
+        if value:
+            given["--" + name.replace("_", "-")] = value
+    return tunnel.Options(given, [app], dict(os.environ)), path
+
+
+def _asked(
+    app: str, reach: Mapping[str, str | None], what: str, asked: Mapping[str, object]
+) -> dict[str, Any]:
+    from stagedoor.client import tunnel
+    from stagedoor.client.asking import AttachError, once
+
+    try:
+        options, path = _reached(app, reach)
+        about = f"{app} is not open to {options.user}"
+        return once(options, path, what, asked, about, show.note)
+    except (tunnel.TunnelError, AttachError) as error:
+        line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
+        raise StagedoorError(line) from None
+
+
+def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
+    """The terminals of the app; no shell is started for it."""
+    from stagedoor.client.tunnel import clean
+
+    found = _asked(app, reach, "terminals", {"target": app})
+    terminals: list[dict[str, Any]] = [
+        {
+            "name": clean(str(one["name"])),
+            "attached": [
+                {
+                    "name": clean(str(person["name"])),
+                    "from": clean(str(person["from"])),
+                    "watches": bool(person["looks"]),
+                    "since": show.iso(float(person["since"])),
+                }
+                for person in one["attached"]
+            ],
+        }
+        for one in found["terminals"]
+    ]
+    if json_:
+        return show.as_json(terminals)
+    if not terminals:
+        running = found["state"] == "ready"
+        return show.note("None yet." if running else "The shell does not run, so there are none.")
+    return show.table(
+        [
+            {
+                "name": str(one["name"]),
+                "attached": ", ".join(
+                    person["name"] + (" (watches)" if person["watches"] else "")
+                    for person in one["attached"]
+                )
+                or "-",
+            }
+            for one in terminals
+        ]
+    )
+
+
+def _end(app: str, terminal: str, reach: Mapping[str, str | None], *, yes: bool) -> None:
+    sure(f"End the terminal {terminal} of {app}, and all that runs in it?", yes=yes)
+    _asked(app, reach, "terminals/end", {"target": app, "terminal": terminal})
+    show.note(f"Ended {terminal} of {app}.")
+
+
+def _address(url: str) -> tuple[str, str]:
+    """The gateway as `https://HOST[:PORT]`, and the path that a reverse proxy has it below, or nothing."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        raise click.UsageError(f"{url!r} is no web address; write https://{url}")
+    place, _, path = rest.partition("/")
+    path = path.rstrip("/")
+    if not (path.isascii() and path.isprintable()) or set(path) & set(" ?#"):
+        raise click.UsageError(f"{url!r} is no web address: its path is none")
+    web = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
+    return f"{web}://{place}", f"/{path}" if path else ""
+
+
+def _language() -> str:
+    """The locale that says which characters this terminal shows (locale(7))."""
+    return next((os.environ[n] for n in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(n)), "")
+
+
+def _is_utf8(language: str) -> bool:
+    return "utf-8" in language.lower() or "utf8" in language.lower()
+
+
+def _log(file: Path | None) -> Callable[[str], None]:
+    if file is None:
+        return lambda _: None
+    stream = _opened(file).open("a", encoding="utf-8", buffering=1)
+
+    def log(line: str) -> None:
+        stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+
+    return log
+
+
+def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
+    if file is None:
+        return None
+    from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
+    from stagedoor.wire.terminal import Size
+
+    assert isinstance(size, Size), "it is the screen's"
+    stream = _opened(file).open("wb", buffering=0)
+    stream.write(encode_header(Header(size.columns, size.rows, int(time.time()))))
+    text, began = Text(), time.monotonic()
+
+    def record(data: bytes) -> None:
+        shown = text.feed(data)
+        if shown:
+            stream.write(encode_event(Event(time.monotonic() - began, Code.OUTPUT, shown)))
+
+    return record
+
+
+def _opened(file: Path) -> Path:
+    """`file`, made with mode 0600 if it is not there: what is shown may be secret."""
+    try:
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise StagedoorError(f"{file} cannot be written: {error.strerror}") from None
+    return file

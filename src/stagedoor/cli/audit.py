@@ -1,0 +1,122 @@
+"""`stagedoor audit`: what was done, by whom, from where."""
+
+import json
+import sys
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import session_ids, user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import begin
+from stagedoor.model.event import Kind
+from stagedoor.serve import oversight
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.oversight import Entry, Filter
+
+_COLOURS = {
+    Kind.SESSION_OPENED: "green",
+    Kind.SESSION_CLOSED: "blue",
+    Kind.SESSION_DENIED: "red",
+    Kind.SESSION_FOUND: "yellow",
+    Kind.CHANNEL_OPENED: "green",
+    Kind.CHANNEL_CLOSED: "blue",
+    Kind.CHANNEL_FILE: "cyan",
+    Kind.RECORDING_ENDED: "blue",
+    Kind.RECORDING_FAILED: "red",
+    Kind.RECORDING_VIEWED: "cyan",
+    Kind.POLICY_CHANGED: "yellow",
+}
+
+
+@click.command(
+    epilog=show.examples(
+        "stagedoor audit --since 8h",
+        "stagedoor audit --follow",
+        "stagedoor audit --session 0199f2c81a7",
+        "stagedoor audit --since 2026-01-01 --json | jq 'select(.kind==\"session.denied\")'",
+    )
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "--since", metavar="WHEN", callback=begin, help="From then on: 8h (ago), 2026-12-31, …"
+)
+@click.option("--session", help="Of this session; the id's beginning.", shell_complete=session_ids)
+@click.option("--user", help="Of this user.", shell_complete=user_names)
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(min=0),
+    help="Only the newest so many. Default: all; with --follow 10, unless --since is given.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print JSON, one event a line.")
+@click.pass_obj
+def audit(
+    installation: Installation,
+    follow: bool,
+    since: float | None,
+    session: str | None,
+    user: str | None,
+    lines: int | None,
+    json_: bool,
+) -> None:
+    """Print the audit in the order of writing, oldest first."""
+    write = _write_json if json_ else _write_line
+    wanted = Filter(since=since, session=session, identity=user)
+    with open_office(installation.settings, create=False) as office:
+        if not follow:
+            for entry in oversight.entries(office, wanted, last=lines):
+                write(entry)
+            return
+        last = lines if lines is not None else None if since is not None else 10
+        try:
+            for news in oversight.follow(office, wanted, last=last):
+                if news is None:
+                    sys.stdout.flush()
+                else:
+                    write(news)
+        except KeyboardInterrupt:
+            return  # the way to end it, not a failure
+
+
+def _write_json(entry: Entry) -> None:
+    event = entry.event
+    document = {
+        "seq": entry.seq,
+        "at": show.iso(event.at),
+        "kind": event.kind.value,
+        "session": event.session,
+        "identity": event.identity,
+        "target": event.target,
+        "source": event.source,
+        "way": event.way,
+        "reason": event.reason,
+        "instance": event.instance,
+        "fields": dict(event.fields),
+    }
+    # Escaped to ASCII, so that no terminal is spoken to by what somebody sent.
+    print(json.dumps(document))
+
+
+def _write_line(entry: Entry) -> None:
+    event = entry.event
+    kind = click.style(f"{event.kind.value:<16}", fg=_COLOURS[event.kind])
+    words = [show.local(event.at), kind, event.identity or "-"]
+    if event.kind is Kind.POLICY_CHANGED:
+        words += [str(event.fields.get("action", ""))]
+    words += [word for word in (event.target, event.source, event.way, event.reason) if word]
+    if event.session:
+        words.append(event.session)
+    words += [
+        f"{name}={_value(name, value)}"
+        for name, value in event.fields.items()
+        if name != "action" and value not in (None, "")
+    ]
+    click.echo("  ".join(words))
+
+
+def _value(name: str, value: object) -> str:
+    if name.endswith("_at") and isinstance(value, int | float):
+        return show.local(value)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text

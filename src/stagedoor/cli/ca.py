@@ -1,0 +1,97 @@
+"""`stagedoor ca`: the two certificate authorities, their public halves, and host certificates."""
+
+import time
+from pathlib import Path
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import end
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.keys import ca_in, host_ca, host_ca_line, public_half, user_ca
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_OUTPUT = click.option(
+    "--output", type=_FILE, help="Write it to this file instead of stdout; replaced if it is there."
+)
+
+
+@click.group()
+def ca() -> None:
+    """Show the certificate authorities' public keys; sign servers' host keys."""
+
+
+@ca.command(
+    "show",
+    epilog=show.examples(
+        "stagedoor ca show host > host_ca.pub", "stagedoor ca show user --ca /mnt/user_ca"
+    ),
+)
+@click.argument("which", type=click.Choice(["user", "host"]))
+@click.option("--ca", "ca_file", type=_FILE, help="The CA's key file. Default: of the settings.")
+@_OUTPUT
+@click.pass_obj
+def show_(
+    installation: Installation, which: str, ca_file: Path | None, output: Path | None
+) -> None:
+    """Print a CA's public key: `user` for a server's TrustedUserCAKeys, `host` for developers."""
+    if ca_file is not None:
+        line = ca_in(ca_file).public_line()
+    elif which == "user":
+        line = user_ca(installation.settings).public_line()
+    else:
+        line = host_ca_line(installation.settings)
+    _put(f"{line} stagedoor {which} CA", output)
+
+
+@ca.command(
+    "sign-host",
+    epilog=show.examples(
+        "stagedoor ca sign-host --name app01.ssh --name app01-ssh ssh_host_ed25519_key.pub",
+        "stagedoor ca sign-host --ca /mnt/host_ca --name gw.example --output cert.pub /mnt/ssh_host",
+    ),
+)
+@click.argument("file", type=_FILE)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    required=True,
+    help="A name or address that people use for the server. Repeat it for several.",
+)
+@click.option(
+    "--expires", default="365d", show_default=True, callback=end, help="When it ends, as a time."
+)
+@click.option(
+    "--ca", "ca_file", type=_FILE, help="The host CA's key file. Default: of the settings."
+)
+@_OUTPUT
+@click.pass_obj
+def sign_host(
+    installation: Installation,
+    file: Path,
+    names: tuple[str, ...],
+    expires: float | None,
+    ca_file: Path | None,
+    output: Path | None,
+) -> None:
+    """Sign the host key in FILE (public, or private for its public half) for a server's names.
+
+    The certificate goes beside the server's key; sshd_config(5) names it as HostCertificate.
+    """
+    if expires is None:
+        raise click.BadParameter("a host certificate must end some day", param_hint="--expires")
+    now = time.time()
+    authority = ca_in(ca_file) if ca_file is not None else host_ca(installation.settings)
+    _put(authority.sign_host(public_half(file), names, expires - now), output)
+
+
+def _put(line: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(line)
+        return
+    try:
+        output.write_text(line + "\n", encoding="ascii")
+    except OSError as error:
+        raise SettingsError(f"cannot write {output}: {error.strerror}") from None

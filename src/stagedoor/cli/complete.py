@@ -1,0 +1,93 @@
+"""What the shell's completion offers for names that stand in the store."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from stagedoor.cli.installation import Installation
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
+from stagedoor.serve.admin import Office, open_office, policy
+from stagedoor.serve.oversight import list_sessions
+from stagedoor.serve.prepare import check_kubernetes
+from stagedoor.serve.recordings import list_recordings
+
+COMPLETE_S = 2.0
+"""How long somebody who presses the tab key waits for a cluster."""
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _offer(read: Callable[[Office], Iterable[tuple[str, str]]]) -> Complete:
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        # While completing, click parses the options but runs no callback: there is no ctx.obj.
+        given = ctx.find_root().params.get("settings_file")
+        installation = Installation(Path(given) if given else None)
+        try:
+            with open_office(installation.settings, create=False) as office:
+                return [
+                    CompletionItem(name, help=about)
+                    for name, about in read(office)
+                    if name.startswith(incomplete)
+                ]
+        except StagedoorError:
+            return []  # there is nobody to tell between two key presses
+
+    return complete
+
+
+def _of_policy(read: Callable[[Policy], Iterable[tuple[str, str]]]) -> Complete:
+    return _offer(lambda office: read(policy(office)))
+
+
+user_names = _of_policy(lambda p: ((name, "") for name in p.users))
+token_ids = _of_policy(lambda p: ((t.id, t.user) for t in p.tokens.values()))
+fingerprints = _of_policy(lambda p: ((k.fingerprint, k.user) for k in p.keys.values()))
+grant_ids = _of_policy(
+    lambda p: (
+        *((str(g.id), f"{g.subject} {g.app_pattern}") for g in p.grants),
+        *((f"w{g.id}", f"{g.subject} {g.app_pattern}") for g in p.watch_rules),
+    )
+)
+recording_ids = _offer(
+    lambda o: (
+        (r.file.id, f"{r.session.identity} {r.session.target}" if r.session else "")
+        for r in list_recordings(o)
+    )
+)
+session_ids = _offer(lambda o: ((s.id, f"{s.identity} {s.target}") for s in list_sessions(o)))
+
+
+def _subjects(found: Policy) -> list[tuple[str, str]]:
+    groups = {group for user in found.users.values() for group in user.groups}
+    names = [f"user:{name}" for name in found.users] + [f"group:{name}" for name in sorted(groups)]
+    return [(name, "") for name in names]
+
+
+subjects = _of_policy(_subjects)
+
+
+def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The apps of the settings, and those of the cluster if it answers between two key presses."""
+    given = ctx.find_root().params.get("settings_file")
+    try:
+        settings = Installation(Path(given) if given else None).settings
+        shells = settings.shells
+        names = [Target(entry.app, entry.environment) for entry in shells.static]
+        names += [Target(entry.app, entry.environment) for entry in shells.local]
+        if settings.kubernetes.namespaces:
+            check_kubernetes(settings)
+            # Only now: its libraries are an extra.
+            from stagedoor.serve.apps import offered
+
+            names += asyncio.run(offered(settings, within_s=COMPLETE_S))
+    except StagedoorError:
+        return []  # there is nobody to tell between two key presses
+    shown = sorted({str(target).removesuffix(".ssh") for target in names})
+    return [CompletionItem(name) for name in shown if name.startswith(incomplete)]

@@ -1,0 +1,32 @@
+"""`stagedoor controller`: make and remove shells on Kubernetes."""
+
+import asyncio
+
+import click
+
+from stagedoor.cli.installation import Installation
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.prepare import check_kubernetes
+
+
+@click.command(
+    epilog="\b\nExamples:\n  stagedoor controller\n"
+    "  stagedoor --config ./stagedoor.toml controller\n\n"
+    "Several may run at once: one works, the others stand by and take over within 15 s. Small\n"
+    "installations let `stagedoor serve` run it (kubernetes.controller = true).\n\n"
+    "\b\nSignals:\n  TERM, INT  let another take over, and end\n\n"
+    "\b\nExit codes:\n  0  stopped by a signal\n  1  could not start\n  2  the settings are wrong"
+)
+@click.pass_obj
+def controller(installation: Installation) -> None:
+    """Run the controller of shells on Kubernetes until it is told to stop."""
+    settings = installation.settings
+    if not settings.kubernetes.namespaces:
+        raise SettingsError(
+            "there is no namespace to look after: name one in [kubernetes] namespaces"
+        )
+    check_kubernetes(settings)
+    # Only now: its libraries are an extra.
+    from stagedoor.serve.controller import run_controller
+
+    asyncio.run(run_controller(settings))

@@ -1,0 +1,77 @@
+"""`stagedoor key`: the public keys by which users are known to the shells."""
+
+from typing import BinaryIO
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import fingerprints, user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.serve import admin
+from stagedoor.serve.admin import open_office
+
+_MAX_FILE_BYTES = 1 << 20
+
+
+@click.group()
+def key() -> None:
+    """Register, list and remove users' SSH public keys."""
+
+
+@key.command(
+    "add",
+    epilog=show.examples(
+        "stagedoor key add alice ~/.ssh/id_ed25519.pub",
+        "ssh-add -L | stagedoor key add alice -",
+        "curl -sf https://github.com/alice.keys | stagedoor key add alice -",
+    ),
+)
+@click.argument("user", shell_complete=user_names)
+@click.argument("file", type=click.File("rb"))
+@click.pass_obj
+def add(installation: Installation, user: str, file: BinaryIO) -> None:
+    """Register the public keys in FILE (a .pub file, or - for stdin) for USER; all or none.
+
+    DSA keys and RSA keys under 2048 bits are refused.
+    """
+    content = file.read(_MAX_FILE_BYTES)
+    # A lone surrogate stands for what is not UTF-8: no key has it, so the parser refuses the line.
+    lines = content.decode(errors="surrogateescape").splitlines()
+    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    with open_office(installation.settings, create=False) as office:
+        added = admin.add_keys(office, user, wanted)
+    for record in added:
+        click.echo(f"{record.fingerprint} {record.comment}".rstrip())
+
+
+@key.command("list", epilog=show.examples("stagedoor key list", "stagedoor key list alice --json"))
+@click.argument("user", required=False, shell_complete=user_names)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, user: str | None, json_: bool) -> None:
+    """List the keys, of USER or of all."""
+    with open_office(installation.settings, create=False) as office:
+        if user is not None:
+            admin.require_user(office, user)
+        policy = admin.policy(office)
+    rows = [
+        {
+            "user": one.user,
+            "type": one.public_key.partition(" ")[0],
+            "fingerprint": one.fingerprint,
+            "comment": one.comment,
+        }
+        for one in policy.keys.values()
+        if user in (None, one.user)
+    ]
+    return show.as_json(rows) if json_ else show.table(rows)
+
+
+@key.command("remove", epilog=show.examples("stagedoor key remove SHA256:9fT…"))
+@click.argument("fingerprint", shell_complete=fingerprints)
+@click.pass_obj
+def remove(installation: Installation, fingerprint: str) -> None:
+    """Remove the key with this FINGERPRINT (`SHA256:…`, from `key list`)."""
+    with open_office(installation.settings, create=False) as office:
+        user = admin.remove_key(office, fingerprint)
+    show.note(f"Removed the key {fingerprint} of {user}.")

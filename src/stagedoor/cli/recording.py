@@ -1,0 +1,311 @@
+"""`stagedoor recording`: what terminals showed."""
+
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import recording_ids, user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.units import DAY_S, size
+from stagedoor.recording.playback import RESET, paced
+from stagedoor.serve import recordings
+from stagedoor.serve.admin import Office, open_office
+from stagedoor.serve.recordings import Recorded
+from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
+
+_IDENTITY = click.option(
+    "--identity",
+    "-i",
+    "identities",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with a recipient's private key, for encrypted recordings. May be given often.",
+)
+_QUIT = (b"q", b"\x03", b"\x04")
+
+
+@click.group()
+def recording() -> None:
+    """List, play and export recordings of terminals (see [recording] in the settings)."""
+
+
+@recording.command(
+    "list",
+    epilog=show.examples(
+        "stagedoor recording list",
+        "stagedoor recording list --user alice",
+        "stagedoor recording list --json | jq -r '.[].id'",
+    ),
+)
+@click.option("--user", help="Only this user's.", shell_complete=user_names)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, user: str | None, json_: bool) -> None:
+    """List the recordings, oldest first. A login has one for each terminal in it."""
+    with open_office(installation.settings, create=False) as office:
+        found = recordings.list_recordings(office, identity=user)
+    keep_days = installation.settings.recording.keep_days
+    if json_:
+        return show.as_json([_document(one, keep_days) for one in found])
+    return show.table([_row(one, keep_days) for one in found])
+
+
+def _kept_until(one: Recorded, keep_days: float | None) -> float | None:
+    """Seconds since the epoch; None for one that is kept for ever, or written still."""
+    is_open = one.session is not None and one.session.end is None
+    return None if keep_days is None or is_open else one.file.changed_at + keep_days * DAY_S
+
+
+def _row(one: Recorded, keep_days: float | None) -> dict[str, str]:
+    session = one.session
+    return {
+        "id": one.file.id,
+        "user": session.identity if session else "-",
+        "target": session.target if session else "-",
+        "from": session.source if session else "-",
+        "login": show.local(session.opened_at if session else None),
+        "last written": show.local(one.file.changed_at),
+        "kept until": show.local(_kept_until(one, keep_days)),
+        "size": size(one.file.size),
+        "encrypted": "yes" if one.sealed else "no",
+        "session": "-" if session is None else session.end or "open",
+    }
+
+
+def _document(one: Recorded, keep_days: float | None) -> dict[str, object]:
+    session = one.session
+    return {
+        "id": one.file.id,
+        "session": one.file.session,
+        "channel": one.file.number,
+        "user": session.identity if session else None,
+        "target": session.target if session else None,
+        "source": session.source if session else None,
+        "opened_at": show.iso(session.opened_at if session else None),
+        "closed_at": show.iso(session.closed_at if session else None),
+        "end": session.end if session else None,
+        "written_at": show.iso(one.file.changed_at),
+        "kept_until": show.iso(_kept_until(one, keep_days)),
+        "size": one.file.size,
+        "encrypted": one.sealed,
+        "file": str(one.file.path),
+    }
+
+
+@recording.command(
+    epilog=show.examples(
+        "stagedoor recording play 0199f2c81a7",
+        "stagedoor recording play 0199f2c81a7 --speed 4 --idle-limit 2",
+        "stagedoor recording play 0199f2c81a7 --identity auditor.key",
+    )
+)
+@click.argument("recording_id", metavar="ID", shell_complete=recording_ids)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.01, max=1000),
+    default=1.0,
+    show_default=True,
+    help="How many times faster.",
+)
+@click.option(
+    "--idle-limit",
+    "idle_limit_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="Cut pauses longer than this.",
+)
+@_IDENTITY
+@click.pass_obj
+def play(
+    installation: Installation,
+    recording_id: str,
+    speed: float,
+    idle_limit_s: float | None,
+    identities: tuple[Path, ...],
+) -> None:
+    """Show the recording with this ID (its beginning is enough) as it went.
+
+    Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. Titles,
+    clipboard writes and questions to the terminal are left out: they would be to yours.
+    """
+    with open_office(installation.settings, create=False) as office:
+        found = recordings.find(office, recording_id)
+        _note_viewed(office, found)
+        changed = _told_if_changed(office, found)
+    reader = recordings.open_recording(found, identities)
+    _about(reader.header)
+    with _damage(found):
+        if sys.stdout.isatty():
+            _play(reader, speed, idle_limit_s)
+        else:
+            for _, text in paced(reader.events()):
+                click.echo(text, nl=False)
+    _about_end(reader)
+    if changed:
+        raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
+
+
+@recording.command(
+    epilog=show.examples(
+        "stagedoor recording export 0199f2c81a7 > login.cast",
+        "stagedoor recording export 0199f2c81a7 -o login.cast && asciinema play login.cast",
+    )
+)
+@click.argument("recording_id", metavar="ID", shell_complete=recording_ids)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this new file (mode 0600) instead of stdout.",
+)
+@_IDENTITY
+@click.pass_obj
+def export(
+    installation: Installation,
+    recording_id: str,
+    output: Path | None,
+    identities: tuple[Path, ...],
+) -> None:
+    """Write the recording with this ID as plain asciicast v2, for any player."""
+    with open_office(installation.settings, create=False) as office:
+        found = recordings.find(office, recording_id)
+        _note_viewed(office, found)
+        changed = _told_if_changed(office, found)
+    reader = recordings.open_recording(found, identities)
+    with _target(output) as file, _damage(found):
+        file.write(encode_header(reader.header))
+        for event in reader.events():
+            file.write(encode_event(event))
+        file.flush()
+    _about_end(reader)
+    if changed:
+        raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
+
+
+def _note_viewed(office: Office, found: Recorded) -> None:
+    session = found.session
+    recordings.note_viewed(
+        office, found.file.session, session.target if session else None, found.file.path.name
+    )
+
+
+def _told_if_changed(office: Office, found: Recorded) -> bool:
+    changed = recordings.was_changed(office, found)
+    if changed:
+        show.note(f"Attention: {found.file.id} is not what the audit says that was recorded.")
+    return bool(changed)
+
+
+@contextmanager
+def _damage(found: Recorded) -> Iterator[None]:
+    try:
+        yield
+    except AsciicastError as error:
+        raise StagedoorError(f"the recording {found.file.id} is damaged: {error}") from None
+
+
+@contextmanager
+def _target(output: Path | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        fd = os.open(output, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise StagedoorError(f"cannot write {output}: {error.strerror}") from None
+    with os.fdopen(fd, "wb") as file:
+        yield file
+
+
+def _about(header: Header) -> None:
+    parts = [show.local(header.timestamp), _plain(header.title), _plain(header.command)]
+    show.note("  ".join(part for part in parts if part))
+    if sys.stdout.isatty():
+        here = os.get_terminal_size(sys.stdout.fileno())
+        if here.columns < header.width or here.lines < header.height:
+            show.note(f"It was made in {header.width}x{header.height}; your terminal is smaller.")
+
+
+def _about_end(reader: Reader) -> None:
+    if reader.cut_off:
+        show.note("Its last line was cut off, as when the gateway is killed.")
+
+
+def _plain(text: str | None) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text or "")
+
+
+def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:
+    """On a terminal, with its keys."""
+    with _keys() as keys:
+        try:
+            for wait_s, text in paced(reader.events(), speed=speed, idle_limit_s=idle_limit_s):
+                if not keys.wait(wait_s):
+                    break
+                sys.stdout.write(text)
+                sys.stdout.flush()
+        finally:
+            sys.stdout.write(RESET + "\r\n")
+            sys.stdout.flush()
+
+
+class _Keys:
+    """The viewer's keys; `fd` None where there is no keyboard."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def wait(self, wait_s: float) -> bool:
+        """Let time pass, longer if the viewer wishes so; False once it is enough."""
+        paused = False
+        while paused or wait_s > 0:
+            began = time.monotonic()
+            key = self._key(None if paused else wait_s)
+            if key in _QUIT:
+                return False
+            if not paused:
+                wait_s -= time.monotonic() - began
+            if key == b" ":
+                paused = not paused
+        return True
+
+    def _key(self, timeout_s: float | None) -> bytes:
+        fds = [] if self._fd is None else [self._fd]
+        ready, _, _ = select.select(fds, [], [], timeout_s)
+        if not ready or self._fd is None:
+            return b""
+        key = os.read(self._fd, 1)
+        if not key:
+            self._fd = None  # nobody will press anything any more
+        return key
+
+
+@contextmanager
+def _keys() -> Iterator[_Keys]:
+    """The keyboard without echo. What a terminal answered to the recording is thrown away: left
+    there, the shell would take it for typed.
+    """
+    if not sys.stdin.isatty():
+        yield _Keys(None)
+        return
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    attributes = termios.tcgetattr(fd)
+    attributes[3] &= ~termios.ISIG
+    termios.tcsetattr(fd, termios.TCSANOW, attributes)
+    try:
+        yield _Keys(fd)
+    finally:
+        termios.tcsetattr(fd, termios.TCSAFLUSH, before)

@@ -1,0 +1,21 @@
+"""`stagedoor serve`: run the gateway in the foreground."""
+
+import asyncio
+
+import click
+
+from stagedoor.cli.installation import Installation
+from stagedoor.serve.run import serve_forever
+
+
+@click.command(
+    epilog="\b\nExamples:\n  stagedoor serve\n  stagedoor --config ./stagedoor.toml serve\n\n"
+    "\b\nSignals:\n  TERM, INT  stop listening, let sessions finish for workers.drain_timeout_s,\n"
+    "             then close them; a second one closes them at once\n"
+    "  HUP        read settings, keys and certificates again; bad ones change nothing\n\n"
+    "\b\nExit codes:\n  0  stopped by a signal\n  1  could not start\n  2  the settings are wrong"
+)
+@click.pass_obj
+def serve(installation: Installation) -> None:
+    """Run the gateway until it is told to stop."""
+    asyncio.run(serve_forever(installation.settings_file))

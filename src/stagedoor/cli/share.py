@@ -1,0 +1,110 @@
+"""`stagedoor share`: links that show somebody's terminal to others, by an administrator's hand."""
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import parse_duration
+from stagedoor.holder.place import PlaceError, check_name
+from stagedoor.model.share import Share
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.shares import end_share, list_shares
+from stagedoor.serve.web_link import make_share_link
+
+
+@click.group()
+def share() -> None:
+    """Show a terminal of the WebShell to others, by a link that expires."""
+
+
+@share.command(
+    "create",
+    epilog=show.examples(
+        "stagedoor share create alice app01 --url https://shell.example.com",
+        "stagedoor share create alice app01.staging --name build --for 30m --typing",
+    ),
+)
+@click.argument("user", shell_complete=user_names)
+@click.argument("app")
+@click.option("--name", default="main", show_default=True, help="Which terminal.")
+@click.option("--for", "lasts", default="1h", show_default=True, help="How long: 15m, 8h, 1d12h.")
+@click.option("--typing", is_flag=True, help="Those who may enter APP themselves may type.")
+@click.option("--url", help="Where browsers reach the WebShell, as for `web-link`.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def create(
+    installation: Installation,
+    user: str,
+    app: str,
+    name: str,
+    lasts: str,
+    typing: bool,
+    url: str | None,
+    json_: bool,
+) -> None:
+    """Print a link to a terminal of USER's in APP, for whoever has it and signs in.
+
+    It shows that terminal and nothing else, and lasts no longer than the right of USER to enter APP.
+    USER sees who looks. Its secret stands behind the `#`, which browsers send to no server.
+    """
+    seconds = parse_duration(lasts)
+    if not seconds:
+        raise click.UsageError(f"--for {lasts!r} is no time; write 15m, 8h or 1d12h")
+    try:
+        check_name(name)
+    except PlaceError as error:
+        raise click.UsageError(str(error)) from None
+    with open_office(installation.settings, create=False) as office:
+        made, link = make_share_link(
+            installation.settings, office, user, app, name, seconds, typing=typing, url=url
+        )
+    if json_:
+        return show.as_json({**_document(made), "url": link})
+    click.echo(link)
+    return show.note(f"Share {made.id}, until {show.local(made.expires_at)}.")
+
+
+@share.command("list", epilog=show.examples("stagedoor share list", "stagedoor share list --json"))
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the shares that last, the first to end first."""
+    with open_office(installation.settings, create=False) as office:
+        found = list_shares(office)
+    if json_:
+        return show.as_json([_document(one) for one in found])
+    return show.table(
+        [
+            {
+                "id": one.id,
+                "user": one.host,
+                "target": str(one.target),
+                "terminal": one.terminal,
+                "typing": "yes" if one.typing else "no",
+                "ends": show.local(one.expires_at),
+            }
+            for one in found
+        ]
+    )
+
+
+@share.command("end", epilog=show.examples("stagedoor share end 3f9c1a0b77de"))
+@click.argument("share_id", metavar="ID")
+@click.pass_obj
+def end(installation: Installation, share_id: str) -> None:
+    """End the share ID (from `share list`). Whoever looks by it has to leave within seconds."""
+    with open_office(installation.settings, create=False) as office:
+        gone = end_share(office, share_id)
+    show.note(f"Ended share {gone.id} of {gone.host}: {gone.terminal} of {gone.target}.")
+
+
+def _document(one: Share) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "user": one.host,
+        "target": str(one.target),
+        "terminal": one.terminal,
+        "typing": one.typing,
+        "expires_at": show.iso(one.expires_at),
+    }

@@ -1,0 +1,81 @@
+"""How results are printed: tables for people, JSON for programs, notes on stderr."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+EXIT_CODES = (
+    "\b\nExit codes:\n  0  done\n  1  failed (the store, or something that must run)\n"
+    "  2  wrong usage, settings or value\n  3  not found\n  4  there already"
+)
+
+
+def examples(*lines: str) -> str:
+    """A command's epilog: how it is used, and how it ends."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{EXIT_CODES}"
+
+
+def as_json(value: object) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """A remark for the person, on stderr, so that stdout holds results only."""
+    click.echo(text, err=True)
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Rows in aligned columns under the keys of the first; nothing where there are none."""
+    if not rows:
+        return
+    names = list(rows[0])
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
+    head = _line([name.upper() for name in names], widths)
+    click.echo(click.style(head, bold=True))  # click drops the style where stdout is no terminal
+    for row in rows:
+        click.echo(_line([row[name] for name in names], widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
+
+
+def local(at: float | None, none: str = "-") -> str:
+    """An instant for people, in local time."""
+    if at is None:
+        return none
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ends(at: float | None, now: float) -> str:
+    """When something ends, for people."""
+    if at is None:
+        return "never"
+    return f"{local(at)}{' (over)' if at <= now else ''}"
+
+
+def iso(at: float | None) -> str | None:
+    """An instant for programs: ISO 8601, UTC, milliseconds."""
+    if at is None:
+        return None
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def count(number: int, thing: str) -> str:
+    """`1 session`, `2 sessions`."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def lasting(seconds: float) -> str:
+    """A duration for people, its two largest units."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        number, left = divmod(left, unit)
+        if number or (name == "s" and not parts):
+            parts.append(f"{number}{name}")
+    return "".join(parts[:2])

@@ -1,0 +1,147 @@
+"""`stagedoor ssh-config`: write what ssh needs to reach the shells without a question."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.show import examples
+from stagedoor.client import sshconfig
+from stagedoor.model.errors import StagedoorError
+from stagedoor.serve.keys import host_ca_line
+
+
+@click.command(
+    "ssh-config",
+    epilog=examples(
+        "stagedoor ssh-config --gateway gw.example:8022 --host-ca host_ca.pub --include",
+        "stagedoor ssh-config --gateway https://gw.example --user dev --host-ca host_ca.pub",
+        "stagedoor ssh-config --jump gw.example:8023 --user dev --host-ca host_ca.pub",
+        "stagedoor ssh-config --gateway 127.0.0.1:8022 --print",
+    ),
+)
+@click.option("--gateway", help="HOST:PORT, http://… or https://… of the gateway.")
+@click.option(
+    "--jump",
+    help="HOST:PORT of the gateway's SSH listener, in place of --gateway: then ssh needs nothing else.",
+)
+@click.option("--user", help="Who you are at the gateway. Default: your login name.")
+@click.option(
+    "--host-ca",
+    "host_ca_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The host CA's public key (`keys/host_ca.pub` of the gateway). Default: this machine's. "
+    "Several while a CA is replaced.",
+)
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    help="Reach `app01-ssh.ENVIRONMENT` as well; `app01.ENVIRONMENT.ssh` always works.",
+)
+@click.option("--login-name", help="Who you are in the shell. Default: what ssh sends by itself.")
+@click.option(
+    "--client",
+    default="stagedoor tunnel",
+    show_default=True,
+    help="The program that opens the tunnel, such as `python3 /home/me/tun.py`.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file with your token. Default: where `stagedoor tunnel` looks.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Trust these CAs for an https gateway.",
+)
+@click.option(
+    "--host-keys",
+    "host_keys_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with known_hosts lines of shells that have no host certificate, such as "
+    "`app01.ssh ssh-ed25519 AAAA…` (ssh-keyscan writes them).",
+)
+@click.option("--fdpass/--no-fdpass", default=True, help="Let ssh take the socket over (faster).")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the two files go. Default: ~/.ssh/stagedoor.",
+)
+@click.option("--include", is_flag=True, help="Put the Include line at the top of ~/.ssh/config.")
+@click.option("--print", "print_only", is_flag=True, help="Print both files, write nothing.")
+@click.pass_obj
+def ssh_config(
+    installation: Installation,
+    gateway: str | None,
+    jump: str | None,
+    user: str | None,
+    host_ca_files: tuple[Path, ...],
+    environments: tuple[str, ...],
+    login_name: str | None,
+    client: str,
+    token_file: Path | None,
+    ca_file: Path | None,
+    host_keys_file: Path | None,
+    fdpass: bool,
+    directory: Path | None,
+    include: bool,
+    print_only: bool,
+) -> None:
+    """Write an Include file for ssh, and the known_hosts with the host CA that goes with it."""
+    address = gateway or jump
+    if address is None or (gateway and jump):
+        raise click.UsageError("give either --gateway or --jump")
+    options: list[str] = []
+    if token_file:
+        options += ["--token-file", str(token_file.absolute())]
+    if ca_file:
+        options += ["--ca-file", str(ca_file.absolute())]
+    access = sshconfig.SshAccess(
+        gateway=address,
+        jump=jump is not None,
+        host_ca=tuple(_public_key(file) for file in host_ca_files)
+        or (host_ca_line(installation.settings),),
+        user=user,
+        client=tuple(
+            str(Path(word).expanduser()) if word.startswith("~") else word
+            for word in shlex.split(client)
+        ),
+        client_options=tuple(options),
+        environments=environments,
+        login_name=login_name,
+        fdpass=fdpass,
+        host_keys=tuple(_lines(host_keys_file)) if host_keys_file else (),
+    )
+    if print_only:
+        folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
+        known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
+        click.echo(f"# {folder / sshconfig.CONFIG_NAME}")
+        click.echo(sshconfig.render_config(access, known_hosts))
+        click.echo(f"# {known_hosts}")
+        click.echo(sshconfig.render_known_hosts(access), nl=False)
+        return
+    written = sshconfig.write(access, directory, add_include=include)
+    click.echo(f"wrote {written.config}\nwrote {written.known_hosts}")
+    if written.added:
+        click.echo("put the Include line at the top of ~/.ssh/config")
+    elif not written.included:
+        click.echo(
+            "now put this line at the top of ~/.ssh/config (or call this again with --include):\n"
+            f"  {written.include_line}"
+        )
+
+
+def _public_key(file: Path) -> str:
+    return " ".join(_lines(file))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StagedoorError(f"cannot read the public keys in {file}: {error}") from None
+    return [line for line in lines if line.strip() and not line.startswith("#")]

@@ -1,0 +1,117 @@
+"""`stagedoor token`: secrets that stand in a password's place, with an end and a scope."""
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import token_ids, user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import FORMS, end
+from stagedoor.serve import admin
+from stagedoor.serve.admin import open_office
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke tokens."""
+
+
+@token.command(
+    "create",
+    epilog=show.examples(
+        "stagedoor token create alice",
+        "stagedoor token create alice --expires 8h --scope 'connect:app*.staging'",
+        "(umask 077; stagedoor token create ci --expires 90d > token)",
+    ),
+)
+@click.argument("user", shell_complete=user_names)
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    callback=end,
+    default="30d",
+    show_default=True,
+    help=f"When: {FORMS}, or never.",
+)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT, patterns allowed. "
+    "May be given often. Default: all that the user's grants allow.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def create(
+    installation: Installation,
+    user: str,
+    expires: float | None,
+    scopes: tuple[str, ...],
+    json_: bool,
+) -> None:
+    """Make a token for USER and print it. It is shown this once; only its hash is kept."""
+    with open_office(installation.settings, create=False) as office:
+        made = admin.create_token(office, user, scopes=scopes or None, expires_at=expires)
+    if json_:
+        return show.as_json(
+            {
+                "id": made.id,
+                "user": user,
+                "token": made.text,
+                "scopes": list(scopes) or None,
+                "expires_at": show.iso(expires),
+            }
+        )
+    click.echo(made.text)
+    return show.note(
+        f"Token {made.id} of {user} ends {show.local(expires, 'never')}. It is not shown again."
+    )
+
+
+@token.command(
+    "list", epilog=show.examples("stagedoor token list", "stagedoor token list alice --json")
+)
+@click.argument("user", required=False, shell_complete=user_names)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, user: str | None, json_: bool) -> None:
+    """List the tokens, of USER or of all; never the secrets."""
+    with open_office(installation.settings, create=False) as office:
+        if user is not None:
+            admin.require_user(office, user)
+        policy = admin.policy(office)
+        now = office.clock()
+    found = [one for one in policy.tokens.values() if user in (None, one.user)]
+    if json_:
+        return show.as_json(
+            [
+                {
+                    "id": one.id,
+                    "user": one.user,
+                    "scopes": None if one.scopes is None else list(one.scopes),
+                    "expires_at": show.iso(one.expires_at),
+                    "expired": one.expires_at is not None and one.expires_at <= now,
+                }
+                for one in found
+            ]
+        )
+    return show.table(
+        [
+            {
+                "id": one.id,
+                "user": one.user,
+                "scopes": "all" if one.scopes is None else " ".join(one.scopes),
+                "ends": show.ends(one.expires_at, now),
+            }
+            for one in found
+        ]
+    )
+
+
+@token.command("revoke", epilog=show.examples("stagedoor token revoke k3v9x2m7qa"))
+@click.argument("token_id", metavar="ID", shell_complete=token_ids)
+@click.pass_obj
+def revoke(installation: Installation, token_id: str) -> None:
+    """Remove the token with this ID (from `token list`). Its live sessions are closed."""
+    with open_office(installation.settings, create=False) as office:
+        user = admin.revoke_token(office, token_id)
+    show.note(f"Revoked the token of {user}.")

@@ -1,0 +1,12 @@
+"""`stagedoor tunnel` as the command tree knows it; `cli.main` runs it before there is a tree."""
+
+import click
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def tunnel() -> None:
+    """The ProxyCommand for ssh (`stagedoor tunnel --help`)."""
+    raise click.UsageError("call it as `stagedoor tunnel …`, with no option before `tunnel`")

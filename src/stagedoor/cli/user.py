@@ -1,0 +1,161 @@
+"""`stagedoor user`: who there is."""
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.ask import new_password, sure
+from stagedoor.cli.complete import user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.serve import admin, oversight
+from stagedoor.serve.admin import open_office
+
+
+@click.group()
+def user() -> None:
+    """Add, list and remove users; set passwords and groups."""
+
+
+@user.command(
+    "add",
+    epilog=show.examples(
+        "stagedoor user add alice",
+        "stagedoor user add alice --group dev --group oncall",
+        "pass show alice | stagedoor user add alice --password-stdin",
+        "stagedoor user add bob --no-password   # logs in by token or key only",
+    ),
+)
+@click.argument("name")
+@click.option("--group", "groups", multiple=True, help="A group to be in. May be given often.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
+@click.option("--no-password", is_flag=True, help="Ask for none: tokens and keys only.")
+@click.pass_obj
+def add(
+    installation: Installation,
+    name: str,
+    groups: tuple[str, ...],
+    password_stdin: bool,
+    no_password: bool,
+) -> None:
+    """Add the user NAME. The password is asked for, twice, without echo."""
+    if password_stdin and no_password:
+        raise click.UsageError("--password-stdin and --no-password exclude each other")
+    admin.check_name(name, "user")
+    password = None if no_password else new_password(name, from_stdin=password_stdin)
+    with open_office(installation.settings) as office:
+        admin.add_user(office, name, groups=groups, password=password)
+    show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
+
+
+@user.command("list", epilog=show.examples("stagedoor user list", "stagedoor user list --json"))
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the users."""
+    with open_office(installation.settings, create=False) as office:
+        policy = admin.policy(office)
+    rows = [
+        {
+            "name": one.name,
+            "groups": sorted(one.groups),
+            "password": one.password_hash is not None,
+            "keys": sum(key.user == one.name for key in policy.keys.values()),
+            "tokens": sum(token.user == one.name for token in policy.tokens.values()),
+        }
+        for one in policy.users.values()
+    ]
+    if json_:
+        return show.as_json(rows)
+    return show.table(
+        [
+            {
+                "name": str(row["name"]),
+                "groups": " ".join(policy.users[str(row["name"])].groups) or "-",
+                "password": "yes" if row["password"] else "no",
+                "keys": str(row["keys"]),
+                "tokens": str(row["tokens"]),
+            }
+            for row in rows
+        ]
+    )
+
+
+@user.command(
+    "remove",
+    epilog=show.examples("stagedoor user remove alice", "stagedoor user remove alice --yes"),
+)
+@click.argument("name", shell_complete=user_names)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def remove(installation: Installation, name: str, yes: bool) -> None:
+    """Remove the user NAME with all keys, tokens and grants; live sessions are closed."""
+    with open_office(installation.settings, create=False) as office:
+        policy = admin.policy(office)
+        live = oversight.list_sessions(office, identity=name)
+        if name in policy.users:
+            held = [
+                (sum(key.user == name for key in policy.keys.values()), "key"),
+                (sum(token.user == name for token in policy.tokens.values()), "token"),
+                (sum(grant.subject == f"user:{name}" for grant in policy.grants), "grant"),
+            ]
+            what = ", ".join(show.count(number, kind) for number, kind in held)
+            closing = f" and close {show.count(len(live), 'live session')}" if live else ""
+            sure(f"Remove {name} with {what}{closing}?", yes=yes)
+        gone = admin.remove_user(office, name)
+    what = ", ".join(show.count(number, kind.removesuffix("s")) for kind, number in gone.items())
+    show.note(f"Removed {name} with {what}.")
+    if live:
+        are = "is" if len(live) == 1 else "are"
+        show.note(
+            f"{show.count(len(live), 'live session')} {are} being closed; "
+            "see `stagedoor session list`."
+        )
+
+
+@user.command(
+    "password",
+    epilog=show.examples(
+        "stagedoor user password alice",
+        "pass show alice | stagedoor user password alice --password-stdin",
+        "stagedoor user password alice --remove",
+    ),
+)
+@click.argument("name", shell_complete=user_names)
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
+@click.option("--remove", "remove_", is_flag=True, help="Take the password away.")
+@click.pass_obj
+def password(installation: Installation, name: str, password_stdin: bool, remove_: bool) -> None:
+    """Set the password of the user NAME. It is asked for, twice, without echo.
+
+    Live sessions go on; close them with `stagedoor session close --user NAME`.
+    """
+    if password_stdin and remove_:
+        raise click.UsageError("--password-stdin and --remove exclude each other")
+    with open_office(installation.settings, create=False) as office:
+        admin.require_user(office, name)
+        admin.set_password(
+            office, name, None if remove_ else new_password(name, from_stdin=password_stdin)
+        )
+    show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
+
+
+@user.command(
+    "group",
+    epilog=show.examples(
+        "stagedoor user group alice", "stagedoor user group alice --add oncall --remove dev"
+    ),
+)
+@click.argument("name", shell_complete=user_names)
+@click.option("--add", "add_", multiple=True, help="A group to join. May be given often.")
+@click.option("--remove", "remove_", multiple=True, help="A group to leave. May be given often.")
+@click.pass_obj
+def group(
+    installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
+) -> None:
+    """Print the groups of the user NAME, after changing them if asked to."""
+    with open_office(installation.settings, create=False) as office:
+        if add_ or remove_:
+            groups = admin.change_groups(office, name, add=add_, remove=remove_)
+        else:
+            groups = admin.require_user(office, name).groups
+    for one in sorted(groups):
+        click.echo(one)

@@ -1,0 +1,37 @@
+"""`stagedoor web-link`: a way into the WebShell, once, for who has nothing to sign in with."""
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.complete import user_names
+from stagedoor.cli.installation import Installation
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.web_link import make_link
+
+
+@click.command(
+    "web-link",
+    epilog=show.examples(
+        "stagedoor web-link alice --url https://shell.example.com",
+        "stagedoor web-link alice --app app01   # and to no other app",
+    ),
+)
+@click.argument("user", shell_complete=user_names)
+@click.option("--app", help="APP or APP.ENVIRONMENT: leads there, and lets into nothing else.")
+@click.option(
+    "--url",
+    help="Where browsers reach the WebShell. Default: https:// and web.domain, or the first of "
+    "web.tls_addresses or web.addresses.",
+)
+@click.pass_obj
+def web_link(installation: Installation, user: str, app: str | None, url: str | None) -> None:
+    """Print a link that signs USER in on the web: once, within 10 minutes.
+
+    Whoever has the link is USER: hand it over as you would a password. Its secret stands behind
+    the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
+    the user's password is changed, or the user is removed.
+    """
+    with open_office(installation.settings, create=False) as office:
+        made = make_link(installation.settings, office, user, app=app, url=url)
+    click.echo(made.url)
+    show.note(f"It signs {user} in once, until {show.local(made.expires_at, 'never')}.")

@@ -1,0 +1,72 @@
+"""Times as people write them: `8h`, `30d`, `2026-12-31`, `2026-12-31T18:00`, `never`."""
+
+import re
+import time
+from datetime import datetime, timedelta
+
+import click
+
+from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+
+_UNITS = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+_DURATION = re.compile(r"(?:\d{1,6}[smhdw])+", re.ASCII)
+_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+FORMS = "8h, 30d, 1d12h, a date (2026-12-31) or a date and time (2026-12-31T18:00, local time)"
+
+
+def parse_duration(text: str) -> int | None:
+    """Seconds in `90s`, `15m`, `8h`, `30d`, `2w`, or several of them (`1d12h`); else None."""
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def parse_end(text: str, now: float) -> float | None:
+    """When something ends: that long from `now`, at that time, or at the end of that day.
+
+    None for `never`. Raises ValueError. A time without an offset is local.
+    """
+    if text == "never":
+        return None
+    duration = parse_duration(text)
+    if duration is not None:
+        return now + duration
+    return _instant(text, end_of_day=True)
+
+
+def parse_begin(text: str, now: float) -> float:
+    """When something began: that long before `now`, at that time, or at the start of that day."""
+    duration = parse_duration(text)
+    if duration is not None:
+        return now - duration
+    return _instant(text, end_of_day=False)
+
+
+def _instant(text: str, *, end_of_day: bool) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        if end_of_day and _DATE.fullmatch(text):
+            moment += timedelta(days=1)
+        return moment.timestamp()  # a moment without an offset is taken as local time
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is no time: write {FORMS}") from None
+
+
+def end(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
+    """An option's callback: the value as `parse_end` reads it."""
+    try:
+        return parse_end(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or never", ctx, param) from None
+
+
+def begin(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """An option's callback: the value as `parse_begin` reads it, None if it is not given."""
+    if value is None:
+        return None
+    try:
+        return parse_begin(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None

@@ -1,0 +1,359 @@
+"""`stagedoor attach`: a terminal of the app in this one, which a cut line does not end."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stagedoor.client import tunnel
+from stagedoor.client.aside import Aside
+from stagedoor.client.asking import Asker, AttachError
+from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
+from stagedoor.client.drawing import Drawing
+from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
+from stagedoor.client.screen import Screen
+from stagedoor.client.web import Connection, LostError
+from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, TerminalError, Upstream, Word
+
+__all__ = ["FAILED", "Attach", "AttachError", "Wanted"]
+
+FAILED = 255
+"""As ssh: the program's own exit codes are from 0 to 254, as a rule."""
+PING_S = 20.0
+"""Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""
+PONG_S = 30.0
+"""A PING that nothing follows for so long, while we listen, means that the line is cut."""
+RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
+_READ = 32 * 1024
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
+    or `/stagedoor`; `log` writes a line for whoever looks for a fault. With a `session`, that one is
+    watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8."""
+
+    target: str
+    options: tunnel.Options
+    path: str
+    log: Callable[[str], None]
+    record: Callable[[bytes], None] | None = None
+    session: str = ""
+    utf8: bool = True
+
+
+class Attach:
+    """One run, over as many connections as it takes."""
+
+    def __init__(self, wanted: Wanted, attachment: Attachment, screen: Screen) -> None:
+        self._wanted = wanted
+        self._attachment = attachment
+        self._screen = screen
+        self._drawing = Drawing(utf8=wanted.utf8) if attachment.mode is Mode.WATCH else None
+        self._escapes = Escapes()
+        self._asker = Asker(wanted.options, screen.tell)
+        self._watchers = ""
+        self._connection: Connection | None = None
+        self._input_open = True
+        self._heard_at = self._pinged_at = 0.0
+        self._wake, self._woken = os.pipe()
+        self._news: set[int] = set()
+        self._result: int | None = None
+        self._draw_anew = False
+
+    def run(self) -> int:
+        """Until the program has ended, or somebody detaches; the exit code. Raises AttachError."""
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._woken, False)
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number in (
+            signal.SIGWINCH,
+            signal.SIGTERM,
+            signal.SIGHUP,
+            signal.SIGTSTP,
+            signal.SIGCONT,
+        ):
+            signal.signal(number, lambda found, _: self._news.add(found))
+        try:
+            try:
+                self._begin(*self._reach())
+            except LostError as error:
+                raise AttachError(str(error)) from None
+            self._screen.enter()
+            while self._result is None:
+                try:
+                    self._turn()
+                except LostError as error:
+                    self._lost(str(error))
+            return self._result
+        finally:
+            self._screen.leave()
+            if self._connection is not None:
+                self._connection.close()
+
+    # The way in.
+
+    def _begin(self, connection: Connection, ticket: str) -> None:
+        """Raises LostError where it is worth another try, AttachError where it is not."""
+        self._connection = connection
+        try:
+            connection.send(self._attachment.hello(ticket))
+            self._heard_at = self._pinged_at = time.monotonic()
+            self._take(connection.early())
+        except LostError:
+            connection.close()
+            self._connection = None
+            raise
+
+    def _connect_again(self) -> None:
+        """The same, with an ear for the keys that are for us, however long an answer takes."""
+        reaching = Aside(self._reach)
+        self._pause(math.inf, reaching.done_fd)
+        if self._result is None:
+            self._begin(*reaching.result())
+
+    def _reach(self) -> tuple[Connection, str]:
+        """The way to the gateway, and the ticket to show there."""
+        try:
+            connection = Connection(self._wanted.options, self._wanted.path)
+        except tunnel.TunnelError as error:
+            raise LostError(error.line) from None
+        try:
+            ticket = self._ticket(connection)
+            connection.open()
+        except (LostError, AttachError):
+            connection.close()
+            raise
+        return connection, ticket
+
+    def _ticket(self, connection: Connection) -> str:
+        wanted = self._wanted
+        been_in = bool(self._attachment.window)
+        if wanted.session:
+            about = f"{wanted.session} may not be watched by {wanted.options.user}"
+            asked: dict[str, object] = {"watch": wanted.session}
+            said = self._asker.ask(connection, "guest-ticket", asked, about, been_in=been_in)
+            self._attachment.terminal = str(said["terminal"])
+            if not been_in and os.isatty(2):
+                who, where = (tunnel.clean(str(said[name])) for name in ("host", "app"))
+                self._screen.tell(f"stagedoor: watching {who} in {where}; Enter ~. ends it")
+            return str(said["ticket"])
+        about = f"{wanted.target} is not open to {wanted.options.user}"
+        asked = {"target": wanted.target}
+        return str(self._asker.ask(connection, "ticket", asked, about, been_in=been_in)["ticket"])
+
+    def _lost(self, why: str) -> None:
+        """The line is cut: come back, for as long as it takes."""
+        self._wanted.log(f"lost: {why}")
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._attachment.attached = False
+        lost_at = time.monotonic()
+        tries = 0
+        while self._result is None and self._connection is None:
+            self._pause(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            tries += 1
+            if self._result is not None:
+                return
+            try:
+                self._connect_again()
+            except LostError as error:
+                self._wanted.log(f"try {tries}: {error}")
+        if self._connection is not None:
+            self._wanted.log(f"back after {time.monotonic() - lost_at:.1f} s")
+
+    def _pause(self, seconds: float, news: int = -1) -> None:
+        """Wait for so long, or for the descriptor `news`, with an ear for the keys that are for us."""
+        until = time.monotonic() + seconds
+        while self._result is None and (left := until - time.monotonic()) > 0:
+            poll = select.poll()
+            poll.register(self._wake, select.POLLIN)
+            if news >= 0:
+                poll.register(news, select.POLLIN)
+            if self._input_open and self._attachment.has_room:
+                poll.register(0, select.POLLIN)
+            for fd, _ in poll.poll(None if left == math.inf else left * 1000):
+                if fd == news:
+                    return
+                self._signals() if fd == self._wake else self._typed()
+
+    # One turn of the loop.
+
+    def _turn(self) -> None:
+        connection = self._connection
+        assert connection is not None, "a turn is taken only while connected"
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(
+            connection.read_fd, select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
+        )
+        if self._input_open and self._attachment.has_room:
+            poll.register(0, select.POLLIN)
+        now = time.monotonic()
+        due = self._pinged_at + PONG_S if self._asked else self._heard_at + PING_S
+        for fd, events in poll.poll(max(due - now, 0.0) * 1000):
+            if fd == self._wake:
+                self._signals()
+            elif fd == 0:
+                self._typed()
+            else:
+                if events & select.POLLOUT:
+                    connection.flush()
+                if events & ~select.POLLOUT:
+                    self._heard_at = time.monotonic()
+                    self._take(connection.receive())
+            if self._result is not None:
+                return
+        self._send_typed()
+        if self._draw_anew:
+            # Only somebody new is shown the whole screen.
+            self._draw_anew = False
+            self._attachment.forget()
+            raise LostError("suspended, and back")
+        self._keep_alive(connection)
+
+    @property
+    def _asked(self) -> bool:
+        """Whether nothing has come since our PING."""
+        return self._heard_at < self._pinged_at
+
+    def _keep_alive(self, connection: Connection) -> None:
+        now = time.monotonic()
+        # By the PING, not by the clock alone: a suspended program, or one whose own terminal was held
+        # (Ctrl-S), has heard nothing because it did not listen.
+        if self._asked:
+            if now - self._pinged_at >= PONG_S:
+                raise LostError("the gateway has fallen silent")
+        elif now - self._heard_at >= PING_S:
+            self._pinged_at = now
+            connection.send(Ping(int(now * 1000)))
+
+    def _send_typed(self) -> None:
+        if self._connection is not None:
+            for frame in self._attachment.sendable():
+                self._connection.send(frame)
+
+    def _take(self, frames: list[Upstream]) -> None:
+        shown = False
+        for frame in frames:
+            try:
+                events = self._attachment.received(frame)
+            except TerminalError as error:
+                raise LostError(str(error)) from None
+            for event in events:
+                shown = self._do(event) or shown
+        if shown and self._connection is not None and self._result is None:
+            self._connection.send(self._attachment.shown())
+
+    def _do(self, event: Event) -> bool:
+        """Whether it was output that is to be acknowledged."""
+        match event:
+            case Show(data, counts):
+                if self._drawing is not None:
+                    data = self._drawing.feed(data)
+                try:
+                    self._screen.show(data)
+                except OSError:
+                    self._finish(FAILED)
+                    return False
+                if self._wanted.record is not None:
+                    self._wanted.record(data)
+                return counts
+            case Skipped(count):
+                if self._drawing is not None:
+                    self._drawing.begin()
+                self._screen.clear()
+                self._wanted.log(f"{count} bytes of output were not kept")
+            case Ended(code, _):
+                self._finish(code)
+            case Said(word, text):
+                self._said(word, text)
+        return False
+
+    def _said(self, word: Word, text: str) -> None:
+        shown = tunnel.clean(text)
+        self._wanted.log(f"{word.name.lower()}: {shown}")
+        match word:
+            case Word.PROGRESS:
+                if not self._attachment.window and os.isatty(2):
+                    self._screen.tell(f"stagedoor: {self._wanted.target}: {shown}")
+            case Word.DENIED | Word.REVOKED | Word.FAULT:
+                raise AttachError(shown)
+            case Word.DETACHED if "taken over" in text:
+                raise AttachError(f"detached: {shown}")
+            case Word.WATCHED if shown != self._watchers:
+                self._watchers = shown
+                self._screen.mark(f"watched by {shown}" if shown else "")
+            case _:
+                pass  # RECORDED is a mark of a page; a stopping gateway hangs up next
+
+    def _finish(self, code: int) -> None:
+        if self._connection is not None:
+            with suppress(LostError):
+                self._connection.send(self._attachment.shown())
+                self._connection.send(Detach())
+        self._result = code
+
+    # What the person does.
+
+    def _typed(self) -> None:
+        try:
+            data = os.read(0, _READ)
+        except OSError:
+            data = b""
+        if not data:
+            self._input_open = False
+            # A pipe has ended: the program gets what the key for that sends (termios(3), VEOF).
+            self._attachment.type(b"\x04")
+            return
+        if not self._screen.is_terminal:
+            self._attachment.type(data)
+            return
+        for each in self._escapes.feed(data):
+            match each:
+                case bytes():
+                    self._attachment.type(each)
+                case Escape.DETACH:
+                    self._finish(0)
+                    self._screen.leave()
+                    self._screen.tell(
+                        f"stagedoor: detached from {self._attachment.terminal} of {self._wanted.target}"
+                    )
+                    return
+                case Escape.SUSPEND:
+                    self._suspend()
+                case Escape.HELP:
+                    self._screen.tell(HELP_TEXT)
+
+    def _signals(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake, 512)
+        news, self._news = self._news, set()
+        if {signal.SIGTERM, signal.SIGHUP} & news:
+            self._finish(FAILED)
+            return
+        if signal.SIGTSTP in news:
+            self._suspend()
+        if signal.SIGWINCH in news or signal.SIGCONT in news:
+            self._resize()
+
+    def _suspend(self) -> None:
+        self._screen.leave()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._screen.enter()
+        self._resize()
+        self._draw_anew = self._screen.is_full
+
+    def _resize(self) -> None:
+        size = self._screen.size()
+        if size != self._attachment.size:
+            self._attachment.size = size
+            if self._connection is not None:
+                self._connection.send(Resize(size))

@@ -1,0 +1,113 @@
+"""This person's own terminal: raw while somebody else's is shown in it, and as it was afterwards.
+
+Sources: termios(3), ioctl_tty(2).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import sys
+import termios
+import tty
+from typing import Any
+
+from stagedoor.client import drawing
+from stagedoor.wire.modes import Modes
+from stagedoor.wire.terminal import MAX_SIZE, Size
+
+_PIECE = 4096
+
+
+class Screen:
+    """stdin and stdout, terminals or not. `leave` may be called again.
+
+    Who `watches` is shown what somebody else has his terminal do.
+    """
+
+    def __init__(self, *, watches: bool = False) -> None:
+        self._watches = watches
+        self.is_terminal = os.isatty(0) and os.isatty(1)
+        self._modes = Modes()
+        self._before: list[Any] | None = None
+        self._marked = False
+
+    def size(self) -> Size:
+        """The window's size; 80 by 24 where there is no window, or one without a size."""
+        for fd in (1, 0, 2):
+            try:
+                packed = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
+            except OSError:
+                continue
+            rows, columns, x_pixels, y_pixels = struct.unpack("HHHH", packed)
+            if rows and columns:
+                return Size(min(columns, MAX_SIZE), min(rows, MAX_SIZE), x_pixels, y_pixels)
+        return Size(80, 24)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is shown is a full-screen program's, which must draw it anew after a break."""
+        return self._modes.alternate_screen
+
+    def enter(self) -> None:
+        """Hand every key on as it is. What was set here before by the program is set again."""
+        if self.is_terminal and self._before is None:
+            self._before = termios.tcgetattr(0)
+            tty.setraw(0, termios.TCSADRAIN)
+            self._write(self._modes.redo())
+
+    def leave(self) -> None:
+        """As it was: the terminal's settings, and every mode that the program has set."""
+        if self._before is not None:
+            own = drawing.UNDO if self._watches else b""
+            self._write(own + self._modes.undo() + (b"\x1b[23;2t" if self._marked else b""))
+            self._marked = False
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    def show(self, data: bytes) -> None:
+        """Write, and return once it is written. Raises OSError if nobody reads any more."""
+        self._modes.feed(data)
+        self._write(data)
+
+    def clear(self) -> None:
+        """For a screen that is drawn anew: all modes off, and nothing on it."""
+        undone = self._modes.undo()
+        self._modes = Modes()
+        if self.is_terminal:
+            self._write(undone + b"\x1b[H\x1b[2J")
+
+    def tell(self, line: str) -> None:
+        """A line of ours, between what is shown."""
+        end = "\r\n" if self._before is not None else "\n"
+        sys.stderr.write(line + end)
+        sys.stderr.flush()
+
+    def mark(self, text: str) -> None:
+        """Something to know for as long as it lasts; empty: it is over.
+
+        A full-screen program's rows are its own, so it stands in the window's title there, with a bell;
+        the title that was before comes back (XTWINOPS 22 and 23 of xterm's ctlseqs).
+        """
+        if self.is_terminal and self._before is not None:
+            if text:
+                before = b"" if self._marked else b"\x1b[22;2t"
+                self._write(before + b"\x1b]2;" + text.encode() + b"\x07\x07")
+            elif self._marked:
+                self._write(b"\x1b[23;2t")
+            self._marked = bool(text)
+        if not self.is_full:
+            self.tell(f"stagedoor: {text or 'nobody watches any more'}")
+
+    @staticmethod
+    def _write(data: bytes) -> None:
+        view = memoryview(data)
+        poll = select.poll()
+        poll.register(1, select.POLLOUT)
+        while view:
+            try:
+                view = view[os.write(1, view[:_PIECE]) :]
+            except BlockingIOError:  # somebody else has made it so
+                poll.poll()

@@ -1,0 +1,230 @@
+"""The gateway's web, as a laptop's program speaks to it: a ticket by HTTP, then the WebSocket.
+
+Standard library only. The way there (a corporate proxy, TLS) and the search for the secret are those
+of `client.tunnel`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stagedoor.client import tunnel
+from stagedoor.wire.frames import decode, encode
+from stagedoor.wire.terminal import (
+    MAX_FRAME_BYTES,
+    SUBPROTOCOL,
+    Downstream,
+    TerminalError,
+    Upstream,
+)
+from stagedoor.wire.websocket import (
+    Message,
+    Opcode,
+    Reader,
+    WebSocketError,
+    frame,
+    opened,
+    opening,
+)
+
+HEAD_LIMIT = 16 * 1024
+BODY_LIMIT = 64 * 1024
+ANSWER_S = 25.0
+"""Longer than a shell takes to end a terminal."""
+
+
+class LostError(Exception):
+    """The connection is gone, or of no use any more; another one may do. One line says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; `fields` has lower-case names."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+class Connection:
+    """One connection to the gateway's web: requests, and then a WebSocket."""
+
+    def __init__(self, options: tunnel.Options, path: str = "") -> None:
+        """`path` is what the gateway's own stand below. Raises TunnelError."""
+        self._path = path
+        self._wire = tunnel.reach(options)
+        self._host = options.gateway.host
+        if options.gateway.port not in (80, 443):
+            self._host = str(options.gateway)
+        self._unsent = b""
+        self._received = b""
+        self._reader = Reader(MAX_FRAME_BYTES)
+
+    def ask(self, what: str, asked: Mapping[str, object], user: str, secret: str | None) -> Answer:
+        """Ask for something by POST and JSON. Raises LostError."""
+        body = json.dumps(asked).encode()
+        head = (
+            f"POST {self._path}/api/{what} HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n"
+        )
+        if secret is not None:
+            shown = b64encode(f"{user}:{secret}".encode()).decode()
+            head += f"Authorization: Basic {shown}\r\n"
+        self._send_now(head.encode() + b"\r\n" + body)
+        return self._answer()
+
+    def open(self) -> None:
+        """Make it a WebSocket. Raises LostError."""
+        nonce = os.urandom(16)
+        self._send_now(opening(self._host, f"{self._path}/terminal", nonce, SUBPROTOCOL))
+        status, fields = self._head()
+        try:
+            opened(status, fields, nonce, SUBPROTOCOL)
+        except WebSocketError as error:
+            raise LostError(f"{self._wire.name}: {error}") from None
+
+    # The WebSocket, without blocking.
+
+    @property
+    def read_fd(self) -> int:
+        return self._wire.read_fd
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether `flush` should be called once the descriptor can be written to."""
+        return bool(self._unsent)
+
+    def send(self, said: Downstream) -> None:
+        """Send a frame, now or by `flush`. Raises LostError."""
+        self._unsent += frame(Opcode.BINARY, encode(said), os.urandom(4))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what can be sent now. Raises LostError."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._wire.send(memoryview(self._unsent)) :]
+            self._wire.flush()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise LostError(error.strerror or str(error)) from None
+
+    def receive(self) -> list[Upstream]:
+        """The frames that have come. Raises LostError."""
+        frames: list[Upstream] = []
+        try:
+            while True:
+                try:
+                    data = self._wire.recv(tunnel.CHUNK)
+                except BlockingIOError:
+                    return frames
+                if not data:
+                    raise LostError("the gateway hung up")
+                frames += self._frames(data)
+                if len(frames) > 64:
+                    return frames
+        except OSError as error:
+            if frames:
+                return frames  # the next call finds it again
+            raise LostError(error.strerror or str(error)) from None
+        except (WebSocketError, TerminalError) as error:
+            raise LostError(str(error)) from None
+
+    def early(self) -> list[Upstream]:
+        """What came together with the answer that opened it. Raises LostError."""
+        data, self._received = self._received, b""
+        try:
+            return self._frames(data)
+        except (WebSocketError, TerminalError) as error:
+            raise LostError(str(error)) from None
+
+    def close(self) -> None:
+        """Hang up. May be called again."""
+        self._wire.sock.close()
+
+    def _frames(self, data: bytes) -> list[Upstream]:
+        return [
+            found
+            for message in self._reader.feed(data)
+            if (found := self._frame(message)) is not None
+        ]
+
+    def _frame(self, message: Message) -> Upstream | None:
+        match message.opcode:
+            case Opcode.BINARY:
+                found = decode(message.data)
+                if not isinstance(found, Upstream):
+                    raise TerminalError(f"{type(found).__name__} is not for the gateway to say")
+                return found
+            case Opcode.PING:
+                self._unsent += frame(Opcode.PONG, message.data, os.urandom(4))
+                self.flush()
+            case Opcode.CLOSE:
+                raise WebSocketError("the gateway hung up")
+            case Opcode.TEXT:
+                raise WebSocketError("a text message; frames are binary")
+            case _:
+                pass
+        return None
+
+    # HTTP, waiting.
+
+    def _send_now(self, data: bytes) -> None:
+        self._unsent += data
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            self.flush()
+            if not self._unsent:
+                return
+            self._wait(select.POLLOUT, self._wire.write_fd, deadline)
+
+    def _answer(self) -> Answer:
+        status, fields = self._head()
+        length = fields.get("content-length", "0")
+        size = int(length) if length.isascii() and length.isdigit() else BODY_LIMIT + 1
+        if size > BODY_LIMIT:
+            raise LostError(f"{self._wire.name} answers at a length that none of its answers has")
+        deadline = time.monotonic() + ANSWER_S
+        while len(self._received) < size:
+            self._more(deadline)
+        body, self._received = self._received[:size], self._received[size:]
+        return Answer(status, fields, body)
+
+    def _head(self) -> tuple[int, dict[str, str]]:
+        deadline = time.monotonic() + ANSWER_S
+        while (end := self._received.find(b"\r\n\r\n")) < 0:
+            if len(self._received) > HEAD_LIMIT:
+                raise LostError(f"what answers as {self._wire.name} is no web server")
+            self._more(deadline)
+        lines = self._received[:end].decode("latin-1").split("\r\n")
+        self._received = self._received[end + 4 :]
+        words = lines[0].split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            raise LostError(f"what answers as {self._wire.name} is no web server")
+        pairs = (line.partition(":") for line in lines[1:])
+        return int(words[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+    def _more(self, deadline: float) -> None:
+        while True:
+            try:
+                data = self._wire.recv(tunnel.CHUNK)
+            except BlockingIOError:
+                self._wait(select.POLLIN, self._wire.read_fd, deadline)
+                continue
+            except OSError as error:
+                raise LostError(error.strerror or str(error)) from None
+            if not data:
+                raise LostError(f"{self._wire.name} hung up before its answer was complete")
+            self._received += data
+            return
+
+    def _wait(self, event: int, fd: int, deadline: float) -> None:
+        if not tunnel.ready(fd, event, max(deadline - time.monotonic(), 0.0)):
+            raise LostError(f"{self._wire.name} did not answer within {ANSWER_S:g} s")

@@ -1,0 +1,209 @@
+"""`stagedoor demo --check`: every way in, by the real clients that are installed here."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from stagedoor.demo import doors, features, jump, webshell
+from stagedoor.demo.clients import CLIENTS, FDPASS, OURS, Client, Login
+from stagedoor.demo.entrance import Entrance, Person
+from stagedoor.demo.reach import Reach, reach
+from stagedoor.demo.stage import Stage, staged, stagedoor_command
+from stagedoor.demo.verdict import FailedError, NotHereError, Result, need
+from stagedoor.model.errors import StagedoorError
+
+AT_ONCE = 4
+"""Most rows wait for processes more than they compute; more at once would only queue."""
+GUEST = Person("guest")
+EVICTED = Person("evicted", ("app02",))
+REVOKED = Person("revoked", ("app02",))
+OTHERS = (GUEST, EVICTED, REVOKED)
+"""Who is needed besides the developer."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`drive` gets an empty folder; what it returns is a remark, if it is a text."""
+
+    name: str
+    drive: Callable[[Path], object]
+    slow: bool = False
+    """Begun before the others, since the whole ends no sooner than this."""
+
+
+async def check(report: Callable[[Result], None]) -> list[Result]:
+    """Drive all rows; `report` is told each result in the rows' order, as soon as it is known.
+
+    Raises StagedoorError when the gateway cannot start or is stopped before the end.
+    """
+    async with staged("error", *OTHERS) as (stage, supervisor):
+        ended = asyncio.create_task(supervisor.wait())
+        try:
+            return await run_rows(rows_of(stage), stage.folder, report, ended)
+        finally:
+            ended.cancel()
+
+
+async def run_rows(
+    rows: list[Row],
+    folder: Path,
+    report: Callable[[Result], None],
+    ended: asyncio.Task[None] | None = None,
+) -> list[Result]:
+    """Drive them, some at once. Raises StagedoorError when `ended` is done before they are."""
+    loop = asyncio.get_running_loop()
+    watched = () if ended is None else (ended,)
+    results: list[Result] = []
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="check") as pool:
+        running = {
+            row.name: loop.run_in_executor(pool, run_row, row, folder / f"row{number}")
+            for number, row in sorted(enumerate(rows), key=lambda pair: not pair[1].slow)
+        }
+        try:
+            for row in rows:
+                result = running[row.name]
+                await asyncio.wait((result, *watched), return_when=asyncio.FIRST_COMPLETED)
+                if not result.done():
+                    raise StagedoorError("stopped before the check was over")
+                results.append(result.result())
+                report(result.result())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return results
+
+
+def rows_of(stage: Stage) -> list[Row]:
+    """All that is checked, in the order of the table."""
+    desk = doors.Desk(stagedoor_command(), stage.settings_file)
+    return [
+        *entry_rows(stage),
+        *feature_rows(stage, tuple(features.FEATURES)),
+        *(Row(name, drive) for name, drive in jump.drives(stage.configs.jump).items()),
+        *(Row(name, drive) for name, drive in _webshell(stage).items()),
+        *denial_rows(stage),
+        *leaving_rows(stage, desk),
+    ]
+
+
+def _webshell(stage: Stage) -> dict[str, webshell.Drive]:
+    return webshell.drives(
+        stagedoor_command(), stage.web, stage.login, lambda: stage.web_link("app01")
+    )
+
+
+def entry_rows(entrance: Entrance) -> list[Row]:
+    """A login by each client."""
+    return [
+        *(Row(client.name, partial(_login, entrance, client)) for client in CLIENTS),
+        Row("one-file script (--print-script)", partial(_script, entrance)),
+        Row("a token in the password's place", partial(_token, entrance)),
+    ]
+
+
+def feature_rows(entrance: Entrance, names: tuple[str, ...]) -> list[Row]:
+    """Those of `features.FEATURES`, through our own client."""
+    return [Row(name, partial(_feature, entrance, name)) for name in names]
+
+
+def denial_rows(entrance: Entrance) -> list[Row]:
+    """Who must not come in, by CONNECT."""
+    asked = _denials(entrance.login, entrance.logins[GUEST.name])
+    return [Row(f"refused: {name}", partial(_asked, ask)) for name, ask in asked.items()]
+
+
+def leaving_rows(entrance: Entrance, desk: doors.Desk) -> list[Row]:
+    """Who must leave."""
+    evicted, revoked = (entrance.logins[person.name] for person in (EVICTED, REVOKED))
+    return [
+        Row(
+            "session list, close",
+            lambda _: doors.evicted(through(entrance, OURS, evicted, "app02.ssh"), evicted, desk),
+            slow=True,
+        ),
+        Row(
+            "grant remove closes what it covered",
+            lambda _: doors.revoked(through(entrance, OURS, revoked, "app02.ssh"), revoked, desk),
+            slow=True,
+        ),
+    ]
+
+
+def _denials(login: Login, guest: Login) -> dict[str, Callable[[], str]]:
+    app = "app01.ssh"
+    return {
+        "no credential": lambda: doors.refused(login, app, 22, 407, ""),
+        "a wrong password": lambda: doors.refused(login, app, 22, 407, "not the password"),
+        "no grant": lambda: doors.refused(guest, app, 22, 403),
+        "a foreign host name": lambda: doors.refused(login, "www.example.com", 22, 403),
+        "an IP literal": lambda: doors.refused(login, "127.0.0.1", 22, 403),
+        "another port": lambda: doors.refused(login, app, 23, 403),
+    }
+
+
+def through(
+    entrance: Entrance,
+    client: Client = FDPASS,
+    login: Login | None = None,
+    host: str = "app01.ssh",
+) -> Reach:
+    """The way to a shell by a client."""
+    base = entrance.configs.base
+    return reach(client, login or entrance.login, base, host, near=entrance.near)
+
+
+def _login(entrance: Entrance, client: Client, folder: Path) -> None:
+    features.login(through(entrance, client), folder)
+
+
+def _feature(entrance: Entrance, name: str, folder: Path) -> object:
+    return features.FEATURES[name](through(entrance), folder)
+
+
+def _asked(ask: Callable[[], str], _: Path) -> str:
+    return ask()
+
+
+def _script(entrance: Entrance, folder: Path) -> None:
+    """Our client as one file, by a Python that knows nothing of Stagedoor."""
+    need("python3")
+    script = folder / "tun.py"
+    with script.open("wb") as file:
+        subprocess.run([*stagedoor_command(), "tunnel", "--print-script"], stdout=file, check=True)
+    tunnel = ("python3", "-I", str(script))
+    login = replace(entrance.login, folder=folder, tunnel=tunnel)
+    features.login(through(entrance, OURS, login), folder)
+
+
+def _token(entrance: Entrance, folder: Path) -> str:
+    """A stock client knows passwords only."""
+    here = [client for client in CLIENTS if client.program and not client.missing]
+    if not here:
+        raise NotHereError("no stock client is installed, see above")
+    token = entrance.login.token_file.read_text(encoding="utf-8").strip()
+    login = replace(entrance.login, folder=folder, password=token)
+    features.login(through(entrance, here[0], login), folder)
+    return f"by {here[0].name}"
+
+
+def run_row(row: Row, folder: Path) -> Result:
+    """The result, whatever happens."""
+    began = time.monotonic()
+    ok: bool | None
+    try:
+        folder.mkdir()
+        remark = row.drive(folder)
+        ok, why = True, remark if isinstance(remark, str) else ""
+    except NotHereError as error:
+        ok, why = None, str(error)
+    except FailedError as error:
+        ok, why = False, str(error)
+    except (
+        Exception
+    ) as error:  # a fault of the check itself is a row that failed, not the end of all
+        ok, why = False, f"{type(error).__name__}: {error}"
+    return Result(row.name, ok, why, time.monotonic() - began)

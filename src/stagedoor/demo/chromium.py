@@ -1,0 +1,245 @@
+"""A Chromium without a window, driven over its DevTools protocol.
+
+Only what is needed: open a page, ask it, type into it. A driver with a browser and a runtime of its
+own would be a hundred times as large. (https://chromedevtools.github.io/devtools-protocol/)
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+START_S = 60.0
+ANSWER_S = 30.0
+_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--window-size=1000,700",
+)
+
+
+class BrowserError(Exception):
+    """The browser did not do what it was to do."""
+
+
+def found() -> str | None:
+    """The program, if one is installed."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+class Tab:
+    """One page, or the whole browser. `trouble` is what it told on its console as an error or exception."""
+
+    def __init__(self, url: str, *, page: bool = True) -> None:
+        self._until_closed = ExitStack()
+        self._line: ClientConnection = self._until_closed.enter_context(
+            connect(url, max_size=None, compression=None, proxy=None, ping_interval=None)
+        )
+        self._number = 0
+        self.trouble: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network") if page else ():
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        """A command of the protocol, and its result. Raises BrowserError."""
+        self._number += 1
+        self._line.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                said = json.loads(self._line.recv(max(deadline - time.monotonic(), 0)))
+            except (TimeoutError, ConnectionClosed) as error:
+                raise BrowserError(f"{method}: no answer ({error})") from None
+            if said.get("id") == self._number:
+                if "error" in said:
+                    raise BrowserError(f"{method}: {said['error'].get('message')}")
+                result: dict[str, Any] = said["result"]
+                return result
+            self._heard(said)
+
+    def open(self, url: str) -> None:
+        """Go there, and wait until the page is loaded."""
+        answer = self.call("Page.navigate", url=url)
+        if answer.get("errorText"):
+            raise BrowserError(f"{url}: {answer['errorText']}")
+        self.until("document.readyState === 'complete'")
+
+    def ask(self, expression: str, *, gesture: bool = False) -> Any:
+        """The value of a JavaScript expression, awaited. Raises BrowserError for an exception."""
+        answer = self.call(
+            "Runtime.evaluate",
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
+            userGesture=gesture,
+        )
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
+            text = details.get("exception", {}).get("description") or details.get("text")
+            raise BrowserError(f"{expression[:80]}: {text}")
+        return answer["result"].get("value")
+
+    def until(self, expression: str, bound_s: float = ANSWER_S) -> Any:
+        """The expression's value, once it is true; asked again all the while."""
+        deadline = time.monotonic() + bound_s
+        while True:
+            problem: object = None
+            # Between two pages there is nobody to ask.
+            try:
+                if value := self.ask(expression):
+                    return value
+            except BrowserError as error:
+                problem = error
+            if time.monotonic() > deadline:
+                raise BrowserError(f"never true: {expression} ({problem}; {self.trouble[-3:]})")
+            time.sleep(0.02)
+
+    def type(self, text: str) -> None:
+        """As if typed or composed: what is in focus gets it."""
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str, code: str, number: int, modifiers: int = 0, text: str = "") -> None:
+        """One key, down and up. `modifiers`: Alt 1, Ctrl 2, Meta 4, Shift 8."""
+        shared = {
+            "key": key,
+            "code": code,
+            "windowsVirtualKeyCode": number,
+            "modifiers": modifiers,
+        }
+        down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+        self.call("Input.dispatchKeyEvent", **shared, **down)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
+
+    def enter(self) -> None:
+        """The Enter key."""
+        self.press("Enter", "Enter", 13, text="\r")
+
+    def picture(self) -> str:
+        """What is seen, as PNG in base64."""
+        return str(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def close(self) -> None:
+        """Let go of it; the browser goes on."""
+        self._until_closed.close()
+
+    def _heard(self, said: dict[str, Any]) -> None:
+        parameters = said.get("params", {})
+        match said.get("method"):
+            case "Runtime.exceptionThrown":
+                self.trouble.append(
+                    str(parameters["exceptionDetails"].get("exception", parameters))
+                )
+            case "Log.entryAdded" if parameters["entry"]["level"] == "error":
+                self.trouble.append(parameters["entry"]["text"])
+            case "Page.javascriptDialogOpening":
+                self._number += 1
+                answer = {"id": self._number, "method": "Page.handleJavaScriptDialog"}
+                self._line.send(json.dumps({**answer, "params": {"accept": True}}))
+
+
+class Browser:
+    """A running Chromium, with a profile of its own."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    @property
+    def port(self) -> int:
+        """Where it answers DevTools, on this machine."""
+        return int(self._address.rpartition(":")[2])
+
+    def tab(self, url: str = "about:blank") -> Tab:
+        """A new page."""
+        request = urllib.request.Request(
+            f"http://{self._address}/json/new?about:blank", method="PUT"
+        )
+        with _opener().open(request, timeout=ANSWER_S) as answer:
+            tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
+        if url != "about:blank":
+            tab.open(url)
+        return tab
+
+    def apart(self) -> Tab:
+        """A new page of a context of its own, which shares no cookie with any other."""
+        with _opener().open(f"http://{self._address}/json/version", timeout=ANSWER_S) as answer:
+            whole = Tab(json.load(answer)["webSocketDebuggerUrl"], page=False)
+        context = whole.call("Target.createBrowserContext")["browserContextId"]
+        made = whole.call("Target.createTarget", url="about:blank", browserContextId=context)
+        whole.close()
+        return Tab(f"ws://{self._address}/devtools/page/{made['targetId']}")
+
+    def attach(self, url: str) -> Tab:
+        """The page that is open already, and whose address begins so."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            with _opener().open(f"http://{self._address}/json/list", timeout=ANSWER_S) as answer:
+                for target in json.load(answer):
+                    if target["type"] == "page" and target["url"].startswith(url):
+                        return Tab(target["webSocketDebuggerUrl"])
+            time.sleep(0.05)
+        raise BrowserError(f"no page {url} is open")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    # The environment may name a proxy, which knows nothing of this machine's loopback.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@contextmanager
+def chromium(folder: Path, *options: str, headless: bool = True) -> Iterator[Browser]:
+    """One that ends with the block; `folder` is empty and becomes its profile. Raises BrowserError."""
+    program = found()
+    if program is None:
+        raise BrowserError("no Chromium is installed")
+    head = ("--headless=new",) if headless else ()
+    # It binds a Unix socket below TMPDIR, whose path has 107 characters at most (unix(7)), and may
+    # leave it there.
+    with tempfile.TemporaryDirectory(
+        prefix="stagedoor-", dir="/tmp", ignore_cleanup_errors=True
+    ) as short:
+        process = subprocess.Popen(
+            [program, *head, *_OPTIONS, f"--user-data-dir={folder}", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": short},
+        )
+        try:
+            yield Browser(_address_of(folder / "DevToolsActivePort", process))
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _address_of(file: Path, process: "subprocess.Popen[bytes]") -> str:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError, ValueError, IndexError):  # not written yet, or not whole
+            return f"127.0.0.1:{int(file.read_text().splitlines()[0])}"
+        time.sleep(0.02)
+    if process.poll() is not None:
+        raise BrowserError(f"Chromium ended with {process.returncode} before it listened")
+    raise BrowserError(f"Chromium did not start within {START_S:g} s")

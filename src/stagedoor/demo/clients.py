@@ -1,0 +1,148 @@
+"""The ProxyCommand clients that people have, and how each is told the gateway and the password.
+
+Sources: the man pages nc(1), ncat(1), corkscrew(1), connect-proxy(1), proxytunnel(1), socat(1).
+None is given the password on its command line, where `ps` shows it to everybody on the machine.
+"""
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the gateway is, and who comes; `folder` is private and holds what clients read."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    token_file: Path
+    folder: Path
+    tunnel: tuple[str, ...] = ("stagedoor", "tunnel")
+
+
+@dataclass(frozen=True)
+class ProxyCommand:
+    """What ssh runs. `env` is for it; the password is typed at a terminal if nothing else holds it."""
+
+    command: str
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fdpass: bool = False
+
+    def lines(self) -> str:
+        """For an ssh_config."""
+        return f"  ProxyCommand {self.command}\n  ProxyUseFdpass {'yes' if self.fdpass else 'no'}\n"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client; `program` comes with the Debian package `package`, both None for our own."""
+
+    name: str
+    program: str | None
+    package: str | None
+    through: Callable[[Login], ProxyCommand]
+
+    @property
+    def missing(self) -> str:
+        """What brings it, if it is not here."""
+        if self.program is None or find(self.program):
+            return ""
+        return f"apt-get install {self.package}"
+
+
+def find(program: str) -> str | None:
+    """How a client is called on this machine; for `nc` OpenBSD's, which alone can speak CONNECT."""
+    if program != "nc":
+        return program if shutil.which(program) else None
+    # Debian's alternatives make `nc` a link to ncat or netcat-traditional where those are.
+    path = shutil.which("nc")
+    if path and Path(path).resolve().name not in ("ncat", "nc.traditional", "busybox"):
+        return "nc"
+    return "nc.openbsd" if shutil.which("nc.openbsd") else None
+
+
+def ours(login: Login, *options: str) -> str:
+    """Our own client's command line."""
+    words = [
+        *login.tunnel,
+        *options,
+        *("--gateway", f"{login.host}:{login.port}", "--via", "direct"),
+        *("--user", login.user, "--token-file", str(login.token_file)),
+    ]
+    return f"{shlex.join(words)} %h %p"
+
+
+def _nc(login: Login) -> ProxyCommand:
+    # It takes the password from the terminal only.
+    program = find("nc") or "nc"
+    return ProxyCommand(f"{program} -X connect -x {login.host}:{login.port} -P {login.user} %h %p")
+
+
+def _ncat(login: Login) -> ProxyCommand:
+    return ProxyCommand(
+        f"ncat --proxy-type http --proxy {login.host}:{login.port} %h %p",
+        {"NCAT_PROXY_AUTH": f"{login.user}:{login.password}"},
+    )
+
+
+def _corkscrew(login: Login) -> ProxyCommand:
+    file = private_file(login.folder / "corkscrew", f"{login.user}:{login.password}\n")
+    return ProxyCommand(f"corkscrew {login.host} {login.port} %h %p {file}")
+
+
+def _connect_proxy(login: Login) -> ProxyCommand:
+    return ProxyCommand(
+        f"connect-proxy -H {login.user}@{login.host}:{login.port} %h %p",
+        {"HTTP_PROXY_PASSWORD": login.password},
+    )
+
+
+def _proxytunnel(login: Login) -> ProxyCommand:
+    # Its password file would end the password at the first space.
+    return ProxyCommand(
+        f"proxytunnel -q -p {login.host}:{login.port} -d %h:%p",
+        {"PROXYUSER": login.user, "PROXYPASS": login.password},
+    )
+
+
+def _socat(login: Login) -> ProxyCommand:
+    # Without a line end, which socat would take for a part of the password.
+    file = private_file(login.folder / "socat", f"{login.user}:{login.password}")
+    return ProxyCommand(
+        f"socat - PROXY:{login.host}:%h:%p,proxyport={login.port},proxyauthfile={file}"
+    )
+
+
+def private_file(file: Path, text: str) -> Path:
+    """Write a file that only we may read; whoever reads it meanwhile sees the old or the new."""
+    fd, draft = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(fd, "w", encoding="utf-8") as out:
+        out.write(text)
+    Path(draft).replace(file)
+    return file
+
+
+OURS = Client("stagedoor tunnel", None, None, lambda login: ProxyCommand(ours(login)))
+FDPASS = Client(
+    "stagedoor tunnel --fdpass",
+    None,
+    None,
+    lambda login: ProxyCommand(ours(login, "--fdpass"), fdpass=True),
+)
+NC = Client("nc", "nc", "netcat-openbsd", _nc)
+CLIENTS = (
+    OURS,
+    FDPASS,
+    NC,
+    Client("ncat", "ncat", "ncat", _ncat),
+    Client("corkscrew", "corkscrew", "corkscrew", _corkscrew),
+    Client("connect-proxy", "connect-proxy", "connect-proxy", _connect_proxy),
+    Client("proxytunnel", "proxytunnel", "proxytunnel", _proxytunnel),
+    Client("socat", "socat", "socat", _socat),
+)

@@ -1,0 +1,109 @@
+"""Who must not get in, and who must leave: each as one drive that raises FailedError."""
+
+import base64
+import json
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stagedoor.demo.clients import Login
+from stagedoor.demo.reach import Reach
+from stagedoor.demo.verdict import FailedError, expect
+
+ANSWER_S = 60.0
+REVOKED_WITHIN_S = 5.0
+"""The promise: a grant that is removed closes what it covered within this time."""
+REASON = "closed by the check"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The administrator's desk: `stagedoor` commands on one installation."""
+
+    stagedoor: tuple[str, ...]
+    settings_file: Path
+
+    def command(self, *words: str) -> str:
+        """What the command prints. Raises FailedError with what it says where it fails."""
+        done = subprocess.run(
+            [*self.stagedoor, "--config", str(self.settings_file), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=False,
+        )
+        expect(done.returncode == 0, f"stagedoor {' '.join(words[:2])}: {done.stderr.strip()}")
+        return done.stdout
+
+    def json(self, *words: str) -> list[dict[str, Any]]:
+        """The list that the command prints."""
+        found = json.loads(self.command(*words, "--json"))
+        assert isinstance(found, list), "only commands that list are asked here"
+        return found
+
+
+def refused(login: Login, host: str, port: int, status: int, password: str | None = None) -> str:
+    """The status; raises FailedError unless it is exactly this one, with a word why.
+
+    `password` takes the place of the login's own; "" for no credential at all.
+    """
+    secret = login.password if password is None else password
+    basic = base64.b64encode(f"{login.user}:{secret}".encode()).decode()
+    header = f"Proxy-Authorization: Basic {basic}\r\n" if secret else ""
+    request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{header}\r\n"
+    answer = b""
+    try:
+        with socket.create_connection((login.host, login.port), timeout=ANSWER_S) as sock:
+            sock.sendall(request.encode())
+            while chunk := sock.recv(4096):
+                answer += chunk
+                # A tunnel would not end by itself.
+                expect(not answer.startswith(b"HTTP/1.1 200"), "it was let in")
+    except OSError as error:
+        raise FailedError(f"no answer from the gateway: {error}") from None
+    head, _, body = answer.decode(errors="replace").partition("\r\n\r\n")
+    got = head.split(" ")[1:2]
+    expect(got == [str(status)], f"{status} was expected, not {head.splitlines()[:1]}")
+    expect(body.strip(), f"{status} came without a word why")
+    return str(status)
+
+
+def evicted(reach: Reach, login: Login, desk: Desk) -> None:
+    """`session list` shows a live ssh; `session close` ends it, and its reason is kept."""
+    with reach.inside() as client:
+        [live] = _sessions(desk, login, 1)
+        desk.command("session", "close", str(live["id"]), "--reason", REASON)
+        expect(client.ends_within(REVOKED_WITHIN_S), "the ssh lives on")
+    [closed] = _sessions(desk, login, 1, "--all")
+    expect(closed["end"] == "evicted", f"the session ended as {closed['end']}, not evicted")
+    expect(closed["close_reason"] == REASON, f"the reason kept is {closed['close_reason']!r}")
+
+
+def revoked(reach: Reach, login: Login, desk: Desk) -> str:
+    """`grant remove` ends a live ssh, and there is no way back in; how long that took."""
+    with reach.inside() as client:
+        grants = [
+            g["id"] for g in desk.json("grant", "list") if g["subject"] == f"user:{login.user}"
+        ]
+        expect(len(grants) == 1, f"{login.user} has {len(grants)} grants, not 1")
+        desk.command("grant", "remove", str(grants[0]))
+        removed = time.monotonic()
+        expect(
+            client.ends_within(REVOKED_WITHIN_S),
+            f"the ssh still lives {REVOKED_WITHIN_S:g} s after its grant was removed",
+        )
+        took_s = time.monotonic() - removed
+    [closed] = _sessions(desk, login, 1, "--all")
+    expect(closed["end"] == "revoked", f"the session ended as {closed['end']}, not revoked")
+    refused(login, reach.host, 22, 403)
+    return f"within {took_s:.1f} s"
+
+
+def _sessions(desk: Desk, login: Login, count: int, *options: str) -> list[dict[str, Any]]:
+    found = desk.json("session", "list", "--user", login.user, *options)
+    expect(len(found) == count, f"session list shows {len(found)} sessions, not {count}")
+    return found

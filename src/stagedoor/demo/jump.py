@@ -1,0 +1,67 @@
+"""The gateway's own SSH: jumping over it to a shell, logging in by an app's name, and its page."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from stagedoor.client.sshconfig import JUMP_HOST
+from stagedoor.demo import features
+from stagedoor.demo.clients import private_file
+from stagedoor.demo.forwards import local_forward
+from stagedoor.demo.reach import Reach
+from stagedoor.demo.verdict import expect
+
+Drive = Callable[[Path], object]
+_NEAR_ONLY = ("rsync over a jump", "LocalForward over a jump")
+
+
+def drives(jump_config: Path, *, near: bool = True) -> dict[str, Drive]:
+    """What is checked, by name; `jump_config` knows the gateway as `JUMP_HOST`."""
+    over = Reach(jump_config, "app01.ssh", near=near)
+    found: dict[str, Drive] = {
+        "ssh -J": lambda folder: features.login(over, folder),
+        "ssh -W as ProxyCommand": lambda folder: features.login(_stdio(over, folder), folder),
+        "scp -J": lambda folder: features.scp(over, folder),
+        "sftp -J": lambda folder: features.sftp(over, folder),
+        "rsync over a jump": lambda folder: features.rsync(over, folder),
+        "LocalForward over a jump": lambda folder: local_forward(over, folder),
+        "ssh app01@gateway": lambda folder: features.login(_direct(over, folder), folder),
+        "scp app01@gateway": lambda folder: features.scp(_direct(over, folder), folder),
+        "sftp app01@gateway": lambda folder: features.sftp(_direct(over, folder), folder),
+        "ssh dev@gateway ls --json": lambda _: _page(over),
+        "refused: jumping elsewhere": lambda _: _elsewhere(over),
+    }
+    return {name: drive for name, drive in found.items() if near or name not in _NEAR_ONLY}
+
+
+def _stdio(over: Reach, folder: Path) -> Reach:
+    """`ssh -W`, as people write it who knew ssh before ProxyJump."""
+    command = f'ssh -q -F "{over.config}" -W %h:%p {JUMP_HOST}'
+    return _configured(over, folder, over.host, f"  ProxyJump none\n  ProxyCommand {command}\n")
+
+
+def _direct(over: Reach, folder: Path) -> Reach:
+    """For tools that know no jump: the login name is the app."""
+    return _configured(over, folder, JUMP_HOST, "  User app01\n")
+
+
+def _configured(over: Reach, folder: Path, host: str, lines: str) -> Reach:
+    config = private_file(folder / "ssh_config", f'Host {host}\n{lines}Include "{over.config}"\n')
+    return replace(over, config=config, host=host)
+
+
+def _page(over: Reach) -> str:
+    """The apps that one may enter, for scripts."""
+    done = over.run(over.argv("ssh", JUMP_HOST, "ls", "--json"))
+    expect(done.code == 0, f"it ended with {done.code}: {done.said}")
+    apps = [entry["app"] for entry in json.loads(done.stdout)["apps"]]
+    expect(apps == ["app01", "app02"], f"it listed {apps}")
+    return ", ".join(apps)
+
+
+def _elsewhere(over: Reach) -> str:
+    done = over.run(over.argv("ssh", "-o", f"ProxyJump={JUMP_HOST}", "www.example.com", "true"))
+    expect(done.code == 255, f"it ended with {done.code}")
+    expect("administratively prohibited" in done.stderr, f"the reason was not told: {done.said}")
+    return "administratively prohibited"

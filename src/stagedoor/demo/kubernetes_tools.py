@@ -1,0 +1,193 @@
+"""What `stagedoor demo --kubernetes` works with: the checkout's own programs, and images made from it."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.model.errors import StagedoorError
+
+MINUTE_S = 60.0
+BUILD_S = 30 * MINUTE_S
+"""The first start builds Kubernetes from its source; so long at most."""
+_ROOT = Path(__file__).resolve().parents[3]
+_GATEWAY = ("pyproject.toml", "README.md", "LICENSE", "uv.lock", "deploy/image", "src")
+_KIT = ("deploy/kit",)
+
+
+_PACKAGES = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "patchelf": "patchelf",
+    "readelf": "binutils",
+    "gcc": "gcc",
+    "ssh-keygen": "openssh-client",
+}
+"""What builds the images, and Debian's packages for it."""
+
+
+def say(text: str) -> None:
+    """A step, for the person who waits."""
+    print(f"==> {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout of Stagedoor's repository, with `script/cluster` and `deploy/`."""
+
+    root: Path
+
+    def run(
+        self,
+        program: str,
+        *arguments: str | Path,
+        text: str = "",
+        within_s: float = 2 * MINUTE_S,
+        loud: bool = False,
+    ) -> str:
+        """What a program of the checkout prints; `text` is its input.
+
+        `loud`: what it tells on stderr is for the person who waits. Raises StagedoorError with what
+        it told where it fails or takes longer than `within_s`. Whatever ends the wait ends it, too.
+        """
+        process = subprocess.Popen(
+            [self.root / program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if loud else subprocess.PIPE,
+            text=True,
+            # Ctrl-C at the terminal is for us; we end what runs, in the order that leaves nothing.
+            start_new_session=True,
+        )
+        name = " ".join([program, *(str(word) for word in arguments[:2])])
+        try:
+            out, told = process.communicate(text, timeout=within_s)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise StagedoorError(f"{name} took longer than {within_s:.0f} s") from None
+        except BaseException:
+            _end(process)
+            raise
+        if process.returncode:
+            why = "see above" if told is None else told.strip()[-2000:] or "it said nothing"
+            raise StagedoorError(f"{name} ended with {process.returncode}: {why}")
+        return out
+
+    def kubectl(self, *arguments: str | Path, text: str = "", within_s: float = MINUTE_S) -> str:
+        """As its administrator, on the cluster of `script/cluster`."""
+        return self.run("script/cluster", "kubectl", *arguments, text=text, within_s=within_s)
+
+    def runs(self) -> bool:
+        """Whether the cluster is up."""
+        try:
+            self.run("script/cluster", "status")
+        except StagedoorError:
+            return False
+        return True
+
+
+def checkout() -> Checkout:
+    """The one that this very Stagedoor runs from, on a machine with all that builds the images.
+
+    Raises StagedoorError where it runs from none, or something is missing.
+    """
+    needed = ("script/cluster", "deploy/chart/Chart.yaml", "deploy/image/build", "deploy/kit/build")
+    if not all((_ROOT / name).exists() for name in needed):
+        raise StagedoorError(
+            "the demo on Kubernetes needs script/cluster and deploy/ of a checkout, and this Stagedoor "
+            f"runs from {Path(__file__).parents[1]}, which is none; "
+            "in a checkout, run: script/demo --kubernetes"
+        )
+    missing = sorted({pack for name, pack in _PACKAGES.items() if shutil.which(name) is None})
+    if missing:
+        raise StagedoorError(
+            f"the demo on Kubernetes needs more programs; as root: apt-get install {' '.join(missing)}"
+        )
+    return Checkout(_ROOT)
+
+
+def gateway_image(found: Checkout) -> str:
+    """Bring the gateway's image onto the node, built if there is none of this state; its name."""
+
+    def build(name: str, folder: Path) -> Path:
+        archive = folder / "image.tar"
+        words = ("--tag", name, "--output", archive)
+        found.run("deploy/image/build", *words, within_s=BUILD_S, loud=True)
+        return archive
+
+    return _image(found, "localhost/stagedoor", _GATEWAY, build)
+
+
+def kit_image(found: Checkout) -> str:
+    """The same with the sshd kit's image."""
+
+    def build(name: str, folder: Path) -> Path:
+        words = ("--newer", "--image", name, "--out", folder)
+        found.run("deploy/kit/build", *words, within_s=BUILD_S, loud=True)
+        return folder / "image.tar"
+
+    return _image(found, "localhost/stagedoor-kit", _KIT, build)
+
+
+def _image(
+    found: Checkout, repository: str, parts: tuple[str, ...], build: Callable[[str, Path], Path]
+) -> str:
+    name = f"{repository}:state-{_made_of(found.root, parts)}"
+    if name in found.kubectl("get", "nodes", "-o", "jsonpath={..status.images[*].names}"):
+        return name
+    cache = _cache()
+    kept = cache / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
+    with _turn(cache):
+        if not kept.exists():
+            say(f"building {name}")
+            with tempfile.TemporaryDirectory(dir=cache) as beside:
+                archive = build(name, Path(beside))
+                for old in cache.glob(f"{repository.rpartition('/')[2]}-state-*.tar"):
+                    old.unlink()
+                archive.rename(kept)
+        say(f"bringing {name} onto the node")
+        found.run("script/cluster", "load-image", kept)
+    return name
+
+
+def _made_of(root: Path, parts: tuple[str, ...]) -> str:
+    """Changes with whatever goes into an image."""
+    digest = hashlib.sha256()
+    for part in parts:
+        top = root / part
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    found = Path(base) / "stagedoor" / "images"
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One process at a time: another would build the same."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=5)
+            return

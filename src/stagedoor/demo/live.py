@@ -1,0 +1,73 @@
+"""Who comes and goes, as lines: pure; `show` reads the store and writes the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.session import End
+from stagedoor.model.units import HOUR_S, MINUTE_S, size
+from stagedoor.store.sessions import SessionRecord
+
+_END = {
+    End.EVICTED: "closed by an administrator",
+    End.REVOKED: "closed: the grant was removed",
+    End.EXPIRED: "closed: the grant expired",
+    End.DRAINED: "closed: the gateway stops",
+}
+
+
+@dataclass(frozen=True)
+class News:
+    """One line that stays; `good` True for an opening, False for a refusal, None for the rest."""
+
+    text: str
+    good: bool | None = None
+
+
+def news(event: Event) -> News | None:
+    """What an audit event is to somebody who watches; None for what is not worth a line."""
+    who = f"{event.identity} → {event.target}"
+    match event.kind:
+        case Kind.SESSION_OPENED:
+            return News(f"{who}  open, from {event.source}", True)
+        case Kind.SESSION_CLOSED:
+            lasted_s = float(event.fields.get("duration_s") or 0)
+            sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
+            end = End(event.reason) if event.reason else End.CLOSED
+            return News(
+                f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {lasting(lasted_s)}, "
+                f"{size(sent)} up, {size(received)} down"
+            )
+        case Kind.SESSION_DENIED:
+            name = event.identity or event.source
+            who = f"{name} → {event.target}" if event.target else f"{name}"
+            return News(f"{who}  refused: {event.fields.get('message')}", False)
+        case _:
+            return None
+
+
+def inside(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
+    """The live sessions, one a line, in at most `rows` lines."""
+    if not records:
+        return ["nobody is inside"]
+    lines = [
+        f"{record.identity} in {record.target}  {lasting(now - record.opened_at)}  "
+        f"{size(record.sent)} up, {size(record.received)} down"
+        for record in records
+    ]
+    if len(lines) > rows:
+        left_out = len(lines) - rows + 1
+        lines = [*lines[: rows - 1], f"and {left_out} more"]
+    return lines
+
+
+def lasting(seconds: float) -> str:
+    """A duration that somebody watches: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if seconds < MINUTE_S:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // MINUTE_S)
+    if seconds < HOUR_S:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

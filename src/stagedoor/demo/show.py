@@ -1,0 +1,157 @@
+"""`stagedoor demo`: print what to try, then who comes and goes, until Ctrl-C."""
+
+import asyncio
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import click
+
+from stagedoor.client import sshconfig
+from stagedoor.demo import live
+from stagedoor.demo.clients import NC, find, ours
+from stagedoor.demo.entrance import APPS
+from stagedoor.demo.stage import PORT, Stage, StoppedError, staged, stagedoor_command
+from stagedoor.model.errors import StagedoorError
+from stagedoor.serve.admin import Office, open_office
+from stagedoor.serve.oversight import list_sessions
+from stagedoor.store.journal import Entry, read_entries
+from stagedoor.store.sessions import SessionRecord
+
+POLL_S = 0.25
+_CLEAR_BELOW = "\x1b[J"
+
+
+async def show() -> None:
+    """Run until SIGINT or SIGTERM. Raises StagedoorError when it cannot start."""
+    with suppress(StoppedError):
+        async with staged("error") as (stage, supervisor):
+            print(await asyncio.to_thread(what_to_try, stage), flush=True)
+            ended = asyncio.create_task(supervisor.wait())
+            with open_office(stage.settings) as office:
+                await _watch(office, ended)
+            await ended
+    print("Stopped; nothing is left behind.", flush=True)
+
+
+def what_to_try(stage: Stage) -> str:
+    """The commands to print, each one line to copy."""
+    config = shlex.quote(str(stage.configs.through))
+    jump = shlex.quote(str(stage.configs.jump))
+    program = find("nc")
+    if program is not None:
+        note = f"nc asks for the password, which is {bold(stage.login.password)}"
+        command = NC.through(stage.login).command
+    else:
+        # Any stock client would do, but none is sure to be here.
+        script = stage.folder / "tun.py"
+        text = subprocess.run(
+            [*stagedoor_command(), "tunnel", "--print-script"], stdout=subprocess.PIPE, check=True
+        )
+        script.write_bytes(text.stdout)
+        note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
+        command = ours(replace(stage.login, tunnel=("python3", str(script))))
+    proxy = shlex.quote(f"ProxyCommand={command}")
+    lines = [
+        "",
+        f"{bold('Stagedoor')} is open at {bold(stage.gateway)}"
+        + (f" (another program has port {PORT})" if stage.moved else "")
+        + f", with the apps {' and '.join(APPS)}. In another terminal, try:",
+        "",
+        f"  ssh -F {config} app01.ssh",
+        f"  scp -F {config} /etc/hostname app02.ssh:/tmp/stagedoor-demo.txt",
+        f"  ssh -F {config} -o ProxyUseFdpass=no -o {proxy} app01.ssh",
+        "",
+        f"or without another program, over the gateway's own SSH ({sshconfig.JUMP_HOST} in the file):",
+        "",
+        f"  ssh -F {jump} app01.ssh",
+        f"  ssh -F {jump} {sshconfig.JUMP_HOST}",
+        "",
+        "or in a browser, by a link that is good once, within 10 minutes (later: name "
+        f"{stage.login.user}, password {stage.login.password}, at {stage.web}):",
+        "",
+        f"  {stage.web_link()}",
+        "",
+        f"{note}.",
+        "Whoever comes is shown below. Ctrl-C ends it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+async def _watch(office: Office, ended: asyncio.Task[None]) -> None:
+    """Print what happens as it does; on a terminal, those who are inside stay below it."""
+    after = 0
+    screen = _Screen()
+    over = False
+    while not over:
+        await asyncio.wait((ended,), timeout=POLL_S)
+        # Once more after the end: what ended with the gateway is told as well. Never cancelled, for
+        # the thread would go on in a folder that is being removed.
+        over = ended.done()
+        try:
+            entries, records = await asyncio.to_thread(_look, office, after)
+        except StagedoorError as error:
+            print(f"stagedoor: {error}", file=sys.stderr)
+            return
+        if entries:
+            after = entries[-1].seq
+        told = [line for entry in entries if (line := live.news(entry.event))]
+        if over:
+            screen.end(told)
+        else:
+            screen.draw(told, records, time.time())
+
+
+def _look(office: Office, after: int) -> tuple[list[Entry], list[SessionRecord]]:
+    return read_entries(office.database, after=after), list_sessions(office, limit=200)
+
+
+class _Screen:
+    """Lines that stay, and on a terminal a few below them that are drawn anew."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._below: list[str] = []
+
+    def draw(self, told: list[live.News], records: list[SessionRecord], now: float) -> None:
+        below: list[str] = []
+        if self._terminal:
+            size = shutil.get_terminal_size()
+            below = [
+                click.style(f"  {line}"[: size.columns - 1], dim=True)
+                for line in live.inside(records, now, max(1, size.lines // 3))
+            ]
+        if told or below != self._below:
+            self._write(told, below)
+
+    def end(self, told: list[live.News]) -> None:
+        """Nothing is drawn any more."""
+        self._write(told, [])
+
+    def _write(self, told: list[live.News], below: list[str]) -> None:
+        text = ""
+        if self._below:
+            # Up to the first of the lines that were drawn last (ECMA-48: CPL, ED).
+            up = len(self._below) - 1
+            text += "\r" + (f"\x1b[{up}A" if up else "") + _CLEAR_BELOW
+        for line in told:
+            text += f"{told_now(line)}\n"
+        self._below = below
+        text += "\n".join(below)
+        if text:
+            click.echo(text, nl=False)
+
+
+def told_now(news: live.News) -> str:
+    """A line that says what has just happened."""
+    mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
+    return f"{time.strftime('%H:%M:%S')} {mark[news.good]} {news.text}"
+
+
+def bold(text: str) -> str:
+    return click.style(text, bold=True) if sys.stdout.isatty() else text
