@@ -1,0 +1,179 @@
+{{- define "stagedoor.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of objects that are the whole cluster's: two installations must not share them. */}}
+{{- define "stagedoor.clusterName" -}}
+{{- printf "%s.%s" (include "stagedoor.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "stagedoor.selector" -}}
+app.kubernetes.io/name: stagedoor
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "stagedoor.labels" -}}
+{{ include "stagedoor.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "stagedoor.image" -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag }}{{- end -}}
+{{- end -}}
+
+{{/* Whether the controller runs inside the gateway: with a store that only one process can have. */}}
+{{- define "stagedoor.inside" -}}{{ if .Values.store.sqlite.enabled }}true{{ end }}{{- end -}}
+
+{{/* Names of the Secrets with keys: the user's own, or ours. */}}
+{{- define "stagedoor.userCA" -}}{{ .Values.keys.userCA | default (printf "%s-user-ca" (include "stagedoor.fullname" .)) }}{{- end -}}
+{{- define "stagedoor.hostCA" -}}{{ .Values.keys.hostCA | default (printf "%s-host-ca" (include "stagedoor.fullname" .)) }}{{- end -}}
+{{- define "stagedoor.sshHost" -}}{{ .Values.keys.sshHost | default (printf "%s-ssh-host" (include "stagedoor.fullname" .)) }}{{- end -}}
+
+{{/* TOML from a map of tables. JSON's strings, numbers, booleans and lists of them are TOML's too. */}}
+{{- define "stagedoor.toml" -}}
+{{- range $key, $value := . }}{{ if not (kindIs "map" $value) }}
+{{ $key }} = {{ toJson $value }}
+{{- end }}{{ end }}
+{{- range $table, $entries := . }}{{ if kindIs "map" $entries }}
+
+[{{ $table }}]
+{{- range $key, $value := $entries }}
+{{- if kindIs "map" $value }}
+{{ $key }} = { {{- $first := true }}{{ range $k, $v := $value }}{{ if not $first }}, {{ end }}{{ $first = false }}{{ toJson $k }} = {{ toJson $v }}{{ end -}} }
+{{- else if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) }}
+{{- else if not (kindIs "invalid" $value) }}
+{{ $key }} = {{ toJson $value }}
+{{- end }}{{ end }}
+{{- range $key, $value := $entries }}{{ if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) }}
+{{- range $one := $value }}
+
+[[{{ $table }}.{{ $key }}]]
+{{- range $k, $v := $one }}
+{{ $k }} = {{ toJson $v }}
+{{- end }}{{ end }}{{ end }}{{ end }}
+{{- end }}{{ end }}
+{{- end -}}
+
+{{/* What both parts are told: where the store and the apps are. */}}
+{{- define "stagedoor.commonSettings" -}}
+# The folder itself belongs to root and is open to our group; this one is ours.
+data_dir: /var/lib/stagedoor/data
+log: {format: json}
+health: {address: ":8080"}
+{{- if .Values.store.postgresql.url }}
+store:
+  url: {{ .Values.store.postgresql.url | quote }}
+  {{- if .Values.store.postgresql.passwordSecret }}
+  password_file: /etc/stagedoor/store/{{ .Values.store.postgresql.passwordKey }}
+  {{- end }}
+{{- end }}
+{{- if .Values.apps.namespaces }}
+kubernetes:
+  namespaces:
+    {{- range .Values.apps.namespaces }}
+    {{ .environment | default "" | quote }}: {{ .name | quote }}
+    {{- end }}
+  {{- if .Values.authorise.enabled }}
+  authorise: pods/exec
+  {{- end }}
+  {{- if .Values.fences.admission }}
+  register: true
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "stagedoor.controllerSettings" -}}
+{{- if not (include "stagedoor.inside" .) }}
+keys:
+  user_ca_file: /run/stagedoor/user_ca.pub
+  host_ca_file: /etc/stagedoor/host-ca/key
+{{- end }}
+controller:
+  kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
+  kit_pull_policy: {{ .Values.kit.pullPolicy }}
+{{- end -}}
+
+{{- define "stagedoor.gatewaySettings" -}}
+tunnel:
+  addresses: {{ if .Values.gateway.service.ports.tunnel }}[":8022"]{{ else }}[]{{ end }}
+  {{- if .Values.gateway.tls.secretName }}
+  tls_addresses: [":8443"]
+  certificate_file: /etc/stagedoor/tls/tls.crt
+  key_file: /etc/stagedoor/tls/tls.key
+  {{- end }}
+{{- if .Values.gateway.ssh.enabled }}
+ssh:
+  addresses: [":2222"]
+  host_names: {{ toJson .Values.gateway.ssh.hostNames }}
+  host_key_file: /etc/stagedoor/ssh-host/key
+  {{- if not (include "stagedoor.inside" .) }}
+  host_certificate_file: /run/stagedoor/ssh_host-cert.pub
+  {{- end }}
+{{- end }}
+{{- with .Values.gateway.web }}{{ if .enabled }}
+web:
+  addresses: [":8088"]
+  {{- if and $.Values.gateway.service.ports.web $.Values.gateway.tls.secretName }}
+  tls_addresses: [":8444"]
+  {{- end }}
+  forwarded_from: {{ toJson .forwardedFrom }}
+  origins: {{ toJson .origins }}
+  {{- with .domain }}
+  domain: {{ . }}
+  {{- end }}
+  path: {{ .path | quote }}
+{{- end }}{{ end }}
+listen:
+  networks: {{ toJson .Values.gateway.networks }}
+  proxy_protocol_from: {{ toJson .Values.gateway.proxyProtocolFrom }}
+workers:
+  count: {{ .Values.gateway.workers }}
+  drain_timeout_s: {{ .Values.gateway.drainSeconds }}
+keys:
+  user_ca_file: /etc/stagedoor/user-ca/key
+  host_ca_file: {{ ternary "/etc/stagedoor/host-ca/key" "/run/stagedoor/host_ca.pub" (not (empty (include "stagedoor.inside" .))) }}
+{{- end -}}
+
+{{/* Pod Security `restricted`: https://kubernetes.io/docs/concepts/security/pod-security-standards/ */}}
+{{- define "stagedoor.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+# So that the files of Secrets are ours to read.
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "stagedoor.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "stagedoor.podEnv" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- end -}}
+
+{{/* CEL: an image without its digest and tag. A colon before the last slash is a registry's port. */}}
+{{- define "stagedoor.withoutTag" -}}
+({{ . }}.split('@')[0].lastIndexOf(':') > {{ . }}.split('@')[0].lastIndexOf('/') ? {{ . }}.split('@')[0].substring(0, {{ . }}.split('@')[0].lastIndexOf(':')) : {{ . }}.split('@')[0])
+{{- end -}}
+
+{{- define "stagedoor.inApps" -}}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values: {{ $names := list }}{{ range .Values.apps.namespaces }}{{ $names = append $names .name }}{{ end }}{{ toJson $names }}
+{{- end -}}

@@ -1,0 +1,101 @@
+// Who is here, read from the kernel's list of processes (proc_pid_stat(5)).
+//
+// OpenSSH has, for each connection, a monitor `sshd-session` whose parent is the listener, and, once somebody has
+// logged in, a second `sshd-session` under it that serves him. That second one is a session. Before, there is
+// a second one for a moment too, until it becomes `sshd-auth`: it still has its monitor's title then. When the
+// listener has gone the monitors' parent is whoever adopts orphans, which is us.
+//
+// The holder of a terminal goes by a name of its own, as a tmux server does (holder/serve.c).
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "kit.h"
+
+struct process {
+  pid_t pid, parent, group, foreground;  // the last is of its terminal
+  int terminal;
+  char state, name[16];
+};
+
+static bool read_process(const char *number, struct process *process) {
+  char *path = format("/proc/%s/stat", number);
+  char *text = read_file(path, NULL);
+  free(path);
+  if (!text) return false;  // it has ended meanwhile
+  // The name stands in parentheses and may hold some itself: the last one ends it.
+  char *open = strchr(text, '('), *close = strrchr(text, ')');
+  bool whole = open && close && close > open;
+  if (whole) {
+    *close = 0;
+    process->pid = (pid_t)atol(number);
+    snprintf(process->name, sizeof process->name, "%s", open + 1);
+    whole = sscanf(close + 2, "%c %d %d %*d %d %d", &process->state, &process->parent, &process->group, &process->terminal,
+                   &process->foreground) == 5;
+  }
+  free(text);
+  return whole;
+}
+
+static const struct process *find(const struct process *all, size_t count, pid_t pid) {
+  for (size_t i = 0; i < count; i++)
+    if (all[i].pid == pid) return &all[i];
+  return NULL;
+}
+
+static bool is_nobody_yet(pid_t pid) {
+  char *path = format("/proc/%d/cmdline", (int)pid), *title = read_file(path, NULL);
+  free(path);
+  bool result = !title || !starts_with(title, "sshd-session: ") || !strcmp(title, "sshd-session: [accepted]");
+  free(title);
+  return result;
+}
+
+static bool is_holder(const struct process *process) {
+  return starts_with(process->name, "terminal: ") || starts_with(process->name, "command: ");
+}
+
+// Whether something runs in a held terminal: the command that it was made for, or one that its shell was told.
+static bool is_working(const struct process *all, size_t count, const struct process *holder) {
+  if (starts_with(holder->name, "command: ")) return true;
+  for (size_t i = 0; i < count; i++)
+    if (all[i].parent == holder->pid && all[i].terminal) return all[i].foreground != all[i].group;
+  return false;
+}
+
+struct census census_take(pid_t listener) {
+  struct census result = {0};
+  struct process *all = NULL;
+  size_t count = 0, room = 0;
+  DIR *proc = opendir("/proc");
+  if (!proc) return result;
+  for (struct dirent *entry; (entry = readdir(proc));) {
+    if (*entry->d_name < '1' || *entry->d_name > '9') continue;
+    if (count == room) all = need(realloc(all, (room = room ? 2 * room : 64) * sizeof *all));
+    if (read_process(entry->d_name, &all[count]) && all[count].state != 'Z') count++;
+  }
+  closedir(proc);
+
+  result.pids = need(calloc(count + 1, sizeof *result.pids));
+  for (size_t i = 0; i < count; i++) {
+    if (starts_with(all[i].name, "tmux: server")) result.tmux++;
+    unsigned number = minor((dev_t)all[i].terminal);
+    if (starts_with(all[i].name, "tmux: client") && number < sizeof result.tmux_on) result.tmux_on[number] = true;
+    if (strcmp(all[i].name, "sshd-session")) continue;
+    const struct process *monitor = find(all, count, all[i].parent);
+    if (!monitor || strcmp(monitor->name, "sshd-session")) continue;
+    if (monitor->parent != listener && monitor->parent != getpid()) continue;
+    if (is_nobody_yet(all[i].pid)) continue;
+    result.pids[result.sessions++] = all[i].pid;
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (!is_holder(&all[i])) continue;
+    result.pids[result.sessions + result.terminals++] = all[i].pid;
+    if (is_working(all, count, &all[i])) result.working++;
+  }
+  free(all);
+  return result;
+}

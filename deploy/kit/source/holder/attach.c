@@ -1,0 +1,131 @@
+// `hold attach NAME | join NAME | list | end NAME`: run inside a shell by the gateway, through the shell's sshd.
+//
+// `attach` joins stdin and stdout to a terminal, whose holder it starts if there is none yet; `join` starts
+// none, and exits with NOT_THERE. Bytes of the terminal protocol go in and out and are not looked at.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define CHUNK (64 * 1024)
+#define USAGE "usage: hold attach NAME | join NAME | list | end NAME"
+#define NOT_THERE 3
+
+// Lets go of everything of whoever started us, but the descriptor `kept`; faults are written beside the socket.
+static void let_go(struct place place, const char *name, int kept) {
+  // `attach` ends when its reader does; the holder finds out that a link is gone, and lives on.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  char *file = place_file(name, ".faults");
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  int faults = openat(place.folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  free(file);
+  if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(faults < 0 ? null : faults, 2) < 0) exit(1);
+  // The lock among them: a fork shares it, and it would never be free again (flock(2)).
+  for (int fd = 3, most = (int)sysconf(_SC_OPEN_MAX); fd < most && fd < 65536; fd++)
+    if (fd != kept && fd != place.folder) close(fd);
+}
+
+// Starts the holder as a daemon: it outlives us, and the connection that brought us.
+static void start(struct place place, const char *name) {
+  int listener = place_listen(place, name);
+  pid_t first = fork();
+  if (first < 0) die("cannot start the holder: %s", strerror(errno));
+  if (first) {
+    close(listener);
+    waitpid(first, NULL, 0);
+    return;
+  }
+  setsid();
+  if (fork()) _exit(0);
+  let_go(place, name, listener);
+  listen(listener, BACKLOG);  // again: whoever connects is told who listened last (unix(7))
+  serve(listener, name);
+  char *file = place_file(name, SOCKET);
+  unlinkat(place.folder, file, 0);
+  serve_hang_up();
+  _exit(0);
+}
+
+static bool write_all(int fd, const uint8_t *data, size_t length) {
+  while (length) {
+    ssize_t written = write(fd, data, length);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    data += written;
+    length -= (size_t)written;
+  }
+  return true;
+}
+
+// Copies both ways, with the writer's pace as the reader's, until one side is gone.
+static void carry(int connection) {
+  static uint8_t data[CHUNK];
+  struct pollfd from[] = {{.fd = 0, .events = POLLIN}, {.fd = connection, .events = POLLIN}};
+  const int to[] = {connection, 1};
+  for (;;) {
+    if (poll(from, 2, -1) < 0 && errno != EINTR) return;
+    for (int i = 0; i < 2; i++) {
+      if (!from[i].revents) continue;
+      ssize_t got = read(from[i].fd, data, sizeof data);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0 || !write_all(to[i], data, (size_t)got)) return;
+    }
+  }
+}
+
+static int attach(const char *name) {
+  place_check_name(name);
+  struct place place = place_open();
+  int connection = place_connect(place, name);
+  if (connection < 0) {
+    int lock = place_lock(place, name);
+    connection = place_connect(place, name);
+    if (connection < 0) {
+      start(place, name);
+      connection = place_connect(place, name);
+    }
+    close(lock);
+  }
+  if (connection < 0) die("the terminal ended as soon as it had been started");
+  carry(connection);
+  return 0;
+}
+
+// For those to whom somebody else's terminal is shown: nothing is started for them.
+static int join(const char *name) {
+  place_check_name(name);
+  int connection = place_connect(place_open(), name);
+  if (connection < 0) {
+    fprintf(stderr, "stagedoor: there is no terminal %s\n", name);
+    return NOT_THERE;
+  }
+  carry(connection);
+  return 0;
+}
+
+int hold_main(int argc, char **argv) {
+  signal(SIGPIPE, SIG_DFL);
+  if (argc == 3 && !strcmp(argv[1], "attach")) return attach(argv[2]);
+  if (argc == 3 && !strcmp(argv[1], "join")) return join(argv[2]);
+  if (argc == 2 && !strcmp(argv[1], "list")) {
+    place_list(place_open());
+    return 0;
+  }
+  if (argc == 3 && !strcmp(argv[1], "end")) {
+    place_check_name(argv[2]);
+    if (!end_terminal(place_open(), argv[2])) die("there is no terminal %s", argv[2]);
+    return 0;
+  }
+  fputs(USAGE "\n", stderr);
+  return 2;
+}

@@ -1,0 +1,176 @@
+// The holder: one process for each terminal, beside its program, that outlives whoever looks at it.
+//
+// It does what src/stagedoor/holder does, whose tests (tests/holder) it is held to, in a tenth of the memory. The protocol
+// is that of src/stagedoor/wire/terminal.py. A process holds one terminal, so that what is of the terminal is static.
+//
+// No length that a peer names is ever allocated: buffers grow by what has come, up to bounds of ours.
+#ifndef STAGEDOOR_HOLDER_H
+#define STAGEDOOR_HOLDER_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// The protocol's limits.
+#define MAX_DATA (64 * 1024)             // of terminal bytes in one frame
+#define MAX_FRAME (MAX_DATA + 64)
+#define MAX_OFFSET ((1ULL << 53) - 1)    // JavaScript counts so far without error
+#define MAX_TEXT 4096
+#define MAX_SIZE 10000                   // columns or rows
+
+// What a terminal keeps; the reasons stand in src/stagedoor/holder/state.py.
+#define WINDOW (128 * 1024)
+#define KEEP (1024 * 1024)
+#define REPLAY (2 * MAX_DATA)
+#define RESUME_GRACE_MS 60000
+#define REMEMBERED 64
+
+// Bounds that Python's holder leaves to its memory.
+#define MAX_LINKS 64
+#define MAX_ATTACHMENTS (REMEMBERED + MAX_LINKS)
+#define MAX_TYPED (4 * WINDOW)           // input of all together that the program has not taken
+#define MAX_TYPISTS 1024                 // turns of who has typed it
+#define FULL (WINDOW + REPLAY)           // bytes for a link that does not read: then nothing more is read of it,
+#define MAX_UNSENT (4 * FULL)            // and then it is cut
+
+enum kind {
+  HELLO = 0x01, IN, ACK, RESIZE, PING, DETACH,
+  WELCOME = 0x81, OUT, INACK, GAP, SNAPSHOT, EXIT, PONG, SIZE, NOTICE
+};
+enum mode { MIRROR, TAKE_OVER, WATCH };
+enum word { PROGRESS, DENIED, REVOKED, DETACHED, RECORDED, WATCHED, FAULT };
+
+struct size {
+  uint16_t columns, rows, x_pixels, y_pixels;
+};
+
+// Text of a frame: not ended by a NUL, and without one.
+struct text {
+  const char *at;
+  size_t length;
+};
+
+struct hello {
+  enum mode mode;
+  uint64_t seen;
+  struct size size;
+  struct text ticket, terminal, attachment, term, lang, command;
+};
+
+// One frame of the developer's side; what its kind does not have is zero. It points into the bytes that it was read from.
+struct frame {
+  enum kind kind;
+  uint64_t at;                           // IN, ACK, PING
+  const uint8_t *data;                   // IN
+  size_t length;
+  struct size size;                      // RESIZE
+  struct hello hello;
+};
+
+// A piece of memory.
+struct piece {
+  const void *at;
+  size_t length;
+};
+
+// bytes.c: a queue of bytes that gives its memory back when it is empty
+struct bytes {
+  uint8_t *at;
+  size_t start, length, room;
+};
+void bytes_add(struct bytes *queue, struct piece piece);
+void bytes_drop(struct bytes *queue, size_t count);
+void bytes_free(struct bytes *queue);
+
+// wire.c: frames to values, and values to frames for a link
+const char *wire_read(const uint8_t *data, size_t length, struct frame *frame);
+const char *wire_name(unsigned kind);
+void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode);
+void wire_out(int link, uint64_t at, struct piece first, struct piece second);
+void wire_number(int link, enum kind kind, uint64_t number);
+void wire_gap(int link, uint64_t start, uint64_t end);
+void wire_snapshot(int link, const uint8_t *data, size_t length);
+void wire_exit(int link, int32_t code, const char *signal);
+void wire_size(int link, struct size size);
+void wire_notice(int link, enum word word, const char *text);
+
+// ring.c: the last KEEP bytes of the output
+void ring_start(void);
+uint64_t ring_first(void);
+uint64_t ring_end(void);
+uint8_t *ring_room(size_t *length);
+void ring_filled(size_t length);
+void ring_read(uint64_t at, size_t length, struct piece pieces[2]);
+
+// modes.c: what the program has switched on
+void modes_feed(const uint8_t *data, size_t length);
+bool modes_alternate_screen(void);
+void modes_redo(struct bytes *out);
+
+// replay.c
+size_t replayable(uint8_t *data, size_t length);
+
+// state.c: the terminal's decisions. Time is in ms of a clock that only goes forward.
+void state_start(struct size size);
+bool state_wants_output(int64_t now);
+int64_t state_wake_at(int64_t now);
+bool state_is_over(int64_t now);
+struct size state_size(void);
+void state_hello(int link, const struct hello *hello, int64_t now);
+void state_received(int link, const struct frame *frame, int64_t now);
+void state_lost(int link, int64_t now);
+void state_pump(void);
+void state_took(size_t count);
+void state_exited(int32_t code, const char *signal);
+extern struct bytes state_typed;
+
+// links.c: who is connected
+void links_start(int listener);
+void links_turn(int64_t now);            // between events
+int links_watch(struct pollfd *from);    // the listener and MAX_LINKS links
+void links_serve(const struct pollfd *from, int64_t now);
+int64_t links_wake_at(void);
+bool links_any(void);
+void link_send(int link, const struct piece *pieces, int count);
+bool link_is_full(int link);
+void link_close_soon(int link);
+
+// serve.c: the loop, and the program's terminal
+void serve(int listener, const char *name);
+void serve_hang_up(void);
+const char *serve_start(const struct hello *hello);
+void terminal_resize(struct size size);
+void terminal_redraw(struct size size);
+int64_t now_ms(void);
+
+// spawn.c
+struct child {
+  pid_t pid;
+  int fd;
+};
+bool spawn(const struct hello *hello, const char *name, struct child *child);
+void set_size(int fd, struct size size);
+const char *signal_name(int number);
+
+struct place {
+  int folder;
+  const char *path;
+};
+
+// end.c
+bool end_terminal(struct place place, const char *name);
+
+// place.c
+struct place place_open(void);
+void place_check_name(const char *name);
+int place_connect(struct place place, const char *name);
+int place_lock(struct place place, const char *name);
+int place_listen(struct place place, const char *name);
+void place_list(struct place place);
+char *place_file(const char *name, const char *suffix);
+#define BACKLOG 16
+#define SOCKET ".terminal"
+
+#endif

@@ -1,0 +1,175 @@
+// Which modes a program has switched on, as its output tells, so that a newcomer's terminal can be set to them.
+// src/stagedoor/wire/modes.py has the same, and says which and why.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "holder.h"
+
+#define MAX_SEQUENCE 128
+#define MAX_PUSHED 16
+
+static const int FOLLOWED[] = {1,    5,    6,    7,    9,    12,   25,   45,   47,   66,   1000, 1001,
+                               1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 1047, 1049, 2004, 2026};
+#define COUNT (sizeof FOLLOWED / sizeof *FOLLOWED)
+
+struct sequence {
+  char marker, intermediates[4], final, parameters[MAX_SEQUENCE];
+};
+
+static struct {
+  int order[COUNT];  // modes that were set or unset, in the order in which they first were
+  bool on[COUNT];
+  size_t known;
+  bool keypad;
+  char cursor_shape[MAX_SEQUENCE], modify_keys[MAX_SEQUENCE], keyboard[MAX_PUSHED][MAX_SEQUENCE];
+  int pushed;
+} modes;
+
+static bool is_alternate(int mode) { return mode == 1049 || mode == 1047 || mode == 47; }
+
+static bool is_on_by_default(int mode) { return mode == 7 || mode == 25; }
+
+static void forget(int mode) {
+  for (size_t i = 0; i < modes.known; i++) {
+    if (modes.order[i] != mode) continue;
+    modes.known--;
+    memmove(modes.order + i, modes.order + i + 1, (modes.known - i) * sizeof *modes.order);
+    memmove(modes.on + i, modes.on + i + 1, (modes.known - i) * sizeof *modes.on);
+  }
+}
+
+static void remember(int mode, bool on) {
+  size_t at = 0;
+  while (at < modes.known && modes.order[at] != mode) at++;
+  if (at == modes.known) modes.order[modes.known++] = mode;
+  modes.on[at] = on;
+}
+
+// A number of at most five digits, or -1.
+static int number_of(const char *text, size_t length) {
+  if (!length || length > 5 || strspn(text, "0123456789") < length) return -1;
+  return atoi(text);
+}
+
+static void switch_modes(const char *parameters, bool on) {
+  for (const char *at = parameters;; at++) {
+    size_t length = strcspn(at, ";");
+    int mode = number_of(at, length);
+    for (size_t i = 0; i < COUNT; i++)
+      if (FOLLOWED[i] == mode) remember(mode, on);
+    at += length;
+    if (!*at) return;
+  }
+}
+
+static void modify_keys(const char *parameters) {  // CS XTMODKEYS
+  size_t length = strcspn(parameters, ";");
+  const char *value = parameters[length] ? parameters + length + 1 : "";
+  if (length == 1 && *parameters == '4') {
+    if (*value && strcmp(value, "0")) strcpy(modes.modify_keys, parameters);
+    else *modes.modify_keys = 0;
+  } else if (!length) {
+    *modes.modify_keys = 0;
+  }
+}
+
+static void push_keyboard(const char *flags) {
+  if (modes.pushed == MAX_PUSHED) memmove(modes.keyboard[0], modes.keyboard[1], sizeof modes.keyboard[0] * (size_t)--modes.pushed);
+  strcpy(modes.keyboard[modes.pushed++], flags);
+}
+
+static void pop_keyboard(const char *parameters) {
+  int count = number_of(parameters, strlen(parameters));
+  if (count < 1) count = 1;
+  modes.pushed = count < modes.pushed ? modes.pushed - count : 0;
+}
+
+static void control(const struct sequence *found) {
+  const char *between = found->intermediates;
+  if (found->marker == '?' && !*between && (found->final == 'h' || found->final == 'l')) {
+    switch_modes(found->parameters, found->final == 'h');
+  } else if (!found->marker && !strcmp(between, " ") && found->final == 'q') {  // CS DECSCUSR
+    strcpy(modes.cursor_shape, strcmp(found->parameters, "0") ? found->parameters : "");
+  } else if (!found->marker && !strcmp(between, "!") && found->final == 'p') {  // CS DECSTR
+    static const int SOFT[] = {1, 6, 66, 7, 25};
+    for (size_t i = 0; i < sizeof SOFT / sizeof *SOFT; i++) forget(SOFT[i]);
+    modes.keypad = false;
+  } else if (found->marker == '>' && !*between && found->final == 'm') {
+    modify_keys(found->parameters);
+  } else if (found->marker == '>' && !*between && found->final == 'u') {  // kitty's keyboard: push
+    push_keyboard(found->parameters);
+  } else if (found->marker == '<' && !*between && found->final == 'u') {  // … and pop
+    pop_keyboard(found->parameters);
+  }
+}
+
+static void escape(char final) {
+  if (final == '=') modes.keypad = true;         // CS DECKPAM
+  else if (final == '>') modes.keypad = false;   // CS DECKPNM
+  else if (final == 'c') memset(&modes, 0, sizeof modes);  // CS RIS
+}
+
+// The parts of ESC [ MARKER PARAMETERS INTERMEDIATES FINAL come in this order; whatever does not fit ends the sequence, and
+// so does one that is too long to be any of ours.
+void modes_feed(const uint8_t *data, size_t length) {
+  static enum { TEXT, ESCAPE, MARKER, PARAMETERS, INTERMEDIATES } part;
+  static struct sequence found;
+  static size_t used, between;
+  for (const uint8_t *end = data + length; data < end; data++) {
+    if (part == TEXT) {
+      data = memchr(data, 0x1b, (size_t)(end - data));
+      if (!data) return;
+    }
+    uint8_t c = *data;
+    if (c == 0x1b) {
+      part = ESCAPE;
+    } else if (part == ESCAPE) {
+      if (c != '[') escape((char)c);
+      part = c == '[' ? MARKER : TEXT;
+      memset(&found, 0, sizeof found);
+      used = between = 0;
+    } else if (part == MARKER && c >= '<' && c <= '?') {
+      found.marker = (char)c;
+      part = PARAMETERS;
+    } else if (part <= PARAMETERS && c >= '0' && c <= ';' && used < MAX_SEQUENCE - 1) {
+      found.parameters[used++] = (char)c;
+      part = PARAMETERS;
+    } else if (c >= ' ' && c <= '/' && between < sizeof found.intermediates - 1) {
+      found.intermediates[between++] = (char)c;
+      part = INTERMEDIATES;
+    } else {
+      found.final = (char)c;
+      if (c >= '@' && c <= '~') control(&found);
+      part = TEXT;
+    }
+  }
+}
+
+bool modes_alternate_screen(void) {
+  for (size_t i = 0; i < modes.known; i++)
+    if (modes.on[i] && is_alternate(modes.order[i])) return true;
+  return false;
+}
+
+__attribute__((format(printf, 2, 3))) static void add(struct bytes *out, const char *text, ...) {
+  char sequence[MAX_SEQUENCE + 16];
+  va_list arguments;
+  va_start(arguments, text);
+  int length = vsnprintf(sequence, sizeof sequence, text, arguments);
+  va_end(arguments);
+  bytes_add(out, (struct piece){sequence, (size_t)length});
+}
+
+// What sets a fresh terminal to these modes; the alternate screen first.
+void modes_redo(struct bytes *out) {
+  for (int first = 1; first >= 0; first--)
+    for (size_t i = 0; i < modes.known; i++)
+      if (is_alternate(modes.order[i]) == first && modes.on[i] != is_on_by_default(modes.order[i]))
+        add(out, "\x1b[?%d%c", modes.order[i], modes.on[i] ? 'h' : 'l');
+  if (modes.keypad) add(out, "\x1b=");
+  if (*modes.cursor_shape) add(out, "\x1b[%s q", modes.cursor_shape);
+  if (*modes.modify_keys) add(out, "\x1b[>%sm", modes.modify_keys);
+  for (int i = 0; i < modes.pushed; i++) add(out, "\x1b[>%su", modes.keyboard[i]);
+}

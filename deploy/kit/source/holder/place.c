@@ -1,0 +1,128 @@
+// Where the terminals of a shell are: a folder with a socket for each, that nobody else can enter.
+//
+// In the kit it is in memory, at one path. Elsewhere, as for Python's holder, the environment may name it.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define FOLDER "STAGEDOOR_TERMINALS"
+#define ELSEWHERE "name another one in the variable " FOLDER
+#define MAX_NAME 40
+
+static char *find_folder(void) {
+  const char *named = getenv(FOLDER), *runtime = getenv("XDG_RUNTIME_DIR");
+  if (environment_is_saved()) return need(strdup(RUN "/terminals"));
+  if (named && *named) return need(strdup(named));
+  if (runtime && *runtime) return format("%s/stagedoor", runtime);
+  return format("/tmp/stagedoor-%u", getuid());
+}
+
+// The folders above it, as mkdir -p makes them.
+static void make_parents(const char *path) {
+  char *upper = need(strdup(path));
+  for (char *at = upper + 1; (at = strchr(at, '/')); *at++ = '/') {
+    *at = 0;
+    mkdir(upper, 0777);
+  }
+  free(upper);
+}
+
+// The folder, made if need be, of mode 0700 and ours, or the end.
+struct place place_open(void) {
+  struct place place = {.path = find_folder()};
+  make_parents(place.path);
+  struct stat found;
+  if (mkdir(place.path, 0700) && errno != EEXIST)
+    die("the folder for terminals %s cannot be made: %s; " ELSEWHERE, place.path, strerror(errno));
+  // In a folder such as /tmp somebody else may have been first.
+  place.folder = open(place.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (place.folder < 0 || fstat(place.folder, &found) || found.st_uid != getuid() || found.st_mode & 077)
+    die("the folder for terminals %s is not ours alone; remove it, or " ELSEWHERE, place.path);
+  return place;
+}
+
+void place_check_name(const char *name) {
+  static const char MIDDLE[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+  size_t length = strlen(name);
+  bool is = length && length <= MAX_NAME && strspn(name, MIDDLE) == length && !strchr("_-", name[0]) &&
+            !strchr("_-", name[length - 1]);
+  if (!is) die("that is no name for a terminal: use lower-case letters, digits, - and _, %d characters at most", MAX_NAME);
+}
+
+// Its name in the folder; free() it.
+char *place_file(const char *name, const char *suffix) { return format("%s%s", name, suffix); }
+
+// The socket's address: of those it takes 107 bytes, whatever the folder is (unix(7)).
+static struct sockaddr_un address_of(struct place place, const char *name) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s" SOCKET, place.folder, name);
+  return address;
+}
+
+static int make_socket(void) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) die("cannot make a socket: %s", strerror(errno));
+  return fd;
+}
+
+// A connection to a terminal; -1 if nobody listens there.
+int place_connect(struct place place, const char *name) {
+  struct sockaddr_un address = address_of(place, name);
+  int fd = make_socket();
+  if (!connect(fd, (struct sockaddr *)&address, sizeof address)) return fd;
+  close(fd);
+  return -1;
+}
+
+// The lock of a terminal, so that of two who want to start it one does. It is given up when the descriptor is closed.
+int place_lock(struct place place, const char *name) {
+  char *file = place_file(name, ".lock");
+  int lock = openat(place.folder, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (lock < 0) die("cannot make %s/%s: %s", place.path, file, strerror(errno));
+  while (flock(lock, LOCK_EX))
+    if (errno != EINTR) die("cannot lock %s/%s: %s", place.path, file, strerror(errno));
+  free(file);
+  return lock;
+}
+
+// The listening socket of a new terminal. Its lock must be held.
+int place_listen(struct place place, const char *name) {
+  struct sockaddr_un address = address_of(place, name);
+  unlink(address.sun_path);
+  int fd = make_socket();
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) || chmod(address.sun_path, 0600) || listen(fd, BACKLOG))
+    die("cannot listen at %s/%s" SOCKET ": %s", place.path, name, strerror(errno));
+  return fd;
+}
+
+static int by_name(const void *one, const void *other) { return strcmp(*(char *const *)one, *(char *const *)other); }
+
+// Prints the terminals that answer, in order of name.
+void place_list(struct place place) {
+  struct strings found = {0};
+  DIR *folder = fdopendir(dup(place.folder));
+  if (!folder) die("cannot read %s: %s", place.path, strerror(errno));
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    char *end = strstr(entry->d_name, SOCKET);
+    if (!end || strcmp(end, SOCKET) || (size_t)(end - entry->d_name) > MAX_NAME) continue;
+    *end = 0;
+    int fd = place_connect(place, entry->d_name);
+    if (fd >= 0) strings_add(&found, need(strdup(entry->d_name)));
+    if (fd >= 0) close(fd);
+  }
+  closedir(folder);
+  if (found.count) qsort(found.at, found.count, sizeof *found.at, by_name);
+  for (size_t i = 0; i < found.count; i++) puts(found.at[i]);
+  if (!found.count) puts("");
+}

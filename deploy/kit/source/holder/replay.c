@@ -1,0 +1,53 @@
+// Old output made fit to be shown again: what would ask the new screen something is left out, for it would be answered as if
+// its user had typed. src/stagedoor/holder/replay.py has the same as a pattern, and the sources.
+#include <string.h>
+
+#include "holder.h"
+
+// ESC [ MARKER PARAMETERS INTERMEDIATES FINAL (ECMA-48 §5.4): DA, DSR, XTWINOPS, DECREQTPARM, DECRQM, XTVERSION, and the
+// question for the keyboard's flags.
+static size_t question(const uint8_t *at, const uint8_t *end) {
+  const uint8_t *start = at;
+  uint8_t marker = 0;
+  if (at < end && memchr("?>=<", *at, 4)) marker = *at++;
+  const uint8_t *parameters = at;
+  while (at < end && ((*at >= '0' && *at <= '9') || *at == ';' || *at == ':')) at++;
+  const uint8_t *intermediates = at;
+  while (at < end && *at >= ' ' && *at <= '/') at++;
+  if (at == end) return 0;
+  bool plain = at == intermediates;
+  bool asks = memchr("cntx", *at, 4) || (*at == 'p' && at - intermediates == 1 && *intermediates == '$') ||
+              (*at == 'q' && marker == '>' && plain && !memchr(parameters, ':', (size_t)(at - parameters))) ||
+              (*at == 'u' && marker == '?' && at == parameters);
+  return asks ? (size_t)(at - start) + 1 : 0;
+}
+
+// A string up to its end, ESC \ or, for OSC, BEL. A link of OSC 8 is no question.
+static size_t string(const uint8_t *at, const uint8_t *end, bool osc) {
+  const uint8_t *start = at;
+  if (osc && end - at >= 2 && at[0] == '8' && at[1] == ';') return 0;
+  while (at < end && *at != 0x1b && !(osc && *at == 7)) at++;
+  if (at < end && *at == 7) return (size_t)(at - start) + 1;
+  return end - at >= 2 && at[1] == '\\' ? (size_t)(at - start) + 2 : 0;
+}
+
+// How many bytes of what begins here ask something; 0 for none.
+static size_t asking(const uint8_t *at, const uint8_t *end) {
+  if (*at == 5) return 1;  // ENQ
+  if (*at != 0x1b || end - at < 2) return 0;
+  size_t found = at[1] == '[' ? question(at + 2, end) : at[1] == ']' ? string(at + 2, end, true)
+               : memchr("P_^X", at[1], 4) ? string(at + 2, end, false) : 0;
+  if (found) return 2 + found;
+  return at[1] == 'Z' ? 2 : 0;
+}
+
+// Takes out of `data` what asks; the length of what is left.
+size_t replayable(uint8_t *data, size_t length) {
+  uint8_t *to = data;
+  for (const uint8_t *at = data, *end = data + length; at < end;) {
+    size_t skipped = asking(at, end);
+    if (skipped) at += skipped;
+    else *to++ = *at++;
+  }
+  return (size_t)(to - data);
+}

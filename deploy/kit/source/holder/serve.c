@@ -1,0 +1,195 @@
+// The process that holds one terminal: its program, its socket, and whoever is attached. A loop over poll(2).
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define REDRAW_MS 60   // how long a window stays one row smaller: a program that looks at once must see the difference
+#define LAST_READS 8   // of what is left in the terminal when the program has ended; together less than KEEP
+#define WRITE (16 * 1024)
+#define LONELY_MS 10000  // a holder that nobody has told what to start is not waited for any longer
+#define HANG_UP_MS 800   // for a program to write down what it must not lose; the kit's first process waits 1 s for us
+
+static struct {
+  struct child child;     // pid 0 before it is started
+  const char *name;
+  int signals;
+  int64_t grow_at;        // 0: it need not
+  int64_t lonely_until;
+  bool hung_up;           // nobody writes to the terminal any more
+  bool ended;
+  bool told;              // SIGTERM: the end
+} program;
+
+int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+void terminal_resize(struct size size) {
+  if (program.child.pid && !program.ended) set_size(program.child.fd, size);
+}
+
+// Makes a full-screen program draw its screen anew, by a window size that changes and comes back.
+void terminal_redraw(struct size size) {
+  if (size.rows < 2) return;
+  size.rows--;
+  terminal_resize(size);
+  program.grow_at = now_ms() + REDRAW_MS;
+}
+
+// The kit's first process finds us by this name, as it finds a tmux server; a command's terminal is at work until it ends.
+static void say_what_we_are(const struct hello *hello) {
+  bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));
+  char *name = format("%s: %s", command ? "command" : "terminal", program.name);
+  prctl(PR_SET_NAME, name);
+  free(name);
+}
+
+// Starts what the first who comes asks for. NULL, or why that cannot be.
+const char *serve_start(const struct hello *hello) {
+  static char why[160];
+  if (program.child.pid) return NULL;
+  if (hello->mode == WATCH) return "this terminal has not begun yet";  // and begins for its host
+  if (!spawn(hello, program.name, &program.child)) {
+    snprintf(why, sizeof why, "the terminal cannot be started: %s", strerror(errno));
+    return why;
+  }
+  say_what_we_are(hello);
+  state_start(hello->size);
+  return NULL;
+}
+
+// Reads what the program has written, up to one frame's worth; false if that was nothing.
+static bool show(void) {
+  size_t shown = 0;
+  while (shown < MAX_DATA) {
+    size_t room;
+    uint8_t *to = ring_room(&room);
+    if (room > MAX_DATA - shown) room = MAX_DATA - shown;
+    ssize_t got = read(program.child.fd, to, room);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      // EIO: nobody has the other end open any more (pty(7)).
+      if (got == 0 || errno != EAGAIN) program.hung_up = true;
+      break;
+    }
+    modes_feed(to, (size_t)got);
+    ring_filled((size_t)got);
+    shown += (size_t)got;
+  }
+  if (shown) state_pump();
+  return shown;
+}
+
+static void give_what_was_typed(void) {
+  size_t length = state_typed.length < WRITE ? state_typed.length : WRITE;
+  ssize_t written = write(program.child.fd, state_typed.at + state_typed.start, length);
+  if (written > 0) state_took((size_t)written);
+}
+
+// The program is gone. Its last words are still in the terminal; what it has left running in the background may go on
+// writing without end, and is not waited for.
+static void bury(void) {
+  int status;
+  if (!program.child.pid || program.ended || waitpid(program.child.pid, &status, WNOHANG) != program.child.pid) return;
+  for (int i = 0; i < LAST_READS && show(); i++) continue;
+  close(program.child.fd);
+  program.ended = true;
+  if (WIFSIGNALED(status)) state_exited(128 + WTERMSIG(status), signal_name(WTERMSIG(status)));
+  else state_exited(WEXITSTATUS(status), "");
+}
+
+static void take_signals(void) {
+  struct signalfd_siginfo signal;
+  while (read(program.signals, &signal, sizeof signal) == sizeof signal)
+    if (signal.ssi_signo == SIGTERM) program.told = true;
+  bury();
+}
+
+static bool is_over(int64_t now) {
+  if (links_any()) return false;
+  return program.child.pid ? program.ended && state_is_over(now) : now >= program.lonely_until;
+}
+
+static int wait_ms(int64_t now) {
+  int64_t moments[] = {links_wake_at(), program.child.pid ? state_wake_at(now) : links_any() ? -1 : program.lonely_until,
+                       program.grow_at ? program.grow_at : -1};
+  int64_t first = -1;
+  for (int i = 0; i < 3; i++)
+    if (moments[i] >= 0 && (first < 0 || moments[i] < first)) first = moments[i];
+  return first < 0 ? -1 : first <= now ? 0 : (int)(first - now);
+}
+
+static void watch(struct pollfd from[2], int64_t now) {
+  from[0] = (struct pollfd){.fd = program.signals, .events = POLLIN};
+  from[1] = (struct pollfd){.fd = -1};
+  if (!program.child.pid || program.ended || program.hung_up) return;
+  if (state_wants_output(now)) from[1].events |= POLLIN;
+  if (state_typed.length) from[1].events |= POLLOUT;
+  if (from[1].events) from[1].fd = program.child.fd;  // a hang-up is reported whatever was asked for
+}
+
+// Serves until the program has ended and its last words were said, or until SIGTERM.
+void serve(int listener, const char *name) {
+  sigset_t ours;
+  sigemptyset(&ours);
+  sigaddset(&ours, SIGCHLD);
+  sigaddset(&ours, SIGTERM);
+  sigprocmask(SIG_SETMASK, &ours, NULL);
+  signal(SIGCHLD, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+  program.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (program.signals < 0) die("cannot take signals: %s", strerror(errno));
+  program.name = name;
+  program.lonely_until = now_ms() + LONELY_MS;
+  links_start(listener);
+  fcntl(listener, F_SETFL, O_NONBLOCK);
+  while (!program.told) {
+    struct pollfd from[2 + 1 + MAX_LINKS];
+    int64_t now = now_ms();
+    links_turn(now);
+    if (is_over(now)) return;
+    if (program.grow_at && now >= program.grow_at) {
+      program.grow_at = 0;
+      terminal_resize(state_size());
+    }
+    watch(from, now);
+    int count = 2 + links_watch(from + 2);
+    if (poll(from, (nfds_t)count, wait_ms(now)) < 0) {
+      if (errno != EINTR) die("cannot wait: %s", strerror(errno));
+      continue;
+    }
+    now = now_ms();
+    if (from[1].revents & POLLOUT) give_what_was_typed();
+    if (from[1].revents & ~POLLOUT) show();
+    if (from[0].revents) take_signals();
+    links_serve(from + 2, now);
+    state_pump();  // for those who were too full
+  }
+}
+
+// Hangs the program up, as a lost line does, and gives it a moment.
+void serve_hang_up(void) {
+  if (!program.child.pid || program.ended) return;
+  close(program.child.fd);
+  int64_t until = now_ms() + HANG_UP_MS;
+  struct pollfd from = {.fd = program.signals, .events = POLLIN};
+  for (int64_t left = HANG_UP_MS; left > 0; left = until - now_ms()) {
+    if (waitpid(program.child.pid, NULL, WNOHANG) == program.child.pid) return;
+    struct signalfd_siginfo signal;
+    if (poll(&from, 1, (int)left) > 0 && read(program.signals, &signal, sizeof signal) < 0) return;
+  }
+}

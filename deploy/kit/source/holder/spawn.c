@@ -1,0 +1,186 @@
+// Starts a program in a terminal of its own, as a login at one would: in the kit the program is the login shell that sshd
+// starts as well, told what sshd tells it; elsewhere what src/stagedoor/holder/spawn.py would start.
+//
+// Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5), tmux(1) (`-T`, terminal-features).
+#include <errno.h>
+#include <fcntl.h>
+#include <pty.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+extern char **environ;
+
+#define FALLBACK_TERM "xterm-256color"
+
+// What our ends of the line can do. tmux cannot ask: without this it takes colours and more away.
+static const char FEATURES[] =
+    "256,RGB,sync,clipboard,hyperlinks,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste";
+
+// Rows come first in `struct winsize`.
+void set_size(int fd, struct size size) {
+  struct winsize packed = {size.rows, size.columns, size.x_pixels, size.y_pixels};
+  ioctl(fd, TIOCSWINSZ, &packed);
+}
+
+// RFC 4254 §6.10: without SIG. Empty for one that has no name of its own.
+const char *signal_name(int number) {
+  static const struct {
+    int number;
+    const char *name;
+  } NAMES[] = {{SIGHUP, "HUP"},   {SIGINT, "INT"},   {SIGQUIT, "QUIT"}, {SIGILL, "ILL"},       {SIGTRAP, "TRAP"}, {SIGABRT, "ABRT"},
+               {SIGBUS, "BUS"},   {SIGFPE, "FPE"},   {SIGKILL, "KILL"}, {SIGUSR1, "USR1"},     {SIGSEGV, "SEGV"}, {SIGUSR2, "USR2"},
+               {SIGPIPE, "PIPE"}, {SIGALRM, "ALRM"}, {SIGTERM, "TERM"}, {SIGXCPU, "XCPU"},     {SIGXFSZ, "XFSZ"}, {SIGVTALRM, "VTALRM"},
+               {SIGPROF, "PROF"}, {SIGIO, "IO"},     {SIGSYS, "SYS"}};
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+    if (NAMES[i].number == number) return NAMES[i].name;
+  return "";
+}
+
+static char *copy(struct text text) { return need(strndup(text.at, text.length)); }
+
+static bool is_printable(const char *text) {
+  for (; *text; text++)
+    if (*text < ' ' || *text > '~') return false;
+  return true;
+}
+
+// The visitor's TERM if it can be a name of terminfo(5) at all.
+static char *term_of(const struct hello *hello) {
+  char *term = copy(hello->term);
+  bool possible = *term && *term != '.' && !strchr(term, '/') && is_printable(term);
+  return possible ? term : need(strdup(FALLBACK_TERM));
+}
+
+static char *lang_of(const struct hello *hello) {
+  char *lang = copy(hello->lang);
+  size_t length = strlen(lang);
+  bool utf8 = (length >= 5 && !strcasecmp(lang + length - 5, "utf-8")) || (length >= 4 && !strcasecmp(lang + length - 4, "utf8"));
+  return utf8 && is_printable(lang) ? lang : need(strdup("C.UTF-8"));
+}
+
+// ---- In the kit.
+
+// Becomes what a login by ssh at a terminal becomes. tmux is the kit's own, whichever the image has: an old one knows no -T.
+__attribute__((noreturn)) static void log_in(const struct hello *hello, const char *name, const char *tty) {
+  static const char *const STALE[] = {"LANG", "LC_ALL", "LC_CTYPE", "TMUX", "TMUX_PANE", "LINES", "COLUMNS"};
+  for (size_t i = 0; i < sizeof STALE / sizeof *STALE; i++) unsetenv(STALE[i]);
+  setenv("SSH_TTY", tty, 1);
+  setenv("TERM", term_of(hello), 1);
+  char *lang = lang_of(hello);
+  setenv("LANG", locale_is_known(lang) ? lang : "C.UTF-8", 1);
+  setenv("COLORTERM", "truecolor", 1);
+  setenv("STAGEDOOR_TERMINAL", name, 1);
+  char *command = copy(hello->command);
+  char *tmux[] = {TOOLS "/tmux", "-u", "-T", (char *)FEATURES, "new-session", "-A", "-s", (char *)name, NULL};
+  if (!strcmp(command, "tmux")) login_as(NULL, tmux);
+  login_as(*command ? command : NULL, NULL);
+}
+
+// ---- Elsewhere.
+
+static bool has_description(const char *folder, const char *term) {
+  if (!folder || !*folder) return false;
+  char *plain = format("%s/%c/%s", folder, *term, term), *coded = format("%s/%x/%s", folder, (unsigned char)*term, term);
+  bool found = !access(plain, F_OK) || !access(coded, F_OK);
+  free(plain);
+  free(coded);
+  return found;
+}
+
+// Whether terminfo(5) describes it here.
+static bool is_known(const char *term) {
+  const char *home = getenv("HOME"), *folders = getenv("TERMINFO_DIRS");
+  char *own = format("%s/.terminfo", home ? home : "");
+  char *all = format("%s:/etc/terminfo:/lib/terminfo:/usr/lib/terminfo:/usr/share/terminfo", folders ? folders : "");
+  bool found = has_description(getenv("TERMINFO"), term) || has_description(own, term);
+  for (char *rest = all, *folder; !found && (folder = strsep(&rest, ":"));) found = has_description(folder, term);
+  free(own);
+  free(all);
+  return found;
+}
+
+static char *login_shell(void) {
+  const struct passwd *account = getpwuid(getuid());  // an image may lack the account that it runs as
+  const char *candidates[] = {getenv("SHELL"), account ? account->pw_shell : NULL, "/bin/bash"};
+  for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++)
+    if (candidates[i] && *candidates[i] == '/' && !access(candidates[i], X_OK)) return need(strdup(candidates[i]));
+  return need(strdup("/bin/sh"));
+}
+
+static bool is_set(const char *name) {
+  const char *value = getenv(name);
+  return value && *value;
+}
+
+__attribute__((noreturn)) static void start(const struct hello *hello, const char *name) {
+  static const char *const STALE[] = {"TMUX", "TMUX_PANE", "SSH_TTY", "LINES", "COLUMNS"};
+  for (size_t i = 0; i < sizeof STALE / sizeof *STALE; i++) unsetenv(STALE[i]);
+  char *term = term_of(hello);
+  setenv("TERM", is_known(term) ? term : FALLBACK_TERM, 1);
+  setenv("COLORTERM", "truecolor", 1);
+  setenv("STAGEDOOR_TERMINAL", name, 1);
+  if (!is_set("LC_ALL") && !is_set("LC_CTYPE") && !is_set("LANG")) setenv("LANG", lang_of(hello), 1);
+  const char *folder = getenv("STAGEDOOR_DIRECTORY");
+  if (folder && *folder && chdir(folder)) die("cannot enter %s: %s", folder, strerror(errno));
+  char *command = copy(hello->command), *shell = login_shell(), *base = strrchr(shell, '/') + 1;
+  char *tmux = strcmp(command, "tmux") ? NULL : find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin");
+  char *with_tmux[] = {"tmux", "-u", "-T", (char *)FEATURES, "new-session", "-A", "-s", (char *)name, NULL};
+  char *with_command[] = {base, "-c", command, NULL};
+  char *alone[] = {format("-%s", base), NULL};
+  char **words = tmux ? with_tmux : *command && strcmp(command, "tmux") ? with_command : alone;
+  execve(tmux ? tmux : shell, words, environ);
+  die("%s cannot be started: %s", tmux ? tmux : shell, strerror(errno));
+}
+
+// In the child: the terminal becomes its own, and signals are as a login has them.
+__attribute__((noreturn)) static void become(int slave, const struct hello *hello, const char *name) {
+  setsid();
+  ioctl(slave, TIOCSCTTY, 0);
+  for (int fd = 0; fd < 3; fd++) dup2(slave, fd);
+  for (int fd = 3; fd < 1024; fd++) close(fd);
+  // Whoever started us may have ignored or blocked them, and that is inherited through exec.
+  for (int number = 1; number < NSIG; number++)
+    if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  char *tty = ttyname(0);
+  if (environment_is_saved()) log_in(hello, name, tty ? tty : "/dev/tty");
+  start(hello, name);
+}
+
+// Starts what `hello` asks for; false with errno set if it cannot.
+bool spawn(const struct hello *hello, const char *name, struct child *child) {
+  int master, slave;
+  struct termios modes;
+  if (openpty(&master, &slave, NULL, NULL, NULL)) return false;
+  set_size(master, hello->size);
+  if (!tcgetattr(slave, &modes)) {
+    modes.c_iflag |= IUTF8;  // so that backspace takes a whole character, as ssh's clients ask for
+    tcsetattr(slave, TCSANOW, &modes);
+  }
+  fcntl(master, F_SETFD, FD_CLOEXEC);
+  pid_t pid = fork();
+  if (!pid) become(slave, hello, name);
+  int error = errno;
+  close(slave);
+  if (pid < 0) {
+    close(master);
+    errno = error;
+    return false;
+  }
+  fcntl(master, F_SETFL, O_NONBLOCK);
+  *child = (struct child){pid, master};
+  return true;
+}

@@ -1,0 +1,364 @@
+// One terminal, its output and who looks at it: all decisions, none of the I/O. src/stagedoor/holder/state.py is the same,
+// function for function, and its tests say what it must do.
+//
+// A link is a connection. An attachment is what outlives it: the offsets, both ways, by which somebody whose line was cut
+// goes on without losing or repeating a byte.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define NAME 32  // of an attachment, in hexadecimal digits
+
+struct attachment {
+  bool used, detached, told_exit;
+  char name[NAME + 1];
+  enum mode mode;
+  int link;                  // -1 while the line is cut, since `lost_at`
+  int64_t lost_at;
+  struct size size;
+  uint64_t sent, acked;      // output
+  uint64_t in_at, taken;     // input is here up to `in_at`; the program has taken it up to `taken`
+  unsigned number;           // no other has had it
+};
+
+static struct attachment attachments[MAX_ATTACHMENTS];
+static struct attachment *looking[MAX_LINKS];  // by link
+static unsigned numbers;
+
+// Whose the bytes of `state_typed` are, in order.
+static struct {
+  struct attachment *who;
+  unsigned number;
+  size_t size;
+} typists[MAX_TYPISTS];
+static size_t turns;
+struct bytes state_typed;
+
+static struct size size;
+static struct {
+  bool is;
+  int32_t code;
+  const char *signal;
+} ended;
+
+void state_start(struct size first) {
+  size = first;
+  ring_start();
+}
+
+struct size state_size(void) { return size; }
+
+static bool same_size(struct size one, struct size other) { return !memcmp(&one, &other, sizeof one); }
+
+// Whether output is held back for his sake.
+static bool is_held(const struct attachment *each, int64_t now) {
+  if (!each->used || each->mode == WATCH) return false;
+  return each->link >= 0 || (!each->detached && now - each->lost_at < RESUME_GRACE_MS);
+}
+
+// Whether to read from the terminal: nobody who types is behind by a whole window.
+bool state_wants_output(int64_t now) {
+  if (ended.is) return false;
+  for (int i = 0; i < MAX_ATTACHMENTS; i++)
+    if (is_held(&attachments[i], now) && ring_end() - attachments[i].acked >= WINDOW) return false;
+  return true;
+}
+
+// When that may change by time alone, or -1.
+int64_t state_wake_at(int64_t now) {
+  int64_t first = -1;
+  for (int i = 0; i < MAX_ATTACHMENTS; i++) {
+    const struct attachment *each = &attachments[i];
+    if (!is_held(each, now) || each->link >= 0) continue;
+    int64_t at = each->lost_at + RESUME_GRACE_MS;
+    if (first < 0 || at < first) first = at;
+  }
+  return first;
+}
+
+// The program has ended, and whoever may come for its last words has been here and gone.
+bool state_is_over(int64_t now) {
+  if (!ended.is) return false;
+  for (int i = 0; i < MAX_ATTACHMENTS; i++)
+    if (is_held(&attachments[i], now)) return false;
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (looking[i]) return false;
+  return true;
+}
+
+// ---- Output.
+
+// The screen for one who has not seen it come about: a full-screen program draws its own, else the last lines are shown again.
+static void send_screen(int link) {
+  struct bytes shown = {0};
+  if (!modes_alternate_screen()) {
+    uint64_t first = ring_first(), end = ring_end();
+    bool cut = end - first > REPLAY;
+    if (cut) first = end - REPLAY;
+    struct piece pieces[2];
+    ring_read(first, (size_t)(end - first), pieces);
+    for (int i = 0; i < 2; i++) bytes_add(&shown, pieces[i]);
+    if (cut) {  // from the beginning of a line, so that nothing begins in its middle
+      uint8_t *line = memchr(shown.at, '\n', shown.length);
+      bytes_drop(&shown, line ? (size_t)(line + 1 - shown.at) : shown.length);
+    }
+    if (shown.length) shown.length = replayable(shown.at + shown.start, shown.length);
+  }
+  modes_redo(&shown);
+  if (shown.length) wire_snapshot(link, shown.at + shown.start, shown.length);
+  bytes_free(&shown);
+}
+
+// He has missed what is not kept any more: say so, and draw what there is to see now.
+static void skip(struct attachment *each, uint64_t start) {
+  uint64_t end = ring_end();
+  each->sent = each->acked = end;
+  wire_gap(each->link, start, end);
+  send_screen(each->link);
+}
+
+static void pump_one(struct attachment *each) {
+  uint64_t end = ring_end();
+  if (each->sent < ring_first()) {
+    // One who watches, or says that he has dealt with what he has not read. He is drawn the screen once he has dealt with
+    // what he was sent: one who never does is not sent screens without end.
+    if (each->acked < each->sent || link_is_full(each->link)) return;
+    skip(each, each->sent);
+  }
+  while (each->sent < end && each->sent - each->acked < WINDOW && !link_is_full(each->link)) {
+    uint64_t room = WINDOW - (each->sent - each->acked), left = end - each->sent;
+    size_t length = (size_t)(left < room ? left : room);
+    if (length > MAX_DATA) length = MAX_DATA;
+    struct piece pieces[2];
+    ring_read(each->sent, length, pieces);
+    wire_out(each->link, each->sent, pieces[0], pieces[1]);
+    each->sent += length;
+  }
+  if (ended.is && each->sent == end && !each->told_exit) {
+    each->told_exit = true;
+    wire_exit(each->link, ended.code, ended.signal);
+  }
+}
+
+// Output for everybody who has room, as much as there is room.
+void state_pump(void) {
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (looking[i]) pump_one(looking[i]);
+}
+
+void state_exited(int32_t code, const char *signal) {
+  ended.is = true;
+  ended.code = code;
+  ended.signal = signal;
+  state_took(state_typed.length);
+  state_pump();
+}
+
+// ---- Who comes and goes.
+
+static void part(struct attachment *each, int64_t now) {
+  if (each->link >= 0) looking[each->link] = NULL;
+  each->link = -1;
+  each->lost_at = now;
+}
+
+void state_lost(int link, int64_t now) {
+  if (looking[link]) part(looking[link], now);
+}
+
+static void expel(struct attachment *each, const char *why, int64_t now) {
+  int link = each->link;
+  part(each, now);
+  wire_notice(link, FAULT, why);
+  link_close_soon(link);
+}
+
+// The window is that of whoever did something last; all others are told.
+static void resize(const struct attachment *by, struct size wanted) {
+  if (same_size(wanted, size)) return;
+  size = wanted;
+  terminal_resize(size);
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (looking[i] && looking[i] != by) wire_size(i, size);
+}
+
+static void send_others_away(const struct attachment *by, int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++) {
+    struct attachment *other = looking[i];
+    if (!other || other == by || other->mode == WATCH) continue;
+    part(other, now);
+    other->detached = true;
+    wire_notice(i, DETACHED, "taken over from another place");
+    link_close_soon(i);
+  }
+}
+
+static struct attachment *find(struct text name) {
+  for (int i = 0; i < MAX_ATTACHMENTS && name.length == NAME; i++)
+    if (attachments[i].used && !memcmp(attachments[i].name, name.at, NAME)) return &attachments[i];
+  return NULL;
+}
+
+// A place for a newcomer: that of him who has been gone longest, where REMEMBERED are remembered. There are more places
+// than links and those, so one is always free.
+static struct attachment *new_attachment(void) {
+  struct attachment *fresh = NULL, *oldest = NULL;
+  int count = 0;
+  for (int i = 0; i < MAX_ATTACHMENTS; i++) {
+    struct attachment *each = &attachments[i];
+    if (!each->used) fresh = each;
+    else count++;
+    if (each->used && each->link < 0 && (!oldest || each->lost_at < oldest->lost_at)) oldest = each;
+  }
+  if (count >= REMEMBERED && oldest) fresh = oldest;
+  if (!fresh) die("more have come than can be: a fault of the holder");
+  uint8_t chance[NAME / 2];
+  if (getrandom(chance, sizeof chance, 0) != sizeof chance) die("no random bytes: %s", strerror(errno));
+  *fresh = (struct attachment){.used = true, .number = ++numbers};
+  for (int i = 0; i < NAME / 2; i++) snprintf(fresh->name + 2 * i, 3, "%02x", chance[i]);
+  return fresh;
+}
+
+static void resume(struct attachment *each, int link, const struct hello *hello) {
+  if (each->link >= 0) {
+    // The same one again, before it was known that his old line is cut.
+    looking[each->link] = NULL;
+    link_close_soon(each->link);
+  }
+  each->link = link;
+  each->mode = hello->mode;
+  each->size = hello->size;
+  each->detached = each->told_exit = false;
+}
+
+static void welcome(struct attachment *each, uint64_t out_at) {
+  wire_welcome(each->link, each->name, out_at, each->taken, each->mode);
+}
+
+// Somebody comes, on a new link.
+void state_hello(int link, const struct hello *hello, int64_t now) {
+  struct attachment *each = find(hello->attachment);
+  bool known = each && hello->seen <= each->sent;
+  if (known) {
+    resume(each, link, hello);
+  } else {
+    each = new_attachment();
+    each->mode = hello->mode;
+    each->link = link;
+    each->size = hello->size;
+    each->sent = each->acked = ring_end();
+  }
+  looking[link] = each;
+  if (each->mode == TAKE_OVER) send_others_away(each, now);
+  if (!known) {
+    welcome(each, each->sent);
+    send_screen(link);
+  } else {
+    welcome(each, hello->seen);
+    each->sent = each->acked = hello->seen;
+    if (hello->seen < ring_first()) skip(each, hello->seen);
+  }
+  if (each->mode != WATCH) resize(each, hello->size);
+  else if (!same_size(hello->size, size)) wire_size(link, size);
+  if (modes_alternate_screen() && each->sent == ring_end()) terminal_redraw(size);
+  state_pump();
+}
+
+// ---- Input.
+
+// The program has taken the first `count` bytes of what was typed.
+void state_took(size_t count) {
+  struct attachment *told[MAX_ATTACHMENTS];
+  size_t tell = 0, gone = 0;
+  if (count) bytes_drop(&state_typed, count);
+  while (count) {
+    size_t size = typists[gone].size < count ? typists[gone].size : count;
+    struct attachment *who = typists[gone].who;
+    count -= size;
+    typists[gone].size -= size;
+    if (who->number == typists[gone].number) {  // else he has been forgotten
+      who->taken += size;
+      size_t i = 0;
+      while (i < tell && told[i] != who) i++;
+      if (i == tell) told[tell++] = who;
+    }
+    if (!typists[gone].size) gone++;
+  }
+  turns -= gone;
+  memmove(typists, typists + gone, turns * sizeof *typists);
+  for (size_t i = 0; i < tell; i++)
+    if (told[i]->link >= 0) wire_number(told[i]->link, INACK, told[i]->taken);
+}
+
+static void type(struct attachment *each, const struct frame *frame, int64_t now) {
+  if (frame->at > each->in_at) {
+    expel(each, "input came before that which it follows", now);
+    return;
+  }
+  uint64_t known = each->in_at - frame->at;
+  size_t fresh = known < frame->length ? frame->length - (size_t)known : 0;
+  if (each->in_at + fresh - each->taken > WINDOW || state_typed.length + fresh > MAX_TYPED) {
+    expel(each, "more input than the window has room for", now);
+    return;
+  }
+  bool goes_on = turns && typists[turns - 1].who == each && typists[turns - 1].number == each->number;
+  bool typed = fresh && each->mode != WATCH && !ended.is;
+  if (typed && !goes_on && turns == MAX_TYPISTS) {
+    expel(each, "too many type at once what the program does not read", now);
+    return;
+  }
+  each->in_at += fresh;
+  if (!typed) {
+    if (each->mode == WATCH || ended.is) each->taken = each->in_at;
+    wire_number(each->link, INACK, each->taken);
+    return;
+  }
+  bytes_add(&state_typed, (struct piece){frame->data + known, fresh});
+  if (!goes_on) {
+    typists[turns].who = each;
+    typists[turns].number = each->number;
+    typists[turns++].size = 0;
+  }
+  typists[turns - 1].size += fresh;
+  resize(each, each->size);
+}
+
+// A frame from a link that has said hello.
+void state_received(int link, const struct frame *frame, int64_t now) {
+  struct attachment *each = looking[link];
+  if (!each) return;
+  char why[64];
+  switch (frame->kind) {
+    case IN:
+      type(each, frame, now);
+      break;
+    case ACK:
+      if (frame->at < each->acked || frame->at > each->sent) {
+        expel(each, "ACK does not belong here", now);
+        break;
+      }
+      each->acked = frame->at;
+      state_pump();
+      break;
+    case RESIZE:
+      each->size = frame->size;
+      if (each->mode != WATCH) resize(each, frame->size);
+      break;
+    case PING:
+      wire_number(link, PONG, frame->at);
+      break;
+    case DETACH:
+      part(each, now);
+      each->detached = true;
+      link_close_soon(link);
+      break;
+    default:
+      snprintf(why, sizeof why, "%s does not belong here", wire_name(frame->kind));
+      expel(each, why, now);
+  }
+}

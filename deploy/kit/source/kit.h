@@ -1,0 +1,95 @@
+// The kit's own program: one static binary that is called by several names (main.c lists them).
+// It needs nothing of the image that it runs in: no libc, no shell, no /etc/passwd.
+#ifndef STAGEDOOR_KIT_H
+#define STAGEDOOR_KIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+// Where things are. The kit is mounted at one path everywhere: its programs' interpreter and rpath name it.
+#define KIT "/kit"
+#define TOOLS KIT "/tools"            // programs for the session: tmux, rsync, scp, sftp-server
+#define APPLETS KIT "/busybox"        // busybox, one link for each applet
+#define LIBEXEC KIT "/libexec"        // what TOOLS start
+#define TERMINFO KIT "/share/terminfo"
+#define RUN "/run/stagedoor"          // a small writable folder in memory
+#define HOST "/etc/stagedoor/host"    // the Secret: host key and host certificate
+#define SHELL "/etc/stagedoor/shell"  // the ConfigMap: who may log in, settings, motd
+#define PORT 2222                     // a port that needs no privilege
+
+// A growing list of strings, ended by NULL, as execve(2) takes it.
+struct strings {
+  char **at;
+  size_t count, room;
+};
+
+// text.c
+void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void *need(void *memory);
+char *format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void strings_add(struct strings *list, char *text);
+bool starts_with(const char *text, const char *prefix);
+char *read_file(const char *path, size_t *length);
+void write_file(const char *path, mode_t mode, const char *bytes, size_t length);
+
+// environment.c
+void environment_save(char **environment);
+struct strings environment_saved(void);
+bool environment_is_saved(void);
+const char *environment_get(const struct strings *list, const char *name);
+void environment_set(struct strings *list, const char *name, const char *value);
+void environment_copy(struct strings *list, char **from, const char *prefix);
+void environment_unset(struct strings *list, const char *prefix);
+
+// settings.c: KEY=VALUE lines of SHELL/settings, read anew at each call of settings_read
+struct settings {
+  char *app, *environment, *image, *login_name, *directory, *setup, *packages, *permit_listen;
+  long idle_stop_s, grace_s;
+};
+struct settings settings_read(void);
+
+// account.c: the one account that the sshd of the kit knows
+void account_write(const struct settings *settings);
+char *account_name(void);
+
+// find.c: programs and terminals in the image
+char *find_program(const char *name, const char *path);
+char *find_shell(const struct strings *environment);
+void choose_terminal(struct strings *environment);
+bool locale_is_known(const char *name);
+
+// sshd.c
+void sshd_prepare(const struct settings *settings);
+bool sshd_keys_changed(void);
+void sshd_run(int log) __attribute__((noreturn));
+
+// census.c: who is here
+struct census {
+  int sessions, tmux;          // tmux: servers
+  int terminals, working;      // that are held, whoever looks; and those of them in which something runs
+  pid_t *pids;                 // of `sessions`, and then of `terminals`; free() it
+  bool tmux_on[1024];          // terminals that show a tmux client
+};
+struct census census_take(pid_t listener);
+
+// terminals.c
+void terminals_tell(const struct census *census, const char *message);
+
+// login.c
+void login_as(const char *command, char **instead) __attribute__((noreturn));
+
+// motd.c
+char *duration(long seconds);
+void motd_print(void);
+
+// The names that the program is called by.
+int start_main(int argc, char **argv);
+int login_main(int argc, char **argv);
+int pane_main(int argc, char **argv);
+int tool_main(int argc, char **argv);
+int copy_main(int argc, char **argv);
+int hold_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,280 @@
+// The first process of the shell's container: it starts sshd, buries the dead, says who is here, and when the
+// pod is told to stop lets the sessions live out their grace period.
+//
+//   SERVING --SIGTERM or the image's own--> DRAINING --nobody is here, or the grace period is over--> exit 0
+//   any     --a second one--> exit 143
+//   SERVING --sshd ended--> DRAINING, with exit 1 at the end
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kit.h"
+
+extern char **environ;
+
+#define LOOK_BUSY_MS 1000    // how often to look who is here while somebody is
+#define LOOK_IDLE_MS 10000   // and while nobody is; a newcomer shows in sshd's log at once
+#define LOOK_LIVELY_MS 100   // and shortly after a line of sshd's log
+#define LIVELY_MS 2000
+#define LAST_MS 2000         // of the grace period, to end sessions in good order
+
+static struct {
+  struct settings settings;
+  pid_t listener;            // 0 once it has ended
+  int log;                   // sshd's stderr
+  int signals;
+  bool listening;            // sshd has said so
+  bool draining;
+  int exit_status;
+  long long deadline, lively_until;
+  int warned;                // how many of WARN_AT have been said
+  int sessions, tmux;        // as last said: what is here, and what stays when its session goes
+} shell;
+
+// Seconds before the end at which each terminal is told once more.
+static const long WARN_AT[] = {300, 60, 30, 10};
+#define WARNINGS ((int)(sizeof WARN_AT / sizeof *WARN_AT))
+
+#define SYSTEMD_STOP 37      // SIGRTMIN+3 as runtimes count it; musl's SIGRTMIN is another
+
+// What tells us to stop. The runtime sends what the image's STOPSIGNAL says: SIGQUIT for nginx, SIGINT for
+// PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd, and a first process is dealt none by default.
+static void stop_signals(sigset_t *set) {
+  const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPWR, SYSTEMD_STOP};
+  sigemptyset(set);
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaddset(set, signals[i]);
+  if (!isatty(STDIN_FILENO)) sigaddset(set, SIGWINCH);  // on a terminal it says that a window has changed
+}
+
+static long long now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static void start_sshd(void) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC)) die("cannot make a pipe: %s", strerror(errno));
+  shell.listener = fork();
+  if (shell.listener < 0) die("cannot start sshd: %s", strerror(errno));
+  if (!shell.listener) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    sshd_run(ends[1]);
+  }
+  close(ends[1]);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  shell.log = ends[0];
+}
+
+// sshd's lines, each ended by CR LF, as ours. One that comes with each terminal and means nothing here is left out.
+static void forward_line(char *line) {
+  line[strcspn(line, "\r")] = 0;
+  if (starts_with(line, "Server listening on")) shell.listening = true;
+  if (!*line || strstr(line, "Attempt to write login records by non-root user")) return;
+  fprintf(stderr, "sshd: %s\n", line);
+}
+
+static void forward_log(void) {
+  static char held[4096];
+  static size_t used;
+  for (;;) {
+    ssize_t got = read(shell.log, held + used, sizeof held - 1 - used);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+      close(shell.log);
+      shell.log = -1;
+    }
+    if (got <= 0) return;
+    used += (size_t)got;
+    held[used] = 0;
+    char *line = held, *end;
+    while ((end = strchr(line, '\n'))) {
+      *end = 0;
+      forward_line(line);
+      line = end + 1;
+    }
+    used = strlen(line);
+    if (used == sizeof held - 1) {  // no such line should be: say it in pieces
+      forward_line(line);
+      used = 0;
+    } else {
+      memmove(held, line, used + 1);
+    }
+    shell.lively_until = now_ms() + LIVELY_MS;
+  }
+}
+
+// The first line says also that one can log in.
+static void say_state(const struct census *census) {
+  int staying = census->tmux + census->terminals;
+  if (!shell.listening) return;
+  if (census->sessions == shell.sessions && staying == shell.tmux) return;
+  shell.sessions = census->sessions;
+  shell.tmux = staying;
+  if (census->sessions || staying) printf("stagedoor: busy sessions=%d tmux=%d\n", census->sessions, staying);
+  else puts("stagedoor: idle");
+  fflush(stdout);
+}
+
+static void warn(const struct census *census, long seconds) {
+  char *words = duration(seconds);
+  char *message = format("stagedoor: this shell is being stopped and ends in %s. Save your work and log out.", words);
+  terminals_tell(census, message);
+  free(message);
+  free(words);
+}
+
+static void drain(int exit_status) {
+  if (shell.draining) return;
+  shell.draining = true;
+  shell.exit_status = exit_status;
+  long grace = shell.settings.grace_s;
+  shell.deadline = now_ms() + grace * 1000LL - (grace > 4 ? LAST_MS : 0);
+  if (shell.listener) kill(shell.listener, SIGTERM);
+  struct census census = census_take(shell.listener);
+  say("stopping: no new logins; %d sessions and %d terminals at work have %ld s left", census.sessions, census.working, grace);
+  warn(&census, grace);
+  free(census.pids);
+  while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= grace) shell.warned++;
+}
+
+static void bury(void) {
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid != shell.listener) continue;
+    shell.listener = 0;
+    if (shell.log >= 0) forward_log();
+    if (shell.draining) continue;
+    if (WIFSIGNALED(status)) say("sshd was ended by signal %d; see its last lines above", WTERMSIG(status));
+    else say("sshd ended with status %d; see its last lines above", WEXITSTATUS(status));
+    drain(1);
+  }
+}
+
+static void take_signals(void) {
+  struct signalfd_siginfo signal;
+  while (read(shell.signals, &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo == SIGCHLD) continue;
+    if (shell.draining) {
+      say("told to stop once more: ending at once");
+      exit(143);
+    }
+    drain(0);
+  }
+  bury();
+}
+
+// Ends the sessions and what is held: sshd and the holders hang up the terminals, so that shells can write their history.
+static void end(struct census *census) {
+  if (census->sessions || census->working)
+    say("the grace period is over: ending %d sessions and %d terminals", census->sessions, census->terminals);
+  long long until = now_ms() + LAST_MS / 2;
+  for (int i = 0; i < census->sessions + census->terminals; i++) kill(census->pids[i], SIGTERM);
+  while (census->sessions + census->terminals && now_ms() < until) {
+    poll(NULL, 0, 20);
+    bury();
+    free(census->pids);
+    *census = census_take(shell.listener);
+  }
+  if (shell.log >= 0) forward_log();
+  exit(shell.exit_status);
+}
+
+static void go_on_draining(struct census *census) {
+  long long left = shell.deadline - now_ms();
+  // Nobody can come back to a held terminal; what he has left running in it may still come to its end.
+  if ((!census->sessions && !census->working) || left <= 0) end(census);
+  long long until_the_end = left + (shell.settings.grace_s > 4 ? LAST_MS : 0);
+  if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
+}
+
+static int wait_ms(void) {
+  if (shell.draining || now_ms() < shell.lively_until) return LOOK_LIVELY_MS;
+  return shell.sessions > 0 || shell.tmux > 0 ? LOOK_BUSY_MS : LOOK_IDLE_MS;
+}
+
+// The copying is done by a process of its own: if it fails, what we have goes on.
+static void read_keys_anew(void) {
+  pid_t copier = fork();
+  if (!copier) {
+    sshd_prepare(&shell.settings);
+    _exit(0);
+  }
+  int status = 1;
+  if (copier > 0) waitpid(copier, &status, 0);
+  if (status) {
+    say("the host key or its certificate has changed and cannot be taken: sshd goes on with the old ones");
+    return;
+  }
+  say("the host key or its certificate has changed: sshd reads them anew");
+  kill(shell.listener, SIGHUP);
+}
+
+__attribute__((noreturn)) static void serve(void) {
+  for (;;) {
+    struct pollfd from[] = {{.fd = shell.signals, .events = POLLIN}, {.fd = shell.log, .events = POLLIN}};
+    poll(from, 2, wait_ms());
+    if (shell.log >= 0) forward_log();
+    take_signals();
+    struct census census = census_take(shell.listener);
+    say_state(&census);
+    if (shell.draining) {
+      go_on_draining(&census);
+    } else if (sshd_keys_changed()) {
+      read_keys_anew();
+    }
+    free(census.pids);
+  }
+}
+
+// An image whose entrypoint makes the environment: run that first, and let it start us again.
+static void set_up(const char *command, char **argv) {
+  struct strings environment = {0};
+  environment_copy(&environment, environ, "");
+  char *shell_program = find_shell(&environment);
+  char *line = format("%s \"$@\"", command);
+  char *words[] = {strrchr(shell_program, '/') + 1, "-c", line, "stagedoor", KIT "/bin/start", "set-up", NULL};
+  (void)argv;
+  execv(shell_program, words);
+  die("cannot run STAGEDOOR_SETUP with %s: %s", shell_program, strerror(errno));
+}
+
+int start_main(int argc, char **argv) {
+  shell.settings = settings_read();
+  bool is_set_up = argc > 1 && !strcmp(argv[1], "set-up");
+  if (*shell.settings.setup && !is_set_up) set_up(shell.settings.setup, argv);
+
+  // Blocked before anything is started: a signal that comes this early waits until it can be obeyed.
+  sigset_t ours;
+  stop_signals(&ours);
+  sigaddset(&ours, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &ours, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  shell.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (shell.signals < 0) die("cannot take signals: %s", strerror(errno));
+  // The sessions are of the same uid: they shall not write our lines to the controller by /proc/1/fd/1.
+  prctl(PR_SET_DUMPABLE, 0);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its processes we are not the first
+
+  environment_save(environ);
+  char *folder = *shell.settings.directory ? need(strdup(shell.settings.directory)) : getcwd(NULL, 0);
+  if (!folder) folder = need(strdup("/"));
+  write_file(RUN "/directory", 0600, folder, strlen(folder));
+  account_write(&shell.settings);
+  sshd_prepare(&shell.settings);
+  sshd_keys_changed();
+  shell.sessions = shell.tmux = -1;  // so that the first look is said
+  start_sshd();
+  serve();
+}

@@ -1,0 +1,104 @@
+// Strings, files, and the last words of a program that cannot go on.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kit.h"
+
+// Ends the program with exit status 1 and one line on stderr.
+void die(const char *text, ...) {
+  va_list arguments;
+  va_start(arguments, text);
+  fputs("stagedoor: ", stderr);
+  vfprintf(stderr, text, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+  exit(1);
+}
+
+// One line on stderr.
+void say(const char *text, ...) {
+  va_list arguments;
+  va_start(arguments, text);
+  fputs("stagedoor: ", stderr);
+  vfprintf(stderr, text, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+}
+
+// The memory that was asked for, or the end.
+void *need(void *memory) {
+  if (!memory) die("out of memory");
+  return memory;
+}
+
+// As asprintf(3), but it cannot fail.
+char *format(const char *text, ...) {
+  va_list arguments;
+  char *result;
+  va_start(arguments, text);
+  if (vasprintf(&result, text, arguments) < 0) die("out of memory");
+  va_end(arguments);
+  return result;
+}
+
+void strings_add(struct strings *list, char *text) {
+  if (list->count + 1 >= list->room) {
+    list->room = list->room ? 2 * list->room : 64;
+    list->at = need(realloc(list->at, list->room * sizeof *list->at));
+  }
+  list->at[list->count++] = text;
+  list->at[list->count] = NULL;
+}
+
+bool starts_with(const char *text, const char *prefix) {
+  return !strncmp(text, prefix, strlen(prefix));
+}
+
+// The whole file with a NUL after it, or NULL with errno set. `length` may be NULL.
+char *read_file(const char *path, size_t *length) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return NULL;
+  size_t used = 0, room = 4096;
+  char *bytes = need(malloc(room));
+  for (;;) {
+    if (used + 1 >= room) bytes = need(realloc(bytes, room *= 2));
+    ssize_t got = read(file, bytes + used, room - used - 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      int error = errno;
+      close(file);
+      free(bytes);
+      errno = error;
+      return NULL;
+    }
+    if (got == 0) break;
+    used += (size_t)got;
+  }
+  close(file);
+  bytes[used] = 0;
+  if (length) *length = used;
+  return bytes;
+}
+
+// Makes or replaces a file in one step, so that nobody reads half of it.
+void write_file(const char *path, mode_t mode, const char *bytes, size_t length) {
+  char *fresh = format("%s.new", path);
+  unlink(fresh);
+  int file = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (file < 0) die("cannot write %s: %s; the pod needs a writable volume at " RUN, fresh, strerror(errno));
+  if (fchmod(file, mode)) die("cannot write %s: %s", fresh, strerror(errno));
+  for (size_t done = 0; done < length;) {
+    ssize_t put = write(file, bytes + done, length - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) die("cannot write %s: %s", fresh, strerror(errno));
+    done += (size_t)put;
+  }
+  if (close(file) || rename(fresh, path)) die("cannot write %s: %s", path, strerror(errno));
+  free(fresh);
+}
