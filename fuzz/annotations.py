@@ -1,0 +1,57 @@
+"""Fuzz target: what an app's author writes about its shell: a setting's name, a line end, its value."""
+
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive import Derived, Kit, derive
+from stagedoor.shells.kubernetes.objects import shell_settings
+
+MAX_BYTES = 4096
+_CONTAINERS = [{"name": "web", "image": "a.example/b:1"}, {"name": "side", "image": "c:2"}]
+
+
+def check(received: bytes) -> None:
+    """Settings, or one line that says what is wrong; and of settings a shell that is no more than
+    the app, or the same kind of line."""
+    name, _, value = received.decode("utf-8", "replace").partition("\n")
+    app = {
+        "kind": "Deployment",
+        "metadata": {
+            "name": "app01",
+            "namespace": "apps",
+            "uid": "u",
+            "annotations": {f"stagedoor.dev/{name}": value},
+        },
+        "spec": {
+            "selector": {"matchLabels": {"app": "app01"}},
+            "template": {"spec": {"containers": _CONTAINERS}},
+        },
+    }
+    found = read_settings(app)
+    if isinstance(found, AppSettings):
+        assert read_settings(app) == found
+        made = derive(app, found, Kit("kit:1"), digests={}, claims={})
+        if isinstance(made, Derived):
+            check_shell(made, found)
+            return
+        found = made
+    assert isinstance(found, WrongSettings)
+    assert found.problems
+    for problem in found.problems:
+        assert problem.isprintable()
+        assert len(problem) < 700
+
+
+def check_shell(made: Derived, settings: AppSettings) -> None:
+    pod = made.deployment["spec"]["template"]["spec"]
+    shell = next(each for each in pod["containers"] if each["name"] == "shell")
+    assert shell["command"][-1] == "/kit/bin/start"
+    assert shell["securityContext"].get("runAsUser") != 0
+    assert "privileged" not in shell["securityContext"]
+    for entry in shell.get("env", ()):
+        assert "\0" not in entry["value"]
+        entry["value"].encode()
+    names = [entry["name"] for entry in shell.get("env", ())]
+    assert len(names) == len(set(names))
+    for line in shell_settings(Target("app01"), settings, made.image).splitlines():
+        assert line.startswith("STAGEDOOR_")
+        assert line.isprintable()

@@ -1,0 +1,75 @@
+"""Fuzz the parsers: `python fuzz/run.py --seconds 60 [NAME …]`.
+
+The seconds are for all targets together. The committed corpus is read and never written; what
+is new goes to a temporary folder. Exit status: 0 nothing found, 1 a target failed, 2 it could not
+run (no atheris, no such target).
+"""
+
+import argparse
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TARGETS = ("connect", "proxyproto", "target", "sshkey", "frames", "annotations")
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description="Fuzz the parsers of Stagedoor.")
+    arguments.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    arguments.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TARGETS)}")
+    chosen = arguments.parse_args()
+    unknown = set(chosen.names) - set(TARGETS)
+    if unknown:
+        print(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        return 2
+    if importlib.util.find_spec("atheris") is None:
+        print(
+            "atheris is not installed, so nothing was fuzzed; 'uv sync --group fuzz' or"
+            " 'pip install atheris' installs it (Linux, Python up to 3.13)"
+        )
+        return 2
+    names = chosen.names or list(TARGETS)
+    findings = Path(tempfile.mkdtemp(prefix="stagedoor-fuzz-"))
+    total, failed = 0, []
+    for name in names:
+        inputs, passed = fuzz(name, max(1, chosen.seconds // len(names)), findings / name)
+        total += inputs
+        if not passed:
+            failed.append(name)
+    print(f"total: {total:,} inputs; {len(failed)} of {len(names)} targets failed; see {findings}")
+    return 1 if failed else 0
+
+
+def fuzz(name: str, seconds: int, findings: Path) -> tuple[int, bool]:
+    """Run one target; return how many inputs it was given and whether it withstood them."""
+    grown = findings / "corpus"
+    grown.mkdir(parents=True)
+    dictionary = HERE / f"{name}.dict"
+    command = [sys.executable, str(HERE / "harness.py"), name]
+    command += [f"-max_total_time={seconds}", "-print_final_stats=1", "-timeout=5"]
+    command += [f"-artifact_prefix={findings}/", "-verbosity=0", "-close_fd_mask=1"]
+    command += [f"-dict={dictionary}"] if dictionary.exists() else []
+    command += [str(grown), str(HERE / "corpus" / name)]
+    result = subprocess.run(
+        command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True,
+        errors="replace",
+    )  # fmt: skip
+    executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", result.stdout)
+    inputs = int(executed[1]) if executed else 0
+    # A run that gave no input, or no account of itself, has proven nothing.
+    passed = result.returncode == 0 and inputs > 0
+    print(f"{name}: {inputs:,} inputs, {inputs // max(1, seconds):,} runs/s:"
+          f" {'nothing found' if passed else 'FAILED'}")  # fmt: skip
+    if not passed:
+        print(result.stdout[-4000:])
+        for found in sorted(p for p in findings.iterdir() if p.is_file()):
+            print(f"reproduce: {sys.executable} {HERE / 'harness.py'} {name} {found}")
+    return inputs, passed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

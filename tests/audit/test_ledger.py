@@ -1,0 +1,321 @@
+import asyncio
+import threading
+from ipaddress import ip_address
+
+from stagedoor.audit.ledger import BATCH, DENIALS, AuditLedger
+from stagedoor.audit.tally import SOURCE_SHARE
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.event import Kind
+from stagedoor.model.session import Counts, End, Ended, Opened, Way
+from stagedoor.model.source import Source
+from stagedoor.store.sessions import list_sessions
+from tests.audit.sample import READY, SOURCE, TARGET, Disk, enter, flushed, full
+
+NO_GRANT = Denial(Reason.NO_GRANT, "no grant for 'alice' to enter app01")
+
+
+async def test_a_session_is_durable_before_it_begins_and_closed_with_its_figures(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    (row,) = list_sessions(disk.database)
+    assert (row.id, row.identity, row.target, row.source) == (
+        opened.id,
+        "alice",
+        "app01.ssh",
+        "10.0.0.1:40000",
+    )
+    ledger.close(opened, Ended(End.IDLE, Counts(11, 22), "nothing for an hour"))
+    await flushed(ledger)
+    first, last = (entry.event for entry in disk.entries())
+    assert (first.kind, first.instance) == (Kind.SESSION_OPENED, "worker-1")
+    assert first.fields == {
+        "method": "token",
+        "credential": "t1",
+        "grant": 7,
+        "grant_expires_at": 900.0,
+        "shell": "127.0.0.1:2222",
+    }
+    assert (last.kind, last.session, last.reason) == (Kind.SESSION_CLOSED, opened.id, "idle")
+    assert (last.fields["sent"], last.fields["received"]) == (11, 22)
+    assert last.fields["detail"] == "nothing for an hour"
+
+
+async def test_logins_at_the_same_time_share_one_write(ledger: AuditLedger, disk: Disk) -> None:
+    first_is_writing, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        first_is_writing.set()
+        assert go_on.wait(20)
+
+    disk.before = wait
+    first = asyncio.create_task(enter(ledger))
+    assert await asyncio.to_thread(first_is_writing.wait, 20)
+    others = [asyncio.create_task(enter(ledger)) for _ in range(100)]
+    await asyncio.sleep(0)
+    disk.recover()
+    go_on.set()
+    everybody = await asyncio.gather(first, *others)
+    assert [len(batch) for batch in disk.batches] == [1, 100]
+    assert len({opened.id for opened in everybody}) == 101
+
+
+async def test_a_crowd_is_written_in_batches(ledger: AuditLedger, disk: Disk) -> None:
+    await asyncio.gather(*(enter(ledger) for _ in range(BATCH + 10)))
+    assert max(len(batch) for batch in disk.batches) <= BATCH
+
+
+async def test_while_the_disk_is_full_nobody_is_let_in_and_everybody_is_told_why(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    disk.fail()
+    for _ in range(3):
+        denial = await ledger.open(READY, Way.CONNECT, SOURCE)
+        assert isinstance(denial, Denial)
+        assert denial.reason is Reason.AUDIT_UNAVAILABLE
+        assert "cannot be written to the audit" in denial.message
+        assert "disk full" in denial.message
+        assert denial.retry_after_s
+    assert ledger.problem is not None
+    disk.recover()
+    await flushed(ledger)
+    assert ledger.problem is None
+    await enter(ledger)
+    assert len(list_sessions(disk.database)) == 1, "nobody who was refused is in the audit"
+
+
+async def test_sessions_that_end_while_the_disk_is_full_are_closed_in_order_later(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    sessions = [await enter(ledger) for _ in range(5)]
+    disk.fail()
+    for opened in sessions[:3]:
+        ledger.close(opened, Ended(End.CLOSED))
+    assert not await asyncio.to_thread(ledger.flush, 0.1)
+    for opened in sessions[3:]:
+        ledger.close(opened, Ended(End.EVICTED))
+    disk.recover()
+    await flushed(ledger)
+    closes = disk.events(Kind.SESSION_CLOSED)
+    assert [event.session for event in closes] == [opened.id for opened in sessions]
+
+
+async def test_one_failure_does_not_turn_the_order_round(ledger: AuditLedger, disk: Disk) -> None:
+    sessions = [await enter(ledger) for _ in range(5)]
+
+    def fail_once() -> None:
+        disk.recover()
+        full()
+
+    disk.before = fail_once
+    for opened in sessions:
+        ledger.close(opened, Ended(End.CLOSED))
+    await flushed(ledger)
+    closes = disk.events(Kind.SESSION_CLOSED)
+    assert [event.session for event in closes] == [opened.id for opened in sessions]
+
+
+async def test_a_problem_is_told_when_it_begins_and_when_it_ends(disk: Disk) -> None:
+    told: list[str | None] = []
+    ledger = AuditLedger(disk, "w", retry_s=(0.01, 0.01), on_problem=told.append)
+    ledger.start()
+    disk.fail()
+    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    disk.recover()
+    await flushed(ledger)
+    assert await asyncio.to_thread(ledger.stop, 20) == 0
+    assert told == ["the store /x: disk full; free space on that file system", None]
+
+
+async def test_a_commit_that_fails_after_it_was_written_leaves_no_open_session(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    disk.after = full
+    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    disk.after = lambda: None
+    await flushed(ledger)
+    assert list_sessions(disk.database) == []
+    (event,) = disk.events(Kind.SESSION_CLOSED)
+    assert event.reason == "unreached"
+
+
+async def test_a_disk_that_hangs_is_waited_for_with_a_bound(disk: Disk) -> None:
+    ledger = AuditLedger(disk, "w", open_timeout_s=0.05)
+    ledger.start()
+    answer = threading.Event()
+    disk.before = lambda: assert_true(answer.wait(20))
+    writing = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    for denial in await asyncio.gather(writing, waiting):
+        assert isinstance(denial, Denial)
+        assert "did not answer within 0.05 s" in denial.message
+    disk.recover()
+    answer.set()
+    await flushed(ledger)
+    # Whichever of them the writer had taken was written after all, and is closed.
+    assert list_sessions(disk.database) == []
+    assert {e.reason for e in disk.events(Kind.SESSION_CLOSED)} <= {"unreached"}
+    await asyncio.to_thread(ledger.stop, 20)
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+async def test_a_developer_who_hangs_up_while_the_disk_writes_leaves_no_open_session(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        writing.set()
+        assert go_on.wait(20)
+
+    disk.before = wait
+    first = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    assert await asyncio.to_thread(writing.wait, 20)
+    second = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert second.cancelled()
+    disk.recover()
+    go_on.set()
+    await flushed(ledger)
+    assert len(disk.events(Kind.SESSION_OPENED)) == 1, "the second was never written"
+    (event,) = disk.events(Kind.SESSION_CLOSED)
+    assert (event.reason, event.fields["detail"]) == (
+        "unreached",
+        "the developer's side hung up",
+    )
+
+
+async def test_hanging_up_at_any_moment_leaves_no_open_session(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    async def impatient(turns: int) -> None:
+        task = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        try:
+            opened = await task
+        except asyncio.CancelledError:
+            return
+        assert isinstance(opened, Opened)
+        ledger.close(opened, Ended(End.CLOSED))
+
+    await asyncio.gather(*(impatient(n % 20) for n in range(200)))
+    await flushed(ledger)
+    assert list_sessions(disk.database) == []
+
+
+async def test_a_flood_of_wrong_guesses_fills_neither_disk_nor_memory(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    missing = Denial(Reason.CREDENTIAL_MISSING, "say who you are")
+    for _ in range(5000):
+        ledger.deny(missing, Way.CONNECT, SOURCE)
+        ledger.deny(NO_GRANT, Way.CONNECT, SOURCE, identity="alice", target=TARGET)
+    await flushed(ledger)
+    events = disk.events(Kind.SESSION_DENIED)
+    assert len(events) == SOURCE_SHARE + 2
+    assert sum(int(event.fields.get("count", 1) or 0) for event in events) == 10_000
+
+
+async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    disk.fail()
+    for number in range(DENIALS + 500):
+        source = Source(ip_address(number), 1)
+        ledger.deny(NO_GRANT, Way.CONNECT, source, identity="alice", target=TARGET)
+    disk.recover()
+    await flushed(ledger)
+    events = disk.events(Kind.SESSION_DENIED)
+    assert len(events) < DENIALS + 500
+    counts = [int(event.fields.get("count", 1) or 0) for event in events]
+    assert sum(counts) == DENIALS + 500
+
+
+async def test_a_single_denial_says_who_was_refused_what(ledger: AuditLedger, disk: Disk) -> None:
+    ledger.deny(NO_GRANT, Way.CONNECT, SOURCE, identity="alice", target=TARGET)
+    await flushed(ledger)
+    (event,) = disk.events(Kind.SESSION_DENIED)
+    assert (event.identity, event.target, event.source, event.reason, event.session) == (
+        "alice",
+        "app01.ssh",
+        "10.0.0.1:40000",
+        "no_grant",
+        None,
+    )
+    assert event.fields == {"message": NO_GRANT.message}
+
+
+async def test_text_that_no_database_takes_cannot_stop_the_audit(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    ledger.close(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
+    ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), Way.CONNECT, SOURCE, identity="\ud800")
+    await flushed(ledger)
+    detail = disk.events(Kind.SESSION_CLOSED)[0].fields["detail"]
+    assert isinstance(detail, str)
+    assert detail.isprintable()
+    assert len(detail) <= 500
+
+
+async def test_a_fault_in_the_journal_is_no_end_of_the_audit(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("a bug")
+
+    disk.before = bug
+    denial = await ledger.open(READY, Way.CONNECT, SOURCE)
+    assert isinstance(denial, Denial)
+    disk.recover()
+    await flushed(ledger)
+    await enter(ledger)
+
+
+async def test_a_stopped_ledger_lets_nobody_in_and_says_what_it_could_not_write(
+    disk: Disk,
+) -> None:
+    ledger = AuditLedger(disk, "w", retry_s=(0.01, 0.01))
+    ledger.start()
+    opened = await enter(ledger)
+    disk.fail()
+    ledger.close(opened, Ended(End.CLOSED))
+    assert await asyncio.to_thread(ledger.stop, 0.1) == 1
+    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    # The next start finds it: the session is still open in the store.
+    assert [row.id for row in list_sessions(disk.database)] == [opened.id]
+
+
+def test_sessions_of_an_event_loop_that_is_gone_are_closed(ledger: AuditLedger, disk: Disk) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        writing.set()
+        assert go_on.wait(20)
+
+    disk.before = wait
+    loop = asyncio.new_event_loop()
+    login = ledger.open(READY, Way.CONNECT, SOURCE)
+
+    async def begin() -> None:
+        asyncio.ensure_future(login).add_done_callback(lambda task: None)
+        await asyncio.to_thread(writing.wait, 20)
+
+    loop.run_until_complete(begin())
+    (task,) = asyncio.all_tasks(loop)
+    loop.close()
+    disk.recover()
+    go_on.set()
+    assert ledger.flush(20)
+    assert list_sessions(disk.database) == []
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # left behind on purpose

@@ -1,0 +1,270 @@
+"""Logging in with real argon2, a policy that changes, and somebody who guesses."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from stagedoor.authn import authenticator as module
+from stagedoor.authn import passwords
+from stagedoor.authn.authenticator import Authenticator, VerifyLimits
+from stagedoor.authn.throttle import ThrottleLimits
+from stagedoor.authn.tokens import mint
+from stagedoor.model.credential import PasswordCredential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy, TokenRecord, User
+from stagedoor.model.source import Source
+
+HASH = passwords.hash_password("open sesame")
+RIGHT = PasswordCredential("dev", "open sesame")
+WRONG = PasswordCredential("dev", "open barley")
+HERE = Source.of("192.0.2.1", 40000)
+ELSEWHERE = Source.of("192.0.2.2", 40000)
+
+
+class World:
+    """A policy and a clock that a test may change."""
+
+    def __init__(self) -> None:
+        self.policy = Policy(users={"dev": User("dev", frozenset({"crew"}), HASH)})
+        self.now = 1000.0
+        self.away = False
+        self.verified: list[str] = []
+        self.made: list[Authenticator] = []
+
+    def authenticator(
+        self, limits: VerifyLimits | None = None, throttle: ThrottleLimits | None = None
+    ) -> Authenticator:
+        made = Authenticator(
+            lambda: self.policy,
+            lambda: self.now,
+            limits=limits,
+            throttle=throttle,
+            away=lambda: self.away,
+        )
+        self.made.append(made)
+        return made
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    world = World()
+    real = passwords.verify
+
+    def counted(password_hash: str, password: str) -> bool:
+        world.verified.append(password_hash)
+        return real(password_hash, password)
+
+    monkeypatch.setattr(module.passwords, "verify", counted)
+    yield world
+    for made in world.made:
+        made.close()
+
+
+async def test_the_right_password_is_its_user(world: World) -> None:
+    assert await world.authenticator().authenticate(RIGHT, HERE) == Identity(
+        "dev", frozenset({"crew"}), Method.PASSWORD
+    )
+
+
+async def test_line_27_an_unknown_name_costs_a_verification_and_reads_like_a_wrong_password(
+    world: World,
+) -> None:
+    authenticator = world.authenticator()
+    wrong = await authenticator.authenticate(WRONG, HERE)
+    unknown = await authenticator.authenticate(PasswordCredential("eve", "x"), HERE)
+    assert isinstance(wrong, Denial)
+    assert isinstance(unknown, Denial)
+    assert wrong.message.replace("dev", "eve") == unknown.message
+    assert len(world.verified) == 2
+    # The same parameters, so the same work.
+    assert world.verified[1].split("$")[1:4] == HASH.split("$")[1:4]
+
+
+async def test_a_user_without_a_password_is_not_told_from_an_unknown_one(world: World) -> None:
+    world.policy = Policy(users={"bare": User("bare")})
+    for name in ("bare", "eve"):
+        verdict = await world.authenticator().authenticate(PasswordCredential(name, ""), HERE)
+        assert isinstance(verdict, Denial)
+        assert verdict.reason is Reason.CREDENTIAL_WRONG
+    assert len(world.verified) == 2
+
+
+async def test_a_verified_password_is_not_verified_again(world: World) -> None:
+    authenticator = world.authenticator()
+    for _ in range(5):
+        assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    assert len(world.verified) == 1
+    world.now += 601
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    assert len(world.verified) == 2
+
+
+async def test_a_changed_password_and_a_removed_user_are_refused_at_once(world: World) -> None:
+    authenticator = world.authenticator()
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    before = world.policy
+    world.policy = Policy(
+        users={"dev": User("dev", frozenset(), passwords.hash_password("another"))}
+    )
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Denial)
+    world.policy = Policy()
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Denial)
+    world.policy = before
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+
+
+async def test_groups_are_those_of_now_for_a_remembered_password_too(world: World) -> None:
+    authenticator = world.authenticator()
+    await authenticator.authenticate(RIGHT, HERE)
+    world.policy = Policy(users={"dev": User("dev", frozenset({"leads"}), HASH)})
+    verdict = await authenticator.authenticate(RIGHT, HERE)
+    assert isinstance(verdict, Identity)
+    assert verdict.groups == {"leads"}
+
+
+async def test_line_29_nothing_shown_is_no_failure(world: World) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1))
+    for _ in range(20):
+        verdict = await authenticator.authenticate(None, HERE)
+        assert isinstance(verdict, Denial)
+        assert verdict.reason is Reason.CREDENTIAL_MISSING
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+
+
+async def test_a_guesser_waits_and_nobody_else_does(world: World) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
+    for _ in range(2):
+        await authenticator.authenticate(WRONG, HERE)
+    verdict = await authenticator.authenticate(WRONG, HERE)
+    assert isinstance(verdict, Denial)
+    assert verdict.reason is Reason.THROTTLED
+    assert verdict.retry_after_s == 1
+    assert len(world.verified) == 2
+    assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
+    world.now += 1
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+
+
+async def test_the_memory_of_right_passwords_is_no_oracle_for_a_throttled_guesser(
+    world: World,
+) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
+    await authenticator.authenticate(RIGHT, ELSEWHERE)
+    for _ in range(2):
+        await authenticator.authenticate(WRONG, HERE)
+    right = await authenticator.authenticate(RIGHT, HERE)
+    assert right == await authenticator.authenticate(WRONG, HERE)
+
+
+async def test_a_stale_token_neither_throttles_nor_is_throttled(world: World) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1))
+    good, gone = mint(), mint()
+    world.policy = Policy(
+        users=world.policy.users,
+        tokens={good.id: TokenRecord(good.id, "dev", good.secret_hash)},
+    )
+    for _ in range(10):
+        await authenticator.authenticate(PasswordCredential("dev", gone.text), HERE)
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    await authenticator.authenticate(WRONG, HERE)
+    verdict = await authenticator.authenticate(PasswordCredential("dev", good.text), HERE)
+    assert isinstance(verdict, Identity)
+
+
+async def test_fifty_logins_at_once_cost_one_verification(world: World) -> None:
+    authenticator = world.authenticator()
+    verdicts = await asyncio.gather(*(authenticator.authenticate(RIGHT, HERE) for _ in range(50)))
+    assert all(isinstance(verdict, Identity) for verdict in verdicts)
+    assert len(world.verified) == 1
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Verifications that all wait until the function is called."""
+    gate = threading.Event()
+    monkeypatch.setattr(module.passwords, "verify", lambda *_: not gate.wait(30))
+    return gate.set
+
+
+async def test_hanging_up_does_not_make_a_guess_uncounted(
+    world: World, held: Callable[[], None]
+) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=3))
+    for n in range(3):
+        guess = PasswordCredential("dev", f"guess {n}")
+        task = asyncio.create_task(authenticator.authenticate(guess, HERE))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    verdict = await authenticator.authenticate(PasswordCredential("dev", "guess 4"), HERE)
+    assert isinstance(verdict, Denial)
+    assert verdict.reason is Reason.THROTTLED
+    held()
+
+
+async def test_a_flood_of_passwords_is_refused_beyond_a_bound(
+    world: World, held: Callable[[], None]
+) -> None:
+    authenticator = world.authenticator(
+        VerifyLimits(threads=1, waiting=7, waiting_per_source=4),
+        ThrottleLimits(free_tries=1000),
+    )
+
+    def guess(n: int, source: Source) -> "asyncio.Task[Identity | Denial]":
+        credential = PasswordCredential(f"user{n}", "x")
+        return asyncio.create_task(authenticator.authenticate(credential, source))
+
+    here = [guess(n, HERE) for n in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    refused = [task.result() for task in here if task.done()]
+    assert len(refused) == 16
+    assert {v.reason for v in refused if isinstance(v, Denial)} == {Reason.THROTTLED}
+    # Another source still has room, until all is full.
+    there = [guess(n, ELSEWHERE) for n in range(4)]
+    await asyncio.sleep(0)
+    last = await authenticator.authenticate(WRONG, Source.of("192.0.2.3", 1))
+    assert isinstance(last, Denial)
+    assert last.reason is Reason.OVERLOADED
+    assert last.retry_after_s
+    held()
+    verdicts = await asyncio.gather(*here, *there)
+    assert len([v for v in verdicts if v.reason is Reason.CREDENTIAL_WRONG]) == 8  # type: ignore[union-attr]  # all are denials
+    assert isinstance(await authenticator.authenticate(None, HERE), Denial)
+
+
+def test_hashes_are_argon2id_salted_and_say_when_they_are_outdated() -> None:
+    assert HASH.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert passwords.hash_password("open sesame") != HASH
+    assert not passwords.needs_rehash(HASH)
+    assert passwords.needs_rehash(HASH.replace("t=3", "t=2"))
+    assert passwords.needs_rehash("damaged")
+
+
+def test_a_damaged_hash_lets_nobody_in() -> None:
+    for damaged in ("", "open sesame", HASH[:-5], "$argon2id$v=19$"):
+        assert not passwords.verify(damaged, "open sesame")
+
+
+def test_the_dummy_hash_is_well_formed_and_matches_nothing_likely() -> None:
+    assert not passwords.needs_rehash(passwords.dummy_hash())
+    assert not passwords.verify(passwords.dummy_hash(), "")
+
+
+async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wrong(
+    world: World,
+) -> None:
+    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1, longest_wait_s=300))
+    world.away, kept = True, world.policy
+    world.policy = Policy()
+    for credential in (RIGHT, WRONG, PasswordCredential("dev", mint().text), None):
+        denial = await authenticator.authenticate(credential, HERE)
+        assert isinstance(denial, Denial)
+        assert (denial.reason, denial.retry_after_s) == (Reason.AUDIT_UNAVAILABLE, 5)
+        assert "cannot read who may enter" in denial.message
+    world.away, world.policy = False, kept
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity), "no try counted"

@@ -1,0 +1,78 @@
+"""A pass is as good as what proved its identity, and no longer."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.model.webpass import PassKind
+
+NOW = 1_700_000_000.0
+LIFETIMES = Lifetimes()
+BY_PASSWORD = Identity("dev", frozenset({"team"}), Method.PASSWORD, password_hash="$argon2id$1")
+BY_TOKEN = Identity("dev", frozenset({"team"}), Method.TOKEN, "tok1", ("connect:app01",))
+BY_KEY = Identity("dev", frozenset({"team"}), Method.PUBLIC_KEY, "SHA256:abc")
+BY_CERTIFICATE = Identity("dev", frozenset({"team"}), Method.CERTIFICATE, "serial 1")
+EVERY = [BY_PASSWORD, BY_TOKEN, BY_KEY, BY_CERTIFICATE]
+POLICY = Policy(
+    users={"dev": User("dev", frozenset({"team"}), "$argon2id$1")},
+    tokens={"tok1": TokenRecord("tok1", "dev", b"x" * 32)},
+    keys={"SHA256:abc": KeyRecord("dev", "SHA256:abc", "ssh-ed25519 AAAA")},
+)
+
+
+def refused(found: Identity | Denial, why: str) -> None:
+    assert isinstance(found, Denial)
+    assert found.reason is Reason.CREDENTIAL_WRONG
+    assert why in found.message
+    assert "sign in again" in found.message
+
+
+@pytest.mark.parametrize("identity", EVERY, ids=lambda identity: identity.method)
+@pytest.mark.parametrize("kind", PassKind)
+def test_whoever_was_given_it_is_who_shows_it(identity: Identity, kind: PassKind) -> None:
+    given = pass_for(kind, identity, NOW, LIFETIMES)
+    assert identity_of(given, POLICY, NOW) == identity
+    assert identity_of(given, POLICY, given.expires_at - 0.001) == identity
+    refused(identity_of(given, POLICY, given.expires_at), "its time is over")
+
+
+def test_groups_are_those_of_now() -> None:
+    given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, LIFETIMES)
+    moved = replace(POLICY, users={"dev": User("dev", frozenset({"other"}), "$argon2id$1")})
+    found = identity_of(given, moved, NOW)
+    assert isinstance(found, Identity)
+    assert found.groups == frozenset({"other"})
+
+
+def test_no_pass_is_refused_in_the_words_of_one_that_is_over() -> None:
+    expired = pass_for(PassKind.TICKET, BY_TOKEN, NOW - 1000, LIFETIMES)
+    assert identity_of(None, POLICY, NOW) == identity_of(expired, POLICY, NOW)
+
+
+@pytest.mark.parametrize("hashed", [None, "$argon2id$2"])
+def test_a_password_that_was_changed_voids_what_it_opened(hashed: str | None) -> None:
+    given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, LIFETIMES)
+    changed = replace(POLICY, users={"dev": User("dev", frozenset(), hashed)})
+    refused(identity_of(given, changed, NOW), "the password was changed")
+
+
+@pytest.mark.parametrize("identity", [BY_TOKEN, BY_KEY], ids=lambda identity: identity.method)
+def test_a_credential_that_was_removed_voids_what_it_opened(identity: Identity) -> None:
+    given = pass_for(PassKind.SESSION, identity, NOW, LIFETIMES)
+    refused(identity_of(given, replace(POLICY, tokens={}, keys={}), NOW), "was removed")
+
+
+@pytest.mark.parametrize("identity", EVERY, ids=lambda identity: identity.method)
+def test_a_user_who_was_removed_has_no_passes(identity: Identity) -> None:
+    given = pass_for(PassKind.SESSION, identity, NOW, LIFETIMES)
+    refused(identity_of(given, replace(POLICY, users={}), NOW), "there is no user")
+
+
+def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:
+    found = identity_of(pass_for(PassKind.TICKET, BY_TOKEN, NOW, LIFETIMES), POLICY, NOW)
+    assert isinstance(found, Identity)
+    assert found.scopes == ("connect:app01",)

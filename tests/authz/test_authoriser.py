@@ -1,0 +1,95 @@
+"""The authoriser remembers what it gave, and nobody may notice."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.authz import authoriser as module
+from stagedoor.authz.authoriser import Authoriser
+from stagedoor.authz.decide import authorise
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant, GrantRule
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy, TokenRecord, User
+from stagedoor.model.target import Target
+
+DEV = Identity("dev", frozenset(), Method.PASSWORD, password_hash="hash 1")
+TOKEN = Identity("dev", frozenset(), Method.TOKEN, "t1")
+APPS = (Target("app01"), Target("app02"), Target("app01", "staging"))
+RULE = GrantRule(1, "user:dev", "app01")
+HELD = Policy(users={"dev": User("dev", frozenset(), "hash 1")}, grants=(RULE,))
+
+
+class Office:
+    """An authoriser whose policy and clock a test sets."""
+
+    def __init__(self, policy: Policy = HELD) -> None:
+        self.policy, self.now = policy, 0.0
+        self.authoriser = Authoriser(lambda: self.policy, lambda: self.now)
+
+    def ask(self, identity: Identity = DEV, target: Target = APPS[0]) -> Grant | Denial:
+        return self.authoriser.authorise(identity, target)
+
+
+def test_those_who_come_again_share_one_grant() -> None:
+    office = Office()
+    assert office.ask() is office.ask(replace(DEV), Target("app01"))
+
+
+def test_a_new_policy_holds_at_once() -> None:
+    office = Office()
+    assert isinstance(office.ask(), Grant)
+    office.policy = replace(HELD, grants=())
+    assert isinstance(office.ask(), Denial)
+    office.policy = HELD
+    assert isinstance(office.ask(), Grant)
+
+
+def test_what_an_old_password_opened_is_not_covered_by_what_the_new_one_did() -> None:
+    office = Office(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
+    assert isinstance(office.ask(replace(DEV, password_hash="hash 2")), Grant)
+    assert isinstance(office.ask(DEV), Denial)
+
+
+def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:
+    office = Office(replace(HELD, grants=(GrantRule(1, "user:dev", "*"),)))
+    for number in range(module.REMEMBERED + 2):
+        assert isinstance(office.ask(target=Target(f"app{number}")), Grant)
+
+
+_rules = st.builds(
+    GrantRule,
+    st.integers(1, 9),
+    st.sampled_from(["user:dev", "user:ops"]),
+    st.sampled_from(["app01", "app0*", "*"]),
+    st.sampled_from(["*", "staging"]),
+    st.none() | st.floats(0, 10),
+)
+_policies = st.builds(
+    lambda rules, user, until: Policy(
+        users={"dev": User("dev", frozenset(), "hash 1")} if user else {},
+        tokens={"t1": TokenRecord("t1", "dev", b"", ("connect:app01",), until)},
+        grants=tuple(rules),
+    ),
+    st.lists(_rules, max_size=3),
+    st.booleans(),
+    st.none() | st.floats(0, 10),
+)
+_times = st.floats(0, 11)
+
+
+@given(
+    st.lists(_policies, min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.integers(0, 2), _times, st.sampled_from([DEV, TOKEN]), st.sampled_from(APPS)),
+        max_size=20,
+    ),
+)
+def test_it_always_says_what_the_policy_says_now(
+    policies: list[Policy], asked: list[tuple[int, float, Identity, Target]]
+) -> None:
+    office = Office()
+    for number, now, identity, target in sorted(asked, key=lambda each: each[1]):
+        office.policy, office.now = policies[number % len(policies)], now
+        assert office.ask(identity, target) == authorise(office.policy, identity, target, now)

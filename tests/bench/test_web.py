@@ -1,0 +1,82 @@
+"""The WebShell's benchmarks: what is pure of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+from benchmarks.web_stage import text_file
+from load.tunnel import LoadError
+from load.web_socket import TtydVisit, Visit
+from page import replaced
+from series import Result
+from stagedoor.wire.frames import encode
+from stagedoor.wire.terminal import Mode, Notice, Out, Welcome, Word
+from targets import Above, Below
+from web import filled
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance-webshell.md"
+
+
+def result() -> Result:
+    found = Result({"processor": "one"}, quick=False)
+    for value in (10.0, 30.0, 20.0):
+        found.take("web_bulk", "cat of 100 MB", "stagedoor attach", "speed", "MB/s", value)
+    return found
+
+
+def test_a_visit_believes_only_what_goes_on_where_it_was() -> None:
+    visit = Visit(0, "main")
+    assert visit._hear(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR))) == 0
+    assert visit._hear(encode(Out(7, b"abc"))) == 3
+    assert (visit.attachment, visit.seen, bytes(visit.shown)) == ("one", 10, b"abc")
+    for lost_or_repeated in (11, 9):
+        with pytest.raises(LoadError, match="not 10"):
+            visit._hear(encode(Out(lost_or_repeated, b"d")))
+    visit.attachment = ""  # cut, and back
+    with pytest.raises(LoadError, match="not 10"):
+        visit._hear(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR)))
+
+
+def test_a_visit_that_is_sent_away_says_why() -> None:
+    with pytest.raises(LoadError, match="no grant"):
+        Visit(0, "main")._hear(encode(Notice(Word.DENIED, "no grant")))
+    assert Visit(0, "main")._hear(encode(Notice(Word.PROGRESS, "starting"))) == 0
+
+
+def test_of_what_ttyd_sends_only_output_counts() -> None:
+    visit = TtydVisit(0)
+    assert [visit._hear(each) for each in (b"1title", b"2{}", b"0shown")] == [0, 0, 5]
+    assert bytes(visit.shown) == b"shown"
+
+
+def test_a_target_is_reached_by_its_median() -> None:
+    about = ("speed", "web_bulk", "cat of 100 MB", "speed")
+    words = [
+        target.judge(result()).word
+        for target in (
+            Above(*about, 20, "stagedoor attach"),
+            Above(*about, 21, "stagedoor attach"),
+            Below(*about, 20, "stagedoor attach"),
+            Below(*about, 19, "stagedoor attach"),
+            Above(*about, 1, "nobody"),
+        )
+    ]
+    assert words == ["reached", "missed", "reached", "missed", "not measured"]
+
+
+def test_every_part_of_the_page_is_known_and_a_stranger_is_refused() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    written = filled(page, result())
+    assert "| stagedoor attach | 20.0 (10.0–30.0) |" in written
+    assert filled(written, result()) == written
+    with pytest.raises(ValueError, match="'nobody'"):
+        replaced("<!-- bench:nobody -->\n<!-- bench:end -->", {"somebody": str})
+
+
+def test_the_text_is_lines_and_as_long_as_it_is_to_be(tmp_path: Path) -> None:
+    text = text_file(tmp_path, 100_000).read_bytes()
+    assert len(text) == 100_000
+    assert {51, 110} <= {len(line) + 1 for line in text.splitlines()[:1000]}

@@ -1,0 +1,156 @@
+"""Asking an API server as somebody: one request after the other, whatever it answers."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+from stagedoor.kube.paths import RESOURCES
+from stagedoor.model.cluster import Kind
+
+Manifest = dict[str, Any]
+
+PLACES = {
+    str(kind): (place.group, place.version, place.plural, place.namespaced)
+    for kind, place in RESOURCES.items()
+} | {
+    "Role": ("rbac.authorization.k8s.io", "v1", "roles", True),
+    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings", True),
+    "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles", False),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", False),
+    "ServiceAccount": ("", "v1", "serviceaccounts", True),
+    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies", True),
+    "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets", True),
+    "ValidatingAdmissionPolicy": (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicies",
+        False,
+    ),
+    "ValidatingAdmissionPolicyBinding": (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicybindings",
+        False,
+    ),
+}
+"""Where kinds are: group, version, plural, whether in a namespace."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`status` is HTTP's; `body` the object, or the Status that says why not."""
+
+    status: int
+    body: Manifest = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 300
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", ""))
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Somebody with a token. `ca` is the file of the API server's CA."""
+
+    url: str
+    ca: str
+    token: str = field(repr=False)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        content: str = "application/json",
+    ) -> Answer:
+        request = urllib.request.Request(
+            self.url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.token}", "Content-Type": content},
+            method=method,
+        )
+        context = ssl.create_default_context(cafile=self.ca)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+                return Answer(answer.status, json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, json.loads(error.read()))
+
+    def create(self, manifest: Manifest) -> Answer:
+        return self.request("POST", collection(manifest), manifest)
+
+    def apply(self, manifest: Manifest, *, manager: str = "stagedoor") -> Answer:
+        """Server-side apply; JSON is YAML."""
+        query = f"?fieldManager={manager}&force=true"
+        content = "application/apply-patch+yaml"
+        return self.request("PATCH", item(manifest) + query, manifest, content)
+
+    def merge(self, manifest: Manifest, patch: Manifest) -> Answer:
+        return self.request("PATCH", item(manifest), patch, "application/merge-patch+json")
+
+    def get(self, manifest: Manifest) -> Answer:
+        return self.request("GET", item(manifest))
+
+    def delete(self, manifest: Manifest) -> Answer:
+        return self.request("DELETE", item(manifest))
+
+    def as_account(self, namespace: str, name: str) -> "Asker":
+        """A service account, by a token of its own that the API issues (TokenRequest)."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        spec = {"audiences": [], "expirationSeconds": 3600}
+        asked = self.request(
+            "POST",
+            path,
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+        )
+        assert asked.ok, asked.message
+        return Asker(self.url, self.ca, asked.body["status"]["token"])
+
+    def may(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
+        """What `kubectl auth can-i` asks (SelfSubjectAccessReview). `resource` is PLURAL[.GROUP][/SUB]."""
+        plural, _, sub = resource.partition("/")
+        plural, _, group = plural.partition(".")
+        attributes = {
+            "namespace": namespace,
+            "verb": verb,
+            "group": group,
+            "resource": plural,
+            "subresource": sub,
+            "name": name,
+        }
+        asked = self.create(
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": attributes},
+            }
+        )
+        assert asked.ok, asked.message
+        return bool(asked.body["status"]["allowed"])
+
+
+def collection(manifest: Manifest) -> str:
+    kind = manifest["kind"]
+    if kind == "SelfSubjectAccessReview":
+        return "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    group, version, plural, namespaced = PLACES[kind]
+    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    if not namespaced:
+        return f"{root}/{plural}"
+    return f"{root}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+
+
+def item(manifest: Manifest) -> str:
+    return f"{collection(manifest)}/{manifest['metadata']['name']}"
+
+
+def namespace_of(name: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": str(Kind.NAMESPACE), "metadata": {"name": name}}

@@ -1,0 +1,125 @@
+"""A real API server with the chart's accounts, rights and policies in it, for tests of the fences."""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.chart.asking import Asker, Manifest, collection, namespace_of
+from tests.chart.chart import need_helm, render
+from tests.cluster.fixtures import cluster, fresh_namespace
+from tests.kube.api.lone import LoneApi, why_not
+from tests.kube.house import kit
+
+__all__ = ["cluster", "fresh_namespace", "kit"]
+
+_numbers = itertools.count()
+KIT = "localhost/stagedoor-kit:dev"
+FENCES = {
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
+    """A running API server without the rest of a cluster."""
+    need_helm()
+    reason = why_not()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    api = LoneApi(tmp_path_factory.mktemp("fences"))
+    yield api
+    api.close()
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """An installation's rights and fences. `own` is its namespace, `apps` and `staging` the apps'."""
+
+    admin: Asker
+    gateway: Asker
+    controller: Asker
+    own: str
+    apps: str
+    staging: str
+    objects: list[Manifest]
+
+
+def install(lone: LoneApi, **values: object) -> Fenced:
+    number = next(_numbers)
+    own, apps, staging = (f"{name}-{os.getpid()}-{number}" for name in ("own", "apps", "staging"))
+    admin = Asker(lone.url, str(lone.folder / "ca.crt"), lone.token())
+    for name in (own, apps, staging):
+        assert admin.create(namespace_of(name)).ok
+    spaces = [{"name": apps}, {"name": staging, "environment": "staging"}]
+    objects = render(namespace=own, apps={"namespaces": spaces}, **values)
+    for one in objects:
+        if one["kind"] in FENCES:
+            made = admin.apply(one, manager="helm")
+            assert made.ok, made.message
+    return Fenced(
+        admin,
+        admin.as_account(own, "stagedoor-gateway"),
+        admin.as_account(own, "stagedoor-controller"),
+        own,
+        apps,
+        staging,
+        objects,
+    )
+
+
+@pytest.fixture(scope="session")
+def fenced(lone: LoneApi) -> Fenced:
+    """One for all tests of a process; each takes apps of its own. The policies are in force."""
+    found = install(lone)
+    wait_for_policies(found)
+    return found
+
+
+def wait_for_policies(fenced: Fenced) -> None:
+    """The API server follows policies by a watch and says nowhere how far it is: so try each.
+
+    Each probe is such that the policy in question alone refuses it.
+    """
+    where = {"namespace": fenced.staging}
+    labels = {"stagedoor.dev/shell-of": "nobody", "app.kubernetes.io/managed-by": "stagedoor"}
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "nobody", "uid": "0"}
+    pod = {"containers": [{"name": "x", "image": "x"}]}
+    shell: Manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**where, "name": "nobody-ssh", "labels": labels, "ownerReferences": [owner]},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+    _wait_for(fenced, "shells", shell)
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**where, "name": "anything"},
+    }
+    _wait_for(fenced, "names", config_map)
+
+
+def _wait_for(fenced: Fenced, policy: str, shell: Manifest) -> None:
+    path = f"{collection(shell)}?dryRun=All"
+    wanted = f"'{policy}.stagedoor.{fenced.own}'"
+    end = time.monotonic() + WITHIN_S
+    while wanted not in (said := fenced.controller.request("POST", path, shell).message):
+        assert time.monotonic() < end, f"the policy {wanted} does not come into force: {said}"
+        time.sleep(0.1)  # nobody tells when a policy is in force

@@ -1,0 +1,176 @@
+"""Stagedoor installed on the test cluster by helm, and a developer in front of it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chart.asking import Manifest
+from tests.chart.chart import CHART, helm, merged, render
+from tests.cluster.fixtures import Cluster
+from tests.kube.apps import deployment
+from tests.store.server import PASSWORD, PostgresqlHere, name_of
+
+BOUND_S = 90.0
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def open_to_pods(postgresql: PostgresqlHere, address: str) -> PostgresqlHere:
+    """Let pods in as well: they come from the cluster's own network, without TLS here."""
+    with (postgresql.data / "pg_hba.conf").open("a") as file:
+        file.write("host all all 10.0.0.0/8 scram-sha-256\n")
+    postgresql.stop()
+    postgresql.listen = address
+    postgresql.start()
+    return postgresql
+
+
+class Release:
+    """`stagedoor` in the namespace `own`, for the apps of `apps`; `dev` has a key there."""
+
+    def __init__(
+        self, cluster: Cluster, own: str, apps: str, folder: Path, values: Manifest
+    ) -> None:
+        self.cluster = cluster
+        self.own = own
+        self.apps = apps
+        self.folder = folder
+        self.values = values
+        self.postgresql: PostgresqlHere | None = None
+        """Its database's server, where it is the test's own."""
+        self.key = folder / "id_ed25519"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+
+    def helm(self, *arguments: str, values: Manifest | None = None) -> str:
+        done = helm(
+            *(*arguments, "--namespace", self.own, "--kubeconfig", str(self.cluster.kubeconfig)),
+            values=values,
+        )
+        assert done.returncode == 0, done.stderr + self.story()
+        return done.stdout
+
+    def install(self) -> str:
+        """What helm says in the end."""
+        return self.helm(
+            *("install", "stagedoor", str(CHART), "--wait", "--timeout", f"{BOUND_S:.0f}s"),
+            values=self.values,
+        )
+
+    def upgrade(self, values: Manifest) -> None:
+        self.values = merged(self.values, values)
+        self.helm(
+            *("upgrade", "stagedoor", str(CHART), "--wait", "--timeout", f"{BOUND_S:.0f}s"),
+            values=self.values,
+        )
+
+    def uninstall(self) -> None:
+        self.helm("uninstall", "stagedoor", "--ignore-not-found", "--wait=false")
+        forget(self.cluster, f"anchor.stagedoor.{self.own}")
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return self.cluster.kubectl("-n", self.own, *arguments, text=text)
+
+    def stagedoor(self, *arguments: str, text: str = "") -> str:
+        """A command in one of the gateway's pods, as an administrator runs it."""
+        where = ("exec", "-i", "deploy/stagedoor-gateway", "-c", "gateway", "--")
+        return self.kubectl(*where, "stagedoor", *arguments, text=text)
+
+    def welcome(self) -> None:
+        """The developer, her key and a grant; her ssh's configuration."""
+        self.stagedoor("user", "add", "dev", "--no-password")
+        self.stagedoor("key", "add", "dev", "-", text=self.key.with_suffix(".pub").read_text())
+        self.stagedoor("grant", "add", "user:dev", "*")
+        ca = " ".join(self.stagedoor("ca", "show", "host").split()[:2])
+        (self.folder / "known_hosts").write_text(f"@cert-authority * {ca}\n")
+        (self.folder / "config").write_text(
+            f"Host gw\n  HostName {self.cluster.node_address}\n  Port {self.port('ssh')}\n"
+            f"  User dev\nHost *.ssh\n  ProxyJump gw\nHost *\n  IdentityFile {self.key}\n"
+            f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
+            "  StrictHostKeyChecking yes\n  BatchMode yes\n  ConnectTimeout 20\n"
+        )
+
+    def token(self) -> str:
+        return str(json.loads(self.stagedoor("token", "create", "dev", "--json"))["token"])
+
+    def port(self, name: str) -> int:
+        """The NodePort of one of the gateway's doors."""
+        service = json.loads(self.kubectl("get", "service", "stagedoor", "-o", "json"))
+        return int(next(p["nodePort"] for p in service["spec"]["ports"] if p["name"] == name))
+
+    def app(self, name: str = "app01", **how: object) -> None:
+        """An app that Pod Security `restricted` would take."""
+        image = self.cluster.image("busybox")
+        self.cluster.kubectl(
+            *("-n", self.apps, "apply", "--server-side", "-f", "-"),
+            text=json.dumps(deployment(self.apps, name, image, **how)),
+        )
+
+    def ssh_command(self, *arguments: str) -> list[str]:
+        return ["ssh", "-F", str(self.folder / "config"), *arguments]
+
+    def ssh(self, *arguments: str, within_s: float = BOUND_S) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.ssh_command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def pods(self, component: str = "gateway") -> list[Manifest]:
+        """Those that are not being deleted."""
+        label = f"app.kubernetes.io/component={component}"
+        found = json.loads(self.kubectl("get", "pods", "-l", label, "-o", "json"))["items"]
+        return [one for one in found if not one["metadata"].get("deletionTimestamp")]
+
+    def story(self) -> str:
+        """What the pods say, for a test that has failed."""
+        told = []
+        for arguments in (
+            ("get", "pods", "-o", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", "-l", "app.kubernetes.io/name=stagedoor", "--all-containers", "--tail=40"),
+        ):
+            try:
+                told.append(self.kubectl(*arguments))
+            except subprocess.CalledProcessError as error:
+                told.append(str(error.stderr))
+        return "\n".join(told)
+
+
+POLICIES = "validatingadmissionpolicies,validatingadmissionpolicybindings"
+
+
+def anchor(cluster: Cluster) -> None:
+    """One that stays while the cluster is there, for the API server's sake (see the chart's own):
+    each release leaves one behind, and here these are removed.
+    """
+    made = [
+        one
+        for one in render(apps={"namespaces": [{"name": "none"}]}, namespace="tests")
+        if one["metadata"]["name"] == "anchor.stagedoor.tests"
+    ]
+    assert len(made) == 2
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
+    cluster.kubectl("apply", "--server-side", "-f", "-", text=text)
+
+
+def forget(cluster: Cluster, *names: str) -> None:
+    """Remove policies of those names, with their bindings."""
+    cluster.kubectl("delete", POLICIES, "--ignore-not-found", *names)
+
+
+def database(postgresql: PostgresqlHere, cluster: Cluster) -> tuple[str, str]:
+    """A fresh database: its URL as pods see it, and the role's password."""
+    name = name_of(postgresql.database())
+    address = f"{cluster.host_address}:{postgresql.port}"
+    return f"postgresql://stagedoor@{address}/{name}?sslmode=disable", PASSWORD
+
+
+def until(what: str, happens: Callable[[], bool], within_s: float = BOUND_S) -> None:
+    """Ask again until it is so: nobody tells."""
+    end = time.monotonic() + within_s
+    while not happens():
+        assert time.monotonic() < end, f"not within {within_s:.0f} s: {what}"
+        time.sleep(0.1)

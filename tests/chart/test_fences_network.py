@@ -1,0 +1,82 @@
+"""The NetworkPolicy with real packets: a shell's port is open to the gateway's pods, and to nobody else."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.chart.asking import Manifest
+from tests.chart.chart import of_kind, render
+from tests.cluster.fixtures import Cluster
+from tests.cluster.pods import apply, fetched, pod, ready, until
+
+PORT = 8080
+"""Where the test image's web server listens: the policy's port is changed to it, and nothing else."""
+
+Namespace = Callable[..., str]
+
+
+def labelled(name: str, image: str, labels: dict[str, str]) -> Manifest:
+    made = pod(name, image)
+    made["metadata"]["labels"] = labels
+    return made
+
+
+@pytest.mark.timeout(240)
+def test_only_the_gateway_s_pods_reach_a_shell(
+    cluster: Cluster, fresh_namespace: Namespace
+) -> None:
+    image = cluster.image("busybox")
+    own, apps, other = fresh_namespace(), fresh_namespace(), fresh_namespace()
+    objects = render(namespace=own, apps={"namespaces": [{"name": apps}]})
+    gateway = {
+        "app.kubernetes.io/name": "stagedoor",
+        "app.kubernetes.io/instance": "stagedoor",
+        "app.kubernetes.io/component": "gateway",
+    }
+    shell = {"app.kubernetes.io/managed-by": "stagedoor", "stagedoor.dev/shell-of": "app01"}
+    people = {
+        own: {
+            "gateway": gateway,
+            "controller": gateway | {"app.kubernetes.io/component": "controller"},
+            "stranger": {"app": "stranger"},
+        },
+        # Whoever may label pods in another namespace is not the gateway for that.
+        other: {"stranger": {"app": "stranger"}, "impostor": gateway},
+        apps: {
+            "stranger": {"app": "stranger"},
+            "impostor": gateway,
+            "neighbour": {**shell, "stagedoor.dev/shell-of": "app02"},
+        },
+    }
+    apply(
+        cluster, apps, labelled("shell", image, shell), labelled("app01", image, {"app": "app01"})
+    )
+    for namespace, those in people.items():
+        apply(cluster, namespace, *(labelled(name, image, how) for name, how in those.items()))
+    target, app = ready(cluster, apps, "shell", "app01")
+    for namespace, those in people.items():
+        ready(cluster, namespace, *those)
+
+    def reached(namespace: str, name: str, address: str = target) -> bool:
+        return fetched(cluster, namespace, name, address, PORT) == "busybox\n"
+
+    everybody = [(namespace, name) for namespace, those in people.items() for name in those]
+    for namespace, name in everybody:
+        until(f"before, {name} gets in", lambda a=namespace, b=name: reached(a, b))
+    [policy] = [
+        one for one in of_kind(objects, "NetworkPolicy") if one["metadata"]["namespace"] == apps
+    ]
+    [rule] = policy["spec"]["ingress"]
+    [port] = rule["ports"]
+    assert port == {"protocol": "TCP", "port": 2222}
+    port["port"] = PORT
+    apply(cluster, apps, policy)
+    for namespace, name in everybody:
+        if (namespace, name) != (own, "gateway"):
+            until(f"{name} of {namespace} stays out", lambda a=namespace, b=name: not reached(a, b))
+    assert reached(own, "gateway")
+    assert reached(apps, "stranger", app), "the app itself is as open as it was"
+
+    port["port"] = PORT + 1
+    apply(cluster, apps, policy)
+    until("the gateway too reaches that one port only", lambda: not reached(own, "gateway"))

@@ -1,0 +1,104 @@
+"""RBAC: what the two accounts may do, and above all what they may not, as the API server says."""
+
+import pytest
+
+from tests.chart.conftest import Fenced
+
+LEASES = "leases.coordination.k8s.io"
+EVENTS = "events.events.k8s.io"
+SLICES = "endpointslices.discovery.k8s.io"
+READ = ("get", "list", "watch")
+WRITE = ("create", "update", "patch", "delete", "deletecollection")
+
+GATEWAY = {
+    "deployments.apps": {*READ},
+    "statefulsets.apps": {*READ},
+    "replicasets.apps": {*READ},
+    "pods": {*READ},
+    "pods/log": {"get"},
+    SLICES: {*READ},
+    EVENTS: {*READ},
+    LEASES: {*READ, "create", "patch", "update"},
+}
+CONTROLLER = {
+    "deployments.apps": {*READ, "create", "patch", "delete"},
+    "statefulsets.apps": {*READ},
+    "replicasets.apps": {*READ},
+    "pods": {*READ, "patch"},
+    "pods/log": {"get"},
+    "persistentvolumeclaims": {*READ},
+    "services": {*READ, "create", "patch", "delete"},
+    "configmaps": {*READ, "create", "patch", "delete"},
+    "secrets": {"create", "patch", "delete"},
+    SLICES: {*READ},
+    EVENTS: {*READ, "create", "patch"},
+    LEASES: {*READ, "create", "patch", "update", "delete"},
+}
+NOTHING = (
+    "secrets",
+    "configmaps",
+    "services",
+    "persistentvolumeclaims",
+    "serviceaccounts",
+    "serviceaccounts/token",
+    "pods/exec",
+    "pods/attach",
+    "pods/portforward",
+    "pods/ephemeralcontainers",
+    "pods/eviction",
+    "deployments.apps/scale",
+    "daemonsets.apps",
+    "jobs.batch",
+    "cronjobs.batch",
+    "roles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io",
+    "networkpolicies.networking.k8s.io",
+    "nodes",
+    "nodes/proxy",
+    "namespaces",
+    "clusterroles.rbac.authorization.k8s.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+    "subjectaccessreviews.authorization.k8s.io",
+    "certificatesigningrequests.certificates.k8s.io",
+)
+ACCOUNTS = [("gateway", GATEWAY), ("controller", CONTROLLER)]
+
+
+@pytest.mark.parametrize(("account", "rights"), ACCOUNTS)
+def test_an_account_has_these_rights_in_an_app_namespace_and_no_others(
+    fenced: Fenced, account: str, rights: dict[str, set[str]]
+) -> None:
+    asker = getattr(fenced, account)
+    for resource in {*GATEWAY, *CONTROLLER, *NOTHING}:
+        allowed = {verb for verb in (*READ, *WRITE) if asker.may(fenced.apps, verb, resource)}
+        assert allowed == rights.get(resource, set()), resource
+
+
+@pytest.mark.parametrize(("account", "rights"), ACCOUNTS)
+def test_an_account_has_no_rights_elsewhere(
+    fenced: Fenced, account: str, rights: dict[str, set[str]]
+) -> None:
+    asker = getattr(fenced, account)
+    for namespace in ("default", "kube-system", fenced.own):
+        for resource in (*rights, "secrets", "pods/exec"):
+            for verb in (*READ, *WRITE):
+                leads = (namespace, account, resource, verb) == (
+                    fenced.own,
+                    "controller",
+                    LEASES,
+                    "create",
+                )
+                assert asker.may(namespace, verb, resource) == leads, (namespace, verb, resource)
+
+
+def test_the_controller_has_the_leader_s_lease_by_its_name_alone(fenced: Fenced) -> None:
+    for verb in ("get", "update", "patch"):
+        assert fenced.controller.may(fenced.own, verb, LEASES, "stagedoor-controller")
+        assert not fenced.controller.may(fenced.own, verb, LEASES, "another")
+        assert not fenced.gateway.may(fenced.own, verb, LEASES, "stagedoor-controller")
+
+
+def test_the_gateway_fills_in_the_register_and_no_other_config_map(fenced: Fenced) -> None:
+    assert fenced.gateway.may(fenced.apps, "patch", "configmaps", "stagedoor-apps")
+    assert not fenced.gateway.may(fenced.apps, "patch", "configmaps", "app01-config")
+    assert not fenced.gateway.may(fenced.apps, "get", "configmaps", "stagedoor-apps")

@@ -1,0 +1,350 @@
+"""The chart on a real cluster by the real helm: two replicas on PostgreSQL, shells, an upgrade under load."""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.kubernetes_tools import checkout, gateway_image
+from tests.chart.asking import Manifest
+from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
+from tests.chart.test_manifests import kustomized
+from tests.cluster.fixtures import Cluster
+from tests.listeners.wire import bearer, head
+from tests.ports import free_port
+from tests.store.server import server_here
+
+SERVICE = {"type": "NodePort"}
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def release(
+    cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Release]:
+    """Installed, with a developer and an app; in a namespace that enforces `restricted`."""
+    name, _, tag = gateway_image(checkout()).rpartition(":")
+    anchor(cluster)
+    own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("own", "apps"))
+    kit_name, _, kit_tag = kit.rpartition(":")
+    with server_here(port=free_port()) as postgresql:
+        open_to_pods(postgresql, cluster.host_address)
+        url, password = database(postgresql, cluster)
+        values: Manifest = {
+            "image": {"repository": name, "tag": tag},
+            "kit": {"repository": kit_name, "tag": kit_tag},
+            "apps": {"namespaces": [{"name": apps}]},
+            "store": {"postgresql": {"url": url, "passwordSecret": "db"}},
+            "gateway": {
+                "drainSeconds": 60,
+                "preStopSeconds": 5,
+                "ssh": {"hostNames": ["gw", cluster.node_address]},
+                "service": SERVICE,
+            },
+        }
+        found = Release(cluster, own, apps, tmp_path_factory.mktemp("release"), values)
+        for name in (own, apps):
+            cluster.kubectl("create", "namespace", name)
+            for key, value in RESTRICTED.items():
+                cluster.kubectl("label", "namespace", name, f"{key}={value}")
+        try:
+            found.kubectl(
+                "create", "secret", "generic", "db", f"--from-literal=password={password}"
+            )
+            found.install()
+            found.welcome()
+            found.postgresql = postgresql
+            yield found
+        finally:
+            found.uninstall()
+            cluster.kubectl("delete", "namespace", "--wait=false", own, apps)
+
+
+def restricted_app(release: Release, name: str = "app01", **how: object) -> None:
+    context = {
+        "runAsNonRoot": True,
+        "runAsUser": 12345,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    release.app(name, securityContext=context, **how)
+
+
+def secrets(release: Release) -> dict[str, object]:
+    found = json.loads(release.kubectl("get", "secrets", "-o", "json"))["items"]
+    return {one["metadata"]["name"]: one["data"] for one in found if one["type"] == "Opaque"}
+
+
+def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release: Release) -> None:
+    assert len(release.pods("gateway")) == 2
+    assert len(release.pods("controller")) == 2
+    restricted_app(release, env={"WORD": "it's “hard”"})
+    done = release.ssh("app01.ssh", "echo $WORD; id -u")
+    assert done.returncode == 0, done.stderr + release.story()
+    assert done.stdout == "it's “hard”\n12345\n"
+    told = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
+    [opened] = [one for one in told if one["kind"] == "session.opened"]
+    assert opened["identity"] == "dev"
+    # By externalTrafficPolicy: Local, the chart's default: not the node's address.
+    assert opened["source"].startswith(release.cluster.host_address)
+    [shell] = json.loads(
+        release.cluster.kubectl(
+            *("-n", release.apps, "get", "pods", "-o", "json"),
+            *("-l", "stagedoor.dev/shell-of=app01"),
+        )
+    )["items"]
+    assert shell["spec"]["serviceAccountName"] == "default"
+
+
+def test_the_keys_are_made_once_and_kept_where_an_upgrade_would_make_others(
+    release: Release,
+) -> None:
+    before = secrets(release)
+    assert {"stagedoor-user-ca", "stagedoor-host-ca", "stagedoor-ssh-host"} <= before.keys()
+    release.upgrade({"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}})
+    assert secrets(release) == before
+
+
+def test_the_gateway_s_pods_hold_no_private_key_of_the_host_ca(release: Release) -> None:
+    where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "sh", "-c")
+    found = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor; id -u; touch /x || true")
+    assert "host_ca.pub" in found
+    assert "host-ca" not in found
+    assert found.split()[-1] == "65532"
+    where = ("exec", "deploy/stagedoor-controller", "-c", "controller", "--", "sh", "-c")
+    found = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor")
+    assert "user_ca.pub" in found
+    assert "user-ca" not in found
+
+
+@dataclass
+class Load:
+    """Logins one after the other in several threads, counted, for as long as it runs."""
+
+    attempt: Callable[[], str]
+    """One login; "" or what went wrong."""
+    threads: int
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> "Load":
+        self._running = [threading.Thread(target=self._loop) for _ in range(self.threads)]
+        for thread in self._running:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._running:
+            thread.join()
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            at = time.strftime("%H:%M:%S")
+            wrong = self.attempt()
+            with self._lock:
+                self.done += 1
+                if wrong:
+                    self.failed.append(f"{at}: {wrong}")
+
+
+def connect(address: str, port: int, token: str) -> str:
+    """CONNECT, as far as sshd's own banner through the tunnel."""
+    try:
+        with socket.create_connection((address, port), timeout=20) as sock:
+            sock.sendall(head("app01.ssh:22", bearer(token)))
+            sock.settimeout(30)
+            got = b""
+            while b"\r\n\r\nSSH-2.0-" not in got:
+                more = sock.recv(4096)
+                if not more:
+                    return f"cut off after {got!r}"
+                got += more
+            return ""
+    except OSError as error:
+        return repr(error)
+
+
+def echo(session: "subprocess.Popen[str]", word: str) -> str:
+    """What comes back from a `cat` at the other end."""
+    assert session.stdin is not None
+    assert session.stdout is not None
+    session.stdin.write(f"{word}\n")
+    session.stdin.flush()
+    return session.stdout.readline()
+
+
+def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
+    release: Release, record_property: Callable[[str, object], None]
+) -> None:
+    restricted_app(release, annotations={"warm": "true"})
+    warm = release.ssh("app01.ssh", "true")
+    assert warm.returncode == 0, warm.stderr + release.story()
+    token, port = release.token(), release.port("tunnel")
+    address = release.cluster.node_address
+    before = {pod["metadata"]["name"] for pod in release.pods()}
+
+    def login() -> str:
+        done = release.ssh("app01.ssh", "true")
+        return "" if done.returncode == 0 else done.stderr
+
+    with subprocess.Popen(
+        release.ssh_command("app01.ssh", "cat"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as stays:
+        assert echo(stays, "before") == "before\n"
+        tunnels = Load(lambda: connect(address, port, token), threads=2)
+        logins = Load(login, threads=1)
+        with tunnels, logins:
+            until("logins come in", lambda: logins.done >= 1 and tunnels.done >= 5)
+            began = time.monotonic()
+            release.upgrade({"gateway": {"podAnnotations": {"round": uuid.uuid4().hex}}})
+            took_s = time.monotonic() - began
+            after = {pod["metadata"]["name"] for pod in release.pods()}
+            assert len(after) == 2
+            assert not after & before, "every replica was replaced"
+            # The last old one still lets people in when helm is done: until its preStop is over.
+            seen, over = tunnels.done, time.monotonic() + 8
+            until("it is over", lambda: time.monotonic() > over and tunnels.done > seen)
+        assert echo(stays, "after") == "after\n", "a session of an old replica goes on"
+    record_property("tunnels", tunnels.done)
+    record_property("logins", logins.done)
+    record_property("upgrade_s", round(took_s, 1))
+    print(f"upgrade in {took_s:.1f} s: {tunnels.done} tunnels, {logins.done} logins by ssh")
+    assert tunnels.failed == []
+    assert logins.failed == []
+
+
+def test_the_image_says_what_it_holds_and_under_which_licences(release: Release) -> None:
+    where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "cat")
+    text = release.kubectl(*where, "/usr/share/doc/stagedoor/sbom.spdx.json")
+    packages = {one["name"]: one for one in json.loads(text)["packages"]}
+    assert {"stagedoor", "cryptography", "psycopg", "h11", "libc6", "python3.13"} <= packages.keys()
+    silent = [name for name, one in packages.items() if one["licenseComments"] == "not stated"]
+    assert len(silent) < len(packages) / 5, silent
+    assert packages["stagedoor"]["licenseComments"] == "Apache-2.0"
+
+
+def test_a_trial_needs_no_database(
+    cluster: Cluster,
+    kit: str,
+    release: Release,
+    fresh_namespace: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    """One pod that is gateway and controller, its store a file."""
+    own, apps = fresh_namespace(RESTRICTED), fresh_namespace()
+    trial = Release(
+        cluster,
+        own,
+        apps,
+        tmp_path,
+        {
+            "image": release.values["image"],
+            "kit": release.values["kit"],
+            "apps": {"namespaces": [{"name": apps}]},
+            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
+            "gateway": {
+                "replicas": 1,
+                "drainSeconds": 5,
+                "preStopSeconds": 0,
+                "ssh": {"hostNames": ["gw", cluster.node_address]},
+                "service": SERVICE,
+            },
+        },
+    )
+    try:
+        trial.install()
+        trial.welcome()
+        trial.app()
+        done = trial.ssh("app01.ssh", "echo here")
+        assert done.stdout == "here\n", done.stderr + trial.story()
+        # What comes after an uninstall has the same keys: nobody's known_hosts is wrong then.
+        before = secrets(trial)
+        trial.uninstall()
+        gone = ("wait", "--for=delete", "pod", "--all", "--timeout=60s")
+        trial.kubectl(*gone)
+        trial.install()
+        assert secrets(trial) == before
+        trial.welcome()
+        done = trial.ssh("app01.ssh", "echo again")
+        assert done.stdout == "again\n", done.stderr + trial.story()
+    finally:
+        trial.uninstall()
+
+
+def test_the_plain_manifests_serve_as_well(
+    cluster: Cluster, kit: str, release: Release, tmp_path: Path
+) -> None:
+    """`kubectl apply -k deploy/`, moved to other namespaces, since the cluster is everybody's."""
+    own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("plain", "apps"))
+    assert release.postgresql is not None
+    url, password = database(release.postgresql, cluster)
+    image = f"{release.values['image']['repository']}:{release.values['image']['tag']}"
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": kustomized()})
+    for old, new in (
+        ("postgresql://stagedoor@postgresql.stagedoor.svc/stagedoor", url),
+        ("localhost/stagedoor-kit:dev", kit),
+        ("localhost/stagedoor:dev", image),
+        ("gw.example", cluster.node_address),
+        ("stagedoor.stagedoor", f"stagedoor.{own}"),
+        ("system:serviceaccount:stagedoor:", f"system:serviceaccount:{own}:"),
+        ("request.namespace == 'stagedoor'", f"request.namespace == '{own}'"),
+        ('"namespace": "stagedoor"', f'"namespace": "{own}"'),
+        ('"kubernetes.io/metadata.name": "stagedoor"', f'"kubernetes.io/metadata.name": "{own}"'),
+        ('"namespace": "apps"', f'"namespace": "{apps}"'),
+        ('"values": ["apps"]', f'"values": ["{apps}"]'),
+        ('{\\"\\" = \\"apps\\"}', f'{{\\"\\" = \\"{apps}\\"}}'),
+        ('"type": "LoadBalancer"', '"type": "NodePort"'),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    wanted = json.loads(text)
+    assert wanted["items"][0]["kind"] == "Namespace"
+    wanted["items"][0]["metadata"]["name"] = own
+    plain = Release(cluster, own, apps, tmp_path, {})
+    try:
+        cluster.kubectl("create", "namespace", apps)
+        cluster.kubectl("create", "namespace", own)
+        for name in ("user-ca", "host-ca", "ssh-host"):
+            key = tmp_path / name
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            secret = ("create", "secret", "generic", f"stagedoor-{name}")
+            plain.kubectl(*secret, f"--from-file=key={key}")
+        secret = ("create", "secret", "generic", "stagedoor-store")
+        plain.kubectl(*secret, f"--from-literal=password={password}")
+        cluster.kubectl("apply", "-f", "-", text=json.dumps(wanted))
+        for name in ("gateway", "controller"):
+            wait = ("rollout", "status", f"deployment/stagedoor-{name}", "--timeout=90s")
+            plain.kubectl(*wait)
+        plain.welcome()
+        plain.app()
+        done = plain.ssh("app01.ssh", "echo here")
+        assert done.stdout == "here\n", done.stderr + plain.story()
+    finally:
+        forget(cluster, *(f"{one}.stagedoor.{own}" for one in ("names", "shells", "anchor")))
+        cluster.kubectl("delete", "namespace", "--wait=false", own, apps)
+
+
+def test_helm_s_own_test_knocks_at_every_door(release: Release) -> None:
+    told = release.helm("test", "stagedoor", "--logs", "--timeout", "60s")
+    assert "HTTP/1.1 407" in told
+    assert ": SSH-2.0-" in told
+
+
+def test_helm_tells_how_to_begin(release: Release) -> None:
+    told = release.helm("get", "notes", "stagedoor")
+    assert "stagedoor user add alice" in told
+    assert "stagedoor.dev/shell=true" in told

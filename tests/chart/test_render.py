@@ -1,0 +1,297 @@
+"""What helm makes of values: settings that Stagedoor takes, pods that Pod Security takes, and refusals."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_file import parse_settings
+from tests.chart.asking import Manifest
+from tests.chart.chart import CHART, VALUES, helm, merged, of_kind, refused, render, the
+
+APPS: Manifest = {
+    "apps": {"namespaces": [{"name": "apps"}, {"name": "apps-2", "environment": "staging"}]}
+}
+TRIAL: Manifest = {
+    "store": {"postgresql": {"url": ""}, "sqlite": {"enabled": True}},
+    "gateway": {"replicas": 1},
+}
+EVERYTHING: Manifest = merged(
+    APPS,
+    {
+        "imagePullSecrets": ["pull"],
+        "gateway": {
+            "proxyProtocolFrom": ["10.1.0.0/24"],
+            "tls": {"secretName": "tls"},
+            "service": {
+                "type": "NodePort",
+                "annotations": {"a": "b"},
+                "nodePorts": {"tunnel": 30022, "tls": 30443, "ssh": 30222},
+            },
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "x", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "podAnnotations": {"a": "b"},
+        },
+        "controller": {"podAnnotations": {"a": "b"}},
+        "store": {"postgresql": {"passwordSecret": "db", "caSecret": "db-ca"}},
+        "settings": {
+            "ssh": {"accept_env": ["LANG"], "local_forward": ["*"]},
+            "workers": {"drain_timeout_s": 60},
+            "shells": {
+                "start_timeout_s": 30.5,
+                "static": [{"app": "build", "host": "build.example", "port": 2022}],
+            },
+        },
+        "authorise": {"enabled": True},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    },
+)
+
+
+def settings_of(objects: list[Manifest], name: str) -> Settings:
+    text = the(objects, "ConfigMap", name)["data"]["stagedoor.toml"]
+    return parse_settings(text, "the chart's")
+
+
+def test_the_settings_are_taken_and_say_what_the_values_say() -> None:
+    objects = render(EVERYTHING)
+    gateway = settings_of(objects, "stagedoor-gateway")
+    assert gateway.kubernetes.namespaces == {"": "apps", "staging": "apps-2"}
+    assert gateway.kubernetes.authorise == "pods/exec"
+    assert gateway.kubernetes.register
+    assert not gateway.kubernetes.controller
+    assert gateway.host_ca_public_only
+    assert gateway.tunnel.tls_addresses == (":8443",)
+    assert gateway.ssh.host_names == ("gw.example",)
+    assert gateway.ssh.accept_env == ("LANG",)
+    assert gateway.workers.drain_timeout_s == 60
+    assert [shell.port for shell in gateway.shells.static] == [2022]
+    assert gateway.shells.start_timeout_s == 30.5
+    assert gateway.store.url == "postgresql://stagedoor@db.example/stagedoor"
+    controller = settings_of(objects, "stagedoor-controller")
+    assert controller.controller.kit_image == "localhost/stagedoor-kit:dev"
+    assert controller.user_ca_file.suffix == ".pub", "it signs no users"
+    assert controller.store == gateway.store
+
+
+def test_a_trial_has_one_replica_that_is_the_controller_too() -> None:
+    objects = render(merged(TRIAL, APPS))
+    assert [one["metadata"]["name"] for one in of_kind(objects, "Deployment")] == [
+        "stagedoor-gateway"
+    ]
+    settings = settings_of(objects, "stagedoor-gateway")
+    assert settings.kubernetes.controller
+    assert settings.controller.kit_image is not None
+    assert settings.store.url is None
+    assert the(objects, "Deployment", "stagedoor-gateway")["spec"]["strategy"] == {
+        "type": "Recreate"
+    }
+    assert of_kind(objects, "PodDisruptionBudget") == []
+
+
+def test_without_namespaces_there_is_no_controller_and_no_right_anywhere() -> None:
+    objects = render()
+    kinds = {one["kind"] for one in objects}
+    assert not kinds & {"Role", "ClusterRole", "RoleBinding", "ValidatingAdmissionPolicy"}
+    [deployment] = of_kind(objects, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("values", [APPS, EVERYTHING, merged(TRIAL, APPS), {}])
+def test_every_pod_is_restricted_and_holds_no_more_keys_than_it_uses(values: Manifest) -> None:
+    """Pod Security `restricted`, and above it: a read-only root."""
+    for deployment in of_kind(render(values), "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "requests" in container["resources"]
+            assert "memory" in container["resources"]["limits"]
+        [main] = pod["containers"]
+        keys = {mount["name"] for mount in main["volumeMounts"]} & {"user-ca", "host-ca"}
+        inside = values.get("store", {}).get("sqlite", {}).get("enabled")
+        if not inside:
+            assert len(keys) == 1, "the gateway signs users, the controller hosts"
+
+
+def test_prometheus_is_led_to_each_pod_s_metrics_and_to_nothing_else() -> None:
+    objects = render(EVERYTHING)
+    monitors = of_kind(objects, "ServiceMonitor")
+    assert len(monitors) == 2
+    for monitor in monitors:
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        [service] = [
+            one
+            for one in of_kind(objects, "Service")
+            if wanted <= one["metadata"]["labels"].items()
+        ]
+        [endpoint] = monitor["spec"]["endpoints"]
+        [port] = service["spec"]["ports"]
+        assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
+        chosen = service["spec"]["selector"].items()
+        [deployment] = [
+            one
+            for one in of_kind(objects, "Deployment")
+            if chosen <= one["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        name = deployment["metadata"]["name"]
+        ports = [
+            one
+            for container in deployment["spec"]["template"]["spec"]["containers"]
+            for one in container["ports"]
+        ]
+        [opened] = [one for one in ports if one["name"] == port["targetPort"]]
+        assert settings_of(objects, name).health.address == f":{opened['containerPort']}"
+
+
+def test_a_roll_out_takes_no_replica_away_before_a_new_one_is_there() -> None:
+    objects = render(APPS, gateway={"drainSeconds": 100, "preStopSeconds": 7})
+    spec = the(objects, "Deployment", "stagedoor-gateway")["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    pod = spec["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 107
+    assert pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "7"]
+    assert settings_of(objects, "stagedoor-gateway").workers.drain_timeout_s == 100
+    [budget] = of_kind(objects, "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+def test_new_settings_are_a_roll_out_and_the_same_are_none() -> None:
+    def template(**gateway: Any) -> Any:
+        objects = render(APPS, gateway=gateway)
+        return the(objects, "Deployment", "stagedoor-gateway")["spec"]["template"]
+
+    assert template() == template()
+    assert template(drainSeconds=10)["metadata"] != template()["metadata"]
+
+
+def web(**values: Any) -> Manifest:
+    return {"gateway": {"web": {"enabled": True, **values}}}
+
+
+WRONG: list[tuple[Manifest, str]] = [
+    ({"store": {"postgresql": {"url": ""}}}, "there is no store"),
+    ({"store": {"sqlite": {"enabled": True}}}, "exclude each other"),
+    (merged(TRIAL, {"gateway": {"replicas": 2}}), "set gateway.replicas=1"),
+    ({"gateway": {"ssh": {"hostNames": []}}}, "gateway.ssh.hostNames is empty"),
+    (
+        {"gateway": {"ssh": {"enabled": False}, "service": {"ports": {"tunnel": None}}}},
+        "the gateway has no door",
+    ),
+    ({"apps": {"namespaces": [{"name": "a"}, {"name": "b"}]}}, "twice"),
+    ({"apps": {"namespaces": [{"name": "stagedoor"}]}}, "the release's own namespace"),
+    ({"gateway": {"replica": 3}}, "replica"),
+    ({"gateway": {"replicas": 0}}, "replicas"),
+    ({"gateway": {"networks": ["10.0.0.0"]}}, "networks"),
+    ({"gateway": {"service": {"externalTrafficPolicy": "Loc"}}}, "externalTrafficPolicy"),
+    ({"apps": {"namespaces": [{"name": "Apps"}]}}, "name"),
+    ({"apps": {"namespaces": [{"name": "a", "environment": "ssh"}]}}, "environment"),
+    ({"store": {"postgresql": {"url": "postgresql://me:secret@db/x"}}}, "url"),
+    ({"store": {"postgresql": {"url": "mysql://me@db/x"}}}, "url"),
+    ({"image": {"digest": "sha256:1"}}, "digest"),
+    ({"settings": {"ssh": 1}}, "ssh"),
+    (web(enabled=False, ingress={"enabled": True}), "set gateway.web.enabled=true"),
+    (web(ingress={"enabled": True}), "the Ingress has no name"),
+    (
+        web(domain="a.example", ingress={"host": "b.example"}),
+        "leave gateway.web.ingress.host empty",
+    ),
+    (web(domain="a.example", path="/x"), "exclude each other"),
+    (web(domain="UPPER.example"), "domain"),
+    (web(path="/x/"), "path"),
+    (web(origins=["portal.example"]), "origins"),
+    (web(forwardedFrom=["10.0.0.1"]), "forwardedFrom"),
+    ({"gateway": {"service": {"ports": {"web": 443}}}}, "passwords do not go in the clear"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), WRONG)
+def test_wrong_values_are_refused_in_words(values: Manifest, said: str) -> None:
+    message = refused(merged(VALUES, values))
+    assert said in message
+    assert "secret@" not in message
+
+
+def test_helm_s_own_lint_finds_nothing() -> None:
+    done = helm("lint", "--strict", str(CHART), values=merged(VALUES, copy.deepcopy(EVERYTHING)))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+WEB: Manifest = {
+    "gateway": {
+        "web": {
+            "enabled": True,
+            "domain": "shell.example.com",
+            "origins": ["https://portal.example.com"],
+            "forwardedFrom": ["10.9.0.0/16"],
+            "ingress": {
+                "enabled": True,
+                "className": "nginx",
+                "annotations": {"a": "b"},
+                "tlsSecretName": "wild",
+            },
+        }
+    }
+}
+
+
+def test_the_webshell_has_a_service_of_its_own_and_an_ingress_for_every_app() -> None:
+    objects = render(merged(APPS, WEB))
+    settings = settings_of(objects, "stagedoor-gateway")
+    assert settings.web.addresses == (":8088",)
+    assert settings.web.tls_addresses == ()
+    assert settings.web.domain == "shell.example.com"
+    assert settings.web.origins == ("https://portal.example.com",)
+    assert settings.web.forwarded_from == ("10.9.0.0/16",)
+    service = the(objects, "Service", "stagedoor-web")["spec"]
+    assert service["type"] == "ClusterIP", "it is plain HTTP"
+    assert port_behind(objects, service["ports"][0]["targetPort"]) == 8088
+    [policy] = of_kind(objects, "NetworkPolicy", "stagedoor-gateway")
+    assert {"protocol": "TCP", "port": 8088} in policy["spec"]["ingress"][0]["ports"]
+    ingress = the(objects, "Ingress", "stagedoor-web")
+    assert ingress["metadata"]["annotations"] == {"a": "b"}
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    names = ["shell.example.com", "*.shell.example.com"]
+    assert ingress["spec"]["tls"] == [{"hosts": names, "secretName": "wild"}]
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == names
+    balancer = the(objects, "Service", "stagedoor")["spec"]
+    assert "web" not in {port["name"] for port in balancer["ports"]}
+
+
+def test_the_webshell_is_on_the_load_balancer_over_tls_only_and_below_a_path() -> None:
+    web = {"enabled": True, "path": "/shell", "ingress": {"enabled": True, "host": "a.example"}}
+    service = {"type": "NodePort", "ports": {"web": 8443}, "nodePorts": {"web": 30843}}
+    objects = render(APPS, gateway={"web": web, "tls": {"secretName": "tls"}, "service": service})
+    settings = settings_of(objects, "stagedoor-gateway")
+    assert settings.web.tls_addresses == (":8444",)
+    assert (settings.web.path, settings.web.domain) == ("/shell", None)
+    ports = {port["name"]: port for port in the(objects, "Service", "stagedoor")["spec"]["ports"]}
+    assert (ports["web"]["port"], ports["web"]["nodePort"]) == (8443, 30843)
+    assert port_behind(objects, ports["web"]["targetPort"]) == 8444
+    [policy] = of_kind(objects, "NetworkPolicy", "stagedoor-gateway")
+    assert {"protocol": "TCP", "port": 8444} in policy["spec"]["ingress"][0]["ports"]
+    [rule] = the(objects, "Ingress", "stagedoor-web")["spec"]["rules"]
+    assert (rule["host"], rule["http"]["paths"][0]["path"]) == ("a.example", "/shell")
+
+
+def test_without_the_webshell_there_is_nothing_of_it() -> None:
+    objects = render(APPS)
+    assert settings_of(objects, "stagedoor-gateway").web.addresses == ()
+    assert of_kind(objects, "Ingress") == []
+    assert of_kind(objects, "Service", "stagedoor-web") == []
+
+
+def port_behind(objects: list[Manifest], name: str) -> int:
+    [container] = the(objects, "Deployment", "stagedoor-gateway")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    [port] = [one for one in container["ports"] if one["name"] == name]
+    return int(port["containerPort"])

@@ -1,0 +1,93 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stagedoor.serve.admin import Office, account
+from stagedoor.store.journal import StoreJournal
+from tests.cli.conftest import Desk
+from tests.store.sample import closed, opened
+
+
+def events(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_change_says_who_did_what_and_no_secret(alice: Desk) -> None:
+    alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
+    token = alice.out("token", "create", "alice").strip()
+    alice.out("grant", "add", "user:alice", "app01")
+    alice.out("grant", "remove", "1")
+    alice.out("user", "remove", "alice", "--yes")
+    found = events(alice.out("audit", "--json"))
+    assert [e["fields"]["action"] for e in found] == [  # type: ignore[index]  # JSON is untyped
+        "user.add",
+        "user.password",
+        "token.create",
+        "grant.add",
+        "grant.remove",
+        "user.remove",
+    ]
+    assert {e["identity"] for e in found} == {account()}
+    text = alice.out("audit") + alice.out("audit", "--json")
+    for secret in ("correct horse", token, "$argon2id"):
+        assert secret not in text
+
+
+def test_root_by_sudo_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "carol")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert account().startswith("root(carol)@")
+    monkeypatch.setenv("SUDO_USER", "x\x1b[2J")
+    assert account().startswith("root@")
+
+
+def test_the_audit_is_read_by_session_user_time_and_count(alice: Desk, office: Office) -> None:
+    now = time.time()
+    StoreJournal(office.database).append(
+        [
+            opened("s-old-1", at=now - 7200),
+            opened("s-new-1", at=now - 60, who="bob"),
+            closed("s-new-1", at=now),
+        ]
+    )
+
+    def sessions(*argv: str) -> list[object]:
+        return [e["session"] for e in events(alice.out("audit", "--json", *argv)) if e["session"]]
+
+    assert sessions() == ["s-old-1", "s-new-1", "s-new-1"]
+    assert sessions("--since", "1h") == ["s-new-1", "s-new-1"]
+    assert sessions("--session", "s-old") == ["s-old-1"]
+    assert sessions("--user", "bob") == ["s-new-1"]
+    assert sessions("-n", "1") == ["s-new-1"]
+    assert "session.opened" in alice.out("audit")
+
+
+def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
+    alice: Desk, office: Office
+) -> None:
+    code = (
+        "import sys, click\n"
+        "from pathlib import Path\n"
+        "from stagedoor.cli.audit import audit\n"
+        "from stagedoor.cli.installation import Installation\n"
+        "audit(sys.argv[2:], obj=Installation(Path(sys.argv[1])))\n"
+    )
+    following = subprocess.Popen(
+        [sys.executable, "-c", code, alice.settings_file, "--follow", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout is not None
+    assert json.loads(following.stdout.readline())["kind"] == "policy.changed"
+    for number in range(3):
+        StoreJournal(office.database).append([opened(f"s{number}")])
+        assert json.loads(following.stdout.readline())["session"] == f"s{number}"
+    following.send_signal(signal.SIGINT)
+    rest, _ = following.communicate(timeout=30)
+    assert rest == ""
+    assert following.returncode == 0

@@ -1,0 +1,74 @@
+import click
+import pytest
+
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from tests.cli.conftest import Desk
+
+
+def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
+    alice.out("grant", "add", "user:alice", "app*", "--environment", "staging")
+    alice.out("grant", "add", "group:dev", "app01", "--expires", "8h")
+    first, second = alice.json("grant", "list")
+    assert first == {
+        "id": 1,
+        "subject": "user:alice",
+        "may": "enter",
+        "app": "app*",
+        "environment": "staging",
+        "expires_at": None,
+    }
+    assert second["expires_at"].endswith("Z")
+    assert "never" in alice.out("grant", "list")
+    alice.out("grant", "remove", "1")
+    assert [row["id"] for row in alice.json("grant", "list")] == [2]
+    with pytest.raises(NotFoundError, match="no grant 1"):
+        alice.out("grant", "remove", "1")
+
+
+def test_a_grant_for_an_empty_group_is_remarked_on(alice: Desk) -> None:
+    result = alice.run("grant", "add", "group:dev", "app01")
+    assert "Nobody is in the group dev yet" in result.stderr
+
+
+@pytest.mark.parametrize("subject", ["alice", "role:alice", "user:", "user:*", "group:Dev", ":x"])
+def test_a_subject_that_names_nobody_is_refused(alice: Desk, subject: str) -> None:
+    with pytest.raises(RefusedError):
+        alice.out("grant", "add", subject, "app01")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "App", "app01.staging", "a b", "[", "app[", "a/b", "\u0661"]
+)
+def test_a_pattern_that_could_match_nothing_is_refused(alice: Desk, pattern: str) -> None:
+    with pytest.raises(RefusedError, match="no pattern for an app"):
+        alice.out("grant", "add", "user:alice", pattern)
+    with pytest.raises(RefusedError, match="no pattern for an environment"):
+        alice.out("grant", "add", "user:alice", "app01", "--environment", pattern)
+
+
+def test_the_same_grant_is_not_given_twice(alice: Desk) -> None:
+    alice.out("grant", "add", "user:alice", "app01")
+    with pytest.raises(ConflictError, match="grant 1 says this already"):
+        alice.out("grant", "add", "user:alice", "app01", "--expires", "8h")
+
+
+def test_a_grant_to_watch_is_told_from_one_to_enter(alice: Desk) -> None:
+    alice.out("grant", "add", "user:alice", "app01")
+    added = alice.json("grant", "add", "user:alice", "app01", "--watch")
+    assert (added["id"], added["may"]) == ("w1", "watch")
+    assert [(row["id"], row["may"]) for row in alice.json("grant", "list")] == [
+        (1, "enter"),
+        ("w1", "watch"),
+    ]
+    with pytest.raises(ConflictError, match="grant w1 says this already"):
+        alice.out("grant", "add", "user:alice", "app01", "--watch")
+    alice.out("grant", "remove", "w1")
+    assert [row["id"] for row in alice.json("grant", "list")] == [1]
+    with pytest.raises(NotFoundError, match="no grant w1"):
+        alice.out("grant", "remove", "w1")
+
+
+@pytest.mark.parametrize("wrong", ["", "w", "x1", "ww1", "1w", "-", "\u0661", "9" * 40])
+def test_what_is_no_grants_id_is_said(alice: Desk, wrong: str) -> None:
+    with pytest.raises(click.UsageError, match="is no grant's ID"):
+        alice.out("grant", "remove", "--", wrong)

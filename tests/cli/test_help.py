@@ -1,0 +1,55 @@
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+
+from stagedoor.cli.app import stagedoor
+from tests.cli.conftest import Desk
+
+
+def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from leaves(child, (*path, name))
+    else:
+        yield path
+
+
+COMMANDS = [path for path in leaves(stagedoor, ()) if path != ("tunnel",)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_shows_examples_and_exit_codes(desk: Desk, path: tuple[str, ...]) -> None:
+    text = desk.run(*path, "--help").stdout
+    assert f"stagedoor {' '.join(path)}" in text
+    assert "Examples:" in text
+    assert "Exit codes:" in text
+    assert not desk.data_dir.exists(), "help needs no store"
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "offered"),
+    [
+        (["user", "remove"], "al", ["alice"]),
+        (["grant", "add"], "user:", ["user:alice"]),
+        (["grant", "remove"], "", ["1"]),
+        (["token", "create"], "b", []),
+    ],
+)
+def test_names_are_completed_from_the_store(
+    alice: Desk, words: list[str], incomplete: str, offered: list[str]
+) -> None:
+    alice.out("grant", "add", "user:alice", "app01")
+    completion = ShellComplete(stagedoor, {}, "stagedoor", "_STAGEDOOR_COMPLETE")
+    argv = ["--config", str(alice.settings_file), *words]
+    assert [item.value for item in completion.get_completions(argv, incomplete)] == offered
+
+
+def test_completion_is_silent_where_there_is_no_store(desk: Desk) -> None:
+    completion = ShellComplete(stagedoor, {}, "stagedoor", "_STAGEDOOR_COMPLETE")
+    argv = ["--config", str(desk.settings_file), "user", "remove"]
+    assert completion.get_completions(argv, "") == []

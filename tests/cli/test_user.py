@@ -1,0 +1,151 @@
+import os
+import pty
+import subprocess
+import sys
+
+import click
+import pytest
+
+from stagedoor.authn.passwords import verify
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+from stagedoor.serve import admin
+from stagedoor.serve.admin import Office
+from tests.cli.conftest import Desk
+
+
+def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
+    desk.out("user", "add", "alice", "--group", "dev", "--password-stdin", stdin="correct horse\n")
+    assert desk.json("user", "list") == [
+        {"name": "alice", "groups": ["dev"], "password": True, "keys": 0, "tokens": 0}
+    ]
+    head, row = desk.out("user", "list").splitlines()
+    assert head.split() == ["NAME", "GROUPS", "PASSWORD", "KEYS", "TOKENS"]
+    assert row.split() == ["alice", "dev", "yes", "0", "0"]
+    desk.out("user", "remove", "alice", "--yes")
+    assert desk.json("user", "list") == []
+
+
+def test_the_password_is_kept_as_a_hash_that_it_alone_opens(alice: Desk, office: Office) -> None:
+    alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
+    stored = admin.policy(office).users["alice"].password_hash
+    assert stored is not None
+    assert stored.startswith("$argon2id$")
+    assert verify(stored, "correct horse")
+    assert b"correct horse" not in (alice.data_dir / "stagedoor.db-wal").read_bytes()
+
+
+def test_a_new_password_replaces_the_old_one(alice: Desk, office: Office) -> None:
+    alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
+    alice.out("user", "password", "alice", "--password-stdin", stdin="battery staple\n")
+    stored = admin.policy(office).users["alice"].password_hash
+    assert stored is not None
+    assert verify(stored, "battery staple")
+    assert not verify(stored, "correct horse")
+    alice.out("user", "password", "alice", "--remove")
+    assert admin.policy(office).users["alice"].password_hash is None
+
+
+@pytest.mark.parametrize(
+    "password", ["short", "x" * 1025, "tab\tin it", "sdt_abcdefghij_" + "x" * 43]
+)
+def test_a_password_that_could_not_serve_is_refused_and_not_repeated(
+    desk: Desk, password: str
+) -> None:
+    with pytest.raises(RefusedError) as e:
+        desk.out("user", "add", "bob", "--password-stdin", stdin=password + "\n")
+    assert password not in str(e.value)
+    assert e.value.exit_code == 2
+
+
+@pytest.mark.parametrize("stdin", ["", "\n"])
+def test_an_empty_password_is_no_password(desk: Desk, stdin: str) -> None:
+    with pytest.raises(click.UsageError, match="no password on stdin"):
+        desk.out("user", "add", "bob", "--password-stdin", stdin=stdin)
+
+
+def test_without_a_terminal_a_password_is_never_asked_for(desk: Desk) -> None:
+    with pytest.raises(click.UsageError, match="--password-stdin"):
+        desk.out("user", "add", "bob", stdin="secret secret\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Alice", "al:ice", "../x", "-x", "ali\u0441e", "a" * 65, "a b", "a\n"]
+)
+def test_names_that_look_alike_or_break_http_basic_are_refused(desk: Desk, name: str) -> None:
+    result = desk.run("user", "add", "--no-password", "--", name)
+    assert isinstance(result.exception, RefusedError)
+
+
+def test_a_second_user_of_the_same_name_is_refused(alice: Desk) -> None:
+    with pytest.raises(ConflictError, match="there already") as e:
+        alice.out("user", "add", "alice", "--no-password")
+    assert e.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("user", "remove", "bob", "--yes"),
+        ("user", "password", "bob", "--remove"),
+        ("user", "group", "bob"),
+        ("user", "group", "bob", "--add", "dev"),
+        ("key", "list", "bob"),
+        ("token", "list", "bob"),
+        ("token", "create", "bob"),
+        ("grant", "add", "user:bob", "app01"),
+    ],
+)
+def test_an_unknown_user_is_named_with_the_command_that_lists_them(
+    alice: Desk, argv: tuple[str, ...]
+) -> None:
+    with pytest.raises(NotFoundError, match="no user bob; see `stagedoor user list`") as e:
+        alice.out(*argv)
+    assert e.value.exit_code == 3
+
+
+def test_groups_are_joined_and_left(alice: Desk) -> None:
+    assert alice.out("user", "group", "alice", "--add", "dev", "--add", "ops") == "dev\nops\n"
+    assert alice.out("user", "group", "alice", "--remove", "dev") == "ops\n"
+    assert alice.out("user", "group", "alice") == "ops\n"
+    with pytest.raises(RefusedError, match="not in the group dev"):
+        alice.out("user", "group", "alice", "--remove", "dev")
+
+
+def test_a_removal_is_asked_about_and_a_script_must_say_yes(alice: Desk) -> None:
+    with pytest.raises(click.UsageError, match=r"with 0 keys, 0 tokens, 0 grants\?.*--yes"):
+        alice.out("user", "remove", "alice")
+    assert len(alice.json("user", "list")) == 1
+
+
+def test_a_command_that_only_looks_makes_no_store(desk: Desk) -> None:
+    with pytest.raises(StoreError, match="there is no store"):
+        desk.out("user", "list")
+    assert not desk.data_dir.exists()
+
+
+ASK = """
+import sys
+from stagedoor.cli.ask import new_password
+print(len(new_password("alice", from_stdin=False)))
+"""
+
+
+def test_at_a_terminal_the_password_is_typed_twice_and_never_shown() -> None:
+    master, slave = pty.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ASK],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = b""
+    for prompt in (b"Password for alice", b"Repeat for confirmation"):
+        while prompt not in shown:
+            shown += os.read(master, 1024)
+        os.write(master, b"correct horse\n")
+    out, _ = asking.communicate(timeout=30)
+    assert out == b"13\n"
+    assert b"correct horse" not in shown
+    os.close(master)

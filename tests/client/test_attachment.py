@@ -1,0 +1,210 @@
+"""The developer's side of a terminal, against the terminal's side: cut anywhere, nothing lost."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from stagedoor.client.attachment import TYPED_BYTES, Attachment, Ended, Show, Skipped
+from stagedoor.holder.state import Action, Send, TerminalState
+from stagedoor.wire.terminal import (
+    Ack,
+    Exit,
+    Gap,
+    In,
+    InAck,
+    Mode,
+    Out,
+    Size,
+    TerminalError,
+    Upstream,
+    Welcome,
+)
+
+SIZE = Size(80, 24)
+
+
+def attached() -> Attachment:
+    found = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
+    assert found.hello("t").attachment == ""
+    found.received(Welcome("a", 0, 0, 100))
+    return found
+
+
+def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_taken() -> None:
+    found = attached()
+    found.type(b"x" * 150)
+    assert found.sendable() == [In(0, b"x" * 100)]
+    assert found.sendable() == []
+    found.received(InAck(60))
+    assert found.sendable() == [In(100, b"x" * 50)]
+    assert found.waits == 90
+    found.received(InAck(150))
+    assert found.waits == 0
+
+
+def test_who_took_over_does_not_do_it_again_when_his_line_was_cut() -> None:
+    found = Attachment("main", SIZE, Mode.TAKE_OVER, "xterm", "C.UTF-8", "")
+    assert found.hello("t").mode is Mode.TAKE_OVER
+    found.received(Welcome("a", 0, 0, 100, Mode.TAKE_OVER))
+    assert found.hello("t").mode is Mode.MIRROR
+
+
+def test_of_who_only_looks_nothing_is_sent_neither_keys_nor_what_his_terminal_answers() -> None:
+    found = Attachment("main", SIZE, Mode.WATCH, "xterm", "C.UTF-8", "")
+    found.hello("t")
+    found.received(Welcome("a", 0, 0, 100, Mode.MIRROR))
+    found.type(b"\x1b[?62c")
+    assert found.sendable() == []
+    assert found.has_room
+
+
+def test_before_it_is_attached_nothing_is_sent_and_much_is_not_taken_from_the_keyboard() -> None:
+    found = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
+    found.type(b"x" * TYPED_BYTES)
+    assert found.sendable() == []
+    assert not found.has_room
+
+
+def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> None:
+    found = attached()
+    found.type(b"abcdef")
+    found.sendable()
+    assert found.received(Out(0, b"hello")) == [Show(b"hello")]
+    assert found.shown() == Ack(5)
+    again = found.hello("t2")
+    assert (again.attachment, again.seen) == ("a", 5)
+    assert found.sendable() == []
+    found.received(Welcome("a", 5, 2, 100))
+    assert found.sendable() == [In(2, b"cdef")]
+
+
+def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_kept() -> None:
+    found = attached()
+    found.received(Out(0, b"hello"))
+    found.type(b"x" * 100)
+    found.sendable()
+    found.type(b"later")
+    found.hello("t2")
+    found.received(Welcome("b", 900, 0, 100))
+    assert found.seen == 900
+    assert found.sendable() == [In(0, b"later")]
+
+
+def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
+    found = attached()
+    assert found.received(Gap(0, 50)) == [Skipped(50)]
+    assert found.received(Out(50, b"x")) == [Show(b"x")]
+
+
+@pytest.mark.parametrize(
+    "frame", [Out(1, b"x"), Gap(5, 9), InAck(1), Welcome("a", 7, 0, 100)], ids=repr
+)
+def test_what_does_not_fit_together_is_an_error(frame: Upstream) -> None:
+    with pytest.raises(TerminalError):
+        attached().received(frame)
+
+
+def test_the_end_is_told() -> None:
+    assert attached().received(Exit(143, "TERM")) == [Ended(143, "TERM")]
+
+
+class World(RuleBasedStateMachine):
+    """Both sides, with a line between them that is cut at the worst of times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.terminal = TerminalState(SIZE, window=40, keep=400)
+        self.person = Attachment("main", SIZE, Mode.MIRROR, "", "", "")
+        self.link = 0
+        self.connected = False
+        self.on_the_way: list[Upstream] = []
+        self.written = self.shown = self.typed = self.taken = b""
+        # Until it was welcomed once, it has no name to come back by, and is shown a snapshot.
+        self.come()
+        self.arrive(1)
+
+    def _sent(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send) and action.link == self.link and self.connected:
+                self.on_the_way.append(action.frame)  # type: ignore[arg-type]
+
+    @rule()
+    def come(self) -> None:
+        if not self.connected:
+            self.connected = True
+            self.link += 1
+            self._sent(self.terminal.hello(self.link, self.person.hello(""), f"a{self.link}", 0))
+
+    @rule()
+    def cut(self) -> None:
+        if self.connected:
+            self.terminal.lost(self.link, 0)
+            self.connected = False
+            self.on_the_way.clear()
+            self.person.attached = False
+
+    @rule(data=st.binary(min_size=1, max_size=30))
+    def write(self, data: bytes) -> None:
+        if self.terminal.wants_output(0):
+            self.written += data
+            self._sent(self.terminal.shown(data, 0))
+
+    @rule(data=st.binary(min_size=1, max_size=30))
+    def type(self, data: bytes) -> None:
+        self.typed += data
+        self.person.type(data)
+
+    @rule(arrive=st.booleans())
+    def send(self, arrive: bool) -> None:
+        for frame in self.person.sendable():
+            if self.connected and arrive:
+                self._sent(self.terminal.received(self.link, frame, 0))
+        if not arrive:
+            self.cut()
+
+    @rule(count=st.integers(1, 4))
+    def arrive(self, count: int) -> None:
+        for frame in self.on_the_way[:count]:
+            for event in self.person.received(frame):
+                assert isinstance(event, Show)
+                if event.counts:
+                    self.shown += event.data
+        del self.on_the_way[:count]
+
+    @rule()
+    def acknowledge(self) -> None:
+        if self.connected and self.person.attached:
+            self._sent(self.terminal.received(self.link, self.person.shown(), 0))
+
+    @rule(size=st.integers(1, 50))
+    def program_reads(self, size: int) -> None:
+        size = min(size, len(self.terminal.typed))
+        self.taken += bytes(self.terminal.typed[:size])
+        self._sent(self.terminal.took(size))
+
+    @invariant()
+    def nothing_is_lost_and_nothing_comes_twice(self) -> None:
+        assert self.written.startswith(self.shown)
+        assert self.typed.startswith(self.taken + bytes(self.terminal.typed))
+
+    def teardown(self) -> None:
+        """In the end all of it has come to where it belongs."""
+        for _ in range(200):
+            self.come()
+            self.arrive(100)
+            self.send(True)
+            self.acknowledge()
+            self.program_reads(50)
+        assert self.shown == self.written
+        assert self.taken == self.typed
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    # How fast this machine is says nothing of what is tested.
+    suppress_health_check=[HealthCheck.too_slow],
+)

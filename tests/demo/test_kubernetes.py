@@ -1,0 +1,194 @@
+"""`stagedoor demo --kubernetes` on the real cluster: what it prints works, and nothing of it stays."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo import kubernetes_tools as tools
+from stagedoor.demo.clients import CLIENTS
+from stagedoor.demo.kubernetes_apps import app
+from stagedoor.demo.kubernetes_show import event_of
+from stagedoor.demo.live import news
+from stagedoor.demo.prompted import run
+from stagedoor.model.errors import StagedoorError
+from tests.cluster.fixtures import Cluster, cluster
+from tests.demo.test_show import Demo
+
+__all__ = ["cluster"]
+DEMO = [sys.executable, "-m", "stagedoor", "demo", "--kubernetes"]
+BOUND_S = 540.0
+"""Its images are built where the sources have changed."""
+REMOVED_S = 180.0
+KINDS = "namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies"
+CLUSTER = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
+    """Of a demo that finds the tests' cluster running, and has a temporary folder of its own."""
+    state = str(cluster.place.state)
+    return {**os.environ, "TMPDIR": str(tmp_path), "STAGEDOOR_CLUSTER_STATE": state}
+
+
+def of_demos(cluster: Cluster) -> set[str]:
+    """The names of what is the whole cluster's and a demo's."""
+    names = cluster.kubectl("get", KINDS, "-o", "name").split()
+    return {name for name in names if "stagedoor-demo-" in name or "/apps-" in name}
+
+
+def assert_nothing_new(cluster: Cluster, before: set[str]) -> None:
+    """But one policy that refuses nothing, if the cluster had none of its kind."""
+    new = of_demos(cluster) - before
+    assert [name for name in new if "/anchor.stagedoor." not in name] == []
+
+
+@CLUSTER
+def test_the_check_drives_every_way_in_on_the_cluster_and_passes(
+    cluster: Cluster, environment: dict[str, str], tmp_path: Path
+) -> None:
+    before = of_demos(cluster)
+    done = subprocess.run(
+        [*DEMO, "--check", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+        env=environment,
+    )
+    assert done.stdout, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert [row for row in rows.values() if row["result"] == "FAILED"] == [], done.stderr
+    assert done.returncode == 0
+    wanted = {
+        *(client.name for client in CLIENTS),
+        "the first login starts the shell",
+        "the shell has the app's environment",
+        "scp (sftp protocol)",
+        "LocalForward to the app's Service",
+        "ssh -J",
+        "ssh app01@gateway",
+        "WebShell in a browser",
+        "stagedoor attach",
+        "refused: no grant",
+        "grant remove closes what it covered",
+        "the serving pods are as they were",
+    }
+    assert wanted <= rows.keys()
+    missing = [row for row in rows.values() if row["result"] == "not here"]
+    assert not missing or os.environ.get("CI") != "true", missing
+    assert_nothing_new(cluster, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def demo(folder: Path, environment: dict[str, str]) -> Iterator[Demo]:
+    running = Demo(folder, [*DEMO], environment)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            os.kill(running.process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(REMOVED_S)
+        running.clear_away()
+
+
+@CLUSTER
+def test_what_it_prints_works_and_ctrl_c_removes_what_it_made(
+    cluster: Cluster, environment: dict[str, str], tmp_path: Path
+) -> None:
+    before = of_demos(cluster)
+    with demo(tmp_path, environment) as shown:
+        assert "uid 12345" in shown.line("says it's", within_s=BOUND_S)
+        for host, config in (("app01.ssh", "/ssh_config"), ("app01@", "/jump_config")):
+            command = shlex.split(shown.line("ssh -F", config, host).strip())
+            done = run([*command, "echo $APP_NAME"], timeout_s=60.0)
+            assert done.stdout == b"app01\n", done.stderr
+        shown.line("dev → app01", "open, from")
+        lines = [shlex.split(line) for line in shown.lines if "script/cluster" in line]
+        assert len(lines) == 6
+        with subprocess.Popen(
+            [*command, "echo inside; cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as stays:
+            assert stays.stdout is not None
+            assert stays.stdout.readline() == "inside\n"
+            for words in lines:
+                told = subprocess.run(words, capture_output=True, text=True, env=environment)
+                assert told.returncode == 0, (words, told.stderr)
+                assert told.stdout, words
+            stays.kill()
+        os.kill(shown.process.pid, signal.SIGINT)
+        assert shown.process.wait(REMOVED_S) == 0, shown.lines
+    assert_nothing_new(cluster, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outside_a_checkout_it_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "_ROOT", tmp_path)
+    with pytest.raises(StagedoorError, match=r"in a checkout, run: script/demo --kubernetes$"):
+        tools.checkout()
+
+
+def test_programs_that_are_missing_are_named_with_their_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StagedoorError, match=r"apt-get install binutils buildah .*patchelf$"):
+        tools.checkout()
+
+
+def test_a_program_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
+    program = tmp_path / "script"
+    program.write_text("#!/bin/sh\necho no such thing >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(StagedoorError, match=r"^script one two ended with 3: no such thing$"):
+        tools.Checkout(tmp_path).run("script", "one", "two", "three")
+
+
+def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    program, told = tmp_path / "script", tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\nsleep 300 &\necho $! >{told}\nwait\n")
+    program.chmod(0o755)
+    with pytest.raises(StagedoorError, match="took longer than 1 s"):
+        tools.Checkout(tmp_path).run("script", within_s=1)
+    stat = Path(f"/proc/{told.read_text().strip()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_an_app_of_the_demo_is_opted_in_and_has_what_an_app_has() -> None:
+    found = {one["kind"]: one for one in app("apps", "app01", "image:1")}
+    assert list(found) == ["Secret", "Deployment", "Service", "Ingress"]
+    assert found["Deployment"]["metadata"]["labels"]["stagedoor.dev/shell"] == "true"
+    assert {one["metadata"]["namespace"] for one in found.values()} == {"apps"}
+
+
+def test_a_line_of_the_audit_is_shown_as_the_store_s_own_entry_is() -> None:
+    line = {
+        "seq": 7,
+        "at": "2026-12-31T18:00:00Z",
+        "kind": "session.opened",
+        "session": "0199",
+        "identity": "dev",
+        "target": "app01",
+        "source": "192.0.2.1:5",
+        "way": "connect",
+        "reason": None,
+        "instance": "gateway/1",
+        "fields": {},
+    }
+    told = news(event_of(json.dumps(line)))
+    assert told is not None
+    assert (told.text, told.good) == ("dev → app01  open, from 192.0.2.1:5", True)

@@ -1,0 +1,74 @@
+"""What somebody who watches the demo reads."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.demo.live import inside, lasting, news
+from stagedoor.model.event import Event, Kind
+from stagedoor.store.sessions import SessionRecord
+
+RECORD = SessionRecord(
+    id="1a", opened_at=100.0, closed_at=None, identity="dev", target="app01.ssh",
+    source="127.0.0.1:40000", way="connect", instance="i", end=None, sent=2048, received=10,
+    last_active_at=None, close_requested_at=None, close_reason=None,
+)  # fmt: skip
+
+
+def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event:
+    return Event(
+        1.0, kind, "i", "1a", "dev", "app01.ssh", "127.0.0.1:40000", "connect", reason, fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("happened", "text", "good"),
+    [
+        (event(Kind.SESSION_OPENED), "dev → app01.ssh  open, from 127.0.0.1:40000", True),
+        (
+            event(Kind.SESSION_CLOSED, "closed", duration_s=1.25, sent=0, received=2048),
+            "dev → app01.ssh  closed after 1.2 s, 0 B up, 2.0 KiB down",
+            None,
+        ),
+        (
+            event(Kind.SESSION_CLOSED, "revoked", duration_s=75.0),
+            "dev → app01.ssh  closed: the grant was removed after 1 min, 0 B up, 0 B down",
+            None,
+        ),
+        (
+            event(Kind.SESSION_DENIED, "no_grant", message="no grant for dev"),
+            "dev → app01.ssh  refused: no grant for dev",
+            False,
+        ),
+    ],
+)
+def test_each_event_is_one_line(happened: Event, text: str, good: bool | None) -> None:
+    told = news(happened)
+    assert told is not None
+    assert (told.text, told.good) == (text, good)
+
+
+def test_somebody_unknown_at_no_app_is_told_by_his_address() -> None:
+    nobody = replace(event(Kind.SESSION_DENIED, "bad_request", message="no"), identity=None)
+    told = news(replace(nobody, target=None))
+    assert told is not None
+    assert told.text == "127.0.0.1:40000  refused: no"
+
+
+def test_a_change_of_the_policy_is_no_news() -> None:
+    assert news(event(Kind.POLICY_CHANGED)) is None
+
+
+def test_those_inside_never_take_more_lines_than_there_are() -> None:
+    assert inside([], 0.0, 3) == ["nobody is inside"]
+    assert inside([RECORD], 160.0, 3) == ["dev in app01.ssh  1 min  2.0 KiB up, 10 B down"]
+    assert inside([RECORD] * 5, 160.0, 3)[2:] == ["and 3 more"]
+    assert len(inside([RECORD] * 3, 160.0, 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0.0 s"), (0.44, "0.4 s"), (59.4, "59 s"), (60, "1 min"), (7500, "2 h 5 min")],
+)
+def test_durations_are_as_coarse_as_they_are_long(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text

@@ -1,0 +1,248 @@
+"""`stagedoor demo` as somebody meets it: what it prints works when copied, and nothing stays behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.clients import find
+from stagedoor.demo.prompted import Prompted, run
+from tests.waiting import BOUND_S, wait_until
+
+DEMO = [sys.executable, "-m", "stagedoor", "demo"]
+
+
+class Demo:
+    """A demo that runs with its output in a pipe, in a temporary folder of its own."""
+
+    def __init__(
+        self, folder: Path, argv: list[str] = DEMO, environment: dict[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._silent = False
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment or {**os.environ, "TMPDIR": str(folder)},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            for line in stdout:
+                with self._news:
+                    self.lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._silent = True
+            self._news.notify_all()
+
+    def line(self, *words: str, within_s: float = BOUND_S) -> str:
+        """The first line with all of `words`, past or to come."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if all(word in line for word in words)]
+
+        with self._news:
+            self._news.wait_for(lambda: found() or self._silent, within_s)
+            assert found(), (words, self.lines)
+            return found()[0]
+
+    def command(self, *words: str) -> str:
+        """One of the commands to try, as it would be copied."""
+        return self.line(*words, "ssh_config").strip()
+
+    def ends(self, number: signal.Signals, times: int = 1) -> None:
+        for _ in range(times):
+            os.kill(self.process.pid, number)
+        assert self.process.wait(BOUND_S) == 0, self.lines
+        self._reader.join(BOUND_S)
+        assert_nothing_is_left(self.folder)
+
+    def clear_away(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self._reader.join(BOUND_S)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path)
+    try:
+        demo.line("Ctrl-C ends it")
+        yield demo
+    finally:
+        demo.clear_away()
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    assert list(folder.iterdir()) == []
+    assert holders(str(folder)) == []
+
+
+def holders(path: str) -> list[int]:
+    """Processes that name `path` in their command line or have something below it open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            links = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
+            cmdline = (process / "cmdline").read_text()
+            if any(link.startswith(path) for link in links) or path in cmdline:
+                found.append(int(process.name))
+    return found
+
+
+def test_the_printed_commands_work_when_copied_into_a_shell(demo: Demo, tmp_path: Path) -> None:
+    login = demo.command("app01.ssh")
+    done = run(["sh", "-c", f"{login} 'echo $APP_NAME; exit 7'"])
+    assert (done.code, done.stdout) == (7, b"app01\n"), done.stderr
+    copy = demo.command("  scp")
+    try:
+        done = run(["sh", "-c", copy])
+        assert done.code == 0, done.stderr
+        assert Path("/tmp/stagedoor-demo.txt").read_bytes() == Path("/etc/hostname").read_bytes()
+    finally:
+        Path("/tmp/stagedoor-demo.txt").unlink(missing_ok=True)
+    stock = demo.command("ProxyCommand=")
+    assert ("nc" if find("nc") else "tun.py") in stock
+    password = (
+        demo.line("asks for the password").rpartition(" ")[2].rstrip(".") if find("nc") else ""
+    )
+    done = run(["sh", "-c", f"{stock} 'echo $APP_NAME; exit 7'"], password=password)
+    assert (done.code, done.stdout) == (7, b"app01\n"), done.stderr
+    demo.ends(signal.SIGINT)
+
+
+def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("ssh", "python3", "sh"):
+        (programs / name).symlink_to(
+            run(["sh", "-c", f"command -v {name}"]).stdout.decode().strip()
+        )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(programs))
+        demo = Demo(temporary)
+    try:
+        demo.line("Ctrl-C ends it")
+        done = run(["sh", "-c", f"{demo.command('tun.py')} 'exit 7'"])
+        assert done.code == 7, done.stderr
+        demo.ends(signal.SIGINT)
+    finally:
+        demo.clear_away()
+
+
+def test_who_comes_and_goes_is_told_as_it_happens(demo: Demo) -> None:
+    login = demo.command("app01.ssh")
+    with Prompted(["sh", "-c", f"exec {login} 'cat'"], stdin=None) as inside:
+        demo.line("dev → app01.ssh", "open, from 127.0.0.1:")
+        assert not [line for line in demo.lines if "closed" in line]
+        inside.wait()
+    demo.line("dev → app01.ssh", "closed after", "up", "down")
+    refused = run(["sh", "-c", login.replace("app01.ssh", "app09.ssh")])
+    assert refused.code == 255
+    demo.line("dev → app09.ssh", "refused: no grant for 'dev'")
+    demo.ends(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_with_somebody_inside_leaves_no_process_and_no_folder(
+    demo: Demo, times: int
+) -> None:
+    login = demo.command("app01.ssh")
+    with Prompted(["sh", "-c", f"exec {login} 'exec sleep 300'"], stdin=None) as inside:
+        demo.line("dev → app01.ssh", "open")
+        wait_until(lambda: len(holders(str(demo.folder))) >= 2)
+        demo.ends(signal.SIGINT, times)
+        assert inside.wait().code == 255
+    assert demo.lines[-1] == "Stopped; nothing is left behind."
+    assert [line for line in demo.lines if "the gateway stops" in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    demo = Demo(tmp_path)
+    try:
+        wait_until(lambda: list(tmp_path.iterdir()))
+        demo.ends(number)
+    finally:
+        demo.clear_away()
+
+
+def test_a_signal_while_the_worker_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+
+    def worker() -> bool:
+        children = Path(f"/proc/{demo.process.pid}/task/{demo.process.pid}/children")
+        cmdlines = (Path(f"/proc/{pid}/cmdline") for pid in children.read_text().split())
+        return any("stagedoor.serve.worker" in path.read_text() for path in cmdlines)
+
+    try:
+        wait_until(worker)
+        demo.ends(signal.SIGINT)
+    finally:
+        demo.clear_away()
+
+
+def test_a_port_that_somebody_has_is_said_and_another_taken(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # then another test's demo has it
+            holder.bind(("127.0.0.1", 8022))
+            holder.listen()
+        demo = Demo(tmp_path)
+        try:
+            shown = demo.line("is open at", "another program has port 8022")
+            assert "127.0.0.1:8022" not in shown
+            assert run(["sh", "-c", f"{demo.command('app01.ssh')} 'exit 7'"]).code == 7
+            demo.ends(signal.SIGINT)
+        finally:
+            demo.clear_away()
+
+
+def test_on_a_terminal_those_inside_are_shown_live_and_ctrl_c_is_typed(tmp_path: Path) -> None:
+    with Prompted(DEMO, env={"TMPDIR": str(tmp_path)}, on_terminal=True, timeout_s=100) as demo:
+        demo.expect("nobody is inside", BOUND_S)
+        [config] = tmp_path.glob("*/ssh_config")
+        with Prompted(["ssh", "-F", config, "app02.ssh", "cat"], stdin=None):
+            demo.expect("dev in app02.ssh", BOUND_S)
+            demo.type("\x03")
+            done = demo.wait()
+    assert done.code == 0
+    assert done.stdout.endswith(b"Stopped; nothing is left behind.\r\n")
+    assert_nothing_is_left(tmp_path)
+
+
+def test_no_secret_is_in_any_command_line(demo: Demo) -> None:
+    [token] = demo.folder.glob("*/dev/token")
+    secrets = [token.read_text().strip()]
+    if find("nc"):
+        secrets.append(demo.line("asks for the password").rpartition(" ")[2].rstrip("."))
+    login = demo.command("app01.ssh").replace("ssh ", "ssh -o ProxyUseFdpass=no ", 1)
+    with Prompted(["sh", "-c", f"exec {login} 'cat'"], stdin=None):
+        demo.line("dev → app01.ssh", "open")
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                cmdline = (process / "cmdline").read_text()
+                assert not [secret for secret in secrets if secret in cmdline]
+    demo.ends(signal.SIGINT)

@@ -1,0 +1,227 @@
+"""The documentation holds: links lead somewhere, commands and settings exist, snippets parse."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from stagedoor.cli.app import stagedoor
+from stagedoor.client import tunnel
+from stagedoor.model.event import Kind
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.settings_file import parse_settings
+from stagedoor.wire import answer
+from tests.docs import pages
+from tests.docs.pages import ROOT, Block
+
+DEVELOPER = ROOT / "docs/how-to/developer.md"
+ADMINISTRATOR = ROOT / "docs/how-to/administrator.md"
+JUMP_HOST = ROOT / "docs/how-to/jump-host.md"
+DIRECT_LOGIN = ROOT / "docs/how-to/direct-login.md"
+WAYS_IN = ROOT / "docs/explanation/ways-in.md"
+PERFORMANCE = ROOT / "docs/performance.md"
+CONNECT_PATH = ROOT / "docs/explanation/connect-path.md"
+
+_SHELL = pages.blocks("sh", "bash", "ssh-config")
+_PAGE = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+
+
+def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
+    """What the program would say of `stagedoor ARGUMENTS`; None if it would do it.
+
+    Nothing is run. `whole` is False for a mention in prose, which may leave arguments out.
+    """
+    if arguments[:1] == ["tunnel"]:
+        try:
+            given, words = tunnel.parse_argv(arguments[1:])
+        except tunnel.TunnelError as error:
+            return error.line
+        needs_target = whole and not given.keys() & {"--help", "--print-script"}
+        return "no HOST" if needs_target and not words else None
+    command: click.Command = stagedoor
+    context = click.Context(command, info_name="stagedoor")
+    rest = arguments
+    while True:
+        if "--help" in rest or "--version" in rest:
+            return None
+        try:
+            values, rest, _ = command.make_parser(context).parse_args(list(rest))
+        except click.UsageError as error:
+            return error.format_message()
+        if not isinstance(command, click.Group):
+            break
+        if not rest:
+            return f"{command.name} needs a command" if whole else None
+        found = command.get_command(context, rest[0])
+        if found is None:
+            return f"there is no command {rest[0]}"
+        command, context, rest = found, click.Context(found, parent=context), rest[1:]
+    if rest:
+        return f"{command.name} takes no {rest[0]}"
+    missing = [
+        p.name
+        for p in command.params
+        if p.required and p.value_is_missing(values.get(p.name or ""))
+    ]
+    return f"{command.name} needs {missing}" if missing and whole else None
+
+
+@pytest.mark.parametrize("block", _SHELL, ids=str)
+def test_every_command_in_a_snippet_exists_with_its_options(block: Block) -> None:
+    for arguments in pages.calls(block):
+        assert wrong_with(arguments, whole=True) is None, arguments
+
+
+@_PAGE
+def test_every_command_named_in_prose_exists_with_its_options(page: Path) -> None:
+    for span in pages.spans(page):
+        for arguments in pages.calls_in(span.replace(" …", "")):
+            assert wrong_with(arguments, whole=False) is None, span
+
+
+def test_a_command_that_does_not_exist_would_be_found() -> None:
+    assert wrong_with(["user", "add", "alice", "--groop", "dev"], whole=True)
+    assert wrong_with(["user", "forget", "alice"], whole=True)
+    assert wrong_with(["grant", "add", "user:alice"], whole=True)
+    assert wrong_with(["session", "list", "alice"], whole=True)
+    assert wrong_with(["tunnel", "--gatewey", "gw.example:8022", "app01.ssh"], whole=True)
+    assert list(
+        pages.calls_in("ssh -o 'ProxyCommand=stagedoor tunnel --x %h %p' a | stagedoor b")
+    ) == [
+        ["tunnel", "--x", "%h", "%p"],
+        ["b"],
+    ]
+
+
+@pytest.mark.parametrize("block", pages.blocks("toml"), ids=str)
+def test_every_settings_snippet_is_accepted(block: Block) -> None:
+    parse_settings(block.text, "the snippet")
+
+
+@_PAGE
+def test_every_setting_named_in_prose_exists(page: Path) -> None:
+    tables = {f.name: f.type for f in msgspec.structs.fields(Settings)}
+    kinds = {kind.value for kind in Kind}  # of audit events; some begin as a table does
+    for span in pages.spans(page):
+        match = re.fullmatch(r"([a-z]+)\.([a-z_]+)(?: = .*)?", span)
+        if match and match[1] in tables and span not in kinds:
+            keys = {f.name for f in msgspec.structs.fields(tables[match[1]])}
+            assert match[2] in keys, span
+
+
+@_PAGE
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in pages.links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in pages.anchors(target), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in pages.links(index)}
+    every = set((ROOT / "docs").rglob("*.md")) - set((ROOT / "docs/decisions").iterdir()) - {index}
+    assert {str(file.relative_to(ROOT)) for file in every - linked} == set()
+
+
+def test_every_room_of_the_house_is_in_contributing() -> None:
+    table = "".join(
+        "".join(row) for row in pages.table(ROOT / "CONTRIBUTING.md", "Find your room in the house")
+    )
+    house = ROOT / "src/stagedoor"
+    rooms = {f"{room.name}/" for room in house.iterdir() if (room / "__init__.py").exists()}
+    assert {room for room in rooms if f"`{room}" not in table} == set()
+
+
+@pytest.mark.parametrize("block", pages.blocks("sh", "bash"), ids=str)
+def test_every_shell_snippet_parses(block: Block) -> None:
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").rglob("*.sh")), ids=pages.name)
+def test_every_script_in_the_docs_parses(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+
+
+@pytest.mark.parametrize("block", pages.blocks("ssh-config"), ids=str)
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs openssh-client")
+def test_every_ssh_config_snippet_is_accepted_by_ssh(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(block.text, encoding="utf-8")
+    done = subprocess.run(
+        ["ssh", "-G", "-F", str(file), "app01.ssh"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_exit_codes_is_the_codes_own() -> None:
+    rows = pages.table(DEVELOPER, "Exit codes")
+    assert {int(code): meaning for code, meaning in rows} == tunnel.EXITS
+
+
+def test_the_table_of_http_statuses_is_the_codes_own() -> None:
+    rows = pages.table(CONNECT_PATH, "What a refusal looks like")
+    named = {int(number) for row in rows for number in row[0].split(",")}
+    assert named == {status for status, _ in answer._STATUS.values()}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [
+        (DEVELOPER, "When it does not work"),
+        (ADMINISTRATOR, "When something is wrong"),
+        (JUMP_HOST, "When it does not work"),
+        (DIRECT_LOGIN, "When it does not work"),
+    ],
+    ids=["developer", "administrator", "jump-host", "direct-login"],
+)
+def test_every_message_explained_is_one_that_the_code_says(page: Path, heading: str) -> None:
+    code = "".join(
+        file.read_text(encoding="utf-8") for file in sorted((ROOT / "src").rglob("*.py"))
+    )
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # a message may go over several lines of source
+    of_ssh = (
+        "Permission denied",
+        "Host key verification",
+        "Bad packet length",
+        "Connection closed by UNKNOWN",
+        "proxy dialer did not",
+        "remote port forwarding failed",
+    )
+    for row in pages.table(page, heading):
+        for span in re.findall(r"`([^`]+)`", row[0]):
+            if span.startswith(of_ssh) or span.isdigit():
+                continue
+            for part in re.split(r"…|^\d{3} ", span):
+                assert part.strip() in code, span
+
+
+def test_every_cost_of_a_way_in_is_one_that_a_benchmark_printed() -> None:
+    printed, shown = (
+        re.findall(r"<!-- bench:ways -->\n(.*?)<!-- bench:end -->", pages.text(page), re.DOTALL)
+        for page in (PERFORMANCE, WAYS_IN)
+    )
+    assert len(printed) == 1
+    assert re.search(r"[0-9]", printed[0])
+    assert shown == printed
+
+
+def test_the_unit_starts_a_command_that_exists_and_outwaits_the_drain() -> None:
+    unit = (ROOT / "deploy/stagedoor.service").read_text(encoding="utf-8")
+    values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    assert wrong_with(values["ExecStart"].split()[1:], whole=True) is None
+    assert int(values["TimeoutStopSec"]) > Settings().workers.drain_timeout_s + 20
+
+
+def test_stock_clients_in_the_how_to_are_those_that_the_demo_drives() -> None:
+    from stagedoor.demo.clients import CLIENTS
+
+    named = {row[1].strip("`").split()[0] for row in pages.table(DEVELOPER, "Without our client")}
+    assert named == {client.program for client in CLIENTS if client.program}

@@ -1,0 +1,43 @@
+"""A folder for terminals, and the end of all that was started in it."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.holder.compiled import compiled
+from tests.holder.peer import Place
+
+
+@pytest.fixture(scope="session")
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kit's holder."""
+    return compiled(tmp_path_factory.mktemp("hold"))
+
+
+@pytest.fixture(params=["python", "kit"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """For each of the two holders: they are held to the same."""
+    folder = tmp_path / "t"
+    folder.mkdir(mode=0o700)
+    holder = (sys.executable, "-m", "stagedoor.holder")
+    if request.param == "kit":
+        holder = (str(request.getfixturevalue("hold")),)
+    found = Place(folder, holder)
+    yield found
+    end_what_runs_in(folder)
+    assert found.faults() == ""
+
+
+def end_what_runs_in(folder: Path) -> None:
+    """Whatever was started with this folder for terminals in its environment."""
+    mark = f"STAGEDOOR_TERMINALS={folder}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with suppress(OSError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)

@@ -1,0 +1,51 @@
+"""The two holders show a newcomer the same, whatever a program has written before."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.holder.conftest import end_what_runs_in
+from tests.holder.peer import Place
+
+_PIECES = (
+    b"\x1b", b"\x1b[", b"\x1b]", b"\x1bP", b"\x1b\\", b"\x07", b"\x05", b"\x1bc", b"\x1b=", b"\x1b>",
+    b"\x1bZ", b"\x1b[!p", b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?2004;1;12h", b"\x1b[?25l", b"\x1b[?7l",
+    b"\x1b[?25;7h", b"\x1b[4 q", b"\x1b[0 q", b"\x1b[>4;2m", b"\x1b[>4m", b"\x1b[>m", b"\x1b[>1u",
+    b"\x1b[<u", b"\x1b[<3u", b"\x1b[>;5u", b"\x1b[6n", b"\x1b[>c", b"\x1b[?1$p", b"\x1b[>q",
+    b"\x1b[>0:1q", b"\x1b[?u", b"\x1b[18t", b"\x1b[1 t", b"\x1b]0;title\x07", b"\x1b]8;;https://a.example\x07",
+    b"\x1b]52;c;?\x1b\\", b"\x1b_G\x1b\\", b"\x1bPq#0\x1b\\", b"0", b"9;", b":1", b"<", b"?", b" ", b"$",
+    b"!", b"p", b"q", b"h", b"l", b"m", b"u", b"\r\n", b"text", "é你😀".encode(), b"\x00", b"\xff",
+    b"\x1b[?" + b"1;" * 40 + b"1000h", b"line\r\n" * 40,
+)  # fmt: skip
+
+
+def snapshot(holder: tuple[str, ...], folder: Path, shown: bytes) -> bytes:
+    """What a newcomer is shown after a program has written this."""
+    folder.mkdir(mode=0o700)
+    (folder / "shown").write_bytes(shown)
+    place = Place(folder, holder)
+    try:
+        with place.peer() as first:
+            first.hello(f"stty raw -echo; printf @@; cat {folder}/shown; printf @@; exec sleep 600")
+            first.until(lambda: first.seen == len(shown) + 4)
+            first.detach()
+        with place.peer() as newcomer:
+            newcomer.hello()
+            newcomer.has_been_told_all()
+            assert place.faults() == ""
+            return newcomer.snapshot
+    finally:
+        end_what_runs_in(folder)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_newcomer_is_shown_the_same_by_both(hold: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    pieces = chance.choices(_PIECES, k=chance.choice((30, 300, 30_000)))
+    shown = b"".join(pieces)
+    ours = (sys.executable, "-m", "stagedoor.holder")
+    assert snapshot((str(hold),), tmp_path / "kit", shown) == snapshot(
+        ours, tmp_path / "python", shown
+    )

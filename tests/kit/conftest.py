@@ -1,0 +1,64 @@
+"""The kit, built once; people; containers that are taken away after each test."""
+
+import hashlib
+import itertools
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import trees
+from tests.cluster.turn import turn
+from tests.kit import container as containers
+from tests.kit import roots
+from tests.kit.container import Container
+from tests.kit.people import People
+
+SOURCE = Path(__file__).parents[2] / "deploy/kit"
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """The folder that a pod has at /kit."""
+    reason = containers.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    digest = hashlib.sha256()
+    for file in sorted(SOURCE.rglob("*")):
+        if file.is_file():
+            digest.update(file.read_bytes())
+    kept = trees.folder() / f"kit-tree-{digest.hexdigest()[:12]}"
+    with turn(trees.folder()):
+        if not (kept / "built").exists():
+            # What the archive no longer has is taken as it is now: these tests are of us, not of Debian.
+            command = [SOURCE / "build", "--newer", "--tree-only", "--out", kept]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            (kept / "built").touch()
+    return kept / "kit"
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> People:
+    return People(tmp_path_factory.mktemp("people"))
+
+
+Make = Callable[..., Container]
+
+
+@pytest.fixture
+def make(kit: Path, people: People, tmp_path: Path) -> Iterator[Make]:
+    """`make("busybox", uid=…)`: a container, not yet started."""
+    made: list[Container] = []
+    numbers = itertools.count()
+
+    def one(image: str = "busybox", **how: Any) -> Container:
+        folder = tmp_path / f"container-{next(numbers)}"
+        made.append(Container(roots.root(image), kit, people, folder, **how))
+        return made[-1]
+
+    yield one
+    for container in made:
+        container.close()

@@ -1,0 +1,80 @@
+"""The real API server without the rest of a cluster: one for each process of the tests."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.kubeconfig import load
+from stagedoor.kube.limits import Limits
+from tests.kube.api.lone import ADMIN, LoneApi, why_not
+
+Connect = Callable[..., KubeCluster]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
+    """A running API server; whoever stops it starts it again."""
+    reason = why_not()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    lone = LoneApi(tmp_path_factory.mktemp("api"))
+    yield lone
+    lone.close()
+
+
+class Problems(list[tuple[str, str | None]]):
+    """What was told of watches that cannot be."""
+
+
+@pytest.fixture
+def problems() -> Problems:
+    return Problems()
+
+
+@pytest.fixture
+async def connect(api: LoneApi, problems: Problems) -> AsyncIterator[Connect]:
+    """Makes a KubeCluster for the API server, as somebody, with some limits."""
+    async with AsyncExitStack() as stack:
+
+        def make(
+            who: str = ADMIN,
+            *,
+            kubeconfig: Path | None = None,
+            limits: Limits | None = None,
+            **other: Any,
+        ) -> KubeCluster:
+            cluster = KubeCluster(
+                load(kubeconfig or api.kubeconfig(who)),
+                field_manager="stagedoor",
+                component="stagedoor-test",
+                instance="test-0",
+                on_problem=lambda what, problem: problems.append((what, problem)),
+                limits=limits,
+                **other,
+            )
+            stack.push_async_callback(cluster.close)
+            return cluster
+
+        yield make
+
+
+@pytest.fixture
+async def cluster(connect: Connect) -> KubeCluster:
+    return connect()
+
+
+@pytest.fixture
+async def namespace(cluster: KubeCluster) -> str:
+    """A fresh one. Nobody is there to delete it: it goes with the API server's data."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name

@@ -1,0 +1,116 @@
+"""By hand, what a lone API server lacks: a shell's pod, whose sshd is the machine's own on loopback."""
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
+from tests.cluster.programs import program
+from tests.kube.api.lone import LoneApi
+from tests.kube.house import House, until
+from tests.ports import free_port
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+
+class LoneCluster:
+    """What a `House` needs of a cluster."""
+
+    def __init__(self, api: LoneApi, namespace: str) -> None:
+        self.kubeconfig = api.kubeconfig()
+        self.kubectl("create", "namespace", namespace)
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        command = [str(program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+class Hands:
+    """Makes the pods of a house's shells."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def soon(self, app: str) -> None:
+        """Once the shell's Deployment is there, run its pod."""
+        threading.Thread(target=self._run, args=(app,), daemon=True).start()
+
+    def close(self) -> None:
+        for one in self._running:
+            one.terminate()
+            one.wait()
+
+    def _run(self, app: str) -> None:
+        until(lambda: self._house.objects("deployments", f"{of(app)}"), f"a shell of {app}")
+        folder = self._house.folder / shell_object(app)
+        folder.mkdir()
+        port = free_port()
+        self._write(folder, app)
+        (folder / "sshd_config").write_text(
+            f"ListenAddress 127.0.0.1:{port}\nPidFile none\nUsePAM no\nStrictModes no\n"
+            f"HostKey {folder}/ssh_host_ed25519_key\n"
+            f"HostCertificate {folder}/ssh_host_ed25519_key-cert.pub\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\n"
+        )
+        with (folder / "log").open("wb") as log:
+            self._running.append(
+                subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+            )
+        self._tell(app, port)
+
+    def _write(self, folder: Path, app: str) -> None:
+        """What the kubelet would mount."""
+        name = shell_object(app)
+        get = ("get", "-o", "json")
+        config = json.loads(self._house.kubectl(*get, "configmap", name))["data"]
+        secret = json.loads(self._house.kubectl(*get, "secret", name))["data"]
+        (folder / "authorized_keys").write_text(config["authorized_keys"])
+        for file, content in secret.items():
+            (folder / file).touch(mode=0o600)
+            (folder / file).write_bytes(base64.b64decode(content))
+
+    def _tell(self, app: str, port: int) -> None:
+        """As the controllers of Kubernetes and the kubelet would. Kubernetes takes no loopback address
+        for an endpoint; of the slice the gateway reads the port alone."""
+        name, labels = shell_object(app), dict(shell_labels(app))
+        pod = {"name": f"{name}-0", "labels": labels}
+        container: dict[str, Any] = {"name": CONTAINER, "image": "by-hand"}
+        self._create("v1", "Pod", pod, spec={"nodeName": "n", "containers": [container]})
+        ready = {"type": "Ready", "status": "True"}
+        state = {"name": CONTAINER, "ready": True, "restartCount": 0, "image": "by-hand"}
+        status = {
+            "phase": "Running",
+            "podIP": "127.0.0.1",
+            "podIPs": [{"ip": "127.0.0.1"}],
+            "conditions": [ready],
+            "containerStatuses": [{**state, "imageID": "", "state": {"running": {}}}],
+        }
+        patch = json.dumps({"status": status})
+        target = ("pod", f"{name}-0")
+        self._create(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            {"name": f"{name}-0", "labels": {**labels, "kubernetes.io/service-name": name}},
+            addressType="IPv4",
+            ports=[{"name": "ssh", "port": port, "protocol": "TCP"}],
+            endpoints=[
+                {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "name": f"{name}-0"}}
+            ],
+        )
+        self._house.kubectl("patch", *target, "--subresource=status", "--type=merge", "-p", patch)
+
+    def _create(self, version: str, kind: str, metadata: dict[str, Any], **rest: Any) -> None:
+        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
+        self._house.kubectl("create", "-f", "-", text=json.dumps(manifest))
+
+
+def of(app: str) -> str:
+    """The selector of all that belongs to an app's shell."""
+    return ",".join(f"{key}={value}" for key, value in shell_labels(app).items())

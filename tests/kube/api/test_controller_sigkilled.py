@@ -1,0 +1,183 @@
+"""The real `stagedoor controller`, killed at each request of what it does: nothing is left.
+
+The same as `test_controller_killed.py`, with a process that gets SIGKILL and one that takes over.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.serve.prepare import prepare
+from stagedoor.serve.settings_file import load_settings
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.names import IDLE_SINCE
+from stagedoor.wire.rfc3339 import show_time
+from tests.kube.api.hands import LoneCluster
+from tests.kube.api.lone import LoneApi
+from tests.kube.api.reaper import Reaper
+from tests.kube.apps import deployment
+from tests.kube.house import until
+from tests.path.gateway import Gateway
+
+pytestmark = pytest.mark.timeout(600)  # a process for each of some requests
+
+HOUR_S, DAY_S = 3600.0, 86400.0
+KINDS = {"Deployment", "Service", "ConfigMap", "Secret", "Lease"}
+STOPPED = (KINDS - {"Deployment"}) | {"stopped"}
+MOST = 20
+SHELL = "app01-ssh"
+
+
+class Controller(Gateway):
+    """`stagedoor controller`."""
+
+    program = ("controller",)
+
+    def lead(self) -> "Controller":
+        self.launch()
+        self.wait_for(lambda line: line["event"] == "controller leads")
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+
+class World:
+    """One app on a lone API server, and the controller of now."""
+
+    def __init__(self, api: LoneApi, folder: Path) -> None:
+        self.namespace = f"killed-{os.getpid()}-{time.monotonic_ns()}"
+        self.cluster = LoneCluster(api, self.namespace)
+        self.reaper = Reaper(api)
+        self._folder = folder
+        self._kubeconfig = self.reaper.kubeconfig(self.cluster.kubeconfig, folder / "through")
+        self.apply(deployment(self.namespace))
+        self.app: dict[str, Any] = self.get("deployment", "app01")
+        self.controllers: list[Controller] = []
+
+    def close(self) -> None:
+        for one in self.controllers:
+            one.stop()
+        self.reaper.close()
+
+    def next_controller(self) -> Controller:
+        folder = self._folder / f"controller-{len(self.controllers)}"
+        folder.mkdir()
+        made = Controller(
+            folder,
+            f'[kubernetes]\nnamespaces = {{ "" = "{self.namespace}" }}\n'
+            f'kubeconfig = "{self._kubeconfig}"\n'
+            f'[controller]\nkit_image = "kit:1"\nnamespace = "{self.namespace}"\n',
+        )
+        prepare(load_settings(made.file))
+        self.controllers.append(made)
+        return made.lead()
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return self.cluster.kubectl("-n", self.namespace, *arguments, text=text)
+
+    def apply(self, manifest: Any) -> None:
+        self.kubectl("apply", "-f", "-", text=json.dumps(manifest))
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def patch(self, kind: str, patch: Any) -> None:
+        self.kubectl("patch", kind, SHELL, "--type=merge", "-p", json.dumps(patch))
+
+    def here(self) -> set[str]:
+        """The kinds of which the shell has an object; a Deployment of no replicas is `stopped`."""
+        kinds = "deployments,services,configmaps,secrets,leases"
+        selector = "stagedoor.dev/shell-of=app01"
+        found = json.loads(self.kubectl("get", kinds, "-l", selector, "-o", "json"))["items"]
+        return {
+            "stopped"
+            if one["kind"] == "Deployment" and one["spec"]["replicas"] == 0
+            else str(one["kind"])
+            for one in found
+        }
+
+    # What makes a controller start, stop, and delete a shell.
+
+    def knock(self) -> None:
+        self.apply(objects.lease(self.app, "gateway", time.time()))
+
+    def grow_idle(self) -> None:
+        self.patch("lease", objects.renewal("gateway", time.time() - 2 * HOUR_S))
+
+    def grow_old(self) -> None:
+        since = show_time(time.time() - 3 * DAY_S)
+        self.patch("deployment", {"metadata": {"annotations": {IDLE_SINCE: since}}})
+
+    def until(self, wanted: set[str]) -> None:
+        until(lambda: self.here() == wanted, f"there is {wanted or 'nothing'}")
+
+    def to(self, wanted: set[str]) -> None:
+        """Bring the shell there, with nobody killed."""
+        self.reaper.disarm()
+        for deed, stage in ((self.knock, KINDS), (self.grow_idle, STOPPED), (self.grow_old, set())):
+            deed()
+            self.until(stage)
+            if stage == wanted:
+                return
+
+
+@pytest.fixture
+def world(api: LoneApi, tmp_path: Path) -> Iterator[World]:
+    made = World(api, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "deed", "wanted", "least", "late"),
+    [
+        pytest.param(None, World.knock, KINDS, 4, False, id="start, before"),
+        pytest.param(None, World.knock, KINDS, 4, True, id="start, after"),
+        pytest.param(KINDS, World.grow_idle, STOPPED, 1, False, id="stop, before"),
+        pytest.param(STOPPED, World.grow_old, set(), 5, True, id="deletion, after"),
+    ],
+)
+def test_a_controller_killed_at_any_request_leaves_what_the_next_one_ends(
+    world: World,
+    before: set[str] | None,
+    deed: Callable[[World], None],
+    wanted: set[str],
+    least: int,
+    late: bool,
+) -> None:
+    leader = world.next_controller()
+    for last in range(1, MOST):
+        if before is not None:
+            world.to(before)
+        elif world.here():
+            world.to(STOPPED)
+            world.grow_old()
+            world.until(set())
+        world.reaper.arm(leader.pid, last, late=late)
+        deed(world)
+        until(
+            lambda: world.reaper.killed.is_set() or world.here() == wanted,
+            "it is killed, or has done it all",
+        )
+        # The last of its requests may be under way: an Event, say.
+        if not world.reaper.killed.wait(2):
+            world.reaper.disarm()
+            assert last > least
+            break
+        print(f"killed at request {last}: {world.reaper.at}")
+        # As if the dead one's lease had run out: fifteen seconds are the election's own tests'.
+        world.kubectl("delete", "lease", "stagedoor-controller")
+        leader = world.next_controller()
+        world.until(wanted)
+    else:
+        raise AssertionError("it never ends")
+    world.to(set())

@@ -1,0 +1,248 @@
+"""Elections over a Lease of the real API server."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.election import Election
+from stagedoor.kube.lease import Timing
+from stagedoor.model.cluster import Kind
+from tests.kube.api.conftest import Connect
+from tests.kube.api.lone import LoneApi
+
+QUICK = Timing(lease_s=2, renew_within_s=1.2, retry_s=0.3)
+STEADY = Timing(lease_s=30, renew_within_s=20, retry_s=0.3)
+"""A leader that a busy machine holds up keeps its place, and nobody waits for the lease's end unseen."""
+
+
+class Replica:
+    """One that would lead, and what it does while it does."""
+
+    def __init__(
+        self, cluster: KubeCluster, namespace: str, name: str, timing: Timing = QUICK
+    ) -> None:
+        self.told: list[str] = []
+        self.problems: list[str | None] = []
+        self.leading = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.election = Election(
+            cluster.urgent(),
+            namespace,
+            "controller",
+            name,
+            on_change=self.told.append,
+            on_problem=self.problems.append,
+            timing=timing,
+        )
+        self.task = asyncio.create_task(self.election.run(self.lead))
+
+    async def lead(self) -> None:
+        self.leading.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait((self.task,))
+
+
+async def within(seconds: float, event: asyncio.Event) -> None:
+    async with asyncio.timeout(seconds):
+        await event.wait()
+
+
+async def test_one_of_three_leads_and_hands_over_when_it_stops(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    replicas = [Replica(cluster, namespace, f"replica-{n}", STEADY) for n in range(3)]
+    async with asyncio.timeout(10):
+        while not any(replica.leading.is_set() for replica in replicas):
+            await asyncio.sleep(0.01)
+    [first] = [replica for replica in replicas if replica.leading.is_set()]
+    lease = await cluster.get(Kind.LEASE, namespace, "controller")
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == first.election.identity
+    await first.stop()
+    assert first.stopped.is_set()
+    assert not first.election.leads
+    rest = [replica for replica in replicas if replica is not first]
+    # Without the hand-over they would wait for the lease's 30 s.
+    async with asyncio.timeout(15):
+        while not any(replica.leading.is_set() for replica in rest):
+            await asyncio.sleep(0.01)
+    [second] = [replica for replica in rest if replica.leading.is_set()]
+    lease = await cluster.get(Kind.LEASE, namespace, "controller")
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == second.election.identity
+    assert lease["spec"]["leaseTransitions"] >= 1
+    for replica in rest:
+        await replica.stop()
+    assert first.told[-1] == ""
+
+
+async def test_a_leader_that_loses_the_api_stops_before_anybody_else_may_lead(
+    api: LoneApi, cluster: KubeCluster, namespace: str
+) -> None:
+    timing = Timing(lease_s=6, renew_within_s=2.5, retry_s=0.3)
+    replica = Replica(cluster, namespace, "replica", timing)
+    await within(10, replica.leading)
+    replica.leading.clear()
+    api.freeze()
+    try:
+        await within(timing.lease_s, replica.stopped)
+        assert not replica.election.leads
+    finally:
+        api.thaw()
+    await within(20, replica.leading)
+    assert replica.problems[-1] is None
+    assert any(problem for problem in replica.problems)
+    await replica.stop()
+
+
+async def test_a_leader_whose_lease_is_taken_stops_at_once(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    replica = Replica(cluster, namespace, "replica", STEADY)
+    await within(10, replica.leading)
+    await cluster.merge(
+        Kind.LEASE,
+        namespace,
+        "controller",
+        {"spec": {"holderIdentity": "an-administrator", "leaseDurationSeconds": 1}},
+    )
+    await within(10, replica.stopped)
+    assert "an-administrator" in replica.told
+    await replica.stop()
+
+
+async def test_a_lease_that_is_deleted_is_made_again(cluster: KubeCluster, namespace: str) -> None:
+    replica = Replica(cluster, namespace, "replica", STEADY)
+    await within(10, replica.leading)
+    replica.leading.clear()
+    await cluster.delete(Kind.LEASE, namespace, "controller")
+    await within(10, replica.stopped)
+    await within(10, replica.leading)
+    await replica.stop()
+
+
+async def test_an_annotation_on_the_lease_costs_no_leader_its_place(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    replica = Replica(cluster, namespace, "replica", STEADY)
+    await within(10, replica.leading)
+    for number in range(10):
+        patch = {"metadata": {"annotations": {"note": str(number)}}}
+        await cluster.merge(Kind.LEASE, namespace, "controller", patch)
+        await asyncio.sleep(0.15)
+    assert not replica.stopped.is_set()
+    await replica.stop()
+
+
+async def test_what_the_leader_raises_comes_out_and_the_lease_is_given_back(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    async def lead() -> None:
+        raise RuntimeError("broken")
+
+    election = Election(cluster.urgent(), namespace, "controller", "replica", timing=QUICK)
+    with pytest.raises(RuntimeError, match="broken"):
+        await asyncio.wait_for(election.run(lead), 10)
+    lease = await cluster.get(Kind.LEASE, namespace, "controller")
+    assert lease is not None
+    assert lease["spec"].get("holderIdentity", "") == ""
+
+
+async def test_the_lease_is_kept_while_the_leader_tidies_up(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    tidied = asyncio.Event()
+
+    async def lead() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(QUICK.lease_s + 0.5)
+            tidied.set()
+
+    election = Election(cluster.urgent(), namespace, "controller", "slow", timing=QUICK)
+    running = asyncio.create_task(election.run(lead))
+    async with asyncio.timeout(10):
+        while not election.leads:
+            await asyncio.sleep(0.01)
+    other = Replica(cluster, namespace, "other")
+    running.cancel()
+    await within(10, other.leading)
+    assert tidied.is_set()
+    await asyncio.wait((running,))
+    await other.stop()
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.election import Election
+from stagedoor.kube.kubeconfig import load
+
+async def main():
+    cluster = KubeCluster(load(Path(sys.argv[1])), field_manager="t", component="t", instance="t",
+                          on_problem=lambda *_: None)
+    async def lead():
+        print("leads", flush=True)
+        await asyncio.Event().wait()
+    await Election(cluster.urgent(), sys.argv[2], "controller", sys.argv[3]).run(lead)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_killed_by_sigkill_is_followed_within_15_seconds(
+    api: LoneApi, namespace: str, connect: Connect
+) -> None:
+    """Two processes, with the figures as they are."""
+    kubeconfig = api.kubeconfig()
+    first = await _process(kubeconfig, namespace, "first")
+    assert first.stdout is not None
+    async with asyncio.timeout(20):
+        assert await first.stdout.readline() == b"leads\n"
+    second = await _process(kubeconfig, namespace, "second")
+    assert second.stdout is not None
+    cluster = connect()
+    try:
+        # Killed just after a renewal: the longest that one can wait.
+        renewed = await _renewed(cluster, namespace)
+        async with asyncio.timeout(10):
+            while await _renewed(cluster, namespace) == renewed:
+                await asyncio.sleep(0.02)
+        first.send_signal(signal.SIGKILL)
+        began = time.monotonic()
+        async with asyncio.timeout(15):
+            assert await second.stdout.readline() == b"leads\n"
+        assert time.monotonic() - began > 8  # it did not lead while the first still might have
+    finally:
+        for process in (first, second):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _process(kubeconfig: Path, namespace: str, name: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, str(kubeconfig), namespace, name),
+        stdout=asyncio.subprocess.PIPE,
+        env=dict(os.environ),
+    )
+
+
+async def _renewed(cluster: KubeCluster, namespace: str) -> str:
+    lease = await cluster.get(Kind.LEASE, namespace, "controller")
+    assert lease is not None
+    return str(lease["spec"]["renewTime"])

@@ -1,0 +1,275 @@
+"""Watches of the real API server, through what befalls them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.limits import Limits, WatchLimits
+from stagedoor.model.cluster import Change, Kind, Verb
+from tests.kube.api.conftest import Connect, Problems
+from tests.kube.api.lone import NOBODY, LoneApi
+from tests.kube.api.objects import allow, config_map, labelled
+
+T = TypeVar("T")
+
+QUICK = WatchLimits(
+    answer_s=2,
+    length_s=2,
+    silence_s=3,
+    late_s=1,
+    first_wait_s=0.05,
+    longest_wait_s=0.5,
+    settled_s=1,
+)
+
+
+async def soon(awaitable: Awaitable[T], within_s: float = 20) -> T:
+    async with asyncio.timeout(within_s):
+        return await awaitable
+
+
+async def cancelled(task: asyncio.Task[Change]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+class Seen:
+    """What a watch has brought so far, and what there is by it."""
+
+    def __init__(self, changes: AsyncIterator[Change]) -> None:
+        self._changes = changes
+        self.names: dict[str, str] = {}
+        self.verbs: list[Verb] = []
+
+    async def next(self) -> Change:
+        change = await soon(anext(self._changes))
+        self.verbs.append(change.verb)
+        if change.verb is Verb.LISTED:
+            self.names = {}
+        for item in change.objects:
+            name = item["metadata"]["name"]
+            if change.verb is Verb.DELETED:
+                self.names.pop(name, None)
+            else:
+                self.names[name] = item["data"].get("a", "")
+        return change
+
+    async def until(self, **names: str) -> None:
+        while self.names != names:
+            await self.next()
+
+
+@asynccontextmanager
+async def seen(
+    cluster: KubeCluster, namespace: str, labels: str = "", kind: Kind = Kind.CONFIG_MAP
+) -> AsyncIterator[Seen]:
+    changes = cluster.watch(kind, namespace, labels)
+    try:
+        yield Seen(changes)
+    finally:
+        await changes.aclose()
+
+
+async def test_a_list_then_each_change(cluster: KubeCluster, namespace: str) -> None:
+    await cluster.create(config_map(namespace, "one", a="1"))
+    async with seen(cluster, namespace) as watched:
+        first = await watched.next()
+        assert first.verb is Verb.LISTED
+        assert [item["kind"] for item in first.objects] == ["ConfigMap"]
+        await cluster.create(config_map(namespace, "two", a="1"))
+        await cluster.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        await cluster.delete(Kind.CONFIG_MAP, namespace, "two")
+        await watched.until(one="2", two="1")
+        await watched.until(one="2")
+        assert watched.verbs == [Verb.LISTED, Verb.CHANGED, Verb.CHANGED, Verb.DELETED]
+
+
+async def test_an_object_that_is_selected_no_more_is_deleted(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    await cluster.create(labelled(config_map(namespace, "one", a="1"), team="red"))
+    async with seen(cluster, namespace, "team=red") as watched:
+        await watched.until(one="1")
+        patch = {"metadata": {"labels": {"team": None}}}
+        await cluster.merge(Kind.CONFIG_MAP, namespace, "one", patch)
+        await watched.until()
+        assert watched.verbs[-1] is Verb.DELETED
+
+
+async def test_a_watch_goes_on_where_it_ended(connect: Connect, namespace: str) -> None:
+    cluster = connect(limits=Limits(watch=QUICK))
+    await cluster.create(config_map(namespace, "one", a="0"))
+    async with seen(cluster, namespace) as watched:
+        await watched.until(one="0")
+        number = 0
+        while cluster.asked["watch", "ConfigMap", 200] < 3:
+            number += 1
+            await cluster.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": str(number)}})
+            await watched.until(one=str(number))
+        # Every change came, in order, and the objects were read once.
+        assert watched.verbs == [Verb.LISTED] + [Verb.CHANGED] * number
+        assert cluster.asked["list", "ConfigMap", 200] == 1
+
+
+async def test_changes_while_the_api_server_was_away_are_not_missed(
+    api: LoneApi, connect: Connect, namespace: str, problems: Problems
+) -> None:
+    cluster = connect(limits=Limits(watch=QUICK))
+    await cluster.create(config_map(namespace, "one", a="1"))
+    await cluster.create(config_map(namespace, "two", a="1"))
+    async with seen(cluster, namespace) as watched:
+        await watched.until(one="1", two="1")
+        waiting = asyncio.create_task(watched.next())
+        api.kill()
+        await asyncio.sleep(0.2)  # it is tried again meanwhile, and nothing is raised
+        await asyncio.to_thread(api.start)
+        other = connect()
+        await other.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        await other.delete(Kind.CONFIG_MAP, namespace, "two")
+        await soon(waiting)
+        await watched.until(one="2")
+    assert problems[0][0] == f"ConfigMap in {namespace}"
+    assert problems[0][1] is not None
+    assert f"cannot watch ConfigMap in namespace {namespace}: no answer" in problems[0][1]
+    assert problems[-1] == (f"ConfigMap in {namespace}", None)
+
+
+async def test_what_is_too_long_ago_is_listed_anew(
+    api: LoneApi, connect: Connect, namespace: str, problems: Problems
+) -> None:
+    """Events are watched in etcd itself, which is compacted while the watch is away: 410 Gone."""
+    how = WatchLimits(length_s=1, late_s=1, first_wait_s=0.05, settled_s=0.1)
+    cluster = connect(limits=Limits(watch=how))
+    about = config_map(namespace, "one")
+    await cluster.report(about, reason="First", message="one")
+    changes = cluster.watch(Kind.EVENT, namespace)
+    first = await soon(anext(changes))
+    assert [item["note"] for item in first.objects] == ["one"]
+    waiting = asyncio.create_task(anext(changes))
+    while not cluster.asked["watch", "Event", 200]:
+        await asyncio.sleep(0.01)
+    # The watch must begin anew, from a version that is not there any more.
+    # It says so as an answer, or as an event of the watch.
+    async with asyncio.timeout(20):
+        while not waiting.done():
+            await asyncio.to_thread(api.write_and_compact)
+            await asyncio.wait((waiting,), timeout=0.2)
+    again = await soon(waiting)
+    assert again.verb is Verb.LISTED
+    assert [item["note"] for item in again.objects] == ["one"]
+    await cluster.report(about, reason="Second", message="two")
+    second = await soon(anext(changes))
+    while second.verb is not Verb.CHANGED and "two" not in str(second.objects):
+        second = await soon(anext(changes))
+    await changes.aclose()
+    assert [problem for _, problem in problems if problem] == []
+
+
+async def test_a_restarted_api_server_that_knows_no_past_is_listed_anew(
+    api: LoneApi, connect: Connect, namespace: str, cluster: KubeCluster
+) -> None:
+    """Its watch cache begins at its start: whatever the watch saw last is before that."""
+    watcher = connect(limits=Limits(watch=QUICK))
+    await cluster.create(config_map(namespace, "one", a="1"))
+    async with seen(watcher, namespace) as watched:
+        await watched.until(one="1")
+        waiting = asyncio.create_task(watched.next())
+        await asyncio.to_thread(api.kill)
+        api.write_and_compact()
+        await asyncio.to_thread(api.start)
+        await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        await soon(waiting)
+        await watched.until(one="2")
+    assert watcher.asked["watch", "ConfigMap", 410] >= 1 or Verb.LISTED in watched.verbs[1:]
+
+
+async def test_a_silent_api_server_is_noticed_and_waited_for(
+    api: LoneApi, connect: Connect, namespace: str, problems: Problems
+) -> None:
+    """SIGSTOP: its kernel still acknowledges, so that only the silence tells."""
+    how = WatchLimits(answer_s=1, length_s=60, silence_s=1.5, first_wait_s=0.05, longest_wait_s=0.3)
+    cluster = connect(limits=Limits(ask_s=2, list_s=2, watch=how))
+    await cluster.create(config_map(namespace, "one", a="1"))
+    async with seen(cluster, namespace) as watched:
+        await watched.until(one="1")
+        waiting = asyncio.create_task(watched.next())
+        while not cluster.asked["watch", "ConfigMap", 200]:
+            await asyncio.sleep(0.01)
+        api.freeze()
+        try:
+            async with asyncio.timeout(20):
+                while not any(problem and "silent" in problem for _, problem in problems):
+                    await asyncio.sleep(0.05)
+        finally:
+            api.thaw()
+        await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
+        await soon(waiting, 40)
+        await watched.until(one="2")
+    assert problems[-1][1] is None
+
+
+async def test_bookmarks_keep_a_quiet_watch_young(
+    api: LoneApi, connect: Connect, namespace: str
+) -> None:
+    """Of what is watched nothing changes, of others much does. Without bookmarks, the next watch
+    would begin from long ago. The API server sends one some 2 s before it ends a watch."""
+    cluster = connect(limits=Limits(watch=replace(QUICK, length_s=4, silence_s=10, late_s=3)))
+    await cluster.create(config_map(namespace, "one", a="1"))
+    versions: list[str] = []
+    real = cluster.http.stream
+
+    def recorded(request, limit_s):  # type: ignore[no-untyped-def]
+        versions.append(request.path.split("resourceVersion=")[1].split("&")[0])
+        return real(request, limit_s)
+
+    cluster.http.stream = recorded  # type: ignore[method-assign]
+    async with seen(cluster, namespace) as watched:
+        await watched.until(one="1")
+        waiting = asyncio.create_task(watched.next())
+        others = connect()
+        async with asyncio.timeout(60):
+            while len(versions) < 3:
+                await others.merge(
+                    Kind.NAMESPACE,
+                    "",
+                    "default",
+                    {"metadata": {"labels": {"n": str(len(versions))}}},
+                )
+                await others.apply(
+                    config_map("default", "other", a=str(asyncio.get_event_loop().time()))
+                )
+                await asyncio.sleep(0.1)
+        await cancelled(waiting)
+    assert int(versions[2]) > int(versions[0])
+
+
+async def test_one_who_may_not_watch_is_told_and_goes_on_asking(
+    connect: Connect, namespace: str, problems: Problems, cluster: KubeCluster
+) -> None:
+    nobody = connect(NOBODY, limits=Limits(watch=QUICK))
+    async with seen(nobody, namespace) as watched:
+        waiting = asyncio.create_task(watched.next())
+        async with asyncio.timeout(10):
+            while not problems:
+                await asyncio.sleep(0.01)
+        assert problems[0][1] is not None
+        assert 'resources: ["configmaps"], verbs: ["list"]' in problems[0][1]
+        await cluster.create(config_map(namespace, "one", a="1"))
+        await allow(cluster, namespace, "configmaps", "list", "watch")
+        change = await soon(waiting)
+        assert [item["metadata"]["name"] for item in change.objects] == ["one"]
+
+
+async def test_a_closed_watch_leaves_nothing_behind(cluster: KubeCluster, namespace: str) -> None:
+    before = len(asyncio.all_tasks())
+    for _ in range(5):
+        async with seen(cluster, namespace) as watched:
+            await watched.next()
+            waiting = asyncio.create_task(watched.next())
+            await asyncio.sleep(0)
+            await cancelled(waiting)
+    assert len(asyncio.all_tasks()) <= before + 1

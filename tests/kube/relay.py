@@ -1,0 +1,94 @@
+"""A TCP relay in front of an API server, which a test can cut: as if the API were gone for one client."""
+
+import contextlib
+import json
+import socket
+import threading
+from pathlib import Path
+
+import yaml
+
+CHUNK = 64 * 1024
+
+
+class Relay:
+    """Listens on loopback and carries to `target`. `silent` keeps connections open and says nothing."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listening.getsockname()[1]
+        self._pairs: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._open = True
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Reset what is open, and whatever comes."""
+        with self._lock:
+            self._open = False
+            pairs, self._pairs = self._pairs, set()
+        for sock in pairs:
+            _drop(sock)
+
+    def mend(self) -> None:
+        self._open = True
+
+    def close(self) -> None:
+        self.cut()
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            if not self._open:
+                _drop(near)
+                continue
+            try:
+                far = socket.create_connection(self._target, timeout=10)
+            except OSError:
+                _drop(near)
+                continue
+            far.settimeout(None)
+            with self._lock:
+                self._pairs |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK):
+                sink.sendall(data)
+        _drop(sink)
+        with self._lock:
+            self._pairs.discard(sink)
+
+
+def _drop(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def through(kubeconfig: Path, relay: Relay, written: Path) -> Path:
+    """A copy of a kubeconfig that goes through the relay, where it is written."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    for one in document["clusters"]:
+        host = one["cluster"]["server"].removeprefix("https://").partition(":")[0]
+        one["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+        one["cluster"]["tls-server-name"] = host
+    written.write_text(json.dumps(document))
+    written.chmod(0o600)
+    return written
+
+
+def target_of(kubeconfig: Path) -> tuple[str, int]:
+    """Where the API of a kubeconfig is."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    host, _, port = (
+        document["clusters"][0]["cluster"]["server"].removeprefix("https://").partition(":")
+    )
+    return host, int(port)

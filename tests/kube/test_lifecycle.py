@@ -1,0 +1,139 @@
+"""A shell's life on a real cluster: OpenSSH's client, `stagedoor serve`, the controller, the kit."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.kube.house import House, until
+
+Make = Callable[..., House]
+pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+
+
+def test_a_shell_is_started_by_the_first_login_and_gone_when_nobody_has_come_for_long(
+    make_house: Make,
+) -> None:
+    house = make_house(idle_stop_s=8, idle_delete_s=3)
+    house.app(env={"GREETING": 'it\'s "quoted" ü'})
+    assert house.left("app01") == []
+    assert house.must("app01", 'echo "$GREETING"') == 'it\'s "quoted" ü\n'
+    # Through the jump host it is the same shell.
+    pod = house.shell_pod()
+    assert house.must("app01", "hostname", way="jump").strip() == pod
+    # Everything is owned by the app, and nothing of it is selected by the app's own labels.
+    for one in house.objects("deployments,services,configmaps,secrets,leases"):
+        assert [owner["name"] for owner in one["metadata"]["ownerReferences"]] == ["app01"]
+        assert one["metadata"]["labels"].get("app") is None
+    until(lambda: house.objects("pods") == [], "it is scaled to zero")
+    until(lambda: house.left("app01") == [], "all is deleted")
+    # And once more from nothing.
+    house.must("app01")
+
+
+def test_somebody_inside_keeps_the_shell_and_the_idle_time_runs_from_the_last_ones_leaving(
+    make_house: Make,
+) -> None:
+    house = make_house(idle_stop_s=8, idle_delete_s=60)
+    house.app()
+    with house.inside("app01") as session:
+        pod = house.shell_pod()
+        # Longer than the idle time: the pod's own word, in its log, keeps it.
+        assert session.run("sleep 15; echo still") == "still"
+        assert house.shell_pod() == pod
+    until(lambda: house.objects("pods") == [], "it is scaled to zero once nobody is inside")
+
+
+def test_a_rollout_of_the_app_never_restarts_a_live_shell_which_is_replaced_when_idle(
+    make_house: Make,
+) -> None:
+    house = make_house()
+    house.app(env={"RELEASE": "1"})
+    with house.inside("app01") as session:
+        pod = house.shell_pod()
+        house.app(env={"RELEASE": "2"})
+
+        def stale() -> bool:
+            (shell,) = house.objects("deployments")
+            return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
+
+        until(stale, "the shell is marked stale")
+        assert session.run("echo $RELEASE") == "1"
+        # Who comes while it is in use comes into the one that is there.
+        assert house.must("app01", "echo $RELEASE") == "1\n"
+        assert house.shell_pod() == pod
+    # A minute after the last one left it is replaced; nobody has to knock for that.
+    until(lambda: pod not in house.pods() and house.pods(), "it is replaced", 150)
+    assert house.must("app01", "echo $RELEASE") == "2\n"
+
+
+def test_deleting_the_app_deletes_its_shell(make_house: Make) -> None:
+    house = make_house(idle_stop_s=8)
+    house.app()
+    house.must("app01")
+    house.kubectl("delete", "deployment", "app01")
+    until(lambda: house.left("app01") == [], "the garbage collector has taken all")
+    done = house.ssh("app01")
+    assert done.returncode != 0
+    assert "there is no app app01 here" in done.stderr
+    assert "stagedoor.dev/shell=true" in done.stderr
+
+
+def test_an_app_that_offers_no_shell_any_more_loses_it(make_house: Make) -> None:
+    house = make_house(idle_stop_s=8)
+    house.app()
+    house.must("app01")
+    house.kubectl("label", "deployment", "app01", "stagedoor.dev/shell-", "--overwrite")
+    until(lambda: house.left("app01") == [], "all is deleted", 150)
+    assert "there is no app app01 here" in house.ssh("app01").stderr
+
+
+def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_running_shell(
+    make_house: Make,
+) -> None:
+    house = make_house()
+    house.app()
+    house.must("app01")
+
+    def allowed() -> str:
+        (config,) = house.objects("configmaps")
+        return str(config["data"]["authorized_keys"])
+
+    assert "dev" in allowed()
+    (grant,) = json.loads(house.gateway.command("grant", "list", "--json").stdout)
+    house.gateway.command("grant", "remove", str(grant["id"]))
+    until(lambda: " dev" not in allowed(), "the ConfigMap follows", 10)
+    assert house.ssh("app01").returncode != 0
+    house.gateway.command("grant", "add", "user:dev", "app01")
+    until(lambda: " dev" in allowed(), "the ConfigMap follows", 10)
+    until(lambda: house.ssh("app01").returncode == 0, "the pod has the new file", 15)
+
+
+def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
+    make_house: Make,
+) -> None:
+    house = make_house()
+    house.app()
+    house.must("app01")
+    before = house.shell_pod()
+    # As an eviction or a dead node does it: gone at once, and nobody says so to those who know it.
+    house.kubectl("delete", "pod", before, "--grace-period=0", "--force")
+    after = house.must("app01", "hostname").strip()
+    assert after != before
+    assert house.pods() == [after]
+
+
+def test_a_warm_app_has_its_shell_before_anybody_knocks(make_house: Make) -> None:
+    house = make_house(idle_stop_s=2)
+    house.app(annotations={"warm": "true"})
+
+    def ready() -> bool:
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for pod in house.objects("pods")
+            for condition in pod["status"].get("conditions", ())
+        )
+
+    until(ready, "the pod is there")
+    pod = house.shell_pod()
+    assert house.must("app01", "hostname").strip() == pod

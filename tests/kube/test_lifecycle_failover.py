@@ -1,0 +1,150 @@
+"""What happens when something dies: the leader, a gateway, the cluster's API."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.fixtures import Cluster
+from tests.kube.house import House, until
+from tests.kube.relay import Relay, target_of, through
+from tests.path.gateway import Gateway
+
+Make = Callable[..., House]
+pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+
+TAKEOVER_S = 15.0
+
+
+class Beside(Gateway):
+    """`stagedoor controller` with the settings of a house."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.folder)
+        self.file = house.gateway.file
+
+    def write_settings(self, settings: str, *, workers: int | None = None) -> None:
+        """The house has written them."""
+
+    program = ("controller",)
+
+
+@contextlib.contextmanager
+def controllers(house: House, number: int) -> Iterator[list[Beside]]:
+    """So many controllers, all up: the first that leads is the first of them."""
+    made = [Beside(house) for _ in range(number)]
+    try:
+        for one in made:
+            one.launch()
+            one.wait_for(lambda line: line["event"] == "controller stands by")
+        made[0].wait_for(lambda line: line["event"] == "controller leads")
+        yield made
+    finally:
+        for one in made:
+            one.stop()
+
+
+def test_when_the_leader_is_killed_the_next_takes_over_and_no_session_is_cut(
+    make_house: Make,
+) -> None:
+    house = make_house(controller=False)
+    house.app("app01")
+    house.app("app02")
+    with controllers(house, 2) as (leader, other), house.inside("app01") as session:
+        leader.signal(signal.SIGKILL)
+        killed_at = time.monotonic()
+        other.wait_for(lambda line: line["event"] == "controller leads")
+        took_s = time.monotonic() - killed_at
+        print(f"the next one leads after {took_s:.1f} s")
+        assert took_s <= TAKEOVER_S
+        assert session.run("echo still") == "still"
+        house.must("app02")
+        assert session.run("echo and still") == "and still"
+
+
+def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_house: Make) -> None:
+    house = make_house(controller=False)
+    with controllers(house, 2) as (leader, other):
+        leader.signal(signal.SIGTERM)
+        began = time.monotonic()
+        other.wait_for(lambda line: line["event"] == "controller leads")
+        assert time.monotonic() - began < 8
+        assert leader.process is not None
+        assert leader.process.wait(30) == 0
+
+
+def test_when_the_gateway_is_killed_what_it_had_started_goes_by_itself(make_house: Make) -> None:
+    house = make_house(controller=False, idle_stop_s=8, idle_delete_s=3)
+    house.app()
+    with controllers(house, 1), house.inside("app01"):
+        assert house.gateway.process is not None
+        workers = house.gateway.worker_pids()
+        house.gateway.process.kill()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: house.left("app01") == [], "nothing is left")
+
+
+@pytest.fixture
+def relay(cluster: Cluster) -> Iterator[Relay]:
+    made = Relay(target_of(cluster.kubeconfig))
+    yield made
+    made.close()
+
+
+def test_while_the_api_is_gone_sessions_go_on_and_running_shells_can_be_entered(
+    make_house: Make, cluster: Cluster, relay: Relay, tmp_path: Path
+) -> None:
+    kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
+    house = make_house(kubeconfig=kubeconfig)
+    house.app("app01")
+    house.app("app02")
+    with house.inside("app01") as session:
+        pod = house.shell_pod()
+        relay.cut()
+        assert session.run("echo still") == "still"
+        for way in ("connect", "jump"):
+            assert house.must("app01", "hostname", way=way).strip() == pod
+        refused = house.ssh("app02")
+        assert refused.returncode != 0
+        assert "asking the cluster" in refused.stderr
+        # Longer than an election's lease: the controller has given up leading by now.
+        house.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
+        assert session.run("echo and still") == "and still"
+        seen = len(house.gateway.lines)
+        relay.mend()
+        house.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
+        house.must("app02")
+        assert house.shell_pod() == pod
+        assert session.run("echo to the end") == "to the end"
+
+
+def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than_its_idle_time(
+    make_house: Make, cluster: Cluster, relay: Relay, tmp_path: Path
+) -> None:
+    kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
+    house = make_house(kubeconfig=kubeconfig, idle_stop_s=8, idle_delete_s=3)
+    house.app()
+    with house.inside("app01") as session:
+        pod = house.shell_pod()
+        relay.cut()
+        house.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
+        # Nobody could renew the lease, and by the clock the shell is idle.
+        renewed = house.objects("leases")[0]["spec"]["renewTime"]
+        until(lambda: time.time() - datetime.fromisoformat(renewed).timestamp() > 16, "it is old")
+        seen = len(house.gateway.lines)
+        relay.mend()
+        house.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
+        until(
+            lambda: house.objects("leases")[0]["spec"]["renewTime"] != renewed,
+            "the lease is renewed again",
+        )
+        assert house.shell_pod() == pod
+        assert session.run("echo still") == "still"
+    until(lambda: house.left("app01") == [], "it goes once nobody is inside")

@@ -1,0 +1,322 @@
+"""The objects of a shell before a real API server, which knows what it takes, and a real kubelet."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.demo.kubernetes_tools import checkout, kit_image
+from stagedoor.model.shell import StartStep
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.derive import Derived, Kit, KitWay, derive, with_replicas
+from stagedoor.shells.kubernetes.diagnose import SSHD, Cause, diagnose
+from tests.cluster.archive import Files, Start, image, layer
+from tests.cluster.fixtures import Cluster
+from tests.shells.kubernetes import world
+
+BOUND_S = 60.0
+
+Make = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def kit(cluster: Cluster) -> str:
+    return kit_image(checkout())
+
+
+def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, Any]:
+    """The app with the uid of one of its name that the API has: what a shell belongs to must be
+    there. That one is plain, and has no pods."""
+    plain = world.app("plain")
+    plain["kind"] = app["kind"]
+    plain["metadata"] = {"name": app["metadata"]["name"], "namespace": namespace}
+    plain["spec"]["replicas"] = 0
+    if app["kind"] == "StatefulSet":
+        plain["spec"]["serviceName"] = "plain"
+    stored = json.loads(cluster.kubectl("create", "-f", "-", "-o", "json", text=json.dumps(plain)))
+    app["metadata"] |= {"namespace": namespace, "uid": stored["metadata"]["uid"]}
+    return app
+
+
+def apply(cluster: Cluster, *manifests: Any, strict: bool = True) -> list[dict[str, Any]]:
+    """Server-side apply; a field that the API does not know is an error."""
+    found = []
+    for manifest in manifests:
+        arguments = [
+            "--server-side",
+            "--field-manager=stagedoor",
+            "--force-conflicts",
+            "-o",
+            "json",
+        ]
+        arguments.append(f"--validate={'strict' if strict else 'ignore'}")
+        said = cluster.kubectl("apply", "-f", "-", *arguments, text=json.dumps(manifest))
+        found.append(json.loads(said))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("plain", KitWay.SIBLING),
+        ("rich", KitWay.SIBLING),
+        ("asked", KitWay.SIBLING),
+        ("stateful", KitWay.SIBLING),
+        ("restricted", KitWay.INIT),
+    ],
+)
+def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
+    cluster: Cluster, fresh_namespace: Make, name: str, way: KitWay
+) -> None:
+    app = owned(cluster, fresh_namespace(), world.app(name))
+    without_image_volumes(app["spec"]["template"]["spec"])
+    chosen = world.settings(app)
+    shell = derive(app, chosen, Kit("registry.example/kit:1", way), digests={}, claims={})
+    assert isinstance(shell, Derived)
+    target = Target(app["metadata"]["name"])
+    manifests = [
+        shell.service,
+        objects.config_map(app, target, chosen, shell.image, (), ()),
+        objects.secret(app, b"key", "certificate"),
+        objects.lease(app, "gateway", 0.0),
+        with_replicas(shell.deployment, 0),
+    ]
+    first = apply(cluster, *manifests)
+    again = apply(cluster, *manifests)
+    assert [version(each) for each in first] == [version(each) for each in again]
+    # What the API added are defaults: nothing of ours was dropped.
+    stored = first[-1]["spec"]["template"]["spec"]
+    wanted = shell.deployment["spec"]["template"]["spec"]
+    assert [each["name"] for each in stored["containers"]] == [
+        each["name"] for each in wanted["containers"]
+    ]
+    assert missing(stored, wanted) == []
+
+
+def without_image_volumes(pod: dict[str, Any]) -> None:
+    """An API whose feature gate is shut drops them from what it stores."""
+    gated = [each["name"] for each in pod.get("volumes", ()) if "image" in each]
+    pod["volumes"] = [each for each in pod.get("volumes", ()) if each["name"] not in gated]
+    for container in pod["containers"]:
+        mounts = container.get("volumeMounts", ())
+        container["volumeMounts"] = [each for each in mounts if each["name"] not in gated]
+
+
+def version(stored: dict[str, Any]) -> Any:
+    """What changes when something is changed by us; a Deployment's status changes by itself."""
+    metadata = stored["metadata"]
+    return metadata.get("generation") or metadata["resourceVersion"]
+
+
+def missing(whole: Any, part: Any, path: str = "") -> list[str]:
+    """What is in `part` and not in `whole`, each with its path; lists go element by element."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return [
+            fault
+            for key, value in part.items()
+            if value not in ("", None, {}) or whole.get(key)
+            for fault in missing(whole.get(key), value, f"{path}.{key}")
+        ]
+    if isinstance(part, list) and isinstance(whole, list) and len(part) == len(whole):
+        pairs = enumerate(zip(whole, part, strict=True))
+        return [fault for n, (w, p) in pairs for fault in missing(w, p, f"{path}[{n}]")]
+    return [] if whole == part else [f"{path}: {part!r} became {whole!r}"]
+
+
+@pytest.mark.parametrize("way", [KitWay.SIBLING, KitWay.INIT])
+def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
+    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitWay
+) -> None:
+    namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
+    app = world.app("restricted")
+    pod = app["spec"]["template"]["spec"]
+    pod["securityContext"]["runAsUser"] = 12345
+    pod["containers"][0]["image"] = "stagedoor.test/busybox:1"
+    app = owned(cluster, namespace, app)
+    chosen = world.settings(app)
+    shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})
+    assert isinstance(shell, Derived)
+    target = Target("vault-ui")
+    config = objects.config_map(app, target, chosen, shell.image, (), ())
+    apply(cluster, shell.service, config, host_secret(app, tmp_path))
+    apply(cluster, with_replicas(shell.deployment, 1))
+
+    seen: list[str] = []
+    deadline = time.monotonic() + BOUND_S
+    while time.monotonic() < deadline and seen[-1:] != [SSHD]:
+        found = look(cluster, namespace)
+        assert isinstance(found, StartStep), found
+        if found.name not in seen:
+            seen.append(found.name)
+    assert seen[-1] == SSHD, seen
+    assert banner(cluster, namespace, deadline).startswith(b"SSH-2.0-OpenSSH_")
+
+
+def test_a_failed_start_is_told_on_a_real_cluster(
+    cluster: Cluster, fresh_namespace: Make, tmp_path: Path
+) -> None:
+    namespace = fresh_namespace()
+    app = owned(cluster, namespace, world.app("plain"))
+    shell = derive(app, world.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
+    assert isinstance(shell, Derived)
+    apply(cluster, host_secret(app, tmp_path), with_replicas(shell.deployment, 1))
+    deadline = time.monotonic() + BOUND_S
+    found: Any = None
+    while time.monotonic() < deadline and not isinstance(found, Cause):
+        found = look(cluster, namespace)
+    assert isinstance(found, Cause), found
+    assert "the image stagedoor.test/nope:1: " in found.message or "app01-ssh" in found.message
+
+
+HARD = "a \"b\" 'c' $(A) $$ \t ü € \n two lines"
+
+
+def test_a_shell_has_the_environment_that_its_app_has(
+    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path
+) -> None:
+    namespace = fresh_namespace()
+    cluster.kubectl("-n", namespace, "create", "configmap", "flags", f"--from-literal=FLAG={HARD}")
+    cluster.kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=PW=x=y")
+    cluster.kubectl("-n", namespace, "create", "service", "clusterip", "db", "--tcp=5432")
+    app = world.app("plain")
+    del app["metadata"]["uid"]
+    app["metadata"]["namespace"] = namespace
+    app["spec"]["replicas"] = 1
+    template = app["spec"]["template"]
+    template["metadata"]["labels"]["tier"] = "front"
+    template["metadata"]["annotations"] = {"note": HARD}
+    template["spec"]["terminationGracePeriodSeconds"] = 0
+    web = template["spec"]["containers"][0]
+    image = web["image"] = cluster.image("entrypoint")
+    web["resources"] = {"requests": {"cpu": "1m"}, "limits": {"memory": "100Mi", "cpu": "1"}}
+    web["envFrom"] = [{"configMapRef": {"name": "flags"}}, {"secretRef": {"name": "s"}}]
+    web["env"] = [
+        {"name": "A", "value": "1"},
+        {"name": "EMPTY", "value": ""},
+        {"name": "HARD", "value": HARD},
+        {"name": "B", "value": "$(A)$(PW)"},
+        {"name": "TIER", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['tier']"}}},
+        {"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['note']"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {
+            "name": "MEMORY",
+            "valueFrom": {
+                "resourceFieldRef": {"containerName": "web", "resource": "limits.memory"}
+            },
+        },
+    ]
+    app = json.loads(cluster.kubectl("create", "-f", "-", "-o", "json", text=json.dumps(app)))
+    app["metadata"]["annotations"] = {
+        "stagedoor.dev/command": "/app/entrypoint",
+        "stagedoor.dev/packages-image": packages_image(cluster, tmp_path),
+    }
+    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/app01", "--timeout=60s")
+    theirs = environment(cluster, namespace, "deployment/app01", "web")
+    assert theirs["HARD"] == HARD.replace("$(A)", "1").replace("$$", "$")
+    assert theirs["DB_SERVICE_HOST"]
+
+    chosen = world.settings(app)
+    shell = derive(app, chosen, Kit(kit), digests={}, claims={})
+    assert isinstance(shell, Derived)
+    assert shell.image == image
+    config = objects.config_map(app, Target("app01"), chosen, shell.image, (), ())
+    apply(cluster, shell.service, config, host_secret(app, tmp_path))
+    apply(cluster, with_replicas(shell.deployment, 1))
+    deadline = time.monotonic() + BOUND_S
+    while (found := look(cluster, namespace)) != StartStep(SSHD):
+        assert isinstance(found, StartStep), found
+        assert time.monotonic() < deadline, found
+    assert banner(cluster, namespace, deadline)
+    ours = environment(cluster, namespace, "deployment/app01-ssh", "shell")
+    assert ours.pop("HOSTNAME") != theirs.pop("HOSTNAME")
+    assert ours == theirs
+    # What ran first put its own into the environment of sshd, and so of every session.
+    saved = cluster.kubectl(
+        *("-n", namespace, "exec", "deployment/app01-ssh", "-c", "shell", "--"),
+        *("/kit/bin/busybox", "cat", "/run/stagedoor/environ"),
+    )
+    assert "SET_BY_ENTRYPOINT=it's set at run time" in saved.split("\0")
+    said = cluster.kubectl(
+        *("-n", namespace, "exec", "deployment/app01-ssh", "-c", "shell", "--"),
+        *("/kit/bin/busybox", "cat", "/packages/bin/hello", "/packages/link"),
+    )
+    assert said == "hellohello"
+
+
+def packages_image(cluster: Cluster, folder: Path) -> str:
+    """Bring an image of files alone onto the node: nothing in it can run, and root owns it."""
+    name = "stagedoor.test/packages:1"
+    files = Files({"/packages/bin/hello": b"hello"}, links={"/packages/link": "bin/hello"})
+    archive = folder / "packages.tar"
+    image(name, [layer(files, folder / "packages.layer")], Start(["/none"]), archive)
+    cluster.load_image(archive)
+    return name
+
+
+def environment(cluster: Cluster, namespace: str, of: str, container: str) -> dict[str, str]:
+    """What a process in that container is started with."""
+    command = ["exec", of, "-c", container, "--", "env", "-0"]
+    said = cluster.kubectl("-n", namespace, *command)
+    return dict(entry.split("=", 1) for entry in said.split("\0") if entry)
+
+
+def host_secret(app: dict[str, Any], folder: Path) -> Any:
+    for name in ("ca", "host"):
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(make, check=True)
+    sign = [
+        "ssh-keygen",
+        "-q",
+        "-s",
+        folder / "ca",
+        "-h",
+        "-I",
+        "h",
+        "-n",
+        "x",
+        folder / "host.pub",
+    ]
+    subprocess.run(sign, check=True)
+    certificate = (folder / "host-cert.pub").read_text()
+    return objects.secret(app, (folder / "host").read_bytes(), certificate)
+
+
+def look(cluster: Cluster, namespace: str) -> Any:
+    """One diagnosis, from the API as it is now."""
+    kinds = "deployments,replicasets,pods,events.events.k8s.io"
+    listed = json.loads(cluster.kubectl("-n", namespace, "get", kinds, "-o", "json"))["items"]
+
+    def of(kind: str) -> list[Any]:
+        return [
+            each
+            for each in listed
+            if each["kind"] == kind
+            and (kind == "Event" or "stagedoor.dev/shell-of" in each["metadata"].get("labels", {}))
+        ]
+
+    shells = of("Deployment")
+    return diagnose(
+        shells[0] if shells else None, of("ReplicaSet"), of("Pod"), of("Event"), time.time()
+    )
+
+
+def banner(cluster: Cluster, namespace: str, deadline: float) -> bytes:
+    """What sshd says first, where the shell's EndpointSlice says that it is."""
+    while time.monotonic() < deadline:
+        said = cluster.kubectl("-n", namespace, "get", "endpointslices", "-o", "json")
+        for piece in json.loads(said)["items"]:
+            for endpoint in piece.get("endpoints") or ():
+                address = (endpoint["addresses"][0], piece["ports"][0]["port"])
+                try:
+                    with socket.create_connection(address, timeout=2) as connection:
+                        return connection.recv(64)
+                except OSError:
+                    continue  # not yet
+    raise AssertionError("no sshd answers")

@@ -1,0 +1,198 @@
+"""The WebShell into shells on a real cluster: held in the pod, through whatever happens in front of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stagedoor.serve.admin import add_user, open_office
+from stagedoor.serve.settings_file import load_settings
+from stagedoor.wire.terminal import Mode, Word
+from tests.kube.house import House, until
+from tests.path.gateway import PASSWORD
+from tests.web.visitor import Visitor, basic, post, ticket
+
+Make = Callable[..., House]
+pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+
+WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "runAsUser": 12345,
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def come(house: House, given: "Visitor | None" = None, command: str = "", **how: object) -> Visitor:
+    """A visitor of app01; `given` is whom he was before his line was cut."""
+    port = house.gateway.port("web")
+    visitor = Visitor(port)
+    if given is not None:
+        assert given.welcome is not None
+        how = {"attachment": given.welcome.attachment, "seen": given.seen, **how}
+    admission = ticket(port, "app01", basic("dev", house.token))
+    return visitor.hello(admission, command, **how)  # type: ignore[arg-type]
+
+
+def kill_gateway(house: House) -> None:
+    """All of it at once, as a node that is lost; then it is started anew, as a kubelet would."""
+    assert house.gateway.process is not None
+    for pid in (*house.gateway.worker_pids(), house.gateway.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    for last in (False, False, True):
+        house.gateway.process.wait(60)
+        house.gateway.wait_for(lambda line: line["event"] == "end of log")
+        house.gateway.lines.clear()
+        try:
+            house.gateway.start()
+        except AssertionError:  # its workers have 30 s to start, which a busy machine may take
+            if last:
+                raise
+        else:
+            return
+
+
+def test_a_terminal_under_restricted_pod_security_outlives_its_line_and_the_gateway(
+    make_house: Make, fresh_namespace: Callable[..., str]
+) -> None:
+    namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
+    house = make_house(namespace, more=WEB)
+    house.app(env={"GREETING": "hello"}, securityContext=RESTRICTED)
+    first = come(house)
+    assert len(first.steps) > 1, "whoever waits for a cold shell is told what it waits for"
+    first.type(b'here=still; echo "$GREETING-$(id -u)"\r')
+    first.shows(b"hello-12345")
+    pod = house.shell_pod()
+    first.cut()
+    second = come(house, first)
+    second.type(b"echo $here-there\r")
+    second.shows(b"still-there")
+    assert not second.gaps
+    # What the program writes while there is no gateway at all is there when there is one again.
+    second.type(b"sleep 3; echo mean''while\r")
+    second.shows(b"while\r\n")
+    kill_gateway(house)
+    third = come(house, second)
+    third.shows(b"meanwhile")
+    assert not third.gaps
+    third.type(b"echo $here-again; exit 7\r")
+    third.shows(b"still-again")
+    third.until(lambda: third.exit)
+    assert third.exit is not None
+    assert third.exit.code == 7
+    assert house.shell_pod() == pod
+    third.close()
+
+
+def test_tmux_has_the_same_screen_when_the_gateway_has_come_back(make_house: Make) -> None:
+    house = make_house(more=WEB)
+    house.app()
+    first = come(house, command="tmux")
+    first.type(b"echo marked-${TMUX:+inside}\r")
+    first.until(lambda: b"marked-inside" in first.output)
+    kill_gateway(house)
+    again = come(house, command="tmux", mode=Mode.TAKE_OVER)  # another device
+    again.until(lambda: b"marked-inside" in again.output)
+    again.close()
+
+
+def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
+    house = make_house(more=WEB)
+    house.app(env={"GREETING": "hello"})
+    house.must("app01")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "stagedoor", "attach", "--via", "direct", "--user", "dev"),
+            *("--url", f"http://127.0.0.1:{house.gateway.port('web')}"),
+            *("--token-file", str(house.token_file), "app01"),
+            *("--", "sh", "-c", "printf %s-42 $GREETING; exit 3"),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.returncode) == (b"hello-42", 3), done.stderr
+
+
+def test_a_detached_terminal_keeps_its_shell_for_the_grace_of_a_detached_tmux(
+    make_house: Make,
+) -> None:
+    house = make_house(more=WEB, idle_stop_s=5, tmux_grace_s=25)
+    house.app()
+    visitor = come(house)
+    visitor.type(b"echo rea''dy\r")
+    visitor.shows(b"ready")
+    pod = house.shell_pod()
+    visitor.close()
+
+    def idle_since() -> str | None:
+        (shell,) = house.objects("deployments")
+        since = shell["metadata"]["annotations"].get("stagedoor.dev/idle-since")
+        return str(since) if since else None
+
+    until(idle_since, "the controller has seen that only the terminal is left")
+    assert house.pods() == [pod], "which has its grace from then on"
+    until(lambda: house.pods() == [], "it is stopped after that")
+
+
+def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:
+    house = make_house(more=WEB)
+    house.app()
+    with open_office(load_settings(house.gateway.file)) as office:
+        add_user(office, "guest", password=PASSWORD)
+    host = come(house)
+    host.type(b"echo rea''dy\r")
+    host.shows(b"ready")
+    port, pod = house.gateway.port("web"), house.shell_pod()
+    mine = basic("dev", house.token)
+
+    def asked(path: str, headers: dict[str, str], **asking: str) -> tuple[int, dict[str, Any]]:
+        status, answer, _ = post(port, path, json.dumps(asking).encode(), headers)
+        return status, answer
+
+    def shared() -> dict[str, Any]:
+        status, made = asked("/api/share", mine, target="app01", terminal="main")
+        assert status == 200, made
+        until(lambda: ticketed(made)[0] == 200, "the share is heard of")
+        return made
+
+    def ticketed(made: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return asked("/api/guest-ticket", basic("guest"), share=made["fragment"])
+
+    def look(made: dict[str, Any]) -> Visitor:
+        status, answer = ticketed(made)
+        assert status == 200, answer
+        return Visitor(port).hello(answer["ticket"], mode=Mode.MIRROR)
+
+    made = shared()
+    guest = look(made)
+    assert guest.welcome is not None
+    assert guest.welcome.mode is Mode.WATCH
+    guest.until(lambda: b"ready" in guest.snapshot)
+    host.until(lambda: any(said.word is Word.WATCHED for said in host.notices))
+    guest.type(b"echo intru''der\r")
+    host.type(b"echo $((40+2))-shown\r")
+    guest.shows(b"42-shown")
+    host.shows(b"42-shown")
+    assert b"intruder" not in host.text
+    assert asked("/api/share/end", mine, id=made["id"])[0] == 200
+    guest.until(lambda: any(said.word is Word.REVOKED for said in guest.notices))
+    made = shared()
+    host.acknowledges = False
+    assert asked("/api/terminals/end", mine, target="app01", terminal="main")[0] == 200
+    host.until(lambda: host.exit)
+    host.close()
+    late = look(made)
+    (said,) = late.notices
+    assert (said.word, said.text) == (Word.DENIED, "the terminal main is not there any more")
+    status, listed = asked("/api/terminals", mine, target="app01")
+    assert (status, listed["terminals"]) == (200, [])
+    assert house.shell_pod() == pod

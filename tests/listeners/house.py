@@ -1,0 +1,184 @@
+"""A worker's whole house in the test's own process: everything real, sockets and store included."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import termios
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from stagedoor.listeners.tunnel import Secure
+from stagedoor.model.source import Source
+from stagedoor.net.listen import bind
+from stagedoor.net.tcp import TcpStream
+from stagedoor.serve import admin
+from stagedoor.serve.compose import Gateway, compose
+from stagedoor.serve.doors import Doors
+from stagedoor.serve.settings_file import parse_settings
+from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
+from tests.net.peers import PATIENCE_S
+
+USER = "dev"
+OWN_PORT = "OWN_PORT"
+"""Stands in settings for the port that the house itself listens on."""
+
+
+class House:
+    """Serves CONNECT on `port` (and TLS on `tls_port`) from a thread with its own event loop.
+
+    `lines` are its log lines as dictionaries; `token` lets `dev` into every app.
+    """
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self.data_dir = folder / "data"
+        text = f'data_dir = "{self.data_dir}"\n{settings}'
+        secure = "certificate_file" in settings
+        self._sockets = []
+        self.ports: dict[str, int] = {}
+        for kind in ["tunnel"] + ["tunnel-tls"] * secure:
+            listening = bind("127.0.0.1", 0)
+            self.ports[kind] = listening.names()[0][1]
+            self._sockets.append((kind, os.dup(listening.fds()[0])))
+            listening.close()
+        self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
+        self.lines: list[dict[str, Any]] = []
+        with admin.open_office(self.data_dir) as office:
+            admin.add_user(office, USER)
+            admin.add_grant(office, f"user:{USER}", "*")
+            self.token = admin.create_token(office, USER).text
+        self.gateway: Gateway
+        self.loop: asyncio.AbstractEventLoop
+        self._accepted: dict[int, TcpStream] = {}
+        self._up = threading.Event()
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="house")
+
+    @property
+    def port(self) -> int:
+        return self.ports["tunnel"]
+
+    @property
+    def tls_port(self) -> int:
+        return self.ports["tunnel-tls"]
+
+    @property
+    def auth(self) -> str:
+        """The header that lets `dev` in."""
+        return bearer(self.token)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._up.wait(PATIENCE_S)
+        if self._fault:
+            raise self._fault
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # told to the test's own thread
+            self._fault = error
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        doors = Doors(self._sockets, self.settings)
+        self.gateway = compose(self.settings, f"house-{os.getpid()}-{id(self)}", doors.ports)
+        accepted = self.gateway.listener.accepted
+
+        def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
+            self._accepted[source.port] = stream
+            accepted(stream, source, secure)
+
+        self.gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only looks
+        doors.open(self.gateway.listener)
+        self._up.set()
+        await self._stop.wait()
+        doors.close()
+        await self.gateway.listener.close()
+        await asyncio.to_thread(self.gateway.close)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(PATIENCE_S)
+            assert not self._thread.is_alive()
+        if self._fault:
+            raise self._fault
+
+    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run something in the house's event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
+
+    def sessions(self) -> int:
+        return len(self.gateway.registry)
+
+    def empty(self) -> None:
+        """Wait until nobody is inside or at the door."""
+        eventually(
+            "everybody has left",
+            lambda: not self.sessions() and not self.gateway.listener.busy,
+        )
+
+    def wait_until_read(self, peer: Peer) -> None:
+        """Until we have taken all that was sent to us: what is sent next comes by a read of its own."""
+        port = peer.sock.getsockname()[1]
+
+        def read() -> bool:
+            stream = self._accepted.get(port)
+            if stream is None:
+                return False
+            try:
+                waiting = fcntl.ioctl(stream.fileno(), termios.FIONREAD, bytes(4))
+            except (OSError, ValueError):  # it is closed
+                return True
+            return not any(waiting)
+
+        eventually("all is read", read)
+
+    def line(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first log line that fits, once it is there."""
+        eventually("a log line", lambda: any(fits(line) for line in tuple(self.lines)))
+        return next(line for line in self.lines if fits(line))
+
+
+@contextlib.contextmanager
+def entered(house: House, upstream: Upstream, app: str = "app01") -> Iterator[tuple[Peer, Peer]]:
+    """A session that runs: the developer's end and the shell's."""
+    with dialled(house.port) as downstream:
+        downstream.send(head(f"{app}-ssh:22", house.auth))
+        assert read_answer(downstream).status == 200
+        with contextlib.closing(upstream.accept()) as far:
+            yield downstream, far
+
+
+@contextlib.contextmanager
+def open_house(folder: Path, settings: str) -> Iterator[House]:
+    house = House(folder, settings)
+
+    def keep(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+        house.lines.append(dict(line))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep], cache_logger_on_first_use=False)
+    try:
+        house.start()
+        yield house
+    finally:
+        house.stop()
+        structlog.reset_defaults()
+
+
+def static(
+    app: str, port: int | str, host: str = "127.0.0.1", networks: str = "127.0.0.0/8"
+) -> str:
+    """A `[[shells.static]]` entry."""
+    return (
+        f'[[shells.static]]\napp = "{app}"\nhost = "{host}"\nport = {port}\n'
+        f'networks = ["{networks}"]\n'
+    )

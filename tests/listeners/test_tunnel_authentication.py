@@ -1,0 +1,193 @@
+"""Lines 23 to 29: who is asked, how, and what a guess costs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.authn import passwords
+from stagedoor.serve import admin
+from tests.listeners.conftest import PASSWORD
+from tests.listeners.house import House, open_house, static
+from tests.listeners.wire import Upstream, basic, bearer, head, said
+
+WRONG = "not the password"
+
+
+@pytest.mark.line(23)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([], id="none"),
+        pytest.param([basic("dev", WRONG)], id="wrong password"),
+        pytest.param([basic("nobody", PASSWORD)], id="unknown name"),
+        pytest.param([bearer("sdt_" + "a" * 10 + "_" + "b" * 43)], id="unknown token"),
+    ],
+)
+def test_without_a_right_credential_comes_407_with_both_challenges(
+    house: House, upstream: Upstream, fields: list[str]
+) -> None:
+    answer = said(house.port, head("app01-ssh:22", *fields))
+    assert answer.status == 407
+    challenges = answer.all("Proxy-Authenticate")
+    assert [c.split(" ")[0] for c in challenges] == ["Basic", "Bearer"]
+    assert not upstream.dialled()
+
+
+@pytest.mark.line(24)
+@pytest.mark.parametrize(
+    "name", ["Proxy-Authorization:", "proxy-authorization:  ", "PROXY-AUTHORIZATION:\t "]
+)
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC  "])
+def test_case_and_spaces_of_the_header_do_not_matter(
+    house: House, upstream: Upstream, name: str, scheme: str
+) -> None:
+    credential = basic("dev", PASSWORD).removeprefix("Proxy-Authorization: Basic ")
+    field = f"{name} {scheme} {credential} "
+    assert said(house.port, head("app01-ssh:22", field)).status == 200
+
+
+@pytest.mark.line(25)
+def test_two_credentials_get_400_though_both_are_right(house: House, upstream: Upstream) -> None:
+    answer = said(house.port, head("app01-ssh:22", house.auth, house.auth))
+    assert answer.status == 400
+    assert not upstream.dialled()
+
+
+@pytest.mark.line(26)
+def test_http_1_0_without_headers_is_asked_too(house: House, upstream: Upstream) -> None:
+    assert said(house.port, b"CONNECT app01-ssh:22 HTTP/1.0\r\n\r\n").status == 407
+    assert not upstream.dialled()
+    alone = f"CONNECT app01-ssh:22 HTTP/1.0\r\n{house.auth}\r\n\r\n"
+    assert said(house.port, alone.encode()).status == 200
+
+
+def test_a_token_in_the_passwords_place_belongs_to_its_own_name_only(
+    house: House, upstream: Upstream
+) -> None:
+    assert said(house.port, head("app01-ssh:22", basic("other", house.token))).status == 407
+    assert not upstream.dialled()
+    assert said(house.port, head("app01-ssh:22", basic("dev", house.token))).status == 200
+
+
+@pytest.mark.line(27)
+def test_an_unknown_name_costs_the_work_of_a_wrong_password(
+    house: House, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work is compared, not the time: how many verifications, and with which parameters."""
+    work: list[str] = []
+    verify = passwords.verify
+
+    def counted(password_hash: str, password: str) -> bool:
+        work.append(password_hash.rsplit("$", 2)[0])  # "$argon2id$v=19$m=65536,t=3,p=4"
+        return verify(password_hash, password)
+
+    monkeypatch.setattr(passwords, "verify", counted)
+    answers = {}
+    for name in ("dev", "nobody", "other2"):
+        work.clear()
+        answers[name] = said(house.port, head("app01-ssh:22", basic(name, WRONG + name)))
+        assert len(work) == 1, name
+        answers[name + " work"] = work[0]  # type: ignore[assignment]
+    assert answers["dev work"] == answers["nobody work"] == answers["other2 work"]
+    assert answers["dev"].message.replace("dev", "X") == answers["nobody"].message.replace(
+        "nobody", "X"
+    )
+    assert "argon2id" in str(answers["dev work"])
+
+
+@pytest.mark.line(28)
+def test_no_answer_log_line_or_audit_event_holds_a_credential(
+    house: House, upstream: Upstream
+) -> None:
+    secrets = [WRONG, "hunter2hunter2", house.token, house.token[:-1]]
+    answers = [
+        said(house.port, head("app01-ssh:22", basic("dev", WRONG))),
+        said(house.port, head("app01-ssh:22", basic("hunter2hunter2", ""))),
+        said(house.port, head("app01-ssh:22", bearer(house.token[:-1]))),
+        said(house.port, head("app01-ssh:22", house.auth, house.auth)),
+        said(house.port, head("dev:hunter2hunter2@app01-ssh:22", house.auth)),
+        said(house.port, head("app01-ssh:22", house.auth + "\x00")),
+    ]
+    assert {answer.status for answer in answers} == {400, 407}
+    house.empty()
+    house.gateway.ledger.flush(5)
+    written = [str(line) for line in house.lines]
+    written += [answer.line + repr(answer.headers) + answer.message for answer in answers]
+    secrets += [basic("dev", secret).split()[-1] for secret in secrets]
+    name_shown = "hunter2hunter2"
+    for text in written:
+        for secret in secrets:
+            # What stands in the name's place is told back as a name; it is no secret there.
+            if secret == name_shown and f"for '{name_shown}'" in text:
+                continue
+            assert secret not in text
+    for file in house.data_dir.glob("stagedoor.db*"):
+        content = file.read_bytes()
+        for secret in secrets:
+            if secret != name_shown:
+                assert secret.encode() not in content, file
+
+
+@pytest.fixture
+def strict(shell: Upstream, tmp_path: Path) -> Iterator[House]:
+    """Two wrong passwords are free."""
+    with open_house(
+        tmp_path, "[throttle]\nfree_tries = 2\n" + static("app01", shell.port)
+    ) as house:
+        with admin.open_office(house.data_dir) as office:
+            for name in ("dev2", "dev3"):
+                admin.add_user(office, name, password=PASSWORD)
+                admin.add_grant(office, f"user:{name}", "app01")
+        house.gateway.watch.poll()
+        yield house
+
+
+@pytest.mark.line(29, 37)
+def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
+    strict: House, upstream: Upstream
+) -> None:
+    def try_(name: str, password: str, source: str = "127.0.0.1") -> int:
+        request = head("app01-ssh:22", basic(name, password))
+        return said(strict.port, request, source).status
+
+    for _ in range(20):  # to be asked is no failure
+        assert said(strict.port, head("app01-ssh:22")).status == 407
+    assert [try_("dev2", WRONG) for _ in range(2)] == [407, 407]
+    answer = said(strict.port, head("app01-ssh:22", basic("dev2", PASSWORD)))
+    assert answer.status == 429, "the right password too: a guesser must not learn of it"
+    retry_after = answer.one("Retry-After")
+    assert retry_after
+    assert int(retry_after) >= 1
+    assert try_("dev2", PASSWORD, "127.0.0.2") == 200, "another source is not locked out"
+    assert try_("dev3", PASSWORD) == 200, "another name is not locked out"
+    assert said(strict.port, head("app01-ssh:22", strict.auth)).status == 200, "nor is a token"
+
+
+def test_the_wait_for_wrong_passwords_ends(strict: House, upstream: Upstream) -> None:
+    right = head("app01-ssh:22", basic("dev2", PASSWORD))
+    for _ in range(2):
+        assert said(strict.port, head("app01-ssh:22", basic("dev2", WRONG))).status == 407
+    statuses = []
+    while not statuses or statuses[-1] != 200:
+        statuses.append(said(strict.port, right).status)
+        assert set(statuses) <= {429, 200}
+    assert 429 in statuses
+
+
+def test_a_verified_password_is_not_verified_again_until_it_changes(
+    house: House, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = head("app01-ssh:22", basic("other", PASSWORD))
+    assert said(house.port, request).status == 200
+
+    def fail(*_: object) -> bool:
+        raise AssertionError("verified again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "verify", fail)
+        assert [said(house.port, request).status for _ in range(5)] == [200] * 5
+    with admin.open_office(house.data_dir) as office:
+        admin.set_password(office, "other", PASSWORD + " 2")
+    house.gateway.watch.poll()
+    assert said(house.port, request).status == 407

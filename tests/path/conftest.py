@@ -1,0 +1,74 @@
+"""A house to reach: a gateway with one app and one developer, whom every client can bring in."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.clients import Client, Login
+from stagedoor.demo.reach import Reach, reach
+from stagedoor.demo.stage import stagedoor_command
+from stagedoor.demo.verdict import NotHereError
+from stagedoor.serve.admin import add_grant, add_keys, add_user, create_token, open_office
+from stagedoor.serve.keys import user_key
+from tests.path.gateway import PASSWORD, Gateway
+
+APP = '[[shells.local]]\napp = "app01"\nenv = { APP_NAME = "app01" }\n'
+
+
+def here(run: Callable[[], object]) -> None:
+    """Run what may need a program that is not installed: with CI=true that is a failure."""
+    try:
+        run()
+    except NotHereError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"missing, and CI=true skips nothing: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@dataclass(frozen=True)
+class House:
+    """`login` is the developer's; `base_config` is what his ssh reads but for the ProxyCommand."""
+
+    gateway: Gateway
+    login: Login
+    base_config: Path
+
+    def through(self, client: Client, folder: Path, port: int | None = None) -> Reach:
+        """His way in by `client`, at another port than the gateway's if a wire lies between."""
+        login = replace(self.login, folder=folder, port=port or self.login.port)
+        return reach(client, login, self.base_config)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    gateway = Gateway(folder, APP)
+    key, token_file = folder / "id_ed25519", folder / "token"
+    # All is written before the start, so that it is in force from the first moment.
+    with open_office(gateway.data_dir) as office:
+        add_user(office, "dev", password=PASSWORD)
+        add_keys(office, "dev", [user_key(key)])
+        add_grant(office, "user:dev", "app01")
+        token_file.touch(mode=0o600)
+        token_file.write_text(create_token(office, "dev").text)
+    try:
+        gateway.start()
+        address = f"127.0.0.1:{gateway.port()}"
+        written = gateway.command(
+            "ssh-config", "--gateway", address, "--directory", f"{folder}/ssh"
+        )
+        assert "wrote" in written.stdout
+        base = folder / "base_config"
+        base.write_text(
+            (folder / "ssh" / "config").read_text()
+            + f"Host *.ssh *-ssh\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n"
+        )
+        tunnel = (*stagedoor_command(), "tunnel")
+        login = Login("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)
+        yield House(gateway, login, base)
+    finally:
+        gateway.stop()
+        gateway.stop_shells()

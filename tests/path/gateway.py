@@ -1,0 +1,222 @@
+"""A whole gateway for a test: the real program in its own process, with its own folder and ports."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stagedoor.model.errors import StagedoorError
+from stagedoor.serve import admin
+from stagedoor.serve.settings_file import load_settings
+from stagedoor.serve.shells import stop_local_shells
+
+PATIENCE_S = 60.0
+PASSWORD = "correct horse battery staple"
+
+
+class Gateway:
+    """`stagedoor serve` with the settings given, and the `stagedoor` command beside it.
+
+    `lines` are its log lines, parsed; `wait_for` returns the first that fits, past or to come.
+    """
+
+    program: tuple[str, ...] = ("serve",)
+
+    def __init__(self, folder: Path, settings: str = "", *, workers: int = 1) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.file = folder / "stagedoor.toml"
+        self.workers = workers
+        self.lines: list[dict[str, Any]] = []
+        self.process: subprocess.Popen[str] | None = None
+        self._news = threading.Condition()
+        self._reader: threading.Thread | None = None
+        self.write_settings(settings)
+
+    def write_settings(self, settings: str, *, workers: int | None = None) -> None:
+        """`settings` is TOML; what a test does not name is set for a test."""
+        self.workers = workers or self.workers
+        head = [f'data_dir = "{self.data_dir}"']
+        tables = [
+            ("[tunnel]", 'addresses = ["127.0.0.1:0"]'),
+            ("[workers]", f"count = {self.workers}\ndrain_timeout_s = 10"),
+            ("[log]", 'format = "json"\nlevel = "debug"'),
+        ]
+        body = [settings]
+        body += [f"{name}\n{text}" for name, text in tables if name not in settings]
+        self.file.write_text("\n".join([*head, *body]) + "\n")
+
+    def start(self) -> "Gateway":
+        """Return once it serves."""
+        self.launch()
+        self.wait_for(lambda line: line["event"] == "serving")
+        return self
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "stagedoor", "--config", self.file, *self.program],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        with process.stderr as stderr:
+            for text in stderr:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    line = {"event": "not json", "text": text}
+                with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self.lines.append({"event": "end of log"})
+            self._news.notify_all()
+
+    def wait_for(
+        self,
+        fits: Callable[[dict[str, Any]], bool],
+        *,
+        after: int = 0,
+        within_s: float = PATIENCE_S,
+    ) -> dict[str, Any]:
+        """The first log line from index `after` on that fits."""
+        deadline = time.monotonic() + within_s
+        seen = after
+        with self._news:
+            while True:
+                for line in self.lines[seen:]:
+                    if fits(line):
+                        return line
+                seen = len(self.lines)
+                left = deadline - time.monotonic()
+                if left <= 0 or (seen and self.lines[-1]["event"] == "end of log"):
+                    raise AssertionError(f"no such log line in {within_s} s: {self.lines[-20:]}")
+                self._news.wait(left)
+
+    def sessions(self, outcome: str | None = None) -> list[dict[str, Any]]:
+        """The canonical lines so far."""
+        return [
+            line
+            for line in self.lines
+            if line["event"] == "session" and outcome in (None, line["outcome"])
+        ]
+
+    def port(self, kind: str = "tunnel") -> int:
+        line = self.wait_for(lambda line: line["event"] == "listening" and line["kind"] == kind)
+        return int(line["addresses"][0].rpartition(":")[2])
+
+    def command(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `stagedoor …` on this gateway's store."""
+        done = subprocess.run(
+            [sys.executable, "-m", "stagedoor", "--config", self.file, *arguments],
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        assert not check or done.returncode == 0, (arguments, done.returncode, done.stderr)
+        return done
+
+    @contextlib.contextmanager
+    def office(self) -> Iterator[admin.Office]:
+        """As the administrator's commands do, without the time that a process of their own takes."""
+        with admin.open_office(load_settings(self.file)) as office:
+            yield office
+
+    @contextlib.contextmanager
+    def changed(self) -> Iterator[admin.Office]:
+        """The same, and a gateway that runs has heard of the change when the block is over."""
+        with self.office() as office:
+            yield office
+        if self.process is not None and self.process.poll() is None:
+            self.wait_for_policy()
+
+    def wait_for_policy(self) -> None:
+        """Until every worker has heard of what has been changed since the gateway started."""
+        with self.office() as office:
+            version = admin.policy(office).version
+        told = 0
+
+        def all_have(line: dict[str, Any]) -> bool:
+            nonlocal told
+            told += line["event"] == "policy changed" and line["version"] >= version
+            return told >= self.workers
+
+        self.wait_for(all_have)
+
+    def add_user(self, name: str = "dev", *apps: str) -> None:
+        """Who knows PASSWORD and may enter these apps; a gateway that runs has heard of it."""
+        with self.changed() as office:
+            admin.add_user(office, name, password=PASSWORD)
+            for app in apps:
+                admin.add_grant(office, f"user:{name}", app)
+
+    def token(self, name: str = "dev") -> str:
+        """A new token, which a gateway that runs has heard of."""
+        with self.changed() as office:
+            return admin.create_token(office, name).text
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every audit event, oldest first."""
+        done = self.command("audit", "--json")
+        return [json.loads(text) for text in done.stdout.splitlines()]
+
+    def worker_pids(self) -> list[int]:
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def stop(self) -> int:
+        """Ask twice to stop, so that nothing is waited for; the exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+            if self.process.poll() is None:
+                self.signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(PATIENCE_S)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+        assert self._reader is not None
+        self._reader.join(PATIENCE_S)
+        return code
+
+    def stop_shells(self) -> None:
+        """End the local shells, which a gateway that stops leaves to their sessions."""
+        with contextlib.suppress(StagedoorError):  # a test may leave settings that cannot be read
+            stop_local_shells(load_settings(self.file))
+
+
+@contextlib.contextmanager
+def running(folder: Path, settings: str = "", *, workers: int = 1) -> Iterator[Gateway]:
+    """A gateway that serves, and is stopped at the end, with its local shells."""
+    gateway = Gateway(folder, settings, workers=workers)
+    try:
+        yield gateway.start()
+    finally:
+        gateway.stop()
+        gateway.stop_shells()

@@ -1,0 +1,67 @@
+"""Every stock ProxyCommand client and ours, through a wire that delays every write by 20 ms."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo import features
+from stagedoor.demo.clients import CLIENTS, Client
+from stagedoor.model.units import MIB
+from tests.path.conftest import House, here
+from tests.path.wire_delay import Wire, delaying
+
+OUR_BULK_BYTES = 100 * MIB
+THEIR_BULK_BYTES = 24 * MIB
+"""Far more than all that lies between the ends can hold; how fast a stock client is, is not ours to test."""
+
+each_client = pytest.mark.parametrize("client", CLIENTS, ids=[client.name for client in CLIENTS])
+
+
+@pytest.fixture(scope="module")
+def wire(house: House) -> Iterator[Wire]:
+    with delaying(house.gateway.port()) as wire:
+        yield wire
+
+
+@each_client
+def test_a_login_s_exit_code_comes_back_over_a_long_wire(
+    house: House, wire: Wire, client: Client, tmp_path: Path
+) -> None:
+    before = wire.chunks
+    here(lambda: features.login(house.through(client, tmp_path, wire.port), tmp_path))
+    assert wire.chunks - before >= 10, "it did not go over the wire"
+
+
+@each_client
+def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
+    house: House, wire: Wire, client: Client, tmp_path: Path
+) -> None:
+    """It goes up and comes back at the same time, each way with its own sum."""
+    sent, back = tmp_path / "sent", tmp_path / "back"
+    block = os.urandom(MIB)
+    bulk_bytes = OUR_BULK_BYTES if client.name.startswith("stagedoor") else THEIR_BULK_BYTES
+    with sent.open("wb") as file:
+        for number in range(bulk_bytes // MIB):
+            file.write(number.to_bytes(8, "big") + block[8:])
+
+    def drive() -> None:
+        reach = house.through(client, tmp_path, wire.port)
+        # What is told on stderr is the shell's own sum: each way is judged by itself.
+        command = "tee >(sha256sum >&2)"
+        done = reach.run(
+            reach.argv("ssh", reach.host, f"bash -c '{command}'"),
+            stdin=sent, stdout=back, timeout_s=100,
+        )  # fmt: skip
+        assert done.code == 0, done.stderr
+        assert digest(sent) in done.stderr
+        assert digest(back) == digest(sent)
+
+    here(drive)
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,86 @@
+"""Too many clients, slow ones, and no descriptors left: who is honest still gets in."""
+
+import contextlib
+import resource
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.listeners.wire import eventually, head
+from tests.net.peers import PATIENCE_S
+from tests.path.faulty import Faulty, serving
+
+SLOW = 1000
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * SLOW:
+        pytest.fail(f"this machine allows {hard} open files; the test needs {2 * SLOW}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * SLOW), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def slow_client(gateway: Faulty, stack: contextlib.ExitStack) -> socket.socket:
+    """Sends half a header, and no more."""
+    sock = stack.enter_context(
+        socket.create_connection(("127.0.0.1", gateway.own_port), PATIENCE_S)
+    )
+    sock.sendall(head("app01-ssh:22")[:20])
+    return sock
+
+
+def cut(sock: socket.socket) -> bool:
+    """Whether the gateway has closed it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@pytest.mark.line(12)
+def test_a_thousand_slow_clients_keep_nobody_out_and_the_oldest_go_first(
+    tmp_path: Path, many_files: None
+) -> None:
+    settings = f"[listen]\nmax_pending = {SLOW}\nheader_timeout_s = 600\n"
+    with serving(tmp_path, settings) as gateway, contextlib.ExitStack() as stack:
+        slow = [slow_client(gateway, stack) for _ in range(SLOW)]
+        with gateway.entered() as inside:  # it waits no longer than PATIENCE_S for each step
+            inside.works()
+            # We were one too many, for a moment.
+            eventually("the oldest is closed", lambda: cut(slow[0]))
+            assert not any(cut(sock) for sock in slow[1:])
+            slow += [slow_client(gateway, stack) for _ in range(100)]
+            eventually("the next oldest are closed", lambda: all(cut(s) for s in slow[:100]))
+            assert not any(cut(sock) for sock in slow[101:])
+            inside.works()
+        told = [line for line in gateway.sessions("denied") if line["reason"] == "overloaded"]
+        assert 100 <= len(told) <= 101
+        assert "listen.max_pending" in told[0]["detail"]
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_without_descriptors_accepting_pauses_says_so_once_and_recovers(tmp_path: Path) -> None:
+    with serving(tmp_path, "[listen]\nheader_timeout_s = 600\n") as gateway:
+        [worker] = gateway.worker_pids()
+        with gateway.entered() as inside, contextlib.ExitStack() as stack:
+            assert gateway.ask() == 200  # whatever is opened once is open now
+            _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (open_files(worker) + 20, hard))
+            for _ in range(60):
+                slow_client(gateway, stack)
+            paused = gateway.wait_for(lambda line: line["event"].startswith("accepting pauses"))
+            assert paused["reason"] == "Too many open files"
+            inside.works()
+            stack.close()
+            assert gateway.ask() == 200, "by itself, as soon as there are some again"
+            inside.works()
+            again = [line for line in gateway.lines if line["event"].startswith("accepting")]
+            assert len(again) == 1, "not once for each try"

@@ -1,0 +1,198 @@
+"""What an administrator takes away ends the sessions that it let in, in every worker, within 5 s."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from stagedoor.serve import admin
+from tests.listeners.wire import basic, bearer
+from tests.path.faulty import Faulty, Inside, serving
+
+WITHIN_S = 5.0
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with serving(tmp_path_factory.mktemp("revocation"), workers=2) as one:
+        yield one
+
+
+@dataclass
+class Guest:
+    """A user of one test's own, who is let in by a grant of his own."""
+
+    gateway: Faulty
+    name: str
+    grant: int
+    token: str
+    token_id: str
+
+    @property
+    def by_token(self) -> str:
+        return bearer(self.token)
+
+    @property
+    def by_password(self) -> str:
+        return basic(self.name, PASSWORD)
+
+    def change(self, what: Callable[[admin.Office], object]) -> None:
+        with self.gateway.office() as office:
+            what(office)
+
+
+@pytest.fixture
+def guest(gateway: Faulty, request: pytest.FixtureRequest) -> Guest:
+    name = f"guest{abs(hash(request.node.name)) % 10**9}"
+    with gateway.office() as office:
+        admin.add_user(office, name, password=PASSWORD)
+        grant = admin.add_grant(office, f"user:{name}", "app01").id
+        token = admin.create_token(office, name)
+    gateway.wait_for_policy()
+    return Guest(gateway, name, grant, token.text, token.id)
+
+
+def assert_all_cut(
+    gateway: Faulty, since: float, sessions: list[Inside], reason: str, detail: str
+) -> None:
+    for inside in sessions:
+        # What has an end of its own is cut only when that has come, in `since`.
+        inside.client.sock.settimeout(WITHIN_S + max(0.0, since - time.monotonic()))
+        inside.wait_until_cut()
+    assert time.monotonic() - since < WITHIN_S, "the promise is 5 s"
+    gateway.wait_for_ends(*sessions)
+    deadline = time.monotonic() + 10
+    while len(ends := ends_of(gateway, sessions)) < len(sessions):
+        assert time.monotonic() < deadline
+    assert {end for end, _ in ends.values()} == {reason}
+    assert all(detail in told for _, told in ends.values()), ends
+
+
+def ends_of(gateway: Faulty, sessions: list[Inside]) -> dict[str, tuple[str, str]]:
+    closed = gateway.closed()
+    return {one.session: closed[one.session] for one in sessions if one.session in closed}
+
+
+def grant_remove(guest: Guest, office: admin.Office) -> None:
+    admin.remove_grant(office, guest.grant)
+
+
+def user_remove(guest: Guest, office: admin.Office) -> None:
+    admin.remove_user(office, guest.name)
+
+
+def token_revoke(guest: Guest, office: admin.Office) -> None:
+    admin.revoke_token(office, guest.token_id)
+
+
+def password_change(guest: Guest, office: admin.Office) -> None:
+    admin.set_password(office, guest.name, PASSWORD + " 2")
+
+
+def password_removal(guest: Guest, office: admin.Office) -> None:
+    admin.set_password(office, guest.name, None)
+
+
+CHANGES = [
+    (grant_remove, "by_token", "no grant for"),
+    (grant_remove, "by_password", "no grant for"),
+    (user_remove, "by_token", "there is no user"),
+    (user_remove, "by_password", "there is no user"),
+    (token_revoke, "by_token", "was removed"),
+    (password_change, "by_password", "password of"),
+    (password_removal, "by_password", "password of"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "way", "detail"), CHANGES, ids=[f"{c.__name__}-{w}" for c, w, _ in CHANGES]
+)
+def test_what_is_taken_away_closes_the_live_sessions_in_every_worker(
+    gateway: Faulty,
+    guest: Guest,
+    change: Callable[[Guest, admin.Office], None],
+    way: str,
+    detail: str,
+) -> None:
+    credential = getattr(guest, way)
+    with contextlib.ExitStack() as stack:
+        bystander = stack.enter_context(gateway.entered())
+        by_worker = gateway.spread(stack, credential)
+        sessions = [one for many in by_worker.values() for one in many]
+        since = time.monotonic()
+        guest.change(lambda office: change(guest, office))
+        assert_all_cut(gateway, since, sessions, "revoked", detail)
+        assert gateway.ask("app01-ssh:22", credential) in (403, 407), "nor does he get in again"
+        bystander.works()
+
+
+def test_another_credential_of_the_same_user_keeps_its_sessions(
+    gateway: Faulty, guest: Guest
+) -> None:
+    """A new password ends what the old one opened; a token is a credential of its own."""
+    with (
+        gateway.entered(guest.by_token) as by_token,
+        gateway.entered(guest.by_password) as by_password,
+    ):
+        guest.change(lambda office: password_change(guest, office))
+        by_password.wait_until_cut()
+        by_token.works()
+        guest.change(lambda office: token_revoke(guest, office))
+        by_token.wait_until_cut()
+
+
+def test_a_grant_that_expires_closes_the_live_sessions(gateway: Faulty, guest: Guest) -> None:
+    with contextlib.ExitStack() as stack:
+        with gateway.office() as office:
+            until = time.time() + 8
+            admin.add_grant(office, f"user:{guest.name}", "app*", expires_at=until)
+            admin.remove_grant(office, guest.grant)
+        by_worker = gateway.spread(stack, guest.by_token)
+        sessions = [one for many in by_worker.values() for one in many]
+        for inside in sessions:
+            inside.works()
+        since = time.monotonic() + max(0.0, until - time.time())
+        assert_all_cut(gateway, since, sessions, "expired", "has expired")
+        assert time.time() >= until, "not before its time"
+        assert gateway.ask("app01-ssh:22", guest.by_token) == 403
+
+
+def test_a_token_that_expires_closes_the_live_sessions(gateway: Faulty, guest: Guest) -> None:
+    with gateway.office() as office:
+        token = admin.create_token(office, guest.name, expires_at=time.time() + 8).text
+    credential = bearer(token)
+    gateway.wait_for_policy()
+    with gateway.entered(credential) as inside:
+        inside.wait_until_cut()
+        assert gateway.wait_for_ends(inside) == {inside.session: "expired"}
+
+
+def test_a_grant_beside_it_keeps_the_session(gateway: Faulty, guest: Guest) -> None:
+    with gateway.entered(guest.by_token) as inside:
+        with gateway.office() as office:
+            admin.add_grant(office, f"user:{guest.name}", "app*")
+            admin.remove_grant(office, guest.grant)
+        with gateway.changed() as office:
+            admin.add_user(office, f"{guest.name}-later")
+        inside.works()
+
+
+def test_session_close_closes_that_session_with_the_administrators_words(
+    gateway: Faulty, guest: Guest
+) -> None:
+    with contextlib.ExitStack() as stack:
+        by_worker = gateway.spread(stack, guest.by_token)
+        chosen = [many[0] for many in by_worker.values()]
+        others = [one for many in by_worker.values() for one in many[1:]]
+        done = gateway.command(
+            "session", "close", *(one.session for one in chosen), "--reason", "laptop stolen"
+        )
+        assert "Closed 2 sessions" in done.stdout + done.stderr
+        for inside in chosen:
+            inside.wait_until_cut()
+        assert set(ends_of(gateway, chosen).values()) == {("evicted", "laptop stolen")}
+        for inside in others:
+            inside.works()

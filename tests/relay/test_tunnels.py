@@ -1,0 +1,403 @@
+"""What both ends of a tunnel see, whichever way the bytes take."""
+
+import contextlib
+import errno
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from stagedoor.model.session import Counts, End, Ended
+from stagedoor.relay.limits import RelayLimits
+from stagedoor.relay.ports import Stream
+from tests.net.peers import Peer
+from tests.relay.world import World
+
+LARGE = bytes(range(256)) * 16 * 1024  # 4 MiB: more than a pipe, a turn or a chunk holds
+
+
+def test_bytes_arrive_both_ways_and_are_counted(world: World) -> None:
+    run = world.open()
+    run.downstream.send(b"ls\n")
+    assert run.upstream.read_exactly(3) == b"ls\n"
+    run.upstream.send(b"bin etc\n")
+    assert run.downstream.read_exactly(8) == b"bin etc\n"
+    run.downstream.half_close()
+    run.upstream.half_close()
+    assert run.ended() == Ended(End.CLOSED, Counts(sent=3, received=8))
+    assert run.link.counts() == Counts(3, 8)
+
+
+@pytest.mark.line(30)
+@pytest.mark.parametrize("first", ["downstream", "upstream"])
+def test_either_end_may_half_close_and_still_gets_late_data(world: World, first: str) -> None:
+    run = world.open()
+    closer, other = (
+        (run.downstream, run.upstream) if first == "downstream" else (run.upstream, run.downstream)
+    )
+    closer.send(b"request")
+    closer.half_close()
+    assert other.read_to_end() == b"request"
+    # Late data in the one direction that is left, and more than fits into any buffer.
+    sender = threading.Thread(target=lambda: (other.send(b"late"), other.send(LARGE)))
+    sender.start()
+    assert closer.read_exactly(4) == b"late"
+    assert closer.read_exactly(len(LARGE)) == LARGE
+    sender.join()
+    assert run.ends.empty(), "it is over only when both directions are"
+    other.half_close()
+    assert closer.read_to_end() == b""
+    assert run.ended().end is End.CLOSED
+
+
+@pytest.mark.line(30)
+def test_data_and_the_end_sent_together_arrive_whole(world: World) -> None:
+    run = world.open()
+    sent = threading.Thread(
+        target=lambda: (run.downstream.send(LARGE), run.downstream.half_close())
+    )
+    back = threading.Thread(target=lambda: (run.upstream.send(LARGE), run.upstream.half_close()))
+    sent.start()
+    back.start()
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(run.downstream.read_to_end()))
+    reader.start()
+    assert run.upstream.read_to_end() == LARGE
+    for thread in (sent, back, reader):
+        thread.join()
+    assert received == [LARGE]
+    assert run.ended() == Ended(End.CLOSED, Counts(len(LARGE), len(LARGE)))
+
+
+@pytest.mark.line(31)
+@pytest.mark.parametrize(
+    ("side", "end"),
+    [("downstream", End.DOWNSTREAM_RESET), ("upstream", End.UPSTREAM_RESET)],
+)
+def test_a_reset_arrives_as_a_reset(world: World, side: str, end: End) -> None:
+    run = world.open()
+    run.downstream.send(b"x")
+    run.upstream.read_exactly(1)
+    here, there = (
+        (run.downstream, run.upstream) if side == "downstream" else (run.upstream, run.downstream)
+    )
+    here.reset()
+    with pytest.raises(ConnectionResetError):
+        there.sock.recv(1)
+    ended = run.ended()
+    assert ended.end is end
+    assert ended.detail.startswith(f"{side}: ")
+
+
+@pytest.mark.line(31)
+def test_what_came_before_a_reset_is_delivered_before_it(world: World) -> None:
+    run = world.open()
+    run.downstream.send(b"hello")
+    run.upstream.read_exactly(5)
+    run.upstream.send(b"last words")
+    run.upstream.reset()
+    assert run.downstream.read_exactly(10) == b"last words"
+    with pytest.raises(ConnectionResetError):
+        run.downstream.read()
+    assert run.ended().end is End.UPSTREAM_RESET
+
+
+@pytest.mark.line(31)
+def test_a_reset_after_a_half_close_is_seen(make_world: Callable[..., World], kind: str) -> None:
+    run = make_world().open()
+    run.downstream.half_close()
+    assert run.upstream.read() == b""
+    run.downstream.reset()
+    if kind.endswith("copy"):
+        # Without epoll nothing tells of it until something is written to that end.
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            _send_for_ever(run.upstream)
+    assert run.ended().end is End.DOWNSTREAM_RESET
+    if not kind.endswith("copy"):
+        # Past its peer's end recv(2) tells no error; the socket holds it all the same.
+        number = run.upstream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        assert number in {errno.ECONNRESET, errno.EPIPE}
+
+
+def test_early_data_comes_first_once_and_in_order(world: World) -> None:
+    early = LARGE + b"the rest of the early part"
+    run = world.open(early)
+    threading.Thread(target=run.downstream.send, args=(b"then this",)).start()
+    assert run.upstream.read_exactly(len(early)) == early
+    assert run.upstream.read_exactly(9) == b"then this"
+    run.downstream.half_close()
+    run.upstream.half_close()
+    assert run.ended() == Ended(End.CLOSED, Counts(len(early) + 9, 0))
+
+
+def test_a_tunnel_is_closed_from_outside_with_its_reason(world: World) -> None:
+    run = world.open()
+    run.downstream.send(b"x")
+    run.upstream.read_exactly(1)
+    run.link.close(End.REVOKED, "the grant was removed")
+    assert run.ended() == Ended(End.REVOKED, Counts(1, 0), "the grant was removed")
+    for peer in (run.downstream, run.upstream):
+        with pytest.raises(ConnectionResetError):
+            peer.sock.recv(1)
+    run.link.close(End.EVICTED)  # too late: it stays as it ended
+    other = world.open()
+    other.link.close(End.EVICTED)
+    assert other.ended().end is End.EVICTED
+    assert run.ends.empty()
+
+
+def test_closing_the_relay_ends_every_tunnel_as_drained(world: World) -> None:
+    runs = [world.open() for _ in range(5)]
+    assert world.relay.active() == 5
+    world.relay.close()
+    assert [run.ended().end for run in runs] == [End.DRAINED] * 5
+    assert world.relay.active() == 0
+    late = world.open()
+    assert late.ended().end is End.DRAINED
+    assert all(stream.fileno() == -1 for stream in late.ours)
+
+
+def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Ended) -> None:
+        raise RuntimeError("the holder's own fault")
+
+    bad, good = world.open(on_end=fail), world.open()
+    bad.downstream.reset()
+    assert bad.ended().end is End.DOWNSTREAM_RESET
+    good.downstream.send(b"still here")
+    assert good.upstream.read_exactly(10) == b"still here"
+    assert "holder of a tunnel failed" in caplog.text
+
+
+@pytest.mark.line(34)
+@pytest.mark.parametrize(
+    ("way", "end"),
+    [
+        ("both close", End.CLOSED),
+        ("downstream resets", End.DOWNSTREAM_RESET),
+        ("upstream resets", End.UPSTREAM_RESET),
+        ("from outside", End.EVICTED),
+        ("at once from outside", End.EVICTED),
+        ("idle", End.IDLE),
+        ("the relay closes", End.DRAINED),
+        ("gone before the start", None),
+        ("blocked both ways, then reset", End.DOWNSTREAM_RESET),
+    ],
+)
+def test_the_slot_is_released_on_every_way_out(
+    make_world: Callable[..., World], way: str, end: End | None
+) -> None:
+    now = [0.0]
+    limits = RelayLimits(idle_timeout_s=3600)
+    world = make_world(limits=limits, clock=lambda: now[0])
+    if way == "gone before the start":
+
+        def gone(peer: Peer, _: Stream) -> None:
+            peer.reset()
+
+        run = world.open(b"early", prepare=gone)
+    else:
+        run = world.open()
+    if way != "at once from outside" and end is not None:
+        run.downstream.send(b"x")
+        run.upstream.read_exactly(1)
+        assert world.relay.active() == 1
+    match way:
+        case "both close":
+            run.downstream.half_close()
+            run.upstream.half_close()
+        case "downstream resets":
+            run.downstream.reset()
+        case "upstream resets":
+            run.upstream.reset()
+        case "from outside" | "at once from outside":
+            run.link.close(End.EVICTED)
+        case "idle":
+            world.sweep(limits)
+            now[0] += 2 * 3600
+            world.sweep(limits)  # sees that a byte moved since the start
+            now[0] += 2 * 3600
+            world.sweep(limits)
+        case "the relay closes":
+            world.relay.close()
+        case "blocked both ways, then reset":
+            _fill(run.upstream)
+            _fill(run.downstream)
+            run.downstream.reset()
+    ended = run.ended()
+    if end is None:
+        assert ended.end in {End.DOWNSTREAM_RESET, End.UPSTREAM_RESET}
+    else:
+        assert ended.end is end
+    assert world.relay.active() == 0
+    assert [stream.fileno() for stream in run.ours] == [-1, -1]
+    assert run.ends.empty()
+    pipes = world.relay._splice.pipes
+    assert pipes.in_use == 0
+
+
+def _send_for_ever(peer: Peer) -> None:
+    while True:
+        peer.send(b"x" * 1024)
+
+
+def _fill(peer: Peer) -> None:
+    """Send until nothing more is taken."""
+    peer.sock.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            peer.send(bytes(65536))
+    peer.sock.settimeout(20)
+
+
+@pytest.mark.line(33)
+def test_a_tunnel_with_keepalives_lives_a_day_and_an_idle_one_does_not(
+    make_world: Callable[..., World],
+) -> None:
+    now = [1000.0]
+    limits = RelayLimits(idle_timeout_s=3600)
+    world = make_world(limits=limits, clock=lambda: now[0])
+    busy, idle = world.open(), world.open()
+    idle.downstream.send(b"x")
+    idle.upstream.read_exactly(1)
+    for _ in range(24 * 4):
+        busy.downstream.send(b"k")
+        assert busy.upstream.read_exactly(1) == b"k"
+        now[0] += 15 * 60
+        world.sweep(limits)
+    assert busy.ends.empty()
+    assert idle.ended() == Ended(End.IDLE, Counts(1, 0), "no byte moved for 3600 s")
+    assert world.relay.active() == 1
+
+
+@pytest.mark.line(33)
+def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
+    make_world: Callable[..., World],
+) -> None:
+    now = [0.0]
+    world = make_world(limits=RelayLimits(), clock=lambda: now[0])
+    run = world.open()
+    now[0] += 365 * 24 * 3600
+    world.sweep(RelayLimits())
+    run.downstream.send(b"good morning")
+    assert run.upstream.read_exactly(12) == b"good morning"
+    assert run.ends.empty()
+
+
+@pytest.mark.line(33)
+@pytest.mark.parametrize("state", ["silent", "in the middle of a transfer"])
+@pytest.mark.parametrize(
+    ("side", "end"), [("downstream", End.DOWNSTREAM_LOST), ("upstream", End.UPSTREAM_LOST)]
+)
+def test_a_peer_that_vanished_is_reaped_and_told_as_lost(
+    world: World, side: str, end: End, state: str
+) -> None:
+    def short(_: Peer, stream: Stream) -> None:
+        sock = socket.socket(fileno=stream.fileno())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)
+        sock.detach()
+
+    run = world.open(prepare=short)
+    dead, other = (
+        (run.downstream, run.upstream) if side == "downstream" else (run.upstream, run.downstream)
+    )
+    other.send(b"x")
+    dead.read_exactly(1)
+    dead.play_dead()
+    if state != "silent":
+        other.send(bytes(30000))
+    ended = run.ended()
+    assert ended.end is end
+    with pytest.raises((ConnectionResetError, ssl.SSLError)):
+        other.read()
+
+
+def test_a_tunnel_that_is_just_being_started_is_not_idle(
+    make_world: Callable[..., World],
+) -> None:
+    limits = RelayLimits(idle_timeout_s=3600)
+    world = make_world(limits=limits, clock=lambda: 1_000_000.0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Ended) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    world.open(on_end=hold).link.close(End.EVICTED)
+    assert begun.wait(20)
+    # While the relay's thread is held, a sweep is asked for, and then a tunnel is started.
+    world.relay.apply(limits)
+    run = world.open()
+    go_on.set()
+    run.downstream.send(b"x")
+    assert run.upstream.read_exactly(1) == b"x"
+    assert run.ends.empty()
+
+
+def test_an_end_that_was_closed_before_the_start_harms_nobody_else(world: World) -> None:
+    other = world.open()
+
+    def close(_: Peer, stream: Stream) -> None:
+        stream.close()
+
+    run = world.open(prepare=close)
+    assert run.ended().end is End.FAULT
+    other.downstream.send(b"x")
+    assert other.upstream.read_exactly(1) == b"x"
+    assert world.relay.active() == 1
+
+
+def test_when_the_thread_itself_fails_no_tunnel_hangs(
+    make_world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = threading.Event()
+
+    def clock() -> float:
+        if broken.is_set() and threading.current_thread().name == "relay":
+            raise RuntimeError("a broken clock")
+        return 1.0
+
+    world = make_world(limits=RelayLimits(idle_timeout_s=60), clock=clock)
+    run = world.open()
+    broken.set()
+    with contextlib.suppress(
+        OSError
+    ):  # it may fail before the byte is sent: then all is over already
+        run.downstream.send(b"x")
+    assert run.ended().end is End.FAULT
+    assert world.open().ended().end is End.DRAINED
+    world.relay.close()
+    assert "a broken clock" in caplog.text
+
+
+def test_limits_can_be_changed_while_tunnels_run(make_world: Callable[..., World]) -> None:
+    now = [0.0]
+    world = make_world(limits=RelayLimits(), clock=lambda: now[0])
+    run = world.open()
+    world.sweep(RelayLimits(idle_timeout_s=60, pipe_bytes=65536, chunk_bytes=4096))
+    threading.Thread(target=run.downstream.send, args=(LARGE,)).start()
+    assert run.upstream.read_exactly(len(LARGE)) == LARGE
+    now[0] += 61
+    world.sweep(RelayLimits(idle_timeout_s=60))
+    now[0] += 61
+    world.sweep(RelayLimits(idle_timeout_s=60))
+    assert run.ended().end is End.IDLE
+
+
+@pytest.mark.parametrize("pipes", [0, 1])
+def test_where_pipes_run_out_the_bytes_are_copied(
+    make_world: Callable[..., World], pipes: int
+) -> None:
+    world = make_world(limits=RelayLimits(pipes=pipes))
+    runs = [world.open() for _ in range(4)]
+    for run in runs:
+        threading.Thread(target=run.downstream.send, args=(LARGE,)).start()
+    for run in runs:
+        assert run.upstream.read_exactly(len(LARGE)) == LARGE

@@ -1,0 +1,110 @@
+"""A relay between two real peers, in each of the ways that it can run."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stagedoor.model.session import End, Ended
+from stagedoor.net.tcp import TcpStream
+from stagedoor.net.tls import TlsStream, server_context
+from stagedoor.relay.limits import RelayLimits
+from stagedoor.relay.loop import Relay
+from stagedoor.relay.poller import LevelPoller
+from stagedoor.relay.ports import Stream
+from stagedoor.relay.tunnel import Tunnel
+from tests.net.peers import PATIENCE_S, Peer, TlsPeer, client_context, tcp_pair
+
+KINDS = ("splice", "copy", "tls", "tls-copy")
+
+
+@dataclass
+class Run:
+    """One tunnel and all that a test sees of it."""
+
+    downstream: Peer
+    upstream: Peer
+    ours: tuple[Stream, Stream]
+    link: Tunnel
+    ends: "queue.Queue[Ended]" = field(default_factory=queue.Queue)
+
+    def ended(self) -> Ended:
+        return self.ends.get(timeout=PATIENCE_S)
+
+
+class World:
+    """`kind`: splice; copy, as on a machine with neither splice nor epoll; each with TLS."""
+
+    def __init__(
+        self,
+        kind: str,
+        certificate: tuple[Path, Path],
+        limits: RelayLimits | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.kind = kind
+        self._certificate = certificate
+        portable = kind.endswith("copy")
+        options = {} if clock is None else {"clock": clock}
+        self.relay = Relay(
+            limits,
+            poller=LevelPoller() if portable else None,
+            splicing=not portable,
+            **options,
+        )
+        self._peers: list[Peer] = []
+
+    def open(
+        self,
+        early: bytes = b"",
+        on_end: Callable[[Ended], None] | None = None,
+        prepare: Callable[[Peer, Stream], None] | None = None,
+    ) -> Run:
+        """A new tunnel; `prepare` sees each peer and our stream to it before the relay does."""
+        downstream, ours_down = self.downstream()
+        socket_up, ours = tcp_pair()
+        upstream, ours_up = Peer(socket_up), TcpStream(ours)
+        self._peers += [downstream, upstream]
+        if prepare is not None:
+            prepare(downstream, ours_down)
+            prepare(upstream, ours_up)
+        ends: queue.Queue[Ended] = queue.Queue()
+
+        def told(ended: Ended) -> None:
+            ends.put(ended)
+            if on_end is not None:
+                on_end(ended)
+
+        link = self.relay.start(ours_down, ours_up, early, told)
+        return Run(downstream, upstream, (ours_down, ours_up), link, ends)
+
+    def sweep(self, limits: RelayLimits) -> None:
+        """Let the relay look for idle tunnels; return when it has."""
+        self.relay.apply(limits)
+        # Requests are done in order: when this tunnel has ended, the sweep is over.
+        peer_down, down = tcp_pair()
+        peer_up, up = tcp_pair()
+        ends: queue.Queue[Ended] = queue.Queue()
+        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).close(End.EVICTED)
+        ends.get(timeout=PATIENCE_S)
+        peer_down.close()
+        peer_up.close()
+
+    def downstream(self) -> tuple[Peer, Stream]:
+        sock, ours = tcp_pair()
+        if not self.kind.startswith("tls"):
+            return Peer(sock), TcpStream(ours)
+        peer = TlsPeer(sock, client_context(self._certificate[0]))
+        stream = TlsStream.over(TcpStream(ours), server_context(*self._certificate), b"")
+        shaking = threading.Thread(target=peer.handshake)
+        shaking.start()
+        asyncio.run(stream.handshake())
+        shaking.join(PATIENCE_S)
+        return peer, stream
+
+    def close(self) -> None:
+        self.relay.close()
+        for peer in self._peers:
+            peer.close()

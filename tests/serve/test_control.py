@@ -1,0 +1,68 @@
+"""What the supervisor and its workers say to each other."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.serve.control import (
+    Begin,
+    Close,
+    Drain,
+    Failed,
+    FromWorker,
+    Left,
+    ToWorker,
+    Up,
+    line,
+    read_from_worker,
+    read_to_worker,
+)
+
+TO_WORKER = st.one_of(
+    st.builds(
+        Begin,
+        st.text(),
+        st.text(),
+        st.text(),
+        st.lists(st.tuples(st.sampled_from(["tunnel", "tunnel-tls"]), st.integers(0, 2**16))).map(
+            tuple
+        ),
+    ),
+    st.builds(Drain, st.none() | st.floats(0, 1e7)),
+    st.builds(Close),
+)
+FROM_WORKER = st.one_of(
+    st.builds(Up), st.builds(Left, st.integers(0, 2**31)), st.builds(Failed, st.text())
+)
+
+
+@given(TO_WORKER)
+def test_a_message_to_a_worker_is_one_line_and_comes_back_as_it_was(message: ToWorker) -> None:
+    text = line(message)
+    assert text.count(b"\n") == 1
+    assert text.endswith(b"\n")
+    assert read_to_worker(text) == message
+
+
+@given(FROM_WORKER)
+def test_a_message_from_a_worker_is_one_line_and_comes_back_as_it_was(message: FromWorker) -> None:
+    text = line(message)
+    assert text.count(b"\n") == 1
+    assert read_from_worker(text) == message
+
+
+@given(st.binary())
+def test_anything_else_is_one_documented_error(text: bytes) -> None:
+    for read in (read_to_worker, read_from_worker):
+        with contextlib.suppress(msgspec.DecodeError):
+            read(text)
+
+
+def test_a_message_of_the_other_direction_is_refused() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read_to_worker(line(Up()))
+    with pytest.raises(msgspec.DecodeError):
+        read_from_worker(line(Close()))

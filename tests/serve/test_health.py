@@ -1,0 +1,22 @@
+"""What probes are told, from the first worker to the last session."""
+
+from stagedoor.serve.health import Condition, metrics, readiness
+
+CALM = Condition(draining=False, workers=2, wanted=2, deaths=0, left=0)
+
+
+def test_ready_is_whoever_lets_people_in() -> None:
+    assert readiness(CALM).status == 200
+    one_is_dead = Condition(draining=False, workers=1, wanted=2, deaths=1, left=0)
+    assert readiness(one_is_dead).status == 200
+    none_yet = Condition(draining=False, workers=0, wanted=2, deaths=0, left=0)
+    assert readiness(none_yet).status == 503
+    draining = readiness(Condition(draining=True, workers=0, wanted=2, deaths=0, left=3))
+    assert (draining.status, draining.text) == (503, "draining, 3 sessions left\n")
+
+
+def test_metrics_are_in_the_text_format() -> None:
+    lines = metrics(CALM).splitlines()
+    assert "stagedoor_gateway_ready 1" in lines
+    assert "# TYPE stagedoor_gateway_worker_deaths_total counter" in lines
+    assert all(line.startswith("# ") or len(line.split(" ")) == 2 for line in lines)

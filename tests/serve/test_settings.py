@@ -1,0 +1,132 @@
+"""Settings: what is left out has a safe default, and what is wrong is named."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.prepare import check
+from stagedoor.serve.settings import Settings, networks
+from stagedoor.serve.settings_file import load_settings, parse_settings
+from stagedoor.serve.settings_form import split_address
+
+WRONG = [
+    ('[tunnel]\naddresses = ["x"]', "tunnel.addresses"),
+    ('[tunnel]\naddresses = ["::1:22"]', "tunnel.addresses"),
+    ('[tunnel]\naddresses = ["127.0.0.1:70000"]', "tunnel.addresses"),
+    ('[tunnel]\naddresses = ["127.0.0.1:+22"]', "tunnel.addresses"),
+    ("[tunnel]\naddresses = []", "tunnel.addresses"),
+    ('[tunnel]\ntls_addresses = ["[::1]:0"]', "tunnel.tls_addresses"),
+    ("[tunnel]\ncertificate_file = 1", "tunnel.certificate_file"),
+    ('[listen]\nnetworks = ["10.0.0.1/8"]', "listen.networks"),
+    ('[listen]\nproxy_protocol_from = ["x"]', "listen.proxy_protocol_from"),
+    ("[listen]\nheader_timeout_s = 0", "listen.header_timeout_s"),
+    ("[listen]\nheader_timeout_s = inf", "listen.header_timeout_s"),
+    ("[listen]\nheader_timeout_s = nan", "listen.header_timeout_s"),
+    ("[listen]\nmax_pending = 0", "listen.max_pending"),
+    ("[listen]\nnetwork = []", "`network`"),
+    ("[workers]\ncount = 1.5", "workers.count"),
+    ("[workers]\ndrain_timeout_s = -1", "workers.drain_timeout_s"),
+    ("[workers]\ndrain_timeout_s = inf", "workers.drain_timeout_s"),
+    ("[relay]\nidle_timeout_s = 0", "relay.idle_timeout_s"),
+    ('[web]\ndomain = "Shell.example.com"', "web.domain"),
+    ('[web]\ndomain = "https://shell.example.com"', "web.domain"),
+    ('[web]\npath = "stagedoor"', "web.path"),
+    ('[web]\npath = "/stagedoor/"', "web.path"),
+    ('[web]\norigins = ["portal.example.com"]', "web.origins"),
+    ('[[shells.static]]\nhost = "x"', "`app`"),
+    ('[[shells.static]]\napp = "a"\nhost = ""', "shells.static[0].host"),
+    ('[[shells.static]]\napp = "A"\nhost = "x"', "'A'"),
+    ('[[shells.static]]\napp = "a-ssh"\nhost = "x"', "'a-ssh'"),
+    ('[[shells.static]]\napp = "a"\nenvironment = "ssh"\nhost = "x"', "'ssh'"),
+    ('[[shells.static]]\napp = "a"\nhost = "x"\nport = 0', "shells.static[0].port"),
+    ('[[shells.static]]\napp = "a"\nhost = "x"\nnetworks = ["y"]', "shells.static[0]: networks"),
+    ('[[shells.local]]\napp = "a"\n[[shells.local]]\napp = "a"', "'a' twice"),
+    ('[[shells.local]]\napp = "a"\n[[shells.static]]\napp = "a"\nhost = "x"', "'a' twice"),
+    ('[[shells.local]]\napp = "a"\nenv = {A = 1}', "shells.local[0].env"),
+    ("[throttle]\nfree_tries = 0", "throttle.free_tries"),
+    ('[log]\nformat = "xml"', "log.format"),
+    ('[health]\naddress = "x"', "health.address"),
+    (
+        '[keys]\nhost_ca_file = "ca.pub"\n[ssh]\naddresses = ["127.0.0.1:0"]',
+        "ssh.host_certificate_file",
+    ),
+    ('[keys]\nhost_ca_file = "ca.pub"\n[[shells.local]]\napp = "a"', "shells.local"),
+    ("data_dir = 1", "data_dir"),
+    ("nonsense = 1", "`nonsense`"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), WRONG)
+def test_a_wrong_setting_is_named_in_one_line(text: str, named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(text, "stagedoor.toml")
+    [line] = str(caught.value).splitlines()
+    assert line.startswith("stagedoor.toml: ")
+    assert named in line
+    assert caught.value.exit_code == 2
+
+
+@given(st.text(max_size=200))
+def test_whatever_a_file_holds_it_is_settings_or_one_documented_error(text: str) -> None:
+    with contextlib.suppress(SettingsError):
+        assert isinstance(parse_settings(text, "x"), Settings)
+
+
+def test_an_empty_file_lets_nobody_in_from_outside() -> None:
+    settings = parse_settings("", "x")
+    assert settings.tunnel.addresses == ("127.0.0.1:8022",)
+    assert all(network.is_private for network in networks(settings.listen.networks))
+    assert settings.listen.proxy_protocol_from == ()
+
+
+def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no settings file"):
+        load_settings(tmp_path / "gone.toml")
+
+
+def test_the_default_file_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "stagedoor.serve.settings_file.default_settings_file", lambda: tmp_path / "no"
+    )
+    assert load_settings(None) == parse_settings("", "x")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "binary.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"binary\.toml"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("127.0.0.1:8022", ("127.0.0.1", 8022)),
+        ("[::1]:8022", ("::1", 8022)),
+        (":8022", ("", 8022)),
+        ("gateway.example:0", ("gateway.example", 0)),
+    ],
+)
+def test_an_address_has_a_host_and_a_port(address: str, parts: tuple[str, int]) -> None:
+    assert split_address(address) == parts
+
+
+def test_a_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert parse_settings('data_dir = "~/door"', "x").data_dir == Path("/home/alice/door")
+
+
+def test_a_tls_key_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "tls.key"
+    key.write_text("whatever")
+    key.chmod(0o644)
+    file = tmp_path / "stagedoor.toml"
+    file.write_text(
+        f'[tunnel]\ntls_addresses = [":0"]\ncertificate_file = "{key}"\nkey_file = "{key}"\n'
+    )
+    with pytest.raises(SettingsError, match=rf"tunnel\.key_file.*chmod o= {key}"):
+        check(file)

@@ -1,0 +1,31 @@
+"""A trouble stands in the log once, and once more when it is over."""
+
+from stagedoor.serve.troubles import Troubles
+
+
+class Lines(list[tuple[str, ...]]):
+    def info(self, event: str, /, *, part: str) -> None:
+        self.append((event, part))
+
+    def error(self, event: str, /, *, part: str, reason: str) -> None:
+        self.append((event, part, reason))
+
+
+def test_a_trouble_is_said_once_however_often_it_is_tried_again() -> None:
+    lines = Lines()
+    tell = Troubles(lines)
+    tell("audit", None)
+    for _ in range(3):
+        tell("audit", "no room")
+        tell("policy", "no answer")
+    tell("audit", "no disk")
+    tell("audit", None)
+    tell("audit", None)
+    tell("audit", "no room")
+    assert lines == [
+        ("fails", "audit", "no room"),
+        ("fails", "policy", "no answer"),
+        ("fails", "audit", "no disk"),
+        ("works again", "audit"),
+        ("fails", "audit", "no room"),
+    ]

@@ -1,0 +1,24 @@
+"""What a worker does when a part of it has failed."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+from stagedoor.serve import worker
+from stagedoor.serve.worker import Worker
+
+
+async def test_a_worker_whose_relay_died_ends_so_that_it_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "TICK_S", 0)
+    broken = Worker.__new__(Worker)
+    broken._gateway = SimpleNamespace(relay=SimpleNamespace(alive=False))  # type: ignore[assignment]
+    broken._log = structlog.get_logger()
+    broken._close = False
+    broken._news = asyncio.Event()
+    await broken._tick()
+    assert broken._close
+    assert broken._news.is_set()

@@ -1,0 +1,245 @@
+"""Stand-ins for the stages, which write down what they are asked. The real ones meet in tests/path."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from stagedoor.model.credential import Credential, PasswordCredential
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.session import Counts, End, Ended, Opened, Ready, Way
+from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
+from stagedoor.model.source import Address, Source
+from stagedoor.model.target import Target
+from stagedoor.session.connect import Connector
+from stagedoor.session.flow import Flow
+from stagedoor.session.registry import Registry
+
+DEV = Identity("dev", frozenset(), Method.PASSWORD)
+APP01 = Target("app01")
+SHELL = Shell(APP01, "app01-ssh.apps.svc", 22)
+SOURCE = Source(ip_address("127.0.0.1"), 40000)
+GRANT = Grant(DEV, APP01, 1, None)
+OPENED = Opened("s1", 90.0, Way.CONNECT, SOURCE, Ready(GRANT, SHELL))
+
+
+@dataclass
+class Script:
+    """What happened, in order, and what the stages shall answer."""
+
+    identity: Identity | Denial = DEV
+    grants: list[Grant | Denial] = field(default_factory=lambda: [GRANT])
+    """What `authorise` says, one after the other; the last one for ever."""
+    shell: Shell | Denial = SHELL
+    audit: Denial | None = None
+    addresses: tuple[str, ...] = ("10.0.0.9",)
+    resolve_error: OSError | None = None
+    dial_error: OSError | None = None
+    open_error: BaseException | None = None
+    gateway: str | None = None
+    hold: asyncio.Event | None = None
+    asked: list[str] = field(default_factory=list)
+    lines: list[dict[str, object]] = field(default_factory=list)
+    told: str = ""
+
+    def grant(self) -> Grant | Denial:
+        return self.grants.pop(0) if len(self.grants) > 1 else self.grants[0]
+
+
+@dataclass
+class Upstream:
+    script: Script
+    spliceable: bool = True
+
+    def fileno(self) -> int:
+        return -1
+
+    def recv(self, limit: int) -> bytes | None:
+        return None
+
+    def send(self, data: memoryview) -> int:
+        return len(data)
+
+    def wants_write(self) -> bool:
+        return False
+
+    def pending(self) -> bool:
+        return False
+
+    def shutdown_write(self) -> None:
+        self.script.asked.append("upstream.shutdown_write")
+
+    def abort(self) -> None:
+        self.script.asked.append("upstream.abort")
+
+    def close(self) -> None:
+        self.script.asked.append("upstream.close")
+
+
+@dataclass
+class Running:
+    """A relay that ends when it is told to."""
+
+    script: Script
+    on_end: Callable[[Ended], None]
+
+    def counts(self) -> Counts:
+        return Counts(1, 2)
+
+    def close(self, end: End, detail: str = "") -> None:
+        self.script.asked.append(f"relay.close {end.value}")
+        self.on_end(Ended(end, Counts(1, 2), detail))
+
+
+@dataclass
+class Authn:
+    script: Script
+
+    async def authenticate(
+        self, credential: Credential | None, source: Source
+    ) -> Identity | Denial:
+        self.script.asked.append("authenticate")
+        return self.script.identity
+
+
+@dataclass
+class Authz:
+    script: Script
+
+    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+        self.script.asked.append("authorise")
+        return self.script.grant()
+
+    def again(self, grant: Grant) -> Grant | Denial:
+        return self.authorise(grant.identity, grant.target)
+
+    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
+        raise NotImplementedError
+
+    def to_watch(
+        self, identity: Identity, target: Target, terminal: str, host: str
+    ) -> Grant | Denial:
+        raise NotImplementedError
+
+
+@dataclass
+class OneShell:
+    script: Script
+
+    def targets(self) -> tuple[Target, ...]:
+        return (APP01,)
+
+    def knows(self, target: Target) -> bool:
+        return target == APP01
+
+    async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        self.script.asked.append("ensure")
+        if self.script.hold is not None:
+            progress(StartStep("pulling image", "3 of 5"))
+            await self.script.hold.wait()
+        return self.script.shell
+
+    async def resolve(self, target: Target) -> Shell | None:
+        return None
+
+    async def observe(self, target: Target) -> ShellState:
+        return ShellState.READY
+
+    def touch(self, target: Target) -> None:
+        self.script.asked.append("touch")
+
+    def release(self, target: Target) -> None:
+        self.script.asked.append("release")
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Audit:
+    script: Script
+
+    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+        self.script.asked.append("audit.open")
+        return self.script.audit or Opened("s1", 90.0, way, source, ready)
+
+    def close(self, opened: Opened, ended: Ended) -> None:
+        self.script.asked.append(f"audit.close {ended.end.value}")
+
+    def deny(
+        self,
+        denial: Denial,
+        way: Way,
+        source: Source,
+        *,
+        identity: str | None = None,
+        target: Target | None = None,
+    ) -> None:
+        self.script.asked.append(f"audit.deny {denial.reason.value}")
+
+
+@dataclass
+class Network:
+    script: Script
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        self.script.asked.append(f"resolve {host}")
+        if self.script.resolve_error:
+            raise self.script.resolve_error
+        return tuple(ip_address(a) for a in self.script.addresses)
+
+    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Upstream:
+        self.script.asked.append(f"dial {','.join(map(str, addresses))}:{port}")
+        if self.script.dial_error:
+            raise self.script.dial_error
+        return Upstream(self.script)
+
+
+@dataclass
+class FakeDoor:
+    script: Script
+    way: Way = Way.CONNECT
+    source: Source = SOURCE
+    running: Running | None = None
+
+    async def refuse(self, denial: Denial) -> None:
+        self.script.asked.append(f"refuse {denial.reason.value}")
+        self.script.told = denial.message
+
+    def progress(self, step: StartStep) -> None:
+        self.script.asked.append(f"progress {step.name}")
+
+    async def open(
+        self, opened: Opened, upstream: object, on_end: Callable[[Ended], None]
+    ) -> Running:
+        self.script.asked.append("door.open")
+        if self.script.open_error:
+            raise self.script.open_error
+        self.running = Running(self.script, on_end)
+        return self.running
+
+
+def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
+    network = Network(script)
+    registry = Registry(lambda _: script.grant(), lambda: 100.0)
+    return Flow(
+        authenticator=Authn(script),
+        authoriser=Authz(script),
+        shells=OneShell(script),
+        ledger=Audit(script),
+        connector=Connector(network, network, lambda a, _: str(a) == script.gateway, 5),
+        registry=registry,
+        now=lambda: 100.0,
+        write_line=lambda line: script.lines.append(dict(line)),
+        start_timeout_s=start_timeout_s,
+    )
+
+
+async def knock(
+    script: Script, host: str = "app01.ssh", port: str = "22", start_timeout_s: float = 60
+) -> tuple[Flow, FakeDoor]:
+    """One login, up to where the relay runs or the door is shut."""
+    flow, door = flow_of(script, start_timeout_s), FakeDoor(script)
+    await flow.enter(host, port, PasswordCredential("dev", "secret"), door)
+    return flow, door

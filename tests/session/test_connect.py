@@ -1,0 +1,86 @@
+"""A shell that we started may have moved since: it is looked for again, while there is time."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Opened, Ready, Way
+from stagedoor.model.shell import Shell
+from stagedoor.model.source import Address
+from stagedoor.model.target import Target
+from stagedoor.session.connect import Connector
+
+from .stages import GRANT, SOURCE, Script, Upstream
+
+APP01 = Target("app01")
+OLD = Shell(APP01, "10.0.0.1", 2222, started_by_us=True)
+NEW = Shell(APP01, "10.0.0.2", 2222, started_by_us=True)
+
+
+@dataclass
+class Pods:
+    """Only `alive` answers; `now` is where the shell is, looked up after so many look-ups."""
+
+    alive: set[str]
+    found: list[Shell | None]
+    error: type[OSError] = ConnectionRefusedError
+    dialled: list[str] = field(default_factory=list)
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        raise AssertionError("an address needs no look-up")
+
+    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Upstream:
+        self.dialled += [str(address) for address in addresses]
+        if str(addresses[0]) not in self.alive:
+            raise self.error
+        return Upstream(Script())
+
+    async def find(self, target: Target) -> Shell | None:
+        return self.found.pop(0) if len(self.found) > 1 else self.found[0]
+
+    def connector(self, timeout_s: float = 5.0) -> Connector:
+        return Connector(self, self, lambda a, _: str(a) == "10.0.0.66", timeout_s, self.find)
+
+
+def opened(shell: Shell) -> Opened:
+    return Opened("s1", 90.0, Way.CONNECT, SOURCE, Ready(GRANT, shell))
+
+
+async def test_a_pod_that_was_replaced_is_found_at_its_new_address_within_a_second() -> None:
+    pods = Pods({"10.0.0.2"}, [OLD, None, NEW], TimeoutError)
+    async with asyncio.timeout(2):
+        reached = await pods.connector().connect(opened(OLD))
+    assert isinstance(reached, Upstream)
+    assert pods.dialled == ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"]
+
+
+async def test_when_time_is_up_the_last_failure_is_told() -> None:
+    pods = Pods(set(), [OLD])
+    reached = await pods.connector(0.5).connect(opened(OLD))
+    assert isinstance(reached, Denial)
+    assert reached.reason is Reason.UPSTREAM_REFUSED
+    assert len(pods.dialled) > 1
+
+
+async def test_a_new_address_passes_the_filter_like_the_first() -> None:
+    gateway = Shell(APP01, "10.0.0.66", 2222, started_by_us=True)
+    pods = Pods({"10.0.0.66"}, [gateway])
+    reached = await pods.connector().connect(opened(OLD))
+    assert isinstance(reached, Denial)
+    assert reached.reason is Reason.ADDRESS_NOT_ALLOWED
+    assert pods.dialled == ["10.0.0.1"]
+
+
+async def test_what_we_did_not_start_is_dialled_once() -> None:
+    pods = Pods(set(), [NEW])
+    static = Shell(APP01, "10.0.0.1", 22)
+
+    async def resolve(host: str) -> tuple[Address, ...]:
+        from ipaddress import ip_address
+
+        return (ip_address(host),)
+
+    pods.resolve = resolve  # type: ignore[method-assign]
+    reached = await pods.connector().connect(opened(static))
+    assert isinstance(reached, Denial)
+    assert pods.dialled == ["10.0.0.1"]

@@ -1,0 +1,173 @@
+"""The flow as transcripts: what each stage was asked, in order, and what the developer was told."""
+
+import asyncio
+
+import pytest
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import End, Ended
+
+from .stages import GRANT, Script, knock
+
+LET_IN = [
+    "authenticate",
+    "authorise",
+    "ensure",
+    "authorise",  # again: the start may have taken long
+    "audit.open",
+    "touch",
+    "resolve app01-ssh.apps.svc",
+    "dial 10.0.0.9:22",
+    "door.open",
+]
+
+
+async def test_somebody_with_a_grant_is_let_in_step_by_step() -> None:
+    script = Script()
+    flow, door = await knock(script)
+    assert script.asked == LET_IN
+    assert len(flow.registry) == 1
+    assert door.running is not None
+    door.running.on_end(Ended(End.CLOSED))
+    assert script.asked[len(LET_IN) :] == ["audit.close closed", "release"]
+    assert len(flow.registry) == 0
+
+
+async def test_one_line_tells_all_of_a_session() -> None:
+    script = Script()
+    _, door = await knock(script)
+    assert door.running is not None
+    door.running.close(End.EVICTED, "an administrator closed it")
+    assert script.lines == [
+        {
+            "event": "session",
+            "outcome": "evicted",
+            "session": "s1",
+            "way": "connect",
+            "identity": "dev",
+            "method": "password",
+            "credential": None,
+            "target": "app01.ssh",
+            "source": "127.0.0.1:40000",
+            "grant": 1,
+            "sent": 1,
+            "received": 2,
+            "duration_s": 10.0,
+            "detail": "an administrator closed it",
+        }
+    ]
+
+
+@pytest.mark.line(15)
+@pytest.mark.parametrize("host", ["example.com", "127.0.0.1", "app01.ssh\n", "2130706433", ""])
+async def test_a_name_outside_the_grammar_gets_no_further_than_its_parsing(host: str) -> None:
+    script = Script()
+    await knock(script, host)
+    assert [a for a in script.asked if not a.startswith(("audit.deny", "refuse"))] == []
+    assert script.asked[-1].startswith("refuse ")
+
+
+DENIED = Denial(Reason.NO_GRANT, "no grant")
+
+
+@pytest.mark.parametrize(
+    ("script", "asked"),
+    [
+        (
+            Script(identity=Denial(Reason.CREDENTIAL_WRONG, "wrong")),
+            ["authenticate", "audit.deny credential_wrong", "refuse credential_wrong"],
+        ),
+        (
+            Script(grants=[DENIED]),
+            ["authenticate", "authorise", "audit.deny no_grant", "refuse no_grant"],
+        ),
+        (
+            Script(shell=Denial(Reason.NO_APP, "no app")),
+            [*LET_IN[:3], "audit.deny no_app", "refuse no_app"],
+        ),
+        (
+            Script(grants=[GRANT, DENIED]),
+            [*LET_IN[:4], "audit.deny no_grant", "refuse no_grant"],
+        ),
+        (
+            Script(audit=Denial(Reason.AUDIT_UNAVAILABLE, "disk full")),
+            [*LET_IN[:5], "audit.deny audit_unavailable", "refuse audit_unavailable"],
+        ),
+    ],
+    ids=["credential", "grant", "app", "grant removed during the start", "audit"],
+)
+async def test_a_denied_step_is_the_last_and_nothing_is_dialled(
+    script: Script, asked: list[str]
+) -> None:
+    flow, _ = await knock(script)
+    assert script.asked == asked
+    assert len(flow.registry) == 0
+    assert [line["outcome"] for line in script.lines] == ["denied"]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (Script(dial_error=ConnectionRefusedError(111, "Connection refused")), "upstream_refused"),
+        (Script(dial_error=TimeoutError()), "upstream_timeout"),
+        (Script(resolve_error=OSError(-2, "Name or service not known")), "shell_unavailable"),
+        (Script(addresses=("127.0.0.1",)), "address_not_allowed"),
+        (Script(addresses=("169.254.169.254", "::1")), "address_not_allowed"),
+        (Script(gateway="10.0.0.9"), "address_not_allowed"),
+    ],
+)
+async def test_a_shell_that_cannot_be_reached_closes_the_audit_and_says_why(
+    script: Script, reason: str
+) -> None:
+    flow, _ = await knock(script)
+    assert script.asked[-3:] == ["audit.close unreached", "release", f"refuse {reason}"]
+    assert "app01-ssh" in script.told
+    assert len(flow.registry) == 0
+
+
+@pytest.mark.line(20)
+async def test_one_look_up_and_only_what_it_gave_and_passed_is_dialled() -> None:
+    script = Script(addresses=("127.0.0.1", "10.0.0.9", "169.254.169.254", "10.0.0.10"))
+    await knock(script)
+    assert script.asked.count("resolve app01-ssh.apps.svc") == 1
+    assert "dial 10.0.0.9,10.0.0.10:22" in script.asked
+
+
+@pytest.mark.line(34)
+async def test_a_developer_who_hung_up_leaves_nothing_open() -> None:
+    script = Script(open_error=BrokenPipeError())
+    flow, _ = await knock(script)
+    assert script.asked[len(LET_IN) :] == ["upstream.abort", "audit.close unreached", "release"]
+    assert len(flow.registry) == 0
+
+
+@pytest.mark.line(34)
+@pytest.mark.parametrize(
+    ("error", "end"), [(asyncio.CancelledError(), "unreached"), (RuntimeError("a bug"), "fault")]
+)
+async def test_whatever_breaks_closes_the_audit_exactly_once(
+    error: BaseException, end: str
+) -> None:
+    script = Script(open_error=error)
+    with pytest.raises(type(error)):
+        await knock(script)
+    assert script.asked[len(LET_IN) :] == ["upstream.abort", f"audit.close {end}", "release"]
+
+
+@pytest.mark.line(37)
+async def test_a_start_that_takes_too_long_says_how_far_it_came() -> None:
+    script = Script(hold=asyncio.Event())
+    await knock(script, start_timeout_s=0.01)
+    assert script.asked[-1] == "refuse start_timeout"
+    assert "pulling image: 3 of 5" in script.told
+
+
+async def test_a_session_whose_grant_goes_as_it_opens_is_closed_at_once() -> None:
+    script = Script(grants=[GRANT, GRANT, DENIED])
+    flow, _ = await knock(script)
+    assert script.asked[len(LET_IN) :] == [
+        "relay.close revoked",
+        "audit.close revoked",
+        "release",
+    ]
+    assert len(flow.registry) == 0

@@ -1,0 +1,150 @@
+"""Who has to leave, and that nobody slips through between two steps."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.session import Counts, End, Opened, Ready
+from stagedoor.model.target import Target
+from stagedoor.session.registry import Registry
+from stagedoor.session.revoke import removal
+
+from .stages import GRANT, OPENED, Running, Script
+
+DENIED = Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01")
+
+
+def opened(name: str, expires_at: float | None = None) -> Opened:
+    grant = replace(GRANT, target=Target(name), expires_at=expires_at)
+    return replace(OPENED, id=name, ready=Ready(grant, OPENED.ready.shell))
+
+
+class Inside:
+    """A registry with a policy that a test can change."""
+
+    def __init__(self) -> None:
+        self.decision: Grant | Denial = GRANT
+        self.now = 0.0
+        self.script = Script()
+        self.ended: list[tuple[str, End, str]] = []
+        self.registry = Registry(lambda _: self.decision, lambda: self.now)
+
+    def link(self, session: Opened) -> Running:
+        def on_end(ended: object) -> None:
+            self.ended.append((session.id, ended.end, ended.detail))  # type: ignore[attr-defined]
+            self.registry.leave(session)
+
+        return Running(self.script, on_end)
+
+    def enter(self, session: Opened) -> None:
+        self.registry.take_seat(session)
+        self.registry.seat(session, self.link(session))
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "decision", "end"),
+    [
+        (None, GRANT, None),
+        (5.0, GRANT, None),
+        (None, DENIED, End.REVOKED),
+        (5.0, DENIED, End.EXPIRED),
+    ],
+)
+def test_removal_tells_revoked_from_expired(
+    expires_at: float | None, decision: Grant | Denial, end: End | None
+) -> None:
+    found = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
+    assert (found and found.end) == end
+
+
+def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> None:
+    inside = Inside()
+    gone: set[str] = set()
+    inside.registry = Registry(
+        lambda grant: DENIED if grant.target.app in gone else grant, lambda: 0.0
+    )
+    for name in "abcde":
+        inside.enter(opened(name))
+    gone.update("bd")
+    assert inside.registry.review() == 2
+    assert inside.ended == [(name, End.REVOKED, DENIED.message) for name in "bd"]
+    assert len(inside.registry) == 3
+
+
+def test_a_session_asked_to_leave_before_its_relay_runs_leaves_when_it_does() -> None:
+    inside = Inside()
+    session = opened("a")
+    inside.registry.take_seat(session)
+    assert inside.registry.close("a", End.EVICTED, "by hand")
+    inside.registry.seat(session, inside.link(session))
+    assert inside.ended == [("a", End.EVICTED, "by hand")]
+
+
+def test_a_relay_that_ended_before_it_was_seated_leaves_no_seat_behind() -> None:
+    inside = Inside()
+    session = opened("a")
+    inside.registry.take_seat(session)
+    inside.registry.leave(session)
+    inside.registry.seat(session, inside.link(session))
+    assert len(inside.registry) == 0
+    assert inside.registry.counts() == []
+
+
+def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
+    inside = Inside()
+    inside.enter(opened("forever"))
+    inside.decision = replace(GRANT, expires_at=5.0)
+    inside.enter(opened("until five", 5.0))
+    inside.now, inside.decision = 6.0, DENIED
+    assert inside.registry.expire() == 1
+    assert inside.ended == [("until five", End.EXPIRED, "the grant to enter app01.ssh has expired")]
+    assert len(inside.registry) == 1
+
+
+def test_closing_a_session_that_is_elsewhere_says_so() -> None:
+    assert not Inside().registry.close("nobody", End.EVICTED, "")
+
+
+def test_everybody_can_be_asked_to_leave_and_bytes_are_told_until_then() -> None:
+    inside = Inside()
+    for name in "abc":
+        inside.enter(opened(name))
+    assert dict(inside.registry.counts()) == dict.fromkeys("abc", Counts(1, 2))
+    assert inside.registry.close_all(End.DRAINED, "bye") == 3
+    assert len(inside.registry) == 0
+
+
+def test_bytes_are_told_again_only_once_more_have_moved() -> None:
+    inside = Inside()
+    session = opened("a")
+    inside.registry.take_seat(session)
+    link = Moving(inside.script, lambda ended: None)
+    inside.registry.seat(session, link)
+    inside.registry.told(inside.registry.counts())
+    assert inside.registry.counts() == []
+    link.sent = 7
+    assert inside.registry.counts() == [("a", Counts(7, 2))]
+    assert inside.registry.counts() == [("a", Counts(7, 2))], "it was not written down"
+
+
+class Moving(Running):
+    """A relay that moves bytes."""
+
+    sent = 1
+
+    def counts(self) -> Counts:
+        return Counts(self.sent, 2)
+
+
+def test_a_session_that_only_an_expiring_rule_still_covers_ends_with_that_rule() -> None:
+    """It was let in by a rule without end; when that was removed, another one covered it."""
+    inside = Inside()
+    inside.enter(opened("a"))
+    inside.decision = replace(GRANT, expires_at=5.0)
+    assert inside.registry.review() == 0
+    inside.now = 6.0
+    inside.decision = DENIED
+    assert inside.registry.expire() == 1
+    assert [end for _, end, _ in inside.ended] == [End.EXPIRED]

@@ -1,0 +1,131 @@
+"""The other objects of a shell."""
+
+from base64 import b64decode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.model.admission import Admission
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
+from stagedoor.shells.kubernetes.diagnose import Cause
+from tests.shells.kubernetes.world import app
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+NOW = 1_795_684_000.25
+STAGING = Target("app01", "staging")
+
+
+def test_a_config_map_holds_what_sshd_reads_and_nothing_secret() -> None:
+    made = objects.config_map(
+        app("plain"),
+        STAGING,
+        DEFAULT_SETTINGS,
+        "registry.example/app01:7",
+        [Admission("dev", (KEY,)), Admission("ops", (), NOW)],
+        [CA],
+    )
+    header = "# Written by Stagedoor whenever the policy changes; edits are lost.\n"
+    assert made["data"] == {
+        "user_ca.pub": f"{CA}\n",
+        "authorized_principals": f'{header}dev\nexpiry-time="20261126090640Z" ops\n',
+        "authorized_keys": f"{header}{KEY} dev\n",
+        "motd": (
+            "This is a shell of app01 in staging, beside its serving pods.\n"
+            "Image: registry.example/app01:7\n"
+            "It stops 30m after the last session; a detached tmux keeps it for 8h. What is not on "
+            "a volume is gone then.\n"
+        ),
+        "settings": (
+            "STAGEDOOR_APP=app01\n"
+            "STAGEDOOR_ENVIRONMENT=staging\n"
+            "STAGEDOOR_IMAGE=registry.example/app01:7\n"
+            "STAGEDOOR_IDLE_STOP_S=1800\n"
+            "STAGEDOOR_GRACE_S=600\n"
+        ),
+    }
+    assert made["metadata"]["name"] == "app01-ssh"
+    assert made["metadata"]["ownerReferences"][0]["uid"] == app("plain")["metadata"]["uid"]
+
+
+def test_what_an_app_asks_for_stands_in_the_settings() -> None:
+    asked = AppSettings(
+        warm=True, packages_image="tools:1", directory="/srv", login_name="app", grace_s=9
+    )
+    assert objects.shell_settings(Target("app01"), asked, "a:1") == (
+        "STAGEDOOR_APP=app01\n"
+        "STAGEDOOR_IMAGE=a:1\n"
+        "STAGEDOOR_GRACE_S=9\n"
+        "STAGEDOOR_LOGIN_NAME=app\n"
+        "STAGEDOOR_DIRECTORY=/srv\n"
+        "STAGEDOOR_PACKAGES=/packages\n"
+    )
+    assert "It is kept running." in objects.motd(Target("app01"), asked, "a:1")
+
+
+def test_a_secret_holds_the_host_key_and_its_certificate() -> None:
+    made = objects.secret(app("plain"), b"-----BEGIN\n", "ssh-ed25519-cert-v01@openssh.com AAAA")
+    assert {name: b64decode(text) for name, text in made["data"].items()} == {
+        "ssh_host_ed25519_key": b"-----BEGIN\n",
+        "ssh_host_ed25519_key-cert.pub": b"ssh-ed25519-cert-v01@openssh.com AAAA\n",
+    }
+
+
+def test_a_lease_is_renewed_and_read() -> None:
+    made = objects.lease(app("stateful"), "gateway-1", NOW)
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
+    assert made["spec"] == {
+        "holderIdentity": "gateway-1",
+        "renewTime": "2026-11-26T09:06:40.250000Z",
+    }
+    assert objects.renewal("gateway-1", NOW) == {"spec": made["spec"]}
+    assert objects.renewed_at(made) == NOW
+    for lease in ({}, {"spec": None}, {"spec": {"renewTime": 5}}, {"spec": {"renewTime": "x"}}):
+        assert objects.renewed_at(lease) is None
+    assert objects.stop_request() == {"spec": {"renewTime": None}}
+
+
+def test_marks_and_stops() -> None:
+    assert objects.marks_patch("b", None) == {
+        "metadata": {"annotations": {"stagedoor.dev/stale": "b", "stagedoor.dev/idle-since": None}}
+    }
+    stop = objects.stop_patch(NOW)
+    assert stop["spec"] == {"replicas": 0}
+    since = stop["metadata"]["annotations"]["stagedoor.dev/idle-since"]
+    assert objects.time_of(since) == int(NOW)
+    assert objects.time_of(None) is None
+
+
+@given(st.text(), st.text())
+def test_a_failure_is_read_as_it_was_written(step: str, message: str) -> None:
+    cause = Cause(step, message)
+    written = objects.failure_patch(cause, NOW)
+    assert objects.failure_of(written) == Cause(step, message[: objects.MAX_FAILURE_CHARS])
+
+
+@pytest.mark.parametrize("text", [None, 5, "", "[]", "{", '{"step": 1}', '{"step": "a"}'])
+def test_a_failure_that_cannot_be_read_is_none(text: object) -> None:
+    lease = {"metadata": {"annotations": {"stagedoor.dev/failure": text}}}
+    assert objects.failure_of(lease) is None
+
+
+def test_a_failure_is_taken_back() -> None:
+    patch = objects.failure_patch(None, NOW)
+    assert patch == {"metadata": {"annotations": {"stagedoor.dev/failure": None}}}
+    assert objects.failure_of({"metadata": {}}) is None
+
+
+@given(st.text(st.sampled_from("a=\n\r\x1b\u2028")), st.text() | st.none())
+def test_no_image_smuggles_in_a_setting_or_moves_the_cursor(
+    image: str, directory: str | None
+) -> None:
+    asked = AppSettings(directory=directory)
+    text = objects.shell_settings(Target("app01"), asked, image)
+    for line in text.split("\n")[:-1]:
+        assert line.startswith("STAGEDOOR_")
+        assert line.isprintable()
+    assert objects.motd(Target("app01"), asked, image).replace("\n", "").isprintable()
+    assert objects.motd(Target("app01"), asked, image).count("\n") == 3

@@ -1,0 +1,46 @@
+"""Apps for the tests: each of `apps/` as the API would give it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stagedoor.shells.kubernetes.annotations import AppSettings, read_settings
+from stagedoor.shells.kubernetes.derive import Derived, Kit, derive
+
+HERE = Path(__file__).parent
+KIT = Kit("registry.example/kit:1")
+CLAIMS = {
+    "shared": ("ReadWriteMany",),
+    "disk": ("ReadWriteOnce",),
+    "solo": ("ReadWriteOncePod",),
+    "raw": ("ReadWriteOnce", "ReadOnlyMany"),
+}
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+DIGESTS = {"web": f"registry.example/shop@{DIGEST}"}
+
+
+def app(name: str) -> dict[str, Any]:
+    """A copy of its own of `apps/NAME.yaml`."""
+    found = yaml.safe_load((HERE / "apps" / f"{name}.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def settings(of: dict[str, Any]) -> AppSettings:
+    found = read_settings(of)
+    assert isinstance(found, AppSettings), found
+    return found
+
+
+def derived(of: dict[str, Any], kit: Kit = KIT, **digests: str) -> Derived:
+    found = derive(of, settings(of), kit, digests=digests, claims=CLAIMS)
+    assert isinstance(found, Derived), found
+    return found
+
+
+def container(shell: Derived, name: str = "shell") -> dict[str, Any]:
+    """The container of that name, init containers included."""
+    pod = shell.deployment["spec"]["template"]["spec"]
+    every = [*pod.get("initContainers", ()), *pod["containers"]]
+    return next(each for each in every if each["name"] == name)

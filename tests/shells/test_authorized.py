@@ -1,0 +1,71 @@
+"""The authorized_keys file: what it admits, and that nothing can be smuggled into it."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.model.admission import Admission
+from stagedoor.shells.authorized import authorized_keys, in_force
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+UNTIL = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC).timestamp()
+
+
+def lines(*admissions: Admission) -> list[str]:
+    return [
+        line for line in authorized_keys(admissions, [CA]).splitlines() if not line.startswith("#")
+    ]
+
+
+def test_a_key_and_a_certificate_line_for_each_who_may_enter() -> None:
+    assert lines(Admission("dev", (KEY,)), Admission("ops", (), UNTIL)) == [
+        f"{KEY} dev",
+        f'cert-authority,principals="dev" {CA}',
+        f'cert-authority,principals="ops",expiry-time="20270115080000Z" {CA}',
+    ]
+
+
+def test_nobody_means_no_line_at_all() -> None:
+    assert lines() == []
+    assert in_force(authorized_keys((), [CA]), UNTIL) == ""
+
+
+def test_a_line_ends_with_its_grant() -> None:
+    text = authorized_keys([Admission("dev", (KEY,), UNTIL + 0.9)], [])
+    assert in_force(text, UNTIL - 1) == f'expiry-time="20270115080000Z" {KEY} dev'
+    assert in_force(text, UNTIL) == ""
+
+
+@pytest.mark.parametrize("at", [253402300800.0, 1e18, float("inf")])
+def test_an_end_beyond_the_calendar_is_no_end(at: float) -> None:
+    assert lines(Admission("dev", (KEY,), at))[0] == f"{KEY} dev"
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "a,b", 'a"b', "a b", "a\nb", "", "!dev", "-dev", "Dev", "дев"]
+)
+def test_a_name_that_would_read_as_more_than_a_name_is_left_out(name: str) -> None:
+    assert lines(Admission(name, (KEY,))) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [f"{KEY}\n{CA}", f'command="x" {KEY}', "ssh-ed25519", KEY + " x", "", f"cert-authority {KEY}"],
+)
+def test_a_key_that_would_read_as_more_than_a_key_is_left_out(key: str) -> None:
+    assert lines(Admission("dev", (key,))) == [f'cert-authority,principals="dev" {CA}']
+
+
+@given(st.text(), st.text(), st.none() | st.floats(allow_nan=False))
+def test_whatever_is_put_in_each_line_is_one_of_ours(
+    name: str, key: str, until: float | None
+) -> None:
+    for line in lines(Admission(name, (key, KEY), until)):
+        assert line.removeprefix('expiry-time="').split('" ')[-1].split()[-2:] in (
+            [KEY.split()[1], name],
+            CA.split(),
+            [key.split(" ")[-1], name],
+        )

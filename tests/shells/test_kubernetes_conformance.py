@@ -1,0 +1,121 @@
+"""Shells on a real cluster do what every kind must: a controller beside, several gateways' adapters."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from stagedoor.controller.loop import Controller
+from stagedoor.controller.make import Maker
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import new_key, private_text, public_line
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.kubeconfig import load
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.kit import Kit, KitWay
+from stagedoor.shells.ports import Shells
+from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
+from tests.kube.apps import deployment
+from tests.kube.house import kit
+from tests.shells.conformance import *  # noqa: F403 - the suite
+from tests.shells.conformance import Kind
+from tests.shells.world import APP01
+
+__all__ = ["cluster", "fresh_namespace", "kit"]
+
+GATEWAYS = 6
+"""As many as a test of the suite makes at most."""
+SYNC_S = 30.0
+
+
+def reach(path: Path, name: str) -> KubeCluster:
+    return KubeCluster(
+        load(path),
+        field_manager="stagedoor",
+        component=name,
+        instance=name,
+        on_problem=lambda what, problem: print(name, what, problem),
+    )
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+@pytest.fixture
+async def kind(
+    cluster: Cluster, fresh_namespace: Callable[..., str], kit: str
+) -> AsyncIterator[Kind]:
+    namespace = fresh_namespace()
+    ca = CertificateAuthority(new_key(), time.time)
+    started: list[tuple[str, ...]] = []
+
+    def new_host_key(names: tuple[str, ...]) -> tuple[bytes, str]:
+        started.append(names)
+        key = new_key()
+        return private_text(key), ca.sign_host(public_line(key), names, 3600)
+
+    def app(image: str) -> None:
+        manifest = json.dumps(deployment(namespace, APP01.app, image))
+        cluster.kubectl("apply", "--server-side", "-f", "-", text=manifest)
+
+    async with AsyncExitStack() as stack:
+        # An aborted transport closes its socket in a later turn of the loop.
+        stack.push_async_callback(asyncio.sleep, 0.05)
+        app("stagedoor.test/busybox:1")
+        ours = reach(cluster.kubeconfig, "controller")
+        stack.push_async_callback(ours.close)
+        controller = Controller(
+            ours,
+            {None: namespace},
+            Maker(ours, new_host_key, lambda _: (), (public_line(new_key()),), "controller"),
+            Kit(kit, KitWay.SIBLING),
+            on_problem=lambda target, problem, again_s: print(target, problem, again_s),
+        )
+        running = asyncio.create_task(controller.run())
+        stack.push_async_callback(ended, running)
+        # Made and synced beforehand: the suite makes them at once, and asks at once.
+        fresh: list[KubernetesShells] = []
+        for number in range(GATEWAYS):
+            name = f"gateway-{number}"
+            theirs = reach(cluster.kubeconfig, name)
+            stack.push_async_callback(theirs.close)
+            shells = KubernetesShells(theirs, {None: namespace}, name)
+            stack.push_async_callback(shells.close)
+            shells.start()
+            fresh.append(shells)
+        for shells in fresh:
+            assert await shells.synced(SYNC_S)
+
+        def make() -> Shells:
+            app("stagedoor.test/busybox:1")
+            return fresh.pop()
+
+        def broken() -> Shells:
+            app("stagedoor.test/no-such-image:1")
+            return fresh.pop()
+
+        yield Kind(APP01, make, lambda: len(started), True, broken)
+
+
+async def test_an_app_that_comes_or_goes_is_seen(
+    kind: Kind, cluster: Cluster, fresh_namespace: Callable[..., str]
+) -> None:
+    shells = kind.make()
+    namespace = shells._sights[None].namespace  # type: ignore[attr-defined]
+    manifest = json.dumps(deployment(namespace, "app02"))
+    await asyncio.to_thread(cluster.kubectl, "apply", "--server-side", "-f", "-", text=manifest)
+    async with asyncio.timeout(SYNC_S):
+        while not shells.knows(Target("app02")):
+            await asyncio.sleep(0.05)
+    assert shells.targets() == (APP01, Target("app02"))
+    await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "deployment", "app02")
+    async with asyncio.timeout(SYNC_S):
+        while shells.knows(Target("app02")):
+            await asyncio.sleep(0.05)

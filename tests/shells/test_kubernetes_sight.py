@@ -1,0 +1,124 @@
+"""What a gateway takes for a shell's address, and what it does not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from stagedoor.model.cluster import Kind
+from stagedoor.shells.kubernetes.names import SHELL_OF
+from stagedoor.shells.kubernetes.sight import Sight
+from tests.kube.apps import deployment
+from tests.shells.kubernetes_cluster import Memory
+
+LABELS = {SHELL_OF: "app01"}
+
+
+def pod(name: str, address: str | None, *, ready: bool = True, **meta: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": LABELS, **meta},
+        "status": {
+            "podIP": address,
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
+
+
+def slice_of(*pods: tuple[str, str], port: int = 2222, name: str = "slice") -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": LABELS},
+        "ports": [{"port": port}],
+        "endpoints": [
+            {"addresses": [address], "targetRef": {"kind": "Pod", "name": of}}
+            for of, address in pods
+        ],
+    }
+
+
+def shell(replicas: int) -> dict[str, Any]:
+    return {"metadata": {"name": "app01-ssh", "labels": LABELS}, "spec": {"replicas": replicas}}
+
+
+class Seen:
+    def __init__(self, cluster: Memory) -> None:
+        self.cluster = cluster
+        self.sight = Sight(cluster, "apps")
+
+    async def settled(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def addresses(self, *, ready: bool = True) -> list[tuple[str, int]]:
+        await self.settled()
+        return list(self.sight.addresses("app01", ready=ready))
+
+
+@pytest.fixture
+async def seen() -> AsyncIterator[Seen]:
+    cluster = Memory()
+    cluster.put(Kind.DEPLOYMENT, deployment("apps"))
+    cluster.put(Kind.DEPLOYMENT, shell(1))
+    made = Seen(cluster)
+    tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
+    assert await made.sight.synced(5)
+    yield made
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_port_is_the_slices_and_a_pod_without_one_is_taken_at_its_word(
+    seen: Seen,
+) -> None:
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    assert await seen.addresses() == [("10.0.0.1", 2222)]
+    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1"), port=2200))
+    assert await seen.addresses() == [("10.0.0.1", 2200)]
+
+
+async def test_a_slice_that_lags_behind_brings_no_dead_address(seen: Seen) -> None:
+    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("gone", "10.0.0.9")))
+    assert await seen.addresses(ready=False) == []
+
+
+async def test_a_pod_that_is_being_deleted_is_left_to_those_who_are_in_it(seen: Seen) -> None:
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", deletionTimestamp="2026-01-01T00:00:00Z"))
+    seen.cluster.put(Kind.POD, pod("b", "10.0.0.2"))
+    assert await seen.addresses() == [("10.0.0.2", 2222)]
+
+
+async def test_the_newest_pod_comes_first(seen: Seen) -> None:
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", creationTimestamp="2026-01-01T00:00:00Z"))
+    seen.cluster.put(Kind.POD, pod("b", "10.0.0.2", creationTimestamp="2026-01-02T00:00:00Z"))
+    assert [address for address, _ in await seen.addresses()] == ["10.0.0.2", "10.0.0.1"]
+
+
+async def test_only_who_waits_for_a_start_dials_a_pod_that_is_not_ready(seen: Seen) -> None:
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", ready=False))
+    assert await seen.addresses() == []
+    assert await seen.addresses(ready=False) == [("10.0.0.1", 2222)]
+
+
+async def test_a_shell_that_is_scaled_to_zero_has_no_address_though_its_pod_still_ends(
+    seen: Seen,
+) -> None:
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    assert await seen.addresses() == [("10.0.0.1", 2222)]
+    seen.cluster.put(Kind.DEPLOYMENT, shell(0))
+    assert await seen.addresses() == []
+
+
+async def test_what_offers_no_shell_or_is_one_is_no_app(seen: Seen) -> None:
+    other = deployment("apps", "app02")
+    other["metadata"]["labels"] = {}
+    seen.cluster.put(Kind.DEPLOYMENT, other)
+    await seen.settled()
+    assert seen.sight.apps() == ["app01"]
+    assert seen.sight.app("app02") is None
+    assert seen.sight.app("app01-ssh") is None
+    # Another app's Deployment that is only called like our shell is none.
+    stranger = deployment("apps", "app01-ssh")
+    seen.cluster.put(Kind.DEPLOYMENT, stranger)
+    await seen.settled()
+    assert seen.sight.shell("app01") is None

@@ -1,0 +1,237 @@
+"""Forwarding and many channels: what developers do beside typing."""
+
+import contextlib
+import socket
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.shells.local import LocalShell
+from tests.ports import free_port
+from tests.shells.world import Ssh, World, running, ssh_with, wait_until
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """Answers only after the other side has half-closed, so that half-close is tested as well."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"<" + self.rfile.read() + b">")
+
+
+@pytest.fixture
+def service() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def exchange(sock: socket.socket, payload: bytes) -> bytes:
+    threading.Thread(target=lambda: (sock.sendall(payload), sock.shutdown(socket.SHUT_WR))).start()
+    got = b""
+    while chunk := sock.recv(65536):
+        got += chunk
+    return got
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+@contextlib.contextmanager
+def forwarding(config: Path, *options: str) -> Iterator[None]:
+    """An ssh that only forwards; entered once it does."""
+    client = subprocess.Popen(
+        ["ssh", "-F", config, "-o", "ExitOnForwardFailure=yes", *options, "shell",
+         "echo up; read -r _"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert client.stdout is not None
+    try:
+        assert client.stdout.readline() == b"up\n"
+        yield
+    finally:
+        client.communicate(timeout=30)
+
+
+PAYLOAD = bytes(range(256)) * 8192
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_local_forward_half_close_included(config: Path, service: int, host: str) -> None:
+    port = free_port()
+    with forwarding(config, "-L", f"127.0.0.1:{port}:{host}:{service}"), connect(port) as sock:
+        assert exchange(sock, PAYLOAD) == b"<" + PAYLOAD + b">"
+
+
+def test_remote_forward_half_close_included(config: Path, service: int) -> None:
+    port = free_port()
+    with (
+        forwarding(config, "-R", f"127.0.0.1:{port}:127.0.0.1:{service}"),
+        connect(port) as sock,
+    ):
+        assert exchange(sock, PAYLOAD) == b"<" + PAYLOAD + b">"
+
+
+def test_remote_forward_by_the_usual_short_form(config: Path, service: int) -> None:
+    port = free_port()
+    with forwarding(config, "-R", f"{port}:127.0.0.1:{service}"), connect(port) as sock:
+        assert exchange(sock, b"hello") == b"<hello>"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "*", "::"])
+def test_remote_forward_never_listens_to_other_machines(config: Path, address: str) -> None:
+    done = ssh_with(config)(
+        "true", "-o", "ExitOnForwardFailure=yes", "-R", f"[{address}]:{free_port()}:127.0.0.1:1"
+    )
+    assert done.returncode == 255
+    assert b"remote port forwarding failed" in done.stderr
+
+
+def test_dynamic_forward(config: Path, service: int) -> None:
+    port = free_port()
+    with forwarding(config, "-D", f"127.0.0.1:{port}"), connect(port) as sock:
+        # SOCKS5 by hand (RFC 1928): no authentication, CONNECT to localhost.
+        sock.sendall(b"\x05\x01\x00")
+        assert sock.recv(2) == b"\x05\x00"
+        sock.sendall(b"\x05\x01\x00\x03\x09localhost" + service.to_bytes(2, "big"))
+        assert sock.recv(10)[:2] == b"\x05\x00"
+        assert exchange(sock, PAYLOAD) == b"<" + PAYLOAD + b">"
+
+
+def test_the_w_option_is_a_pipe_to_a_port(config: Path, service: int) -> None:
+    done = subprocess.run(
+        ["ssh", "-F", config, "-W", f"127.0.0.1:{service}", "shell"],
+        input=PAYLOAD, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"<" + PAYLOAD + b">"
+
+
+def test_a_port_where_nobody_listens_is_refused_and_the_session_goes_on(config: Path) -> None:
+    port = free_port()
+    with forwarding(config, "-L", f"127.0.0.1:{port}:127.0.0.1:{free_port()}"), connect(port) as s:
+        assert s.recv(1) == b""
+
+
+def test_forwarding_can_be_switched_off(world: World, service: int) -> None:
+    entry = LocalShell("app01", local_forward=False, remote_forward=False)
+    with running(world, entry) as (_, shell):
+        config = world.config(shell)
+        piped = subprocess.run(
+            ["ssh", "-F", config, "-W", f"127.0.0.1:{service}", "shell"],
+            input=b"", capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert piped.returncode == 255
+        assert piped.stdout == b""
+        done = ssh_with(config)(
+            "true", "-o", "ExitOnForwardFailure=yes", "-R", f"{free_port()}:127.0.0.1:1"
+        )
+        assert done.returncode == 255
+
+
+@contextlib.contextmanager
+def agent(folder: Path, key: Path) -> Iterator[str]:
+    path = str(folder / "agent")
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: Path(path).exists())
+        subprocess.run(
+            ["ssh-add", "-q", key], env={"SSH_AUTH_SOCK": path, "PATH": "/usr/bin:/bin"}, check=True
+        )
+        yield path
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_an_agent_is_forwarded_only_where_the_settings_say_so(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ("-A", "-o", "IdentityAgent=SSH_AUTH_SOCK")
+    with agent(tmp_path, world.folder / "id") as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        with running(world) as (_, shell):
+            assert ssh_with(world.config(shell))("echo ${SSH_AUTH_SOCK-none}", *ours).stdout == (
+                b"none\n"
+            )
+        with running(world, LocalShell("app01", agent_forward=True)) as (_, shell):
+            ssh = ssh_with(world.config(shell))
+            assert b"ED25519" in ssh("ssh-add -l", *ours).stdout
+            assert ssh("echo ${SSH_AUTH_SOCK-none}").stdout == b"none\n"
+
+
+def test_x11_and_unix_sockets_and_tunnels_are_refused(
+    ssh: Ssh, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":99")
+    assert ssh("echo ${DISPLAY-none}", "-Y").stdout == b"none\n"
+    done = ssh("true", "-o", "ExitOnForwardFailure=yes", "-R", f"{tmp_path}/sock:127.0.0.1:1")
+    assert done.returncode == 255
+    assert not (tmp_path / "sock").exists()
+    listener = socket.socket(socket.AF_UNIX)
+    with listener:
+        listener.bind(str(tmp_path / "there"))
+        listener.listen()
+        port = free_port()
+        with forwarding(config, "-L", f"127.0.0.1:{port}:{tmp_path}/there"), connect(port) as sock:
+            assert sock.recv(1) == b""
+
+
+def test_ten_sessions_share_one_connection(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mux"
+    master = subprocess.Popen(
+        ["ssh", "-F", config, "-M", "-S", path, "-N", "shell"], stdin=subprocess.DEVNULL
+    )
+    try:
+        wait_until(path.exists)
+        clients = [
+            subprocess.Popen(
+                ["ssh", "-F", config, "-S", path, "-o", "ProxyCommand=false", "shell",
+                 f"cat; echo $SSH_CONNECTION; exit {n}"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            for n in range(10)
+        ]  # fmt: skip
+        block = b"x" * 1_000_000
+        outputs = [client.communicate(block, timeout=60)[0] for client in clients]
+        assert [client.returncode for client in clients] == list(range(10))
+        assert all(out.startswith(block) for out in outputs)
+        assert len({out[len(block) :] for out in outputs}) == 1
+    finally:
+        subprocess.run(
+            ["ssh", "-F", config, "-S", path, "-O", "exit", "shell"],
+            capture_output=True,
+            check=False,
+        )
+        master.wait(30)
+
+
+def test_the_pattern_of_vs_code_remote(config: Path, service: int, tmp_path: Path) -> None:
+    """`ssh -T -D PORT HOST bash`, a script on standard input, then connections to a port there."""
+    port = free_port()
+    client = subprocess.Popen(
+        ["ssh", "-F", config, "-v", "-T", "-D", f"127.0.0.1:{port}", "shell", "bash"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert client.stdin is not None
+    assert client.stdout is not None
+    try:
+        client.stdin.write(f"uname -s; echo listeningOn=={service}==\n".encode())
+        client.stdin.flush()
+        assert client.stdout.readline() == b"Linux\n"
+        assert client.stdout.readline() == f"listeningOn=={service}==\n".encode()
+        for _ in range(5):
+            with connect(port) as sock:
+                sock.sendall(b"\x05\x01\x00")
+                assert sock.recv(2) == b"\x05\x00"
+                sock.sendall(b"\x05\x01\x00\x01\x7f\0\0\x01" + service.to_bytes(2, "big"))
+                assert sock.recv(10)[:2] == b"\x05\x00"
+                assert exchange(sock, b"GET") == b"<GET>"
+    finally:
+        client.communicate(timeout=30)
+    assert client.returncode == 0

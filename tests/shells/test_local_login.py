@@ -1,0 +1,237 @@
+"""Logging in to a local shell with the real OpenSSH client."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stagedoor.model.admission import Admission
+from stagedoor.model.shell import Shell
+from stagedoor.shells.local import LocalShell
+from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
+
+
+def test_a_command_runs_and_its_output_exit_code_and_streams_come_back_apart(ssh: Ssh) -> None:
+    done = ssh("echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_standard_input_reaches_the_command_and_its_end_does_too(ssh: Ssh) -> None:
+    done = ssh("wc -c; echo done", input=b"x" * 100_000)
+    assert done.stdout.split() == [b"100000", b"done"]
+
+
+def test_a_command_may_close_its_output_and_still_read(ssh: Ssh) -> None:
+    assert ssh("exec >&- 2>&-; cat >/dev/null; exit 3", input=b"x" * 300_000).returncode == 3
+
+
+def test_a_command_that_reads_nothing_does_not_hang(ssh: Ssh) -> None:
+    assert ssh("exec <&-; echo fine", input=b"x" * 4_000_000).stdout == b"fine\n"
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV", "BUS"])
+def test_a_death_by_signal_is_told_as_one(config: Path, name: str) -> None:
+    done = subprocess.run(
+        ["ssh", "-vv", "-F", config, "shell", f"kill -{name} $$"],
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 255
+    assert b"rtype exit-signal" in done.stderr
+
+
+def test_broken_pipes_end_commands_as_they_should(ssh: Ssh) -> None:
+    """Python ignores SIGPIPE; what it starts must not."""
+    assert ssh("yes | head -1; echo ${PIPESTATUS[0]}").stdout == b"y\n141\n"
+
+
+def test_what_a_command_leaves_behind_can_outlive_it(ssh: Ssh, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    go = tmp_path / "go"
+    done = ssh(
+        f"nohup sh -c 'while [ ! -e {go} ]; do sleep 0.02; done; touch {flag}' "
+        ">/dev/null 2>&1 </dev/null & exit 0"
+    )
+    assert done.returncode == 0
+    go.touch()
+    wait_until(flag.exists)
+
+
+def test_the_app_s_environment_is_there_and_the_gateway_s_is_not(
+    ssh: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_TIME", "de_DE.UTF-8")
+    monkeypatch.setenv("LD_PRELOAD_TEST", "evil")
+    done = ssh("env", "-o", "SendEnv=LC_TIME LD_PRELOAD_TEST", "-o", "SetEnv=BASH_ENV=/evil")
+    got = dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
+    assert got["DATABASE_URL"] == "postgres://secret"
+    assert got["LC_TIME"] == "de_DE.UTF-8"
+    assert got["LANG"] == "C.UTF-8"
+    assert got["HOME"]
+    assert re.fullmatch(r"127\.0\.0\.1 \d+ 127\.0\.0\.1 \d+", got["SSH_CONNECTION"])
+    assert not {"LD_PRELOAD_TEST", "BASH_ENV", "PYTEST_CURRENT_TEST", "TERM"} & got.keys()
+
+
+def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(
+    shell: Shell, ssh: Ssh
+) -> None:
+    done = ssh("cat /proc/$PPID/environ /proc/$PPID/cmdline")
+    assert b"stagedoor.shells.local" in done.stdout
+    assert b"postgres://secret" not in done.stdout
+    assert b"PYTEST_CURRENT_TEST" not in done.stdout
+
+
+def test_no_descriptor_of_the_sshd_leaks_into_a_command(ssh: Ssh) -> None:
+    done = ssh("ls /proc/self/fd")
+    assert done.stdout.split() == [b"0", b"1", b"2", b"3"]  # 3 is ls's own
+
+
+def test_any_login_name_is_the_user_who_runs_the_gateway(ssh: Ssh) -> None:
+    me = subprocess.run(["id", "-un"], check=True, capture_output=True).stdout
+    assert ssh("id -un", "-l", "somebody").stdout == me
+
+
+def test_without_a_command_a_login_shell_reads_standard_input(ssh: Ssh) -> None:
+    done = ssh(None, "-T", input=b"shopt -q login_shell && echo login\nexit 4\n")
+    assert done.returncode == 4
+    assert b"login" in done.stdout.split(b"\n")
+
+
+def test_an_unregistered_key_is_refused(house: World, shell: Shell, tmp_path: Path) -> None:
+    new_key(tmp_path / "other")
+    done = ssh_with(house.config(shell, tmp_path / "other"))("true")
+    assert done.returncode == 255
+    assert b"Permission denied (publickey)" in done.stderr
+
+
+def test_no_other_way_of_authentication_is_offered(house: World, shell: Shell) -> None:
+    done = ssh_with(house.config(shell))(
+        "true", "-o", "PreferredAuthentications=none,password,keyboard-interactive"
+    )
+    assert b"Permission denied (publickey)." in done.stderr
+
+
+def test_a_host_key_that_the_ca_did_not_sign_for_this_name_is_refused_by_the_client(
+    house: World, shell: Shell
+) -> None:
+    done = ssh_with(house.config(shell))("true", "-o", "HostKeyAlias=app02.ssh")
+    assert done.returncode == 255
+    assert b"verification failed" in done.stderr
+
+
+@pytest.mark.parametrize("alias", ["app01.ssh", "app01-ssh"])
+def test_the_host_certificate_holds_for_each_name_of_the_target(
+    house: World, shell: Shell, alias: str
+) -> None:
+    done = ssh_with(house.config(shell))("true", "-o", f"HostKeyAlias={alias}")
+    assert done.returncode == 0, done.stderr
+
+
+def certified(house: World, folder: Path, principals: list[str], **options: object) -> Path:
+    key = new_key(folder / "cert")
+    line = house.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
+    (folder / "cert-cert.pub").write_text(line + "\n")
+    return folder / "cert"
+
+
+def test_a_certificate_of_the_user_ca_logs_in_whom_a_rule_admits(
+    house: World, shell: Shell, tmp_path: Path
+) -> None:
+    key = certified(house, tmp_path, ["someone", "dev"])
+    assert ssh_with(house.config(shell, key))("echo in").stdout == b"in\n"
+
+
+@pytest.mark.parametrize("principals", [["ops"], ["app01.ssh"], ["*"], ["de"], ["dev,ops"]])
+def test_a_certificate_for_anybody_else_does_not(
+    house: World, shell: Shell, tmp_path: Path, principals: list[str]
+) -> None:
+    key = certified(house, tmp_path, principals)
+    assert b"Permission denied" in ssh_with(house.config(shell, key))("true").stderr
+
+
+def test_a_certificate_without_principals_is_for_nobody(
+    house: World, shell: Shell, tmp_path: Path
+) -> None:
+    new_key(tmp_path / "cert")
+    subprocess.run(
+        ["ssh-keygen", "-q", "-s", house.folder / "user_ca", "-I", "dev", tmp_path / "cert.pub"],
+        check=True,
+    )
+    done = ssh_with(house.config(shell, tmp_path / "cert"))("true")
+    assert b"Permission denied" in done.stderr
+
+
+def test_an_expired_certificate_and_one_of_another_ca_are_refused(
+    house: World, shell: Shell, tmp_path: Path
+) -> None:
+    key = new_key(tmp_path / "cert")
+    late = house.user_ca.sign_user(key, "dev", ["dev"], -10)
+    forged = house.host_ca.sign_user(key, "dev", ["dev"], 600)
+    for line in (late, forged):
+        (tmp_path / "cert-cert.pub").write_text(line + "\n")
+        done = ssh_with(house.config(shell, tmp_path / "cert"))("true")
+        assert b"Permission denied" in done.stderr
+
+
+def test_a_certificate_may_allow_less_than_the_shell(
+    house: World, shell: Shell, tmp_path: Path
+) -> None:
+    key = certified(
+        house, tmp_path, ["dev"], extensions=[], critical_options={"force-command": "echo forced"}
+    )
+    ssh = ssh_with(house.config(shell, key))
+    assert ssh("id").stdout == b"forced\n"
+    assert b"PTY allocation request failed" in ssh("id", "-tt").stderr
+
+
+def test_who_may_log_in_follows_the_policy(world: World) -> None:
+    with running(world) as (shells, shell):
+        ssh = ssh_with(world.config(shell))
+        assert ssh("true").returncode == 0
+        world.admissions.clear()
+        shells.refresh()
+        assert b"Permission denied" in ssh("true").stderr
+        world.admissions.append(Admission("dev", (world.key,), expires_at=1.0))
+        shells.refresh()
+        assert b"Permission denied" in ssh("true").stderr
+        world.admissions[:] = [Admission("dev", (world.key,))]
+        shells.refresh()
+        assert ssh("true").returncode == 0
+
+
+def test_a_shell_that_cannot_be_run_says_so(world: World) -> None:
+    with running(world, LocalShell("app01", login_shell="/no/such/shell")) as (_, shell):
+        done = ssh_with(world.config(shell))("true")
+        assert done.returncode == 127
+        assert b"cannot start /no/such/shell: No such file or directory" in done.stderr
+
+
+def test_a_login_starts_in_the_directory_of_the_settings(world: World, tmp_path: Path) -> None:
+    entry = LocalShell("app01", "staging", directory=str(tmp_path))
+    with running(world, entry) as (_, shell):
+        ssh = ssh_with(world.config(shell))
+        assert ssh("pwd").stdout.decode().strip() == str(tmp_path)
+        assert ssh("true", "-o", "HostKeyAlias=app01-ssh.staging").returncode == 0
+
+
+def test_hanging_up_hangs_up_what_runs(config: Path, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    client = subprocess.Popen(
+        ["ssh", "-F", config, "shell", f"echo $$ > {pid_file}; exec sleep 600"],
+        stdin=subprocess.DEVNULL,
+    )
+    wait_until(lambda: pid_file.exists() and pid_file.read_text().strip())
+    pid = int(pid_file.read_text())
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(gone)

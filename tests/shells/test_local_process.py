@@ -1,0 +1,289 @@
+"""The process of a local shell: how it starts, stops, is replaced, and ends cleanly."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.shell import Shell, ShellState
+from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.shells.local.place import Place, Running
+from tests.shells.world import APP01, BOUND_S, World, grant, ignore, running, ssh_with, wait_until
+
+ENSURE = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tests.shells.world import *
+from stagedoor.keys.files import load
+shells = LocalShells(
+    [LocalShell("app01")], Path(sys.argv[1]) / "shells", user_ca_lines=[],
+    sign_host=lambda key, names: CertificateAuthority(
+        load(Path(sys.argv[1]) / "host_ca"), time.time).sign_host(key, names, 3600),
+    admitted=lambda _: (), drain_grace_s=5.0,
+)
+sys.stdin.readline()
+async def main():
+    found = await asyncio.gather(*(shells.ensure(grant(), ignore) for _ in range(13)))
+    print(*sorted({shell.port for shell in found}))
+asyncio.run(main())
+"""
+
+
+def state(world: World) -> Running | None:
+    return Place(world.folder / "shells" / "app01").running()
+
+
+def test_many_processes_that_ask_at_once_cause_one_start(world: World) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ENSURE, world.folder, Path(__file__).parents[2]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    try:
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        said = {worker.communicate(timeout=90)[0].strip() for worker in workers}
+        assert len(said) == 1
+        assert said.pop().isdigit()
+    finally:
+        world.shells().stop_all()
+
+
+def test_a_shell_outlives_the_worker_that_started_it_and_is_its_child_no_more(
+    world: World,
+) -> None:
+    with running(world) as (_, shell):
+        process = state(world)
+        assert process is not None
+        parent = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+        assert int(parent) != os.getpid()
+        assert world.started(world.shells()) == shell
+
+
+def test_what_is_kept_on_disk_is_for_its_owner_only_and_holds_no_private_key(
+    world: World,
+) -> None:
+    with running(world):
+        folder = world.folder / "shells" / "app01"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        for path in folder.iterdir():
+            assert path.stat().st_mode & 0o077 == 0, path
+            assert b"PRIVATE" not in path.read_bytes()
+
+
+def test_a_process_that_crashed_is_started_again(world: World) -> None:
+    with running(world) as (shells, shell):
+        process = state(world)
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: state(world) is None)
+        assert asyncio.run(shells.observe(APP01)) is ShellState.ABSENT
+        again = world.started(world.shells())
+        assert again != shell
+        assert ssh_with(world.config(again))("echo back").stdout == b"back\n"
+
+
+def test_a_state_file_whose_process_is_gone_is_not_believed(world: World) -> None:
+    place = Place(world.folder / "shells" / "app01")
+    place.make()
+    # A pid that lives, but is somebody else's: this test's own.
+    place.state.write_text(f'{{"pid": {os.getpid()}, "host": "127.0.0.1", "port": 1}}')
+    shells = world.shells()
+    try:
+        assert asyncio.run(shells.resolve(APP01)) is None
+        assert world.started(shells).port != 1
+    finally:
+        shells.stop_all()
+
+
+def test_a_shell_that_nobody_uses_stops_itself_and_comes_back(world: World) -> None:
+    shells = world.shells(idle_stop_s=0.5)
+    try:
+        world.started(shells)
+        process = state(world)
+        assert process is not None
+        wait_until(lambda: state(world) is None)
+        assert asyncio.run(shells.observe(APP01)) is ShellState.ABSENT
+        wait_until(lambda: not Path(f"/proc/{process.pid}").exists())
+        again = world.started(world.shells(idle_stop_s=0.5))
+        assert ssh_with(world.config(again))("echo back").stdout == b"back\n"
+    finally:
+        shells.stop_all()
+
+
+def test_a_shell_whose_folder_was_removed_does_not_live_for_ever(world: World) -> None:
+    world.started(world.shells(idle_stop_s=2))
+    process = state(world)
+    assert process is not None
+    shutil.rmtree(world.folder / "shells")
+    wait_until(lambda: not Path(f"/proc/{process.pid}").exists())
+
+
+def test_a_shell_in_use_does_not_stop_itself(world: World) -> None:
+    shells = world.shells(idle_stop_s=0.3)
+    try:
+        shell = world.started(shells)
+        client = subprocess.Popen(
+            ["ssh", "-F", world.config(shell), "shell", "echo in; read -r _; echo out"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"in\n"
+        process = state(world)
+        # Nothing can be waited for but time: several idle times go by.
+        time.sleep(1.5)
+        assert state(world) == process
+        assert client.communicate(b"\n", timeout=30)[0] == b"out\n"
+        wait_until(lambda: state(world) is None)
+    finally:
+        shells.stop_all()
+
+
+def test_changed_settings_take_effect_at_the_next_login_and_cut_nobody_off(world: World) -> None:
+    with running(world, LocalShell("app01", env={"COLOUR": "red"})) as (_, shell):
+        client = subprocess.Popen(
+            ["ssh", "-F", world.config(shell), "shell", "echo in; read -r _; echo $COLOUR"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"in\n"
+        old = state(world)
+        assert old is not None
+        blue = world.started(world.shells(LocalShell("app01", env={"COLOUR": "blue"})))
+        assert blue != shell
+        assert ssh_with(world.config(blue))("echo $COLOUR").stdout == b"blue\n"
+        assert client.communicate(b"\n", timeout=30)[0] == b"red\n"
+        wait_until(lambda: not Path(f"/proc/{old.pid}").exists())
+        assert asyncio.run(world.shells().resolve(APP01)) == blue
+
+
+def test_told_to_stop_it_says_so_and_lets_a_session_finish(world: World) -> None:
+    shells = world.shells(drain_grace_s=30)
+    shell = world.started(shells)
+    client = subprocess.Popen(
+        ["ssh", "-F", world.config(shell), "shell", "echo in; read -r _; echo out"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert client.stdout is not None
+    assert client.stderr is not None
+    assert client.stdin is not None
+    assert client.stdout.readline() == b"in\n"
+    stopping = threading.Thread(target=shells.stop_all)
+    stopping.start()
+    assert b"this shell stops in 30 s" in client.stderr.readline()
+    refused = ssh_with(world.config(shell))("true")
+    assert refused.returncode == 255
+    assert stopping.is_alive(), "it is not stopped while somebody is inside"
+    assert client.communicate(b"\n", timeout=30)[0] == b"out\n"
+    stopping.join(BOUND_S)
+    assert not stopping.is_alive()
+    assert state(world) is None
+
+
+def test_after_the_grace_sessions_are_closed_and_their_programs_hung_up(
+    world: World, tmp_path: Path
+) -> None:
+    shells = world.shells(drain_grace_s=0.3)
+    shell = world.started(shells)
+    pid_file = tmp_path / "pid"
+    client = subprocess.Popen(
+        ["ssh", "-F", world.config(shell), "shell", f"echo $$ > {pid_file}; exec sleep 600"],
+        stdin=subprocess.DEVNULL,
+    )
+    wait_until(lambda: pid_file.exists() and pid_file.read_text().strip())
+    shells.stop_all()
+    assert client.wait(30) == 255
+    wait_until(lambda: not Path(f"/proc/{pid_file.read_text().strip()}").exists())
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (LocalShell("app01", directory="/no/such"), "entering the directory: .*No such file"),
+        (LocalShell("app01", directory="/etc/passwd"), "entering the directory: .*Not a directory"),
+    ],
+)
+def test_a_start_that_fails_says_at_which_step_and_why(
+    world: World, entry: LocalShell, said: str
+) -> None:
+    denial = asyncio.run(world.shells(entry).ensure(grant(), ignore))
+    assert isinstance(denial, Denial)
+    assert re.search(said, denial.message)
+    assert "Traceback" not in denial.message
+
+
+def test_a_host_ca_that_fails_is_a_failed_start_with_its_own_words(world: World) -> None:
+    def sign(_: str, __: tuple[str, ...]) -> str:
+        raise StagedoorError("the host CA is not there")
+
+    denial = asyncio.run(world.shells(sign_host=sign).ensure(grant(), ignore))
+    assert isinstance(denial, Denial)
+    assert denial.message.endswith("signing the host key: the host CA is not there")
+    assert state(world) is None
+
+
+def test_a_start_that_hangs_is_given_up_and_leaves_no_process(world: World) -> None:
+    held = threading.Event()
+
+    def sign(key: str, names: tuple[str, ...]) -> str:
+        held.wait(1)
+        return world.host_ca.sign_host(key, names, 3600)
+
+    shells = world.shells(sign_host=sign, start_timeout_s=0.01)
+    denial = asyncio.run(shells.ensure(grant(), ignore))
+    assert isinstance(denial, Denial)
+    assert "not done after 0.01 s" in denial.message
+    assert state(world) is None
+
+
+def test_a_folder_that_cannot_be_made_is_told(world: World) -> None:
+    (world.folder / "shells").touch()
+    denial = asyncio.run(world.shells().ensure(grant(), ignore))
+    assert isinstance(denial, Denial)
+    assert "could not be started; preparing" in denial.message
+
+
+async def test_a_start_is_seen_as_starting(world: World) -> None:
+    shells: LocalShells = world.shells()
+    states: list[ShellState] = []
+
+    async def look() -> None:
+        states.append(await shells.observe(APP01))
+
+    looks: list[asyncio.Task[None]] = []
+    try:
+        shell = await shells.ensure(grant(), lambda _: looks.append(asyncio.create_task(look())))
+        assert isinstance(shell, Shell)
+        await asyncio.gather(*looks)
+        assert states[0] is ShellState.STARTING
+        assert await shells.observe(APP01) is ShellState.READY
+    finally:
+        await asyncio.to_thread(shells.stop_all)
+
+
+def test_an_app_taken_out_of_the_settings_lets_nobody_in_and_is_stopped_with_the_rest(
+    world: World,
+) -> None:
+    shell = world.started(world.shells())
+    fewer = world.shells(LocalShell("app02"))
+    try:
+        fewer.refresh()
+        assert b"Permission denied" in ssh_with(world.config(shell))("true").stderr
+    finally:
+        fewer.stop_all()
+    assert state(world) is None

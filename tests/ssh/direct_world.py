@@ -1,0 +1,353 @@
+"""Direct login in the test's own process: the real flow, a real local shell, real SSH both ways.
+
+Only the listener in front is a small one, so that a test can say what a person may have.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from stagedoor.listeners.ssh.direct import Direct
+from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.seam import EVERYTHING, Login
+from stagedoor.model.denial import Denial
+from stagedoor.model.event import Kind
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.session import Ended, Opened, Ready, Way
+from stagedoor.model.shell import Progress, Shell
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.net.dial import Dialer
+from stagedoor.net.resolve import Resolver
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.witness import Fields
+from stagedoor.session.connect import Connector
+from stagedoor.session.flow import Flow
+from stagedoor.session.registry import Registry
+from stagedoor.shells.local import LocalShell, LocalShells
+from stagedoor.upstream.login import Account, Upstream
+from stagedoor.wire.target import parse_login
+from tests.shells.world import World
+
+BOUND_S = 30.0
+"""How long a test waits for what must come."""
+
+
+@dataclass
+class Seen:
+    """What the audit and the log were told, in order."""
+
+    opened: list[Opened] = field(default_factory=list)
+    ended: list[tuple[Opened, Ended]] = field(default_factory=list)
+    denied: list[Denial] = field(default_factory=list)
+    notes: list[tuple[str, Kind, Fields]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait(self, true: Callable[[], Any]) -> Any:
+        """Until something holds of what was seen; its value."""
+        with self.changed:
+            assert self.changed.wait_for(true, BOUND_S), (self.ended, self.denied, self.notes)
+            return true()
+
+    def of(self, kind: Kind, count: int = 1) -> list[Fields]:
+        """The events of a kind, once there are `count` of them."""
+
+        def found() -> list[Fields]:
+            return [fields for _, one, fields in self.notes if one is kind]
+
+        self.wait(lambda: len(found()) >= count)
+        return found()
+
+    # The audit stage (`session.ports.Ledger`), and `Note`.
+
+    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+        opened = Opened(f"{len(self.opened):026x}", time.time(), way, source, ready)
+        self._add(self.opened, opened)
+        return opened
+
+    def close(self, opened: Opened, ended: Ended) -> None:
+        self._add(self.ended, (opened, ended))
+
+    def deny(
+        self,
+        denial: Denial,
+        way: Way,
+        source: Source,
+        *,
+        identity: str | None = None,
+        target: Target | None = None,
+    ) -> None:
+        self._add(self.denied, denial)
+
+    def note(self, opened: Opened, kind: Kind, fields: Fields) -> None:
+        self._add(self.notes, (opened.id, kind, fields))
+
+    def _add(self, where: list[Any], what: object) -> None:
+        with self.changed:
+            where.append(what)
+            self.changed.notify_all()
+
+
+@dataclass
+class Policy:
+    """What a test lets people have; may be changed while it runs."""
+
+    rights: Rights = field(default_factory=Rights)
+    permits: frozenset[str] = EVERYTHING
+    force_command: str | None = None
+    denial: Denial | None = None
+    account: Account = field(default_factory=Account)
+    shell: Callable[[Shell], Shell] = lambda shell: shell
+    """Where the flow takes the shell to be."""
+
+    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+        return self.denial or Grant(identity, target, 1, None)
+
+    def again(self, grant: Grant) -> Grant | Denial:
+        return self.authorise(grant.identity, grant.target)
+
+
+class Shells:
+    """The local shells, seen through the test's policy."""
+
+    def __init__(self, local: LocalShells, policy: Policy) -> None:
+        self._local = local
+        self._policy = policy
+        self.touch, self.release = local.touch, local.release
+
+    async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        found = await self._local.ensure(grant, progress)
+        return found if isinstance(found, Denial) else self._policy.shell(found)
+
+
+class DirectHouse:
+    """Serves direct logins on `port` from a thread with its own event loop."""
+
+    def __init__(
+        self,
+        world: World,
+        policy: Policy | None = None,
+        *,
+        entry: LocalShell | None = None,
+        plan: RecordingPlan | None = None,
+        idle_timeout_s: float | None = None,
+    ) -> None:
+        self.world = world
+        self.policy = policy or Policy()
+        self.seen = Seen()
+        self.port = 0
+        self.logins: list[Login] = []
+        self.faults: list[dict[str, Any]] = []
+        self._entry = entry or LocalShell("app01", login_shell="/bin/bash")
+        self._plan = plan
+        self._idle_timeout_s = idle_timeout_s
+        self._up = threading.Event()
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="direct-house")
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._up.wait(BOUND_S)
+        if self._fault:
+            raise self._fault
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(BOUND_S)
+            assert not self._thread.is_alive()
+        if self._fault:
+            raise self._fault
+        assert not self.faults, self.faults
+
+    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(BOUND_S)
+
+    def do(self, call: Callable[[], Any]) -> Any:
+        """Run something in the house's event loop."""
+
+        async def run() -> Any:
+            return call()
+
+        return self.call(run())
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # told to the test's own thread
+            self._fault = error
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
+        self._stop = asyncio.Event()
+        local = self.world.shells(self._entry)
+        self.registry = Registry(self.policy.again, time.time)
+        flow = Flow(
+            authenticator=_Nobody(),
+            authoriser=self.policy,
+            shells=Shells(local, self.policy),  # type: ignore[arg-type]  # what the flow uses of it
+            ledger=self.seen,
+            connector=Connector(
+                resolver=Resolver(),
+                dialer=Dialer(),
+                is_gateway=lambda address, port: False,
+                dial_timeout_s=5,
+            ),
+            registry=self.registry,
+            now=time.time,
+            write_line=lambda line: None,
+            start_timeout_s=BOUND_S,
+        )
+        self.direct = Direct(
+            Upstream(
+                self.world.user_ca.sign_user,
+                (self.world.host_ca.public_line(),),
+                lambda target: self.policy.account,
+            ),
+            lambda grant: self.policy.rights,
+            self.seen.note,
+            plan=self._plan,
+            idle_timeout_s=self._idle_timeout_s,
+        )
+        server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=lambda: _Front(self, flow),
+            server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+            authorized_client_keys=asyncssh.import_authorized_keys(self.world.key),
+            encoding=None,
+            line_editor=False,
+            agent_forwarding=True,
+        )
+        self.port = server.get_port()
+        self._up.set()
+        try:
+            await self._stop.wait()
+        finally:
+            server.close()
+            for login in self.logins:
+                login.connection.abort()
+            await server.wait_closed()
+            await local.close()
+            await asyncio.to_thread(local.stop_all)
+
+
+class _Nobody:
+    """Nobody comes here without having been authenticated."""
+
+    async def authenticate(self, credential: object, source: Source) -> Identity | Denial:
+        raise AssertionError("direct login never authenticates")
+
+    def still_holds(self, credential: object, identity: Identity) -> Denial | None:
+        return None
+
+
+class _Front(asyncssh.SSHServer):
+    """The listener's part, made small."""
+
+    def __init__(self, house: DirectHouse, flow: Flow) -> None:
+        self._house = house
+        self._flow = flow
+        self._login: Login | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._conn = conn
+
+    def auth_completed(self) -> None:
+        name = self._conn.get_extra_info("username")
+        self._login = Login(
+            identity=Identity("dev", frozenset({"crew"}), Method.PUBLIC_KEY, "SHA256:x"),
+            login_name=name,
+            target=parse_login(name),
+            source=Source.of(*self._conn.get_extra_info("peername")[:2]),
+            flow=self._flow,
+            connection=self._conn,
+            permits=self._house.policy.permits,
+            force_command=self._house.policy.force_command,
+        )
+        self._house.logins.append(self._login)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._login:
+            self._house.direct.ended(self._login)
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        assert self._login
+        return self._house.direct.session(self._login)
+
+    async def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> asyncssh.SSHTCPSession[bytes]:
+        assert self._login
+        return await self._house.direct.forward(self._login, dest_host, dest_port)
+
+
+@contextlib.contextmanager
+def direct_house(world: World, policy: Policy | None = None, **more: Any) -> Iterator[DirectHouse]:
+    house = DirectHouse(world, policy, **more)
+    try:
+        house.start()
+        yield house
+    finally:
+        house.stop()
+
+
+@dataclass(frozen=True)
+class Client:
+    """Stock OpenSSH against a house."""
+
+    config: Path
+
+    @classmethod
+    def of(cls, house: DirectHouse, *lines: str) -> "Client":
+        folder = house.world.folder
+        path = folder / f"direct.{os.urandom(4).hex()}"
+        path.write_text(
+            f"Host *\n  HostName 127.0.0.1\n  Port {house.port}\n"
+            "  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n"
+            f"  IdentityFile {folder / 'id'}\n  IdentitiesOnly yes\n"
+            "  BatchMode yes\n  ConnectTimeout 20\n  LogLevel ERROR\n"
+            "  PreferredAuthentications publickey\n" + "".join(f"  {line}\n" for line in lines)
+        )
+        return cls(path)
+
+    def ssh(
+        self, *words: str | Path, input: bytes | None = b"", env: dict[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """`words` are options first, then `app01@gw`, then the command."""
+        return self.run("ssh", "-F", self.config, *words, input=input, env=env)
+
+    @staticmethod
+    def run(
+        *words: str | Path, input: bytes | None = b"", env: dict[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            [str(word) for word in words],
+            input=input,
+            capture_output=True,
+            timeout=100,
+            check=False,
+            env={**os.environ, **(env or {})},
+        )
+
+
+def ok(done: "subprocess.CompletedProcess[bytes]") -> bytes:
+    assert done.returncode == 0, (done.returncode, done.stdout[-500:], done.stderr[-500:])
+    return bytes(done.stdout)
+
+
+def moved(**fields: Any) -> Callable[[Shell], Shell]:
+    """A shell that is somewhere else than it says."""
+    return lambda shell: replace(shell, **fields)

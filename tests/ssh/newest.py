@@ -1,0 +1,82 @@
+"""The OpenSSH client of Debian's newest release, beside the machine's own.
+
+Its packages are fetched by debootstrap once, unpacked into a folder outside the checkout, and run
+with their own libraries, so nothing is installed and nobody has to be root to run them.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SUITE = "trixie"
+PROGRAMS = ("ssh", "scp", "sftp", "ssh-add", "ssh-agent", "ssh-keygen", "ssh-keyscan")
+_WRAPPER = """\
+#!/bin/sh
+exec {loader} --argv0 "$0" --library-path {libraries} {program} "$@"
+"""
+"""ssh starts itself again for a jump, by the name that it was called by."""
+_RUN_SSH = ("scp", "sftp")
+"""They run /usr/bin/ssh unless they are told another."""
+
+
+class MissingError(Exception):
+    """It cannot be had here; says why."""
+
+
+def folder() -> Path:
+    """A folder for PATH, with the programs under their usual names. Raises MissingError."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = home / "stagedoor" / f"openssh-{SUITE}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with (kept.parent / f"openssh-{SUITE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and it is made once
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
+                _make(Path(beside))
+                (Path(beside) / "root").rename(kept)
+    return _wrappers(kept)
+
+
+def _make(beside: Path) -> None:
+    for needed in ("debootstrap", "dpkg-deb"):
+        if shutil.which(needed) is None:
+            raise MissingError(f"{needed} is missing; apt install debootstrap")
+    if os.geteuid() != 0:
+        raise MissingError("debootstrap wants to be root, once")
+    # Packages only: no script of a package runs, and no chroot is made.
+    options = ("--download-only", "--variant=minbase", "--include=openssh-client")
+    fetched = subprocess.run(
+        ["debootstrap", *options, SUITE, beside / "tree"], capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    if fetched.returncode:
+        said = (fetched.stdout + fetched.stderr).strip().splitlines()
+        raise MissingError(f"debootstrap failed: {said[-1] if said else fetched.returncode}")
+    for package in (beside / "tree").glob("var/cache/apt/archives/*.deb"):
+        subprocess.run(["dpkg-deb", "--extract", package, beside / "root"], check=True)
+    for left_out in ("usr/share", "usr/sbin", "var", "boot"):
+        shutil.rmtree(beside / "root" / left_out, ignore_errors=True)
+
+
+def _wrappers(root: Path) -> Path:
+    loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None) or next(
+        root.glob("usr/lib/ld-linux*.so.*")
+    )
+    libraries = ":".join(str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu*")))
+    place = root / "run-here"
+    place.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        wrapper = place / name
+        program = f"{root / 'usr' / 'bin' / name}"
+        if name in _RUN_SSH:
+            program += f" -S {place / 'ssh'}"
+        text = _WRAPPER.format(loader=loader, libraries=libraries, program=program)
+        if not wrapper.exists() or wrapper.read_text() != text:
+            made = wrapper.with_name(f"{name}.{os.getpid()}")
+            made.write_text(text)
+            made.chmod(0o755)
+            made.replace(wrapper)
+    return place

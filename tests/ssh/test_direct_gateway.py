@@ -1,0 +1,261 @@
+"""Direct login through a whole gateway: what people have, as they would use it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from stagedoor.serve import admin
+from tests.path.gateway import PASSWORD
+from tests.ssh.editor import editors_talk
+from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until
+
+pytestmark = pytest.mark.usefixtures("openssh")
+GRANTED = SSH_TABLE + 'local_forward = ["app01"]\nagent_forward = ["user:dev"]\n'
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    settings = GRANTED + local("app01", "agent_forward = true\n") + local("app02")
+    with open_world(tmp_path_factory.mktemp("direct"), settings, ("app01",)) as one:
+        yield one
+
+
+def events(world: World, kind: str) -> list[dict[str, object]]:
+    done = world.gateway.command("audit", "--json")
+    return [one for one in map(json.loads, done.stdout.splitlines()) if one["kind"] == kind]
+
+
+def inside(world: World) -> list[dict[str, object]]:
+    """The sessions that are open now."""
+    found: list[dict[str, object]] = json.loads(
+        world.gateway.command("session", "list", "--json").stdout
+    )
+    return found
+
+
+def test_an_app_is_entered_by_its_name_and_everything_is_written_down(world: World) -> None:
+    command = f"echo $((6*7)); exit 3 # {os.urandom(4).hex()}"
+    done = world.ssh("app01@gw", command)
+    assert (done.returncode, done.stdout) == (3, b"42\n")
+
+    def closed() -> list[tuple[object, ...]]:
+        return [
+            (one["identity"], one["way"], fields["asked"], fields["exit"], fields["received"])
+            for one in events(world, "channel.closed")
+            if isinstance(fields := one["fields"], dict) and fields["what"] == command
+        ]
+
+    wait_until(closed)
+    assert closed() == [("dev", "direct", "exec", 3, 3)]
+
+
+def test_an_environment_of_an_app_is_part_of_its_name(tmp_path: Path) -> None:
+    settings = SSH_TABLE + local("app01", 'environment = "staging"\n')
+    with open_world(tmp_path, settings, ()) as world:
+        with world.office() as office:
+            admin.add_grant(office, "user:dev", "app01", environment_pattern="staging")
+        assert world.ssh("app01.staging@gw", "echo in staging").stdout == b"in staging\n"
+        other = world.ssh("app01@gw", "true")
+        assert other.returncode == 255
+        assert b"stagedoor: " in other.stderr
+
+
+async def test_a_token_in_a_passwords_place_says_who_it_is(tmp_path: Path) -> None:
+    with open_world(tmp_path, SSH_TABLE + "passwords = true\n" + local("app01")) as world:
+        token = world.gateway.token()
+        async with asyncssh.connect(
+            "127.0.0.1", world.port, username="app01", password=token,
+            known_hosts=None, config=None, client_keys=None, agent_path=None,
+        ) as conn:  # fmt: skip
+            assert (await conn.run("echo in", timeout=BOUND_S)).stdout == "in\n"
+        with pytest.raises(asyncssh.PermissionDenied):
+            # The name is the app's, so whose password would this be?
+            await asyncssh.connect(
+                "127.0.0.1", world.port, username="app01", password=PASSWORD,
+                known_hosts=None, config=None, client_keys=None, agent_path=None,
+            )  # fmt: skip
+
+
+def test_the_shell_cannot_be_entered_without_a_grant_and_says_why(world: World) -> None:
+    done = world.ssh("app02@gw", "true")
+    assert done.returncode == 255
+    assert b"no grant for 'dev' to enter app02" in done.stderr
+
+
+def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(world: World) -> None:
+    echo = Echo()
+    try:
+        done = world.ssh("-W", f"127.0.0.1:{echo.port}", "app01@gw", input=b"there and back")
+        assert done.stdout == b"there and back"
+    finally:
+        echo.close()
+
+
+def test_a_forward_out_of_the_shell_is_refused_by_name(world: World) -> None:
+    done = world.ssh("-W", "192.0.2.1:80", "app01@gw")
+    assert done.returncode != 0
+    assert b"own loopback only" in done.stderr
+
+
+@contextlib.contextmanager
+def agent(world: World) -> Iterator[dict[str, str]]:
+    """An agent that holds the developer's key."""
+    path = Path("/tmp") / f"sd-agent-{os.getpid()}-{os.urandom(3).hex()}"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists)
+        env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        subprocess.run(["ssh-add", "-q", world.key], env=env, check=True)
+        yield env
+    finally:
+        process.terminate()
+        process.wait(BOUND_S)
+        path.unlink(missing_ok=True)
+
+
+def with_agent(
+    world: World, env: dict[str, str], *words: str
+) -> "subprocess.CompletedProcess[bytes]":
+    command = ["ssh", "-F", world.config(), "-o", "IdentityAgent SSH_AUTH_SOCK", *words]
+    return subprocess.run(
+        command, env=env, input=b"", capture_output=True, timeout=BOUND_S, check=False
+    )
+
+
+def test_an_agent_is_forwarded_where_it_is_granted(world: World) -> None:
+    with agent(world) as env:
+        done = with_agent(world, env, "-A", "app01@gw", "ssh-add -l")
+        assert b"ED25519" in done.stdout, done
+        without = with_agent(world, env, "app01@gw", "echo [$SSH_AUTH_SOCK]")
+        assert without.stdout == b"[]\n"
+
+
+def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
+    tmp_path: Path,
+) -> None:
+    settings = SSH_TABLE + local("app01", "agent_forward = true\n")
+    with open_world(tmp_path, settings) as world, agent(world) as env:
+        done = with_agent(world, env, "-tt", "-A", "app01@gw", "echo [$SSH_AUTH_SOCK]")
+        assert b"[]" in done.stdout
+        assert b"agent forwarding into app01.ssh is not granted" in done.stdout + done.stderr
+        refused = world.ssh("-W", "localhost:22", "app01@gw")
+        assert b"port forwarding into app01.ssh is not granted" in refused.stderr
+
+
+class Terminal:
+    """Somebody who works in a terminal; `text` is what it has shown."""
+
+    def __init__(self, world: World, *words: str) -> None:
+        command = ["ssh", "-F", world.config(), "-tt", *words]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        )
+        self.text = b""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        while piece := self.process.stdout.read(65536):
+            with self._changed:
+                self.text += piece
+                self._changed.notify_all()
+
+    def type(self, text: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(text)
+
+    def shows(self, words: bytes) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: words in self.text, BOUND_S), self.text[-500:]
+
+    def ends(self) -> int:
+        code = self.process.wait(BOUND_S)
+        self._reader.join(BOUND_S)
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(BOUND_S)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+
+@contextlib.contextmanager
+def terminal(world: World, *words: str) -> Iterator[Terminal]:
+    """Logged in, with a shell that answers."""
+    one = Terminal(world, *(words or ("app01@gw",)))
+    try:
+        one.type(b"echo ready-$((40+2))\n")
+        one.shows(b"ready-42")
+        yield one
+    finally:
+        one.close()
+
+
+def test_a_session_that_is_closed_says_why_in_its_terminal(world: World) -> None:
+    wait_until(lambda: not inside(world))
+    with terminal(world) as one:
+        (session,) = inside(world)
+        world.gateway.command("session", "close", str(session["id"]), "--reason", "lunch is ready")
+        assert one.ends() == 255
+        assert b"lunch is ready" in one.text
+    wait_until(lambda: not inside(world))
+
+
+def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -> None:
+    with open_world(tmp_path, SSH_TABLE + local("app01")) as world, terminal(world) as one:
+        (grant,) = json.loads(world.gateway.command("grant", "list", "--json").stdout)
+        world.gateway.command("grant", "remove", str(grant["id"]))
+        one.process.wait(BOUND_S)
+        one.ends()
+        assert b"no grant for 'dev' to enter app01" in one.text
+
+
+def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(
+    tmp_path: Path,
+) -> None:
+    revoked = tmp_path / "revoked"
+    revoked.write_text("# nothing yet\n")
+    settings = SSH_TABLE + f'revoked_keys_file = "{revoked}"\n' + local("app01")
+    with open_world(tmp_path / "house", settings) as world, terminal(world) as one:
+        revoked.write_text(world.key.with_name("id.pub").read_text())
+        assert one.ends() == 255
+        assert b"was revoked" in one.text
+        wait_until(lambda: world.gateway.sessions())
+        (line,) = world.gateway.sessions()
+        assert line["outcome"] == "revoked"
+        assert "was revoked" in str(line["detail"])
+
+
+def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(world: World) -> None:
+    for option in ("-D", "-L"):
+        assert editors_talk(world, option, "app01@gw") == b"hello from the editor's server"
+
+
+def test_a_gateway_that_stops_warns_the_terminals_and_then_ends_them(tmp_path: Path) -> None:
+    settings = SSH_TABLE + local("app01") + "[workers]\ndrain_timeout_s = 2\n"
+    with open_world(tmp_path, settings) as world, terminal(world) as one:
+        assert world.gateway.process
+        world.gateway.process.terminate()
+        one.shows(b"the gateway is stopping")
+        assert one.ends() == 255
+
+
+def test_a_client_that_vanishes_leaves_no_session(world: World) -> None:
+    with terminal(world) as one:
+        one.process.kill()
+    wait_until(lambda: not inside(world))

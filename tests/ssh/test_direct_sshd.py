@@ -1,0 +1,135 @@
+"""Direct login on to OpenSSH's own sshd, as people have it: `[[shells.static]]`."""
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_port
+from tests.ssh.world import BOUND_S, SSH_TABLE, World, new_key, static, wait_until
+
+pytestmark = pytest.mark.usefixtures("openssh")
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+ACCOUNT = getpass.getuser()
+
+
+class Sshd:
+    """An sshd of the test's own that trusts the gateway's user CA; `log` is what it wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.host_key = new_key(folder / "host_key")
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log = folder / "log"
+
+    @property
+    def public(self) -> str:
+        return " ".join(self.host_key.with_suffix(".pub").read_text().split()[:2])
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def start(self, user_ca: str) -> None:
+        (self.folder / "user_ca.pub").write_text(user_ca)
+        (self.folder / "principals").write_text("dev\n")
+        config = self.folder / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\n"
+            f"PidFile {self.folder}/pid\nStrictModes no\nUsePAM no\nLogLevel VERBOSE\n"
+            f"TrustedUserCAKeys {self.folder}/user_ca.pub\n"
+            f"AuthorizedPrincipalsFile {self.folder}/principals\n"
+            "AuthorizedKeysFile none\nPasswordAuthentication no\n"
+            "KbdInteractiveAuthentication no\nAllowAgentForwarding yes\nAcceptEnv LC_*\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        self.process = subprocess.Popen([SSHD, "-D", "-f", config, "-E", self._log])
+        wait_until(lambda: self._log.exists() and "listening" in self.log)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(BOUND_S)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    if not Path(SSHD).exists():
+        pytest.skip("sshd is missing; apt install openssh-server")
+    one = Sshd(tmp_path_factory.mktemp("sshd") / "one")
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sshd: Sshd) -> Iterator[World]:
+    known = static("app01", sshd.port) + f'login_name = "{ACCOUNT}"\n'
+    known += f'host_keys = ["{sshd.public}"]\n'
+    unknown = static("app02", sshd.port) + f'login_name = "{ACCOUNT}"\n'
+    settings = SSH_TABLE + 'local_forward = ["*"]\nagent_forward = ["*"]\n' + known + unknown
+    world = World(tmp_path_factory.mktemp("gateway"), settings, ("app01", "app02"))
+    try:
+        world.gateway.start()
+        sshd.start((world.gateway.data_dir / "keys" / "user_ca.pub").read_text())
+        yield world
+    finally:
+        world.gateway.stop()
+
+
+def test_the_servers_own_log_says_who_it_was(world: World, sshd: Sshd) -> None:
+    done = world.ssh("app01@gw", "echo in; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"in\n")
+    assert b"err\n" in done.stderr
+    accepted = re.search(rf"Accepted publickey for {ACCOUNT} .*ID (\S+) \(serial", sshd.log)
+    assert accepted, sshd.log[-2000:]
+    assert accepted[1] == "dev"
+
+
+def test_a_server_whose_key_nobody_named_gets_nothing(world: World, sshd: Sshd) -> None:
+    done = world.ssh("app02@gw", "true")
+    assert done.returncode == 255
+    assert b"host_keys" in done.stderr
+
+
+def test_terminals_files_and_signals_work_as_without_a_gateway(
+    world: World, tmp_path: Path
+) -> None:
+    config = world.config()
+    shown = subprocess.run(
+        [
+            "script",
+            "-qec",
+            f"stty rows 33 cols 99; ssh -F {config} -tt app01@gw 'stty size'",
+            "/dev/null",
+        ],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=BOUND_S,
+        check=True,
+    )
+    assert b"33 99" in shown.stdout
+    (tmp_path / "a").write_bytes(os.urandom(2_000_000))
+    for options in ([], ["-O"]):
+        copy = ["scp", *options, "-F", config, tmp_path / "a", f"app01@gw:{tmp_path}/b"]
+        subprocess.run(copy, check=True, timeout=BOUND_S, capture_output=True)
+        assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
+    killed = world.ssh("-v", "app01@gw", "kill -KILL $$")
+    assert killed.returncode == 255
+    assert b"exit-signal" in killed.stderr
+
+
+def test_what_a_command_leaves_behind_does_not_hold_the_client(world: World) -> None:
+    began = time.monotonic()
+    done = world.ssh("app01@gw", "sleep 60 >/dev/null 2>&1 & echo started")
+    assert done.stdout == b"started\n"
+    assert time.monotonic() - began < 50

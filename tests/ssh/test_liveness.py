@@ -1,0 +1,392 @@
+"""Who stays, who is told to go and why, and who is found to have gone."""
+
+import contextlib
+import resource
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.listeners.ssh.options import ALIVE_COUNT
+from stagedoor.serve import admin
+from stagedoor.serve.settings import Settings
+from tests.ssh.world import Echo, World, new_key, open_world, public, static, wait_until
+
+SETTINGS = """
+[ssh]
+addresses = ["127.0.0.1:0"]
+login_grace_s = 3
+alive_interval_s = 1
+max_startups = "50:30:100"
+max_channels = 20
+[workers]
+count = 1
+drain_timeout_s = 20
+"""
+
+
+def flood(sock: socket.socket) -> None:
+    """A shell that talks without end."""
+    block = b"\0" * 65536
+    while True:
+        sock.sendall(block)
+
+
+@pytest.fixture
+def flooding() -> Iterator[Echo]:
+    server = Echo(flood)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, echo: Echo, flooding: Echo) -> Iterator[World]:
+    settings = SETTINGS + static("echo", echo.port) + static("flood", flooding.port)
+    with open_world(tmp_path / "house", settings, ("echo", "flood")) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def talking(
+    world: World, *words: str, config: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Somebody inside, over a raw channel to `echo`."""
+    command = ["ssh", "-F", config or world.config(), *(words or ("-W", "echo.ssh:22", "gw"))]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert said(process, b"hello\n") == b"hello\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def said(process: "subprocess.Popen[bytes]", line: bytes) -> bytes:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(line)
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def last_words(process: "subprocess.Popen[bytes]") -> str:
+    process.wait(20)
+    assert process.stderr
+    return process.stderr.read().decode()
+
+
+def remove_grants(office: admin.Office) -> None:
+    for rule in admin.policy(office).grants:
+        admin.remove_grant(office, rule.id)
+
+
+def remove_keys(office: admin.Office) -> None:
+    for fingerprint in admin.policy(office).keys:
+        admin.remove_key(office, fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (remove_grants, "no grant for 'dev' to enter echo"),
+        (remove_keys, "was removed"),
+        (lambda office: admin.remove_user(office, "dev"), "there is no user 'dev' any more"),
+    ],
+    ids=["grant", "key", "user"],
+)
+def test_whoever_is_no_longer_let_in_is_told_why_as_he_is_put_out(
+    house: World, change: Callable[[admin.Office], object], reason: str
+) -> None:
+    with talking(house) as inside:
+        with house.office() as office:
+            change(office)
+        assert f"Received disconnect from 127.0.0.1 port {house.port}:11: " in (
+            words := last_words(inside)
+        ), words
+        assert reason in words
+    wait_until(lambda: house.gateway.sessions("revoked"))
+
+
+def test_a_login_that_has_nothing_open_ends_with_its_user_too(house: World) -> None:
+    idle = subprocess.Popen(["ssh", "-F", house.config(), "-N", "gw"], stderr=subprocess.PIPE)
+    try:
+        with talking(house), house.office() as office:
+            admin.remove_user(office, "dev")
+        assert "there is no user 'dev' any more" in last_words(idle)
+    finally:
+        idle.kill()
+        idle.communicate()
+
+
+def test_losing_one_app_closes_its_channel_and_leaves_the_others(
+    house: World, sockets: Path
+) -> None:
+    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
+    with talking(house, config=config) as first, talking(house, config=config) as second:
+        session = house.gateway.audit()[-1]["session"]
+        house.gateway.command("session", "close", str(session))
+        wait_until(lambda: house.gateway.sessions("evicted"))
+        wait_until(lambda: [first.poll(), second.poll()].count(None) == 1)
+        left = first if first.poll() is None else second
+        assert said(left, b"still here\n") == b"still here\n"
+        house.ssh("-O", "exit", "gw", config=config)
+
+
+def test_an_administrator_closes_a_session_and_its_reason_is_shown(house: World) -> None:
+    with talking(house) as inside:
+        session = str(house.gateway.audit()[-1]["session"])
+        house.gateway.command("session", "close", session, "--reason", "maintenance at noon")
+        assert "maintenance at noon" in last_words(inside)
+
+
+def test_a_stop_lets_what_is_open_finish_and_takes_nothing_new(house: World, sockets: Path) -> None:
+    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
+    with talking(house, config=config) as inside:
+        house.gateway.signal(signal.SIGTERM)
+        house.gateway.wait_for(lambda line: line["event"] == "draining")
+        wait_until(lambda: b"open refused by peer" in house.ssh("gw", "ls", config=config).stderr)
+        assert said(inside, b"still here\n") == b"still here\n"
+        assert inside.stdin
+        inside.stdin.close()
+        inside.stdin = None
+        assert inside.wait(20) == 0
+        house.ssh("-O", "exit", "gw", config=config)
+    assert house.gateway.process is not None
+    assert house.gateway.process.wait(20) == 0
+    assert len(house.gateway.sessions("closed")) == 1
+
+
+def test_a_second_stop_puts_everybody_out_with_a_word(house: World) -> None:
+    with talking(house) as inside:
+        house.gateway.signal(signal.SIGTERM)
+        house.gateway.wait_for(lambda line: line["event"] == "draining")
+        house.gateway.signal(signal.SIGTERM)
+        assert "the gateway is stopping" in last_words(inside)
+    house.gateway.wait_for(lambda line: line.get("outcome") == "drained")
+
+
+class Wire:
+    """A TCP relay that can be cut without either end being told, as a laptop's lid does."""
+
+    def __init__(self, port: int) -> None:
+        self.cut = threading.Event()
+        self._to = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        near, _ = self._listening.accept()
+        far = socket.create_connection(("127.0.0.1", self._to))
+        self._ends = [near, far]
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def close(self) -> None:
+        for one in (self._listening, *self._ends):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self.cut.is_set():
+                    sink.sendall(data)
+            if not self.cut.is_set():
+                sink.shutdown(socket.SHUT_WR)
+
+
+def test_a_client_that_vanished_is_found_and_its_session_closed(house: World) -> None:
+    with contextlib.closing(Wire(house.port)) as wire:
+        config = house.config()
+        config.write_text(config.read_text().replace(f"Port {house.port}", f"Port {wire.port}"))
+        with talking(house, config=config):
+            wire.cut.set()
+            wait_until(lambda: house.gateway.sessions("downstream_lost"))
+
+
+def test_unless_the_settings_say_otherwise_it_is_found_within_90_s() -> None:
+    assert Settings().ssh.alive_interval_s * (ALIVE_COUNT + 1) <= 90
+
+
+def test_a_client_that_only_listens_is_asked_and_stays(house: World) -> None:
+    with talking(house) as inside:
+        # More than three of the questions after which somebody silent is cut off.
+        with pytest.raises(subprocess.TimeoutExpired):
+            inside.wait(6)
+        assert said(inside, b"still here\n") == b"still here\n"
+
+
+def test_whoever_is_killed_leaves_no_session_behind(house: World) -> None:
+    with talking(house) as inside:
+        inside.kill()
+        wait_until(lambda: house.gateway.sessions("downstream_reset"))
+
+
+def test_whoever_does_not_log_in_in_time_is_cut_off(house: World) -> None:
+    with socket.create_connection(("127.0.0.1", house.port), 20) as sock:
+        assert sock.recv(100).startswith(b"SSH-2.0-")
+        assert sock.recv(100) == b""
+
+
+def login_s(world: World) -> float:
+    began = time.monotonic()
+    assert world.ssh("gw", "ls").returncode == 0
+    return time.monotonic() - began
+
+
+def test_two_thousand_who_do_not_log_in_keep_nobody_out(house: World) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3000:
+        pytest.skip(f"this account may open only {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3000), hard))
+    alone_s = min(login_s(house) for _ in range(3))
+    with contextlib.ExitStack() as stack:
+        for number in range(2000):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", house.port), 20))
+            if number % 2:
+                with contextlib.suppress(OSError):  # it was one of those that were dropped
+                    sock.sendall(b"SSH-2.0-half-open\r\n")
+            if number % 400 == 399:
+                assert house.ssh("gw", "ls").returncode == 0
+        # Under a second on a machine that has nothing else to do, and no test can have that.
+        assert min(login_s(house) for _ in range(3)) < max(1.0, 3 * alone_s)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert any(line["reason"] == "overloaded" for line in house.gateway.sessions("denied"))
+
+
+def resident_kib(world: World) -> int:
+    (worker,) = world.gateway.worker_pids()
+    status = Path(f"/proc/{worker}/status").read_text()
+    return int(next(x for x in status.splitlines() if x.startswith("VmRSS:")).split()[1])
+
+
+def test_a_slow_reader_holds_up_neither_the_other_channels_nor_the_memory(
+    house: World, sockets: Path
+) -> None:
+    config = house.config(f"ControlPath {sockets}/%C")
+    forwards = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    slow, quick = (one.getsockname()[1] for one in forwards)
+    for one in forwards:
+        one.close()
+    master = subprocess.Popen(
+        ["ssh", "-F", config, "-M", "-N", "-L", f"{slow}:flood.ssh:22", "-L",
+         f"{quick}:echo.ssh:22", "gw"]
+    )  # fmt: skip
+    try:
+        wait_until(lambda: house.ssh("-O", "check", "gw", config=config).returncode == 0)
+        before = resident_kib(house)
+        with socket.create_connection(("127.0.0.1", slow), 10) as stuck:
+            assert stuck.recv(1) == b"\0"  # and not a byte more
+            for _ in range(50):
+                with socket.create_connection(("127.0.0.1", quick), 10) as sock:
+                    sock.sendall(b"hello" * 1000)
+                    sock.shutdown(socket.SHUT_WR)
+                    assert len(b"".join(iter(lambda s=sock: s.recv(9999), b""))) == 5000
+            assert resident_kib(house) - before < 16 * 1024
+    finally:
+        master.terminate()
+        master.wait(10)
+
+
+def test_a_shell_that_takes_nothing_holds_up_no_other_channel(
+    tmp_path: Path, echo: Echo, sockets: Path
+) -> None:
+    release = threading.Event()
+    stuck = Echo(lambda _: release.wait(60) and None)
+    settings = SETTINGS + static("stuck", stuck.port) + static("echo", echo.port)
+    with open_world(tmp_path / "house", settings, ("stuck", "echo")) as world:
+        config = world.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 9")
+        try:
+            command = ["ssh", "-F", config, "-W", "stuck.ssh:22", "gw"]
+            full = subprocess.Popen(command, stdin=subprocess.PIPE)
+            assert full.stdin is not None
+            sender = threading.Thread(target=_send_much, args=(full.stdin,), daemon=True)
+            sender.start()
+            for _ in range(20):
+                done = world.ssh("-W", "echo.ssh:22", "gw", config=config, input=b"hello")
+                assert done.stdout == b"hello"
+        finally:
+            world.ssh("-O", "exit", "gw", config=config)
+            release.set()
+            full.kill()
+            full.wait(10)
+            sender.join(10)
+            with contextlib.suppress(OSError):  # nobody reads there any more
+                full.stdin.close()
+            stuck.close()
+
+
+def _send_much(stdin: object) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for _ in range(600):
+            stdin.write(b"\0" * 65536)  # type: ignore[attr-defined]  # a pipe
+
+
+def test_there_may_be_only_so_many_channels_and_the_next_is_told(
+    house: World, sockets: Path
+) -> None:
+    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(talking(house, config=config))
+        done = house.ssh("-W", "echo.ssh:22", "gw", config=config)
+        assert done.returncode != 0
+        house.ssh("-O", "exit", "gw", config=config)
+
+
+def test_keys_are_exchanged_anew_under_load_and_no_byte_is_lost(house: World) -> None:
+    config = house.config("RekeyLimit 1M")
+    sent = bytes(range(256)) * (64 << 10)
+    done = house.ssh("-W", "echo.ssh:22", "gw", config=config, input=sent)
+    assert done.stdout == sent
+
+
+def test_strangers_see_not_a_byte_of_us(tmp_path: Path) -> None:
+    settings = SETTINGS + '[listen]\nnetworks = ["192.0.2.0/24"]\n'
+    with open_world(tmp_path / "house", settings, ()) as world:
+        with (
+            socket.create_connection(("127.0.0.1", world.port), 20) as sock,
+            contextlib.suppress(ConnectionResetError),
+        ):
+            assert sock.recv(100) == b""
+        wait_until(
+            lambda: any(
+                line["reason"] == "source_not_allowed" for line in world.gateway.sessions("denied")
+            )
+        )
+
+
+def test_behind_a_load_balancer_the_announced_source_is_the_one_that_counts(
+    tmp_path: Path, echo: Echo
+) -> None:
+    settings = SETTINGS + (
+        '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["192.0.2.0/24"]\n'
+    )
+    settings += static("echo", echo.port)
+    with open_world(tmp_path / "house", settings, ("echo",)) as world:
+        for source, let_in in (("192.0.2.7", True), ("198.51.100.1", False)):
+            header = f"PROXY TCP4 {source} 192.0.2.1 4711 22\r\n".encode()
+            with socket.create_connection(("127.0.0.1", world.port), 20) as sock:
+                # The client's version in one segment with the header: neither may be lost.
+                sock.sendall(header + b"SSH-2.0-test\r\n")
+                with contextlib.suppress(ConnectionResetError):
+                    assert (sock.recv(7) == b"SSH-2.0") is let_in
+
+
+def test_a_key_that_is_added_while_the_gateway_runs_lets_in_at_once(
+    house: World, tmp_path: Path
+) -> None:
+    key = new_key(tmp_path / "new")
+    with house.office() as office:
+        admin.add_keys(office, "dev", [public(key)])
+    assert house.ssh("gw", "ls", config=house.config(key=key)).returncode == 0

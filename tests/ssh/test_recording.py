@@ -1,0 +1,231 @@
+"""Recordings through a whole gateway, from the terminal to `stagedoor recording`."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from stagedoor.wire.asciicast import Event, Reader
+from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
+from tests.ssh.world import SSH_TABLE, World, local, open_world, wait_until
+
+RECORDED = '[recording]\nsessions = ["app01"]\n'
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    settings = SSH_TABLE + RECORDED + local("app01") + local("app02")
+    with open_world(tmp_path_factory.mktemp("recorded"), settings, ("app01", "app02")) as one:
+        yield one
+
+
+def listed(world: World) -> list[dict[str, object]]:
+    done = world.gateway.command("recording", "list", "--json")
+    found: list[dict[str, object]] = json.loads(done.stdout)
+    return found
+
+
+def exported(world: World, recording_id: object, *options: str) -> tuple[Reader, list[Event]]:
+    done = world.gateway.command("recording", "export", str(recording_id), *options)
+    reader = Reader([done.stdout.encode()])
+    return reader, list(reader.events())
+
+
+def output(events: list[Event]) -> str:
+    return "".join(event.data for event in events if event.code == "o")
+
+
+def test_a_terminal_is_recorded_with_its_sizes_and_its_end(world: World) -> None:
+    before = len(listed(world))
+    script = (
+        f"stty rows 43 cols 132; ssh -F {world.config()} -tt app01@gw "
+        "'echo seen ☃; sleep 0.2; exit 4'"
+    )
+    done = subprocess.run(
+        ["script", "-qec", script, "/dev/null"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert b"this session is recorded" in done.stdout
+    wait_until(lambda: len(listed(world)) > before and not inside(world))
+    found = listed(world)[-1]
+    assert (found["user"], found["target"], found["encrypted"]) == ("dev", "app01.ssh", False)
+    reader, shown = exported(world, found["id"])
+    assert (reader.header.width, reader.header.height) == (132, 43)
+    assert reader.header.command == "echo seen ☃; sleep 0.2; exit 4"
+    assert "seen ☃" in output(shown)
+    assert shown[-1].code == "m"
+    assert shown[-1].data == "exit 4"
+    assert shown[-1].at >= 0.2, "with its timing"
+    assert Path(str(found["file"])).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_typed_without_being_shown_is_not_recorded(world: World) -> None:
+    with terminal(world) as one:
+        one.type(b"stty -echo; echo Pass''word; read secret; stty echo; echo got-${#secret}\n")
+        one.shows(b"Password")
+        one.type(b"hunter2\n")
+        one.shows(b"got-7")
+        one.type(b"exit\n")
+        assert one.ends() == 0
+    wait_until(lambda: not inside(world))
+    text = output(exported(world, listed(world)[-1]["id"])[1])
+    assert "got-7" in text
+    assert "hunter2" not in text
+
+
+def test_it_is_on_the_disk_while_the_session_is_open(world: World) -> None:
+    with terminal(world) as one:
+        path = Path(str(listed(world)[-1]["file"]))
+        wait_until(lambda: b"ready-42" in path.read_bytes())
+        assert listed(world)[-1]["end"] is None
+        one.type(b"exit\n")
+        one.ends()
+
+
+def test_commands_and_transfers_are_events_and_not_recordings(world: World, tmp_path: Path) -> None:
+    before = len(listed(world))
+    world.ssh("app01@gw", "echo not-recorded", check=True)
+    (tmp_path / "file").write_bytes(b"x" * 5000)
+    copy = ["scp", "-F", str(world.config()), str(tmp_path / "file"), f"app01@gw:{tmp_path}/copy"]
+    subprocess.run(copy, check=True, timeout=60)
+
+    def asked() -> set[object]:
+        return {event["fields"]["what"] for event in events(world, "channel.closed")}  # type: ignore[index]  # JSON
+
+    wait_until(lambda: {"echo not-recorded", "sftp"} <= asked())
+    (file,) = [event["fields"] for event in events(world, "channel.file")]
+    assert isinstance(file, dict)
+    assert (file["path"], file["sent"], file["whole"]) == (f"{tmp_path}/copy", 5000, True)
+    assert len(listed(world)) == before
+
+
+def test_an_app_that_is_not_named_is_not_recorded(world: World) -> None:
+    before = len(listed(world))
+    with terminal(world, "app02@gw") as one:
+        one.type(b"exit\n")
+        one.ends()
+        assert b"recorded" not in one.text
+    assert len(listed(world)) == before
+
+
+def test_a_recording_that_was_changed_is_told_when_it_is_read(world: World) -> None:
+    with terminal(world) as one:
+        one.type(b"exit\n")
+        one.ends()
+    wait_until(lambda: not inside(world))
+    found = listed(world)[-1]
+    name = Path(str(found["file"])).name
+    wait_until(
+        lambda: any(e["fields"]["recording"] == name for e in events(world, "recording.ended"))  # type: ignore[index]  # JSON
+    )
+    path = Path(str(found["file"]))
+    path.write_bytes(path.read_bytes().replace(b"ready-42", b"ready-43"))
+    done = world.gateway.command("recording", "export", str(found["id"]), check=False)
+    assert done.returncode == 1
+    assert "was changed" in done.stderr
+    assert "ready-43" in done.stdout
+
+
+def test_play_shows_it_on_a_terminal_at_the_speed_that_was_asked_for(world: World) -> None:
+    with terminal(world) as one:
+        one.type(b"printf '\\033[6n\\033]52;c;eA==\\007'; exit\n")
+        one.ends()
+    wait_until(lambda: not inside(world))
+    words = [sys.executable, "-m", "stagedoor", "--config", str(world.gateway.file)]
+    words += ["recording", "play", str(listed(world)[-1]["id"]), "--speed", "100"]
+    play = shlex.join(words)
+    done = subprocess.run(
+        ["script", "-qec", play, "/dev/null"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
+    assert b"ready-42" in done.stdout
+    assert b"\x1b[6n" not in done.stdout
+    assert b"\x1b]52" not in done.stdout
+
+
+def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
+    key = pyrage.x25519.Identity.generate()
+    (tmp_path / "key").write_text(f"{key}\n")
+    (tmp_path / "other").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    settings = SSH_TABLE + f'[recording]\nsessions = ["*"]\nrecipients = ["{key.to_public()}"]\n'
+    with open_world(tmp_path / "world", settings + local("app01")) as world:
+        with terminal(world) as one:
+            one.type(b"exit\n")
+            one.ends()
+        wait_until(lambda: not inside(world))
+        (found,) = listed(world)
+        assert found["encrypted"] is True
+        assert b"ready" not in Path(str(found["file"])).read_bytes()
+        identity = ("--identity", str(tmp_path / "key"))
+        assert "ready-42" in output(exported(world, found["id"], *identity)[1])
+        for options in ((), ("--identity", str(tmp_path / "other"))):
+            done = world.gateway.command(
+                "recording", "export", str(found["id"]), *options, check=False
+            )
+            assert done.returncode != 0
+            assert "--identity" in done.stderr
+
+
+@pytest.mark.parametrize("then", ["end", "continue"])
+def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings_say(
+    tmp_path: Path, then: str
+) -> None:
+    settings = SSH_TABLE + f'[recording]\nsessions = ["*"]\non_failure = "{then}"\n'
+    with open_world(tmp_path, settings + local("app01")) as world:
+        # Root writes everywhere: what nobody can write into is a folder that is none.
+        (world.gateway.data_dir / "recordings").write_text("")
+        one = Terminal(world, "app01@gw")
+        try:
+            one.type(b"echo ready-$((40+2)); exit\n")
+            code = one.ends()
+        finally:
+            one.close()
+        if then == "end":
+            assert code == 255
+            assert b"has to be recorded and cannot be" in one.text
+            assert b"ready-42" not in one.text
+        else:
+            assert code == 0
+            assert b"ready-42" in one.text
+        wait_until(lambda: events(world, "recording.failed"))
+        assert any(line["event"] == "recording failed" for line in world.gateway.lines)
+
+
+def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
+    tmp_path: Path,
+) -> None:
+    settings = SSH_TABLE + RECORDED + "keep_days = 30\n" + local("app01")
+    old = tmp_path / "data" / "recordings" / "0199aaaa111122223333444455.1.cast"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"{}\n")
+    os.utime(old, (1_700_000_000, 1_700_000_000))
+    with open_world(tmp_path, settings) as world:
+        world.gateway.wait_for(
+            lambda line: line["event"] == "recording removed" and line["recording"] == old.name
+        )
+        assert not old.exists()
+        with terminal(world) as one:
+            (row,) = listed(world)
+            assert row["kept_until"] is None, "it is being written"
+            one.type(b"exit\n")
+            one.ends()
+        wait_until(lambda: not inside(world))
+        (row,) = listed(world)
+        written, until = (
+            datetime.fromisoformat(str(row[key])) for key in ("written_at", "kept_until")
+        )
+        assert until - written == timedelta(days=30)
+        assert "KEPT UNTIL" in world.gateway.command("recording", "list").stdout

@@ -1,0 +1,139 @@
+"""What happens to a terminal whose recording fails under it."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.model.event import Kind
+from stagedoor.model.session import End, Opened
+from stagedoor.recording.folder import FileTape, FolderShelf
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.recorder import Over, Recorder
+from tests.shells.world import World
+from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_house
+
+TO = "app01@gw"
+
+
+class Disk:
+    """A shelf that fills up, or stands still, when a test wants it so."""
+
+    def __init__(self, folder: Path) -> None:
+        self._inner = FolderShelf(folder)
+        self.full = False
+        self.moves = threading.Event()
+        self.moves.set()
+
+    def create(self, name: str) -> "Disk":
+        self._tape: FileTape = self._inner.create(name)
+        return self
+
+    def append(self, piece: bytes) -> None:
+        assert self.moves.wait(BOUND_S)
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._tape.append(piece)
+
+    def close(self) -> None:
+        self._tape.close()
+
+
+class Scene:
+    """A house whose terminals are recorded on `disk`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.disk = Disk(folder / "recordings")
+        self.overs: list[Over] = []
+        self.recorder = Recorder(self.disk, None, self._over, sync_s=0.05, queue_bytes=200_000)
+        self.recorder.start()
+
+    def _over(self, opened: Opened, over: Over) -> None:
+        self.overs.append(over)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    one = Scene(tmp_path)
+    yield one
+    one.disk.moves.set()
+    one.recorder.stop(BOUND_S)
+
+
+def plan(scene: Scene, *, go_on: bool) -> RecordingPlan:
+    return RecordingPlan(scene.recorder, go_on=go_on, notice=False)
+
+
+def recorded() -> Policy:
+    return Policy(rights=Rights(recorded=True))
+
+
+def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:
+    world = World(scene.folder / "house")
+    with direct_house(world, recorded(), plan=plan(scene, go_on=False)) as house:
+        # The shell fills the disk itself, once the session has begun.
+        mark = scene.folder / "mark"
+        command = f"echo begun; touch {mark}; sleep 60; echo never"
+        ended = threading.Thread(target=lambda: fill(scene, mark))
+        ended.start()
+        done = Client.of(house).ssh("-tt", TO, command)
+        ended.join()
+        assert done.returncode == 255
+        said = done.stdout + done.stderr
+        assert b"cannot be recorded any more (No space left on device)" in said
+        assert b"never" not in said
+        _, over = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
+        assert over.end is End.UNRECORDED
+        assert [one.why for one in scene.overs] == ["No space left on device"]
+
+
+def fill(scene: Scene, mark: Path) -> None:
+    """The disk is full from the moment on that `mark` is there, and the first piece is written."""
+    while not mark.exists():
+        threading.Event().wait(0.02)
+    scene.disk.full = True
+
+
+def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
+    world = World(scene.folder / "house")
+    with direct_house(world, recorded(), plan=plan(scene, go_on=True)) as house:
+        mark = scene.folder / "mark"
+        filling = threading.Thread(target=lambda: fill(scene, mark))
+        filling.start()
+        command = f"touch {mark}; sleep 0.3; head -c 3M /dev/zero | tr '\\0' x; exit 4"
+        done = Client.of(house).ssh("-tt", TO, command)
+        filling.join()
+        assert done.returncode == 4
+        assert done.stdout.count(b"x") == 3 * 1024 * 1024
+        assert [one.why for one in scene.overs] == ["No space left on device"]
+
+
+def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: Scene) -> None:
+    world = World(scene.folder / "house")
+    with direct_house(world, recorded(), plan=plan(scene, go_on=False)) as house:
+        client = Client.of(house)
+        results = []
+
+        def work() -> None:
+            command = "head -c 20M /dev/zero | tr '\\0' y; exit 3"
+            results.append(client.ssh("-tt", TO, command))
+
+        working = threading.Thread(target=work)
+        working.start()
+        house.seen.of(Kind.CHANNEL_OPENED)
+        scene.disk.moves.clear()
+        working.join(1.0)
+        scene.disk.moves.set()
+        working.join(BOUND_S)
+        (done,) = results
+        assert done.returncode == 3
+        assert done.stdout.count(b"y") == 20 * 1024 * 1024
+        (file,) = (scene.folder / "recordings").iterdir()
+        house.seen.wait(lambda: house.seen.ended)
+        assert scene.recorder.stop(BOUND_S) == 0
+        assert file.read_bytes().count(b"y") >= 20 * 1024 * 1024, "held back, and nothing lost"

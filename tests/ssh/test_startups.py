@@ -1,0 +1,61 @@
+"""Who has to go when too many have not logged in yet."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.listeners.ssh.startups import StartupLimits, Startups, parse_limits
+
+ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
+
+
+def test_below_the_start_nobody_has_to_go() -> None:
+    startups: Startups[int] = Startups(StartupLimits(3, 100, 10), ALWAYS)
+    assert [startups.come(n, "a") for n in range(3)] == [None, None, None]
+
+
+def test_between_start_and_full_the_dice_decide_and_at_full_everybody_pays() -> None:
+    startups: Startups[int] = Startups(StartupLimits(2, 30, 4), NEVER)
+    assert [startups.come(n, "a") for n in range(4)] == [None] * 4
+    assert startups.come(4, "a") is not None
+    assert len(startups) == 4
+
+
+def test_whoever_floods_from_one_source_drops_himself_and_never_the_newcomer() -> None:
+    startups: Startups[str] = Startups(StartupLimits(10, 100, 10), ALWAYS)
+    for number in range(200):
+        startups.come(f"flood {number}", "203.0.113.1")
+    assert startups.come("honest", "192.0.2.1") is not None
+    gone = [startups.come(f"more {number}", "203.0.113.1") for number in range(100)]
+    assert "honest" not in gone
+    assert len(startups) == 10
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.sampled_from("abc")), max_size=80),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_nobody_is_counted_twice_or_forgotten(
+    steps: list[tuple[bool, int, str]], roll: float
+) -> None:
+    startups: Startups[int] = Startups(StartupLimits(3, 50, 8), lambda: roll)
+    waiting: set[int] = set()
+    for comes, key, source in steps:
+        if comes and key not in waiting:
+            victim = startups.come(key, source)
+            assert victim is None or victim in waiting
+            waiting -= {victim}  # type: ignore[arg-type]  # None is not in it
+            waiting.add(key)
+        elif not comes:
+            startups.go(key)
+            waiting.discard(key)
+        assert len(startups) == len(waiting) <= 8
+
+
+WRONG = ["", "10", "10:30", "0:30:10", "10:0:20", "10:101:20", "20:30:10", "a:b:c", "1:2:3:4"]
+
+
+@pytest.mark.parametrize("text", [*WRONG, "-1:30:10", "١:30:10"])
+def test_limits_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"START"):
+        parse_limits(text)

@@ -1,0 +1,63 @@
+"""When everybody comes back in one moment, logins to one shell take turns; other shells wait for nobody."""
+
+import asyncio
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import load_or_create
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.target import Target
+from stagedoor.net.tcp import TcpStream
+from stagedoor.upstream.login import AT_ONCE, Account, Upstream
+
+DEV = Identity("dev", frozenset(), Method.PASSWORD)
+
+
+async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way: dict[str, int] = {"app01.ssh": 0, "app02.ssh": 0}
+    most = 0
+    news = asyncio.Condition()
+    go_on = asyncio.Event()
+
+    async def connect(host: str, sock: socket.socket, **_options: object) -> object:
+        nonlocal most
+        under_way[host] += 1
+        most = max(most, under_way["app01.ssh"])
+        async with news:
+            news.notify_all()
+        await go_on.wait()
+        under_way[host] -= 1
+        sock.close()
+        return object()
+
+    monkeypatch.setattr(asyncssh, "connect", connect)
+    ca = CertificateAuthority(load_or_create(tmp_path / "ca"), time.time)
+    upstream = Upstream(ca.sign_user, (), lambda _: Account())
+    with ExitStack() as stack:
+
+        def login(app: str) -> "asyncio.Task[object]":
+            ours, theirs = socket.socketpair()
+            stack.callback(theirs.close)
+            return asyncio.create_task(
+                upstream.connect(TcpStream(ours), Target(app), DEV, [], asyncssh.SSHClient)
+            )
+
+        crowd = [login("app01") for _ in range(3 * AT_ONCE)]
+        async with asyncio.timeout(30), news:
+            await news.wait_for(lambda: under_way["app01.ssh"] == AT_ONCE)
+        crowd[-1].cancel()  # one who waits goes away
+        other = login("app02")
+        async with asyncio.timeout(30), news:
+            await news.wait_for(lambda: under_way["app02.ssh"] == 1)
+        go_on.set()
+        found = await asyncio.gather(*crowd, other, return_exceptions=True)
+    assert most == AT_ONCE
+    assert [each for each in found if isinstance(each, BaseException)] == [found[3 * AT_ONCE - 1]]

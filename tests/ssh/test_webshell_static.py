@@ -1,0 +1,65 @@
+"""The WebShell on servers that were there already: held by what an entry names, and refused without."""
+
+import getpass
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from stagedoor.holder.place import end_all
+from stagedoor.wire.terminal import Notice, Word
+from tests.holder.compiled import compiled
+from tests.ssh.test_direct_sshd import SSHD, Sshd
+from tests.ssh.world import SSH_TABLE, World, static
+from tests.web.visitor import Visitor, ticket
+
+pytestmark = pytest.mark.usefixtures("openssh")
+WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """app01's terminals are held by the kit's program, copied to the server; of app02 nothing is said."""
+    if not Path(SSHD).exists():
+        pytest.skip("sshd is missing; apt install openssh-server")
+    hold = compiled(tmp_path)
+    sshd = Sshd(tmp_path / "sshd")
+    terminals = tmp_path / "terminals"
+    entry = f'login_name = "{getpass.getuser()}"\nhost_keys = ["{sshd.public}"]\n'
+    words = shlex.join(["env", f"STAGEDOOR_TERMINALS={terminals}", str(hold)])
+    settings = SSH_TABLE + WEB + static("app01", sshd.port) + entry + f'holder = "{words}"\n'
+    settings += static("app02", sshd.port) + entry
+    world = World(tmp_path / "gateway", settings, ("app01", "app02"))
+    try:
+        world.gateway.start()
+        sshd.start((world.gateway.data_dir / "keys" / "user_ca.pub").read_text())
+        yield world
+    finally:
+        world.gateway.stop()
+        sshd.stop()
+        with suppress(FileNotFoundError):
+            end_all(terminals)
+
+
+def test_a_terminal_stays_on_a_server_whose_entry_names_a_holder(world: World) -> None:
+    port = world.gateway.port("web")
+    first = Visitor(port).hello(ticket(port, "app01"))
+    first.type(b"here=still; echo rea''dy\r")
+    first.shows(b"ready")
+    first.cut()
+    again = Visitor(port).hello(ticket(port, "app01"))
+    again.type(b"echo $here-there\r")
+    again.shows(b"still-there")
+    again.close()
+
+
+def test_a_server_whose_entry_names_none_is_refused_in_words(world: World) -> None:
+    port = world.gateway.port("web")
+    visitor = Visitor(port).hello(ticket(port, "app02"))
+    [notice] = visitor.notices
+    assert isinstance(notice, Notice)
+    assert notice.word is Word.DENIED
+    assert "`holder` of its [[shells.static]] entry" in notice.text
+    visitor.close()

@@ -1,0 +1,65 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.place import Place, Server
+from tests.store.server import PostgresqlHere, name_of
+
+Outage = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a SQLite store is to be."""
+    return tmp_path / "data" / "stagedoor.db"
+
+
+@pytest.fixture
+def server(postgresql: PostgresqlHere) -> Iterator[Server]:
+    """An empty database of a PostgreSQL server."""
+    made = postgresql.database()
+    yield made
+    postgresql.drop(made)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where a store is to be, of each kind: what takes this holds for all of them."""
+    found: Place = request.getfixturevalue("path" if request.param == "sqlite" else "server")
+    return found
+
+
+@pytest.fixture
+def database(place: Place) -> Iterator[Database]:
+    opened = open_database(place)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def outage(place: Place, request: pytest.FixtureRequest) -> Outage:
+    """The store is out of reach for as long as this lasts, and comes back as it was."""
+
+    @contextmanager
+    def file() -> Iterator[None]:
+        assert isinstance(place, Path)
+        aside = place.rename(place.with_suffix(".aside"))
+        yield
+        aside.rename(place)
+
+    @contextmanager
+    def server() -> Iterator[None]:
+        assert isinstance(place, Server)
+        here: PostgresqlHere = request.getfixturevalue("postgresql")
+        name = name_of(place)
+        here.admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        here.admin(
+            f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        yield
+        here.admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    return server if isinstance(place, Server) else file

@@ -1,0 +1,80 @@
+"""Events and changes as the audit and an administrator would make them."""
+
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from stagedoor.model.event import Event, Kind
+from stagedoor.store.database import Database
+from stagedoor.store.place import Place, Server
+from stagedoor.store.policy import Change, change_policy
+
+
+def opened(session: str, *, at: float = 100.0, instance: str = "one", who: str = "alice") -> Event:
+    return Event(
+        at=at,
+        kind=Kind.SESSION_OPENED,
+        instance=instance,
+        session=session,
+        identity=who,
+        target="app01.ssh",
+        source="10.0.0.1:40000",
+        way="connect",
+        fields={"method": "password"},
+    )
+
+
+def closed(
+    session: str, *, at: float = 200.0, end: str = "closed", sent: int = 10, received: int = 20
+) -> Event:
+    return Event(
+        at=at,
+        kind=Kind.SESSION_CLOSED,
+        instance="one",
+        session=session,
+        identity="alice",
+        target="app01.ssh",
+        source="10.0.0.1:40000",
+        way="connect",
+        reason=end,
+        fields={"sent": sent, "received": received, "detail": ""},
+    )
+
+
+def denied(*, at: float = 100.0) -> Event:
+    return Event(
+        at=at,
+        kind=Kind.SESSION_DENIED,
+        instance="one",
+        source="10.0.0.1:40000",
+        way="connect",
+        reason="no_grant",
+        fields={"message": "no grant"},
+    )
+
+
+def change(database: Database, action: str, at: float = 50.0) -> AbstractContextManager[Change]:
+    return change_policy(database, at=at, instance="desk", actor="root@here", action=action)
+
+
+def python(code: str, *arguments: str | Place) -> subprocess.Popen[str]:
+    """A process of its own that runs `code`; talk to it by its stdin and stdout.
+
+    It gets a place back from its argument by `place_from`.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(place_text, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def place_text(place: str | Place) -> str:
+    return f"{place.url} {place.password_file}" if isinstance(place, Server) else str(place)
+
+
+def place_from(text: str) -> Place:
+    url, space, password_file = text.partition(" ")
+    return Server(url, Path(password_file)) if space else Path(text)

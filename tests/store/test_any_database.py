@@ -1,0 +1,201 @@
+"""What holds for a store of each kind, from the first start on."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import inspect, select, update
+
+from stagedoor.model.errors import StoreError
+from stagedoor.store import schema
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import StoreJournal, read_entries
+from stagedoor.store.place import Place
+from stagedoor.store.policy import load_policy
+from stagedoor.store.sessions import list_sessions
+from tests.store.conftest import Outage
+from tests.store.sample import change, denied, opened, python
+
+
+def set_version(place: Place, name: str, value: int) -> None:
+    database = open_database(place)
+    with database.write() as transaction:
+        transaction.execute(
+            update(schema.meta).where(schema.meta.c.name == name).values(value=value)
+        )
+    database.close()
+
+
+def test_a_store_of_a_newer_program_that_we_would_harm_is_refused(place: Place) -> None:
+    set_version(place, "schema_version", 9)
+    set_version(place, "compatible_version", 8)
+    with pytest.raises(StoreError, match=r"newer Stagedoor \(schema 9, usable from schema 8") as e:
+        open_database(place)
+    assert str(place) in str(e.value)
+
+
+def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: Place) -> None:
+    set_version(place, "schema_version", 9)
+    database = open_database(place)
+    with database.read() as transaction:
+        assert schema.check(transaction) == 9, "and is not taken back"
+    database.close()
+
+
+def make_old(database: Database) -> None:
+    """As the program before version 2 left it."""
+    with database.write() as transaction:
+        schema.instances.drop(transaction)
+        for table in (
+            schema.web_passes,
+            schema.watch_rules,
+            schema.shares,
+            schema.visits,
+        ):
+            table.drop(transaction)
+        transaction.execute(update(schema.meta).values(value=1))
+
+
+def test_a_store_of_an_older_program_is_brought_up_to_date(place: Place) -> None:
+    database = open_database(place)
+    make_old(database)
+    StoreJournal(database).append([opened("s1")])
+    database.close()
+    database = open_database(place)
+    with database.read() as transaction:
+        assert inspect(transaction).has_table("instances")
+        for name in ("web_passes", "watch_rules", "shares", "visits"):
+            assert inspect(transaction).has_table(name)
+        assert schema.check(transaction) == schema.SCHEMA_VERSION
+    assert [row.id for row in list_sessions(database)] == ["s1"]
+    database.close()
+
+
+def test_somebody_elses_tables_are_left_alone(place: Place) -> None:
+    database = open_database(place)
+    with database.write() as transaction:
+        schema.metadata.drop_all(transaction)
+        transaction.exec_driver_sql("CREATE TABLE recipes (name TEXT)")
+    database.close()
+    with pytest.raises(StoreError, match="not Stagedoor's; name another"):
+        open_database(place)
+
+
+OPEN = """
+import sys
+from stagedoor.store.database import open_database
+from stagedoor.store.journal import StoreJournal
+from stagedoor.model.event import Event, Kind
+from tests.store.sample import place_from
+print("ready", flush=True)
+sys.stdin.readline()
+journal = StoreJournal(open_database(place_from(sys.argv[1])))
+for number in range(50):
+    journal.append([Event(float(number), Kind.SESSION_DENIED, sys.argv[2])])
+"""
+
+
+def at_once(place: Place, code: str = OPEN) -> None:
+    workers = [python(code, place, f"worker{n}") for n in range(4)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate(timeout=60)
+        assert worker.returncode == 0
+
+
+def assert_all_wrote(database: Database) -> None:
+    entries = read_entries(database)
+    for n in range(4):
+        mine = [entry.event.at for entry in entries if entry.event.instance == f"worker{n}"]
+        assert mine == [float(number) for number in range(50)]
+
+
+def test_processes_that_make_one_store_at_once_all_write_to_it(place: Place) -> None:
+    at_once(place)
+    database = open_database(place)
+    assert_all_wrote(database)
+    database.close()
+
+
+def test_processes_that_upgrade_one_store_at_once_all_write_to_it(place: Place) -> None:
+    database = open_database(place)
+    make_old(database)
+    database.close()
+    at_once(place)
+    database = open_database(place)
+    assert_all_wrote(database)
+    database.close()
+
+
+FOLLOW = """
+import sys
+from stagedoor.store.database import open_database
+from stagedoor.store.journal import StoreJournal
+from tests.store.sample import denied, place_from
+print("ready", flush=True)
+sys.stdin.readline()
+journal = StoreJournal(open_database(place_from(sys.argv[1])))
+for number in range(40):
+    journal.append([denied(at=float(number)) for _ in range(20)])
+"""
+
+
+def test_whoever_follows_the_audit_misses_nothing(place: Place) -> None:
+    database = open_database(place)
+    writers = [python(FOLLOW, place) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        writer.stdout.readline()
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    seen: list[int] = []
+    while len(seen) < 2 * 800:
+        running = any(writer.poll() is None for writer in writers)
+        page = read_entries(database, after=seen[-1] if seen else 0)
+        seen += [entry.seq for entry in page]
+        if not page and not running:
+            break
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert len(seen) == 2 * 800, "an event became visible behind one that was read already"
+    database.close()
+
+
+def test_transactions_that_write_run_one_by_one(place: Place) -> None:
+    """What a change has read is still so when it writes."""
+    first, second = open_database(place), open_database(place, busy_timeout_s=0.05)
+    with change(first, "one") as c:
+        c.transaction.execute(select(schema.users)).all()
+        with pytest.raises(StoreError, match=r"locked by another|held it for too long"):
+            second.write().__enter__()
+        with pytest.raises(StoreError, match=r"locked by another|held it for too long"):
+            StoreJournal(second).append([denied()])
+        assert load_policy(second).version == 0, "those who read are not held up"
+    assert load_policy(second).version == 1
+    StoreJournal(second).append([denied()])
+    first.close()
+    second.close()
+
+
+def test_a_store_that_comes_back_is_used_again(database: Database, outage: Outage) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1")])
+    attempts: list[Callable[[], object]] = [
+        lambda: journal.append([opened("s2")]),
+        lambda: load_policy(database),
+        lambda: database.write().__enter__(),
+    ]
+    with outage():
+        for attempt in attempts:
+            with pytest.raises(StoreError, match="the store "):
+                attempt()
+    journal.append([opened("s3")])
+    assert [row.id for row in list_sessions(database)] == ["s1", "s3"]
+    with database.write(hasty=True):
+        pass

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stagedoor.cli.app import stagedoor
+from stagedoor.model.errors import RefusedError, StoreError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import KeyRecord, TokenRecord
+from stagedoor.serve.admin import Office
+from stagedoor.serve.moving import copy_store
+from stagedoor.store import people
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.instances import hold_instance, instances_folder
+from stagedoor.store.journal import StoreJournal, read_entries
+from stagedoor.store.place import Server
+from stagedoor.store.policy import load_policy
+from stagedoor.store.sessions import list_sessions
+from tests.store.sample import change, closed, denied, opened
+
+
+@pytest.fixture
+def office(database: Database, tmp_path: Path) -> Office:
+    """An empty store of each kind, to copy to."""
+    return Office(database, tmp_path, "root@here", lambda: 900.0)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A SQLite store with some of everything, whose newest grant was removed."""
+    file = tmp_path / "old" / "stagedoor.db"
+    database = open_database(file)
+    with change(database, "set up") as c:
+        for name in ("zoe", "alice"):
+            people.add_user(c.transaction, name, frozenset({"dev", "ops"}), "$argon2id$x", 1.0)
+        people.add_key(c.transaction, KeyRecord("alice", "SHA256:abc", "ssh-ed25519 A", "x"), 2.0)
+        token = TokenRecord("t1", "zoe", b"\xff\x00" * 16, ("connect",), 500.0)
+        people.add_token(c.transaction, token, 3.0)
+        people.add_grant(c.transaction, GrantRule(0, "user:alice", "app*", "staging", None), 4.0)
+        people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 5.0)
+        people.remove_grant(c.transaction, 2)
+    journal = StoreJournal(database)
+    for start in range(0, 2500, 500):
+        journal.append([opened(f"s{n}", at=float(n)) for n in range(start, start + 500)])
+        journal.append([closed(f"s{n}", sent=2**40) for n in range(start, start + 499)])
+    database.close()
+    return file
+
+
+def test_all_of_it_is_there_and_goes_on_where_it_was(office: Office, old: Path) -> None:
+    source = open_database(old)
+    copied = copy_store(office, old)
+    assert (copied["users"], copied["grants"], copied["sessions"]) == (2, 1, 2500)
+    there = office.database
+    for of in ("users", "tokens", "keys", "grants"):
+        assert getattr(load_policy(there), of) == getattr(load_policy(source), of)
+    assert list_sessions(there, open_only=False, limit=9999) == list_sessions(
+        source, open_only=False, limit=9999
+    )
+    before = read_entries(source, limit=99999)
+    after = read_entries(there, limit=99999)
+    assert after[: len(before)] == before
+    assert [entry.event.fields["action"] for entry in after[len(before) :]] == ["store.copy"]
+    StoreJournal(there).append([denied()])
+    assert [entry.seq for entry in read_entries(there, limit=99999)] == list(
+        range(1, len(before) + 3)
+    )
+    with change(there, "grant.add") as c:
+        added = people.add_grant(c.transaction, GrantRule(0, "group:ops", "app02"), 6.0)
+    assert added == 3, "the number of the removed grant is not given again"
+    source.close()
+
+
+def test_only_an_empty_store_is_copied_to(office: Office, old: Path) -> None:
+    with change(office.database, "user.add") as c:
+        people.add_user(c.transaction, "bob", frozenset(), None, 1.0)
+    with pytest.raises(RefusedError, match="is not empty"):
+        copy_store(office, old)
+    assert set(load_policy(office.database).users) == {"bob"}
+
+
+def test_what_cannot_be_copied_whole_is_not_copied(
+    server: Server, old: Path, tmp_path: Path
+) -> None:
+    database = open_database(old)
+    with database.write() as transaction:  # SQLite takes anything in any column
+        transaction.exec_driver_sql("UPDATE audit_events SET reason = hex(zeroblob(100))")
+    database.close()
+    there = open_database(server)
+    with pytest.raises(StoreError, match="too long"):
+        copy_store(Office(there, tmp_path, "root@here", lambda: 900.0), old)
+    assert load_policy(there).users == {}
+    assert read_entries(there) == []
+    there.close()
+
+
+def test_a_store_in_use_is_not_copied(office: Office, old: Path) -> None:
+    held = hold_instance(instances_folder(old.parent), "one")
+    with pytest.raises(RefusedError, match=r"a gateway runs on .*stop it first"):
+        copy_store(office, old)
+    held.close()
+    copy_store(office, old)
+
+
+def test_the_command_copies_into_the_store_that_the_settings_name(
+    server: Server, old: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new.toml"
+    file.write_text(
+        f'data_dir = "{tmp_path}"\n[store]\nurl = "{server.url}"\n'
+        f'password_file = "{server.password_file}"\n'
+    )
+    argv = ["--config", str(file), "store", "copy", str(old)]
+    result = CliRunner().invoke(stagedoor, argv)
+    assert "Copied 2 users, 2500 sessions and " in result.stderr
+    assert result.exit_code == 0
+    again = CliRunner().invoke(stagedoor, argv)
+    assert isinstance(again.exception, RefusedError)

@@ -1,0 +1,167 @@
+import itertools
+import signal
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stagedoor.model.event import Event, Kind
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import Filter, StoreJournal, before_last, read_entries
+from stagedoor.store.place import Place
+from stagedoor.store.sessions import list_sessions
+from tests.store.sample import closed, denied, opened, python
+
+
+def kinds(database: Database, session: str | None = None) -> list[Kind]:
+    return [e.event.kind for e in read_entries(database, Filter(session=session))]
+
+
+def test_an_event_is_read_back_as_it_was_written(database: Database) -> None:
+    events = [opened("s1"), denied(), closed("s1")]
+    StoreJournal(database).append(events)
+    assert [entry.event for entry in read_entries(database)] == events
+
+
+def test_a_session_is_listed_from_open_to_close(database: Database) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1", at=1.0), opened("s2", at=2.0)])
+    assert [row.id for row in list_sessions(database)] == ["s1", "s2"]
+    journal.append([closed("s1", at=3.0, end="idle", sent=7, received=8)])
+    assert [row.id for row in list_sessions(database)] == ["s2"]
+    first = list_sessions(database, open_only=False)[0]
+    assert (first.end, first.closed_at, first.sent, first.received) == ("idle", 3.0, 7, 8)
+
+
+def test_a_second_close_changes_nothing(database: Database) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1"), closed("s1", end="idle"), closed("s1", end="evicted")])
+    journal.append([closed("s1", end="lost")])
+    assert kinds(database, "s1") == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+    assert list_sessions(database, open_only=False)[0].end == "idle"
+
+
+def test_a_close_of_a_session_that_never_opened_is_void(database: Database) -> None:
+    StoreJournal(database).append([closed("nobody")])
+    assert read_entries(database) == []
+    assert list_sessions(database, open_only=False) == []
+
+
+def test_an_append_whose_outcome_is_unknown_may_be_repeated(database: Database) -> None:
+    journal = StoreJournal(database)
+    for _ in range(2):
+        journal.append([opened("s1"), opened("s1")])
+    assert kinds(database) == [Kind.SESSION_OPENED]
+    for _ in range(2):
+        journal.append([opened("s1"), closed("s1")])
+    assert kinds(database) == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+
+
+_RUNS = itertools.count()
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("oc"), st.sampled_from("abc")), max_size=6), max_size=6
+    )
+)
+def test_whatever_is_appended_a_session_opens_once_and_closes_once(
+    database: Database, batches: list[Sequence[tuple[str, str]]]
+) -> None:
+    # Sessions of their own for each example, in one store.
+    run = next(_RUNS)
+    names = {name: f"{name}{run}" for name in "abc"}
+    journal = StoreJournal(database)
+    expected: dict[str, list[Kind]] = {name: [] for name in "abc"}
+    for batch in batches:
+        journal.append([opened(names[s]) if what == "o" else closed(names[s]) for what, s in batch])
+        for what, session in batch:
+            if what == "o" and not expected[session]:
+                expected[session] = [Kind.SESSION_OPENED]
+            elif what == "c" and expected[session] == [Kind.SESSION_OPENED]:
+                expected[session] = [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+    assert {name: kinds(database, names[name]) for name in "abc"} == expected
+    still = {names[name] for name in "abc" if expected[name] == [Kind.SESSION_OPENED]}
+    assert {row.id for row in list_sessions(database)} & set(names.values()) == still
+
+
+WRITE = """
+import sys
+from stagedoor.store.database import open_database
+from stagedoor.store.journal import StoreJournal
+from tests.store.sample import opened, place_from
+journal = StoreJournal(open_database(place_from(sys.argv[1])))
+for number in range(10**9):
+    batch = [opened(f"s{number}-{n}") for n in range(20)]
+    journal.append(batch)
+    print(number, flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_a_sigkill_in_the_middle(place: Place) -> None:
+    writer = python(WRITE, place)
+    assert writer.stdout is not None
+    for line in writer.stdout:
+        if int(line) >= 100:
+            break
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate(timeout=30)
+    acknowledged = max([100, *map(int, rest.split("\n")[:-1])])
+    database = open_database(place)
+    rows = {row.id for row in list_sessions(database, limit=10**6)}
+    assert {f"s{batch}-{n}" for batch in range(acknowledged + 1) for n in range(20)} <= rows
+    # All or none of the batch that was being written.
+    assert len(rows) % 20 == 0
+    if not database.shared:
+        with database.read() as transaction:
+            assert transaction.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    database.close()
+
+
+def test_the_audit_can_be_read_by_session_identity_time_and_from_its_end(
+    database: Database,
+) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened(f"s{n}", at=float(n), who=f"user{n % 2}") for n in range(10)])
+
+    def sessions(wanted: Filter, after: int = 0) -> list[str | None]:
+        return [e.event.session for e in read_entries(database, wanted, after=after)]
+
+    assert sessions(Filter(since=8.0)) == ["s8", "s9"]
+    assert sessions(Filter(identity="user1", since=6.0)) == ["s7", "s9"]
+    assert sessions(Filter(), before_last(database, Filter(), 3)) == ["s7", "s8", "s9"]
+    assert sessions(Filter(), before_last(database, Filter(), 30)) == [f"s{n}" for n in range(10)]
+    only = Filter(identity="user0")
+    assert sessions(only, before_last(database, only, 2)) == ["s6", "s8"]
+
+
+def test_a_wildcard_in_a_session_id_stands_for_itself(database: Database) -> None:
+    StoreJournal(database).append([opened("s1")])
+    assert read_entries(database, Filter(session="%")) == []
+    assert read_entries(database, Filter(session="_1")) == []
+
+
+def test_hostile_text_is_written_as_what_it_is(database: Database) -> None:
+    hostile = "'; DROP TABLE users; --\x1b]0;x\x07 %s %(x)s {} \u202e"
+    event = Event(1.0, Kind.SESSION_DENIED, "one", identity=hostile, fields={"message": hostile})
+    StoreJournal(database).append([event])
+    assert read_entries(database)[0].event == event
+
+
+def test_a_null_character_stops_nothing(database: Database) -> None:
+    event = Event(1.0, Kind.SESSION_DENIED, "one", identity="a\0b", fields={"message": "a\0b"})
+    StoreJournal(database).append([event])
+    (entry,) = read_entries(database)
+    assert entry.event.identity == "a\N{REPLACEMENT CHARACTER}b"
+    assert entry.event.fields == {"message": "a\0b"}
+
+
+def test_more_bytes_than_32_bits_count_are_counted(database: Database) -> None:
+    StoreJournal(database).append([opened("s1"), closed("s1", sent=2**40, received=2**62)])
+    (row,) = list_sessions(database, open_only=False)
+    assert (row.sent, row.received) == (2**40, 2**62)

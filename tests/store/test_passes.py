@@ -1,0 +1,81 @@
+"""Passes of the web, on every kind of store: one of several who use one up at once gets it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from stagedoor.model.identity import Method
+from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.store import people
+from stagedoor.store.database import Database
+from stagedoor.store.passes import find, issue, use_up
+from stagedoor.store.schema import web_passes
+
+NOW = 1_700_000_000.0
+TICKET = WebPass(
+    PassKind.TICKET,
+    "dev",
+    Method.TOKEN,
+    NOW + 30,
+    "tok1",
+    ("connect:app01", "connect:app02"),
+    None,
+    "app01.ssh",
+)
+SESSION = WebPass(PassKind.SESSION, "dev", Method.PASSWORD, NOW + 3600, password_mark=b"m" * 32)
+
+
+@pytest.fixture(autouse=True)
+def dev(database: Database) -> None:
+    with database.write() as transaction:
+        people.add_user(transaction, "dev", frozenset(), None, NOW)
+
+
+@pytest.mark.parametrize("given", [TICKET, SESSION], ids=lambda given: given.kind)
+def test_what_was_issued_is_found_by_its_secret_and_by_nothing_else(
+    database: Database, given: WebPass
+) -> None:
+    secret = issue(database, given, NOW)
+    assert len(secret) >= 43
+    assert find(database, given.kind, secret) == given
+    assert find(database, PassKind.LINK, secret) is None
+    for wrong in ("", secret[:-1], secret + "A", secret.swapcase(), "\udce4"):
+        assert find(database, given.kind, wrong) is None
+
+
+def test_the_secret_is_not_in_the_store(database: Database) -> None:
+    secret = issue(database, TICKET, NOW)
+    with database.read() as transaction:
+        row = transaction.execute(select(web_passes)).one()
+    assert secret not in repr(tuple(row))
+
+
+def test_what_was_used_up_is_gone(database: Database) -> None:
+    secret = issue(database, TICKET, NOW)
+    assert use_up(database, PassKind.SESSION, secret) is None
+    assert use_up(database, PassKind.TICKET, secret) == TICKET
+    assert use_up(database, PassKind.TICKET, secret) is None
+    assert find(database, PassKind.TICKET, secret) is None
+
+
+def test_of_several_who_use_it_up_at_once_one_gets_it(database: Database) -> None:
+    secret = issue(database, TICKET, NOW)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: use_up(database, PassKind.TICKET, secret), range(8)))
+    assert [each for each in found if each is not None] == [TICKET]
+
+
+def test_what_has_expired_is_thrown_away_when_another_is_issued(database: Database) -> None:
+    old = issue(database, TICKET, NOW)
+    kept = issue(database, SESSION, NOW)
+    issue(database, SESSION, NOW + 31)
+    assert find(database, PassKind.TICKET, old) is None
+    assert find(database, PassKind.SESSION, kept) == SESSION
+
+
+def test_whoever_is_removed_takes_his_passes_along(database: Database) -> None:
+    secret = issue(database, SESSION, NOW)
+    with database.write() as transaction:
+        people.remove_user(transaction, "dev")
+    assert find(database, PassKind.SESSION, secret) is None

@@ -1,0 +1,339 @@
+"""Two gateways, each the real program with a folder of its own, on one PostgreSQL store."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.serve import admin, oversight
+from stagedoor.store.place import Server
+from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
+from tests.path.faulty import Faulty
+from tests.path.gateway import Gateway
+from tests.store.server import PASSWORD, PostgresqlHere, server_here
+
+WITHIN_S = 5.0
+"""How soon a change must be in force everywhere."""
+
+
+class Replica(Faulty):
+    """One of the gateways. The first of them brings in `dev`; `first` has for the others."""
+
+    def __init__(
+        self, folder: Path, server: Server, first: "Replica | None" = None, *, workers: int = 1
+    ) -> None:
+        folder.mkdir()
+        self._first = first
+        self._store = f'[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
+        super().__init__(folder, workers=workers)
+
+    def all(self, settings: str = "", workers: int = 1) -> str:
+        return super().all(self._store + settings, workers)
+
+    def settle(self) -> None:
+        if self._first is None:
+            super().settle()
+        else:
+            self.grant, self.secret = self._first.grant, self._first.secret
+
+    def answer(self, *fields: str) -> Answer:
+        """To one login, which hangs up at once."""
+        with dialled(self.own_port) as client:
+            client.send(head("app01-ssh:22", *(fields or (self.auth,))))
+            answer = read_answer(client)
+            if answer.status == 200:
+                self.upstream.accept().close()
+            return answer
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """`stagedoor session list` by this one's settings."""
+        found = json.loads(self.command("session", "list", "--json").stdout)
+        return {one["id"]: one for one in found}
+
+
+Make = Callable[..., Replica]
+
+
+@contextlib.contextmanager
+def replicas(folder: Path, server: Server) -> Iterator[Make]:
+    """What makes and starts them; at the end they are stopped, and their logs have to be clean."""
+    made: list[Replica] = []
+
+    def make(first: Replica | None = None, *, workers: int = 1) -> Replica:
+        replica = Replica(folder / f"replica{len(made)}", server, first, workers=workers)
+        made.append(replica)
+        replica.start()
+        return replica
+
+    try:
+        yield make
+        for one in made:
+            one.upstream.hang_up()
+            one.stop()
+            one.assert_clean()
+    finally:
+        for one in made:
+            one.upstream.close()
+            one.stop()
+
+
+@pytest.fixture
+def two(tmp_path: Path, server: Server) -> Iterator[tuple[Replica, Replica]]:
+    with replicas(tmp_path, server) as make:
+        first = make()
+        yield first, make(first)
+
+
+def test_a_user_added_at_one_is_let_in_at_the_other(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    first.command("user", "add", "bob", "--no-password")
+    first.command("grant", "add", "user:bob", "app01")
+    token = bearer(first.token("bob"))
+    eventually("the other knows", lambda: second.answer(token).status == 200, WITHIN_S)
+    second.command(
+        "token", "revoke", json.loads(second.command("token", "list", "--json").stdout)[-1]["id"]
+    )
+    eventually("the first knows", lambda: first.answer(token).status == 407, WITHIN_S)
+
+
+def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    with first.entered() as here, second.entered() as there:
+        with first.office() as office:
+            admin.remove_grant(office, first.grant)
+        before = time.monotonic()
+        here.wait_until_cut()
+        there.wait_until_cut()
+        assert time.monotonic() - before < WITHIN_S
+        assert first.wait_for_ends(here) == {here.session: "revoked"}
+        assert second.wait_for_ends(there) == {there.session: "revoked"}
+    assert first.answer().status == 403
+
+
+def test_all_sessions_are_listed_at_each_with_who_has_them(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    with first.entered() as here, second.entered() as there:
+        for replica in two:
+            listed = replica.listed()
+            assert listed.keys() == {here.session, there.session}
+            for inside, owner in ((here, first), (there, second)):
+                assert owner.process is not None
+                assert f"-{owner.process.pid}-" in listed[inside.session]["instance"]
+            text = replica.command("session", "list").stdout
+            assert "INSTANCE" in text.upper()
+            assert listed[here.session]["instance"] in text
+            assert listed[there.session]["instance"] in text
+
+
+def test_a_session_is_closed_from_any_of_them(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    with first.entered() as here, second.entered() as there:
+        done = first.command("session", "close", there.session, "--reason", "laptop stolen")
+        assert "Closed 1 session." in done.stderr
+        there.wait_until_cut()
+        here.works()
+        assert second.wait_for_ends(there) == {there.session: "evicted"}
+        assert "Closed 1 session." in second.command("session", "close", "--all", "--yes").stderr
+        here.wait_until_cut()
+    assert first.closed()[there.session] == ("evicted", "laptop stolen")
+
+
+def test_one_audit_is_kept_by_all_in_one_order(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    let_in = [one.answer().one("Stagedoor-Session") for _ in range(5) for one in two]
+    eventually("all are closed", lambda: len(first.closed()) == 10)
+    assert first.audit() == second.audit()
+    opened = [e["session"] for e in first.audit() if e["kind"] == "session.opened"]
+    assert opened == let_in
+
+
+def test_a_worker_that_dies_loses_its_sessions_at_once_and_no_others(
+    two: tuple[Replica, Replica],
+) -> None:
+    first, second = two
+    with first.entered() as here, second.entered() as there:
+        (worker,) = second.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        second.wait_for_event("sessions were lost with their worker")
+        assert first.closed() == {
+            there.session: ("lost", first.closed()[there.session][1]),
+        }
+        assert "died" in first.closed()[there.session][1]
+        here.works()
+        eventually("a new worker serves", lambda: second.answer().status == 200)
+        assert here.session in first.listed()
+
+
+def test_a_replica_that_is_killed_finds_what_it_lost_when_it_starts_again(
+    two: tuple[Replica, Replica],
+) -> None:
+    first, second = two
+    with first.entered() as here, second.entered() as there:
+        workers = second.worker_pids()
+        second.signal(signal.SIGKILL)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        assert second.process is not None
+        second.process.wait()
+        there.wait_until_cut()
+        # For the other it is silent only: it might be behind a broken network.
+        first.command("session", "close", here.session, "--no-wait")
+        here.wait_until_cut()
+        assert there.session in first.listed()
+        second.start_anew(after=len(second.lines))
+        assert first.closed()[there.session][0] == "lost"
+        assert second.answer().status == 200
+        assert there.session not in first.listed()
+
+
+def test_settings_are_read_again_while_sessions_go_on(two: tuple[Replica, Replica]) -> None:
+    first, second = two
+    with first.entered() as here:
+        first.signal(signal.SIGHUP)
+        first.wait_for_event("reloaded")
+        here.works()
+        assert first.answer().status == 200
+        assert here.session in second.listed()
+
+
+def test_settings_whose_store_cannot_be_had_are_refused_and_change_nothing(
+    two: tuple[Replica, Replica],
+) -> None:
+    first, _ = two
+    good = first.file.read_text()
+    with first.entered() as here:
+        first.file.write_text(good.replace("postgresql://stagedoor@", "postgresql://nobody@"))
+        first.signal(signal.SIGHUP)
+        refused = first.wait_for_event("reload refused: nothing has changed")
+        assert "nobody" in str(refused["reason"])
+        here.works()
+        assert first.answer().status == 200
+    first.file.write_text(good)
+
+
+def test_one_login_at_a_time_or_many_no_session_is_written_twice(
+    tmp_path: Path, server: Server
+) -> None:
+    with replicas(tmp_path, server) as make:
+        first = make(workers=2)
+        second = make(first, workers=2)
+        with contextlib.ExitStack() as stack:
+            both = (first, second)
+            inside = [stack.enter_context(one.entered()) for _ in range(10) for one in both]
+            assert first.listed().keys() == {one.session for one in inside}
+            for one in inside:
+                one.end()
+        eventually("all are closed", lambda: len(first.closed()) == 20)
+        assert first.listed() == {}
+
+
+def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, server: Server) -> None:
+    store = f'[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
+    started = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        started.append(Gateway(tmp_path / name, store))
+    try:
+        for gateway in started:
+            gateway.launch()
+        for gateway in started:
+            gateway.wait_for(lambda line: line["event"] == "serving")
+        started[0].add_user("dev")
+        assert "dev" in started[2].command("user", "list").stdout
+    finally:
+        for gateway in started:
+            gateway.stop()
+
+
+def test_replicas_with_keys_of_their_own_are_told_of_it(two: tuple[Replica, Replica]) -> None:
+    _, second = two
+    for name in ("keys.user_ca_file", "keys.host_ca_file"):
+        told = second.wait_for(lambda line, name=name: line.get("setting") == name)  # type: ignore[misc]
+        assert "another key" in told["event"]
+
+
+@pytest.fixture
+def hurt() -> Iterator[PostgresqlHere]:
+    with server_here() as here:
+        yield here
+
+
+def test_while_the_server_is_away_nobody_new_gets_in_and_nobody_inside_is_hurt(
+    tmp_path: Path, hurt: PostgresqlHere
+) -> None:
+    with replicas(tmp_path, hurt.database()) as make:
+        first = make()
+        second = make(first)
+        with first.entered() as here, second.entered() as there, first.entered() as leaving:
+            hurt.stop(signal.SIGQUIT)
+            for replica in (first, second):
+                eventually("refused", lambda replica=replica: replica.answer().status == 503)  # type: ignore[misc]
+                answer = replica.answer()
+                assert "cannot be written to the audit" in answer.message
+                assert "cannot be reached" in answer.message
+                assert answer.one("Retry-After") is not None
+                assert PASSWORD not in answer.message
+            here.works()
+            there.works()
+            leaving.end()
+            refused = first.command("user", "add", "eve", "--no-password", check=False)
+            assert refused.returncode == 1
+            assert "cannot be reached" in refused.stderr
+            assert len(refused.stderr.splitlines()) == 1
+            hurt.start()
+            for replica in (first, second):
+                eventually("let in", lambda replica=replica: replica.answer().status == 200)  # type: ignore[misc]
+            here.works()
+            there.works()
+            eventually("what ended is written", lambda: leaving.session in first.closed())
+            assert first.closed()[leaving.session][0] == "closed"
+            assert here.session in second.listed()
+        eventually("all is closed", lambda: second.listed() == {})
+
+
+def test_without_the_server_a_gateway_does_not_start_and_says_why(
+    tmp_path: Path, hurt: PostgresqlHere
+) -> None:
+    server = hurt.database()
+    hurt.stop()
+    file = tmp_path / "stagedoor.toml"
+    file.write_text(
+        f'data_dir = "{tmp_path}/data"\n[tunnel]\naddresses = ["127.0.0.1:0"]\n'
+        f'[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "stagedoor", "--config", file, "serve"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the store postgresql://" in done.stderr
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_password_is_in_no_log_and_no_command_line(two: tuple[Replica, Replica]) -> None:
+    first, _ = two
+    first.answer()
+    assert first.process is not None
+    for pid in (first.process.pid, *first.worker_pids()):
+        assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert PASSWORD.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert PASSWORD not in json.dumps(first.lines)
+
+
+def test_no_store_is_made_beside_the_shared_one(two: tuple[Replica, Replica]) -> None:
+    first, _ = two
+    assert not list(first.data_dir.glob("*.db*"))
+    with first.office() as office:
+        assert office.database.shared
+        assert oversight.list_sessions(office) == []

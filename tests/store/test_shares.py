@@ -1,0 +1,112 @@
+"""Shares, rules of watching and visits, on every kind of store."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Method
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+from stagedoor.store import people
+from stagedoor.store.database import Database
+from stagedoor.store.journal import StoreJournal
+from stagedoor.store.policy import load_policy
+from stagedoor.store.schema import shares
+from stagedoor.store.shares import MOST, add_share, new_secret, remove_share
+from stagedoor.store.visits import arrive, leave, list_visits
+from tests.store.sample import closed, opened
+
+NOW = 1_700_000_000.0
+SECRET, HASH = new_secret()
+SHARE = Share(
+    "share1", HASH, "dev", Method.TOKEN, Target("app01", "staging"), "main", True, NOW + 60,
+    "tok1", ("connect:app01",), None,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def dev(database: Database) -> None:
+    with database.write() as transaction:
+        people.add_user(transaction, "dev", frozenset(), None, NOW)
+
+
+def add(database: Database, share: Share = SHARE, now: float = NOW) -> None:
+    with database.write() as transaction:
+        add_share(transaction, share, now)
+
+
+def test_a_share_is_part_of_the_policy_as_it_was_given(database: Database) -> None:
+    add(database)
+    assert dict(load_policy(database).shares) == {"share1": SHARE}
+    with database.read() as transaction:
+        row = transaction.execute(select(shares)).one()
+    assert SECRET not in repr(tuple(row))
+    with database.write() as transaction:
+        assert remove_share(transaction, "share1") == SHARE
+    assert not load_policy(database).shares
+
+
+def test_another_persons_share_is_not_ended(database: Database) -> None:
+    add(database)
+    for host in ("bob", ""):
+        with database.write() as transaction, pytest.raises(NotFoundError):
+            remove_share(transaction, "share1", host)
+    with database.write() as transaction:
+        remove_share(transaction, "share1", "dev")
+
+
+def test_there_is_an_end_to_how_many_and_the_expired_count_no_more(database: Database) -> None:
+    for number in range(MOST):
+        add(database, replace(SHARE, id=f"s{number}", secret_hash=bytes([number]) * 32))
+    with pytest.raises(RefusedError, match="end one first"):
+        add(database)
+    add(database, replace(SHARE, expires_at=NOW + 999), NOW + 60)
+    assert list(load_policy(database).shares) == ["share1"]
+
+
+def test_whoever_is_removed_takes_shares_and_rules_along(database: Database) -> None:
+    add(database)
+    with database.write() as transaction:
+        people.add_grant(transaction, GrantRule(0, "user:dev", "*"), NOW, watch=True)
+        people.remove_user(transaction, "dev")
+    policy = load_policy(database)
+    assert not policy.shares
+    assert not policy.watch_rules
+
+
+def test_a_rule_of_watching_is_no_grant(database: Database) -> None:
+    rule = GrantRule(0, "user:dev", "app*", "*", NOW + 5)
+    with database.write() as transaction:
+        number = people.add_grant(transaction, rule, NOW, watch=True)
+    policy = load_policy(database)
+    assert policy.grants == ()
+    assert policy.watch_rules == (replace(rule, id=number),)
+    with database.write() as transaction, pytest.raises(ConflictError, match=f"grant w{number} "):
+        people.add_grant(transaction, rule, NOW, watch=True)
+    with database.write() as transaction, pytest.raises(NotFoundError):
+        people.remove_grant(transaction, number)
+    with database.write() as transaction:
+        people.remove_grant(transaction, number, watch=True)
+    assert load_policy(database).watch_rules == ()
+
+
+def test_visits_are_those_of_open_sessions(database: Database) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1"), opened("s2"), opened("s3")])
+    arrive(database, "s1", "app01.ssh", "main", looks=False)
+    arrive(database, "s2", "app01.ssh", "main", looks=True)
+    arrive(database, "s3", "app01.ssh", "build", looks=False)
+    assert [each.session for each in list_visits(database)] == ["s1", "s2", "s3"]
+    (watcher,) = list_visits(database, looks=True)
+    assert (watcher.session, watcher.target, watcher.terminal) == ("s2", "app01.ssh", "main")
+    assert [each.session for each in list_visits(database, session="s3")] == ["s3"]
+    leave(database, "s1")
+    assert [each.session for each in list_visits(database)] == ["s2", "s3"]
+    journal.append([closed("s2")])
+    assert [each.session for each in list_visits(database)] == ["s3"], "its worker may have died"
+    journal.append([opened("s4")])
+    arrive(database, "s4", "app01.ssh", "main", looks=False)
+    assert [each.session for each in list_visits(database)] == ["s3", "s4"]

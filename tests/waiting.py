@@ -1,0 +1,15 @@
+"""Waiting for what has no event to wait for, such as another process's doing."""
+
+import time
+from collections.abc import Callable
+
+BOUND_S = 60.0
+"""How long a test waits for what must come: far longer than it takes on a busy machine."""
+
+
+def wait_until(true: Callable[[], object], bound_s: float = BOUND_S, what: str = "") -> None:
+    """Look again and again until `true()` is. What may be over between two looks must not be waited for."""
+    end = time.monotonic() + bound_s
+    while not true():
+        assert time.monotonic() < end, f"not within {bound_s:g} s: {what or 'what must come'}"
+        time.sleep(0.02)

@@ -1,0 +1,110 @@
+"""A real Chromium before a real gateway. Skipped, with a word why, where there is no browser."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.chromium import Browser, Tab, chromium, found
+from stagedoor.listeners.web.assets import FOLDER
+from tests.path.gateway import PASSWORD, Gateway
+
+TERMINAL = "document.querySelector('.xterm-rows')"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if found() is None:
+        pytest.skip("no Chromium is installed; as root: apt-get install chromium")
+    if not (FOLDER / "terminal.js").exists():
+        pytest.skip("the page is not built: cd web && npm ci && npm run build")
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    opened = browser.tab()
+    try:
+        yield opened
+    finally:
+        opened.call("Page.close")
+        opened.close()
+
+
+@pytest.fixture
+def base(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def sign_in(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
+    """By the form, as a person does; then at `path`."""
+    tab.open(f"{base}/sign-in?next={path}")
+    tab.ask("document.getElementById('name').focus()")
+    tab.type(name)
+    tab.ask("document.getElementById('secret').focus()")
+    tab.type(PASSWORD)
+    tab.enter()
+    tab.until(f"location.pathname === {json.dumps(path.partition('?')[0])}")
+
+
+def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:
+    """A terminal of that name, attached, its shell ready."""
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base, f"/app/{app}?terminal={name}")
+    if f"terminal={name}" not in str(tab.ask("location.search")):
+        tab.open(f"{base}/app/{app}?terminal={name}")
+    ready(tab)
+
+
+def ready(tab: Tab) -> None:
+    tab.until("document.getElementById('status')?.dataset.state === 'open'")
+
+
+def screen(tab: Tab) -> str:
+    """The rows as they are drawn, no-break spaces as spaces."""
+    return str(
+        tab.ask(
+            "[...document.querySelectorAll('.xterm-rows > div')]"
+            ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
+        )
+    )
+
+
+def shows(tab: Tab, text: str, bound_s: float = 30) -> str:
+    tab.until(
+        "[...document.querySelectorAll('.xterm-rows > div')]"
+        ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
+        f".includes({json.dumps(text)})",
+        bound_s,
+    )
+    return screen(tab)
+
+
+def run(tab: Tab, line: str) -> None:
+    """Type a line into the terminal."""
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    tab.type(line)
+    tab.enter()
+
+
+def click(tab: Tab, selector: str) -> None:
+    """As a person does, once it is there: in its middle, with a real press of the button."""
+    where = json.loads(
+        tab.until(
+            f"(found => {{ if (!found) return; found.scrollIntoView({{block: 'nearest'}});"
+            " const box = found.getBoundingClientRect();"
+            " return box.width && JSON.stringify([box.x + box.width / 2, box.y + box.height / 2]); })"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.call(
+            "Input.dispatchMouseEvent",
+            type=kind, x=where[0], y=where[1], button="left", clickCount=1,
+        )  # fmt: skip
+
+
+Where = Callable[[str], Path]
+__all__ = ["Gateway", "click", "ready", "run", "screen", "shows", "sign_in", "terminal"]

@@ -1,0 +1,99 @@
+"""Item 6 of the WebShell's acceptance list in a real Chromium: a line cut wherever it happens to be."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from tests.waiting import wait_until
+from tests.web.browser.conftest import run, screen, shows, terminal
+from tests.web.relay import CuttingRelay
+
+SHIFT = 8
+SHOWN = 110_000
+LINES = 3000
+"""Of them are scrolled back to and read; the page keeps 10,000."""
+
+
+def numbered(number: int) -> str:
+    return f"{number:06d} {hashlib.sha256(b'%d' % number).hexdigest()}{'.' * 20}"
+
+
+def scrolled_through(tab: Tab, last: str) -> list[str]:
+    """Every line that was drawn and can be scrolled back to, from the top to the one that is `last`."""
+    shows(tab, last, 120)
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    lines: dict[int, str] = {}
+
+    def take() -> list[int]:
+        found = []
+        for row in screen(tab).splitlines():
+            if row[:6].isdecimal() and row[6:7] == " ":
+                lines[int(row[:6])] = row
+                found.append(int(row[:6]))
+        return found
+
+    top = min(take())
+    while top > SHOWN - LINES + 1:
+        tab.press("PageUp", "PageUp", 33, modifiers=SHIFT)
+        # It is drawn with the next frame; then another line is the first one.
+        was = top
+        wait_until(lambda: (seen := take()) and min(seen) < was)  # noqa: B023
+        top = min(lines)
+    return [lines[number] for number in sorted(lines)]
+
+
+@pytest.fixture
+def cutting(port: int) -> Iterator[CuttingRelay]:
+    # The page and its script are loaded before it begins to cut.
+    # A frame has up to 64 KiB, and one has to get through before the next cut, or nothing goes on.
+    every = 2 * MAX_FRAME_BYTES + 16_384
+    with CuttingRelay(port, every, every_bytes_up=every, most=100, armed=False) as relay:
+        yield relay
+
+
+PASTE = """
+(text => {
+  const transfer = new DataTransfer();
+  transfer.setData('text/plain', text);
+  document.querySelector('.xterm-helper-textarea').dispatchEvent(
+    new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true}));
+})
+"""
+
+
+@pytest.mark.webshell(6)
+@pytest.mark.timeout(900)
+def test_6_cut_at_a_hundred_random_offsets_in_both_directions(
+    tab: Tab, cutting: CuttingRelay, tmp_path: Path
+) -> None:
+    base = f"http://127.0.0.1:{cutting.port}"
+    terminal(tab, base, "cuts")
+    tab.ask("window.same = true")
+    typed = random.Random(3).randbytes(3_000_000).hex()
+    shown, taken = tmp_path / "shown", tmp_path / "taken"
+    shown.write_text("".join(numbered(n) + "\n" for n in range(1, SHOWN + 1)))
+    script = tmp_path / "both.sh"
+    script.write_text(
+        f"stty raw -echo; printf ready; head -c 1 >/dev/null\nsed 's/$/\\r/' {shown} &\n"
+        f"head -c {len(typed)} >{taken}; wait; stty sane; echo finished\n"
+    )
+    run(tab, f"clear; exec sh {script}")
+    shows(tab, "ready")
+    cutting.armed = True
+    tab.type("g")
+    for at in range(0, len(typed), 20_000):
+        tab.ask(f"{PASTE}('{typed[at : at + 20_000]}')")
+    tab.until("document.getElementById('status').dataset.state === 'over'", 600)
+    assert cutting.cuts >= 100
+    assert min(cutting.cuts_up, cutting.cuts_down) >= 10, (cutting.cuts_up, cutting.cuts_down)
+    assert tab.ask("window.same") is True, "the page was never loaded again"
+    # The page itself holds each byte to its offset; what can be scrolled back to is compared as drawn.
+    expected = "\n".join(shown.read_text().splitlines()[-LINES:])
+    found = "\n".join(scrolled_through(tab, "finished")[-LINES:])
+    assert hashlib.sha256(found.encode()).digest() == hashlib.sha256(expected.encode()).digest()
+    assert hashlib.sha256(taken.read_bytes()).digest() == hashlib.sha256(typed.encode()).digest()

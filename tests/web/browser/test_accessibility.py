@@ -1,0 +1,264 @@
+"""Every page by axe-core's rules, in light and in dark, and what no rule sees: keys alone, and motion."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from tests.path.gateway import Gateway
+from tests.web.browser.conftest import click, ready, sign_in, terminal
+from tests.web.conftest import SETTINGS
+
+AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
+"""Deque's rules, which Lighthouse's accessibility category runs too."""
+pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
+
+VIEWERS = '\n[recording]\nsessions = ["app01"]\nviewers = ["user:dev"]\n'
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RULES = {"runOnly": {"type": "tag", "values": TAGS}}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + VIEWERS)
+    found.add_user("dev", "app01", "app02")
+    found.add_user("newcomer")
+    found.command("key", "add", "dev", "-", stdin=KEY + "\n")
+    folder = found.data_dir / "recordings"
+    folder.mkdir(mode=0o700)
+    head = '{"version": 2, "width": 80, "height": 24, "timestamp": 1700000000}\n'
+    shown = [
+        [0, "o", "\x1b[31mred\x1b[m plain\r\n"],
+        [1, "i", "x"],
+        [9, "m", "here"],
+        [10, "o", "end"],
+    ]
+    (folder / "0short.1.cast").write_text(head + "".join(json.dumps(one) + "\n" for one in shown))
+    (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+        found.stop_shells()
+
+
+def colours(tab: Tab, scheme: str, motion: str = "no-preference") -> None:
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": motion},
+    ]
+    tab.call("Emulation.setEmulatedMedia", features=features)
+
+
+def violations(tab: Tab) -> list[str]:
+    """What axe-core finds wrong, one line each: the rule, the element, and why."""
+    tab.ask(f"window.axe ? 0 : (() => {{ {AXE.read_text()} }})() || 0")
+    found = json.loads(
+        tab.ask(f"axe.run(document, {json.dumps(RULES)}).then(r => JSON.stringify(r.violations))")
+    )
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+def at_sign_in(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    tab.open(f"{base}/sign-in")
+
+
+def at_wrong_password(tab: Tab, base: str) -> None:
+    at_sign_in(tab, base)
+    tab.ask("document.getElementById('name').value = 'nobody'")
+    tab.ask("document.getElementById('secret').focus()")
+    tab.type("wrong")
+    tab.enter()
+    tab.until("document.querySelector('[role=alert]') !== null")
+
+
+def at_link(tab: Tab, base: str) -> None:
+    tab.open(f"{base}/link#secret")
+    tab.until("!document.querySelector('#link button').disabled")
+
+
+def at_home(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+    tab.until("document.querySelector('button.copy')?.hidden === false")
+
+
+def at_empty_home(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base, name="newcomer")
+
+
+def at_refused(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/app/secret")
+
+
+def at_missing(tab: Tab, base: str) -> None:
+    tab.open(f"{base}/nowhere")
+
+
+def at_terminal(tab: Tab, base: str) -> None:
+    terminal(tab, base, "axe")
+
+
+def at_terminal_with_all_open(tab: Tab, base: str) -> None:
+    """The settings, the search, the bar of keys, a hint, and what is read aloud."""
+    at_terminal(tab, base)
+    click(tab, "#menu")
+    for name in ("screenReader", "keyBar"):
+        if not tab.ask(f"document.querySelector('[name={name}]').checked"):
+            click(tab, f"[name={name}]")
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    tab.press("F", "KeyF", 70, modifiers=2 | 8)
+    tab.until("!document.getElementById('search').hidden")
+    tab.press("Control", "ControlLeft", 17)
+    tab.until("!document.getElementById('hint').hidden")
+
+
+def at_question(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    tab.ask(
+        "(() => { const t = new DataTransfer(); t.setData('text/plain', 'one\\ntwo');"
+        " document.querySelector('.xterm-helper-textarea').dispatchEvent(new ClipboardEvent('paste',"
+        " {clipboardData: t, bubbles: true, cancelable: true})); })()"
+    )
+    tab.until("document.getElementById('ask').open")
+
+
+def at_recordings(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/recordings")
+
+
+def at_replay(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/recordings/0short.1")
+    tab.until("document.body.dataset.looked === 'true'")
+
+
+def at_sealed(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/recordings/0sealed.1")
+
+
+PAGES: tuple[Callable[[Tab, str], None], ...] = (
+    at_sign_in, at_wrong_password, at_link, at_home, at_empty_home, at_refused, at_missing,
+    at_terminal, at_terminal_with_all_open, at_question, at_recordings, at_replay, at_sealed,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.removeprefix("at_"))
+def test_axe_finds_nothing(
+    tab: Tab, base: str, page: Callable[[Tab, str], None], scheme: str
+) -> None:
+    colours(tab, scheme)
+    page(tab, base)
+    found = violations(tab)
+    tab.ask("localStorage.clear()")
+    assert not found, "\n".join(found)
+
+
+def focused(tab: Tab) -> str:
+    """What has the focus, by its text or name."""
+    return str(
+        tab.ask(
+            "(e => e.tagName === 'BODY' ? 'BODY' : e.id || e.name || e.textContent.trim())"
+            "(document.activeElement)"
+        )
+    )
+
+
+def forward(tab: Tab) -> str:
+    tab.press("Tab", "Tab", 9)
+    return focused(tab)
+
+
+def seen(tab: Tab) -> bool:
+    """Whether the focus can be seen: a ring of some width, or the field's own."""
+    return bool(
+        tab.ask(
+            "(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2)"
+            "(getComputedStyle(document.activeElement))"
+        )
+    )
+
+
+def test_the_home_page_is_walked_by_keys_alone(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    walked = []
+    while (name := forward(tab)) != "BODY" and len(walked) < 60:
+        assert seen(tab), f"the focus on {name} is not to be seen"
+        walked.append(name)
+    for wanted in ("Recordings", "Sign out", "Terminal", "Copy", "VS Code", "line", "Add"):
+        assert wanted in walked, walked
+    # In the order that it is read.
+    assert walked.index("Sign out") < walked.index("Terminal") < walked.index("line")
+    tab.ask("document.querySelector('ul.apps a.button').focus()")
+    tab.enter()
+    ready(tab)
+
+
+def test_the_terminal_gives_the_focus_back_to_keys(tab: Tab, base: str) -> None:
+    """Tab is the shell's, so another key leads out of it, and on to the settings and back."""
+    at_terminal(tab, base)
+    tab.until("document.activeElement.matches('.xterm-helper-textarea')")
+    tab.press("Tab", "Tab", 9)
+    assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')")
+    tab.press("M", "KeyM", 77, modifiers=1 | 8)
+    tab.until("!document.getElementById('settings').hidden")
+    tab.until("document.activeElement.name === 'theme'")
+    walked = []
+    while (name := forward(tab)) in (
+        "fontSize",
+        "copyOnSelect",
+        "pasteGuard",
+        "screenReader",
+        "keyBar",
+        "remap",
+    ):
+        assert seen(tab)
+        walked.append(name)
+    assert walked[:3] == ["fontSize", "copyOnSelect", "pasteGuard"]
+    tab.ask("document.querySelector('[name=screenReader]').focus()")
+    tab.press(" ", "Space", 32, text=" ")
+    tab.until("document.querySelector('.xterm-accessibility') !== null")
+    tab.press(" ", "Space", 32, text=" ")
+    tab.until("document.querySelector('.xterm-accessibility') === null")
+    tab.press("Escape", "Escape", 27)
+    tab.until("document.getElementById('settings').hidden")
+    tab.until("document.activeElement.matches('.xterm-helper-textarea')")
+    tab.ask("localStorage.clear()")
+
+
+def test_nothing_blinks_or_moves_for_whom_that_disturbs(tab: Tab, base: str) -> None:
+    colours(tab, "dark", "reduce")
+    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    at_terminal(tab, base)
+    tab.until("document.querySelector('.xterm.focus .xterm-cursor') !== null")
+    assert not tab.ask("document.querySelector('.xterm-cursor-blink') !== null")
+    assert tab.ask("document.getAnimations().length") == 0
+    colours(tab, "dark")
+    tab.until("document.querySelector('.xterm-cursor-blink') !== null")
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -> None:
+    """400 % larger, a window of 1280 pixels has 320 (WCAG 2.1 §1.4.10)."""
+    tab.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=640, deviceScaleFactor=1, mobile=False
+    )  # fmt: skip
+    for page in (at_sign_in, at_home, at_recordings, at_replay, at_refused, at_terminal):
+        page(tab, base)
+        wide = tab.ask(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0, f"{page.__name__} is {wide} pixels too wide"

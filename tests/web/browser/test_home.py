@@ -1,0 +1,127 @@
+"""The home page, without JavaScript as with it: what is there, and what its forms do."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from tests.path.gateway import PASSWORD, Gateway
+from tests.ports import free_port
+from tests.waiting import wait_until
+from tests.web.browser.conftest import click, ready, sign_in
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import Visitor, ticket
+
+SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop <b>"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("home"), SETTINGS + SSH.format(port=free_port()))
+    found.add_user("dev", "app01", "app02")
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+        found.stop_shells()
+
+
+@pytest.fixture
+def plain(tab: Tab) -> Tab:
+    """A browser in which no page's script runs."""
+    tab.call("Network.clearBrowserCookies")
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    return tab
+
+
+def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) -> None:
+    tab = plain
+    visitor = Visitor(port).hello(ticket(port), "true", terminal="once")
+    visitor.until(lambda: visitor.exit is not None)
+    visitor.close()
+    sign_in(tab, base)
+    assert tab.ask("document.querySelector('button.copy').hidden"), "no script has run"
+    rows = tab.ask("[...document.querySelectorAll('ul.apps > li')].map(row => row.textContent)")
+    assert len(rows) == 2
+    assert "app01" in rows[0]
+    assert "not running" in rows[1]
+    assert re.search(r"ssh (-p \d+ )?app01@gw\.example\.com", rows[0])
+    links = tab.ask("[...document.querySelectorAll('ul.apps li:first-child a')].map(a => a.href)")
+    assert f"{base}/app/app01" in links
+    assert "vscode://vscode-remote/ssh-remote+app01.ssh/" in links
+    past = str(tab.ask("document.querySelector('[aria-labelledby=past]').textContent"))
+    assert "app01" in past
+    assert "WebShell" in past
+
+    # A key comes, and goes again.
+    tab.ask("document.getElementById('line').focus()")
+    tab.type(KEY)
+    click(tab, "form[action$='/keys/add'] button")
+    tab.until("document.querySelector('ul.keys li') !== null")
+    assert "laptop <b>" in str(tab.ask("document.querySelector('ul.keys').textContent"))
+    click(tab, "form[action$='/keys/remove'] button")
+    tab.until("document.querySelector('#keys') && document.querySelector('ul.keys') === null")
+
+    # Nonsense is refused in words.
+    tab.ask("document.getElementById('line').focus()")
+    tab.type("ssh-dss nonsense")
+    click(tab, "form[action$='/keys/add'] button")
+    tab.until("document.querySelector('[role=alert]') !== null")
+    assert tab.ask("document.querySelector('h1').textContent") == "Nothing was changed"
+    click(tab, "main a")
+    tab.until("document.querySelector('#apps') !== null")
+
+    # The terminal needs a script, and says what does not.
+    click(tab, "ul.apps a.button")
+    tab.until("location.pathname === '/app/app01'")
+    assert "stagedoor attach app01" in str(
+        tab.ask("document.querySelector('noscript').textContent")
+    )
+    tab.open(f"{base}/")
+    click(tab, "header form button")
+    tab.until("location.pathname === '/sign-in'")
+
+
+def test_the_line_for_ssh_is_copied_by_a_button(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+    tab.until("document.querySelector('button.copy').hidden === false")
+    tab.ask(
+        "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
+    )
+    click(tab, "button.copy")
+    tab.until("window.copies.length === 1")
+    assert "app01@gw.example.com" in tab.ask("window.copies[0]")
+    assert not tab.trouble
+
+
+def test_the_button_opens_the_terminal(tab: Tab, base: str, gateway: Gateway) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+    click(tab, "ul.apps a.button")
+    ready(tab)
+    tab.open(f"{base}/")
+    state = "document.querySelector('ul.apps .state').textContent"
+    assert tab.ask(state) == "running"
+    assert "open" in str(tab.ask("document.querySelector('[aria-labelledby=past]').textContent"))
+
+
+def test_what_was_taken_away_is_gone_from_the_page(tab: Tab, base: str, gateway: Gateway) -> None:
+    gateway.command("user", "add", "passing", "--password-stdin", stdin=PASSWORD + "\n")
+    gateway.command("grant", "add", "user:passing", "app02")
+    tab.call("Network.clearBrowserCookies")
+    wait_until(lambda: _lets_in(tab, base))
+    tab.until("document.querySelectorAll('ul.apps > li').length === 1")
+    gateway.command("user", "remove", "passing", "--yes")
+    wait_until(lambda: (tab.open(f"{base}/"), tab.ask("location.pathname"))[1] == "/sign-in")
+
+
+def _lets_in(tab: Tab, base: str) -> bool:
+    tab.open(f"{base}/sign-in")
+    tab.ask("document.getElementById('name').value = 'passing'")
+    tab.ask(f"document.getElementById('secret').value = {PASSWORD!r}")
+    click(tab, "button[type=submit]")
+    tab.until("location.pathname === '/' || document.querySelector('[role=alert]') !== null")
+    return bool(tab.ask("location.pathname === '/'"))

@@ -1,0 +1,357 @@
+"""What the terminal's page does beside carrying bytes, each in a real Chromium."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from tests.path.gateway import Gateway
+from tests.web.browser.conftest import click, run, screen, shows, terminal
+
+COPIES = "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
+OPENS = "window.opens = []; window.open = (...given) => { window.opens.push(given); return null; }"
+
+
+@pytest.fixture(autouse=True)
+def fresh(tab: Tab) -> Iterator[None]:
+    """A page that has the focus, as far as it can tell, and settings as at first."""
+    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    yield
+    tab.ask("location.protocol.startsWith('http') && localStorage.clear()")
+
+
+def cell(tab: Tab, text: str) -> tuple[float, float]:
+    """The middle of where `text` begins on the screen."""
+    found = tab.until(
+        "(() => { for (const row of document.querySelectorAll('.xterm-rows > div')) {"
+        f" const at = row.textContent.indexOf({json.dumps(text)}); if (at < 0) continue;"
+        " const box = row.getBoundingClientRect(); const cols = window.columns ?? 80;"
+        " const walk = document.createTreeWalker(row, NodeFilter.SHOW_TEXT); let left = at;"
+        " for (let node = walk.nextNode(); node; node = walk.nextNode()) {"
+        "  if (left < node.length) { const r = document.createRange(); r.setStart(node, left);"
+        "   r.setEnd(node, left + 1); const b = r.getBoundingClientRect();"
+        "   return [b.x + b.width / 2, box.y + box.height / 2]; }"
+        "  left -= node.length; } } })()"
+    )
+    return float(found[0]), float(found[1])
+
+
+def mouse(tab: Tab, kind: str, x: float, y: float, **more: object) -> None:
+    tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+
+def choose(tab: Tab, name: str, value: object) -> None:
+    """A setting, as by its field."""
+    tab.ask(
+        "((name, value) => { const f = document.querySelector(`#settings [name=${name}]`);"
+        " if (f.type === 'checkbox') f.checked = value; else f.value = value;"
+        f" f.dispatchEvent(new Event('change')); }})({json.dumps(name)}, {json.dumps(value)})"
+    )
+
+
+def away(tab: Tab, offline: bool) -> None:
+    """Cut the line, or mend it."""
+    tab.call(
+        "Network.emulateNetworkConditions",
+        offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1,
+    )  # fmt: skip
+
+
+# What a program asks of the page.
+
+
+def test_a_bell_marks_the_title_until_somebody_looks(tab: Tab, base: str) -> None:
+    terminal(tab, base, "bell")
+    tab.ask("document.hasFocus = () => false")
+    run(tab, "printf '\\a'")
+    tab.until("document.title.startsWith('🔔')")
+    tab.ask("dispatchEvent(new Event('focus'))")
+    tab.until("!document.title.includes('🔔')")
+    tab.ask("document.hasFocus = () => true")
+    run(tab, "printf '\\a'; echo ru''ng")
+    shows(tab, "rung")
+    assert "🔔" not in tab.ask("document.title")
+
+
+def test_osc_52_takes_no_more_than_a_megabyte(tab: Tab, base: str) -> None:
+    terminal(tab, base, "cap")
+    tab.ask(COPIES)
+    run(
+        tab,
+        "copy() { printf '\\033]52;c;%s\\a' \"$(head -c $1 /dev/zero | tr '\\0' x | base64 -w0)\"; }",
+    )
+    run(tab, "copy 1100000; copy 1000000; echo do''ne")
+    shows(tab, "done", 60)
+    assert tab.ask("window.copies.map(text => text.length)") == [1_000_000]
+
+
+def png() -> bytes:
+    """Red, 8 by 8 pixels (PNG specification §5)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + kind + data + check
+
+    head = (8).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    rows = (b"\0" + b"\xff\0\0" * 8) * 8
+    image = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + image
+
+
+PIXELS = png()
+IN_BASE64 = base64.b64encode(PIXELS).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    ids=("sixel", "iterm"),
+    argvalues=[
+        ("sixel", "\\033Pq#1;2;100;0;0#1~~~~~~~~~~~~-~~~~~~~~~~~~\\033\\\\"),
+        ("iterm", f"\\033]1337;File=inline=1;size={len(PIXELS)};width=4;height=2:{IN_BASE64}\\a"),
+    ],
+)
+def test_an_image_is_drawn(tab: Tab, base: str, name: str, sequence: str) -> None:
+    terminal(tab, base, name)
+    run(tab, f"clear; printf '{sequence}\\n\\n'; echo dra''wn")
+    shows(tab, "drawn")
+    tab.until(
+        "[...document.querySelectorAll('.xterm-screen canvas')].some(c => c.width && c.height &&"
+        " c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+        ".some((value, at) => at % 4 === 0 && value > 200))"
+    )
+    assert not tab.trouble
+
+
+def test_a_link_opens_by_a_gesture_only_and_alone_the_web(tab: Tab, base: str) -> None:
+    terminal(tab, base, "links")
+    tab.ask(OPENS)
+    run(
+        tab,
+        "clear; echo https://example.com/pl''ain; printf '\\033]8;;https://example.com/osc\\033\\\\hid''den\\033]8;;\\033\\\\\\n';"
+        " printf '\\033]8;;javascript:alert(1)\\033\\\\e''vil\\033]8;;\\033\\\\\\n'; echo do''ne",
+    )
+    shows(tab, "done")
+    for text, control, opened in (
+        ("https://example.com/plain", 0, 0),
+        ("https://example.com/plain", 2, 1),
+        ("hidden", 0, 1),
+        ("hidden", 2, 2),
+        ("evil", 2, 2),
+    ):
+        x, y = cell(tab, text)
+        mouse(tab, "mouseMoved", x + 1, y, modifiers=control)
+        if text != "evil":  # nothing but the web is taken for a link at all
+            tab.until("document.querySelector('.xterm-cursor-pointer') !== null")
+        for kind in ("mousePressed", "mouseReleased"):
+            mouse(tab, kind, x + 1, y, button="left", clickCount=1, modifiers=control)
+        tab.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        opens = tab.ask("window.opens")
+        assert len(opens) == opened, (text, control, opens)
+        mouse(tab, "mouseMoved", x + 1, y + 300)
+        tab.until("document.querySelector('.xterm-cursor-pointer') === null")
+    assert all(given[2] == "noopener,noreferrer" for given in tab.ask("window.opens"))
+
+
+# What a person does.
+
+
+def test_what_is_selected_is_copied_if_wished(tab: Tab, base: str) -> None:
+    terminal(tab, base, "select")
+    tab.ask(COPIES)
+    run(tab, "clear; echo first''word secondword")
+    shows(tab, "firstword")
+    for wished in (False, True):
+        choose(tab, "copyOnSelect", wished)
+        x, y = cell(tab, "firstword")
+        for count in (1, 2):  # a double click takes the word
+            mouse(tab, "mousePressed", x, y, button="left", clickCount=count)
+            mouse(tab, "mouseReleased", x, y, button="left", clickCount=count)
+        if wished:
+            tab.until("window.copies.length > 0")
+        mouse(tab, "mousePressed", x + 300, y + 100, button="left", clickCount=1)
+        mouse(tab, "mouseReleased", x + 300, y + 100, button="left", clickCount=1)
+    assert set(tab.ask("window.copies")) == {"firstword"}
+
+
+def test_the_theme_follows_the_system_at_once(tab: Tab, base: str) -> None:
+    def background(scheme: str) -> str:
+        tab.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+        tab.until(f"document.documentElement.dataset.theme === '{scheme}'")
+        return str(
+            tab.ask(
+                "getComputedStyle(document.querySelector('.xterm-scrollable-element, .xterm-viewport')).color"
+            )
+            + tab.ask("getComputedStyle(document.body).backgroundColor")
+        )
+
+    terminal(tab, base, "theme")
+    assert background("dark") != background("light")
+    choose(tab, "theme", "dark")
+    tab.until("document.documentElement.dataset.theme === 'dark'")
+
+
+def test_text_is_composed_and_arrives_once(tab: Tab, base: str) -> None:
+    terminal(tab, base, "ime")
+    run(tab, "stty -echo; echo re''ady; cat")
+    shows(tab, "ready")
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    for text in ("に", "にほ", "にほん"):
+        tab.call(
+            "Input.imeSetComposition", text=text, selectionStart=len(text), selectionEnd=len(text)
+        )
+    assert "にほん" not in screen(tab).replace("ready", ""), "it is not sent before it is composed"
+    tab.call("Input.insertText", text="日本")
+    tab.enter()
+    text = shows(tab, "日本")
+    assert text.count("日本") == 1
+    assert "に" not in text.split("ready")[1]
+
+
+def test_the_screen_is_filled_with_all_keys(tab: Tab, base: str) -> None:
+    terminal(tab, base, "full")
+    tab.ask(
+        "window.locked = 0; const own = navigator.keyboard.lock.bind(navigator.keyboard);"
+        " navigator.keyboard.lock = async (...keys) => { await own(...keys); window.locked += 1; }"
+    )
+    before = int(tab.ask("document.querySelectorAll('.xterm-rows > div').length"))
+    click(tab, "#full")
+    tab.until("document.fullscreenElement !== null && window.locked === 1")
+    tab.until(f"document.querySelectorAll('.xterm-rows > div').length >= {before}")
+    click(tab, "#full")
+    tab.until("document.fullscreenElement === null")
+
+
+def test_the_page_can_be_a_window_of_its_own(tab: Tab, base: str) -> None:
+    terminal(tab, base, "window")
+    found = tab.call("Page.getAppManifest")
+    assert not found["errors"], found["errors"]
+    manifest = json.loads(found["data"])
+    assert manifest["display"] == "standalone"
+    assert manifest["start_url"] == "/app/app01"
+    assert manifest["name"] == "app01 · Stagedoor"
+    errors = tab.call("Page.getInstallabilityErrors")["installabilityErrors"]
+    # A window in which nothing is remembered installs nothing; nor does one without a picture of it.
+    assert not {e["errorId"] for e in errors} - {"in-incognito"}, errors
+    assert tab.ask("document.getElementById('window').hidden") is False
+
+
+def test_who_reaches_for_a_key_of_the_browser_is_told_once(tab: Tab, base: str) -> None:
+    terminal(tab, base, "hint")
+    assert tab.ask("document.getElementById('hint').hidden") is True
+    tab.press("Control", "ControlLeft", 17)
+    tab.until("document.getElementById('hint').textContent.includes('Ctrl-W')")
+    click(tab, "#hint button")
+    tab.until("document.getElementById('hint').hidden")
+    tab.press("Control", "ControlLeft", 17)
+    assert tab.ask("document.getElementById('hint').hidden") is True
+
+
+def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
+    tab.call(
+        "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True
+    )  # fmt: skip
+    tab.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
+    terminal(tab, base, "phone")
+    assert tab.ask("document.getElementById('keys').hidden") is False
+    run(tab, "stty raw -echo; echo re''ady; cat -v")
+    shows(tab, "ready")
+
+    def tap(name: str) -> None:
+        box = tab.ask(
+            f"(b => {{ b.scrollIntoView({{inline: 'center'}}); const r = b.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2, r.width, r.height]; })"
+            f"(document.querySelector('#keys [data-key={json.dumps(name)}]'))"
+        )
+        assert min(box[2], box[3]) >= 40, "too small for a finger"
+        point = {"x": box[0], "y": box[1]}
+        tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[point])
+        tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    tap("Esc")
+    shows(tab, "^[")
+    tap("↑")
+    shows(tab, "^[[A")
+    tap("Tab")
+    tap("Ctrl")
+    tab.until("document.querySelector('[data-key=Ctrl]').ariaPressed === 'true'")
+    tab.type("a")
+    shows(tab, "^A")
+    tab.until("document.querySelector('[data-key=Ctrl]').ariaPressed === 'false'")
+    assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')"), "the keyboard stays"
+    tab.type("a")
+    shows(tab, "^Aa")
+
+
+def test_only_who_is_in_a_program_is_asked_before_leaving(tab: Tab, base: str) -> None:
+    terminal(tab, base, "leave")
+    asks = "!dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+    assert tab.ask(asks) is False, "a prompt is no job"
+    run(tab, "printf '\\033[?1049h'; echo in''side")
+    shows(tab, "inside")
+    assert tab.ask(asks) is True
+    run(tab, "printf '\\033[?1049l'; echo out''side")
+    shows(tab, "outside")
+    assert tab.ask(asks) is False
+
+
+# What happens on the way.
+
+
+def test_a_cold_start_says_how_far_it_has_come(tab: Tab, base: str, gateway: Gateway) -> None:
+    gateway.stop_shells()
+    tab.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="window.told = []; addEventListener('DOMContentLoaded', () => { const s ="
+        " document.getElementById('status'); if (s) new MutationObserver(() =>"
+        " window.told.push(s.textContent)).observe(s, {childList: true, characterData: true,"
+        " subtree: true}); })",
+    )
+    terminal(tab, base, "cold", "app02")
+    told = tab.ask("window.told")
+    assert any(text.startswith("Starting: ") for text in told), told
+    assert tab.ask("document.getElementById('status').textContent") == ""
+
+
+def test_signed_out_elsewhere_the_next_cut_says_so(tab: Tab, base: str) -> None:
+    terminal(tab, base, "expired")
+    tab.ask("fetch('/sign-out', {method: 'POST', body: new URLSearchParams()}).then(a => a.status)")
+    run(tab, "echo still-he''re")
+    shows(tab, "still-here")
+    away(tab, True)
+    tab.until("document.getElementById('status').dataset.state === 'lost'")
+    away(tab, False)
+    # No question of the browser's own is in the way.
+    tab.until("document.getElementById('status').dataset.state === 'over'")
+    assert "sign in" in str(tab.ask("document.getElementById('hint').textContent"))
+    click(tab, "#hint button")
+    tab.until("location.pathname === '/sign-in'")
+
+
+def test_who_loses_the_grant_reads_why(tab: Tab, base: str, gateway: Gateway) -> None:
+    rules = json.loads(gateway.command("grant", "list", "--json").stdout)
+    terminal(tab, base, "revoked", "app02")
+    number = next(str(rule["id"]) for rule in rules if rule["app"] == "app02")
+    gateway.command("grant", "remove", number)
+    try:
+        tab.until("document.getElementById('status').dataset.state === 'over'", 5)
+        assert "no grant for 'dev' to enter app02" in tab.ask(
+            "document.getElementById('hint').textContent"
+        )
+        assert screen(tab), "what was seen stays"
+    finally:
+        gateway.command("grant", "add", "user:dev", "app02")
+
+
+def test_signing_out_ends_it_for_this_browser(tab: Tab, base: str) -> None:
+    terminal(tab, base, "out")
+    tab.open(f"{base}/")
+    click(tab, "header form button")
+    tab.until("location.pathname === '/sign-in'")
+    tab.open(f"{base}/app/app01")
+    assert tab.ask("location.pathname") == "/sign-in"

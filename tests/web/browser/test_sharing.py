@@ -1,0 +1,195 @@
+"""Terminals with other people in them, as those people meet them: two browser contexts, two persons."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.demo.chromium import Browser, Tab
+from tests.path.gateway import Gateway
+from tests.shells.world import wait_until
+from tests.web.browser.conftest import ready, run, shows, sign_in, terminal
+from tests.web.browser.test_page import COPIES
+
+
+@pytest.fixture
+def other(browser: Browser, gateway: Gateway) -> Iterator[Tab]:
+    """A page of a second person's, `bob`, who shares no cookie with the first and may enter nothing."""
+    if "bob" not in gateway.command("user", "list").stdout:
+        gateway.add_user("bob")
+    opened = browser.apart()
+    try:
+        yield opened
+    finally:
+        opened.call("Page.close")
+        opened.close()
+
+
+def click(tab: Tab, text: str, within: str = "document") -> None:
+    """The button, or the link, that says so."""
+    found = f"[...{within}.querySelectorAll('button, a')].find(e => e.textContent === {json.dumps(text)})"
+    tab.until(f"{found} !== undefined")
+    tab.ask(f"{found}.click()")
+
+
+def shared(tab: Tab, *, typing: bool = False) -> str:
+    """Make a link by the dialog, as the host does."""
+    click(tab, "Share…")
+    tab.until("document.getElementById('company').open")
+    if typing:
+        tab.ask("document.querySelector('#company [name=typing]').click()")
+    click(tab, "Make a link")
+    return str(tab.until("document.getElementById('share-link')?.value"))
+
+
+def mark(tab: Tab, name: str) -> str:
+    return str(tab.ask(f"document.getElementById('{name}')?.textContent ?? ''"))
+
+
+def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
+    tab: Tab, other: Tab, base: str, gateway: Gateway
+) -> None:
+    terminal(tab, base, "shown")
+    link = shared(tab)
+    assert link.startswith(f"{base}/shared#")
+    secret = link.partition("#")[2]
+    tab.ask("document.getElementById('company').close()")
+    other.open(link)
+    other.until("document.getElementById('open')?.hidden === false")
+    assert secret not in str(other.ask("location.href")), "nor in the history"
+    click(other, "Watch the terminal")
+    other.until("location.pathname === '/sign-in'")
+    # What follows is the same page that anybody signs in by.
+    other.ask("document.getElementById('name').value = 'bob'")
+    other.ask("document.getElementById('secret').focus()")
+    other.type("correct horse battery staple")
+    other.enter()
+    other.until("location.pathname === '/shared/terminal'")
+    ready(other)
+    assert mark(other, "guest") == "Watching dev: shown"
+    tab.until("document.getElementById('watched')?.textContent === 'Watched by bob'")
+    run(tab, "echo se''en=$((40+2))")
+    shows(other, "seen=42")
+    # The host's clipboard is none of his guest's, however it is wrapped.
+    for one in (tab, other):
+        one.ask(COPIES)
+    copies = r"\033]52;c;dG11eA==\a"
+    run(tab, f"printf '{copies}\\033Ptmux;\\033{copies}\\033\\\\'; echo co''pied")
+    shows(other, "copied")
+    tab.until("window.copies.length === 2")
+    assert other.ask("window.copies") == []
+    # He types, and nothing of it arrives; his window has the size of the host's.
+    run(other, "echo intr''uder")
+    assert other.ask("document.getElementById('share')") is None
+    run(tab, "echo af''ter")
+    assert "intruder" not in shows(tab, "after")
+    sizes = "document.querySelectorAll('.xterm-rows > div').length"
+    assert other.ask(sizes) == tab.ask(sizes)
+    # The end of the share.
+    click(tab, "Share…")
+    click(tab, "End", "document.getElementById('company-body')")
+    other.until("document.getElementById('status').dataset.state === 'over'", 10)
+    assert "has ended" in str(other.ask("document.getElementById('status').textContent"))
+    tab.until("document.getElementById('watched') === null", 10)
+    assert secret not in json.dumps(gateway.lines)
+    assert not tab.trouble
+    assert not other.trouble
+
+
+def test_terminals_are_opened_by_name_and_ended(tab: Tab, base: str) -> None:
+    terminal(tab, base, "one")
+    click(tab, "Terminals")
+    tab.until("document.querySelector('#company [aria-current]')?.textContent === 'one'")
+    tab.ask("document.querySelector('#new-terminal input').value = 'two'")
+    click(tab, "Open", "document.getElementById('new-terminal')")
+    tab.until("location.search === '?terminal=two'")
+    ready(tab)
+    click(tab, "Terminals")
+    row = (
+        "[...document.querySelectorAll('#company li')]"
+        ".find(e => e.querySelector('a')?.textContent === 'one')"
+    )
+    tab.until(f"{row} !== undefined")
+    click(tab, "End…", row)
+    click(tab, "End it", row)
+    tab.until(f"{row} === undefined && document.querySelector('#company [aria-current]') !== null")
+    tab.ask("document.getElementById('company').close()")
+    run(tab, "echo st''ill-here")
+    shows(tab, "still-here")
+    assert not tab.trouble
+
+
+def test_where_somebody_is_already_it_is_asked_how_to_attach(
+    browser: Browser, tab: Tab, base: str
+) -> None:
+    terminal(tab, base, "busy")
+    run(tab, "echo fi''rst")
+    shows(tab, "first")
+    second = browser.tab()
+    try:
+        second.open(f"{base}/app/app01?terminal=busy")
+        second.until("document.getElementById('company').open")
+        assert "dev, from 127.0.0.1" in str(
+            second.ask("document.getElementById('company-body').textContent")
+        )
+        click(second, "Take over")
+        ready(second)
+        tab.until("document.getElementById('status').dataset.state === 'over'")
+        run(second, "echo ta''ken")
+        shows(second, "taken")
+        assert not second.trouble
+    finally:
+        second.call("Page.close")
+        second.close()
+
+
+def test_who_may_watch_finds_live_sessions_at_home(
+    tab: Tab, other: Tab, base: str, gateway: Gateway
+) -> None:
+    number = json.loads(
+        gateway.command("grant", "add", "user:bob", "app*", "--watch", "--json").stdout
+    )["id"]
+    terminal(tab, base, "live")
+    sign_in_as(other, base, "bob")
+    wait_until(lambda: _found(other, base, "live"))
+    click(
+        other,
+        "Watch",
+        "[...document.querySelectorAll('tr')].find(e => e.textContent.includes('live'))",
+    )
+    other.until("location.pathname.startsWith('/watch/')")
+    ready(other)
+    assert mark(other, "guest") == "Watching dev: live"
+    tab.until("document.getElementById('watched')?.textContent === 'Watched by bob'")
+    gateway.command("grant", "remove", number)
+    other.until("document.getElementById('status').dataset.state === 'over'", 10)
+    assert not other.trouble
+
+
+def sign_in_as(tab: Tab, base: str, name: str) -> None:
+    tab.open(f"{base}/sign-in?next=/")
+    tab.ask(f"document.getElementById('name').value = {json.dumps(name)}")
+    tab.ask("document.getElementById('secret').focus()")
+    tab.type("correct horse battery staple")
+    tab.enter()
+    tab.until("location.pathname === '/'")
+
+
+def _found(tab: Tab, base: str, terminal: str) -> bool:
+    tab.open(f"{base}/")
+    return bool(
+        tab.ask(
+            f"[...document.querySelectorAll('tr')].some(e => e.textContent.includes('{terminal}'))"
+        )
+    )
+
+
+def test_the_home_page_lists_terminals_when_asked(tab: Tab, base: str) -> None:
+    terminal(tab, base, "athome")
+    sign_in(tab, base)
+    tab.until("document.querySelector('button.terminals:not([hidden])') !== null")
+    click(tab, "Terminals", "document.querySelector('ul.apps li')")
+    tab.until(
+        "[...document.querySelectorAll('ul.apps ul a')].some(e => e.textContent === 'athome')"
+    )
+    assert not tab.trouble

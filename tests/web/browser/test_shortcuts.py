@@ -1,0 +1,122 @@
+"""Shortcuts that a browser keeps for itself, by real X key events: those of DevTools bypass them."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from stagedoor.demo.chromium import BrowserError, Tab, chromium, found
+from tests.path.gateway import Gateway
+from tests.web.browser.conftest import ready, run, shows
+
+NEEDED = ("Xvfb", "xdotool")
+pytestmark = [
+    pytest.mark.webshell(5),
+    pytest.mark.skipif(
+        found() is None or any(shutil.which(name) is None for name in NEEDED),
+        reason="as root: apt-get install chromium xvfb xdotool",
+    ),
+]
+
+
+@contextmanager
+def display() -> Iterator[str]:
+    """A screen of its own; Xvfb takes a free number and tells it."""
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1200x800x24", "-nolisten", "tcp"],
+        pass_fds=[write],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write)
+    try:
+        with os.fdopen(read) as told:
+            yield f":{told.readline().strip()}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def key(screen: str, keys: str) -> None:
+    subprocess.run(
+        ["xdotool", "key", "--clearmodifiers", keys],
+        env={**os.environ, "DISPLAY": screen},
+        check=True,
+    )
+
+
+def focus(screen: str) -> None:
+    """Click into the middle: without a window manager nobody gives a window the focus."""
+    subprocess.run(
+        ["xdotool", "mousemove", "500", "400", "click", "1"],
+        env={**os.environ, "DISPLAY": screen},
+        check=True,
+    )
+
+
+@contextmanager
+def opened(gateway: Gateway, folder: Path, screen: str, *, app: bool) -> Iterator[Tab]:
+    base = f"http://127.0.0.1:{gateway.port('web')}"
+    link = gateway.command("web-link", "dev", "--app", "app01", "--url", base).stdout.strip()
+    how = (f"--app={link}",) if app else (link,)
+    options = (*how, "--window-position=0,0", "--ozone-platform=x11")
+    os.environ["DISPLAY"] = screen
+    try:
+        with chromium(folder, *options, headless=False) as browser:
+            tab = browser.attach(f"{base}/link")
+            tab.until("document.querySelector('#link button')?.disabled === false")
+            tab.ask("document.querySelector('#link button').click()")
+            ready(tab)
+            yield tab
+            tab.close()
+    finally:
+        del os.environ["DISPLAY"]
+
+
+def watch_keys(tab: Tab) -> None:
+    run(tab, "stty raw -echo; echo re''ady; cat -v")
+    shows(tab, "ready")
+
+
+def gone(tab: Tab) -> bool:
+    """Whether the page closes within a while."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            tab.ask("1")
+        except (BrowserError, ConnectionClosed):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_in_an_app_window_ctrl_w_t_and_n_reach_the_terminal(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    with display() as screen, opened(gateway, tmp_path / "p", screen, app=True) as tab:
+        watch_keys(tab)
+        focus(screen)
+        for keys, shown in (("ctrl+w", "^W"), ("ctrl+t", "^T"), ("ctrl+n", "^N")):
+            key(screen, keys)
+            shows(tab, shown)
+
+
+def test_in_a_tab_the_chord_sends_what_the_browser_would_take(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    with display() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+        watch_keys(tab)
+        focus(screen)
+        for keys, shown in (("alt+shift+w", "^W"), ("alt+shift+t", "^T"), ("alt+shift+n", "^N")):
+            key(screen, keys)
+            shows(tab, shown)
+        # That these events are real is shown by what a tab does with the key itself: it closes.
+        key(screen, "ctrl+w")
+        assert gone(tab)

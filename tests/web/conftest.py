@@ -1,0 +1,39 @@
+"""A gateway that answers the web, with one developer and two apps."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.path.gateway import Gateway
+
+SETTINGS = """
+[web]
+addresses = ["127.0.0.1:0"]
+
+[[shells.local]]
+app = "app01"
+env = { APP_NAME = "app01" }
+login_shell = "/bin/sh"
+
+[[shells.local]]
+app = "app02"
+
+[[shells.local]]
+app = "secret"
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("web"), SETTINGS)
+    found.add_user("dev", "app01", "app02")
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+        found.stop_shells()
+
+
+@pytest.fixture
+def port(gateway: Gateway) -> int:
+    return gateway.port("web")

@@ -1,0 +1,170 @@
+"""One who moves files as the page does: signed in, with an Origin, over plain HTTP."""
+
+import hashlib
+import http.client
+import json
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from tests.path.gateway import PASSWORD
+
+BOUND_S = 60.0
+MIB = 1024 * 1024
+_BLOCK = random.Random(5).randbytes(MIB)
+
+
+def content(size: int, start: int = 0) -> Iterator[bytes]:
+    """Bytes of which no two blocks are alike, from `start` on."""
+    at = start
+    while at < size:
+        number, inside = divmod(at, MIB)
+        block = number.to_bytes(8, "big") + _BLOCK[8:]
+        piece = block[inside : inside + size - at]
+        yield piece
+        at += len(piece)
+
+
+def digest(pieces: Iterator[bytes]) -> str:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def said(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+@dataclass
+class Sent:
+    """An upload, named as the page names it."""
+
+    folder: Path
+    name: bytes
+    size: int
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def query(self) -> str:
+        return f"folder={quote(str(self.folder))}&name={quote(self.name)}&size={self.size}&id={self.id}"
+
+    @property
+    def part(self) -> Path:
+        return self.folder / f"{self.name.decode()}.{self.id}.part"
+
+
+class Mover:
+    """A browser's side, signed in."""
+
+    def __init__(self, port: int, app: str = "app01", name: str = "dev") -> None:
+        self.port = port
+        self.app = app
+        self.cookie = ""
+        answer = self.ask(
+            "POST",
+            "/sign-in",
+            urlencode({"name": name, "secret": PASSWORD}).encode(),
+            {"Content-Type": "application/x-www-form-urlencoded"},
+        )
+        assert answer.status == 303, answer.body
+        self.cookie = answer.headers["set-cookie"].partition(";")[0]
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self, port: int | None = None) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=BOUND_S)
+
+    def headers(self, method: str) -> dict[str, str]:
+        """As a browser sends them with what a page of ours asks for."""
+        mark = {"Sec-Fetch-Site": "same-origin"}
+        if method not in ("GET", "HEAD"):
+            mark["Origin"] = self.origin
+        return {"Cookie": self.cookie, **mark}
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        plain: bool = False,
+    ) -> Answer:
+        """`plain`: with these headers and no others."""
+        line = self.connect()
+        try:
+            ours = {} if plain else self.headers(method)
+            line.request(method, path, body, {**ours, **(headers or {})})
+            found = line.getresponse()
+            names = {name.lower(): value for name, value in found.getheaders()}
+            return Answer(found.status, names, found.read())
+        finally:
+            line.close()
+
+    def files(self, query: str = "", tail: str = "") -> str:
+        return f"/api/files/{self.app}{tail}?{query}"
+
+    def about(self, path: bytes | str) -> Answer:
+        return self.ask("POST", self.files(f"path={quote(path)}"))
+
+    def get(self, path: bytes | str, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("GET", self.files(f"path={quote(path)}"), headers=named)
+
+    def offset(self, sent: Sent) -> int:
+        answer = self.ask("POST", self.files(sent.query, "/upload"))
+        assert answer.status == 200, answer.body
+        return int(answer.said["offset"])
+
+    def begin(self, sent: Sent) -> Answer:
+        return self.ask("POST", self.files(sent.query, "/upload"))
+
+    def patch(self, sent: Sent, at: int, body: bytes) -> Answer:
+        return self.ask("PATCH", self.files(f"{sent.query}&at={at}", "/upload"), body)
+
+    def send(self, sent: Sent, body: bytes) -> Answer:
+        """A small file, whole."""
+        begun = self.begin(sent)
+        return self.patch(sent, begun.said["offset"], body) if begun.status == 200 else begun
+
+    def pour(
+        self, sent: Sent, at: int, *, until: int | None = None, port: int | None = None
+    ) -> Answer | None:
+        """The file's `content` from `at` on; None where the line is cut, by us `until` there."""
+        line = self.connect(port)
+        try:
+            line.putrequest("PATCH", self.files(f"{sent.query}&at={at}", "/upload"))
+            for name, value in self.headers("PATCH").items():
+                line.putheader(name, value)
+            line.putheader("Content-Length", str(sent.size - at))
+            line.endheaders()
+            with suppress(ConnectionError):  # the answer may say why it was cut
+                for piece in content(until or sent.size, at):
+                    line.send(piece)
+            if until is not None:
+                return None
+            found = line.getresponse()
+            return Answer(found.status, dict(found.getheaders()), found.read())
+        finally:
+            line.close()

@@ -1,0 +1,126 @@
+"""A terminal around the client: real tmux, whose screen and modes can be read."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagedoor.serve.admin import add_keys
+from tests.path.gateway import PASSWORD, Gateway
+
+BOUND_S = 40.0
+
+
+def attach_command(folder: Path, port: int, *arguments: str) -> list[str]:
+    """`stagedoor attach` as the developer would call it, but for his environment."""
+    secret = folder / "token"
+    if not secret.exists():
+        secret.touch(mode=0o600)
+        secret.write_text(PASSWORD)
+    return [
+        sys.executable, "-m", "stagedoor", "attach", "--url", f"http://127.0.0.1:{port}",
+        "--user", "dev", "--token-file", str(secret), "--via", "direct",
+        "--log", str(folder / "attach.log"), *arguments,
+    ]  # fmt: skip
+
+
+@dataclass
+class Outer:
+    """An outer tmux of 120 by 40 on a socket of its own."""
+
+    folder: Path
+
+    def tmux(self, *arguments: str, check: bool = True) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", str(self.folder / "outer"), "-f", "/dev/null", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+            env={**os.environ, "LANG": "C.UTF-8", "TMUX": ""},
+        )
+        assert not check or done.returncode == 0, (arguments, done.stderr)
+        return done.stdout
+
+    def start(self, command: Sequence[str]) -> None:
+        """Run it; what it leaves behind stays on the screen, with its exit code."""
+        line = shlex.join(command) + "; echo exit=$?; exec sleep 600"
+        self.tmux("new-session", "-d", "-x", "120", "-y", "40", "-s", "o", line)
+
+    def run(self, command: Sequence[str]) -> None:
+        """The same in the pane that is there, in the place of what ran."""
+        line = shlex.join(command) + "; echo exit=$?; exec sleep 600"
+        self.tmux("respawn-pane", "-k", "-t", "o", line)
+
+    def keys(self, *keys: str) -> None:
+        self.tmux("send-keys", "-t", "o", *keys)
+
+    def type(self, text: str) -> None:
+        self.tmux("send-keys", "-t", "o", "-l", text)
+
+    def screen(self, *options: str) -> str:
+        return self.tmux("capture-pane", "-p", "-t", "o", *options)
+
+    def flag(self, name: str) -> str:
+        return self.tmux("display-message", "-p", "-t", "o", f"#{{{name}}}").strip()
+
+    def shows(self, text: str) -> str:
+        """The screen, once `text` is on it."""
+        deadline = time.monotonic() + BOUND_S
+        while text not in (screen := self.screen()):
+            assert time.monotonic() < deadline, f"{text!r} never came:\n{screen}"
+            time.sleep(0.05)
+        return screen
+
+    def settled(self, *options: str) -> str:
+        """The screen, once it has not changed for a while."""
+        deadline = time.monotonic() + BOUND_S
+        before, since = self.screen(*options), time.monotonic()
+        while time.monotonic() - since < 0.8:
+            assert time.monotonic() < deadline, "it never settled"
+            time.sleep(0.05)
+            now = self.screen(*options)
+            if now != before:
+                before, since = now, time.monotonic()
+        return before
+
+
+@contextmanager
+def outer(folder: Path) -> Iterator[Outer]:
+    found = Outer(folder)
+    try:
+        yield found
+    finally:
+        found.tmux("kill-server", check=False)
+
+
+def ssh_command(gateway: Gateway, folder: Path, *remote: str) -> list[str]:
+    """Native ssh to the same shell, through the CONNECT gateway."""
+    config = folder / "ssh_config"
+    if not config.exists():
+        key = folder / "id"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        with gateway.changed() as office:
+            add_keys(office, "dev", [key.with_suffix(".pub").read_text().strip()])
+        written = gateway.command("ssh-config", "--gateway", f"127.0.0.1:{gateway.port()}").stdout
+        known = folder / "known_hosts"
+        ca = next(
+            line for line in gateway.command("ca", "show", "host").stdout.splitlines() if line
+        )
+        known.write_text(f"@cert-authority *.ssh {ca}\n")
+        assert written
+        proxy = shlex.join(
+            [sys.executable, "-m", "stagedoor", "tunnel", "--gateway",
+             f"http://127.0.0.1:{gateway.port()}", "--user", "dev", "--via", "direct",
+             "--token-file", str(folder / "token"), "%h", "%p"]
+        )  # fmt: skip
+        config.write_text(
+            f"Host *.ssh\n  User dev\n  ProxyCommand {proxy}\n  IdentityFile {key}\n"
+            f"  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
+            "  SendEnv LANG\n"
+        )
+    return ["ssh", "-F", str(config), "-tt", "app01.ssh", *remote]

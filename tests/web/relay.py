@@ -1,0 +1,94 @@
+"""A TCP relay that cuts the line again and again, wherever it happens to be, in either direction."""
+
+import random
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class CuttingRelay:
+    """Each connection is reset once it has carried about so many bytes from the server, or to it.
+
+    Nothing is cut before `armed`, nor after `most` cuts. `to_port` may be changed: a gateway that is
+    started again has another one.
+    """
+
+    def __init__(
+        self,
+        to_port: int,
+        every_bytes: int,
+        *,
+        every_bytes_up: int = 1 << 40,
+        most: int = 1 << 40,
+        armed: bool = True,
+    ) -> None:
+        self.to_port = to_port
+        self.armed = armed
+        self._every = (every_bytes_up, every_bytes)
+        self._most = most
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._chance = random.Random(11)
+        self.port = int(self._listener.getsockname()[1])
+        self.cuts_up = self.cuts_down = 0
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def cuts(self) -> int:
+        return self.cuts_up + self.cuts_down
+
+    def __enter__(self) -> "CuttingRelay":
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A thread that waits in accept is woken by this, and not by a close.
+        for each in (self._listener, *self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for each in (self._listener, *self._sockets):
+            each.close()
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.to_port))
+                except OSError:  # nobody is there now
+                    near.close()
+                    continue
+                self._sockets += [near, far]
+                up, down = (
+                    self._chance.randrange(every // 2, every * 3 // 2) for every in self._every
+                )
+                self._start(self._carry, near, far, up, True)
+                self._start(self._carry, far, near, down, False)
+
+    def _carry(self, source: socket.socket, sink: socket.socket, most: int, upward: bool) -> None:
+        left = most
+        with suppress(OSError):
+            while data := source.recv(4096):
+                if not self.armed or self.cuts >= self._most:
+                    sink.sendall(data)
+                    continue
+                # Cut in the middle of what came, whatever that is.
+                sink.sendall(data[:left])
+                left -= len(data)
+                if left <= 0:
+                    self.cuts_up += upward
+                    self.cuts_down += not upward
+                    break
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            # Whoever still sends is told by a RST, and does not wait for room.
+            each.close()

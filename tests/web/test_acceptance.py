@@ -1,0 +1,416 @@
+"""The WebShell's acceptance list, in the terminal: `stagedoor attach` in a real one.
+
+Numbers are those of the list; the same in a browser is in `tests/web/browser/test_acceptance.py`.
+Items 1 and 13 are in `test_acceptance_screens.py`, more of all of them in `test_attach.py`.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from tests.path.gateway import PASSWORD, Gateway, running
+from tests.waiting import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.console import console
+from tests.web.flood import LONG_S, flood, flood_bounds
+from tests.web.outer import Outer, attach_command, outer
+from tests.web.processes import blocked, pids_of, resident_kib
+from tests.web.relay import CuttingRelay
+from tests.web.test_pages import Person
+from tests.web.visitor import Visitor, let_in, ticket
+
+CUTS = 100
+OFF = {
+    "alternate_on": "0",
+    "mouse_any_flag": "0",
+    "keypad_flag": "0",
+    "keypad_cursor_flag": "0",
+    "cursor_flag": "1",
+}
+
+
+def flags(screen: Outer) -> dict[str, str]:
+    return {name: screen.flag(name) for name in OFF}
+
+
+def inner_tmux(folder: Path) -> str:
+    return f"tmux -u -S {folder / 'inner'} -f /dev/null"
+
+
+def in_mouse_mode(screen: Outer, folder: Path, port: int, name: str) -> None:
+    """tmux with the mouse, by attach, in the outer terminal."""
+    screen.start(
+        attach_command(
+            folder, port, "app01", "--name", name, "--", "sh", "-c",
+            f"exec {inner_tmux(folder)} new-session -s x \\; set -g mouse on",
+        )
+    )  # fmt: skip
+    screen.shows("[x]")
+    wait_until(lambda: screen.flag("mouse_any_flag") == "1")
+    assert screen.flag("alternate_on") == "1"
+
+
+@pytest.mark.webshell(3)
+@pytest.mark.parametrize("lost", ["the program", "the holder"])
+def test_3_what_dies_in_the_shell_leaves_the_outer_terminal_as_it_was(
+    port: int, tmp_path: Path, lost: str
+) -> None:
+    with outer(tmp_path) as screen:
+        name = f"dies-{lost[4:]}"
+        in_mouse_mode(screen, tmp_path, port, name)
+        if lost == "the program":
+            pid = subprocess.run(
+                f"{inner_tmux(tmp_path)} display -p '#{{pid}}'", shell=True, capture_output=True
+            ).stdout
+            os.kill(int(pid), signal.SIGKILL)
+        else:
+            for each in pids_of(f"stagedoor.holder attach {name}"):
+                os.kill(each, signal.SIGKILL)
+        screen.shows("exit=")
+        assert flags(screen) == OFF
+    subprocess.run(f"{inner_tmux(tmp_path)} kill-server", shell=True, capture_output=True)
+
+
+@pytest.mark.webshell(3)
+def test_3_so_does_a_gateway_that_is_gone_for_good(tmp_path: Path) -> None:
+    with running(tmp_path, SETTINGS) as gateway, outer(tmp_path) as screen:
+        let_in(gateway)
+        in_mouse_mode(screen, tmp_path, gateway.port("web"), "gone")
+        kill_whole(gateway)
+        wait_until(lambda: "lost:" in (tmp_path / "attach.log").read_text())
+        screen.type("\r~.")
+        screen.shows("detached from gone of app01")
+        screen.shows("exit=0")
+        assert flags(screen) == OFF
+    subprocess.run(f"{inner_tmux(tmp_path)} kill-server", shell=True, capture_output=True)
+
+
+def kill_whole(gateway: Gateway) -> None:
+    """The supervisor first, or it would start others."""
+    workers = gateway.worker_pids()
+    gateway.signal(signal.SIGKILL)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    assert gateway.process is not None
+    gateway.process.wait(30)
+    gateway.wait_for(lambda line: line["event"] == "end of log")
+
+
+HEX_OF_EACH = """
+import os, sys, tty
+tty.setraw(0)
+os.write(1, b"ready")
+while byte := os.read(0, 1):
+    os.write(1, b"<%02x>" % byte[0])
+    if byte == b"\\xff":
+        break
+"""
+
+
+@pytest.mark.webshell(4)
+def test_4_each_byte_and_each_control_key_arrives_before_the_next_is_pressed(
+    port: int, tmp_path: Path
+) -> None:
+    command = attach_command(
+        tmp_path, port, "app01", "--", sys.executable, "-c", HEX_OF_EACH
+    )  # fmt: skip
+    with console(command) as screen:
+        at = screen.shows(b"ready")
+        # Ctrl-@ to Ctrl-_ are the first 32 of them; none waits for another key, C-p too.
+        for byte in range(256):
+            screen.type(bytes([byte]))
+            at = screen.shows(b"<%02x>" % byte, at)
+        screen.process.wait(30)
+        assert screen.shown.count(b"<") == 256
+
+
+def with_token(gateway: Gateway, folder: Path) -> None:
+    """A token, which costs less than a password to check a hundred times."""
+    (folder / "token").touch(mode=0o600)
+    (folder / "token").write_text(gateway.token())
+
+
+def cut_in_both_directions(folder: Path, relay: CuttingRelay, show: int, type_: int) -> None:
+    """So many bytes are shown and typed, through a line that is cut all the while."""
+    chance = random.Random(23)
+    shown = chance.randbytes(show // 2).hex().encode()
+    typed = chance.randbytes(type_ // 2).hex().encode()
+    (folder / "shown").write_bytes(shown)
+    taken = folder / "taken"
+    process = subprocess.Popen(
+        attach_command(
+            folder, relay.port, "app01", "--", "sh", "-c",
+            f"stty raw -echo; printf ready; cat {folder / 'shown'} & "
+            f"head -c {len(typed)} >{taken}; wait; printf done",
+        ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdin is not None
+    stdin = process.stdin
+    assert process.stdout.read(5) == b"ready"
+    feeding = threading.Thread(target=lambda: (stdin.write(typed), stdin.flush()))
+    feeding.start()
+    output = process.stdout.read(len(shown) + 4)
+    feeding.join(60)
+    stdin.close()
+    rest = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert rest == b""
+    assert hashlib.sha256(output).digest() == hashlib.sha256(shown + b"done").digest()
+    assert hashlib.sha256(taken.read_bytes()).digest() == hashlib.sha256(typed).digest()
+
+
+@pytest.mark.webshell(6)
+@pytest.mark.timeout(900)
+def test_6_cut_at_a_hundred_random_offsets_in_both_directions(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    with_token(gateway, tmp_path)
+    # A frame has up to 64 KiB, and one has to get through before the next cut, or nothing goes on.
+    every = 2 * MAX_FRAME_BYTES + 8192
+    with CuttingRelay(port, every, every_bytes_up=every, most=CUTS) as relay:
+        cut_in_both_directions(tmp_path, relay, 11_000_000, 7_000_000)
+        assert relay.cuts >= CUTS
+        assert min(relay.cuts_up, relay.cuts_down) > CUTS // 10, (relay.cuts_up, relay.cuts_down)
+
+
+@pytest.mark.webshell(6)
+@pytest.mark.timeout(600)
+def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
+    tmp_path: Path,
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    with running(tmp_path, SETTINGS) as gateway:
+        let_in(gateway)
+        with_token(gateway, files)
+        with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
+            killed = []
+
+            def kill_and_start() -> None:
+                for _ in range(3):
+                    taken = files / "taken"
+                    before = taken.stat().st_size if taken.exists() else 0
+                    # In the middle: bytes go both ways right now.
+                    wait_until(lambda: taken.exists() and taken.stat().st_size > before)  # noqa: B023
+                    if taken.stat().st_size >= 600_000:
+                        return
+                    kill_whole(gateway)
+                    killed.append(taken.stat().st_size)
+                    gateway.lines.clear()
+                    gateway.start()
+                    relay.to_port = gateway.port("web")
+
+            killing = threading.Thread(target=kill_and_start)
+            killing.start()
+            cut_in_both_directions(files, relay, 5_000_000, 600_000)
+            killing.join(60)
+            assert killed
+
+
+@pytest.mark.webshell(7)
+def test_7_a_stopped_client_blocks_the_producer_and_neither_gateway_nor_holder_grows(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    last = 3_000_000
+    process = subprocess.Popen(
+        attach_command(
+            tmp_path, port, "app01", "--name", "held", "--", "sh", "-c",
+            f"echo $$ >{tmp_path / 'pid'}; exec seq {last}",
+        ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    digest = hashlib.sha256(process.stdout.read(4_000_000))
+    both = [*gateway.worker_pids(), *pids_of("stagedoor.holder attach held")]
+    assert len(both) >= 2
+    before = resident_kib(both)
+    process.send_signal(signal.SIGSTOP)
+    producer = int((tmp_path / "pid").read_text())
+    blocked(producer)
+    grown = resident_kib(both) - before
+    assert grown < 1024, f"{grown} KiB"
+    process.send_signal(signal.SIGCONT)
+    while data := process.stdout.read(1 << 20):
+        digest.update(data)
+    process.communicate(timeout=60)
+    expected = hashlib.sha256()
+    for start in range(1, last + 1, 10_000):
+        expected.update("".join(f"{n}\r\n" for n in range(start, start + 10_000)).encode())
+    assert digest.digest() == expected.digest()
+
+
+@pytest.mark.webshell(8)
+@pytest.mark.timeout(LONG_S)
+def test_8_a_flood_does_not_disconnect_however_often_a_ping_comes(tmp_path: Path) -> None:
+    seconds, ping_s = flood_bounds()
+    with running(tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}")) as gateway:
+        let_in(gateway)
+        received = flood(tmp_path, gateway.port("web"), seconds)
+        log = tmp_path / "attach.log"
+        assert not log.exists() or "lost:" not in log.read_text()
+        done = gateway.wait_for(lambda line: line["event"] == "session" and "sent" in line)
+        assert done["received"] == received, "one session, and all of it"
+
+
+@pytest.mark.webshell(9)
+def test_9_a_bracketed_paste_of_a_megabyte_in_a_terminal(port: int, tmp_path: Path) -> None:
+    text = b"\x1b[200~" + os.urandom(524_288).hex().encode() + b"\x1b[201~"
+    taken = tmp_path / "taken"
+    command = attach_command(
+        tmp_path, port, "app01", "--", "sh", "-c",
+        f"stty raw -echo; printf '\\033[?2004hready'; head -c {len(text)} >{taken}; printf done",
+    )  # fmt: skip
+    with console(command) as screen:
+        at = screen.shows(b"ready")
+        screen.type(text)
+        screen.shows(b"done", at)
+        screen.process.wait(30)
+    assert taken.read_bytes() == text
+
+
+@pytest.mark.webshell(10)
+def test_10_the_first_size_and_that_after_two_hundred_changes(port: int, tmp_path: Path) -> None:
+    with console(attach_command(tmp_path, port, "app01", "--", "stty", "size"), 131, 43) as screen:
+        screen.shows(b"43 131\r\n")
+    chance = random.Random(5)
+    with console(attach_command(tmp_path, port, "app01", "--shell", "--name", "resized")) as screen:
+        screen.type(b"echo re''ady\r")
+        at = screen.shows(b"ready\r\n")
+        for _ in range(200):
+            screen.resize(chance.randrange(20, 300), chance.randrange(5, 100))
+        screen.resize(97, 31)
+        # Whoever asks does so behind the last change, in the order of the line.
+        wait_until(lambda: size_in_shell(screen, at) == b"31 97")
+        screen.type(b"exit\r")
+        screen.process.wait(30)
+
+
+def size_in_shell(screen: object, after: int) -> bytes:
+    from tests.web.console import Console
+
+    assert isinstance(screen, Console)
+    number = len(screen.shown)
+    screen.type(b"echo [$(stty size)]%d.\r" % number)
+    end = screen.shows(b"]%d.\r" % number, screen.shows(b"]%d.\r" % number, after))
+    return screen.shown[:end].rpartition(b"]")[0].rpartition(b"[")[2]
+
+
+@pytest.mark.webshell(11)
+def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
+    port: int, tmp_path: Path
+) -> None:
+    text = "kopie é你好😀"
+    with outer(tmp_path) as screen:
+        screen.start(["true"])
+        screen.tmux("set", "-g", "set-clipboard", "on")
+        screen.run(attach_command(tmp_path, port, "app01", "--name", "copy"))
+        screen.shows("[copy]")
+        screen.type(f"clear; printf '%s\\n' '{text}'; printf en''d")
+        screen.keys("Enter")
+        screen.shows("\nend")
+        # Copy-mode, to the first row, the whole of it: as a person does with the keys of emacs. What
+        # follows too fast tmux takes for a paste, and while it draws anew it hands on no copy.
+        screen.keys("C-b", "[")
+        screen.shows("[0/0]")
+        screen.keys("M-<")
+        wait_until(lambda: (screen.flag("cursor_y"), screen.flag("cursor_x")) == ("0", "0"))
+        screen.keys("C-Space", "C-e")
+        wait_until(lambda: screen.flag("cursor_x") == "13")
+        screen.keys("M-w")
+        wait_until(lambda: screen.tmux("show-buffer", check=False).rstrip("\n") == text)
+        screen.type("exit")
+        screen.keys("Enter")
+        screen.shows("exit=0")
+
+
+@pytest.mark.webshell(12)
+def test_12_no_secret_is_in_a_url_or_in_a_log(gateway: Gateway, port: int) -> None:
+    given = ticket(port)
+    visitor = Visitor(port).hello(given, terminal="secret")
+    visitor.type(b"echo typed-with-care\r")
+    visitor.shows(b"typed-with-care")
+    visitor.close()
+    again = Visitor(port)
+    again.hello(given, terminal="secret")
+    assert again.welcome is None
+    again.close()
+    person = Person(port)
+    person.sign_in()
+    base = f"http://127.0.0.1:{port}"
+    link = gateway.command("web-link", "dev", "--url", base).stdout.strip()
+    address, _, linked = link.partition("#")
+    person.post("/link", secret=linked)
+    person.sign_in(secret="wrong-but-mine")
+    at = len(gateway.lines)
+    gateway.wait_for(lambda line: line["event"] == "session", after=max(at - 1, 0))
+    said = json.dumps(gateway.lines) + json.dumps(gateway.audit())
+    cookie = person.cookie.partition("=")[2]
+    assert len(cookie) > 20
+    assert len(linked) > 20
+    for secret in (PASSWORD, given, cookie, linked, "typed-with-care", "wrong-but-mine"):
+        assert secret not in said
+    assert linked not in address
+
+
+@pytest.mark.webshell(15)
+def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it starts has that from us
+    try:
+        gateway = Gateway(tmp_path, SETTINGS).start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        let_in(gateway)
+        command = attach_command(tmp_path, gateway.port("web"), "app01", "--shell")
+        with console(command) as screen:
+            screen.type(b"echo re''ady; sleep 300; echo af''ter\r")
+            at = screen.shows(b"ready\r\n")
+            wait_until(lambda: pids_of("sleep 300", program=""))
+            screen.type(b"\x03")
+            screen.type(b"echo stop''ped=$?\r")
+            screen.shows(b"stopped=130\r\n", at)
+            screen.type(b"exit\r")
+            screen.process.wait(30)
+    finally:
+        gateway.stop()
+        gateway.stop_shells()
+
+
+def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stagedoor.client import attach as client
+
+    now = [100.0]
+    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
+    said: list[object] = []
+
+    class Line:
+        def send(self, frame: object) -> None:
+            said.append(frame)
+
+    run = client.Attach.__new__(client.Attach)
+    run._heard_at = run._pinged_at = 100.0
+    now[0] += 3600  # Ctrl-S, or a closed lid
+    run._keep_alive(Line())  # type: ignore[arg-type]
+    assert len(said) == 1, "asked first"
+    now[0] += client.PONG_S - 1
+    run._keep_alive(Line())  # type: ignore[arg-type]
+    now[0] += 1
+    with pytest.raises(client.LostError):
+        run._keep_alive(Line())  # type: ignore[arg-type]
+    assert len(said) == 1

@@ -1,0 +1,107 @@
+"""The WebShell's acceptance list, items 1 and 13: what ssh shows, `stagedoor attach` shows.
+
+An outer tmux of 120 by 40 is the judge; the browser's cells are in `tests/web/browser`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.path.gateway import Gateway
+from tests.waiting import wait_until
+from tests.web.cells import Cell, captured
+from tests.web.outer import Outer, attach_command, outer, ssh_command
+from tests.web.scenes import MISSING, WINDOWS, Scenes
+
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {MISSING}"),
+    pytest.mark.timeout(600),
+]
+
+
+def cells(screen: Outer, *, settled: bool = False) -> list[list[Cell]]:
+    return captured(screen.settled("-e", "-N") if settled else screen.screen("-e", "-N"))
+
+
+def same(screen: Outer, expected: list[list[Cell]], what: str) -> None:
+    """The screen comes to be what is expected; where it does not, the first row that differs is told."""
+    try:
+        wait_until(lambda: cells(screen) == expected)
+    except AssertionError:
+        rows = enumerate(zip(expected, cells(screen), strict=True))
+        number, (by_ssh, by_us) = next((n, pair) for n, pair in rows if pair[0] != pair[1])
+        pytest.fail(f"{what}, row {number}:\nssh {by_ssh!r}\nus  {by_us!r}")
+
+
+@pytest.mark.webshell(1)
+def test_1_splits_vim_htop_and_mc_are_cell_for_cell_what_ssh_shows(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    scenes = Scenes(tmp_path)
+    scenes.start()
+    attach_command(tmp_path, port)  # the token that ssh's tunnel shows
+    try:
+        with outer(tmp_path) as screen:
+            screen.start(ssh_command(gateway, tmp_path, scenes.attach))
+            screen.shows("[x]")
+            by_ssh = {}
+            for window in WINDOWS:
+                scenes.show(window)
+                screen.shows(f"{window}*")
+                by_ssh[window] = cells(screen, settled=True)
+            screen.run(attach_command(tmp_path, port, "app01", "--", "sh", "-c", scenes.attach))
+            screen.shows("[x]")
+            for window in WINDOWS:
+                scenes.show(window)
+                same(screen, by_ssh[window], window)
+    finally:
+        scenes.stop()
+    seen = {(cell.text, cell.foreground) for row in by_ssh["splits"] for cell in row}
+    assert {("t", "#ff6400"), ("你", ""), ("😀", "")} <= seen
+
+
+MENU = "Enter choice number"
+SECTIONS = ("1", "2", "3", "8")
+"""Cursor movements, screen features, character sets, VT102 features."""
+
+
+def walk(screen: Outer, look: Callable[[str], None]) -> None:
+    """Through vttest by its menus. `look` is called at each stop with what was pressed."""
+    look("start")
+    for section in SECTIONS:
+        screen.type(section)
+        screen.keys("Enter")
+        for step in range(60):
+            look(f"{section}.{step}")
+            shown = screen.screen()
+            if MENU in shown and "VT100 test program" in shown:
+                break
+            # In a menu of its own, 0 leads back; everywhere else Enter leads on.
+            if MENU in shown:
+                screen.type("0")
+            screen.keys("Enter")
+
+
+@pytest.mark.webshell(13)
+def test_13_vttest_looks_the_same_by_ssh_and_by_attach(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    attach_command(tmp_path, port)
+    by_ssh: list[tuple[str, list[list[Cell]]]] = []
+    with outer(tmp_path) as screen:
+        screen.start(ssh_command(gateway, tmp_path, "vttest"))
+        screen.shows(MENU)
+        walk(screen, lambda step: by_ssh.append((step, cells(screen, settled=True))))
+        assert len(by_ssh) > 20
+        screen.run(attach_command(tmp_path, port, "app01", "--", "vttest"))
+        screen.shows(MENU)
+        expected = iter(by_ssh)
+
+        def look(step: str) -> None:
+            name, shown = next(expected)
+            assert name == step
+            same(screen, shown, f"step {step}")
+
+        walk(screen, look)
+    assert next(expected, None) is None

@@ -1,0 +1,137 @@
+"""What requests for files say, whatever they say."""
+
+import re
+from email.message import Message
+from urllib.parse import quote, unquote_to_bytes
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stagedoor.listeners.web.files_words import (
+    MAX_NAME_BYTES,
+    FilesError,
+    Upload,
+    attachment,
+    fields_of,
+    path_of,
+    range_of,
+    shown,
+    upload_of,
+    validators,
+)
+
+NAMES = st.binary(min_size=1, max_size=MAX_NAME_BYTES).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (None, None),
+        ("bytes=0-", (0, 10)),
+        ("bytes=3-5", (3, 6)),
+        ("bytes=9-", (9, 10)),
+        ("bytes=5-99", (5, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=-99", (0, 10)),
+        ("bytes=-", None),
+        ("bytes=5-3", None),
+        ("bytes=0-1,3-4", None),
+        ("items=0-1", None),
+        ("bytes=٣-", None),
+    ],
+)
+def test_a_range_is_what_the_rfc_says(header: str | None, wanted: tuple[int, int] | None) -> None:
+    assert range_of(header, 10) == wanted
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=99-100", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused(header: str) -> None:
+    with pytest.raises(FilesError, match="10 bytes") as caught:
+        range_of(header, 10)
+    assert (caught.value.status, caught.value.size) == (416, 10)
+
+
+@settings(deadline=None)  # a busy machine is no slow property
+@given(st.text(), st.integers(0, 1 << 60))
+def test_any_range_is_inside_the_file_or_none(header: str, size: int) -> None:
+    for text in (header, f"bytes={header}"):
+        try:
+            found = range_of(text, size)
+        except FilesError:
+            continue
+        assert found is None or 0 <= found[0] < found[1] <= size
+
+
+@settings(deadline=None)  # a busy machine is no slow property
+@given(st.binary(max_size=300))
+@example(b" ")
+def test_any_name_makes_a_header_of_one_line_that_says_the_same(path: bytes) -> None:
+    header = attachment(path)
+    assert re.fullmatch(r"attachment; filename=\"[^\"\\\x00-\x1f\x7f-\uffff]*\"; .*", header)
+    assert header.isascii()
+    assert header.isprintable()
+    message = Message()
+    message["content-disposition"] = header
+    name = unquote_to_bytes(header.partition("filename*=UTF-8''")[2]).decode()
+    assert message.get_filename()
+    assert not re.search(r"[/\\\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", name)
+
+
+@settings(deadline=None)  # a busy machine is no slow property
+@given(NAMES, st.integers(0, 99))
+def test_names_made_of_a_name_fit_and_stay_in_the_folder(name: bytes, number: int) -> None:
+    query = b"folder=/srv/x&size=5&id=0123456789abcdef&name=" + quote(name).encode()
+    upload = upload_of(fields_of(query))
+    assert upload == Upload(b"/srv/x", name, 5, "0123456789abcdef")
+    for path in (upload.part, upload.path(number)):
+        folder, _, last = path.rpartition(b"/")
+        assert folder == b"/srv/x"
+        assert len(last) <= MAX_NAME_BYTES
+        assert last not in (b"", b".", b"..")
+    assert (upload.path(number) == upload.path()) == (number == 0)
+
+
+@settings(deadline=None)  # a busy machine is no slow property
+@given(st.binary(max_size=200))
+def test_any_query_is_fields_or_a_refusal_of_one_line(query: bytes) -> None:
+    fields = fields_of(query)
+    for parse in (path_of, upload_of):
+        refused = None
+        try:
+            parse(fields)
+        except FilesError as error:
+            refused = error
+        assert refused is None or (refused.status, "\n" in str(refused)) == (400, False)
+
+
+@settings(deadline=None)  # a busy machine is no slow property
+@given(st.binary(max_size=200))
+def test_a_path_is_shown_as_one_line(path: bytes) -> None:
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown(path))
+
+
+def test_the_home_folder_is_where_sftp_begins() -> None:
+    home = [path_of({"path": path}) for path in (b"", b"~", b"~/")]
+    assert home == [b"."] * 3
+    assert path_of({"path": b"~/a/b"}) == b"a/b"
+    assert path_of({"path": b"~//etc/passwd"}) == b"etc/passwd"
+    assert path_of({"path": b"~root/x"}) == b"~root/x"
+
+
+def test_a_name_that_is_taken_keeps_its_ending() -> None:
+    def second(name: bytes) -> bytes:
+        return Upload(b".", name, 0, "").path(1)
+
+    assert second(b"a.txt") == b"a (1).txt"
+    assert second(b"a") == b"a (1)"
+    assert second(b".profile") == b".profile (1)"
+    assert second(b"a.tar.gz") == b"a.tar (1).gz"
+
+
+def test_what_may_change_again_within_its_second_has_no_validator() -> None:
+    assert validators(5, 1000, 1001.9) == {}
+    assert validators(5, 1000, 900) == {}, "by a clock that is ahead of ours"
+    assert validators(5, 1000, 1003)["etag"] == '"3e8-5"'

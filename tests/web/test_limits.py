@@ -1,0 +1,153 @@
+"""What somebody who has not said who he is can hold of the web listener, and for how long."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+
+from stagedoor.listeners.web.signin import BODY_S
+from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from tests.path.gateway import Gateway, running
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import BOUND_S, Visitor, basic, let_in, post, ticket
+
+HURRIED = "\n[listen]\nheader_timeout_s = 1.5\nmax_pending = 8\n"
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("hurried"), SETTINGS + HURRIED) as gateway:
+        let_in(gateway)
+        yield gateway
+
+
+def line(gateway: Gateway) -> socket.socket:
+    opened = socket.create_connection(("127.0.0.1", gateway.port("web")), BOUND_S)
+    opened.settimeout(BOUND_S)
+    return opened
+
+
+def drip(connection: socket.socket, data: bytes) -> tuple[bytes, float]:
+    """Send it a byte at a time until the other side has had enough: its answer, and how long it took."""
+    began = time.monotonic()
+    connection.settimeout(0.1)
+    for at in range(len(data)):
+        try:
+            connection.send(data[at : at + 1])
+            return connection.recv(4096), time.monotonic() - began
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return b"", time.monotonic() - began
+
+
+def test_a_header_that_drips_in_is_cut_off_and_written_down(hurried: Gateway) -> None:
+    at = len(hurried.lines)
+    with line(hurried) as slow:
+        answer, took_s = drip(slow, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"x" * 600)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert took_s < 20
+    found = hurried.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+    )
+    assert (found["reason"], found["way"]) == ("header_timeout", "web")
+
+
+def test_so_is_the_second_one_on_a_connection(hurried: Gateway) -> None:
+    with line(hurried) as slow:
+        slow.sendall(b"GET /sign-in HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = slow.recv(65536)
+        while b"</html>" not in answer:
+            answer += slow.recv(65536)
+        answer, _ = drip(slow, b"GET /sign-in HTTP/1.1\r\nX-Slow: " + b"x" * 600)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_drips_in_is_cut_off(hurried: Gateway) -> None:
+    with line(hurried) as slow:
+        head = b"POST /api/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+        slow.sendall(head)
+        answer, took_s = drip(slow, b"{" + b" " * 600)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert BODY_S / 2 < took_s < 4 * BODY_S
+
+
+def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None:
+    at = len(hurried.lines)
+    with line(hurried) as silent:
+        assert silent.recv(100) == b""
+    assert not [one for one in hurried.lines[at:] if one["event"] == "session"]
+
+
+def test_a_websocket_that_says_no_hello_is_closed(hurried: Gateway) -> None:
+    visitor = Visitor(hurried.port("web")).open()
+    assert visitor.socket is not None
+    with pytest.raises(ConnectionClosed):
+        visitor.socket.recv(BOUND_S)
+    visitor.close()
+
+
+def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
+    port = hurried.port("web")
+    waiting = [line(hurried) for _ in range(40)]
+    try:
+        # Far more than there is room for, and all before the first of them is late.
+        assert waiting[0].recv(100) == b""
+        visitor = Visitor(port).hello(ticket(port), "printf he''re", terminal="crowd")
+        visitor.shows(b"here")
+        visitor.close()
+    finally:
+        for each in waiting:
+            each.close()
+
+
+def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gateway) -> None:
+    port = hurried.port("web")
+    for greeted in (False, True):
+        visitor = Visitor(port).open()
+        if greeted:
+            visitor.hello(ticket(port), terminal="big")
+        assert visitor.socket is not None
+        visitor.socket.send(b"\x02" + b"x" * MAX_FRAME_BYTES)
+        while not visitor.gone:
+            visitor.read(BOUND_S)
+        assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
+        visitor.close()
+
+
+def test_no_compression_is_agreed_on_whatever_is_offered(hurried: Gateway) -> None:
+    with line(hurried) as browser:
+        browser.sendall(
+            b"GET /terminal HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n"
+            b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        )
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += browser.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"sec-websocket-extensions" not in answer.lower()
+
+
+def test_an_open_terminal_is_not_bound_by_any_of_it(hurried: Gateway) -> None:
+    port = hurried.port("web")
+    visitor = Visitor(port).hello(ticket(port), "cat", terminal="stays")
+    until = time.monotonic() + 3  # twice the time that a header may take
+    while time.monotonic() < until:
+        assert post(port, "/api/ticket", b'{"target": "app01"}', basic())[0] == 200
+    visitor.type(b"still here\r")
+    visitor.shows(b"still here")
+    visitor.close()
+
+
+def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, SETTINGS.replace("[web]", "[web]\nping_s = 0"))
+    done = gateway.command("user", "list", check=False)
+    assert done.returncode != 0
+    assert "ping_s" in done.stderr

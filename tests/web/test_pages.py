@@ -1,0 +1,422 @@
+"""The WebShell's pages over plain HTTP: who is let in, what is refused, and what every answer says."""
+
+import http.client
+import json
+import re
+import subprocess
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stagedoor.listeners.web.assets import FOLDER
+from tests.path.gateway import PASSWORD, Gateway, running
+from tests.shells.world import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import Visitor, let_in
+
+BUILT = pytest.mark.skipif(
+    not (FOLDER / "terminal.js").exists(),
+    reason="the page is not built: cd web && npm ci && npm run build",
+)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+@dataclass
+class Person:
+    """One browser's cookies, by hand."""
+
+    port: int
+    host: str = ""
+    cookie: str = ""
+    origin: str | None = ""
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.host = self.host or f"127.0.0.1:{self.port}"
+        if self.origin == "":
+            self.origin = f"http://{self.host}"
+
+    def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = {"Host": self.host, **self.extra, **headers}
+        if self.cookie:
+            sent["Cookie"] = self.cookie
+        if method == "POST":
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+            if self.origin is not None:
+                sent["Origin"] = self.origin
+        try:
+            line.request(method, path, body, sent)
+            got = line.getresponse()
+            shown = {name.lower(): value for name, value in got.getheaders()}
+            return Answer(got.status, shown, got.read().decode())
+        finally:
+            line.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.send("GET", path, **headers)
+
+    def post(self, path: str, **fields: str) -> Answer:
+        return self.send("POST", path, urllib.parse.urlencode(fields))
+
+    def sign_in(self, name: str = "dev", secret: str = PASSWORD, **more: str) -> Answer:
+        answer = self.post("/sign-in", name=name, secret=secret, **more)
+        if set_cookie := answer.headers.get("set-cookie"):
+            self.cookie = set_cookie.partition(";")[0]
+        return answer
+
+
+@pytest.fixture
+def person(port: int) -> Person:
+    return Person(port)
+
+
+@pytest.fixture
+def inside(port: int) -> Person:
+    found = Person(port)
+    assert found.sign_in().status == 303
+    return found
+
+
+# What every answer says.
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/sign-in"),
+        ("GET", "/link"),
+        ("GET", "/app/app01"),
+        ("GET", "/nowhere"),
+        ("GET", "/manifest.webmanifest"),
+        ("POST", "/sign-in"),
+        ("POST", "/keys/add"),
+        ("DELETE", "/"),
+    ],
+)
+def test_every_answer_is_guarded(inside: Person, method: str, path: str) -> None:
+    answer = inside.send(method, path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value, name
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert "unsafe-inline" not in policy
+    assert "'unsafe-eval'" not in policy
+    assert "http" not in policy, "nothing from elsewhere"
+    assert "server" not in answer.headers
+
+
+def test_pages_have_nothing_inline(inside: Person) -> None:
+    for path in ("/", "/sign-in", "/link", "/app/app01"):
+        text = inside.get(path).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert "<style" not in text
+        assert not re.search(r"\son[a-z]+\s*=|\sstyle\s*=|javascript:", text)
+
+
+@BUILT
+def test_each_terminal_page_has_a_nonce_of_its_own(inside: Person) -> None:
+    found = set()
+    for _ in range(2):
+        answer = inside.get("/app/app01")
+        assert answer.status == 200
+        nonce = re.search(r'data-nonce="([^"]+)"', answer.text)
+        assert nonce
+        assert f"'nonce-{nonce[1]}'" in answer.headers["content-security-policy"]
+        found.add(nonce[1])
+    assert len(found) == 2
+
+
+@BUILT
+def test_the_page_is_small_and_its_files_keep(inside: Person) -> None:
+    paths = re.findall(r'(?:src|href)="(/static/[^"]+)"', inside.get("/app/app01").text)
+    assert any(path.endswith("terminal.js") for path in paths)
+    total = len(inside.get("/app/app01").text)
+    for path in paths:
+        answer = inside.send("HEAD", path, **{"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "immutable" in answer.headers["cache-control"]
+        total += int(answer.headers["content-length"])
+    assert total <= 300 * 1024
+    assert (
+        inside.get(re.sub("/static/[0-9a-f]+/", "/static/0000000000000000/", paths[0])).status
+        == 404
+    )
+    assert inside.get("/static/x/..%2fassets.py").status == 404
+
+
+# In and out.
+
+
+def test_who_has_not_signed_in_is_led_to_the_form_and_back(person: Person) -> None:
+    answer = person.get("/app/app01")
+    assert (answer.status, answer.headers["location"]) == (303, "/sign-in?next=%2Fapp%2Fapp01")
+    form = person.get(answer.headers["location"])
+    assert 'name="next" value="/app/app01"' in form.text
+    answer = person.sign_in(next="/app/app01")
+    assert (answer.status, answer.headers["location"]) == (303, "/app/app01")
+    assert person.get("/").status == 200
+
+
+def test_the_cookie_is_for_nobody_else(person: Person, gateway: Gateway) -> None:
+    set_cookie = person.sign_in().headers["set-cookie"].lower()
+    for part in ("httponly", "samesite=strict", "path=/"):
+        assert part in set_cookie
+    assert "domain=" not in set_cookie
+    assert person.cookie.partition("=")[2] not in json.dumps(gateway.lines)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "", "x"],
+)
+def test_signing_in_leads_nowhere_else(person: Person, wanted: str) -> None:
+    assert person.sign_in(next=wanted).headers["location"] == "/"
+
+
+def test_a_wrong_password_is_told_audited_and_throttled(tmp_path: Path) -> None:
+    with running(tmp_path, SETTINGS + "\n[throttle]\nfree_tries = 2\n") as gateway:
+        let_in(gateway)
+        person = Person(gateway.port("web"))
+        for _ in range(2):
+            answer = person.sign_in(secret="wrong")
+            assert answer.status == 403
+            assert "set-cookie" not in answer.headers
+            assert 'role="alert"' in answer.text
+            assert "wrong</" not in answer.text
+        assert person.sign_in(secret="wrong").status == 429
+        assert person.sign_in().status == 429, "not even the right one, for a while"
+        reasons = [line["reason"] for line in gateway.sessions("denied") if line["way"] == "web"]
+        assert reasons.count("credential_wrong") == 2
+        assert "throttled" in reasons
+        assert PASSWORD not in json.dumps(gateway.lines)
+
+
+def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Person) -> None:
+    assert person.sign_in(secret=gateway.token("dev")).status == 303
+    home = person.get("/")
+    assert "app01" in home.text
+    assert 'action="/keys/add"' not in home.text
+    assert person.post("/keys/add", line="ssh-ed25519 AAAA").status == 403
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "path", ["/sign-in", "/sign-out", "/keys/add", "/keys/remove", "/sign-in/link"]
+)
+def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: str | None) -> None:
+    inside.origin = origin
+    answer = inside.post(path, name="dev", secret=PASSWORD, line="x")
+    assert answer.status == 403
+    assert "set-cookie" not in answer.headers
+    assert "not sent by a page of this gateway" in answer.text
+    assert inside.get("/").status == 200, "still signed in"
+
+
+def test_signing_out_makes_the_cookie_worthless(inside: Person) -> None:
+    cookie = inside.cookie
+    answer = inside.post("/sign-out")
+    assert answer.status == 303
+    assert "max-age=0" in answer.headers["set-cookie"].lower()
+    assert Person(inside.port, cookie=cookie).get("/").status == 303
+
+
+@pytest.mark.parametrize("cookie", ["stagedoor=", "stagedoor=x", "stagedoor=%00", "stagedoor=ü"])
+def test_what_is_no_pass_lets_nobody_in(port: int, cookie: str) -> None:
+    assert Person(port, cookie=cookie.encode().decode("latin-1")).get("/").status == 303
+
+
+def test_coming_from_another_site_the_page_is_loaded_again_by_itself(person: Person) -> None:
+    answer = person.get("/app/app01", **{"Sec-Fetch-Site": "cross-site"})
+    assert answer.status == 200
+    assert 'http-equiv="refresh"' in answer.text
+
+
+# By the cookie, a ticket.
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("", 200), (None, 403), ("https://evil.example", 403), ("null", 403)]
+)
+def test_the_cookie_gives_tickets_to_our_own_page_only(
+    inside: Person, origin: str | None, status: int
+) -> None:
+    inside.origin = inside.origin if origin == "" else origin
+    answer = inside.send("POST", "/api/ticket", '{"target": "app01"}')
+    assert answer.status == status
+    if status == 200:
+        visitor = Visitor(inside.port).hello(json.loads(answer.text)["ticket"], terminal="bycookie")
+        assert visitor.welcome is not None
+        visitor.close()
+
+
+# A link that is good once.
+
+
+def link_of(gateway: Gateway, *options: str) -> tuple[str, str]:
+    """Its address, and what stands behind the `#`."""
+    done = gateway.command("web-link", "dev", "--url", "https://shell.example.com", *options)
+    address, _, secret = done.stdout.strip().partition("#")
+    return address, secret
+
+
+def test_a_link_signs_in_once_and_its_secret_reaches_no_log(
+    gateway: Gateway, person: Person
+) -> None:
+    address, secret = link_of(gateway)
+    assert address == "https://shell.example.com/link"
+    assert person.get("/link").status == 200
+    answer = person.post("/sign-in/link", secret=secret, next="/app/app01")
+    assert (answer.status, answer.headers["location"]) == (303, "/app/app01")
+    person.cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert person.get("/").status == 200
+    again = Person(person.port).post("/sign-in/link", secret=secret)
+    assert again.status == 403
+    assert "used up" in again.text
+    assert secret not in json.dumps(gateway.lines)
+    assert secret not in json.dumps(gateway.audit())
+    assert "web.link" in json.dumps(gateway.audit())
+
+
+def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: Person) -> None:
+    _, behind = link_of(gateway, "--app", "app02")
+    secret, _, more = behind.partition("&")
+    assert more == "app=app02"
+    answer = person.post("/sign-in/link", secret=secret)
+    person.cookie = answer.headers["set-cookie"].partition(";")[0]
+    home = person.get("/").text
+    assert "app02" in home
+    assert "/app/app01" not in home
+    assert person.get("/app/app01").status == 403
+    assert person.send("POST", "/api/ticket", '{"target": "app01"}').status == 403
+    assert person.post("/keys/add", line="x").status == 403
+
+
+def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
+    with running(tmp_path, SETTINGS) as gateway:
+        let_in(gateway)
+        person = Person(gateway.port("web"))
+        _, secret = link_of(gateway)
+        answer = person.post("/sign-in/link", secret=secret)
+        person.cookie = answer.headers["set-cookie"].partition(";")[0]
+        assert person.get("/").status == 200
+        at = len(gateway.lines)
+        gateway.command("user", "password", "dev", "--password-stdin", stdin="another one\n")
+        gateway.wait_for(lambda line: line["event"] == "policy changed", after=at)
+        # It may tell of the change before, of the link, first.
+        wait_until(lambda: person.get("/").status == 303)
+
+
+# Home.
+
+
+def test_home_shows_what_one_may_enter_and_nothing_else(inside: Person) -> None:
+    text = inside.get("/").text
+    assert 'href="/app/app01"' in text
+    assert "ssh app01.ssh" in text
+    assert "vscode://vscode-remote/ssh-remote+app01.ssh/" in text
+    assert "secret.ssh" not in text
+
+
+def test_an_app_without_a_grant_is_refused_in_plain_words(inside: Person) -> None:
+    answer = inside.get("/app/secret")
+    assert answer.status == 403
+    assert "stagedoor grant add user:dev secret" in answer.text
+    assert inside.get("/app/no%20app").status == 404
+
+
+def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    comment = "<b>laptop</b>"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", file], check=True
+    )
+    line = file.with_suffix(".pub").read_text()
+    assert inside.post("/keys/add", line=line).status == 303
+    text = inside.get("/").text
+    assert "&lt;b&gt;laptop" in text
+    assert comment not in text
+    shown = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=True)
+    fingerprint = shown.stdout.split()[1]
+    assert fingerprint in text
+    assert inside.post("/keys/remove", fingerprint=fingerprint).status == 303
+    assert fingerprint not in inside.get("/").text
+    assert inside.post("/keys/remove", fingerprint=fingerprint).status == 400
+    assert inside.post("/keys/add", line="no key").status == 400
+
+
+def test_nobody_removes_the_key_of_another(
+    gateway: Gateway, inside: Person, tmp_path: Path
+) -> None:
+    gateway.command("user", "add", "other", "--no-password")
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    added = gateway.command("key", "add", "other", f"{file}.pub").stdout.split()[0]
+    assert inside.post("/keys/remove", fingerprint=added).status == 400
+    assert added in gateway.command("key", "list", "other").stdout
+    gateway.command("user", "remove", "other", "--yes")
+
+
+# Behind a reverse proxy, on a domain, below a path.
+
+PROXIED = SETTINGS.replace(
+    'addresses = ["127.0.0.1:0"]',
+    'addresses = ["127.0.0.1:0"]\nforwarded_from = ["127.0.0.1/32"]\ndomain = "shell.example.com"\n'
+    'path = "/door"',
+)
+
+
+def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
+    with running(tmp_path, PROXIED) as gateway:
+        let_in(gateway)
+        port = gateway.port("web")
+        tls = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.7"}
+        person = Person(port, "shell.example.com", origin="https://shell.example.com", extra=tls)
+        assert person.get("/").status == 404
+        assert person.get("/door/").headers["location"] == "/door/sign-in?next=%2Fdoor%2F"
+        answer = person.post("/door/sign-in", name="dev", secret=PASSWORD, next="/door/")
+        set_cookie = answer.headers["set-cookie"]
+        assert set_cookie.startswith("__Secure-stagedoor=")
+        assert "domain=shell.example.com" in set_cookie.lower()
+        assert "; secure" in set_cookie.lower()
+        person.cookie = set_cookie.partition(";")[0]
+        assert 'href="/door/app/app01"' in person.get("/door/").text
+        person.host = "app01.shell.example.com:443"
+        assert (
+            "app01 · Stagedoor" in person.get("/door/").text
+            or not (FOLDER / "terminal.js").exists()
+        )
+        person.host = "secret.shell.example.com"
+        assert person.get("/door/").status == 403
+        # Elsewhere the cookie is of this host alone.
+        alone = Person(port, "other.example", origin="https://other.example", extra=tls)
+        answer = alone.post("/door/sign-in", name="dev", secret=PASSWORD)
+        assert answer.headers["set-cookie"].startswith("__Host-stagedoor=")
+        assert gateway.command("web-link", "dev").stdout.startswith(
+            "https://shell.example.com/door/link#"
+        )
+
+
+def test_nobody_but_a_trusted_proxy_says_that_it_is_tls(person: Person) -> None:
+    person.extra = {"X-Forwarded-Proto": "https"}
+    assert "secure" not in person.sign_in().headers["set-cookie"].lower().split("; ")

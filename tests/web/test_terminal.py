@@ -1,0 +1,317 @@
+"""The WebShell's WebSocket, against a real gateway, a real shell and a real holder."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
+
+from stagedoor.wire.terminal import Detach, Exit, In, Notice, Word
+from tests.path.gateway import Gateway, running
+from tests.shells.world import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import Visitor, basic, let_in, post, ticket
+
+
+@contextmanager
+def visiting(port: int, command: str = "", **options: object) -> Iterator[Visitor]:
+    visitor = Visitor(port)
+    try:
+        visitor.hello(ticket(port), command, **options)  # type: ignore[arg-type]
+        yield visitor
+    finally:
+        visitor.close()
+
+
+def test_a_terminal_in_the_shell_of_the_app(gateway: Gateway, port: int) -> None:
+    with visiting(port, terminal="first") as visitor:
+        visitor.type(b"echo app=$APP_NAME; exit 3\r")
+        visitor.shows(b"\napp=app01")
+        visitor.until(lambda: visitor.exit)
+        assert visitor.exit == Exit(3)
+        visitor.send(Detach())
+        visitor.until(lambda: visitor.gone)
+    line = gateway.wait_for(
+        lambda line: line["event"] == "session" and line.get("way") == "web" and "sent" in line
+    )
+    assert line["identity"] == "dev"
+    assert line["target"] == "app01.ssh"
+    assert line["outcome"] == "closed"
+    assert line["sent"] == len(b"echo app=$APP_NAME; exit 3\r")
+    assert line["received"] == len(visitor.output)
+
+
+def test_the_terminal_is_there_for_whoever_comes_back(port: int) -> None:
+    with visiting(port, terminal="stay") as visitor:
+        visitor.type(b"here=still; echo marked\r")
+        visitor.shows(b"\nmarked")
+    with visiting(port, terminal="stay") as again:
+        again.type(b"echo $here\r")
+        again.shows(b"\nstill")
+        assert b"marked" in again.snapshot
+
+
+def test_terminals_of_two_apps_are_apart(port: int) -> None:
+    with visiting(port, terminal="same") as visitor:
+        visitor.type(b"echo one\r")
+        visitor.shows(b"\none")
+        other = Visitor(port)
+        other.hello(ticket(port, "app02"), terminal="same")
+        assert other.snapshot == b""
+        other.close()
+
+
+def answers(port: int) -> bool:
+    try:
+        return post(port, "/api/ticket", b"{}")[0] == 400
+    except OSError:
+        return False
+
+
+def cut_and_come_back(gateway: Gateway, folder: Path, *, kills: bool) -> None:
+    """Both directions, with a cut at random offsets; then both hashes must agree."""
+    chance = random.Random(7)
+    port = gateway.port("web")
+    shown = chance.randbytes(600_000).hex().encode()
+    (folder / "shown").write_bytes(shown)
+    typed = chance.randbytes(60_000).hex().encode()
+    command = (
+        f"stty raw -echo; printf ready; cat {folder / 'shown'} & "
+        f"head -c {len(typed)} >{folder / 'taken'}; wait; printf done"
+    )
+    expected = b"ready" + shown + b"done"
+    output, attachment, seen = b"", "", 0
+    cuts = sorted(chance.sample(range(5, len(shown)), 2 if kills else 15))
+    for cut in [*cuts, len(expected)]:
+        visitor = Visitor(port)
+        visitor.hello(ticket(port), command, terminal="cut", attachment=attachment, seen=seen)
+        assert visitor.welcome is not None
+        attachment, sent = visitor.welcome.attachment, visitor.welcome.in_at
+        if not output:
+            visitor.shows(b"ready")
+        while visitor.seen < cut:
+            if sent < len(typed) and sent - visitor.received < 50_000:
+                piece = typed[sent : sent + chance.randrange(1, 5000)]
+                visitor.send(In(sent, piece))
+                sent += len(piece)
+            visitor.read(0.01)
+            assert not visitor.gone
+        output += bytes(visitor.output)
+        seen = visitor.seen
+        assert not visitor.gaps
+        if kills and cut != len(expected):
+            for pid in gateway.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+            visitor.close()
+            wait_until(lambda: answers(port))
+        else:
+            visitor.cut()
+    assert hashlib.sha256(output).digest() == hashlib.sha256(expected).digest()
+    wait_until(lambda: (folder / "taken").stat().st_size == len(typed))
+    assert (folder / "taken").read_bytes() == typed
+
+
+def test_a_line_that_is_cut_loses_and_repeats_nothing(gateway: Gateway, tmp_path: Path) -> None:
+    cut_and_come_back(gateway, tmp_path, kills=False)
+
+
+def test_an_administrator_who_closes_it_is_named_and_the_terminal_lives_on(
+    gateway: Gateway, port: int
+) -> None:
+    with visiting(port, terminal="evicted") as visitor:
+        visitor.type(b"kept=yes; echo ready\r")
+        visitor.shows(b"\nready")
+        rows = json.loads(gateway.command("session", "list", "--json").stdout)
+        mine = [row["id"] for row in rows if row["way"] == "web"]
+        gateway.command("session", "close", mine[-1], "--reason", "for a test")
+        visitor.until(lambda: visitor.notices)
+        assert visitor.notices[0].word is Word.REVOKED
+        assert "for a test" in visitor.notices[0].text
+    with visiting(port, terminal="evicted") as again:
+        again.type(b"echo $kept\r")
+        again.shows(b"\nyes")
+
+
+def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, port: int) -> None:
+    at = len(gateway.lines)
+    gateway.command("grant", "add", "user:dev", "secret")
+    gateway.wait_for(lambda line: line["event"] == "policy changed", after=at)
+    visitor = Visitor(port)
+    visitor.hello(ticket(port, "secret"))
+    rows = json.loads(gateway.command("grant", "list", "--json").stdout)
+    number = next(str(row["id"]) for row in rows if row["app"] == "secret")
+    gateway.command("grant", "remove", number)
+    visitor.until(lambda: visitor.notices, 5)
+    assert visitor.notices[0].word is Word.REVOKED
+    visitor.close()
+
+
+# Who gets in.
+
+
+def test_a_ticket_is_good_once(port: int) -> None:
+    given = ticket(port)
+    one = Visitor(port).hello(given, terminal="once")
+    assert one.welcome is not None
+    two = Visitor(port)
+    two.hello(given, terminal="once")
+    assert two.welcome is None
+    assert [notice.word for notice in two.notices] == [Word.DENIED]
+    assert "used up" in two.notices[0].text
+    one.close()
+
+
+@pytest.mark.parametrize(
+    "given", ["", "nonsense", "A" * 43, "ünïcödé", "'; DROP TABLE web_passes --"]
+)
+def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, given: str) -> None:
+    at = len(gateway.lines)
+    visitor = Visitor(port)
+    visitor.hello(given)
+    assert [notice.word for notice in visitor.notices] == [Word.DENIED]
+    line = gateway.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+    )
+    assert line["way"] == "web"
+    if len(given) > 8:
+        assert given not in json.dumps(gateway.lines)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "reason"),
+    [
+        ({}, {"target": "app01"}, 401, "credential_missing"),
+        (basic(secret="wrong"), {"target": "app01"}, 401, "credential_wrong"),
+        (basic("nobody"), {"target": "app01"}, 401, "credential_wrong"),
+        ({"Authorization": "Basic %%%"}, {"target": "app01"}, 400, "bad_request"),
+        (basic(), {"target": "secret"}, 403, "no_grant"),
+        (basic(), {"target": "127.0.0.1"}, 403, "target_not_allowed"),
+        (basic(), {"target": "app01.ssh:23"}, 403, "target_not_allowed"),
+        (basic(), {"target": 7}, 400, "bad_request"),
+        (basic(), {}, 400, "bad_request"),
+        (basic(), {"target": "a" * 9000}, 400, "bad_request"),
+    ],
+)
+def test_who_gets_no_ticket_is_told_why(
+    gateway: Gateway,
+    port: int,
+    headers: dict[str, str],
+    body: dict[str, object],
+    status: int,
+    reason: str,
+) -> None:
+    at = len(gateway.lines)
+    got, answer, shown = post(port, "/api/ticket", json.dumps(body).encode(), headers)
+    assert (got, answer["reason"]) == (status, reason)
+    assert shown["cache-control"] == "no-store"
+    assert shown.get("www-authenticate") == ('Bearer realm="Stagedoor"' if status == 401 else None)
+    gateway.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+    )
+
+
+def test_a_page_of_another_site_is_refused_before_it_is_a_websocket(port: int) -> None:
+    for origin in ("https://evil.example", "null", f"https://127.0.0.1:{port}"):
+        with pytest.raises(InvalidStatus) as refused:
+            Visitor(port).open(origin=Origin(origin))
+        assert refused.value.response.status_code == 403
+    Visitor(port).open(origin=Origin(f"http://127.0.0.1:{port}")).close()
+
+
+def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: int) -> None:
+    for sent in (b"", b"\x00junk", b"\x82" + b"\0" * 8 + b"x"):
+        with visiting(port, terminal="rude") as visitor:
+            assert visitor.socket is not None
+            visitor.socket.send(sent)
+            visitor.until(lambda v=visitor: v.notices)
+            assert visitor.notices[0].word is Word.FAULT
+    with visiting(port, terminal="rude") as visitor:
+        assert visitor.socket is not None
+        visitor.socket.send("text")
+        visitor.until(lambda: visitor.notices)
+        assert visitor.notices == [Notice(Word.FAULT, "a text message; frames are binary")]
+
+
+RECORDED = SETTINGS + '\n[recording]\nsessions = ["user:dev"]\nrecord_input = true\n'
+
+
+def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: Path) -> None:
+    with running(tmp_path, RECORDED) as gateway:
+        let_in(gateway)
+        with visiting(gateway.port("web")) as visitor:
+            visitor.type(b"echo shown; exit 4\r")
+            visitor.until(lambda: visitor.exit)
+            assert visitor.notices[0].word is Word.RECORDED
+        gateway.wait_for(lambda line: line["event"] == "session" and line.get("way") == "web")
+        (row,) = json.loads(gateway.command("recording", "list", "--json").stdout)
+        assert row["user"] == "dev"
+        cast = gateway.command("recording", "export", row["id"]).stdout
+        first, *events = [json.loads(line) for line in cast.splitlines()]
+        assert (first["width"], first["height"]) == (80, 24)
+        shown = "".join(data for _, code, data in events if code == "o")
+        typed = "".join(data for _, code, data in events if code == "i")
+        assert shown == visitor.output.decode()
+        assert typed == "echo shown; exit 4\r"
+        kinds = [event["kind"] for event in gateway.audit()]
+        assert "channel.opened" in kinds
+        assert "recording.ended" in kinds
+
+
+def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -> None:
+    with running(tmp_path, RECORDED) as gateway:
+        let_in(gateway)
+        recordings = gateway.data_dir / "recordings"
+        if recordings.is_dir():
+            recordings.rmdir()
+        recordings.write_text("in the way")
+        visitor = Visitor(gateway.port("web")).hello(ticket(gateway.port("web")))
+        assert visitor.welcome is None
+        assert "has to be recorded and cannot be" in visitor.notices[-1].text
+        visitor.close()
+
+
+def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_path: Path) -> None:
+    with running(tmp_path, SETTINGS) as gateway:
+        let_in(gateway)
+        with visiting(gateway.port("web")) as visitor:
+            visitor.type(b"kept=yes; echo ready\r")
+            visitor.shows(b"\nready")
+            assert visitor.welcome is not None
+            attachment = visitor.welcome.attachment
+            gateway.signal(signal.SIGTERM)
+            gateway.wait_for(lambda line: line["event"] == "draining")
+            gateway.signal(signal.SIGTERM)
+            visitor.until(lambda: visitor.notices)
+            assert visitor.notices[0].word is Word.DETACHED
+        assert gateway.process is not None
+        gateway.process.wait(30)
+        gateway.lines.clear()
+        gateway.start()
+        port = gateway.port("web")
+        again = Visitor(port)
+        again.hello(ticket(port), attachment=attachment, seen=visitor.seen)
+        assert again.welcome is not None
+        assert again.welcome.attachment == attachment
+        again.type(b"echo $kept\r")
+        again.shows(b"\nyes")
+        again.close()
+
+
+def test_a_worker_that_is_killed_loses_nothing_of_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with running(tmp_path, SETTINGS) as gateway:
+        let_in(gateway)
+        cut_and_come_back(gateway, tmp_path / "files", kills=True)
+
+
+def test_frames_that_come_in_pieces_of_the_socket_are_whole(port: int) -> None:
+    with visiting(port, "head -c 300000 /dev/zero | tr '\\0' x", terminal="long") as visitor:
+        visitor.until(lambda: visitor.exit)
+        assert bytes(visitor.output) == b"x" * 300_000

@@ -1,0 +1,129 @@
+"""One transcript that every implementation of the terminal protocol is held to: `frames.json`.
+
+`python -m tests.wire.frames_transcript` writes it from ours; `web/tests/frames.test.ts` reads it too.
+"""
+
+import json
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from stagedoor.wire.frames import encode
+from stagedoor.wire.terminal import (
+    MAX_DATA_BYTES,
+    MAX_OFFSET,
+    MAX_SIZE,
+    MAX_TEXT_BYTES,
+    Ack,
+    Detach,
+    Exit,
+    Frame,
+    Gap,
+    Hello,
+    In,
+    InAck,
+    Mode,
+    Notice,
+    Out,
+    Ping,
+    Pong,
+    Resize,
+    Size,
+    Sized,
+    Snapshot,
+    Upstream,
+    Welcome,
+    Word,
+)
+
+FILE = Path(__file__).with_name("frames.json")
+ALL_BYTES = bytes(range(256))
+
+FRAMES: tuple[Frame, ...] = (
+    Hello("ticket", "main", "", 0, Size(80, 24)),
+    Hello(
+        "té你😀", "x", "a1", MAX_OFFSET, Size(MAX_SIZE, 1, 65535, 65535), Mode.WATCH, "t", "l", "c"
+    ),
+    Hello("", "", "", 1, Size(1, MAX_SIZE), Mode.TAKE_OVER),
+    In(0, b"\x00"),
+    In(MAX_OFFSET, ALL_BYTES),
+    Ack(0),
+    Ack(2**32 + 1),
+    Resize(Size(120, 40, 1200, 800)),
+    Ping(7),
+    Detach(),
+    Welcome("a1", 5, 2**40, 128 * 1024),
+    Welcome("", MAX_OFFSET, MAX_OFFSET, 2**32 - 1, Mode.WATCH),
+    Out(0, ALL_BYTES),
+    Out(2**53 - 2, b"\xff"),
+    InAck(MAX_OFFSET),
+    Gap(0, 1),
+    Gap(2**32, MAX_OFFSET),
+    Snapshot(b""),
+    Snapshot(b"\x1b[?1049h"),
+    Exit(0),
+    Exit(-1, "KILL"),
+    Exit(2**31 - 1, "é"),
+    Pong(0),
+    Sized(Size(1, 1)),
+    *(Notice(word, f"word {word}") for word in Word),
+    Notice(Word.FAULT, "\ufeff你" + "x" * (MAX_TEXT_BYTES - 6)),
+)
+"""Each kind, at its edges."""
+
+BROKEN: tuple[bytes, ...] = (
+    b"",
+    b"\x00",
+    b"\x7f",
+    b"\xff",
+    b"\x82" + b"\0" * 8,
+    b"\x82" + b"\0" * 7,
+    b"\x82" + b"\x7f" + b"\xff" * 7 + b"x",
+    b"\x82" + (MAX_OFFSET + 1).to_bytes(8, "big") + b"x",
+    b"\x83" + b"\0" * 9,
+    b"\x84" + b"\0" * 16,
+    b"\x86" + b"\0" * 4 + b"\0\x05abc",
+    b"\x86" + b"\0" * 4 + b"\0\x01\xff",
+    b"\x86" + b"\0" * 4 + (MAX_TEXT_BYTES + 1).to_bytes(2, "big") + b"x" * (MAX_TEXT_BYTES + 1),
+    b"\x88" + b"\0" * 8,
+    b"\x88" + (MAX_SIZE + 1).to_bytes(2, "big") + b"\0\x01" + b"\0" * 4,
+    b"\x89\x07\0\0",
+    b"\x81" + b"\0" * 20 + b"\x03\0\0",
+)
+"""What no frame from the terminal's side is."""
+
+
+def transcript() -> dict[str, Any]:
+    """`frames`: bytes as hex, and what they say; `broken`: bytes that are none."""
+    return {
+        "frames": [
+            {
+                "from": "terminal" if isinstance(frame, Upstream) else "developer",
+                "frame": type(frame).__name__,
+                "fields": {one.name: _plain(getattr(frame, one.name)) for one in fields(frame)},
+                "hex": encode(frame).hex(),
+            }
+            for frame in FRAMES
+        ],
+        "broken": [data.hex() for data in BROKEN],
+        "most_data_bytes": MAX_DATA_BYTES,
+    }
+
+
+def text() -> str:
+    return json.dumps(transcript(), indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return value
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

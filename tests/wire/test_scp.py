@@ -1,0 +1,146 @@
+"""The scp that is watched is never disturbed, and never understood wrongly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.wire.scp import ScpWatch, Way, scp_way
+from stagedoor.wire.sftp import FileEvent
+
+
+@pytest.mark.parametrize(
+    ("command", "way"),
+    [
+        ("scp -t /tmp/x", Way.TO_SHELL),
+        ("scp -f -- '/tmp/with space'", Way.FROM_SHELL),
+        ("scp -v -r -p -d -t .", Way.TO_SHELL),
+        ("/usr/bin/scp -rpt x", Way.TO_SHELL),
+        ("scp /tmp/f /tmp/t", None),
+        ("scp -- -t", None),
+        ("scpx -t /tmp/x", None),
+        ("cat 'scp -t", None),
+        ("", None),
+    ],
+)
+def test_only_what_an_scp_runs_at_the_other_end_is_watched(command: str, way: Way | None) -> None:
+    assert scp_way(command) is way
+
+
+def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
+    watch = ScpWatch(Way.TO_SHELL)
+    watch.received(b"\0")
+    assert watch.sent(b"T1700000000 0 1700000000 0\n") == []
+    watch.received(b"\0")
+    assert watch.sent("C0644 5 ä b\n".encode()) == []
+    watch.received(b"\0")
+    assert watch.sent(b"hel") == []
+    assert watch.sent(b"lo\0") == [FileEvent("transfer", "ä b", sent=5)]
+    assert watch.end() == []
+
+
+def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
+    watch = ScpWatch(Way.FROM_SHELL)
+    found: list[FileEvent] = []
+    for line, answer in [
+        (b"D0755 0 top\n", b"\0"),
+        (b"C0644 0 empty\n", b"\0"),
+        (b"\0", b"\0"),
+        (b"D0755 0 sub\n", b"\0"),
+        (b"C0644 3 file\n", b"\0"),
+        (b"abc\0", b"\0"),
+        (b"E\n", b"\0"),
+        (b"E\n", b"\0"),
+    ]:
+        found += watch.received(line)
+        found += watch.sent(answer)
+    assert found == [
+        FileEvent("transfer", "top/empty"),
+        FileEvent("transfer", "top/sub/file", received=3),
+    ]
+
+
+def test_a_file_that_the_other_end_refuses_is_none_and_the_next_is_seen() -> None:
+    watch = ScpWatch(Way.TO_SHELL)
+    watch.sent(b"C0644 3 no\n")
+    watch.received(b"\1scp: no: Permission denied\n")
+    watch.sent(b"C0644 3 yes\n")
+    watch.received(b"\0")
+    assert watch.sent(b"abc\0") == [FileEvent("transfer", "yes", sent=3)]
+
+
+def test_a_file_that_was_not_finished_is_told_as_that() -> None:
+    watch = ScpWatch(Way.TO_SHELL)
+    watch.sent(b"C0644 10 half\n")
+    watch.received(b"\0")
+    watch.sent(b"12345")
+    assert watch.end() == [FileEvent("transfer", "half", sent=5, whole=False)]
+
+
+def test_a_file_that_could_not_be_read_to_its_end_is_not_whole() -> None:
+    watch = ScpWatch(Way.FROM_SHELL)
+    watch.received(b"C0644 2 broken\n")
+    watch.sent(b"\0")
+    (event,) = watch.received(b"\0\0\1scp: broken: Input/output error\n")
+    assert not event.whole
+    watch.received(b"C0644 1 next\n")
+    watch.sent(b"\0")
+    assert watch.received(b"x\0") == [FileEvent("transfer", "next", received=1)]
+
+
+def test_what_is_no_scp_is_left_alone_and_not_collected() -> None:
+    watch = ScpWatch(Way.TO_SHELL)
+    assert watch.sent(b"GET / HTTP/1.1\r\n" + b"x" * 100_000) == []
+    assert watch.sent(b"C0644 1 late\n") == []
+    assert watch.end() == []
+    watch = ScpWatch(Way.TO_SHELL)
+    for _ in range(100):
+        watch.sent(b"C" * 1000)
+    assert len(watch._line) < 20_000
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            st.one_of(
+                st.binary(max_size=40),
+                st.sampled_from(
+                    [
+                        b"\0",
+                        b"\1no\n",
+                        b"E\n",
+                        b"D0755 0 d\n",
+                        b"C0644 3 f\n",
+                        b"abc\0",
+                        b"C0644 0 g\n",
+                    ]
+                ),
+            ),
+        ),
+        max_size=40,
+    ),
+    st.sampled_from(list(Way)),
+)
+def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
+    turns: list[tuple[bool, bytes]], way: Way
+) -> None:
+    watch = ScpWatch(way)
+    events: list[FileEvent] = []
+    for by_client, data in turns:
+        events += watch.sent(data) if by_client else watch.received(data)
+    events += watch.end()
+    for event in events:
+        assert event.did == "transfer"
+        assert 0 <= (event.sent if way is Way.TO_SHELL else event.received) < 10**20
+
+
+@given(st.lists(st.integers(1, 60), max_size=10))
+def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
+    whole = b"C0644 5 one\n" + b"hello\0" + b"D0755 0 d\n" + b"C0600 0 two\n" + b"\0" + b"E\n"
+    watch = ScpWatch(Way.TO_SHELL)
+    found: list[FileEvent] = []
+    at = 0
+    for place in [*places, len(whole)]:
+        found += watch.sent(whole[at : at + place])
+        at += place
+    assert [(event.path, event.sent) for event in found] == [("one", 5), ("d/two", 0)]

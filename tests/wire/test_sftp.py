@@ -1,0 +1,126 @@
+"""The sftp that is watched is never disturbed, and never understood wrongly."""
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.wire.sftp import FileEvent, SftpWatch
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def packet(kind: int, request: int, *parts: bytes) -> bytes:
+    body = bytes([kind]) + struct.pack(">I", request) + b"".join(parts)
+    return text(body)
+
+
+def opens(request: int, path: bytes) -> bytes:
+    return packet(3, request, text(path), struct.pack(">II", 2, 0))
+
+
+def handle(request: int, name: bytes) -> bytes:
+    return packet(102, request, text(name))
+
+
+def writes(request: int, name: bytes, size: int) -> bytes:
+    return packet(6, request, text(name), struct.pack(">Q", 0), text(b"x" * size))
+
+
+def reads(request: int, name: bytes) -> bytes:
+    return packet(5, request, text(name), struct.pack(">QI", 0, 32768))
+
+
+def gives(request: int, size: int) -> bytes:
+    return packet(103, request, text(b"y" * size))
+
+
+def status(request: int, code: int = 0) -> bytes:
+    return packet(101, request, struct.pack(">I", code), text(b""), text(b""))
+
+
+def closes(request: int, name: bytes) -> bytes:
+    return packet(4, request, text(name))
+
+
+INIT = text(bytes([1]) + struct.pack(">I", 3))
+VERSION = text(bytes([2]) + struct.pack(">I", 3))
+
+
+def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
+    watch = SftpWatch()
+    assert watch.sent(INIT + opens(1, b"/srv/\xc3\xa4")) == []
+    assert watch.received(VERSION + handle(1, b"\0\0")) == []
+    assert watch.sent(writes(2, b"\0\0", 100_000) + writes(3, b"\0\0", 17)) == []
+    assert watch.received(status(2) + status(3)) == []
+    assert watch.sent(closes(4, b"\0\0")) == [FileEvent("transfer", "/srv/ä", sent=100_017)]
+    assert watch.end() == []
+
+
+def test_files_that_were_received_at_once_are_kept_apart() -> None:
+    watch = SftpWatch()
+    watch.sent(INIT + opens(1, b"a") + opens(2, b"b"))
+    watch.received(VERSION + handle(2, b"B") + handle(1, b"A"))
+    watch.sent(reads(3, b"A") + reads(4, b"B") + reads(5, b"A"))
+    watch.received(gives(5, 5) + gives(3, 30000) + gives(4, 4))
+    assert watch.sent(closes(6, b"B")) == [FileEvent("transfer", "b", received=4)]
+    assert watch.end() == [FileEvent("transfer", "a", received=30005, whole=False)]
+
+
+def test_removals_and_renames_are_told_once_they_are_done() -> None:
+    watch = SftpWatch()
+    posix = packet(200, 3, text(b"posix-rename@openssh.com"), text(b"c"), text(b"d"))
+    watch.sent(packet(13, 1, text(b"gone")) + packet(18, 2, text(b"a"), text(b"b")) + posix)
+    watch.sent(packet(13, 4, text(b"kept")))
+    done = watch.received(status(1) + status(2) + status(4, code=3) + status(3))
+    assert done == [
+        FileEvent("remove", "gone"),
+        FileEvent("rename", "a", "b"),
+        FileEvent("rename", "c", "d"),
+    ]
+
+
+def test_a_file_that_could_not_be_opened_is_not_told() -> None:
+    watch = SftpWatch()
+    watch.sent(opens(1, b"/etc/shadow"))
+    watch.received(status(1, code=3))
+    assert watch.end() == []
+
+
+@given(st.integers(1, 50), st.integers(0, 200), st.integers(0, 3000))
+def test_packets_may_be_split_anywhere(step: int, size: int, more: int) -> None:
+    watch = SftpWatch()
+    there = INIT + opens(1, b"p" * size)
+    back = VERSION + handle(1, b"H")
+    then = writes(2, b"H", more) + closes(3, b"H")
+    found = []
+    for data, feed in ((there, watch.sent), (back, watch.received), (then, watch.sent)):
+        for at in range(0, len(data), step):
+            found += feed(data[at : at + step])
+    assert found == [FileEvent("transfer", "p" * size, sent=more)]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=200)), max_size=20))
+def test_any_bytes_either_way_raise_nothing(data: list[tuple[bool, bytes]]) -> None:
+    watch = SftpWatch()
+    for client, piece in data:
+        (watch.sent if client else watch.received)(piece)
+    watch.end()
+
+
+@given(st.integers(1, 255), st.binary(max_size=64), st.binary(max_size=64))
+def test_any_packet_of_any_kind_raises_nothing(kind: int, asked: bytes, answered: bytes) -> None:
+    watch = SftpWatch()
+    watch.sent(packet(kind, 1, asked))
+    watch.received(packet(kind, 1, answered))
+    watch.sent(packet(kind, 1, answered))
+
+
+def test_a_client_that_asks_without_end_costs_no_memory_without_end() -> None:
+    watch = SftpWatch()
+    for number in range(20_000):
+        watch.sent(opens(number, b"x" * 100))
+        watch.received(handle(number, str(number).encode()))
+    assert len(watch.end()) == 4096
