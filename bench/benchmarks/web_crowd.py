@@ -1,0 +1,218 @@
+"""Many at once: what each holds while idle, and after some output; and all of them cut and back."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from columns import Column, Table
+from load.tunnel import LoadError
+from load.web_socket import Terminal, TtydVisit, Visit, hear_all
+from measure import cpu_s, proportional_kib, resident_kib, settled_kib, tree
+from peers import MissingError, ttyd, web_gateway
+from peers.process import StartError
+from peers.web_gateway import WebGateway
+from series import percentile
+from stage import Stage
+from web_subjects import OURS
+
+MEMORY = Table(
+    "web_idle",
+    "Memory of a session",
+    "program",
+    (
+        Column("idle", "KiB each", 0, against="ttyd"),
+        Column("after some output", "KiB each", 0),
+        Column("after all came back", "KiB each", 0),
+        Column("in the shell, idle", "KiB each", 0),
+        Column("CPU to open one", "ms", 1),
+    ),
+)
+STORM = Table(
+    "web_storm",
+    "All cut, all back",
+    "program",
+    (
+        Column("the first half is back after", "s", 1),
+        Column("all are back after", "s", 1),
+        Column("tries each", "", 2),
+        Column("CPU of the gateway", "ms each", 1),
+        Column("lost", "sessions", 0),
+    ),
+)
+ECHO = "stty raw -echo; printf '!'; exec cat"
+SOME = b"a line of a log, as long as one is that nobody reads\r\n" * 40
+END = b"<the end>"
+PER_TERMINAL = 25
+"""So many look at one terminal: a holder of 13 MiB for each would be the holders' measurement."""
+WARM = 20
+AT_ONCE = 16
+RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
+"""As the page does (web/src/connection.ts)."""
+PATIENCE_S = 120.0
+_Any = TypeVar("_Any", Visit, TtydVisit)
+
+
+def run(stage: Stage, counts: Sequence[int]) -> None:
+    for count in counts:
+        with stage.tolerating("web_idle", OURS):
+            _ours(stage, count)
+        with stage.tolerating("web_idle", "ttyd"):
+            _ttyd(stage, count)
+
+
+def _ours(stage: Stage, count: int) -> None:
+    stage.tell(f"web_idle: {OURS}, {count} sessions")
+    with contextlib.ExitStack() as stack:
+        # Started anew each time: nothing that an earlier crowd left behind is counted.
+        try:
+            gateway = web_gateway.start(stage.new_folder("crowd"))
+        except (MissingError, StartError) as error:
+            stage.note(f"web_idle: {OURS} is left out: {error}")
+            return
+        stack.callback(gateway.stop)
+        names = [f"crowd{at // PER_TERMINAL}" for at in range(count)]
+        visits = [Visit(gateway.web, name, ECHO) for name in names]
+        firsts = visits[::PER_TERMINAL]
+        memory = _Memory(stage, count, gateway.process.pid, OURS)
+        for visit in (Visit(gateway.web, f"crowd{at % len(firsts)}", ECHO) for at in range(WARM)):
+            visit.open()
+            visit.leave()
+        in_shell = _shell_kib(gateway)
+        memory.begin()
+        _open(stack, visits)
+        memory.opened()
+        memory.take("idle")
+        each = (_shell_kib(gateway) - in_shell) / count
+        stage.result.take("web_idle", memory.case, OURS, "in the shell, idle", "KiB each", each)
+        _say(visits, firsts, END + b"1")
+        memory.take("after some output")
+        _storm(stage, gateway, visits, firsts, memory.case)
+        memory.take("after all came back")
+
+
+def _ttyd(stage: Stage, count: int) -> None:
+    stage.tell(f"web_idle: ttyd, {count} sessions")
+    with contextlib.ExitStack() as stack:
+        try:
+            peer = ttyd.start(stage.new_folder("ttyd"), "/bin/sh", "-c", ECHO)
+        except (MissingError, StartError) as error:
+            stage.note(f"web_idle: ttyd is left out: {error}")
+            return
+        stack.callback(peer.process.stop)
+        visits = [TtydVisit(peer.port) for _ in range(count)]
+        memory = _Memory(stage, count, peer.process.pid, "ttyd")
+        for visit in (TtydVisit(peer.port) for _ in range(WARM)):
+            visit.open()
+            visit.close()
+        memory.begin()
+        _open(stack, visits)
+        memory.opened()
+        memory.take("idle")
+        _say(visits, visits, END + b"1")
+        memory.take("after some output")
+
+
+class _Memory:
+    """Of one program, above what it had `begin`."""
+
+    def __init__(self, stage: Stage, count: int, pid: int, subject: str) -> None:
+        self.case = f"{count:,} sessions"
+        self._stage = stage
+        self._count = count
+        self._pid = pid
+        self._subject = subject
+        self._before = self._used = 0.0
+
+    @property
+    def _pids(self) -> list[int]:
+        # ttyd's programs are its children, and are the shell's side.
+        return tree(self._pid) if self._subject == OURS else [self._pid]
+
+    def begin(self) -> None:
+        settled_kib(self._pid)
+        self._before = resident_kib(self._pids)
+        self._used = cpu_s(self._pids)
+
+    def opened(self) -> None:
+        each = (cpu_s(self._pids) - self._used) / self._count * 1e3
+        self._stage.result.take("web_idle", self.case, self._subject, "CPU to open one", "ms", each)
+
+    def take(self, measure: str) -> None:
+        settled_kib(self._pid)
+        each = (resident_kib(self._pids) - self._before) / self._count
+        self._stage.result.take("web_idle", self.case, self._subject, measure, "KiB each", each)
+
+
+def _shell_kib(gateway: WebGateway) -> float:
+    return proportional_kib(tree(gateway.shell_pid))
+
+
+def _open(stack: contextlib.ExitStack, visits: Sequence[_Any]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for visit in pool.map(lambda each: each.open(), visits):
+            stack.callback(visit.close)
+
+
+def _say(visits: Sequence[_Any], typists: Sequence[_Any], end: bytes) -> None:
+    """Some output for everybody. Raises LoadError."""
+    for visit in typists:
+        visit.type(SOME + end)
+    _all_see(visits, end)
+
+
+def _all_see(visits: Sequence[_Any], end: bytes) -> None:
+    def seen(each: Terminal) -> bool:
+        return end in each.shown
+
+    blind = hear_all(list(visits), seen, PATIENCE_S)
+    if blind:
+        raise LoadError(f"{blind} of {len(visits)} did not see all that their terminals showed")
+
+
+def _storm(
+    stage: Stage, gateway: WebGateway, visits: list[Visit], firsts: list[Visit], case: str
+) -> None:
+    """Every line is cut at once, output comes meanwhile, and everybody comes back as the page does."""
+    stage.tell(f"web_storm: {case}")
+    for visit in firsts:
+        visit.type(SOME)  # on its way while nobody is there
+    used = cpu_s(tree(gateway.process.pid))
+    for visit in visits:
+        visit.close()
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(visits)) as pool:
+        found = list(pool.map(lambda visit: _back(visit, begin), visits))
+    cost = (cpu_s(tree(gateway.process.pid)) - used) / len(visits) * 1e3
+    back = [(visit, at, tries) for visit, (at, tries) in zip(visits, found, strict=True) if at]
+    lost = len(visits) - len(back)
+    stage.result.take("web_storm", case, OURS, "lost", "sessions", lost)
+    if not back:
+        raise LoadError("nobody came back")
+    times = [at for _, at, _ in back]
+    for measure, unit, value in (
+        ("the first half is back after", "s", percentile(times, 50)),
+        ("all are back after", "s", max(times)),
+        ("tries each", "", sum(tries for _, _, tries in back) / len(back)),
+        ("CPU of the gateway", "ms each", cost),
+    ):
+        stage.result.take("web_storm", case, OURS, measure, unit, value)
+    if lost:
+        raise LoadError(f"{lost} of {len(visits)} did not come back")
+    _say(visits, firsts, END + b"2")
+
+
+def _back(visit: Visit, begin: float) -> tuple[float, int]:
+    """After how many seconds it was back, by how many tries; 0 if it never was."""
+    for tries in range(1, 12):
+        time.sleep(RETRY_S[min(tries - 1, len(RETRY_S) - 1)])  # as the page waits
+        name, seen = visit.attachment, visit.seen
+        try:
+            visit.open()
+        except LoadError:
+            visit.close()
+            visit.attachment, visit.seen = name, seen
+            continue
+        return time.perf_counter() - begin, tries
+    return 0.0, 0

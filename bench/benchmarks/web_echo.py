@@ -1,0 +1,103 @@
+"""How long until a key is seen?"""
+
+import contextlib
+from collections.abc import Callable
+
+from benchmarks.web_stage import House
+from columns import Column, Table
+from load import channel
+from load.channel import typed
+from load.web_browser import Page
+from load.web_socket import TtydVisit, Visit, keystrokes, until_shown
+from rounds import rounds
+from series import percentile
+from stage import Stage
+from web_subjects import BROWSER, SOCKET, TTYD, TTYD_SOCKET, WEB_ORDER
+
+TABLE = Table(
+    "web_echo",
+    "Keystrokes",
+    "terminal",
+    (Column("p50", "ms", 2), Column("p95", "ms", 2)),
+)
+ECHO = "stty raw -echo; printf '!'; exec cat"
+WIRE = "there and back"
+PICTURE = "from the key to the picture"
+_BLOCK = 50
+_LETTERS = "abcdefghij"
+
+
+def run(stage: Stage, house: House) -> None:
+    blocks, keys, repeats = (2, 10, 1) if stage.quick else (10, 50, 3)
+    with contextlib.ExitStack() as stack:
+        lines: dict[str, Callable[[int], list[float]]] = {}
+        for name, argv in house.commands().items():
+            with stage.tolerating("web_echo", name):
+                lines[name] = _of_command(stack.enter_context(typed([*argv, ECHO])))
+        if house.gateway is not None:
+            lines[SOCKET] = _of_visit(stack, Visit(house.gateway.web, "echo", ECHO), b"!")
+        if house.ttyd is not None:
+            visit = TtydVisit(house.ttyd.port)
+            lines[TTYD_SOCKET] = _of_visit(stack, visit, b"ready>", ECHO)
+        names = [name for name in WEB_ORDER if name in lines]
+        for name in names:
+            lines[name](_BLOCK)
+        for _ in range(repeats):
+            stage.tell("web_echo: keystrokes")
+            times: dict[str, list[float]] = {name: [] for name in names}
+            for _, name in rounds(names, blocks):
+                times[name] += lines[name](_BLOCK)
+            for name, found in times.items():
+                _take(stage, WIRE, name, found)
+    for name in (BROWSER, TTYD):
+        with stage.tolerating("web_echo", name), contextlib.ExitStack() as stack:
+            page = house.page(name, "keys")
+            if page is None:
+                continue
+            stack.callback(page.close)
+            stage.tell(f"web_echo: {name}")
+            page.show()
+            page.run("clear; stty raw -echo; exec cat")
+            page.until(
+                "[...document.querySelectorAll('.xterm-rows > div')][0].textContent.trim() === ''"
+            )
+            shown = ""
+            for _ in range(repeats):
+                found = []
+                for at in range(keys):
+                    letter = _LETTERS[at % len(_LETTERS)]
+                    shown = (shown + letter)[-8:]
+                    found.append(page.key_s(letter, shown))
+                    if len(found) % 50 == 49:
+                        shown = _new_row(page)
+                _take(stage, PICTURE, name, found)
+
+
+def _new_row(page: Page) -> str:
+    """The row is full soon: begin it anew. `cat` in raw mode shows what it is sent."""
+    page.tab.type("\r\x1b[K")
+    page.until("[...document.querySelectorAll('.xterm-rows > div')][0].textContent.trim() === ''")
+    return ""
+
+
+def _take(stage: Stage, case: str, name: str, seconds: list[float]) -> None:
+    for column in TABLE.columns:
+        value = percentile(seconds, float(column.measure[1:])) * 1e3
+        stage.result.take("web_echo", case, name, column.measure, "ms", value)
+
+
+def _of_command(line: channel.Channel) -> Callable[[int], list[float]]:
+    return lambda count: channel.keystrokes(line, count)
+
+
+def _of_visit(
+    stack: contextlib.ExitStack, visit: Visit | TtydVisit, mark: bytes, command: str = ""
+) -> Callable[[int], list[float]]:
+    visit.open()
+    stack.callback(visit.close)
+    until_shown(visit, mark)
+    if command:
+        # Its shell shows what is typed: the mark is made of two halves.
+        visit.type(command.replace("'!'", "'<''>'").encode() + b"\r")
+        until_shown(visit, b"<>")
+    return lambda count: keystrokes(visit, count)

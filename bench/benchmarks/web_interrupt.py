@@ -1,0 +1,89 @@
+"""How long until Ctrl-C is obeyed, in the midst of a flood?"""
+
+import contextlib
+import os
+import threading
+import time
+
+from benchmarks.web_stage import House
+from columns import Column, Table
+from load.channel import Channel, typed
+from load.tunnel import LoadError
+from load.upstream import CHUNK
+from load.web_browser import Page
+from rounds import rounds
+from series import percentile
+from stage import Stage
+from web_subjects import BROWSER, TTYD
+
+TABLE = Table(
+    "web_interrupt",
+    "Ctrl-C while `yes` runs",
+    "terminal",
+    (Column("p50", "ms", 0), Column("p95", "ms", 0)),
+)
+CASE = "until the prompt is seen"
+FLOOD = "trap : INT; stty -echo; printf '!'; yes; printf '<%s' '>'"
+FLOOD_S = 1.0
+_END = b"<>"
+_PATIENCE_S = 30.0
+
+
+def run(stage: Stage, house: House) -> None:
+    count = 2 if stage.quick else 10
+    times: dict[str, list[float]] = {}
+    with contextlib.ExitStack() as stack:
+        pages: dict[str, Page] = {}
+        for name in (BROWSER, TTYD):
+            with stage.tolerating("web_interrupt", name):
+                page = house.page(name, "interrupt")
+                if page is not None:
+                    stack.callback(page.close)
+                    pages[name] = page
+        commands = house.commands()
+        for number, name in rounds([*commands, *pages], count):
+            if stage.has_failed("web_interrupt", name):
+                continue
+            stage.tell(f"web_interrupt: {name}, {number + 1} of {count}")
+            with stage.tolerating("web_interrupt", name):
+                seconds = (
+                    pages[name].interrupt_s(FLOOD_S)
+                    if name in pages
+                    else _command_s([*commands[name], FLOOD])
+                )
+                times.setdefault(name, []).append(seconds)
+    for name, found in times.items():
+        for column in TABLE.columns:
+            value = percentile(found, float(column.measure[1:])) * 1e3
+            stage.result.take("web_interrupt", CASE, name, column.measure, "ms", value)
+
+
+def _command_s(argv: list[str]) -> float:
+    with typed(argv) as channel:
+        drain = _Drain(channel)
+        drain.start()
+        time.sleep(FLOOD_S)  # the flood is what is measured
+        begin = time.perf_counter()
+        os.write(channel.stdin, b"\x03")
+        drain.join(_PATIENCE_S)
+        if not drain.ended_at:
+            raise LoadError(f"the flood went on for {_PATIENCE_S:g} s after Ctrl-C")
+        return drain.ended_at - begin
+
+
+class _Drain(threading.Thread):
+    """Takes all that is shown; `ended_at` is when the flood was over."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(daemon=True)
+        self._channel = channel
+        self.ended_at = 0.0
+
+    def run(self) -> None:
+        tail = b""
+        while _END not in tail:
+            read = os.read(self._channel.stdout, CHUNK)
+            if not read:
+                return
+            tail = tail[-1:] + read
+        self.ended_at = time.perf_counter()

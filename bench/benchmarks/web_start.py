@@ -1,0 +1,49 @@
+"""How long until the first prompt, with a shell that runs?"""
+
+import contextlib
+import time
+
+from benchmarks.web_stage import House
+from columns import Column, Table
+from load.channel import typed
+from load.web_browser import Page, first_prompt_s
+from rounds import rounds
+from stage import Stage
+from web_subjects import BROWSER, TTYD
+
+TABLE = Table(
+    "web_start",
+    "The first prompt",
+    "terminal",
+    (Column("time", "ms", 0), Column("CPU of the gateway", "ms", 1)),
+)
+CASE = "from the command, or the address, to the first prompt"
+PROMPT = "printf '!'; exec cat"
+
+
+def run(stage: Stage, house: House) -> None:
+    repeats = 2 if stage.quick else 10
+    with contextlib.ExitStack() as stack:
+        pages: dict[str, Page] = {}
+        for name in (BROWSER, TTYD):
+            with stage.tolerating("web_start", name):
+                page = house.page(name, "start")
+                if page is not None:
+                    stack.callback(page.close)
+                    pages[name] = page
+        commands = house.commands()
+        stage.tell("web_start")
+        for number, name in rounds([*commands, *pages], repeats + 1):
+            if stage.has_failed("web_start", name):
+                continue
+            with stage.tolerating("web_start", name):
+                used, begin = house.cpu_s(name), time.perf_counter()
+                if name in pages:
+                    seconds = first_prompt_s(pages[name])
+                else:
+                    with typed([*commands[name], PROMPT]):
+                        seconds = time.perf_counter() - begin
+                if number:  # the first round warms up
+                    cost = (house.cpu_s(name) - used) * 1e3
+                    stage.result.take("web_start", CASE, name, "time", "ms", seconds * 1e3)
+                    stage.result.take("web_start", CASE, name, "CPU of the gateway", "ms", cost)

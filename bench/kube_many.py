@@ -1,0 +1,157 @@
+"""A controller of many apps: what it costs while nothing happens, and how soon it has seen them all.
+
+A real etcd and kube-apiserver, simulated apps.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.kube.api.lone import LoneApi
+from tests.kube.apps import deployment
+
+from kube_starts import reach, say
+from stagedoor.model.cluster import Kind
+from stagedoor.serve.prepare import prepare
+from stagedoor.serve.settings_file import load_settings
+from stagedoor.shells.kubernetes import objects
+
+Costs = dict[str, dict[str, float]]
+
+
+def measure(folder: Path, apps: int, idle_s: float) -> Costs:
+    """By `none`, `all` (how many have a shell), `starts` and `restart`."""
+    (folder / "lone").mkdir()
+    api = LoneApi(folder / "lone")
+    try:
+        asyncio.run(_fill(api.kubeconfig(), apps))
+        with controller(folder, api.kubeconfig()) as running:
+            running.until(lambda m: m["apps"] == apps)
+            time.sleep(5)
+            idle = running.cost(idle_s)
+            say(f"idle with {apps} apps: {idle}")
+            asyncio.run(_knock(api.kubeconfig(), apps))
+            running.until(lambda m: m["shells"] == apps)
+            time.sleep(5)
+            busy = running.cost(idle_s)
+            made = running.metrics()
+        with controller(folder, api.kubeconfig()) as running:
+            took = running.until(lambda m: m.get("Keep", 0) >= apps)
+            again = running.metrics()
+        return {
+            "none": idle,
+            "all": busy,
+            "starts": {"s": made["reconcile_seconds"], "requests": made["requests"]},
+            "restart": {"s": took, "requests": again["requests"]},
+        }
+    finally:
+        api.close()
+
+
+async def _fill(kubeconfig: Path, apps: int) -> None:
+    cluster = reach(kubeconfig)
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+    room = asyncio.Semaphore(8)
+
+    async def one(number: int) -> None:
+        async with room:
+            await cluster.apply(deployment("apps", f"app{number:04}", replicas=1))
+
+    await asyncio.gather(*(one(number) for number in range(apps)))
+    await cluster.close()
+
+
+async def _knock(kubeconfig: Path, apps: int) -> None:
+    cluster = reach(kubeconfig)
+    for app in await cluster.list(Kind.DEPLOYMENT, "apps", "stagedoor.dev/shell=true"):
+        await cluster.create(objects.lease(app, "bench", time.time()))
+    await cluster.close()
+
+
+class Running:
+    """A controller in a process of its own, seen by its metrics page and /proc."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self._process = process
+        self._url = f"http://127.0.0.1:{port}/metrics"
+
+    def metrics(self) -> dict[str, float]:
+        """By name, without prefix; decisions by the decision, requests all together."""
+        found: dict[str, float] = {"requests": 0}
+        with urllib.request.urlopen(self._url, timeout=10) as page:
+            for line in page.read().decode().splitlines():
+                match = re.fullmatch(
+                    r"stagedoor_controller_([a-z_]+?)(?:_total)?(?:\{(.*)\})? (\S+)", line
+                )
+                if match is None:
+                    continue
+                name, labels, value = match[1], match[2] or "", float(match[3])
+                if name == "requests":
+                    found["requests"] += value
+                elif name == "decisions":
+                    found[labels.partition('"')[2].rstrip('"')] = value
+                else:
+                    found[name] = value
+        return found
+
+    def until(self, true: Any) -> float:
+        """Wait for it; seconds since it was seen leading first."""
+        led_at: float | None = None
+        while True:
+            with contextlib.suppress(OSError):
+                metrics = self.metrics()
+                if metrics.get("leading") and led_at is None:
+                    led_at = time.monotonic()
+                if led_at is not None and true(metrics):
+                    return time.monotonic() - led_at
+            time.sleep(0.02)
+
+    def cost(self, seconds: float) -> dict[str, float]:
+        before, cpu = self.metrics()["requests"], self._cpu_s()
+        time.sleep(seconds)
+        minutes = seconds / 60
+        return {
+            "requests/min": round((self.metrics()["requests"] - before) / minutes, 1),
+            "CPU ms/min": round((self._cpu_s() - cpu) * 1000 / minutes, 1),
+            "RSS MiB": round(self._rss_mib(), 1),
+        }
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _rss_mib(self) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def controller(folder: Path, kubeconfig: Path) -> Iterator[Running]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = folder / "controller.toml"
+    settings.write_text(
+        f'data_dir = "{folder}/data"\n[kubernetes]\nnamespaces = {{ "" = "apps" }}\n'
+        f'kubeconfig = "{kubeconfig}"\n[controller]\nkit_image = "kit:1"\nnamespace = "apps"\n'
+        f'[health]\naddress = "127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
+    )
+    prepare(load_settings(settings))  # the store and the keys, as `stagedoor serve` makes them
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stagedoor", "--config", settings, "controller"]
+    )
+    try:
+        yield Running(process, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)

@@ -1,0 +1,159 @@
+"""A result of bench/kubernetes.py as tables, as a plot, and on docs/performance-kubernetes.md.
+
+python bench/kube_page.py        # writes page and plot anew from docs/performance/kubernetes.json
+"""
+
+import json
+import re
+import sys
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from kube_starts import PLAIN, STEPS, WARM, WHOLE
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "performance-kubernetes.md"
+PLOT = DOCS / "performance" / "kubernetes.svg"
+TARGETS = {
+    "cold start to the banner, P50 ≤ 1.5 s": (WHOLE, 0.5, 1.5),
+    "cold start to the banner, P95 ≤ 2.5 s": (WHOLE, 0.95, 2.5),
+    "`ssh app01.ssh true` through CONNECT, P50 ≤ 0.30 s": ("connect", 0.5, 0.3),
+}
+COLOURS = (
+    *("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948"),
+    *("#76b7b2", "#e15759", "#ff9da7", "#9c755f", "#2f4b7c"),
+)
+Result = dict[str, Any]
+"""`machine`; `seconds`: lists by what was measured (`kube_starts`); `costs` (`kube_many`)."""
+
+_PART = re.compile(r"(<!-- bench:(?!end)(\w+) -->\n).*?(<!-- bench:end -->)", re.DOTALL)
+
+
+def parts(result: Result) -> dict[str, str]:
+    """Each part of the page that the result has, in Markdown."""
+    seconds, found = result.get("seconds", {}), {"machine": _pairs(result["machine"])}
+    if WHOLE in seconds:
+        rows = [(told, seconds[step]) for step, told in STEPS.items()]
+        rows.append(("**all**", seconds[WHOLE]))
+        if PLAIN in seconds:
+            rows.append(("a plain pod of the same image, from 0 to Ready", seconds[PLAIN]))
+        found["start"] = _spreads("step", rows)
+    if "connect" in seconds:
+        found["warm"] = _spreads("way", [(told, seconds[way]) for way, told in WARM.items()])
+    if WHOLE in seconds and "connect" in seconds:
+        found["targets"] = _targets(seconds)
+    if "costs" in result:
+        found["costs"] = _costs(result)
+    return found
+
+
+def write(result: Result) -> list[Path]:
+    """The page's parts and the plot; the files written."""
+    made = parts(result)
+    page = PAGE.read_text(encoding="utf-8")
+    page = _PART.sub(lambda part: f"{part[1]}{made[part[2]]}\n{part[3]}", page)
+    PAGE.write_text(page, encoding="utf-8")
+    PLOT.write_text(plot(result["seconds"]), encoding="utf-8")
+    return [PAGE, PLOT]
+
+
+def at(part: float, values: list[float]) -> float:
+    """The value below which that part of them lies (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
+
+
+def plot(seconds: dict[str, list[float]]) -> str:
+    """SVG: the medians of the steps end to end, beside the plain pod."""
+    width, left, bar = 860, 170, 30
+    medians = {step: at(0.5, seconds[step]) for step in STEPS}
+    plain = at(0.5, seconds[PLAIN])
+    longest = max(sum(medians.values()), plain) * 1.04
+    scale = (width - left - 20) / longest
+    shapes, x = [], float(left)
+    for (step, value), colour in zip(medians.items(), COLOURS, strict=True):
+        title = f"<title>{escape(STEPS[step])}: {value:.3f} s</title>"
+        shapes.append(_box(x, 20, value * scale, bar, colour, title))
+        x += value * scale
+    shapes.append(_box(left, 66, plain * scale, bar, "#8a9ba8", f"<title>{plain:.3f} s</title>"))
+    shapes += [_text(left - 8, 40, "a shell, to the banner", "end")]
+    shapes += [_text(left - 8, 86, "a plain pod, to Ready", "end")]
+    for tick in range(int(longest * 4) + 1):
+        place = left + tick / 4 * scale
+        shapes.append(f'<path d="M{place:.1f} 102v5" stroke="#777"/>')
+        shapes.append(_text(place, 121, f"{tick / 4:g}", "middle"))
+    shapes.append(_text(width - 20, 140, "seconds, medians of each step", "end"))
+    for number, (step, colour) in enumerate(zip(STEPS, COLOURS, strict=True)):
+        place, line = left + number % 5 * 130, 158 + number // 5 * 22
+        shapes.append(_box(place, line - 11, 12, 12, colour))
+        shapes.append(_text(place + 17, line, step))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 192" '
+        'font-family="sans-serif" font-size="13">\n'
+        f'<rect width="{width}" height="192" fill="#fff"/>\n' + "\n".join(shapes) + "\n</svg>\n"
+    )
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str, inner: str = "") -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:g}" width="{width:.1f}" height="{height:g}" '
+        f'fill="{colour}">{inner}</rect>'
+    )
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _rows(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return _rows(["", ""], [[key, value] for key, value in values.items()])
+
+
+def _spreads(first: str, rows: list[tuple[str, list[float]]]) -> str:
+    return _rows(
+        [first, "times", "least", "P50", "P95", "most"],
+        [
+            [
+                told,
+                str(len(values)),
+                *(f"{each:.2f}" for each in (min(values), at(0.5, values))),
+                *(f"{each:.2f}" for each in (at(0.95, values), max(values))),
+            ]
+            for told, values in rows
+        ],
+    )
+
+
+def _targets(seconds: dict[str, list[float]]) -> str:
+    rows = []
+    for told, (name, part, most) in TARGETS.items():
+        value = at(part, seconds[name])
+        rows.append([told, f"{value:.2f} s", "reached" if value <= most else "**missed**"])
+    return _rows(["to reach", "found", ""], rows)
+
+
+def _costs(result: Result) -> str:
+    costs, apps = result["costs"], result["apps"]
+    rows = [
+        [told, *(f"{costs[name][key]:.0f}" for key in ("requests/min", "CPU ms/min", "RSS MiB"))]
+        for name, told in (("none", "no shell"), ("all", f"{apps} shells"))
+    ]
+    idle = _rows(["", "requests a minute", "CPU, ms a minute", "resident, MiB"], rows)
+    again, starts = costs["restart"], costs["starts"]
+    return (
+        f"{idle}\n\nAfter a restart over {apps} apps with {apps} shells, all are looked at "
+        f"{again['s']:.1f} s after it began to lead, with {again['requests']:.0f} requests. "
+        f"{apps} knocks in one moment are {starts['requests']:,.0f} requests."
+    )
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(DOCS.parent))
+    for written in write(json.loads((DOCS / "performance" / "kubernetes.json").read_text())):
+        print(f"{written} written")

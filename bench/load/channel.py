@@ -1,0 +1,203 @@
+"""Channels through a jump host: each is a stock `ssh -W`, with the bytes on its stdin and stdout."""
+
+import contextlib
+import fcntl
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from load.greeting import ECHO, FLOW, READY, SINK, greet
+from load.tunnel import TIMEOUT_S, LoadError
+from load.upstream import BLOCK, CHUNK
+
+PATIENCE_S = 60.0
+_END_S = 10.0
+_OPENING = 8
+"""Channels that are on their way at once, where many are opened."""
+
+
+class Channel:
+    """One `ssh -W`. `stdin` and `stdout` are pipes of 1 MiB."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self.stdin = self._process.stdin.fileno()
+        self.stdout = self._process.stdout.fileno()
+        for fd in (self.stdin, self.stdout):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, CHUNK)
+
+    def expect_mark(self) -> None:
+        """Read the byte by which the upstream says that it is there, or done. Raises LoadError."""
+        waiting = select.poll()  # select(2) knows no descriptor beyond 1023
+        waiting.register(self.stdout, select.POLLIN)
+        if not waiting.poll(TIMEOUT_S * 1e3):
+            raise LoadError(f"no answer from the upstream for {TIMEOUT_S:.0f} s")
+        read = os.read(self.stdout, 1)
+        if read != b"!":
+            raise LoadError(f"the upstream answered {read!r}: {self._words()}")
+
+    def drink(self, size: int) -> None:
+        """Give `size` bytes and then the end, to a command that says `!` when it has all."""
+        left = size
+        while left:
+            left -= os.write(self.stdin, BLOCK[:left])
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self.expect_mark()
+
+    def _words(self) -> str:
+        if self._process.poll() is None:
+            return "ssh is still there"
+        assert self._process.stderr is not None
+        said = (self._process.stderr.read() or b"").decode(errors="replace").split("\n")
+        return said[0] or "ssh said nothing"
+
+    def close(self) -> None:
+        """The end of its input, as a developer's ssh ends."""
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def channels(argv: Sequence[str], count: int, greeting: bytes) -> Iterator[list[Channel]]:
+    """`count` channels, each with a connection of its own and answered. Raises LoadError."""
+    with contextlib.ExitStack() as stack:
+        found: list[Channel] = []
+        while len(found) < count:
+            opening = [Channel(argv) for _ in range(min(_OPENING, count - len(found)))]
+            for channel in opening:
+                stack.callback(channel.close)
+                os.write(channel.stdin, greeting)
+            for channel in opening:
+                channel.expect_mark()
+            found += opening
+        yield found
+
+
+def flood(
+    argv: Sequence[str], streams: int, each: int, *, up: bool, started: Callable[[], None]
+) -> float:
+    """As `flood.flood`, through channels. Raises LoadError."""
+    with channels(argv, streams, greet(READY)) as open_channels:
+        started()
+        begin = time.perf_counter()
+        for channel in open_channels:
+            os.write(channel.stdin, greet(SINK if up else FLOW, each))
+        if up:
+            _move([channel.stdin for channel in open_channels], each, select.EPOLLOUT, _push)
+            for channel in open_channels:
+                channel.expect_mark()
+        else:
+            # splice(2) to nowhere: the load copies nothing, as in `flood`.
+            with Path("/dev/null").open("wb", buffering=0) as nowhere:
+                drop = nowhere.fileno()
+                _move(
+                    [channel.stdout for channel in open_channels],
+                    each,
+                    select.EPOLLIN,
+                    lambda fd, left: os.splice(fd, drop, min(CHUNK, left)),
+                )
+        return time.perf_counter() - begin
+
+
+def _push(fd: int, left: int) -> int:
+    return os.write(fd, BLOCK[:left])
+
+
+def _move(fds: list[int], each: int, readiness: int, step: Callable[[int, int], int]) -> None:
+    left = dict.fromkeys(fds, each)
+    with select.epoll() as poll:
+        for fd in fds:
+            os.set_blocking(fd, False)
+            poll.register(fd, readiness)
+        while left:
+            ready = poll.poll(PATIENCE_S)
+            if not ready:
+                raise LoadError(
+                    f"no byte moved for {PATIENCE_S:.0f} s; {sum(left.values())} were left"
+                )
+            for fd, _ in ready:
+                try:
+                    moved = step(fd, left[fd])
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise LoadError(f"cut with {left[fd]} bytes left: {error}") from None
+                if not moved:
+                    raise LoadError(f"ended with {left[fd]} bytes left")
+                left[fd] -= moved
+                if left[fd] == 0:
+                    poll.unregister(fd)
+                    os.set_blocking(fd, True)
+                    del left[fd]
+
+
+@contextlib.contextmanager
+def terminal(argv: Sequence[str]) -> Iterator[Channel]:
+    """A channel whose upstream echoes. Raises LoadError."""
+    with channels(argv, 1, greet(ECHO)) as (channel,):
+        yield channel
+
+
+@contextlib.contextmanager
+def typed(argv: Sequence[str]) -> Iterator[Channel]:
+    """A command that says `!` and from then on what it is told. Raises LoadError."""
+    channel = Channel(argv)
+    try:
+        channel.expect_mark()
+        yield channel
+    finally:
+        channel.close()
+
+
+def keystrokes(channel: Channel, count: int) -> list[float]:
+    """Seconds of each of `count` round trips of a byte. Raises LoadError."""
+    times = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        os.write(channel.stdin, b"k")
+        if not os.read(channel.stdout, 1):
+            raise LoadError("hung up between two keystrokes")
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+def logins(argv: Sequence[str], count: int, at_once: int) -> float:
+    """Seconds for `count` logins, `at_once` on their way; each ends with the upstream's byte.
+
+    Raises LoadError.
+    """
+    begin = time.perf_counter()
+    under_way: dict[int, Channel] = {}
+    begun = done = 0
+    with select.epoll() as poll, contextlib.ExitStack() as stack:
+        while done < count:
+            while begun < count and len(under_way) < at_once:
+                channel = Channel(argv)
+                stack.callback(channel.close)
+                os.write(channel.stdin, greet(READY))
+                poll.register(channel.stdout, select.EPOLLIN)
+                under_way[channel.stdout] = channel
+                begun += 1
+            ready = poll.poll(TIMEOUT_S)
+            if not ready:
+                raise LoadError(f"nobody was let in for {TIMEOUT_S:.0f} s after {done} had been")
+            for fd, _ in ready:
+                poll.unregister(fd)
+                under_way.pop(fd).expect_mark()
+                done += 1
+        return time.perf_counter() - begin

@@ -1,0 +1,299 @@
+"""A terminal by its WebSocket, without a browser: ours, and ttyd's. Blocking, but for `take`."""
+
+import base64
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from load.tunnel import TIMEOUT_S, LoadError
+from peers import NAME, PASSWORD
+from stagedoor.wire.frames import decode, encode
+from stagedoor.wire.terminal import (
+    MAX_FRAME_BYTES,
+    SUBPROTOCOL,
+    Ack,
+    Detach,
+    Frame,
+    Hello,
+    In,
+    Mode,
+    Notice,
+    Out,
+    Size,
+    Welcome,
+    Word,
+)
+from stagedoor.wire.websocket import Opcode, Reader, WebSocketError, frame, opening
+
+_CHUNK = 256 * 1024
+_SIZE = Size(80, 24)
+_MASK = b"\0\0\0\0"
+"""Allowed (RFC 6455 §5.3), and the load saves the work."""
+REFUSALS = frozenset({Word.DENIED, Word.REVOKED, Word.FAULT})
+
+
+class _Socket:
+    """HTTP, and the WebSocket that comes of it."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = Reader(max(MAX_FRAME_BYTES, 1 << 20))
+        self._host = f"127.0.0.1:{port}"
+
+    def post(self, path: str, body: bytes, headers: str) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises LoadError."""
+        self.socket.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        head, rest = self._head()
+        length = next(
+            int(line[15:])
+            for line in head.lower().split(b"\r\n")
+            if line[:15] == b"content-length:"
+        )
+        while len(rest) < length:
+            rest += self._received()
+        return int(head.split(b" ", 2)[1]), rest
+
+    def open(self, path: str, subprotocol: str) -> list[bytes]:
+        """What came at once. Raises LoadError."""
+        self.socket.sendall(opening(self._host, path, os.urandom(16), subprotocol))
+        head, rest = self._head()
+        status = head.split(b" ", 2)[1]
+        if status != b"101":
+            raise LoadError(f"the WebSocket is answered {status.decode()}")
+        return self._messages(rest)
+
+    def send(self, data: bytes, opcode: Opcode = Opcode.BINARY) -> None:
+        try:
+            self.socket.sendall(frame(opcode, data, _MASK))
+        except OSError as error:
+            raise LoadError(f"cut while sending: {error}") from None
+
+    def messages(self) -> list[bytes]:
+        """Of one read, which may wait. Raises LoadError once it is closed."""
+        return self._messages(self._received())
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _messages(self, data: bytes) -> list[bytes]:
+        try:
+            found = self._reader.feed(data)
+        except WebSocketError as error:
+            raise LoadError(str(error)) from None
+        if any(each.opcode is Opcode.CLOSE for each in found):
+            raise LoadError("the WebSocket was closed")
+        return [each.data for each in found if each.opcode in (Opcode.BINARY, Opcode.TEXT)]
+
+    def _head(self) -> tuple[bytes, bytes]:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._received()
+        head, _, rest = received.partition(b"\r\n\r\n")
+        return head, rest
+
+    def _received(self) -> bytes:
+        try:
+            data = self.socket.recv(_CHUNK)
+        except OSError as error:
+            raise LoadError(f"cut while reading: {error}") from None
+        if not data:
+            raise LoadError("hung up")
+        return data
+
+
+class Visit:
+    """One who is attached to a terminal of ours, and can come back as the same.
+
+    Believes only what follows on what came before, so that nothing lost or repeated stays unseen.
+    """
+
+    def __init__(self, port: int, terminal: str, command: str = "") -> None:
+        self.terminal = terminal
+        self.attachment = ""
+        self.seen = 0
+        self.shown = bytearray()
+        """The last of what the terminal has shown."""
+        self._port = port
+        self._command = command
+        self._typed = 0
+        self._socket: _Socket | None = None
+
+    def open(self) -> "Visit":
+        """Attach, anew or again. Raises LoadError, also if it could not be the same again."""
+        self._socket = _Socket(self._port)
+        basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
+        status, answer = self._socket.post(
+            "/api/ticket", b'{"target": "app01"}', f"Authorization: Basic {basic}\r\n"
+        )
+        if status != 200:
+            raise LoadError(f"no ticket: {status} {answer.decode(errors='replace')}")
+        before = self.attachment
+        early = self._socket.open("/terminal", SUBPROTOCOL)
+        self._say(
+            Hello(
+                json.loads(answer)["ticket"], self.terminal, before, self.seen, _SIZE, Mode.MIRROR,
+                "xterm-256color", "C.UTF-8", self._command,
+            )
+        )  # fmt: skip
+        self.attachment = ""
+        for message in early:
+            self._hear(message)
+        while not self.attachment:
+            self.take()
+        if before and self.attachment != before:
+            raise LoadError("it was forgotten meanwhile")
+        return self
+
+    def fileno(self) -> int:
+        assert self._socket is not None, "it is open"
+        return self._socket.socket.fileno()
+
+    def type(self, data: bytes) -> None:
+        self._say(In(self._typed, data))
+        self._typed += len(data)
+
+    def take(self) -> int:
+        """Hear one read's messages, and acknowledge them; bytes of output. Raises LoadError."""
+        assert self._socket is not None, "it is open"
+        count = sum(self._hear(message) for message in self._socket.messages())
+        if count:
+            self._say(Ack(self.seen))
+        return count
+
+    def leave(self) -> None:
+        """Detach. A line that is only cut would hold the program for the one who may come back."""
+        self._say(Detach())
+        with contextlib.suppress(LoadError):
+            while True:
+                self.take()
+        self.close()
+
+    def close(self) -> None:
+        """Cut the line, without a word."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _say(self, said: Frame) -> None:
+        assert self._socket is not None, "it is open"
+        self._socket.send(encode(said))
+
+    def _hear(self, message: bytes) -> int:
+        heard = decode(message)
+        match heard:
+            case Welcome():
+                if self.attachment == "" and self.seen == 0:
+                    self.seen = heard.out_at
+                elif heard.out_at != self.seen:
+                    raise LoadError(f"it goes on at {heard.out_at}, not {self.seen}")
+                self.attachment, self._typed = heard.attachment, heard.in_at
+            case Out(at, data):
+                if at != self.seen:
+                    raise LoadError(f"output from {at} on, not {self.seen}")
+                self.seen += len(data)
+                self.shown += data
+                del self.shown[:-64]
+                return len(data)
+            case Notice(word, text) if word in REFUSALS:
+                raise LoadError(text)
+            case _:
+                pass
+        return 0
+
+
+class TtydVisit:
+    """One connection to ttyd: a program of its own, and no way back to it."""
+
+    def __init__(self, port: int) -> None:
+        self.shown = bytearray()
+        self._port = port
+        self._socket: _Socket | None = None
+
+    def open(self) -> "TtydVisit":
+        """Returns once its program has shown something. Raises LoadError."""
+        self._socket = _Socket(self._port)
+        early = self._socket.open("/ws", "tty")
+        self._socket.send(b'{"AuthToken":"","columns":80,"rows":24}', Opcode.TEXT)
+        heard = sum(map(self._hear, early))
+        while not heard:
+            heard = self.take()
+        return self
+
+    def fileno(self) -> int:
+        assert self._socket is not None, "it is open"
+        return self._socket.socket.fileno()
+
+    def type(self, data: bytes) -> None:
+        assert self._socket is not None, "it is open"
+        self._socket.send(b"0" + data)
+
+    def take(self) -> int:
+        """As `Visit.take`."""
+        assert self._socket is not None, "it is open"
+        return sum(map(self._hear, self._socket.messages()))
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def _hear(self, message: bytes) -> int:
+        if message[:1] != b"0":
+            return 0  # its title and its settings
+        self.shown += message[1:]
+        del self.shown[:-64]
+        return len(message) - 1
+
+
+Terminal = Visit | TtydVisit
+
+
+def until_shown(terminal: Terminal, text: bytes, bound_s: float = TIMEOUT_S) -> None:
+    """Hear until the last of what is shown has `text`. Raises LoadError."""
+    until = time.monotonic() + bound_s
+    while text not in terminal.shown:
+        if time.monotonic() > until:
+            raise LoadError(
+                f"{text!r} was not shown within {bound_s:g} s: {bytes(terminal.shown)!r}"
+            )
+        terminal.take()
+
+
+def keystrokes(terminal: Terminal, count: int) -> list[float]:
+    """Seconds of each of `count` round trips of a byte that the program echoes. Raises LoadError."""
+    times = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        terminal.type(b"k")
+        while not terminal.take():
+            pass
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+def hear_all(terminals: list[Terminal], done: Callable[[Terminal], bool], bound_s: float) -> int:
+    """Hear until `done` holds for each; how many it does not hold for after `bound_s`."""
+    left = {each.fileno(): each for each in terminals if not done(each)}
+    until = time.monotonic() + bound_s
+    with select.epoll() as poll:
+        for number in left:
+            poll.register(number, select.EPOLLIN)
+        while left and time.monotonic() < until:
+            for number, _ in poll.poll(until - time.monotonic()):
+                try:
+                    left[number].take()
+                    over = done(left[number])
+                except LoadError:
+                    poll.unregister(number)
+                    continue
+                if over:
+                    poll.unregister(number)
+                    del left[number]
+    return len(left)

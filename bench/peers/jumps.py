@@ -1,0 +1,178 @@
+"""The jump hosts: OpenSSH's sshd, and our gateway. Stock `ssh -W` goes through each of them."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers import NAME, MissingError, sshd
+from peers.process import Process, free_port, program, said
+from peers.stagedoor import SHELL, commands, find
+
+CIPHER = "aes128-gcm@openssh.com"
+"""What ssh is told for every jump host; the fastest of both."""
+KEX = "curve25519-sha256"
+"""The same: by itself each ssh would take what is the newest of both, which costs the more."""
+SETTINGS = """\
+data_dir = "{folder}/data"
+[tunnel]
+addresses = []
+[ssh]
+addresses = ["127.0.0.1:{port}"]
+max_startups = "100:30:200"
+[workers]
+count = {workers}
+[log]
+format = "json"
+"""
+CLIENT = """\
+IgnoreUnknown ObscureKeystrokeTiming
+Host jump
+  HostName 127.0.0.1
+  Port {port}
+  User {user}
+  IdentityFile {key}
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile {known}
+  GlobalKnownHostsFile /dev/null
+  HostKeyAlias {alias}
+  StrictHostKeyChecking yes
+  Ciphers {cipher}
+  KexAlgorithms {kex}
+  BatchMode yes
+  LogLevel ERROR
+Host inner
+  HostName {inner_host}
+  Port {inner_port}
+  User {inner.account}
+  IdentityFile {inner.folder}/user_key
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile {inner.folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  HostKeyAlias {inner.alias}
+  StrictHostKeyChecking yes
+  Ciphers {cipher}
+  BatchMode yes
+  LogLevel ERROR
+  ProxyJump jump
+  ObscureKeystrokeTiming no
+"""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind a jump host: the load's upstream, and an sshd as an app's shell."""
+
+    load: int
+    shell: sshd.Sshd
+
+
+@dataclass(frozen=True)
+class Jump:
+    """`settings` is for `ssh -F`, which calls it `jump`, and the shell behind it `inner`."""
+
+    name: str
+    settings: Path
+    target: str
+    process: Process
+    version: str
+    logs: str
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def channel(self) -> list[str]:
+        """The outer half of `ssh -J`: the bytes of one channel on its stdin and stdout."""
+        return ["ssh", "-F", str(self.settings), "-W", self.target, "jump"]
+
+    @property
+    def echo(self) -> list[str]:
+        """`ssh -J` to a terminal that shows what is typed, after an exclamation mark."""
+        command = "stty raw -echo; printf !; exec cat"
+        return ["ssh", "-F", str(self.settings), "-tt", "inner", command]
+
+
+def openssh(folder: Path, behind: Behind) -> Jump:
+    """Raises MissingError and StartError."""
+    server = sshd.start(folder)
+    text = CLIENT.format(
+        port=server.port,
+        user=server.account,
+        key=folder / "user_key",
+        known=folder / "known_hosts",
+        alias=server.alias,
+        cipher=CIPHER,
+        kex=KEX,
+        inner=behind.shell,
+        inner_host="127.0.0.1",
+        inner_port=behind.shell.port,
+    )
+    return Jump(
+        "sshd",
+        _written(folder / "jump_config", text),
+        f"127.0.0.1:{behind.load}",
+        server.process,
+        said(program("ssh") or "ssh", "-V"),
+        "a few lines for each login, written to a file; public key",
+    )
+
+
+def stagedoor(folder: Path, behind: Behind) -> Jump:
+    """One worker for each core, as sshd has a process for each connection.
+
+    Raises MissingError and StartError.
+    """
+    keygen = program("ssh-keygen")
+    if keygen is None or program("ssh") is None:
+        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
+    port = free_port()
+    file = folder / "stagedoor.toml"
+    head = SETTINGS.format(folder=folder, port=port, workers=os.cpu_count() or 1)
+    ports = {"load": behind.load, "app01": behind.shell.port}
+    file.write_text(
+        head + "".join(SHELL.format(name=name, upstream=port) for name, port in ports.items())
+    )
+    key = folder / "user_key"
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    command = commands(find(), file)
+    command("user", "add", NAME, "--no-password")
+    command("key", "add", NAME, f"{key}.pub")
+    command("grant", "add", f"user:{NAME}", "*")
+    process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
+    process.answers(port)
+    authority = (folder / "data" / "keys" / "host_ca.pub").read_text()
+    known = _written(folder / "known_hosts", f"@cert-authority * {authority}")
+    text = CLIENT.format(
+        port=port,
+        user=NAME,
+        key=key,
+        known=known,
+        alias="127.0.0.1",
+        cipher=CIPHER,
+        kex=KEX,
+        inner=behind.shell,
+        inner_host="app01.ssh",
+        inner_port=22,
+    )
+    return Jump(
+        "stagedoor",
+        _written(folder / "jump_config", text),
+        "load.ssh:22",
+        process,
+        f"{command('--version').strip()}, {os.cpu_count()} workers",
+        "two audit records for each session, the first durable (fsync) before the first byte, and "
+        "one line in a file; public key",
+    )
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+JUMPS: Mapping[str, Callable[[Path, Behind], Jump]] = {"sshd": openssh, "stagedoor": stagedoor}

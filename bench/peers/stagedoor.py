@@ -1,0 +1,87 @@
+"""Our gateway: one worker under its supervisor, the upstreams as static shells."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from peers import NAME, PASSWORD, Door, Ground, MissingError, Peer
+from peers.process import Process, free_port, program
+
+SETTINGS = """\
+data_dir = "{folder}/data"
+[tunnel]
+addresses = ["127.0.0.1:{port}"]
+[workers]
+count = 1
+[log]
+format = "json"
+"""
+SHELL = """\
+[[shells.static]]
+app = "{name}"
+host = "127.0.0.1"
+port = {upstream}
+networks = ["127.0.0.0/8"]
+"""
+
+
+def find() -> str:
+    """The program: beside this interpreter, or on PATH. Raises MissingError."""
+    beside = Path(sys.executable).parent / "stagedoor"
+    found = str(beside) if beside.exists() else program("stagedoor")
+    if found is None:
+        raise MissingError(
+            "stagedoor is not installed; run the benchmarks with .venv/bin/python, as "
+            "script/test makes it"
+        )
+    return found
+
+
+def commands(stagedoor: str, file: Path) -> Callable[..., str]:
+    """What runs `stagedoor WORD…` with the settings in `file`. It raises MissingError."""
+
+    def command(*words: str, given: str = "") -> str:
+        run = subprocess.run(
+            [stagedoor, "--config", str(file), *words],
+            capture_output=True,
+            text=True,
+            input=given,
+            check=False,
+        )
+        if run.returncode:
+            last = (run.stderr.strip().splitlines() or ["(it said nothing)"])[-1]
+            raise MissingError(f"`stagedoor {' '.join(words)}` failed: {last}")
+        return run.stdout
+
+    return command
+
+
+def start(ground: Ground) -> Peer:
+    """Raises MissingError and StartError."""
+    stagedoor = find()
+    folder = ground.folder / "stagedoor"
+    folder.mkdir()
+    port = free_port()
+    file = folder / "stagedoor.toml"
+    file.write_text(
+        SETTINGS.format(folder=folder, port=port)
+        + "".join(
+            SHELL.format(name=name, upstream=upstream)
+            for name, upstream in ground.upstreams.items()
+        )
+    )
+
+    command = commands(stagedoor, file)
+    command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
+    command("grant", "add", f"user:{NAME}", "*")
+    process = Process([stagedoor, "--config", str(file), "serve"], ground.folder / "stagedoor.log")
+    process.answers(port)
+    return Peer(
+        "stagedoor",
+        {name: Door(("127.0.0.1", port), (f"{name}.ssh", 22)) for name in ground.upstreams},
+        process,
+        command("--version").strip(),
+        "two audit records for each tunnel, the first durable (fsync) before the first byte, and "
+        "one line in a file; Basic, cached",
+    )

@@ -1,0 +1,106 @@
+"""Our gateway with the WebShell and direct login, in front of one local shell."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers import NAME, PASSWORD, MissingError
+from peers.process import Process, free_port, program
+from peers.stagedoor import commands, find
+from stagedoor.serve.settings_file import load_settings
+from stagedoor.serve.shells import stop_local_shells
+
+APP = "app01"
+SETTINGS = """\
+data_dir = "{folder}/data"
+[tunnel]
+addresses = ["127.0.0.1:{tunnel}"]
+[ssh]
+addresses = ["127.0.0.1:{ssh}"]
+[web]
+addresses = ["127.0.0.1:{web}"]
+[workers]
+count = 1
+[log]
+format = "json"
+[[shells.local]]
+app = "{app}"
+login_shell = "/bin/sh"
+"""
+CLIENT = """\
+IgnoreUnknown ObscureKeystrokeTiming
+Host gateway
+  HostName 127.0.0.1
+  Port {ssh}
+  User {app}
+  IdentityFile {folder}/user_key
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  BatchMode yes
+  LogLevel ERROR
+  ObscureKeystrokeTiming no
+"""
+
+
+@dataclass(frozen=True)
+class WebGateway:
+    """`web` is the port of the WebShell. `attach` and `ssh` begin a command; what is run follows."""
+
+    process: Process
+    folder: Path
+    web: int
+    version: str
+    attach: list[str]
+    ssh: list[str]
+
+    @property
+    def shell_pid(self) -> int:
+        """The process of the local shell, once somebody has been in."""
+        (state,) = (self.folder / "data").rglob("state.json")
+        return int(json.loads(state.read_text())["pid"])
+
+    def stop(self) -> None:
+        """The gateway, and its shell with all terminals in it."""
+        self.process.stop()
+        stop_local_shells(load_settings(self.folder / "stagedoor.toml"))
+
+
+def start(folder: Path) -> WebGateway:
+    """Raises MissingError and StartError."""
+    keygen = program("ssh-keygen")
+    if keygen is None or program("ssh") is None:
+        raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
+    tunnel, ssh, web = free_port(), free_port(), free_port()
+    file = folder / "stagedoor.toml"
+    file.write_text(SETTINGS.format(folder=folder, tunnel=tunnel, ssh=ssh, web=web, app=APP))
+    key = folder / "user_key"
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    command = commands(find(), file)
+    command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
+    command("key", "add", NAME, f"{key}.pub")
+    command("grant", "add", f"user:{NAME}", "*")
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(PASSWORD + "\n")
+    process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
+    for port in (ssh, web):
+        process.answers(port)
+    host_ca = (folder / "data" / "keys" / "host_ca.pub").read_text()
+    (folder / "known_hosts").write_text(f"@cert-authority * {host_ca}")
+    config = folder / "ssh_config"
+    config.write_text(CLIENT.format(folder=folder, ssh=ssh, app=APP))
+    return WebGateway(
+        process,
+        folder,
+        web,
+        command("--version").strip(),
+        [
+            find(), "attach", "--url", f"http://127.0.0.1:{web}", "--user", NAME,
+            "--token-file", str(token), APP,
+        ],
+        ["ssh", "-F", str(config), "gateway"],
+    )  # fmt: skip

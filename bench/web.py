@@ -1,0 +1,135 @@
+"""Measure the WebShell beside ssh and ttyd, in a real Chromium and without one.
+
+    python bench/web.py [--quick] [NAME…] [--out FOLDER] [--page FILE]
+
+NAME is one or more of bulk, echo, interrupt, start, crowd (all, if none is named). Progress and
+notes go to stderr, tables to stdout. With `--out` every value goes to FOLDER/web.json and pictures
+to FOLDER/web_NAME.svg; with `--page` the tables between its markers are written anew. Nothing of
+that is done in a --quick run. docs/performance-webshell.md says what is measured and how.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import measure
+import tables
+from benchmarks import web_bulk, web_crowd, web_echo, web_interrupt, web_start
+from benchmarks.web_stage import House, house
+from columns import Table
+from page import replaced
+from series import Result
+from stage import Stage
+from targets import WEB_TARGETS
+
+ALONE: dict[str, tuple[Table, Callable[[Stage, House], None]]] = {
+    "bulk": (web_bulk.TABLE, web_bulk.run),
+    "echo": (web_echo.TABLE, web_echo.run),
+    "interrupt": (web_interrupt.TABLE, web_interrupt.run),
+    "start": (web_start.TABLE, web_start.run),
+}
+CROWD = "crowd"
+TABLES = (*(table for table, _ in ALONE.values()), web_crowd.MEMORY, web_crowd.STORM)
+QUIET = 0.1  # of all cores: more than this by others, and the reader is told
+JSON = "web.json"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default: all")
+    parser.add_argument("--quick", action="store_true", help="see in a minute that all works")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write values and pictures")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page's tables")
+    asked = parser.parse_args()
+    known = [*ALONE, CROWD]
+    for name in asked.names:
+        if name not in known:
+            parser.error(f"there is no benchmark {name!r}; there are {', '.join(known)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all peers are stopped
+    open_files = measure.raise_open_files()
+    with tempfile.TemporaryDirectory(
+        prefix="stagedoor-bench-",
+        ignore_cleanup_errors=True,  # Chromium writes as it goes
+    ) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        result = Result(measure.machine(open_files, folder), asked.quick)
+        stage = Stage(folder, result, asked.quick, (), open_files)
+        _measure(stage, asked.names or known)
+    print(f"# Machine\n\n{tables.machine(result)}")
+    for table in TABLES:
+        if result.of(table.benchmark):
+            print(f"\n# {table.title}\n\n{tables.table(result, table)}")
+    if not result.quick:
+        print("\n# Targets\n\n" + tables.targets(result, WEB_TARGETS))
+    print("\n# Notes\n\n" + tables.notes(result))
+    return 0 if result.quick else _written(result, asked.out, asked.page)
+
+
+def _measure(stage: Stage, names: list[str]) -> None:
+    alone = [name for name in names if name != CROWD]
+    if alone:
+        with house(stage) as found:
+            for name in alone:
+                _watched(stage, name, partial(ALONE[name][1], stage, found))
+    if CROWD in names:
+        counts = (50,) if stage.quick else (500, 1000)
+        _watched(stage, CROWD, partial(web_crowd.run, stage, counts))
+
+
+def _watched(stage: Stage, name: str, run: Callable[[], None]) -> None:
+    """Run it; note how much of the machine others took meanwhile."""
+    busy, begin = measure.busy_s(), time.perf_counter()
+    ours = _ours_s()
+    run()
+    wall = time.perf_counter() - begin
+    others = max(0.0, measure.busy_s() - busy - (_ours_s() - ours)) / wall / (os.cpu_count() or 1)
+    stage.tell(f"{name}: {wall:.0f} s; others took {others:.0%} of all cores")
+    if others > QUIET:
+        stage.note(f"{name}: the machine was not quiet; others took {others:.0%} of all cores")
+
+
+def _ours_s() -> float:
+    """What this run has used so far; of shells, which outlive their gateway, only what still runs."""
+    return measure.cpu_s(measure.tree(os.getpid()))
+
+
+def _written(result: Result, out: Path | None, page: Path | None) -> int:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        result.write(out / JSON)
+        from plot import plot
+
+        try:
+            plot(result, out, TABLES, ("svg",))
+        except ImportError:
+            print("no pictures: .venv/bin/pip install matplotlib", file=sys.stderr)
+    if page is not None:
+        page.write_text(filled(page.read_text(encoding="utf-8"), result), encoding="utf-8")
+        print(f"{page} written", file=sys.stderr)
+    return 0
+
+
+def filled(page: str, result: Result) -> str:
+    """`page` with its tables written anew. Raises ValueError for a part that nobody knows."""
+    parts: dict[str, Callable[[], str]] = {
+        "machine": lambda: tables.machine(result),
+        "targets": lambda: tables.targets(result, WEB_TARGETS),
+        "notes": lambda: tables.notes(result),
+    }
+    for table in TABLES:
+        if result.of(table.benchmark):
+            parts[table.benchmark] = partial(tables.table, result, table)
+        else:
+            parts[table.benchmark] = lambda: "Not measured in this run."
+    return replaced(page, parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""The ways to a terminal that the WebShell's benchmarks compare, as rows of every table."""
+
+OURS = "stagedoor"
+SSH = "ssh"
+"""OpenSSH at both ends, without a gateway."""
+LOGIN = f"{OURS}, ssh app01@"
+ATTACH = f"{OURS} attach"
+SOCKET = f"{OURS}, socket"
+BROWSER = f"{OURS}, browser"
+TTYD, TTYD_SOCKET = "ttyd, browser", "ttyd, socket"
+WEB_ORDER = (SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET, BROWSER, TTYD, "ttyd")
