@@ -1,0 +1,74 @@
+# Sourced by script/test and script/demo: finds python3 and makes .venv from uv.lock.
+# Needs: $root, the checkout. Sets: $python, the interpreter of .venv.
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+[ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'stagedoor: %s\n' "$*" >&2; exit 1; }
+
+# apt_install PACKAGE…: install what is missing, where that is ours to do.
+# Without root it names what is missing in $missing_packages and goes on.
+missing_packages=""
+apt_install() {
+  local wanted="" package
+  command -v dpkg-query >/dev/null || return 0
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || wanted="$wanted $package"
+  done
+  [ -n "$wanted" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    missing_packages="$missing_packages$wanted"
+    return 0
+  fi
+  say "installing$wanted"
+  # A list of packages may be old or absent; it is fetched once, when it is needed.
+  if [ -z "${apt_updated:-}" ]; then
+    apt-get update -qq >&2 || say "apt-get update failed; trying with the package lists as they are"
+    apt_updated=1
+  fi
+  # shellcheck disable=SC2086  # the list is meant to be split
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >&2 ||
+    die "apt-get could not install:$wanted"
+}
+
+# need_localhost: a minimal system may come without /etc/hosts, and ssh's forwards speak of localhost.
+need_localhost() {
+  getent hosts localhost >/dev/null && return 0
+  [ "$(id -u)" = 0 ] || die "this machine does not know localhost; as root: echo '127.0.0.1 localhost' >>/etc/hosts"
+  say "adding localhost to /etc/hosts"
+  printf '127.0.0.1 localhost\n::1 localhost\n' >>/etc/hosts
+}
+
+# Programs are started many times here; each would compile the same modules anew.
+unset PYTHONDONTWRITEBYTECODE
+
+# make_environment GROUP…: .venv with the locked packages of the project and of these groups.
+make_environment() {
+  local groups="" group base stamp
+  for group in "$@"; do groups="$groups --group $group"; done
+  command -v python3 >/dev/null || apt_install python3
+  command -v python3 >/dev/null || die "python3 is missing; as root: apt-get install python3 python3-venv"
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die "Python 3.11 or later is needed; python3 is $(python3 -V 2>&1)"
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    apt_install python3-venv
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+      die "python3 cannot make virtual environments; as root: apt-get install python3-venv"
+  fi
+  python="$root/.venv/bin/python"
+  base="$(python3 -c 'import sys; print(sys.executable, sys.version)')"
+  stamp="$(printf '%s\n' "$base" "$groups" | cat - "$root/uv.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
+  [ "$(cat "$root/.venv/.stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$python" ] && return 0
+
+  say "making $root/.venv"
+  [ -x "$python" ] && [ "$("$python" -c 'import sys; print(sys.version)' 2>/dev/null)" = "${base#* }" ] ||
+    rm -rf "$root/.venv"
+  [ -x "$python" ] || python3 -m venv "$root/.venv"
+  "$python" -m pip install -q --disable-pip-version-check uv
+  # uv reads the lock; pip installs, since it knows this machine's index and certificates.
+  # shellcheck disable=SC2086  # the list is meant to be split
+  (cd "$root" && "$root/.venv/bin/uv" export -q --frozen --no-default-groups $groups --no-emit-project \
+    --format requirements-txt --output-file "$root/.venv/requirements.txt") >/dev/null
+  "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/.venv/requirements.txt"
+  "$python" -m pip install -q --disable-pip-version-check --no-deps --editable "$root"
+  printf '%s' "$stamp" >"$root/.venv/.stamp"
+}
