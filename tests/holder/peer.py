@@ -94,6 +94,7 @@ class Peer:
     exit: Exit | None = None
     notices: list[Notice] = field(default_factory=list)
     pongs: list[int] = field(default_factory=list)
+    busy: bool = False
     ended: bool = False
     _frames: FrameBuffer = field(default_factory=FrameBuffer)
 
@@ -191,7 +192,8 @@ class Peer:
                 self.received = to
             case Exit():
                 self.exit = frame
-            case Pong(number):
+            case Pong(number, busy):
                 self.pongs.append(number)
+                self.busy = busy
             case Notice():
                 self.notices.append(frame)

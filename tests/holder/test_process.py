@@ -69,6 +69,29 @@ def test_a_signal_without_a_name_ends_it_with_a_number_alone(place: Place) -> No
         assert peer.exit == Exit(128 + 40)
 
 
+def test_a_pong_says_whether_a_job_has_the_foreground(place: Place) -> None:
+    """The program that was started there is none, nor is what runs in the background or is stopped."""
+    place.environment["SHELL"] = "/bin/bash"
+    with place.peer() as peer:
+
+        def busy() -> bool:
+            peer.has_been_told_all()
+            return peer.busy
+
+        peer.hello().type(b"sleep 1000 & echo at=$((40+2))\r")
+        peer.shows(b"at=42")
+        assert not busy()
+        for end, at in ((b"\x1a", b"43"), (b"\x03", b"44")):
+            peer.type(b"sh -c 'echo at=$((1+%s)); exec sleep 1000'\r" % at)
+            peer.shows(b"at=%d" % (int(at) + 1))  # sooner a key may come to nobody
+            assert busy()
+            peer.type(end)
+            wait_until(lambda: not busy())
+        peer.type(b"kill -KILL %1 %2; exec true\r")
+        peer.until(lambda: peer.exit)
+        assert not busy()
+
+
 def test_backspace_takes_a_whole_character(place: Place, tmp_path: Path) -> None:
     with place.peer() as peer:
         peer.hello(f"printf ready; head -n 1 >{tmp_path}/line; printf done")

@@ -327,7 +327,10 @@ def test_the_end_is_not_waited_for_by_nobody() -> None:
 def test_a_ping_is_answered_and_an_upstream_frame_is_a_fault() -> None:
     state, visitor = visited()
     visitor.send(Ping(7))
-    assert visitor.others == [Pong(7)]
+    assert visitor.others == [Pong(7, busy=False)]
+    state.busy = True
+    visitor.send(Ping(8))
+    assert visitor.others[1:] == [Pong(8, busy=True)]
     visitor.send(Out(0, b"x"))
     assert not visitor.here
     assert state.attached == 0

@@ -61,7 +61,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     gaps,
     st.builds(Snapshot, st.binary(max_size=300)),
     st.builds(Exit, st.integers(-(2**31), 2**31 - 1), texts),
-    st.builds(Pong, offsets),
+    st.builds(Pong, offsets, st.booleans()),
     st.builds(Sized, sizes),
     st.builds(Notice, st.sampled_from(Word), texts),
 )
@@ -162,6 +162,7 @@ def test_what_fits_no_frame_is_not_written(frame: Frame) -> None:
         (bytes([Kind.OUT]) + b"\xff" * 9, "offset"),
         (bytes([Kind.GAP]) + bytes(16), "extent"),
         (bytes([Kind.RESIZE]) + bytes(8), "window of 0 by 0"),
+        (bytes([Kind.PONG]) + bytes(8) + b"\x02", "neither yes nor no"),
         (bytes([Kind.NOTICE, 99, 0, 0]), "no word"),
         (bytes([Kind.NOTICE, 0, 0, 2, 0xC3, 0x28]), "UTF-8"),
         (bytes([Kind.NOTICE, 0, 0xFF, 0xFF]), "cut short"),

@@ -25,6 +25,8 @@ export class Attachment {
   size: Size = { columns: 80, rows: 24, xPixels: 0, yPixels: 0 };
   mode = Mode.Mirror;
   window = 0;
+  /** Whether a job ran in the terminal's foreground when that was asked last. */
+  busy = false;
   private name = "";
   private typed: Uint8Array[] = [];
   /** The offset of the first byte in `typed`. */
@@ -68,7 +70,11 @@ export class Attachment {
         return [{ do: "skipped", count: frame.end - frame.start }];
       case "snapshot":
         return [{ do: "show", data: frame.data, counts: false }];
+      case "pong":
+        this.busy = frame.busy;
+        return [];
       case "exit":
+        this.busy = false;
         return [{ do: "ended", code: frame.code, signal: frame.signal }];
       case "sized":
         return [{ do: "sized", size: frame.size }];

@@ -67,6 +67,12 @@ export class Connection {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(frame));
   }
 
+  /** Ask whether the terminal is there, and whether a job runs in its foreground. */
+  ping(): void {
+    this.lastPing = performance.now();
+    this.send({ kind: "ping", number: Math.round(this.lastPing) });
+  }
+
   /** Try at once, if nothing is open. */
   again(): void {
     if (this.over || this.socket !== undefined) return;
@@ -177,8 +183,7 @@ export class Connection {
     if (this.lastHeard < this.lastPing) {
       if (now - this.lastPing > PONG_MS && !this.busy()) this.lost("the gateway has fallen silent");
     } else if (now - this.lastHeard >= PING_MS) {
-      this.lastPing = now;
-      this.send({ kind: "ping", number: Math.round(now) });
+      this.ping();
     }
   }
 }

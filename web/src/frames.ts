@@ -62,7 +62,7 @@ export type Upstream =
   | { kind: "gap"; start: number; end: number }
   | { kind: "snapshot"; data: Uint8Array }
   | { kind: "exit"; code: number; signal: string }
-  | { kind: "pong"; number: number }
+  | { kind: "pong"; number: number; busy: boolean }
   | { kind: "sized"; size: Size }
   | { kind: "notice"; word: Word; text: string };
 
@@ -141,7 +141,7 @@ function read(fields: Reader, type: number): Upstream {
     case TYPE.exit:
       return { kind: "exit", code: fields.i32(), signal: fields.text() };
     case TYPE.pong:
-      return { kind: "pong", number: fields.offset() };
+      return { kind: "pong", number: fields.offset(), busy: fields.flag() };
     case TYPE.size:
       return { kind: "sized", size: fields.size() };
     case TYPE.notice: {
@@ -215,6 +215,12 @@ class Reader {
 
   byte(): number {
     return this.view.getUint8(this.take(1));
+  }
+
+  flag(): boolean {
+    const value = this.byte();
+    if (value > 1) throw new FrameError(`${value} is neither yes nor no`);
+    return value === 1;
   }
 
   u32(): number {

@@ -11,6 +11,7 @@ import { copied, harmless, oneLine, severalLines } from "./clipboard";
 import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
 import { Connection, type Entry, type State } from "./connection";
 import { moveFiles } from "./files";
+import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
 import { barKey, chord, fillScreen, ownWindow, withControl } from "./keys";
 import { markStyles } from "./nonce";
@@ -66,6 +67,7 @@ function happened(event: Event): void {
     case "show": {
       const to = attachment.seen;
       waiting += 1;
+      foreground.shown(event.data, attachment.busy);
       writes(event.data.length);
       term.write(event.data, () => {
         waiting -= 1;
@@ -107,6 +109,7 @@ function mark(id: string, text: string): void {
 }
 
 function show(state: State, why: string): void {
+  if (state === "open") foreground.stir();
   status.dataset.state = state;
   const words = { connecting: "Connecting", open: "", lost: "Line lost, coming back", over: "Over" };
   status.textContent = state === "connecting" && why ? why : why ? `${words[state]}: ${why}` : words[state];
@@ -127,6 +130,9 @@ const entry: Entry = guest
   ? { what: "guest-ticket", asked: guestAsks(guest), admitted }
   : { what: "ticket", asked: { target: app } };
 const connection = new Connection(path, entry, attachment, { happened, state: show });
+const foreground = new Foreground(() => {
+  if (attachment.attached) connection.ping();
+});
 
 // What is typed.
 
@@ -137,6 +143,7 @@ function typed(data: Uint8Array): void {
   if (attachment.mode === Mode.Watch) return;
   attachment.type(data);
   connection.flush();
+  foreground.typed(data);
 }
 
 term.onData((text) => {
@@ -392,8 +399,9 @@ addEventListener("keydown", (event) => {
   if (event.key === "Control") hintOfKeys();
 }, { capture: true });
 addEventListener("beforeunload", (event) => {
-  // The terminal lives on; but whoever is in an editor meant Ctrl-W for it.
-  if (term.buffer.active.type === "alternate" && !ownWindow()) event.preventDefault();
+  // The terminal lives on; but whoever has something running, an editor above all, may have meant Ctrl-W for that.
+  const over = status.dataset.state === "over";
+  if (attachment.busy && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 
 // Begin. The cells are measured by the font, so it has to be there before the first size is told.

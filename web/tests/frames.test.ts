@@ -39,7 +39,7 @@ function expected({ frame, fields: f }: Entry): unknown {
     case "Exit":
       return { kind: "exit", code: f.code, signal: f.signal };
     case "Pong":
-      return { kind: "pong", number: f.number };
+      return { kind: "pong", number: f.number, busy: f.busy };
     case "Sized":
       return { kind: "sized", size: size(f.size) };
     case "Notice":

@@ -47,7 +47,8 @@ def found() -> str | None:
 
 
 class Tab:
-    """One page, or the whole browser. `trouble` is what it told on its console as an error or exception."""
+    """One page, or the whole browser. `trouble` is what it told on its console as an error or exception,
+    `dialogs` the kinds of those that it opened; each is answered with yes."""
 
     def __init__(self, url: str, *, page: bool = True) -> None:
         self._until_closed = ExitStack()
@@ -56,20 +57,22 @@ class Tab:
         )
         self._number = 0
         self.trouble: list[str] = []
+        self.dialogs: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network") if page else ():
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """A command of the protocol, and its result. Raises BrowserError."""
         self._number += 1
-        self._line.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        number = self._number  # a dialog that opens meanwhile is answered under the next
+        self._line.send(json.dumps({"id": number, "method": method, "params": parameters}))
         deadline = time.monotonic() + ANSWER_S
         while True:
             try:
                 said = json.loads(self._line.recv(max(deadline - time.monotonic(), 0)))
             except (TimeoutError, ConnectionClosed) as error:
                 raise BrowserError(f"{method}: no answer ({error})") from None
-            if said.get("id") == self._number:
+            if said.get("id") == number:
                 if "error" in said:
                     raise BrowserError(f"{method}: {said['error'].get('message')}")
                 result: dict[str, Any] = said["result"]
@@ -151,6 +154,7 @@ class Tab:
             case "Log.entryAdded" if parameters["entry"]["level"] == "error":
                 self.trouble.append(parameters["entry"]["text"])
             case "Page.javascriptDialogOpening":
+                self.dialogs.append(parameters["type"])
                 self._number += 1
                 answer = {"id": self._number, "method": "Page.handleJavaScriptDialog"}
                 self._line.send(json.dumps({**answer, "params": {"accept": True}}))

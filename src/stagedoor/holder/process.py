@@ -23,6 +23,7 @@ from stagedoor.wire.terminal import (
     Hello,
     Mode,
     Notice,
+    Ping,
     Size,
     TerminalError,
     Word,
@@ -59,6 +60,17 @@ class _Program:
     hung_up: bool = False
     ended: bool = False
     grow_at: float | None = None
+
+    def is_busy(self) -> bool:
+        """Whether a job that it has started has the terminal's foreground (tcgetpgrp(3)).
+
+        0 until the program has made the terminal its own. A session's first process leads its group.
+        """
+        if self.ended:
+            return False
+        with suppress(OSError):
+            return os.tcgetpgrp(self.child.fd) not in (0, self.child.pid)
+        return False
 
 
 class Holder:
@@ -158,6 +170,8 @@ class Holder:
     def _take(self, link: _Link, frame: Frame) -> None:
         now = time.monotonic()
         if link.attached and self._program is not None:
+            if isinstance(frame, Ping):
+                self._program.state.busy = self._program.is_busy()
             self._do(self._program.state.received(link.number, frame, now))
         elif not isinstance(frame, Hello):
             self._refuse(link, "the first frame is no HELLO")

@@ -108,12 +108,14 @@ class TerminalState:
     """A terminal. Time is an argument: seconds of a clock that only goes forward.
 
     Every method returns what is to be done, in order. `typed` is what the program has yet to take.
+    `busy`, whether a job runs in the terminal's foreground, is looked up before a PING is handed on.
     """
 
     size: Size
     window: int = WINDOW_BYTES
     keep: int = KEEP_BYTES
     typed: bytearray = field(default_factory=bytearray)
+    busy: bool = False
     _ring: Ring = field(default_factory=Ring)
     _modes: Modes = field(default_factory=Modes)
     _attachments: dict[str, _Attachment] = field(default_factory=dict)
@@ -198,7 +200,7 @@ class TerminalState:
                 attachment.size = size
                 return [] if attachment.mode is Mode.WATCH else self._resize(attachment, size)
             case Ping(number):
-                return [Send(link, Pong(number))]
+                return [Send(link, Pong(number, self.busy))]
             case Detach():
                 self._part(attachment, now)
                 attachment.detached = True

@@ -97,6 +97,7 @@ _Word = TypeVar("_Word", bound=IntEnum)
 
 _U64 = struct.Struct("!BQ")
 _GAP = struct.Struct("!BQQ")
+_PONG = struct.Struct("!BQ?")
 _SIZE = struct.Struct("!HHHH")
 _EXIT = struct.Struct("!Bi")
 _WELCOME = struct.Struct("!QQIB")
@@ -117,8 +118,8 @@ def _encode(frame: Frame) -> bytes:
             return _U64.pack(Kind.INACK, to)
         case Ping(number):
             return _U64.pack(Kind.PING, number)
-        case Pong(number):
-            return _U64.pack(Kind.PONG, number)
+        case Pong(number, busy):
+            return _PONG.pack(Kind.PONG, number, busy)
         case Gap(start, end):
             if not start < end:
                 raise TerminalError("a gap without an extent")
@@ -234,6 +235,12 @@ class _Fields:
     def word(self) -> Word:
         return self._one_of(Word)
 
+    def flag(self) -> bool:
+        value = self.byte()
+        if value > 1:
+            raise TerminalError(f"{value} is neither yes nor no")
+        return bool(value)
+
     def _one_of(self, words: type[_Word]) -> _Word:
         value = self.byte()
         try:
@@ -279,7 +286,7 @@ _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
     Kind.GAP: _gap,
     Kind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
     Kind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
-    Kind.PONG: lambda fields: Pong(fields.number()),
+    Kind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
     Kind.SIZE: lambda fields: Sized(fields.size()),
     Kind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
 }

@@ -206,9 +206,11 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a PING."""
+    """The answer to a PING. `busy`: a job runs in the terminal's foreground, and not only the program
+    that was started there, be it at its prompt or a tmux that shows others."""
 
     number: int
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ const char *wire_name(unsigned kind);
 void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode);
 void wire_out(int link, uint64_t at, struct piece first, struct piece second);
 void wire_number(int link, enum kind kind, uint64_t number);
+void wire_pong(int link, uint64_t number, bool busy);
 void wire_gap(int link, uint64_t start, uint64_t end);
 void wire_snapshot(int link, const uint8_t *data, size_t length);
 void wire_exit(int link, int32_t code, const char *signal);
@@ -143,6 +144,7 @@ void serve_hang_up(void);
 const char *serve_start(const struct hello *hello);
 void terminal_resize(struct size size);
 void terminal_redraw(struct size size);
+bool terminal_is_busy(void);
 int64_t now_ms(void);
 
 // spawn.c

@@ -50,6 +50,14 @@ void terminal_redraw(struct size size) {
   program.grow_at = now_ms() + REDRAW_MS;
 }
 
+// Whether a job that the program has started has the terminal's foreground (tcgetpgrp(3)): 0 until the program has made the
+// terminal its own, and -1 where that cannot be told. A session's first process leads its group.
+bool terminal_is_busy(void) {
+  if (!program.child.pid || program.ended) return false;
+  pid_t group = tcgetpgrp(program.child.fd);
+  return group > 0 && group != program.child.pid;
+}
+
 // The kit's first process finds us by this name, as it finds a tmux server; a command's terminal is at work until it ends.
 static void say_what_we_are(const struct hello *hello) {
   bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));

@@ -350,7 +350,7 @@ void state_received(int link, const struct frame *frame, int64_t now) {
       if (each->mode != WATCH) resize(each, frame->size);
       break;
     case PING:
-      wire_number(link, PONG, frame->at);
+      wire_pong(link, frame->at, terminal_is_busy());
       break;
     case DETACH:
       part(each, now);

@@ -171,6 +171,11 @@ void wire_number(int link, enum kind kind, uint64_t number) {
   send_frame(link, kind, head, put(head + 5, number, 8), NOTHING, NOTHING);
 }
 
+void wire_pong(int link, uint64_t number, bool busy) {
+  uint8_t head[HEAD];
+  send_frame(link, PONG, head, put(put(head + 5, number, 8), busy, 1), NOTHING, NOTHING);
+}
+
 void wire_gap(int link, uint64_t start, uint64_t end) {
   uint8_t head[HEAD];
   send_frame(link, GAP, head, put(put(head + 5, start, 8), end, 8), NOTHING, NOTHING);
