@@ -6,7 +6,7 @@ import pytest
 
 from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.webpass import PassKind
 
@@ -70,6 +70,17 @@ def test_a_credential_that_was_removed_voids_what_it_opened(identity: Identity) 
 def test_a_user_who_was_removed_has_no_passes(identity: Identity) -> None:
     given = pass_for(PassKind.SESSION, identity, NOW, LIFETIMES)
     refused(identity_of(given, replace(POLICY, users={}), NOW), "there is no user")
+
+
+def test_a_sign_in_that_is_over_voids_its_passes() -> None:
+    signed_in = replace(BY_PASSWORD, sign_in=SignIn(b"it", NOW + 20))
+    given = pass_for(PassKind.TICKET, signed_in, NOW, LIFETIMES)
+    found = identity_of(given, POLICY, NOW)
+    assert isinstance(found, Identity)
+    assert found.sign_in == signed_in.sign_in
+    refused(identity_of(given, POLICY, NOW + 20), "the time of your sign-in is over")
+    ended = replace(POLICY, signed_out=frozenset({b"it"}))
+    refused(identity_of(given, ended, NOW), "you signed out")
 
 
 def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:

@@ -10,7 +10,7 @@ from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.target import Target
 
@@ -50,6 +50,16 @@ def test_what_an_old_password_opened_is_not_covered_by_what_the_new_one_did() ->
     office = Office(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
     assert isinstance(office.ask(replace(DEV, password_hash="hash 2")), Grant)
     assert isinstance(office.ask(DEV), Denial)
+
+
+def test_what_one_sign_in_opened_is_not_covered_by_what_another_did() -> None:
+    one, other = (replace(DEV, sign_in=SignIn(name, 60.0)) for name in (b"one", b"other"))
+    office = Office(replace(HELD, signed_out=frozenset({b"one"})))
+    assert isinstance(office.ask(other), Grant)
+    assert isinstance(office.ask(), Grant)
+    denial = office.ask(one)
+    assert isinstance(denial, Denial)
+    assert "you signed out" in denial.message
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:

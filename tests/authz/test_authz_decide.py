@@ -1,6 +1,7 @@
 """Who may enter what: default deny, and every rule means just what it says."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise, in_scope
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.target import Target
 
@@ -41,6 +42,28 @@ def test_without_a_rule_nobody_enters_and_hears_what_would_let_him() -> None:
     message = denied(policy(), Target("app09", "staging"))
     assert "to enter app09 in staging" in message
     assert message.endswith("stagedoor grant add user:dev app09 --environment staging)")
+
+
+@pytest.mark.parametrize(
+    ("rule_ends", "sign_in_ends", "ends"),
+    [(None, NOW + 9, NOW + 9), (NOW + 5, NOW + 9, NOW + 5), (NOW + 9, NOW + 5, NOW + 5)],
+)
+def test_a_grant_lasts_no_longer_than_the_sign_in_that_it_is_for(
+    rule_ends: float | None, sign_in_ends: float, ends: float
+) -> None:
+    held = policy(GrantRule(1, "user:dev", "app01", expires_at=rule_ends))
+    signed_in = replace(DEV, sign_in=SignIn(b"it", sign_in_ends))
+    grant = authorise(held, signed_in, APP01, NOW)
+    assert isinstance(grant, Grant)
+    assert grant.expires_at == ends
+    over = authorise(replace(held, signed_out=frozenset({b"it"})), signed_in, APP01, NOW)
+    assert over == Denial(
+        Reason.NO_GRANT, "you signed out in this browser; sign in again to come back"
+    )
+    late = authorise(policy(GrantRule(1, "user:dev", "app01")), signed_in, APP01, sign_in_ends)
+    assert late == Denial(
+        Reason.NO_GRANT, "the time of your sign-in is over; sign in again to go on"
+    )
 
 
 @pytest.mark.parametrize("subject", ["user:dev", "group:crew"])

@@ -6,6 +6,7 @@ import pytest
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
+from stagedoor.model.identity import SignIn
 from stagedoor.model.session import Counts, End, Opened, Ready
 from stagedoor.model.target import Target
 from stagedoor.session.registry import Registry
@@ -57,6 +58,13 @@ def test_removal_tells_revoked_from_expired(
 ) -> None:
     found = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
     assert (found and found.end) == end
+
+
+def test_whose_sign_in_has_ended_is_told_so_and_not_that_his_grant_has() -> None:
+    identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
+    over = Denial(Reason.NO_GRANT, "the time of your sign-in is over")
+    found = removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
+    assert found == (End.EXPIRED, over.message)
 
 
 def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import inspect, select, update
+from sqlalchemy import insert, inspect, select, update
 
 from stagedoor.model.errors import StoreError
-from stagedoor.store import schema
+from stagedoor.store import people, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.place import Place
@@ -67,6 +67,29 @@ def test_a_store_of_an_older_program_is_brought_up_to_date(place: Place) -> None
             assert inspect(transaction).has_table(name)
         assert schema.check(transaction) == schema.SCHEMA_VERSION
     assert [row.id for row in list_sessions(database)] == ["s1"]
+    database.close()
+
+
+def test_passes_of_version_4_are_kept(place: Place) -> None:
+    database = open_database(place)
+    with database.write() as transaction:
+        people.add_user(transaction, "dev", frozenset(), None, 0.0)
+        transaction.exec_driver_sql("ALTER TABLE web_passes DROP COLUMN sign_in")
+        transaction.execute(update(schema.meta).values(value=4))
+        given = insert(schema.web_passes).values(
+            secret_hash=b"secret",
+            kind="session",
+            user_name="dev",
+            method="password",
+            expires_at=4e9,
+        )
+        transaction.execute(given)
+    database.close()
+    database = open_database(place)
+    with database.read() as transaction:
+        (row,) = transaction.execute(select(schema.web_passes)).all()
+        assert schema.check(transaction) == schema.SCHEMA_VERSION
+    assert (row.secret_hash, row.sign_in) == (b"secret", None)
     database.close()
 
 

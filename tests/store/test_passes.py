@@ -1,15 +1,19 @@
 """Passes of the web, on every kind of store: one of several who use one up at once gets it."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
-from stagedoor.model.identity import Method
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.passes import find, issue, use_up
+from stagedoor.store.passes import find, issue, read_signed_out, sign_out, use_up
+from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import web_passes
 
 NOW = 1_700_000_000.0
@@ -26,6 +30,17 @@ TICKET = WebPass(
 SESSION = WebPass(PassKind.SESSION, "dev", Method.PASSWORD, NOW + 3600, password_mark=b"m" * 32)
 
 
+def kept(given: WebPass, secret: str) -> WebPass:
+    """As it comes back: a session tells which sign-in it is."""
+    if given.kind is not PassKind.SESSION:
+        return given
+    return replace(given, sign_in=sign_in(secret))
+
+
+def sign_in(secret: str) -> SignIn:
+    return SignIn(hashlib.sha256(secret.encode()).digest(), SESSION.expires_at)
+
+
 @pytest.fixture(autouse=True)
 def dev(database: Database) -> None:
     with database.write() as transaction:
@@ -38,7 +53,7 @@ def test_what_was_issued_is_found_by_its_secret_and_by_nothing_else(
 ) -> None:
     secret = issue(database, given, NOW)
     assert len(secret) >= 43
-    assert find(database, given.kind, secret) == given
+    assert find(database, given.kind, secret) == kept(given, secret)
     assert find(database, PassKind.LINK, secret) is None
     for wrong in ("", secret[:-1], secret + "A", secret.swapcase(), "\udce4"):
         assert find(database, given.kind, wrong) is None
@@ -68,10 +83,10 @@ def test_of_several_who_use_it_up_at_once_one_gets_it(database: Database) -> Non
 
 def test_what_has_expired_is_thrown_away_when_another_is_issued(database: Database) -> None:
     old = issue(database, TICKET, NOW)
-    kept = issue(database, SESSION, NOW)
+    other = issue(database, SESSION, NOW)
     issue(database, SESSION, NOW + 31)
     assert find(database, PassKind.TICKET, old) is None
-    assert find(database, PassKind.SESSION, kept) == SESSION
+    assert find(database, PassKind.SESSION, other) == kept(SESSION, other)
 
 
 def test_whoever_is_removed_takes_his_passes_along(database: Database) -> None:
@@ -79,3 +94,41 @@ def test_whoever_is_removed_takes_his_passes_along(database: Database) -> None:
     with database.write() as transaction:
         people.remove_user(transaction, "dev")
     assert find(database, PassKind.SESSION, secret) is None
+
+
+def test_a_ticket_is_worth_no_more_than_the_session_that_it_comes_from(database: Database) -> None:
+    session, other = issue(database, SESSION, NOW), issue(database, SESSION, NOW)
+    given = replace(TICKET, sign_in=sign_in(session))
+    assert use_up(database, PassKind.TICKET, issue(database, given, NOW)) == given
+    before, own = issue(database, given, NOW), issue(database, TICKET, NOW)
+    with database.write() as transaction:
+        sign_out(transaction, session, NOW)
+    assert use_up(database, PassKind.TICKET, before) is None
+    assert use_up(database, PassKind.TICKET, issue(database, given, NOW)) is None
+    assert find(database, PassKind.SESSION, session) is None
+    assert use_up(database, PassKind.TICKET, own) == TICKET
+    assert find(database, PassKind.SESSION, other) == kept(SESSION, other)
+
+
+def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
+    database: Database,
+) -> None:
+    secret, ticket = issue(database, SESSION, NOW), issue(database, TICKET, NOW)
+    with database.write() as transaction:
+        sign_out(transaction, secret, NOW)
+    ended = frozenset({sign_in(secret).id})
+    assert load_policy(database).signed_out == ended
+    for wrong in (secret, ticket, "", "\udce4"):
+        with database.write() as transaction, pytest.raises(NotFoundError):
+            sign_out(transaction, wrong, NOW)
+    issue(database, SESSION, SESSION.expires_at - 1)
+    with database.read() as transaction:
+        assert read_signed_out(transaction) == ended
+    issue(database, SESSION, SESSION.expires_at)
+    assert not load_policy(database).signed_out
+
+
+def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Database) -> None:
+    secret = issue(database, SESSION, NOW)
+    with database.write() as transaction, pytest.raises(NotFoundError):
+        sign_out(transaction, secret, SESSION.expires_at)

@@ -5,6 +5,7 @@ import http.client
 import json
 import random
 import secrets
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,16 +73,28 @@ class Sent:
         return self.folder / f"{self.name.decode()}.{self.id}.part"
 
 
-class Mover:
-    """A browser's side, signed in."""
+def trusting() -> ssl.SSLContext:
+    """For a test's own certificate, whatever name it is shown for."""
+    found = ssl.create_default_context()
+    found.check_hostname, found.verify_mode = False, ssl.CERT_NONE
+    return found
 
-    def __init__(self, port: int, app: str = "app01", name: str = "dev") -> None:
+
+class Mover:
+    """A browser's side, signed in. `origin` and `path` are those of the page, where the gateway has a
+    domain, a path or a proxy before it; an `https:` one is spoken to by TLS."""
+
+    def __init__(
+        self, port: int, app: str = "app01", name: str = "dev", *, origin: str = "", path: str = ""
+    ) -> None:
         self.port = port
         self.app = app
+        self.origin = origin or f"http://127.0.0.1:{port}"
+        self.path = path
         self.cookie = ""
         answer = self.ask(
             "POST",
-            "/sign-in",
+            f"{path}/sign-in",
             urlencode({"name": name, "secret": PASSWORD}).encode(),
             {"Content-Type": "application/x-www-form-urlencoded"},
         )
@@ -89,11 +102,16 @@ class Mover:
         self.cookie = answer.headers["set-cookie"].partition(";")[0]
 
     @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def host(self) -> str:
+        return self.origin.partition("://")[2]
 
     def connect(self, port: int | None = None) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=BOUND_S)
+        port = port or self.port
+        if self.origin.startswith("https:"):
+            return http.client.HTTPSConnection(
+                "127.0.0.1", port, timeout=BOUND_S, context=trusting()
+            )
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND_S)
 
     def headers(self, method: str) -> dict[str, str]:
         """As a browser sends them with what a page of ours asks for."""
@@ -115,7 +133,7 @@ class Mover:
         line = self.connect()
         try:
             ours = {} if plain else self.headers(method)
-            line.request(method, path, body, {**ours, **(headers or {})})
+            line.request(method, path, body, {"Host": self.host, **ours, **(headers or {})})
             found = line.getresponse()
             names = {name.lower(): value for name, value in found.getheaders()}
             return Answer(found.status, names, found.read())
@@ -123,7 +141,7 @@ class Mover:
             line.close()
 
     def files(self, query: str = "", tail: str = "") -> str:
-        return f"/api/files/{self.app}{tail}?{query}"
+        return f"{self.path}/api/files/{self.app}{tail}?{query}"
 
     def about(self, path: bytes | str) -> Answer:
         return self.ask("POST", self.files(f"path={quote(path)}"))
@@ -148,17 +166,21 @@ class Mover:
         begun = self.begin(sent)
         return self.patch(sent, begun.said["offset"], body) if begun.status == 200 else begun
 
+    def put_head(self, line: http.client.HTTPConnection, sent: Sent, at: int) -> None:
+        """Announce the file's bytes from `at` on."""
+        line.putrequest("PATCH", self.files(f"{sent.query}&at={at}", "/upload"), skip_host=True)
+        head = {"Host": self.host, **self.headers("PATCH"), "Content-Length": str(sent.size - at)}
+        for name, value in head.items():
+            line.putheader(name, value)
+        line.endheaders()
+
     def pour(
         self, sent: Sent, at: int, *, until: int | None = None, port: int | None = None
     ) -> Answer | None:
         """The file's `content` from `at` on; None where the line is cut, by us `until` there."""
         line = self.connect(port)
         try:
-            line.putrequest("PATCH", self.files(f"{sent.query}&at={at}", "/upload"))
-            for name, value in self.headers("PATCH").items():
-                line.putheader(name, value)
-            line.putheader("Content-Length", str(sent.size - at))
-            line.endheaders()
+            self.put_head(line, sent, at)
             with suppress(ConnectionError):  # the answer may say why it was cut
                 for piece in content(until or sent.size, at):
                     line.send(piece)

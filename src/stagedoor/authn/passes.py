@@ -42,6 +42,7 @@ def pass_for(
         identity.scopes,
         password_mark(identity.password_hash),
         target,
+        identity.sign_in,
     )
 
 
@@ -55,6 +56,9 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
         return Denial(
             Reason.CREDENTIAL_WRONG, f"this pass is used up, or its time is over; {SIGN_IN_AGAIN}"
         )
+    over = shown.sign_in.over(policy.signed_out, now) if shown.sign_in is not None else None
+    if over is not None:
+        return Denial(Reason.CREDENTIAL_WRONG, over)
     user = policy.users.get(shown.name)
     if user is None:
         return _void(f"there is no user {shown.name!r} any more")
@@ -72,6 +76,7 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
         shown.credential_id,
         shown.scopes,
         user.password_hash if shown.method is Method.PASSWORD else None,
+        shown.sign_in,
     )
 
 

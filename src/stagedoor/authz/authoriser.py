@@ -6,7 +6,7 @@ from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.identity import Identity
+from stagedoor.model.identity import Identity, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
@@ -35,9 +35,9 @@ class Authoriser:
         given = self._given
         if given.by is not policy:
             given = self._given = _Given(policy)
-        # The hash is named apart, since it is no part of who somebody is: what an old password
-        # opened must not be covered by what the new one does.
-        key = (identity, identity.password_hash, target)
+        # The hash and the sign-in are named apart, since they are no part of who somebody is: what an
+        # old password opened must not be covered by what the new one does.
+        key = (identity, identity.password_hash, identity.sign_in, target)
         grant = given.grants.get(key)
         if grant is not None and (grant.expires_at is None or now < grant.expires_at):
             return grant
@@ -70,4 +70,4 @@ class _Given:
 
     def __init__(self, policy: Policy) -> None:
         self.by = policy
-        self.grants: dict[tuple[Identity, str | None, Target], Grant] = {}
+        self.grants: dict[tuple[Identity, str | None, SignIn | None, Target], Grant] = {}

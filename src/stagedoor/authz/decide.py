@@ -14,9 +14,10 @@ CONNECT_SCOPE = "connect"
 def authorise(policy: Policy, identity: Identity, target: Target, now: float) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 
-    The user must still exist, and the password, token or registered key that proved the identity;
-    groups are the policy's, not the identity's. So a live session can be judged again at any time.
-    The grant ends with its rule or with the token, whichever comes first.
+    The user must still exist, and the password, token or registered key that proved the identity,
+    and the sign-in that it came by; groups are the policy's, not the identity's. So a live session
+    can be judged again at any time. The grant ends with its rule, the token or the sign-in, whichever
+    comes first.
     """
     until = known(policy, identity, now)
     if isinstance(until, Denial):
@@ -49,7 +50,13 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
             f"token {identity.credential_id} of {user.name!r} has expired; an administrator makes "
             f"a new one with: stagedoor token create {user.name}",
         )
-    return until
+    if isinstance(until, Denial) or identity.sign_in is None:
+        return until
+    over = identity.sign_in.over(policy.signed_out, now)
+    if over is not None:
+        return Denial(Reason.NO_GRANT, over)
+    ends_at = identity.sign_in.ends_at
+    return ends_at if until is None else min(until, ends_at)
 
 
 def covers(rule: GrantRule, user: User, target: Target) -> bool:

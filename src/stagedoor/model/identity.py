@@ -1,5 +1,6 @@
 """Who somebody was found to be."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +15,25 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """A browser's signing in, from which its identity comes: what it opened ends with it.
+
+    `id` is the SHA-256 of the cookie's secret (32 bytes); `ends_at` is seconds since the epoch.
+    """
+
+    id: bytes = field(repr=False)
+    ends_at: float
+
+    def over(self, signed_out: AbstractSet[bytes], now: float) -> str | None:
+        """Why nothing of it holds any more, for the person; None while it lasts."""
+        if self.id in signed_out:
+            return "you signed out in this browser; sign in again to come back"
+        if self.ends_at <= now:
+            return "the time of your sign-in is over; sign in again to go on"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """The proof that a credential was verified. Made by `authn` only.
 
@@ -21,7 +41,8 @@ class Identity:
     `connect:app*.staging`); None means all that the identity's grants allow.
     `credential_id` names the token or key, for the audit; None for a password.
     `password_hash` is what the password was verified against, None for other methods: what a
-    password opened ends when it is changed. It never counts as part of who somebody is.
+    password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
+    own each time. Neither counts as part of who somebody is.
     """
 
     name: str
@@ -30,3 +51,4 @@ class Identity:
     credential_id: str | None = None
     scopes: tuple[str, ...] | None = None
     password_hash: str | None = field(default=None, repr=False, compare=False)
+    sign_in: SignIn | None = field(default=None, compare=False)

@@ -43,6 +43,7 @@ class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id; rules in order of id.
 
     `grants` let somebody enter; `watch_rules` let somebody look at terminals, and never enter.
+    `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time.
     """
 
     version: int = 0
@@ -52,3 +53,4 @@ class Policy:
     grants: tuple[GrantRule, ...] = ()
     shares: Mapping[str, Share] = field(default_factory=lambda: MappingProxyType({}))
     watch_rules: tuple[GrantRule, ...] = ()
+    signed_out: frozenset[bytes] = frozenset()

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stagedoor.model.identity import Method
+from stagedoor.model.identity import Method, SignIn
 
 
 class PassKind(StrEnum):
@@ -26,7 +26,8 @@ class WebPass:
     `password_mark` is a digest of the password hash that it was verified against, None where it
     was not a password. `target` is all that it is good for: a shell, as `str(Target)`, or `share:ID`
     or `watch:SESSION`; None: any shell that its identity may enter. `expires_at` is seconds since
-    the epoch.
+    the epoch. `sign_in` is that of a browser which got the ticket, or the one that a session's pass
+    is itself once it is stored; None where a credential was shown.
     """
 
     kind: PassKind
@@ -37,6 +38,7 @@ class WebPass:
     scopes: tuple[str, ...] | None = None
     password_mark: bytes | None = field(default=None, repr=False)
     target: str | None = None
+    sign_in: SignIn | None = None
 
 
 def password_mark(password_hash: str | None) -> bytes | None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
 from stagedoor.listeners.web.app import House
@@ -11,8 +12,8 @@ from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.terminal import Backstage
 from stagedoor.listeners.web.terminals import ShareRules
 from stagedoor.listeners.web.threshold import WebLimits
-from stagedoor.model.denial import Denial
-from stagedoor.model.errors import StoreError
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError, StoreError
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
@@ -22,6 +23,7 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
+from stagedoor.serve import admin
 from stagedoor.serve.direct import recording_plan
 from stagedoor.serve.settings import Settings, networks
 from stagedoor.serve.upstream import upstream_of
@@ -62,7 +64,7 @@ def web_listener(
                 note,
                 StoreCompany(settings, database, policy),
             ),
-            StorePasses(database, policy, Lifetimes()),
+            StorePasses(settings, database, policy, Lifetimes()),
             StoreDesk(settings, database, policy),
             StoreTakes(settings, database),
             WebLimits(
@@ -86,8 +88,13 @@ class StorePasses:
     """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread."""
 
     def __init__(
-        self, database: Database, policy: Callable[[], Policy], lifetimes: Lifetimes
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        lifetimes: Lifetimes,
     ) -> None:
+        self._settings = settings
         self._database = database
         self._policy = policy
         self._lifetimes = lifetimes
@@ -119,8 +126,27 @@ class StorePasses:
             return identity
         return identity, shown.target if shown is not None else None
 
-    async def void(self, kind: PassKind, secret: str) -> None:
+    async def sign_out(self, secret: str) -> Denial | None:
+        def end() -> None:
+            # Looked for first: what is no session must not make every worker read the policy again.
+            found = passes.find(self._database, PassKind.SESSION, secret)
+            if found is None:
+                return
+            office = admin.Office(
+                self._database, self._settings.data_dir, f"{found.name} (web)", time.time
+            )
+            with suppress(NotFoundError), office.change("web.sign-out") as change:
+                passes.sign_out(change.transaction, secret, office.clock())
+                change.fields |= {"user": found.name}
+
         try:
-            await asyncio.to_thread(passes.use_up, self._database, kind, secret)
-        except StoreError:
-            return  # it expires by itself
+            await asyncio.to_thread(end)
+        except StoreError as error:
+            return unavailable(error)
+        return None
+
+    def over(self, identity: Identity) -> Denial | None:
+        if identity.sign_in is None:
+            return None
+        why = identity.sign_in.over(self._policy().signed_out, time.time())
+        return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

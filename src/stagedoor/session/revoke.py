@@ -23,6 +23,8 @@ def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | Non
     if isinstance(decision, Grant):
         return None
     if grant.expires_at is not None and grant.expires_at <= now:
-        expired = f"the grant to enter {grant.target} has expired"
-        return Removal(End.EXPIRED, decision.message if grant.guest else expired)
+        sign_in = grant.identity.sign_in
+        if grant.guest or (sign_in is not None and sign_in.ends_at <= now):
+            return Removal(End.EXPIRED, decision.message)
+        return Removal(End.EXPIRED, f"the grant to enter {grant.target} has expired")
     return Removal(End.REVOKED, decision.message)

@@ -1,17 +1,24 @@
-"""Passes of the web: one row each, under the hash of a secret that is not kept."""
+"""Passes of the web: one row each, under the hash of a secret that is not kept.
+
+A session that is ended before its time leaves its row until then: it tells every worker that what
+it opened is over.
+"""
 
 import hashlib
 import secrets
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 
-from stagedoor.model.identity import Method
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
-from stagedoor.store.database import Database
+from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
 
 SECRET_BYTES = 32
+_SIGNED_OUT = "signed-out"
+"""The kind of a session that was ended, which nobody can show any more."""
 
 
 def issue(database: Database, given: WebPass, now: float) -> str:
@@ -30,6 +37,7 @@ def issue(database: Database, given: WebPass, now: float) -> str:
                 password_mark=given.password_mark,
                 target=given.target,
                 expires_at=given.expires_at,
+                sign_in=None if given.sign_in is None else given.sign_in.id,
             )
         )
     return secret
@@ -39,17 +47,57 @@ def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
     """The pass of that kind with that secret, expired or not. Raises StoreError."""
     with database.read() as transaction:
         row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
-    return None if row is None else _pass(row)
+        return None if row is None else _pass(row, _sign_in(transaction, row))
 
 
 def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
-    """The same, and nobody finds it again: of several who try at once, one gets it. StoreError."""
+    """The same, and nobody finds it again: of several who try at once, one gets it. StoreError.
+
+    A ticket is worth nothing once the session that it comes from is over.
+    """
     with database.write() as transaction:
         row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
         if row is None:
             return None
         gone = transaction.execute(delete(web_passes).where(*_named(kind, secret)))
-        return _pass(row) if gone.rowcount == 1 else None
+        sign_in = _sign_in(transaction, row)
+        if gone.rowcount != 1 or (row.sign_in is not None and sign_in is None):
+            return None
+        return _pass(row, sign_in)
+
+
+def sign_out(transaction: Transaction, secret: str, now: float) -> None:
+    """End a session and what it opened, wherever that is. Runs in a policy change.
+
+    Raises NotFoundError where there is none that lasts.
+    """
+    ended = transaction.execute(
+        update(web_passes)
+        .where(*_named(PassKind.SESSION, secret), web_passes.c.expires_at > now)
+        .values(kind=_SIGNED_OUT)
+    )
+    if ended.rowcount != 1:
+        raise NotFoundError("this sign-in is over already")
+
+
+def read_signed_out(transaction: Transaction) -> frozenset[bytes]:
+    """The sign-ins that were ended before their time."""
+    query = select(web_passes.c.secret_hash).where(web_passes.c.kind == _SIGNED_OUT)
+    return frozenset(transaction.execute(query).scalars())
+
+
+def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
+    """That of a session's pass, or the one that lasts still and from which a ticket comes."""
+    if row.kind == PassKind.SESSION.value:
+        return SignIn(row.secret_hash, row.expires_at)
+    if row.sign_in is None:
+        return None
+    ends_at = transaction.execute(
+        select(web_passes.c.expires_at).where(
+            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind == PassKind.SESSION.value
+        )
+    ).scalar()
+    return None if ends_at is None else SignIn(row.sign_in, ends_at)
 
 
 def _named(kind: PassKind, secret: str) -> tuple[ColumnElement[bool], ...]:
@@ -61,7 +109,7 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _pass(row: Row[Any]) -> WebPass:
+def _pass(row: Row[Any], sign_in: SignIn | None) -> WebPass:
     return WebPass(
         PassKind(row.kind),
         row.user_name,
@@ -71,4 +119,5 @@ def _pass(row: Row[Any]) -> WebPass:
         None if row.scopes is None else tuple(row.scopes.split()),
         row.password_mark,
         row.target,
+        sign_in,
     )

@@ -13,6 +13,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
+from stagedoor.store.passes import read_signed_out
 from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users, watch_rules
 from stagedoor.store.shares import read_shares
 
@@ -63,6 +64,7 @@ def read_policy(transaction: Transaction) -> Policy:
         grants=_rules(transaction, grants),
         shares=MappingProxyType(read_shares(transaction)),
         watch_rules=_rules(transaction, watch_rules),
+        signed_out=read_signed_out(transaction),
     )
 
 

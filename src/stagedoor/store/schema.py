@@ -26,11 +26,12 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -200,9 +201,10 @@ web_passes = Table(
     Column("password_mark", LargeBinary(32)),
     Column("target", Text),
     Column("expires_at", Float, nullable=False),
+    Column("sign_in", LargeBinary(32)),
     Index("web_passes_by_expiry", "expires_at"),
 )
-"""See `passes`. Since version 3."""
+"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5."""
 
 shares = Table(
     "shares",
@@ -268,6 +270,9 @@ def bring_up(connection: Connection, found: int) -> None:
             instances.create(connection)
         if found < 3:
             web_passes.create(connection)
+        elif found < 5:
+            column = CreateColumn(web_passes.c.sign_in).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {web_passes.name} ADD COLUMN {column}"))
         if found < 4:
             for table in (watch_rules, shares, visits):
                 table.create(connection)

@@ -83,7 +83,7 @@ class House:
         ours += self._terminals.ours
         routes = [
             *pages.routes,
-            *Replay(self._threshold, pages, takes).routes,
+            *Replay(self._threshold, passes, pages, takes).routes,
             *self._terminals.routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.

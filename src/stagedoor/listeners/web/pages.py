@@ -167,9 +167,8 @@ class Pages:
 
     async def _let_in(self, request: Request, identity: Identity, wanted: str) -> Response:
         before = shown_cookie(request)
-        if before is not None:
-            await self._passes.void(PassKind.SESSION, before)
-        secret = await self._passes.issue(PassKind.SESSION, identity)
+        ended = None if before is None else await self._passes.sign_out(before)
+        secret = ended or await self._passes.issue(PassKind.SESSION, identity)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)
         response = RedirectResponse(wanted, _SEE_OTHER)
@@ -181,8 +180,9 @@ class Pages:
         if isinstance(fields, Response):
             return fields
         secret = shown_cookie(request)
-        if secret is not None:
-            await self._passes.void(PassKind.SESSION, secret)
+        denial = None if secret is None else await self._passes.sign_out(secret)
+        if denial is not None:
+            return self.said("Not signed out", denial.message, status_of(denial.reason))
         response = RedirectResponse(f"{self._place.path}/sign-in", _SEE_OTHER)
         drop_cookies(response, self._threshold, request)
         return response

@@ -30,8 +30,12 @@ class Passes(Protocol):
         """Whose pass it was, and for which shell alone; nobody can show it again."""
         ...
 
-    async def void(self, kind: PassKind, secret: str) -> None:
-        """Make it worthless, if it is a pass at all."""
+    async def sign_out(self, secret: str) -> Denial | None:
+        """End a session, and whatever it opened anywhere, if it is one at all."""
+        ...
+
+    def over(self, identity: Identity) -> Denial | None:
+        """Why the session that he came by is over; None while it lasts. From memory, at once."""
         ...
 
 

@@ -13,10 +13,11 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Send
 
 from stagedoor.listeners.web import headers, replay_markup
 from stagedoor.listeners.web.pages import Pages
-from stagedoor.listeners.web.ports import Take, Takes
+from stagedoor.listeners.web.ports import Passes, Take, Takes
 from stagedoor.listeners.web.threshold import Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -32,8 +33,9 @@ _MAX_TEXT = 100
 class Replay:
     """Belongs to one event loop."""
 
-    def __init__(self, threshold: Threshold, pages: Pages, takes: Takes) -> None:
+    def __init__(self, threshold: Threshold, passes: Passes, pages: Pages, takes: Takes) -> None:
         self._threshold = threshold
+        self._passes = passes
         self._pages = pages
         self._takes = takes
         self.routes: list[BaseRoute] = [
@@ -110,8 +112,11 @@ class Replay:
         }
         if wanted:
             shown["content-range"] = wanted.header
-        return StreamingResponse(
-            _bytes(take, first, length), 206 if wanted else 200, shown, media_type=CAST
+        return _Played(
+            self._bytes(identity, take, first, length),
+            206 if wanted else 200,
+            shown,
+            media_type=CAST,
         )
 
     async def _take(self, request: Request) -> tuple[Identity, Take] | Response:
@@ -127,16 +132,31 @@ class Replay:
             return self._pages.said("Not found", why, 404)
         return identity, found
 
+    async def _bytes(
+        self, identity: Identity, take: Take, first: int, length: int
+    ) -> AsyncIterator[bytes]:
+        fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            while length > 0 and self._passes.over(identity) is None:
+                piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
+                if not piece:
+                    return  # cut shorter meanwhile
+                yield piece
+                first += len(piece)
+                length -= len(piece)
+        finally:
+            os.close(fd)
 
-async def _bytes(take: Take, first: int, length: int) -> AsyncIterator[bytes]:
-    fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        while length > 0:
-            piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
-            if not piece:
-                return  # cut shorter meanwhile; the length that was promised tells the reader
-            yield piece
-            first += len(piece)
-            length -= len(piece)
-    finally:
-        os.close(fd)
+
+class _Played(StreamingResponse):
+    """One that hangs up where its bytes end too early: the length that was promised tells the reader."""
+
+    async def stream_response(self, send: Send) -> None:
+        head = {"type": "http.response.start", "status": self.status_code}
+        await send({**head, "headers": self.raw_headers})
+        left = int(self.headers["content-length"])
+        async for piece in self.body_iterator:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            left -= len(piece)
+        if left == 0:
+            await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,213 @@
+"""Signing out ends what that sign-in opened, in every worker, and nothing that another one did.
+
+Real gateway with two workers, shells and holders. `dev` may enter app01 and play recordings.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import update
+
+from stagedoor.serve import admin
+from stagedoor.store.schema import web_passes
+from stagedoor.wire.terminal import Notice, Word
+from tests.path.gateway import Gateway
+from tests.waiting import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.mover import MIB, Mover, Sent, content
+from tests.web.test_pages import Person
+from tests.web.visitor import Visitor, basic, post, ticket
+
+RULES = '\nfiles = ["app01"]\n'
+VIEWERS = '\n[recording]\nviewers = ["user:dev"]\n'
+LARGE = 32 * MIB
+"""More than the sockets and buffers on the way hold."""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = SETTINGS.replace("[web]", f"[web]{RULES}") + VIEWERS
+    found = Gateway(tmp_path_factory.mktemp("sign-out"), settings, workers=2)
+    found.add_user("dev", "app01")
+    folder = found.data_dir / "recordings"
+    folder.mkdir(mode=0o700)
+    (folder / "0long.1.cast").write_bytes(
+        b'{"version": 2, "width": 80, "height": 24}\n' + bytes(LARGE)
+    )
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+        found.stop_shells()
+
+
+def signed_in(port: int) -> Person:
+    person = Person(port)
+    assert person.sign_in().status == 303
+    return person
+
+
+def shown(person: Person) -> dict[str, str]:
+    assert person.origin is not None
+    return {"Cookie": person.cookie, "Origin": person.origin}
+
+
+def at_terminal(person: Person, terminal: str) -> Visitor:
+    return Visitor(person.port).hello(ticket(person.port, headers=shown(person)), terminal=terminal)
+
+
+def last_word(visitor: Visitor) -> Notice:
+    """What the page shows when it is over."""
+    visitor.until(lambda: visitor.gone)
+    visitor.close()
+    return visitor.notices[-1]
+
+
+def still_works(visitor: Visitor) -> None:
+    visitor.type(b"echo still $((40+2))\n")
+    visitor.shows(b"still 42")
+    visitor.close()
+
+
+def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
+    gateway: Gateway, port: int
+) -> None:
+    leaver, stayer = signed_in(port), signed_in(port)
+    # The kernel gives each to one of the workers.
+    opened = [at_terminal(leaver, f"leaver{number}") for number in range(6)]
+    elsewhere = at_terminal(stayer, "stayer")
+    by_password = Visitor(port).hello(ticket(port, headers=basic()), terminal="client")
+    before = len(gateway.sessions("revoked"))
+    began = time.monotonic()
+    assert leaver.post("/sign-out").status == 303
+    for visitor in opened:
+        word = last_word(visitor)
+        assert word.word is Word.REVOKED
+        assert "you signed out" in word.text
+    assert time.monotonic() - began < 5
+    still_works(elsewhere)
+    still_works(by_password)
+    assert stayer.get("/").status == 200
+    wait_until(lambda: len(gateway.sessions("revoked")) == before + len(opened))
+    assert "you signed out" in gateway.sessions("revoked")[-1]["detail"]
+    (told,) = [e for e in gateway.audit() if e["fields"].get("action") == "web.sign-out"]
+    assert told["identity"] == "dev (web)"
+    assert told["fields"]["user"] == "dev"
+
+
+def test_a_ticket_made_before_is_void(port: int) -> None:
+    person = signed_in(port)
+    made = ticket(port, headers=shown(person))
+    assert person.post("/sign-out").status == 303
+    visitor = Visitor(port).hello(made)
+    assert last_word(visitor).word is Word.DENIED
+    status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
+    assert (status, answer["reason"]) == (401, "credential_wrong")
+
+
+def test_files_on_their_way_stop(port: int, tmp_path: Path) -> None:
+    mover = Mover(port)
+    other = Mover(port)
+    (tmp_path / "down").write_bytes(b"".join(content(LARGE)))
+    sent, kept = Sent(tmp_path, b"f", LARGE), Sent(tmp_path, b"g", 5)
+    down, up = mover.connect(), mover.connect()
+    down.request(
+        "GET", mover.files(f"path={quote(str(tmp_path))}/down"), headers=mover.headers("GET")
+    )
+    reading = down.getresponse()
+    got = len(reading.read(MIB))
+    mover.put_head(up, sent, mover.offset(sent))
+    up.send(next(content(MIB)))
+    wait_until(lambda: sent.part.exists() and sent.part.stat().st_size > 0)
+    assert mover.ask("POST", "/sign-out", b"").status == 303
+    answer = up.getresponse()
+    assert answer.status == 403
+    assert b"you signed out" in answer.read()
+    with suppress(OSError):
+        while piece := reading.read1(MIB):
+            got += len(piece)
+    assert got < LARGE
+    down.close()
+    up.close()
+    assert mover.begin(sent).status == 401
+    assert other.send(kept, b"12345").status == 200
+
+
+def test_a_recording_that_plays_stops(port: int) -> None:
+    mover = Mover(port)
+    line = mover.connect()
+    line.request("GET", "/recordings/0long.1/cast", headers=mover.headers("GET"))
+    answer = line.getresponse()
+    got = len(answer.read(MIB))
+    assert answer.status == 200
+    assert mover.ask("POST", "/sign-out", b"").status == 303
+    # Every worker knows once a later change is known to it; what is not read waits in the gateway.
+    mover = Mover(port)
+    visitors = [
+        Visitor(port).hello(
+            ticket(port, headers={"Cookie": mover.cookie, "Origin": mover.origin}),
+            terminal=f"probe{number}",
+        )
+        for number in range(6)
+    ]
+    assert mover.ask("POST", "/sign-out", b"").status == 303
+    for visitor in visitors:
+        last_word(visitor)
+    with suppress(OSError):
+        while piece := answer.read1(MIB):
+            got += len(piece)
+    assert got < LARGE
+    line.close()
+    again = mover.ask("GET", "/recordings/0long.1/cast")
+    assert (again.status, again.body) == (401, b"sign in again\n")
+
+
+def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> None:
+    person = signed_in(port)
+    before = at_terminal(person, "before")
+    assert person.sign_in().status == 303
+    assert last_word(before).word is Word.REVOKED
+    still_works(at_terminal(person, "after"))
+
+
+def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int) -> None:
+    person, other = signed_in(port), signed_in(port)
+    elsewhere = at_terminal(other, "elsewhere")
+    secret = person.cookie.partition("=")[2]
+    soon = time.time() + 3
+    with gateway.office() as office, office.database.write() as transaction:
+        changed = transaction.execute(
+            update(web_passes)
+            .where(web_passes.c.secret_hash == hashlib.sha256(secret.encode()).digest())
+            .values(expires_at=soon)
+        )
+        assert changed.rowcount == 1
+    visitor = at_terminal(person, "short")
+    word = last_word(visitor)
+    assert time.time() >= soon
+    assert (word.word, "the time of your sign-in is over" in word.text) == (Word.REVOKED, True)
+    wait_until(lambda: gateway.sessions("expired"))
+    assert person.get("/").status == 303
+    still_works(elsewhere)
+
+
+@pytest.mark.parametrize("cookie", ["", "stagedoor=nonsense", "stagedoor="])
+def test_who_has_not_signed_in_changes_nothing(gateway: Gateway, port: int, cookie: str) -> None:
+    """Each change makes every worker read the policy again: that is not for strangers to ask for."""
+    with gateway.office() as office:
+        before = admin.policy(office).version
+        assert Person(port, cookie=cookie).post("/sign-out").status == 303
+        assert admin.policy(office).version == before
+
+
+def test_a_page_of_another_site_signs_nobody_out(port: int) -> None:
+    person = signed_in(port)
+    visitor = at_terminal(person, "kept")
+    stranger = Person(port, cookie=person.cookie, origin="https://elsewhere.example")
+    assert stranger.post("/sign-out").status == 403
+    still_works(visitor)
