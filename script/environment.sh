@@ -25,9 +25,18 @@ apt_install() {
     apt-get update -qq >&2 || say "apt-get update failed; trying with the package lists as they are"
     apt_updated=1
   fi
-  # shellcheck disable=SC2086  # the list is meant to be split
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >&2 ||
-    die "apt-get could not install:$wanted"
+  # What the checks need is there for them alone: Debian starts a package's service unless it is told
+  # not to (invoke-rc.d(8)).
+  (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      trap 'rm -f "$policy"' EXIT
+      printf '#!/bin/sh\nexit 101\n' >"$policy"
+      chmod 755 "$policy"
+    fi
+    # shellcheck disable=SC2086  # the list is meant to be split
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >&2
+  ) || die "apt-get could not install:$wanted"
 }
 
 # need_localhost: a minimal system may come without /etc/hosts, and ssh's forwards speak of localhost.

@@ -25,13 +25,9 @@ app = "secret"
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("web"), SETTINGS)
-    found.add_user("dev", "app01", "app02")
-    try:
+    with Gateway(tmp_path_factory.mktemp("web"), SETTINGS) as found:
+        found.add_user("dev", "app01", "app02")
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""Real proxies before the gateway, and between it and the developer: nginx, tinyproxy, one of our own."""
+"""Real proxies before the gateway, and between it and the developer: nginx, Caddy, tinyproxy, one of our
+own."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -10,47 +12,66 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.docs.pages import ROOT, blocks
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-NEEDED = ("nginx", "tinyproxy")
+NEEDED = ("nginx", "caddy", "tinyproxy")
 MISSING = [
     name for name in NEEDED if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None
 ]
 
-HEADERS = """
-      proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-"""
+PAGE = ROOT / "docs" / "how-to" / "web-proxies.md"
+
+
+def printed(language: str) -> str:
+    """The lines of that language that our how-to prints."""
+    (found,) = [block.text for block in blocks(language) if block.page == PAGE]
+    return found
+
+
+def put(text: str, places: Mapping[str, object]) -> str:
+    """The same lines, with this machine's ports and files where the page has others."""
+    for old, new in places.items():
+        assert text.count(old) == 1, f"the page does not have {old!r} once"
+        text = text.replace(old, str(new))
+    return text
 
 
 @dataclass(frozen=True)
-class Nginx:
-    """One that runs: its ports, and the file of its access log."""
+class Reverse:
+    """A reverse proxy that runs: its ports, and the files of its two logs. Without TLS, nginx alone."""
 
     port: int
     tls_port: int
     log: Path
+    errors: Path
 
 
 @contextlib.contextmanager
 def nginx(
     folder: Path, to_port: int, certificate: tuple[Path, Path], location: str = "/", more: str = ""
-) -> Iterator[Nginx]:
-    """A reverse proxy as our how-to has it; `more` goes into its location."""
+) -> Iterator[Reverse]:
+    """A reverse proxy by the lines of our how-to; `more` goes into its location."""
     folder.mkdir(exist_ok=True)
     port, tls_port = free_port(), free_port()
     file, key = certificate
+    site = put(
+        printed("nginx"),
+        {
+            "listen 443 ssl;": f"listen 127.0.0.1:{port};\n    listen 127.0.0.1:{tls_port} ssl;",
+            "/etc/ssl/portal.pem": file,
+            "/etc/ssl/portal.key": key,
+            "location /stagedoor/ {": f"location {location} {{\n        {more}",
+            "http://127.0.0.1:8443;": f"http://127.0.0.1:{to_port};",
+        },
+    )
     (folder / "nginx.conf").write_text(
         f"""
 worker_processes 1;
 daemon off;
 pid {folder}/pid;
-error_log {folder}/error.log;
+error_log {folder}/error.log warn;
 events {{ worker_connections 256; }}
 http {{
   access_log {folder}/access.log;
@@ -59,18 +80,7 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
-  map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
-  server {{
-    listen 127.0.0.1:{port};
-    listen 127.0.0.1:{tls_port} ssl;
-    ssl_certificate {file};
-    ssl_certificate_key {key};
-    location {location} {{
-      proxy_pass http://127.0.0.1:{to_port};
-{HEADERS}
-      {more}
-    }}
-  }}
+{site}
 }}
 """
     )
@@ -79,7 +89,49 @@ http {{
     )
     try:
         wait_until(lambda: answers(port) and answers(tls_port))
-        yield Nginx(port, tls_port, folder / "access.log")
+        yield Reverse(port, tls_port, folder / "access.log", folder / "error.log")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def caddy(folder: Path, to_port: int, certificate: tuple[Path, Path]) -> Iterator[Reverse]:
+    """The same by Caddy, for its names on its port; who names none is answered for the first."""
+    folder.mkdir(exist_ok=True)
+    tls_port = free_port()
+    file, key = certificate
+    site = put(
+        printed("caddyfile"),
+        {
+            "127.0.0.1:8443\n": f"127.0.0.1:{to_port}\n",
+            "shell.example.com {\n": f"shell.example.com {{\n    tls {file} {key}\n",
+        },
+    )
+    (folder / "Caddyfile").write_text(
+        f"""
+{{
+    admin off
+    auto_https off
+    default_bind 127.0.0.1
+    default_sni shell.example.com
+    https_port {tls_port}
+    storage file_system {folder}/storage
+    log {{
+        output file {folder}/caddy.log
+    }}
+}}
+{site}
+"""
+    )
+    process = subprocess.Popen(
+        [_program("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"],
+        env={**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: answers(tls_port))
+        yield Reverse(0, tls_port, folder / "caddy.log", folder / "caddy.log")
     finally:
         process.terminate()
         process.wait(30)

@@ -44,13 +44,9 @@ RSS_BYTES = 64 * MIB
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("files"), SETTINGS)
-    found.add_user("dev", "app01", "closed")
-    try:
+    with Gateway(tmp_path_factory.mktemp("files"), SETTINGS) as found:
+        found.add_user("dev", "app01", "closed")
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 @pytest.fixture(scope="module")
@@ -430,11 +426,7 @@ def test_who_loses_his_grant_loses_the_file_in_its_middle(gateway: Gateway, tmp_
     reading = down.getresponse()
     assert len(reading.read(MIB)) == MIB
     line = mover.connect()
-    line.putrequest("PATCH", mover.files(f"{sent.query}&at={at}", "/upload"))
-    for name, value in mover.headers("PATCH").items():
-        line.putheader(name, value)
-    line.putheader("Content-Length", str(sent.size))
-    line.endheaders()
+    mover.put_head(line, sent, at)
     line.send(next(content(MIB)))
     wait_until(lambda: sent.part.exists() and sent.part.stat().st_size > 0)
     gateway.command("grant", "remove", str(grant))

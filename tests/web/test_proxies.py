@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import ssl
 import subprocess
 import sys
 import time
@@ -17,8 +16,9 @@ from tests.net.peers import write_certificate
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
+from tests.web.mover import trusting
 from tests.web.outer import attach_command
-from tests.web.proxies import MISSING, Corporate, Nginx, nginx, tinyproxy
+from tests.web.proxies import MISSING, Corporate, Reverse, caddy, nginx, tinyproxy
 from tests.web.test_pages import Person
 from tests.web.visitor import basic, let_in, post
 
@@ -43,7 +43,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def below(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
-) -> Iterator[tuple[Gateway, Nginx]]:
+) -> Iterator[tuple[Gateway, Reverse]]:
     """A gateway at a path of a site of somebody else's, with TLS at nginx and an idle time of 2 s."""
     folder = tmp_path_factory.mktemp("below")
     web = settings(path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5)
@@ -86,7 +86,7 @@ def log_of(folder: Path) -> str:
 
 
 def test_a_terminal_below_a_path_over_tls_at_the_proxy(
-    below: tuple[Gateway, Nginx], certificate: tuple[Path, Path], tmp_path: Path
+    below: tuple[Gateway, Reverse], certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     gateway, proxy = below
     url = f"wss://localhost:{proxy.tls_port}/stagedoor/"
@@ -101,13 +101,11 @@ def test_a_terminal_below_a_path_over_tls_at_the_proxy(
 
 
 def test_a_person_signs_in_there_and_his_cookie_is_for_tls_alone(
-    below: tuple[Gateway, Nginx],
+    below: tuple[Gateway, Reverse],
 ) -> None:
     _, proxy = below
     host = f"127.0.0.1:{proxy.tls_port}"
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    line = http.client.HTTPSConnection("127.0.0.1", proxy.tls_port, context=trusting, timeout=30)
+    line = http.client.HTTPSConnection("127.0.0.1", proxy.tls_port, context=trusting(), timeout=30)
     headers = {
         "Host": host,
         "Origin": f"https://{host}",
@@ -132,7 +130,7 @@ def test_a_person_signs_in_there_and_his_cookie_is_for_tls_alone(
 
 
 def test_an_idle_terminal_outlives_the_idle_time_of_the_proxy(
-    below: tuple[Gateway, Nginx], tmp_path: Path
+    below: tuple[Gateway, Reverse], tmp_path: Path
 ) -> None:
     _, proxy = below
     url = f"http://127.0.0.1:{proxy.port}/stagedoor"
@@ -150,7 +148,7 @@ def test_an_idle_terminal_outlives_the_idle_time_of_the_proxy(
 
 
 def test_without_pings_the_proxy_would_cut_it_and_even_that_loses_nothing(
-    below: tuple[Gateway, Nginx], certificate: tuple[Path, Path], tmp_path: Path
+    below: tuple[Gateway, Reverse], certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     web = settings(forwarded_from=["127.0.0.1/32"], ping_s=600)
     with running(tmp_path, web) as gateway:
@@ -173,9 +171,9 @@ def test_without_pings_the_proxy_would_cut_it_and_even_that_loses_nothing(
 
 
 def test_what_is_typed_and_shown_is_not_kept_back_by_the_proxy(
-    below: tuple[Gateway, Nginx], tmp_path: Path
+    below: tuple[Gateway, Reverse], tmp_path: Path
 ) -> None:
-    """nginx buffers answers as a rule (proxy_buffering is on here); a WebSocket's bytes it passes on."""
+    """nginx buffers answers as a rule, and a WebSocket's bytes never."""
     _, proxy = below
     url = f"http://127.0.0.1:{proxy.port}/stagedoor"
     with attached(
@@ -213,7 +211,7 @@ def denied_from(gateway: Gateway, port: int, *, address: str, claimed: str) -> s
 
 
 def test_who_forwarded_it_is_believed_only_from_proxies_that_are_named(
-    below: tuple[Gateway, Nginx],
+    below: tuple[Gateway, Reverse],
 ) -> None:
     gateway, proxy = below
     web = gateway.port("web")
@@ -223,7 +221,7 @@ def test_who_forwarded_it_is_believed_only_from_proxies_that_are_named(
     assert denied_from(gateway, web, address="127.0.0.7", claimed="10.9.9.9") == "127.0.0.7"
 
 
-def test_a_claim_to_speak_tls_gives_no_page_an_origin(below: tuple[Gateway, Nginx]) -> None:
+def test_a_claim_to_speak_tls_gives_no_page_an_origin(below: tuple[Gateway, Reverse]) -> None:
     gateway, _ = below
     port = gateway.port("web")
     for address, expected in (("127.0.0.1", 303), ("127.0.0.7", 403)):
@@ -244,7 +242,7 @@ def test_a_claim_to_speak_tls_gives_no_page_an_origin(below: tuple[Gateway, Ngin
 
 @pytest.mark.webshell(12)
 def test_12_the_log_of_the_proxy_has_no_secret(
-    below: tuple[Gateway, Nginx], tmp_path: Path
+    below: tuple[Gateway, Reverse], tmp_path: Path
 ) -> None:
     gateway, proxy = below
     base = f"http://127.0.0.1:{proxy.port}/stagedoor"
@@ -267,13 +265,53 @@ def test_12_the_log_of_the_proxy_has_no_secret(
         assert secret not in log
 
 
+# Caddy.
+
+
+def test_a_terminal_behind_caddy_and_no_headers_but_its_own(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("caddy")
+    ours = write_certificate(folder, NAME)
+    with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
+        let_in(gateway)
+        with (
+            caddy(folder / "caddy", gateway.port("web"), ours) as reverse,
+            Corporate({f"{NAME}:443": reverse.tls_port}) as corporate,
+            attached(
+                tmp_path, f"https://{NAME}", "--ca-file", str(ours[0]), "app01", "--",
+                "sh", "-c", ECHO,
+                via="", HTTPS_PROXY=f"http://127.0.0.1:{corporate.port}", https_proxy="", no_proxy="",
+                NO_PROXY="",
+            ) as process,
+        ):  # fmt: skip
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.read(5) == b"ready"
+            for key in b"one key at a time":
+                process.stdin.write(bytes([key]))
+                process.stdin.flush()
+                assert process.stdout.read(1) == bytes([key])
+            at = len(gateway.lines)
+            line = http.client.HTTPSConnection(
+                "127.0.0.1", reverse.tls_port, timeout=30, context=trusting(),
+                source_address=("127.0.0.7", 0),
+            )  # fmt: skip
+            forged = {"Host": NAME, "X-Forwarded-For": "10.9.9.9", "X-Forwarded-Proto": "http"}
+            line.request("POST", "/api/ticket", b"{}", forged)
+            line.getresponse().read()
+            line.close()
+            found = gateway.wait_for(lambda line: line["event"] == "session", after=at)
+            assert str(found["source"]).startswith("127.0.0.7:")
+
+
 # Corporate proxies, on the developer's side.
 
 
 @pytest.fixture(scope="module")
 def sealed(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
-) -> Iterator[tuple[Gateway, Nginx]]:
+) -> Iterator[tuple[Gateway, Reverse]]:
     folder = tmp_path_factory.mktemp("sealed")
     with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
         let_in(gateway)
@@ -282,7 +320,7 @@ def sealed(
 
 
 def test_attach_goes_through_the_proxy_that_the_environment_names(
-    sealed: tuple[Gateway, Nginx], tmp_path: Path
+    sealed: tuple[Gateway, Reverse], tmp_path: Path
 ) -> None:
     gateway, _ = sealed
     ours = write_certificate(tmp_path, NAME)
@@ -303,7 +341,7 @@ def test_attach_goes_through_the_proxy_that_the_environment_names(
 
 @pytest.mark.parametrize("credential", [None, ("alice", "s3cret-of-the-proxy")])
 def test_attach_goes_through_tinyproxy(
-    sealed: tuple[Gateway, Nginx],
+    sealed: tuple[Gateway, Reverse],
     certificate: tuple[Path, Path],
     tmp_path: Path,
     credential: tuple[str, str] | None,
@@ -325,7 +363,7 @@ def test_attach_goes_through_tinyproxy(
 
 
 def test_a_proxy_that_wants_a_credential_and_gets_none_is_named(
-    sealed: tuple[Gateway, Nginx], tmp_path: Path
+    sealed: tuple[Gateway, Reverse], tmp_path: Path
 ) -> None:
     _, reverse = sealed
     url = f"https://localhost:{reverse.tls_port}"

@@ -15,7 +15,7 @@ from tests.web.visitor import let_in
 
 pytestmark = pytest.mark.skipif(
     bool(MISSING) or chromium_found() is None,
-    reason="as root: apt-get install nginx-light tinyproxy chromium",
+    reason="as root: apt-get install nginx-light caddy tinyproxy chromium",
 )
 
 
