@@ -53,6 +53,16 @@ class Gateway:
         body += [f"{name}\n{text}" for name, text in tables if name not in settings]
         self.file.write_text("\n".join([*head, *body]) + "\n")
 
+    def __enter__(self) -> "Gateway":
+        """It need not run yet; when the block is over it is stopped, and so are its local shells."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.stop_shells()
+
     def start(self) -> "Gateway":
         """Return once it serves."""
         self.launch()
@@ -214,9 +224,5 @@ class Gateway:
 @contextlib.contextmanager
 def running(folder: Path, settings: str = "", *, workers: int = 1) -> Iterator[Gateway]:
     """A gateway that serves, and is stopped at the end, with its local shells."""
-    gateway = Gateway(folder, settings, workers=workers)
-    try:
+    with Gateway(folder, settings, workers=workers) as gateway:
         yield gateway.start()
-    finally:
-        gateway.stop()
-        gateway.stop_shells()

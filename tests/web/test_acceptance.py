@@ -373,7 +373,7 @@ def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path)
         gateway = Gateway(tmp_path, SETTINGS).start()
     finally:
         signal.signal(signal.SIGINT, before)
-    try:
+    with gateway:
         let_in(gateway)
         command = attach_command(tmp_path, gateway.port("web"), "app01", "--shell")
         with console(command) as screen:
@@ -385,9 +385,6 @@ def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path)
             screen.shows(b"stopped=130\r\n", at)
             screen.type(b"exit\r")
             screen.process.wait(30)
-    finally:
-        gateway.stop()
-        gateway.stop_shells()
 
 
 def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut(

@@ -18,19 +18,15 @@ VIEWERS = '\n[recording]\nsessions = ["app01", "app02"]\nviewers = ["user:audito
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("recordings"), SETTINGS + VIEWERS)
-    found.add_user("dev", "app01", "app02")
-    found.add_user("auditor")
-    found.add_user("lead")
-    found.command("user", "group", "lead", "--add", "leads")
-    try:
+    with Gateway(tmp_path_factory.mktemp("recordings"), SETTINGS + VIEWERS) as found:
+        found.add_user("dev", "app01", "app02")
+        found.add_user("auditor")
+        found.add_user("lead")
+        found.command("user", "group", "lead", "--add", "leads")
         found.start()
         for app in ("app01", "app02"):
             made(found, app)
         yield found
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 def made(gateway: Gateway, app: str) -> None:

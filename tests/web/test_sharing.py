@@ -33,18 +33,14 @@ def desk(gateway: Gateway) -> AbstractContextManager[admin.Office]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("sharing"), SETTINGS, workers=2)
-    with desk(found) as office:
-        for name in ("host", "guest", "ops"):
-            admin.add_user(office, name, password=PASSWORD)
-        for app in ("app01", "app02"):
-            admin.add_grant(office, "user:host", app)
-        admin.add_grant(office, "user:ops", "app01", watch=True)
-    try:
+    with Gateway(tmp_path_factory.mktemp("sharing"), SETTINGS, workers=2) as found:
+        with desk(found) as office:
+            for name in ("host", "guest", "ops"):
+                admin.add_user(office, name, password=PASSWORD)
+            for app in ("app01", "app02"):
+                admin.add_grant(office, "user:host", app)
+            admin.add_grant(office, "user:ops", "app01", watch=True)
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 @pytest.fixture

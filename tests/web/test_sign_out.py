@@ -32,18 +32,14 @@ LARGE = 32 * MIB
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = SETTINGS.replace("[web]", f"[web]{RULES}") + VIEWERS
-    found = Gateway(tmp_path_factory.mktemp("sign-out"), settings, workers=2)
-    found.add_user("dev", "app01")
-    folder = found.data_dir / "recordings"
-    folder.mkdir(mode=0o700)
-    (folder / "0long.1.cast").write_bytes(
-        b'{"version": 2, "width": 80, "height": 24}\n' + bytes(LARGE)
-    )
-    try:
+    with Gateway(tmp_path_factory.mktemp("sign-out"), settings, workers=2) as found:
+        found.add_user("dev", "app01")
+        folder = found.data_dir / "recordings"
+        folder.mkdir(mode=0o700)
+        (folder / "0long.1.cast").write_bytes(
+            b'{"version": 2, "width": 80, "height": 24}\n' + bytes(LARGE)
+        )
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 def signed_in(port: int) -> Person:

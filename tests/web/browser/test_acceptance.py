@@ -330,7 +330,7 @@ def test_15_ctrl_c_works_below_a_gateway_that_ignores_sigint(
         gateway = Gateway(tmp_path, SETTINGS).start()
     finally:
         signal.signal(signal.SIGINT, before)
-    try:
+    with gateway:
         let_in(gateway)
         tab = browser.tab()
         terminal(tab, f"http://127.0.0.1:{gateway.port('web')}", "sigint")
@@ -342,6 +342,3 @@ def test_15_ctrl_c_works_below_a_gateway_that_ignores_sigint(
         shows(tab, "stopped=130")
         tab.call("Page.close")
         tab.close()
-    finally:
-        gateway.stop()
-        gateway.stop_shells()

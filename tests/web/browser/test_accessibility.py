@@ -23,26 +23,24 @@ RULES = {"runOnly": {"type": "tag", "values": TAGS}}
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + VIEWERS)
-    found.add_user("dev", "app01", "app02")
-    found.add_user("newcomer")
-    found.command("key", "add", "dev", "-", stdin=KEY + "\n")
-    folder = found.data_dir / "recordings"
-    folder.mkdir(mode=0o700)
-    head = '{"version": 2, "width": 80, "height": 24, "timestamp": 1700000000}\n'
-    shown = [
-        [0, "o", "\x1b[31mred\x1b[m plain\r\n"],
-        [1, "i", "x"],
-        [9, "m", "here"],
-        [10, "o", "end"],
-    ]
-    (folder / "0short.1.cast").write_text(head + "".join(json.dumps(one) + "\n" for one in shown))
-    (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
-    try:
+    with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + VIEWERS) as found:
+        found.add_user("dev", "app01", "app02")
+        found.add_user("newcomer")
+        found.command("key", "add", "dev", "-", stdin=KEY + "\n")
+        folder = found.data_dir / "recordings"
+        folder.mkdir(mode=0o700)
+        head = '{"version": 2, "width": 80, "height": 24, "timestamp": 1700000000}\n'
+        shown = [
+            [0, "o", "\x1b[31mred\x1b[m plain\r\n"],
+            [1, "i", "x"],
+            [9, "m", "here"],
+            [10, "o", "end"],
+        ]
+        (folder / "0short.1.cast").write_text(
+            head + "".join(json.dumps(one) + "\n" for one in shown)
+        )
+        (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 def colours(tab: Tab, scheme: str, motion: str = "no-preference") -> None:

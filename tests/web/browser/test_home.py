@@ -19,13 +19,9 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVT
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("home"), SETTINGS + SSH.format(port=free_port()))
-    found.add_user("dev", "app01", "app02")
-    try:
+    with Gateway(tmp_path_factory.mktemp("home"), SETTINGS + SSH.format(port=free_port())) as found:
+        found.add_user("dev", "app01", "app02")
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 @pytest.fixture

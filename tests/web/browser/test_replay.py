@@ -26,19 +26,15 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("replay"), SETTINGS + VIEWERS)
-    found.add_user("dev", "app01")
-    found.add_user("auditor")
-    folder = found.data_dir / "recordings"
-    folder.mkdir(mode=0o700)
-    write(folder / "0short.1.cast", SHORT)
-    (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
-    (folder / "0broken.1.cast").write_text("nonsense\n")
-    try:
+    with Gateway(tmp_path_factory.mktemp("replay"), SETTINGS + VIEWERS) as found:
+        found.add_user("dev", "app01")
+        found.add_user("auditor")
+        folder = found.data_dir / "recordings"
+        folder.mkdir(mode=0o700)
+        write(folder / "0short.1.cast", SHORT)
+        (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
+        (folder / "0broken.1.cast").write_text("nonsense\n")
         yield found.start()
-    finally:
-        found.stop()
-        found.stop_shells()
 
 
 def write(file: Path, events: Sequence[tuple[float, str, str]]) -> None:
