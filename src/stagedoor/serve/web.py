@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
 from stagedoor.listeners.web.app import House
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.files import FileRules
 from stagedoor.listeners.web.listener import WebListener
-from stagedoor.listeners.web.terminal import Backstage
 from stagedoor.listeners.web.terminals import ShareRules
 from stagedoor.listeners.web.threshold import WebLimits
 from stagedoor.model.denial import Denial, Reason

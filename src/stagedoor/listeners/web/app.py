@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from stagedoor.listeners.web import terminals_markup
 from stagedoor.listeners.web.anteroom import Anteroom
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Marks
 from stagedoor.listeners.web.files import FileRules, Files
 from stagedoor.listeners.web.headers import Guarded
@@ -23,7 +24,7 @@ from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.signin import body_of, shown_cookie
-from stagedoor.listeners.web.terminal import Backstage, Visit
+from stagedoor.listeners.web.terminal import Visit
 from stagedoor.listeners.web.terminals import ShareRules, Terminals
 from stagedoor.listeners.web.threshold import At, Threshold, WebLimits
 from stagedoor.listeners.web.wire import GoneError, Wire

@@ -10,13 +10,12 @@ from contextlib import suppress
 
 import asyncssh
 
-from stagedoor.listeners.web.terminal import Backstage
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended, Opened, Way
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.witness import Asked, Witness
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
@@ -58,15 +57,12 @@ class Errand:
 
     async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
         grant = opened.ready.grant
-        assert isinstance(upstream, TcpStream), "shells are reached by plain TCP"
         holder = self._backstage.holder(grant.target)
         if holder is None:
             upstream.abort()
             return self._not_run(f"the shell {grant.target.shell_name} holds no terminals", on_end)
         try:
-            shell = await self._backstage.upstream.connect(
-                upstream, grant.target, grant.identity, [], asyncssh.SSHClient
-            )
+            shell = await self._backstage.log_in(grant, upstream)
         except UnreachedError as error:
             return self._not_run(str(error), on_end)
         asked = Asked("exec", shlex.join(["terminal", *self._arguments]))

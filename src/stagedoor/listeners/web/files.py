@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.files_move import (
     SILENT_S,
     about,
@@ -46,7 +47,6 @@ from stagedoor.listeners.web.files_words import (
 )
 from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.signin import shown_cookie
-from stagedoor.listeners.web.terminal import Backstage
 from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant

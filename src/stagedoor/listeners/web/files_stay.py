@@ -10,15 +10,14 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncssh
 
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.files_words import FilesError, shown
-from stagedoor.listeners.web.terminal import Backstage
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Counts, End, Ended, Opened, Way
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.witness import Asked, Witness
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
@@ -116,11 +115,8 @@ class Stay:
 
     async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
         grant = opened.ready.grant
-        assert isinstance(upstream, TcpStream), "shells are reached by plain TCP"
         try:
-            self._shell = await self._backstage.upstream.connect(
-                upstream, grant.target, grant.identity, [], asyncssh.SSHClient
-            )
+            self._shell = await self._backstage.log_in(grant, upstream)
             async with asyncio.timeout(SFTP_TIMEOUT_S):
                 # Bytes in, bytes out: not every name is UTF-8.
                 self._sftp = await self._shell.start_sftp_client(path_encoding=None)

@@ -6,15 +6,14 @@ terminal: offsets, windows and what is drawn are between the two ends.
 
 import asyncio
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import asyncssh
 
 from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
-from stagedoor.listeners.web.company import Company
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.guests import held_to, passed_over
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.denial import Denial
@@ -24,14 +23,11 @@ from stagedoor.model.session import Counts, End, Ended, Opened, Way
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.net.tcp import TcpStream
-from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import RecordingError
-from stagedoor.recording.witness import Asked, Note, Witness, header
+from stagedoor.recording.witness import Asked, Witness, header
 from stagedoor.relay.ports import Stream
-from stagedoor.session.flow import Flow
 from stagedoor.session.ports import Link, OnEnd
-from stagedoor.upstream.login import UnreachedError, Upstream
+from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
     Exit,
@@ -50,26 +46,6 @@ _CHUNK = 64 * 1024
 _PTY = "permit-pty"
 LAST_WORDS_S = 2.0
 """So long may it take to say why a session ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backstage:
-    """What a visit needs behind the scenes.
-
-    `holder` is the command that runs the holder in the shell of a target, None where a shell has none.
-    `recorded` says whether a grant's terminals must be recorded, which is then done by `plan`. `note`
-    writes an event of a session to the audit; `company` is who else is at terminals; `now` is seconds
-    since the epoch.
-    """
-
-    flow: Flow
-    upstream: Upstream
-    holder: Callable[[Target], Sequence[str] | None]
-    recorded: Callable[[Grant], bool]
-    plan: RecordingPlan
-    note: Note
-    company: Company
-    now: Callable[[], float] = time.time
 
 
 class Visit:
@@ -140,7 +116,6 @@ class Visit:
 
     async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
         grant = opened.ready.grant
-        assert isinstance(upstream, TcpStream), "shells are reached by plain TCP"
         holder = self._backstage.holder(grant.target)
         if holder is None:
             upstream.abort()
@@ -166,14 +141,7 @@ class Visit:
             )
         )
         try:
-            shell = await self._backstage.upstream.connect(
-                upstream,
-                grant.target,
-                grant.identity,
-                [_PTY],
-                asyncssh.SSHClient,
-                grant.login,
-            )
+            shell = await self._backstage.log_in(grant, upstream, [_PTY])
         except BaseException as error:
             witness.ended(None, 0, 0)
             if isinstance(error, UnreachedError):

@@ -16,13 +16,13 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.holder.place import PlaceError, check_name
 from stagedoor.listeners.web import terminals_markup
+from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Company, Present
 from stagedoor.listeners.web.errand import Errand
 from stagedoor.listeners.web.guests import SHARE, WATCH
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.signin import body_of
-from stagedoor.listeners.web.terminal import Backstage
 from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant

@@ -1,0 +1,49 @@
+"""What whoever is let in needs behind the scenes: the way into the shell, and what is written down there."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import asyncssh
+
+from stagedoor.listeners.web.company import Company
+from stagedoor.model.grant import Grant
+from stagedoor.model.target import Target
+from stagedoor.net.tcp import TcpStream
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.witness import Note
+from stagedoor.relay.ports import Stream
+from stagedoor.session.flow import Flow
+from stagedoor.upstream.login import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Backstage:
+    """What terminals, errands and stays share.
+
+    `holder` is the command that runs the holder in the shell of a target, None where a shell has none.
+    `recorded` says whether a grant's terminals must be recorded, which is then done by `plan`. `note`
+    writes an event of a session to the audit; `company` is who else is at terminals; `now` is seconds
+    since the epoch.
+    """
+
+    flow: Flow
+    upstream: Upstream
+    holder: Callable[[Target], Sequence[str] | None]
+    recorded: Callable[[Grant], bool]
+    plan: RecordingPlan
+    note: Note
+    company: Company
+    now: Callable[[], float] = time.time
+
+    async def log_in(
+        self, grant: Grant, stream: Stream, extensions: Sequence[str] = ()
+    ) -> asyncssh.SSHClientConnection:
+        """Log in to the shell by `grant`, over `stream`, which is its own from now on.
+
+        `extensions` are what the certificate permits besides commands. Raises UnreachedError.
+        """
+        assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
+        return await self.upstream.connect(
+            stream, grant.target, grant.identity, extensions, asyncssh.SSHClient, grant.login
+        )
