@@ -58,6 +58,23 @@ def test_the_terminal_is_there_for_whoever_comes_back(port: int) -> None:
         assert b"marked" in again.snapshot
 
 
+def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
+    """As a page does: its last word must reach the holder, though nobody is there for an answer."""
+    for _ in range(5):
+        with visiting(port, terminal="brief") as visitor:
+            visitor.type(b"exit\r")
+            visitor.until(lambda v=visitor: v.exit)
+            visitor.send(Detach())
+
+        def begins_anew() -> bool:
+            with visiting(port, terminal="brief") as again:
+                again.send(Detach())
+                return again.welcome is not None and again.welcome.out_at == 0
+
+        # Far less than the minute for which one is waited for whose line was cut.
+        wait_until(begins_anew, 20)
+
+
 def test_terminals_of_two_apps_are_apart(port: int) -> None:
     with visiting(port, terminal="same") as visitor:
         visitor.type(b"echo one\r")

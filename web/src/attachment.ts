@@ -97,9 +97,9 @@ export class Attachment {
     return { kind: "ack", to: this.drawn };
   }
 
-  /** Something was typed. It is kept until the terminal has taken it. */
+  /** Something was typed. It is kept until the terminal has taken it; of one who watches, nothing is. */
   type(data: Uint8Array): void {
-    if (data.length > 0) this.typed.push(data);
+    if (data.length > 0 && this.mode !== Mode.Watch) this.typed.push(data);
   }
 
   /** What was typed and may be sent now; it counts as sent. */
@@ -133,8 +133,14 @@ export class Attachment {
     this.took(welcome.inAt);
     this.sent = this.taken;
     this.window = welcome.window;
-    // Taken over once: a line that was cut meanwhile sends nobody away anew.
-    this.mode = welcome.mode === Mode.TakeOver ? Mode.Mirror : welcome.mode;
+    if (welcome.mode === Mode.Watch) {
+      // He may be let look only, whatever he has asked for; nobody waits for what he has typed.
+      this.mode = Mode.Watch;
+      this.typed = [];
+    } else if (this.mode === Mode.TakeOver) {
+      // Once: a line that was cut meanwhile sends nobody away anew.
+      this.mode = Mode.Mirror;
+    }
     this.attached = true;
     return anew;
   }

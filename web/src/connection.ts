@@ -139,8 +139,11 @@ export class Connection {
       for (const event of events) {
         this.listener.happened(event);
         if (event.do === "said") this.minded(event.word, event.text);
-        if (event.do === "ended")
+        if (event.do === "ended") {
+          // Whoever goes without a word is waited for, and another could not begin under this name meanwhile.
+          this.send({ kind: "detach" });
           this.finish(event.signal ? `The shell was ended by ${event.signal}.` : `The shell has ended (${event.code}).`);
+        }
       }
     } catch (error) {
       return this.lost(error instanceof Error ? error.message : String(error));

@@ -131,7 +131,7 @@ const entry: Entry = guest
   : { what: "ticket", asked: { target: app } };
 const connection = new Connection(path, entry, attachment, { happened, state: show });
 const foreground = new Foreground(() => {
-  if (attachment.attached) connection.ping();
+  if (attachment.attached && attachment.mode !== Mode.Watch) connection.ping();
 });
 
 // What is typed.
@@ -140,7 +140,6 @@ const utf8 = new TextEncoder();
 let control = false;
 
 function typed(data: Uint8Array): void {
-  if (attachment.mode === Mode.Watch) return;
   attachment.type(data);
   connection.flush();
   foreground.typed(data);

@@ -270,7 +270,11 @@ class Attach:
                 if self._drawing is not None:
                     self._drawing.begin()
                 self._screen.clear()
-                self._wanted.log(f"{count} bytes of output were not kept")
+                self._wanted.log(
+                    f"{count} bytes of output were not kept"
+                    if count
+                    else "the terminal is another one"
+                )
             case Ended(code, _):
                 self._finish(code)
             case Said(word, text):

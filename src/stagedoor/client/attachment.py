@@ -38,7 +38,10 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """So many bytes of output were not kept while nobody looked; a new screen follows."""
+    """So many bytes of output were not kept while nobody looked; a new screen follows.
+
+    0: nobody knows what was seen here, by a terminal that has forgotten us or is another one.
+    """
 
     count: int
 
@@ -100,7 +103,7 @@ class Attachment:
         """What to do about a frame. Raises TerminalError for one that cannot be."""
         match frame:
             case Welcome():
-                self._welcomed(frame)
+                return self._welcomed(frame)
             case Out(at, data):
                 if at != self.seen:
                     raise TerminalError(f"output from {at} on came where {self.seen} was to come")
@@ -128,7 +131,7 @@ class Attachment:
         return Ack(self.seen)
 
     def type(self, data: bytes) -> None:
-        """Something was typed. It is kept until the terminal has taken it; of who only looks, nothing is."""
+        """Something was typed. It is kept until the terminal has taken it; of one who watches, nothing is."""
         if self.mode is not Mode.WATCH:
             self._typed += data
 
@@ -156,7 +159,8 @@ class Attachment:
             self._ever_sent = max(self._ever_sent, self._sent)
         return frames
 
-    def _welcomed(self, welcome: Welcome) -> None:
+    def _welcomed(self, welcome: Welcome) -> list[Event]:
+        anew = self._name not in ("", welcome.attachment)
         if welcome.attachment != self._name:
             # A newcomer, or one whom the terminal has forgotten: counting begins anew.
             if self._name:
@@ -170,11 +174,16 @@ class Attachment:
             )
         self._took(welcome.in_at)
         self._sent = self._taken
-        if self.mode is Mode.TAKE_OVER:
+        if welcome.mode is Mode.WATCH:
+            # He may be let look only, whatever he has asked for; nobody waits for what he has typed.
+            self.mode = Mode.WATCH
+            self._typed.clear()
+        elif self.mode is Mode.TAKE_OVER:
             # Once: a line that was cut meanwhile sends nobody away anew.
             self.mode = Mode.MIRROR
         self.window = welcome.window
         self.attached = True
+        return [Skipped(0)] if anew else []
 
     def _took(self, to: int) -> None:
         if to > self._ever_sent:

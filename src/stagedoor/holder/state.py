@@ -33,6 +33,7 @@ from stagedoor.wire.terminal import (
     Snapshot,
     Welcome,
     Word,
+    foreign,
 )
 
 WINDOW_BYTES = 128 * 1024
@@ -206,7 +207,7 @@ class TerminalState:
                 attachment.detached = True
                 return [HangUp(link)]
             case _:
-                return self._expel(attachment, f"{type(frame).__name__} does not belong here", now)
+                return self._expel(attachment, foreign(frame), now)
 
     def lost(self, link: int, now: float) -> None:
         """A link is gone, however that came."""

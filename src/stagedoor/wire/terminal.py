@@ -233,3 +233,8 @@ Downstream = Hello | In | Ack | Resize | Ping | Detach
 Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice
 """Frames of the terminal's side."""
 Frame = Downstream | Upstream
+
+
+def foreign(frame: Frame) -> str:
+    """What is said, in a NOTICE of a fault, to whoever sends a frame that is not his to send now."""
+    return f"{type(frame).__name__.upper()} does not belong here"

@@ -326,6 +326,16 @@ def test_only_who_has_something_running_is_asked_before_leaving(tab: Tab, base: 
     prompts(False)
 
 
+def test_whoever_has_ended_his_shell_gets_another_by_opening_it_again(tab: Tab, base: str) -> None:
+    terminal(tab, base, "again")
+    run(tab, "exit 3")
+    tab.until("document.getElementById('status').dataset.state === 'over'")
+    click(tab, "#hint button")
+    ready(tab)
+    run(tab, "echo a''new")
+    shows(tab, "anew")
+
+
 # What happens on the way.
 
 

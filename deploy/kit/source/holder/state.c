@@ -296,8 +296,11 @@ void state_took(size_t count) {
 }
 
 static void type(struct attachment *each, const struct frame *frame, int64_t now) {
+  char why[96];
   if (frame->at > each->in_at) {
-    expel(each, "input came before that which it follows", now);
+    snprintf(why, sizeof why, "input from %llu on came before that from %llu on", (unsigned long long)frame->at,
+             (unsigned long long)each->in_at);
+    expel(each, why, now);
     return;
   }
   uint64_t known = each->in_at - frame->at;

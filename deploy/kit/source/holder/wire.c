@@ -137,7 +137,7 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
 // The kind's name, for a person.
 const char *wire_name(unsigned kind) {
   static const char *const DOWN[] = {"HELLO", "IN", "ACK", "RESIZE", "PING", "DETACH"};
-  static const char *const UP[] = {"WELCOME", "OUT", "INACK", "GAP", "SNAPSHOT", "EXIT", "PONG", "SIZE", "NOTICE"};
+  static const char *const UP[] = {"WELCOME", "OUT", "INACK", "GAP", "SNAPSHOT", "EXIT", "PONG", "SIZED", "NOTICE"};
   if (kind >= HELLO && kind <= DETACH) return DOWN[kind - HELLO];
   if (kind >= WELCOME && kind <= NOTICE) return UP[kind - WELCOME];
   return "a frame";

@@ -30,6 +30,7 @@ from stagedoor.session.ports import Link, OnEnd
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
+    Detach,
     Exit,
     Hello,
     In,
@@ -40,6 +41,7 @@ from stagedoor.wire.terminal import (
     Snapshot,
     TerminalError,
     Word,
+    foreign,
 )
 
 _CHUNK = 64 * 1024
@@ -288,13 +290,13 @@ class Visit:
         while True:
             try:
                 frame, data = await self._wire.read()
+                if isinstance(frame, Hello):  # said once already, and its ticket goes no further
+                    raise TerminalError(foreign(frame))
             except GoneError:
                 return End.CLOSED, ""
             except TerminalError as error:
                 await self._wire.say(Notice(Word.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
-            if isinstance(frame, Hello):
-                continue  # said once already
             if self._looks:
                 stays, answer = passed_over(frame)
                 if answer is not None:
@@ -314,6 +316,13 @@ class Visit:
                 await process.stdin.drain()
             except (OSError, asyncssh.Error):
                 return End.UPSTREAM_LOST, "the shell hung up"
+            if isinstance(frame, Detach):
+                # Until the holder hangs up: what carries it to him must not go before it has arrived, or he
+                # would wait for one whose line was cut.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        await process.wait_closed()
+                return End.CLOSED, ""
 
     async def _downward(
         self, process: "asyncssh.SSHClientProcess[bytes]", witness: Witness

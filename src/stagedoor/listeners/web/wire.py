@@ -3,7 +3,7 @@
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream
+from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
 
 _NORMAL = 1000
 _BAD = 1002
@@ -33,7 +33,7 @@ class Wire:
             raise TerminalError("a text message; frames are binary")
         frame = decode(data)
         if not isinstance(frame, Downstream):
-            raise TerminalError(f"{type(frame).__name__} is not for the developer's side to say")
+            raise TerminalError(foreign(frame))
         return frame, data
 
     async def hello(self) -> Hello:
