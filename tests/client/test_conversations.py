@@ -1,0 +1,121 @@
+"""A client's part in every conversation: what `attach` sends, and what it tells whoever draws.
+
+The browser's has the same part (`web/tests/conversations.test.ts`), and two things more: it draws
+another's window size, which a real terminal cannot, and remembers whether a job runs.
+"""
+
+from collections import defaultdict, deque
+from typing import Any
+
+import pytest
+
+from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
+from stagedoor.wire.frames import decode, encode
+from stagedoor.wire.terminal import (
+    Detach,
+    Frame,
+    Mode,
+    Out,
+    Ping,
+    Resize,
+    Size,
+    Snapshot,
+    TerminalError,
+    Upstream,
+)
+from tests.wire.conversation import Step, runs, unrun
+from tests.wire.conversations import told_to
+
+TOLD = told_to("client")
+
+
+class Replay:
+    """What each person's client sends waits in `sent` until a step says so."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+        self.clients: dict[str, Attachment] = {}
+        self.sent: dict[str, deque[str]] = defaultdict(deque)
+
+    def run(self) -> None:
+        for at, step in enumerate(self.steps):
+            who = step.get("who", "")
+            if who and who not in self.clients:
+                mode = next(each["mode"] for each in self.steps[at:] if each.get("do") == "connects"
+                            and each["who"] == who)  # fmt: skip
+                self.clients[who] = Attachment(
+                    "main", Size(80, 24), Mode(mode), "xterm-256color", "C.UTF-8", ""
+                )
+            match step:
+                case {"do": what}:
+                    self.rests(step)
+                    self.does(who, what, step)
+                case {"up": frame}:
+                    assert self.sent[who], f"nothing was sent where this was to be: {step}"
+                    assert self.sent[who].popleft() == frame
+                case {"down": frame} if "lost" not in step:
+                    self.rests(step)
+                    self.hears(who, unrun(frame), step)
+                case {"hangs_up": True}:
+                    self.clients[who].attached = False
+        self.rests({"the": "end"})
+
+    def rests(self, step: Step) -> None:
+        left = {who: list(sent) for who, sent in self.sent.items() if sent}
+        assert not left, f"more was sent before {step}: {left}"
+
+    def say(self, who: str, *frames: Frame) -> None:
+        self.sent[who] += [runs(encode(frame)) for frame in frames]
+
+    def does(self, who: str, what: str, step: Step) -> None:
+        client = self.clients[who]
+        match what:
+            case "connects":
+                client.size = Size(*step["size"])
+                self.say(who, client.hello("ticket"))
+            case "cut":
+                client.attached = False
+            case "typed":
+                client.type(unrun(step["data"]))
+                self.say(who, *client.sendable())
+            case "drawn":
+                self.say(who, client.shown())
+            case "resized":
+                client.size = Size(*step["size"])
+                self.say(who, Resize(client.size))
+            case "pings":
+                self.say(who, Ping(step["number"]))
+            case "detaches":
+                self.say(who, Detach())
+
+    def hears(self, who: str, data: bytes, step: Step) -> None:
+        client, frame = self.clients[who], decode(data)
+        assert isinstance(frame, Upstream)
+        if "refused" in step:
+            with pytest.raises(TerminalError):
+                client.received(frame)
+            return
+        events = client.received(frame)
+        assert [told(each) for each in events] == [
+            each for each in step["events"] if each["do"] != "sized"
+        ]
+        if isinstance(frame, Out | Snapshot):
+            assert [each.data for each in events if isinstance(each, Show)] == [frame.data]
+        self.say(who, *client.sendable())
+
+
+def told(event: Event) -> dict[str, Any]:
+    match event:
+        case Show(_, counts):
+            return {"do": "show", "counts": counts}
+        case Skipped(count):
+            return {"do": "skipped", "count": count}
+        case Said(word, text):
+            return {"do": "said", "word": int(word), "text": text}
+        case Ended(code, signal):
+            return {"do": "ended", "code": code, "signal": signal}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_client_has_its_part_in(name: str) -> None:
+    Replay(TOLD[name]).run()

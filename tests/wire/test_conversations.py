@@ -1,0 +1,33 @@
+"""The conversations as they stand in the file are those that are told here."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.wire.frames import decode
+from tests.wire.conversation import runs, unrun
+from tests.wire.conversations import FILE, conversations, text
+
+
+def test_the_file_is_what_we_tell() -> None:
+    assert FILE.read_text(encoding="utf-8") == text(), "python -m tests.wire.conversations"
+
+
+def test_each_has_a_name_of_its_own_and_somebody_to_replay_it() -> None:
+    told = conversations()
+    assert len({each.name for each in told}) == len(told)
+    assert all(set(each.sides) & {"client", "terminal"} for each in told)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_goes_either_way_is_a_frame(way: str) -> None:
+    for each in conversations():
+        for step in each.steps:
+            if way in step:
+                decode(unrun(step[way]))
+
+
+@given(st.lists(st.tuples(st.binary(max_size=3), st.integers(1, 60))))
+def test_bytes_are_read_as_they_were_written(pieces: list[tuple[bytes, int]]) -> None:
+    data = b"".join(piece * count for piece, count in pieces)
+    assert unrun(runs(data)) == data
