@@ -151,3 +151,16 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     done = gateway.command("user", "list", check=False)
     assert done.returncode != 0
     assert "ping_s" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["/api/ticket", "/api/terminals"])
+@pytest.mark.parametrize(
+    "body", [b"[" * 4000, b'{"a":' * 800, b"[]", b"7", b"\xff", b"", b'{"target": 1e999}']
+)
+def test_what_is_no_request_is_told_so_and_is_no_fault(
+    hurried: Gateway, path: str, body: bytes
+) -> None:
+    at = len(hurried.lines)
+    status, answer, _ = post(hurried.port("web"), path, body, basic())
+    assert (status, answer["reason"]) == (400, "bad_request")
+    assert not [line for line in hurried.lines[at:] if "exception" in line]

@@ -5,7 +5,6 @@ cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in t
 """
 
 import asyncio
-import json
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -23,23 +22,22 @@ from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
-from stagedoor.listeners.web.signin import body_of, shown_cookie
+from stagedoor.listeners.web.signin import object_of, shown_cookie
 from stagedoor.listeners.web.terminal import Visit
 from stagedoor.listeners.web.terminals import ShareRules, Terminals
+from stagedoor.listeners.web.terminals_words import target_in
 from stagedoor.listeners.web.threshold import At, Threshold, WebLimits
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
-from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.credential import parse_credential
-from stagedoor.wire.target import parse_login, parse_target
+from stagedoor.wire.target import parse_target
 from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, TerminalError, Word
 
-MAX_BODY_BYTES = 4096
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 
 
@@ -116,7 +114,8 @@ class House:
         if barred is not None:
             self._flow.write_down(barred, At(source), None, None)
             return refusal(barred)
-        target = await _target_in(request)
+        asked = await object_of(request)
+        target = asked if isinstance(asked, Denial) else target_in(asked)
         if isinstance(target, Denial):
             self._flow.write_down(target, At(source), None, None)
             return refusal(target)
@@ -218,21 +217,6 @@ class House:
         except GoneError:
             return
         await wire.close(bad=word is Word.FAULT)
-
-
-async def _target_in(request: Request) -> Target | Denial:
-    """What the body asks for: `{"target": "app01"}`, as for direct login, or as for CONNECT."""
-    body = await body_of(request, MAX_BODY_BYTES)
-    if isinstance(body, Denial):
-        return body
-    try:
-        asked = json.loads(body)
-    except ValueError:
-        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
-    name = asked.get("target") if isinstance(asked, dict) else None
-    if not isinstance(name, str):
-        return Denial(Reason.BAD_REQUEST, 'the body names no target; write {"target": "app01"}')
-    return parse_login(name) or parse_target(name)
 
 
 def refusal(denial: Denial) -> Response:

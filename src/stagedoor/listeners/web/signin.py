@@ -5,6 +5,9 @@ Every change is a POST whose Origin is our own (RFC 6454), and the cookie is Sam
 """
 
 import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import HTTPConnection, Request
@@ -16,6 +19,7 @@ from stagedoor.model.denial import Denial, Reason
 COOKIES = ("__Host-stagedoor", "__Secure-stagedoor", "stagedoor")
 """By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP."""
 MAX_FORM_BYTES = 32 * 1024
+MAX_OBJECT_BYTES = 4096
 BODY_S = 10.0
 """What is sent is small and must be complete within this time, however its bytes drip in."""
 
@@ -80,6 +84,20 @@ async def form_of(request: Request) -> dict[str, str] | Denial:
     except ValueError:
         return Denial(Reason.BAD_REQUEST, "the form cannot be read")
     return {name: values[-1] for name, values in fields.items()}
+
+
+async def object_of(request: Request) -> Mapping[str, Any] | Denial:
+    """The JSON object that was sent (RFC 8259 §4); an empty one for nothing."""
+    body = await body_of(request, MAX_OBJECT_BYTES)
+    if isinstance(body, Denial):
+        return body
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
+    if not isinstance(found, dict):
+        return Denial(Reason.BAD_REQUEST, "the body is no JSON object")
+    return found
 
 
 def safe_path(wanted: str, otherwise: str) -> str:

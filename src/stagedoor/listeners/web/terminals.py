@@ -5,16 +5,13 @@ nothing for a page of somebody else's. The secret of a share stands behind the `
 no server sees, and from there in the body of a request.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.holder.place import PlaceError, check_name
 from stagedoor.listeners.web import terminals_markup
 from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Company, Present
@@ -22,22 +19,28 @@ from stagedoor.listeners.web.errand import Errand
 from stagedoor.listeners.web.guests import SHARE, WATCH
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.signin import body_of
+from stagedoor.listeners.web.signin import object_of
+from stagedoor.listeners.web.terminals_words import (
+    Asked,
+    at_terminal,
+    nothing_to_watch,
+    person,
+    shown,
+    target_in,
+    terminal_in,
+)
 from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.share import Share
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import PassKind
-from stagedoor.wire.target import parse_login, parse_target
+from stagedoor.wire.target import parse_target
 
-MAX_BODY_BYTES = 4096
 MAX_SECRET_CHARS = 100
-Asked = Mapping[str, Any]
 Answer = Mapping[str, object] | Denial
 Identify = Callable[[Request, Source], Awaitable[Identity | Denial]]
 Refusal = Callable[[Denial], Response]
@@ -99,7 +102,7 @@ class Terminals:
         async def answer(request: Request) -> Response:
             source = self._threshold.source_of(request)
             denial = self._threshold.barred(source)
-            asked: Asked | Denial = denial or await _asked(request)
+            asked: Asked | Denial = denial or await object_of(request)
             if isinstance(asked, Denial):
                 self._flow.write_down(asked, At(source))
                 return self._refusal(asked)
@@ -122,7 +125,7 @@ class Terminals:
 
     def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
         """His grant for the app that is asked for."""
-        target = _target(asked)
+        target = target_in(asked)
         if isinstance(target, Denial):
             return self._denied(target, source, identity)
         grant = self._flow.authoriser.authorise(identity, target)
@@ -135,7 +138,7 @@ class Terminals:
         grant = self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
-        name = _terminal(asked)
+        name = terminal_in(asked)
         return name if isinstance(name, Denial) else (grant, name)
 
     # Terminals.
@@ -158,7 +161,8 @@ class Terminals:
         return {
             "state": state.value,
             "terminals": [
-                {"name": name, "attached": _at(present, grant.target, name)} for name in names
+                {"name": name, "attached": at_terminal(present, grant.target, name)}
+                for name in names
             ],
         }
 
@@ -170,7 +174,7 @@ class Terminals:
         present = await self._company.present()
         if isinstance(present, Denial):
             return present
-        return {"attached": _at(present, grant.target, str(asked.get("terminal", "")))}
+        return {"attached": at_terminal(present, grant.target, str(asked.get("terminal", "")))}
 
     async def _end(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         found = self._granted_at(identity, asked, source)
@@ -208,10 +212,10 @@ class Terminals:
         if isinstance(made, Denial):
             return made
         share, secret = made
-        return {**_shown(share), "fragment": secret}
+        return {**shown(share), "fragment": secret}
 
     async def _shares(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        return {"shares": [_shown(share) for share in self._company.shares(identity)]}
+        return {"shares": [shown(share) for share in self._company.shares(identity)]}
 
     async def _end_share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         share_id = str(asked.get("id", ""))[:MAX_SECRET_CHARS]
@@ -242,7 +246,7 @@ class Terminals:
         assert guest is not None, "he is let to one terminal"
         return {
             "ticket": ticket,
-            "app": _name(grant.target),
+            "app": grant.target.login_name,
             "terminal": guest.terminal,
             "host": guest.host,
             "typing": guest.may_type,
@@ -259,7 +263,7 @@ class Terminals:
 
     async def _to_watch(self, identity: Identity, session: str) -> Grant | Denial:
         if not self._company.may_watch(identity):
-            return _nothing_to_watch()
+            return nothing_to_watch()
         present = await self._company.present(looks=False)
         if isinstance(present, Denial):
             return present
@@ -267,13 +271,13 @@ class Terminals:
             target = parse_target(each.target)
             if each.session == session and isinstance(target, Target):
                 return self._flow.authoriser.to_watch(identity, target, each.terminal, each.name)
-        return _nothing_to_watch()
+        return nothing_to_watch()
 
     async def _live(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         live = await self.live(identity)
         if isinstance(live, Denial):
             return live
-        return {"sessions": [_person(each) | {"session": each.session, "target": each.target,
+        return {"sessions": [person(each) | {"session": each.session, "target": each.target,
                              "terminal": each.terminal} for each in live]}  # fmt: skip
 
     async def live(self, identity: Identity) -> Sequence[Present] | Denial:
@@ -312,66 +316,3 @@ class Terminals:
         if isinstance(identity, Response):
             return identity
         return self._pages.guest_page(session)
-
-
-async def _asked(request: Request) -> Asked | Denial:
-    body = await body_of(request, MAX_BODY_BYTES)
-    if isinstance(body, Denial):
-        return body
-    try:
-        asked = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
-    if not isinstance(asked, dict):
-        return Denial(Reason.BAD_REQUEST, "the body is no JSON object")
-    return asked
-
-
-def _target(asked: Asked) -> Target | Denial:
-    name = asked.get("target")
-    if not isinstance(name, str):
-        return Denial(Reason.BAD_REQUEST, 'the body names no target; write {"target": "app01"}')
-    return parse_login(name) or parse_target(name)
-
-
-def _terminal(asked: Asked) -> str | Denial:
-    name = str(asked.get("terminal", ""))
-    try:
-        check_name(name)
-    except PlaceError as error:
-        return Denial(Reason.BAD_REQUEST, str(error))
-    return name
-
-
-def _name(target: Target) -> str:
-    return f"{target.app}.{target.environment}" if target.environment else target.app
-
-
-def _at(present: Sequence[Present], target: Target, terminal: str) -> list[dict[str, object]]:
-    return [
-        _person(each)
-        for each in present
-        if each.target == str(target) and each.terminal == terminal
-    ]
-
-
-def _person(each: Present) -> dict[str, object]:
-    return {"name": each.name, "from": each.source, "looks": each.looks, "since": each.since}
-
-
-def _shown(share: Share) -> dict[str, object]:
-    return {
-        "id": share.id,
-        "app": _name(share.target),
-        "terminal": share.terminal,
-        "typing": share.typing,
-        "expires_at": share.expires_at,
-    }
-
-
-def _nothing_to_watch() -> Denial:
-    return Denial(
-        Reason.NO_GRANT,
-        "there is no such session, or you may not watch it (an administrator lets you: "
-        "stagedoor grant add user:NAME APP --watch)",
-    )
