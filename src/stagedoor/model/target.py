@@ -26,5 +26,10 @@ class Target:
         """The name to give to ssh: `app01.ssh`, `app01.staging.ssh`."""
         return f"{self.app}.{self.environment}.ssh" if self.environment else f"{self.app}.ssh"
 
+    @property
+    def login_name(self) -> str:
+        """The name by which the gateway's own ways in ask for it: `app01`, `app01.staging`."""
+        return f"{self.app}.{self.environment}" if self.environment else self.app
+
     def __str__(self) -> str:
         return self.host_name

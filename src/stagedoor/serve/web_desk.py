@@ -75,8 +75,7 @@ class StoreDesk:
         port = split_address(ssh.addresses[0])[1] if ssh.addresses else 0
         if not ssh.host_names or not port:
             return f"ssh {target.host_name}"
-        name = f"{target.app}.{target.environment}" if target.environment else target.app
-        at = f"{name}@{ssh.host_names[0]}"
+        at = f"{target.login_name}@{ssh.host_names[0]}"
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
     def _office(self, identity: Identity) -> admin.Office:

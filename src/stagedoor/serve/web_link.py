@@ -7,7 +7,6 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.share import Share
-from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.serve import admin
 from stagedoor.serve.settings import Settings
@@ -45,7 +44,7 @@ def make_link(
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
     base = _site(settings, url)
     found = admin.require_user(office, user)
-    scopes = None if target is None else (f"connect:{_name(target)}",)
+    scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = Identity(
         user, found.groups, Method.PASSWORD, scopes=scopes, password_hash=found.password_hash
     )
@@ -55,7 +54,7 @@ def make_link(
         change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
     secret = passes.issue(office.database, given, now)
     # The app's page is reached by its path under any name.
-    leads = "" if target is None else f"&app={quote(_name(target))}"
+    leads = "" if target is None else f"&app={quote(target.login_name)}"
     return MadeLink(f"{base}/link#{secret}{leads}", given.expires_at)
 
 
@@ -112,7 +111,3 @@ def _base(settings: Settings) -> str:
     raise RefusedError(
         "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST"
     )
-
-
-def _name(target: Target) -> str:
-    return f"{target.app}.{target.environment}" if target.environment else target.app

@@ -205,10 +205,10 @@ class Pages:
                 state = await self._flow.shells.observe(target)
                 apps.append(
                     App(
-                        _name(target),
+                        target.login_name,
                         target.host_name,
                         state.value,
-                        f"{self._place.path}/app/{quote(_name(target))}",
+                        f"{self._place.path}/app/{quote(target.login_name)}",
                         self._desk.ssh_line(identity, target),
                     )
                 )
@@ -280,7 +280,7 @@ class Pages:
             return self.said("Not built", _NOT_BUILT, 503)
         nonce = secrets.token_urlsafe(16)
         page = markup.terminal(
-            self._place, _name(target), nonce, moves_files=self._moves_files(grant)
+            self._place, target.login_name, nonce, moves_files=self._moves_files(grant)
         )
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 
@@ -299,8 +299,10 @@ class Pages:
         """So that the page can be an app of its own, whose window leaves Ctrl-W to the terminal."""
         app = parse_login(request.query_params.get("app", ""))
         target = app or self._threshold.app_of(request)
-        start = self._home_path if app is None else f"{self._place.path}/app/{quote(_name(app))}"
-        name = f"{_name(target)} · Stagedoor" if target is not None else "Stagedoor"
+        start = (
+            self._home_path if app is None else f"{self._place.path}/app/{quote(app.login_name)}"
+        )
+        name = f"{target.login_name} · Stagedoor" if target is not None else "Stagedoor"
         manifest = {
             "name": name,
             "short_name": name,
@@ -319,10 +321,6 @@ class Pages:
             ],
         }
         return Response(json.dumps(manifest), media_type="application/manifest+json")
-
-
-def _name(target: Target) -> str:
-    return f"{target.app}.{target.environment}" if target.environment else target.app
 
 
 def _whole(identity: Identity) -> bool:

@@ -109,6 +109,4 @@ def _when(take: Take) -> str:
 
 
 def _app(target: Target | None) -> str:
-    if target is None:
-        return "an unknown app"
-    return f"{target.app}.{target.environment}" if target.environment else target.app
+    return "an unknown app" if target is None else target.login_name
