@@ -68,8 +68,9 @@ def command(place: Place, name: str) -> list[str]:
             # Nobody uses it, but the others complain of its absence every few seconds.
             f"--requestheader-client-ca-file={secrets}/ca.crt",
             "--requestheader-allowed-names=nobody",
-            # Needs a newer etcd than Debian 12's, and says so again and again.
-            "--feature-gates=SizeBasedListCostEstimate=false",
+            # The first needs a newer etcd than Debian 12's, and says so again and again; the second is
+            # on by itself from Kubernetes 1.35 on.
+            "--feature-gates=SizeBasedListCostEstimate=false,ImageVolume=true",
             "--allow-privileged",
             "--enable-admission-plugins=NodeRestriction",
         ],
@@ -118,7 +119,7 @@ def command(place: Place, name: str) -> list[str]:
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
         ],
     }
-    path = name if name in ("etcd", "containerd") else str(program(name))
+    path = name if name == "etcd" else str(program(name))
     return [path, *flags[name]]
 
 
@@ -135,6 +136,7 @@ def kubelet_config(place: Place) -> str:
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
+            "featureGates": {"ImageVolume": True},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{place.cgroup}",
             "failCgroupV1": False,
@@ -163,15 +165,17 @@ def kubelet_config(place: Place) -> str:
 
 
 def containerd_config(place: Place, plugins: str, *, overlay: bool) -> str:
-    """containerd's configuration file (its version 2, which 1.6, 1.7 and 2.x read).
+    """containerd's configuration file (its version 3, containerd-config.toml(5) of 2.x).
 
     Args:
         plugins: the folder of the CNI plugins.
         overlay: whether the state folder's filesystem can be below an overlay.
     """
-    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    images = 'plugins."io.containerd.cri.v1.images"'
+    runtime = 'plugins."io.containerd.cri.v1.runtime"'
+    snapshotter = "overlayfs" if overlay else "native"
     return f"""\
-version = 2
+version = 3
 root = "{place.state}/containerd"
 state = "/run/containerd"
 
@@ -181,23 +185,26 @@ address = "{place.containerd_socket}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{place.state}/opt"
 
-[{cri}]
-sandbox_image = "{SANDBOX_IMAGE}"
+[{images}]
+snapshotter = "{snapshotter}"
+
+[{images}.pinned_images]
+sandbox = "{SANDBOX_IMAGE}"
+
+[{runtime}]
 restrict_oom_score_adj = true
 disable_apparmor = true
 netns_mounts_under_state_dir = true
 
-[{cri}.cni]
-bin_dir = "{plugins}"
+[{runtime}.cni]
+bin_dirs = ["{plugins}"]
 conf_dir = "{place.config}/cni"
 
-[{cri}.containerd]
-snapshotter = "{"overlayfs" if overlay else "native"}"
-
-[{cri}.containerd.runtimes.runc]
+[{runtime}.containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
+runtime_path = "{program("containerd-shim-runc-v2")}"
 
-[{cri}.containerd.runtimes.runc.options]
+[{runtime}.containerd.runtimes.runc.options]
 SystemdCgroup = false
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import Place
+from tests.cluster.programs import program
 
 
 def load_file(place: Place, archive: Path) -> list[str]:
@@ -17,7 +18,9 @@ def load_file(place: Place, archive: Path) -> list[str]:
     if not archive.is_file():
         raise ClusterError(f"there is no file {archive}")
     # Unpacked now, so that the first pod does not wait for it.
-    told = _ctr(place, "images", "import", "--snapshotter", _snapshotter(place), str(archive))
+    told = _ctr(
+        place, "images", "import", "--local", "--snapshotter", _snapshotter(place), str(archive)
+    )
     return [line.split()[1] for line in told.splitlines() if line.startswith("unpacking ")]
 
 
@@ -59,7 +62,13 @@ def _snapshotter(place: Place) -> str:
 
 
 def _ctr(place: Place, *arguments: str) -> str:
-    command = ["ctr", "--address", str(place.containerd_socket), "--namespace", "k8s.io"]
+    command = [
+        str(program("ctr")),
+        "--address",
+        str(place.containerd_socket),
+        "--namespace",
+        "k8s.io",
+    ]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"the node refused the image: {done.stderr.strip()}")

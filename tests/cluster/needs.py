@@ -10,8 +10,6 @@ from pathlib import Path
 from tests.cluster.fault import ClusterError
 
 PROGRAMS = {
-    "containerd": "containerd",
-    "ctr": "containerd",
     "runc": "runc",
     "etcd": "etcd-server",
     "busybox": "busybox-static",
@@ -59,7 +57,7 @@ def why_not() -> str | None:
 def missing_packages(wanted: Mapping[str, str] = PROGRAMS) -> list[str]:
     """The Debian packages of the programs that are not here, whatever else may have brought them.
 
-    So a machine with Docker keeps its own containerd, which Debian's would replace.
+    So a machine with Docker keeps its own runc, which Debian's would replace.
     """
     packages = [package for name, package in wanted.items() if shutil.which(name) is None]
     if cni_plugins() is None:

@@ -69,13 +69,13 @@ def apply(cluster: Cluster, *manifests: Any, strict: bool = True) -> list[dict[s
         ("asked", KitWay.SIBLING),
         ("stateful", KitWay.SIBLING),
         ("restricted", KitWay.INIT),
+        ("plain", KitWay.IMAGE_VOLUME),
     ],
 )
 def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     cluster: Cluster, fresh_namespace: Make, name: str, way: KitWay
 ) -> None:
     app = owned(cluster, fresh_namespace(), world.app(name))
-    without_image_volumes(app["spec"]["template"]["spec"])
     chosen = world.settings(app)
     shell = derive(app, chosen, Kit("registry.example/kit:1", way), digests={}, claims={})
     assert isinstance(shell, Derived)
@@ -99,15 +99,6 @@ def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     assert missing(stored, wanted) == []
 
 
-def without_image_volumes(pod: dict[str, Any]) -> None:
-    """An API whose feature gate is shut drops them from what it stores."""
-    gated = [each["name"] for each in pod.get("volumes", ()) if "image" in each]
-    pod["volumes"] = [each for each in pod.get("volumes", ()) if each["name"] not in gated]
-    for container in pod["containers"]:
-        mounts = container.get("volumeMounts", ())
-        container["volumeMounts"] = [each for each in mounts if each["name"] not in gated]
-
-
 def version(stored: dict[str, Any]) -> Any:
     """What changes when something is changed by us; a Deployment's status changes by itself."""
     metadata = stored["metadata"]
@@ -129,7 +120,7 @@ def missing(whole: Any, part: Any, path: str = "") -> list[str]:
     return [] if whole == part else [f"{path}: {part!r} became {whole!r}"]
 
 
-@pytest.mark.parametrize("way", [KitWay.SIBLING, KitWay.INIT])
+@pytest.mark.parametrize("way", KitWay)
 def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitWay
 ) -> None:
@@ -137,7 +128,7 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     app = world.app("restricted")
     pod = app["spec"]["template"]["spec"]
     pod["securityContext"]["runAsUser"] = 12345
-    pod["containers"][0]["image"] = "stagedoor.test/busybox:1"
+    pod["containers"][0]["image"] = cluster.image("busybox")
     app = owned(cluster, namespace, app)
     chosen = world.settings(app)
     shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})

@@ -53,6 +53,7 @@ async def kind(
     cluster: Cluster, fresh_namespace: Callable[..., str], kit: str
 ) -> AsyncIterator[Kind]:
     namespace = fresh_namespace()
+    image = await asyncio.to_thread(cluster.image, "busybox")
     ca = CertificateAuthority(new_key(), time.time)
     started: list[tuple[str, ...]] = []
 
@@ -68,7 +69,7 @@ async def kind(
     async with AsyncExitStack() as stack:
         # An aborted transport closes its socket in a later turn of the loop.
         stack.push_async_callback(asyncio.sleep, 0.05)
-        app("stagedoor.test/busybox:1")
+        app(image)
         ours = reach(cluster.kubeconfig, "controller")
         stack.push_async_callback(ours.close)
         controller = Controller(
@@ -94,7 +95,7 @@ async def kind(
             assert await shells.synced(SYNC_S)
 
         def make() -> Shells:
-            app("stagedoor.test/busybox:1")
+            app(image)
             return fresh.pop()
 
         def broken() -> Shells:
