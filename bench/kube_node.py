@@ -25,11 +25,11 @@ class NodeLog:
         found: dict[str, float] = {}
         sandbox = shell = "none yet"
         for at, line in self._lines():
-            if f"PodSandboxMetadata{{Name:{pod}," in line:
+            if f'RunPodSandbox for name:\\"{pod}\\"' in line:
                 named = re.search(r'returns sandbox id \\"(\w+)', line)
                 sandbox = named[1] if named else sandbox
                 found["sandbox" if named else "volumes"] = at
-            elif f"ContainerMetadata{{Name:{CONTAINER}," in line and sandbox in line:
+            elif f'name:\\"{CONTAINER}\\"' in line and sandbox in line:
                 named = re.search(r'returns container id \\"(\w+)', line)
                 shell = named[1] if named else shell
                 if not named:

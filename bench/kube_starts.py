@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,12 @@ WARM = {
     "connect": "through CONNECT (`stagedoor tunnel`)",
     "jump": "through the jump host",
 }
+WAYS = {
+    "sibling": "the kit copied by a container beside",
+    "image-volume": "the kit mounted",
+    "init": "the kit copied by an init container",
+}
+"""`controller.kit_way`, and what it is."""
 Series = dict[str, list[float]]
 """Seconds, by the names above."""
 
@@ -63,23 +69,37 @@ def reach(kubeconfig: Path) -> KubeCluster:
     )
 
 
-def measure(folder: Path, starts: int, plain: int, warm: int, kit_way: str) -> Series:
-    place = Place(Path(os.environ.get("STAGEDOOR_CLUSTER_STATE") or default_state()))
-    if not lifecycle.is_ready(place):
-        raise SystemExit("no cluster runs: script/cluster up")
-    found: Series = {}
-    with _house(folder, Cluster(place), kit_way) as house:
-        log = NodeLog(place.log / "containerd.log")
-        found |= asyncio.run(_starts(house, log, starts))
-        found |= asyncio.run(_plain(house, plain))
-        found |= _warm(house, warm)
+def measure_starts(folder: Path, ways: Sequence[str], number: int) -> dict[str, Series]:
+    """By the way that the kit comes: each step of so many starts, and the WHOLE of them."""
+    found = {}
+    for way in ways:
+        own = folder / way
+        own.mkdir()
+        with _house(own, way) as house:
+            say(f"{number} starts, {WAYS[way]}")
+            log = NodeLog(_place().log / "containerd.log")
+            found[way] = asyncio.run(_starts(house, log, number))
     return found
 
 
+def measure_beside(folder: Path, plain: int, warm: int) -> Series:
+    """What a start is held against, and logins to a shell that runs."""
+    with _house(folder, "sibling") as house:
+        return asyncio.run(_plain(house, plain)) | _warm(house, warm)
+
+
+def _place() -> Place:
+    place = Place(Path(os.environ.get("STAGEDOOR_CLUSTER_STATE") or default_state()))
+    if not lifecycle.is_ready(place):
+        raise SystemExit("no cluster runs: script/cluster up")
+    return place
+
+
 @contextlib.contextmanager
-def _house(folder: Path, cluster: Cluster, kit_way: str) -> Iterator[House]:
+def _house(folder: Path, kit_way: str) -> Iterator[House]:
+    cluster = Cluster(_place())
     cluster.image("busybox")
-    namespace = f"bench-{os.getpid()}"
+    namespace = f"bench-{os.getpid()}-{kit_way}-{folder.name}"
     cluster.kubectl("create", "namespace", namespace)
     way = {"idle_stop_s": 86400, "kit_way": f'"{kit_way}"'}
     house = House(folder, cluster, namespace, kit_image(checkout()), **way)
@@ -140,8 +160,6 @@ class Seen:
 
 async def _starts(house: House, log: NodeLog, number: int) -> Series:
     found: Series = {WHOLE: [], **{name: [] for name in STEPS}}
-    if not number:
-        return {}
     cluster = reach(house.cluster.kubeconfig)
     seen = Seen(cluster, house.namespace)
     kinds = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
@@ -176,8 +194,6 @@ async def _starts(house: House, log: NodeLog, number: int) -> Series:
 
 async def _plain(house: House, number: int) -> Series:
     """The app's own pod, from the request for a replica to its Ready condition as a watch sees it."""
-    if not number:
-        return {}
     cluster = reach(house.cluster.kubeconfig)
     pods: dict[str, Any] = {}
     news = asyncio.Event()
@@ -235,8 +251,6 @@ def banner(port: int, token: str) -> None:
 
 def _warm(house: House, number: int) -> Series:
     """OpenSSH's `ssh … true`, whole, with the shell up; the ways in turn."""
-    if not number:
-        return {}
     house.must("app01")
     pod = json.loads(house.kubectl("get", "pod", house.shell_pod(), "-o", "json"))
     at = [*("-p", "2222", "-o", "HostKeyAlias=app01.ssh"), str(pod["status"]["podIP"])]
