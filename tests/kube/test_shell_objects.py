@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from stagedoor.demo.kubernetes_tools import checkout, kit_image
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes import objects
@@ -23,11 +22,6 @@ from tests.shells.kubernetes import world
 BOUND_S = 60.0
 
 Make = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def kit(cluster: Cluster) -> str:
-    return kit_image(checkout())
 
 
 def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, Any]:
