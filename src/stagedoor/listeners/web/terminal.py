@@ -1,20 +1,14 @@
-"""One visit to a terminal: let in by the flow, carried to the holder in the shell and back.
-
-The gateway reads along what it carries (it counts, and can record), but decides nothing of the
-terminal: offsets, windows and what is drawn are between the two ends.
-"""
+"""One visit to a terminal: let in by the flow, recorded if it has to be, and carried until it is over."""
 
 import asyncio
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import asyncssh
 
-from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.guests import held_to, passed_over
+from stagedoor.listeners.web.carry import LAST_WORDS_S, Carrier
+from stagedoor.listeners.web.guests import held_to
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
@@ -28,26 +22,9 @@ from stagedoor.recording.witness import Asked, Witness, header
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.wire.frames import FrameBuffer, decode, framed
-from stagedoor.wire.terminal import (
-    Detach,
-    Exit,
-    Hello,
-    In,
-    Mode,
-    Notice,
-    Out,
-    Resize,
-    Snapshot,
-    TerminalError,
-    Word,
-    foreign,
-)
+from stagedoor.wire.terminal import Hello, Mode, Notice, Word
 
-_CHUNK = 64 * 1024
 _PTY = "permit-pty"
-LAST_WORDS_S = 2.0
-"""So long may it take to say why a session ends."""
 
 
 class Visit:
@@ -70,10 +47,8 @@ class Visit:
         self._wire = wire
         self._hello = hello
         self._loop = asyncio.get_running_loop()
-        self._sent = 0
-        self._received = 0
         self._room = asyncio.Event()
-        self._exit: Exit | None = None
+        self._carrier: Carrier | None = None
         self._carrying: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._end: tuple[End, str] | None = None
@@ -156,7 +131,15 @@ class Visit:
             return self._not_carried(unseen.message, on_end)
         self.place = (opened.id, str(grant.target), self._hello.terminal)
         self._changed()
-        self._carrying = asyncio.create_task(self._carry(shell, holder, witness, on_end))
+        self._carrier = Carrier(
+            self._wire,
+            self._hello,
+            witness,
+            self._room,
+            joins=self._guest or self._hello.mode is Mode.WATCH,
+            looks=self._looks,
+        )
+        self._carrying = asyncio.create_task(self._carry(self._carrier, shell, holder, on_end))
         if self._end is not None:
             self._carrying.cancel()  # told to end before it had begun
         return self
@@ -164,7 +147,8 @@ class Visit:
     # What the flow asks for: a link.
 
     def counts(self) -> Counts:
-        return Counts(self._sent, self._received)
+        carrier = self._carrier
+        return Counts(carrier.sent, carrier.received) if carrier is not None else Counts()
 
     def close(self, end: End, detail: str = "") -> None:
         with suppress(RuntimeError):  # the loop is closed, and everything with it
@@ -221,15 +205,15 @@ class Visit:
 
     async def _carry(
         self,
+        carrier: Carrier,
         shell: asyncssh.SSHClientConnection,
         holder: Sequence[str],
-        witness: Witness,
         on_end: OnEnd,
     ) -> None:
         """Until one side is gone, or the flow says so; `on_end` is called on every way out."""
         end, detail = End.FAULT, "a fault in the gateway; its log has more"
         try:
-            end, detail = await self._carried(shell, holder, witness)
+            end, detail = await carrier.carry(shell, holder)
         except asyncio.CancelledError:
             end, detail = self._end or (End.DRAINED, "the gateway is stopping")
             word = Word.DETACHED if end is End.DRAINED else Word.REVOKED
@@ -238,8 +222,8 @@ class Visit:
                     await self._wire.say(Notice(word, detail or end.value))
         finally:
             shell.close()
-            code = self._exit.code if self._exit else None
-            witness.ended(code, self._sent, self._received)
+            code = carrier.exit.code if carrier.exit else None
+            carrier.witness.ended(code, carrier.sent, carrier.received)
             on_end(Ended(end, self.counts(), detail))
             self._part()
 
@@ -250,120 +234,3 @@ class Visit:
         self._telling.add(leaving)
         leaving.add_done_callback(self._telling.discard)
         leaving.add_done_callback(lambda _: self._changed())
-
-    async def _carried(
-        self, shell: asyncssh.SSHClientConnection, holder: Sequence[str], witness: Witness
-    ) -> tuple[End, str]:
-        joins = self._guest or self._hello.mode is Mode.WATCH
-        verb = "join" if joins else "attach"
-        command = shlex.join([*holder, verb, self._hello.terminal])
-        try:
-            process = await shell.create_process(command, encoding=None)
-        except asyncssh.Error as error:
-            why = f"the shell runs no holder for terminals: {error.reason}"
-            await self._wire.say(Notice(Word.FAULT, why))
-            return End.UPSTREAM_LOST, why
-        try:
-            with suppress(OSError):  # it has ended already, and will say why
-                process.stdin.write(framed(replace(self._hello, ticket="")))
-            down = asyncio.create_task(self._upward(process, witness))
-            up = asyncio.create_task(self._downward(process, witness))
-            try:
-                await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
-                ended = down if down.done() else up
-                if ended is down and down.result()[0] is End.UPSTREAM_LOST:
-                    # The holder is gone; its last words tell why.
-                    await asyncio.wait((up,), timeout=LAST_WORDS_S)
-                    ended = up if up.done() else down
-            finally:
-                for task in (down, up):
-                    task.cancel()
-                await asyncio.gather(down, up, return_exceptions=True)
-            return ended.result()
-        finally:
-            process.close()
-
-    async def _upward(
-        self, process: "asyncssh.SSHClientProcess[bytes]", witness: Witness
-    ) -> tuple[End, str]:
-        """From the developer to the holder, at the holder's pace."""
-        while True:
-            try:
-                frame, data = await self._wire.read()
-                if isinstance(frame, Hello):  # said once already, and its ticket goes no further
-                    raise TerminalError(foreign(frame))
-            except GoneError:
-                return End.CLOSED, ""
-            except TerminalError as error:
-                await self._wire.say(Notice(Word.FAULT, str(error)))
-                return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
-            if self._looks:
-                stays, answer = passed_over(frame)
-                if answer is not None:
-                    await self._wire.say(answer)
-                if stays:
-                    continue
-            match frame:
-                case In(_, data_in):
-                    self._sent += len(data_in)
-                    witness.typed(data_in)
-                case Resize(size):
-                    witness.resized(size.columns, size.rows)
-                case _:
-                    pass
-            try:
-                process.stdin.write(FrameBuffer.HEAD.pack(len(data)) + data)
-                await process.stdin.drain()
-            except (OSError, asyncssh.Error):
-                return End.UPSTREAM_LOST, "the shell hung up"
-            if isinstance(frame, Detach):
-                # Until the holder hangs up: what carries it to him must not go before it has arrived, or he
-                # would wait for one whose line was cut.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS_S):
-                        await process.wait_closed()
-                return End.CLOSED, ""
-
-    async def _downward(
-        self, process: "asyncssh.SSHClientProcess[bytes]", witness: Witness
-    ) -> tuple[End, str]:
-        """From the holder to the developer, at his pace: what is not read here waits in the shell."""
-        frames = FrameBuffer()
-        while data := await process.stdout.read(_CHUNK):
-            for each in frames.feed(data):
-                frame = decode(each)
-                match frame:
-                    case Out(_, shown):
-                        self._received += len(shown)
-                        await self._witnessed(witness, shown)
-                    case Snapshot(shown):
-                        await self._witnessed(witness, shown)
-                    case Exit():
-                        self._exit = frame
-                    case _:
-                        pass
-                try:
-                    await self._wire.pass_on(each)
-                except GoneError:
-                    return End.CLOSED, ""
-        await process.wait(check=False)
-        if self._exit or process.exit_status == 0:
-            return End.CLOSED, ""
-        if process.exit_status == NOT_THERE:
-            why = f"the terminal {self._hello.terminal} is not there any more"
-            with suppress(GoneError):
-                await self._wire.say(Notice(Word.DENIED, why))
-            return End.UNREACHED, why
-        said = (await process.stderr.read(400)).decode(errors="replace").strip()
-        why = said.splitlines()[-1] if said else "the shell hung up"
-        if process.exit_status == NOT_KNOWN:
-            why = "this shell is of a version that lets nobody look on; its owner starts it anew"
-        with suppress(GoneError):
-            await self._wire.say(Notice(Word.FAULT, why))
-        return End.UPSTREAM_LOST, why
-
-    async def _witnessed(self, witness: Witness, shown: bytes) -> None:
-        """Write down what is shown, before it is shown; a slow disk holds the terminal back."""
-        self._room.clear()
-        if shown and not witness.shown(shown):
-            await self._room.wait()
