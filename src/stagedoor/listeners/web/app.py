@@ -19,6 +19,7 @@ from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Marks
 from stagedoor.listeners.web.files import FileRules, Files
 from stagedoor.listeners.web.headers import Guarded
+from stagedoor.listeners.web.home import Home
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
@@ -67,20 +68,14 @@ class House:
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
         ]
-        pages = Pages(
-            self._threshold,
-            passes,
-            desk,
-            shows_recordings=takes.viewer,
-            moves_files=rules.allowed,
-            live=self._live,
-        )
+        pages = Pages(self._threshold, passes, rules.allowed)
         self._marks = Marks(backstage.company, lambda: self.visits)
         self._terminals = Terminals(
             self._threshold, passes, backstage, pages, shares, self._identity, refusal
         )
         ours += self._terminals.ours
         routes = [
+            *Home(self._threshold, pages, desk, takes.viewer, self._live).routes,
             *pages.routes,
             *Replay(self._threshold, passes, pages, takes).routes,
             *self._terminals.routes,

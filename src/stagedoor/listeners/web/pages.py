@@ -1,8 +1,8 @@
-"""The WebShell's pages: sign in, home, keys, and the terminal's."""
+"""The WebShell's pages: to sign in and out, and the terminal's; and what the others answer by."""
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web import headers, markup
 from stagedoor.listeners.web.assets import Assets
-from stagedoor.listeners.web.markup import App, Place
-from stagedoor.listeners.web.ports import Desk, Passes
+from stagedoor.listeners.web.markup import Place
+from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.signin import (
     drop_cookies,
     form_of,
@@ -24,22 +24,17 @@ from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.target import parse_login
 
-_SEE_OTHER = 303
+SEE_OTHER = 303
 _NOT_BUILT = (
     "The page of the terminal was not built into this installation. Where Stagedoor runs from its "
     "source: cd web && npm ci && npm run build, then start it again. Until then: stagedoor attach."
 )
-
-
-async def nobody_live(_: Identity) -> str | Denial:
-    """For who may watch nobody."""
-    return ""
 
 
 class Pages:
@@ -49,32 +44,21 @@ class Pages:
         self,
         threshold: Threshold,
         passes: Passes,
-        desk: Desk,
-        assets: Assets | None = None,
-        *,
-        shows_recordings: Callable[[Identity], bool] = lambda _: False,
-        moves_files: Callable[[Grant], bool] = lambda _: False,
-        live: Callable[[Identity], Awaitable[str | Denial]] = nobody_live,
+        moves_files: Callable[[Grant], bool],
     ) -> None:
         self._threshold = threshold
         self._flow = threshold.flow
         self._passes = passes
-        self._desk = desk
-        self._shows_recordings = shows_recordings
         self._moves_files = moves_files
-        self._live = live
-        self._assets = assets or Assets()
+        self._assets = Assets()
         self.place = self._place = Place(threshold.limits.path, self._assets)
         self.routes: list[BaseRoute] = [
-            Route("/", self._home),
             Route("/app/{app}", self._terminal),
             Route("/sign-in", self._sign_in_form, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/link", self._link),
             Route("/sign-in/link", self._sign_in_by_link, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
-            Route("/keys/add", self._add_key, methods=["POST"]),
-            Route("/keys/remove", self._remove_key, methods=["POST"]),
             Route("/manifest.webmanifest", self._manifest),
             Route("/static/{digest}/{name}", self._assets.answer),
         ]
@@ -102,10 +86,10 @@ class Pages:
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
             return self.said("Not now", identity.message, status_of(identity.reason))
         wanted = urlencode({"next": request.url.path})
-        return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", _SEE_OTHER)
+        return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
 
-    async def _posted(self, request: Request) -> dict[str, str] | Response:
-        """The fields of a form that our own page sent."""
+    async def posted(self, request: Request) -> dict[str, str] | Response:
+        """The fields of a form that our own page sent; or what to answer instead."""
         denial = self._threshold.barred(self._threshold.source_of(request))
         denial = denial or self._threshold.not_ours(request)
         if denial is not None:
@@ -134,7 +118,7 @@ class Pages:
         return HTMLResponse(markup.sign_in(self._place, wanted))
 
     async def _sign_in(self, request: Request) -> Response:
-        fields = await self._posted(request)
+        fields = await self.posted(request)
         if isinstance(fields, Response):
             return fields
         name = fields.get("name", "").strip()
@@ -154,7 +138,7 @@ class Pages:
         return HTMLResponse(markup.link(self._place))
 
     async def _sign_in_by_link(self, request: Request) -> Response:
-        fields = await self._posted(request)
+        fields = await self.posted(request)
         if isinstance(fields, Response):
             return fields
         found = await self._passes.use_up(PassKind.LINK, fields.get("secret", ""))
@@ -171,94 +155,21 @@ class Pages:
         secret = ended or await self._passes.issue(PassKind.SESSION, identity)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)
-        response = RedirectResponse(wanted, _SEE_OTHER)
+        response = RedirectResponse(wanted, SEE_OTHER)
         set_cookie(response, secret, self._threshold, request)
         return response
 
     async def _sign_out(self, request: Request) -> Response:
-        fields = await self._posted(request)
+        fields = await self.posted(request)
         if isinstance(fields, Response):
             return fields
         secret = shown_cookie(request)
         denial = None if secret is None else await self._passes.sign_out(secret)
         if denial is not None:
             return self.said("Not signed out", denial.message, status_of(denial.reason))
-        response = RedirectResponse(f"{self._place.path}/sign-in", _SEE_OTHER)
+        response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
         drop_cookies(response, self._threshold, request)
         return response
-
-    # Home.
-
-    async def _home(self, request: Request) -> Response:
-        target = self._threshold.app_of(request)
-        if target is not None:
-            return await self._terminal_of(request, target)
-        identity = await self.signed_in(request)
-        if isinstance(identity, Response):
-            return identity
-        return await self._home_of(identity)
-
-    async def _home_of(self, identity: Identity) -> Response:
-        apps = []
-        for target in self._flow.shells.targets():
-            if isinstance(self._flow.authoriser.authorise(identity, target), Grant):
-                state = await self._flow.shells.observe(target)
-                apps.append(
-                    App(
-                        target.login_name,
-                        target.host_name,
-                        state.value,
-                        f"{self._place.path}/app/{quote(target.login_name)}",
-                        self._desk.ssh_line(identity, target),
-                    )
-                )
-        past = await self._desk.sessions(identity)
-        keys = await self._desk.keys(identity)
-        live = await self._live(identity)
-        for found in (past, keys, live):
-            if isinstance(found, Denial):
-                return self.said("Not now", found.message, status_of(found.reason))
-        assert not isinstance(live, Denial)
-        assert not isinstance(past, Denial)
-        assert not isinstance(keys, Denial)
-        return HTMLResponse(
-            markup.home(
-                self._place,
-                identity.name,
-                apps,
-                past,
-                keys,
-                may_change_keys=_whole(identity),
-                shows_recordings=self._shows_recordings(identity),
-                live=live,
-            )
-        )
-
-    async def _add_key(self, request: Request) -> Response:
-        return await self._change_key(request, "line")
-
-    async def _remove_key(self, request: Request) -> Response:
-        return await self._change_key(request, "fingerprint")
-
-    async def _change_key(self, request: Request, field: str) -> Response:
-        fields = await self._posted(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self.signed_in(request)
-        if isinstance(identity, Response):
-            return identity
-        if not _whole(identity):
-            # A key would outlive the token, and know nothing of its scopes.
-            denial = Denial(
-                Reason.NO_GRANT,
-                "only who has signed in with a password, or a link for all apps, may change keys",
-            )
-            return self.denied(request, denial, identity)
-        change = self._desk.add_key if field == "line" else self._desk.remove_key
-        denied = await change(identity, fields.get(field, "").strip())
-        if denied is not None:
-            return self.said("Nothing was changed", denied.message, status_of(denied.reason))
-        return RedirectResponse(f"{self._place.path}/#keys", _SEE_OTHER)
 
     # The terminal's page.
 
@@ -266,9 +177,10 @@ class Pages:
         target = parse_login(request.path_params["app"])
         if target is None:
             return self.said("Not found", "There is no app of that name.", 404)
-        return await self._terminal_of(request, target)
+        return await self.terminal_of(request, target)
 
-    async def _terminal_of(self, request: Request, target: Target) -> Response:
+    async def terminal_of(self, request: Request, target: Target) -> Response:
+        """The page of `target`, for whoever is signed in and may enter it."""
         identity = await self.signed_in(request)
         if isinstance(identity, Response):
             return identity
@@ -321,7 +233,3 @@ class Pages:
             ],
         }
         return Response(json.dumps(manifest), media_type="application/manifest+json")
-
-
-def _whole(identity: Identity) -> bool:
-    return identity.method is Method.PASSWORD and identity.scopes is None

@@ -1,0 +1,118 @@
+"""The home page of somebody who is signed in, and what he changes there: his keys."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.listeners.web import markup
+from stagedoor.listeners.web.markup import App
+from stagedoor.listeners.web.pages import SEE_OTHER, Pages
+from stagedoor.listeners.web.ports import Desk
+from stagedoor.listeners.web.threshold import Threshold
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity, Method
+from stagedoor.wire.answer import status_of
+
+
+class Home:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        threshold: Threshold,
+        pages: Pages,
+        desk: Desk,
+        shows_recordings: Callable[[Identity], bool],
+        live: Callable[[Identity], Awaitable[str | Denial]],
+    ) -> None:
+        """`live` makes the section for those who may watch others, empty for who may not."""
+        self._threshold = threshold
+        self._flow = threshold.flow
+        self._pages = pages
+        self._desk = desk
+        self._shows_recordings = shows_recordings
+        self._live = live
+        self.routes: list[BaseRoute] = [
+            Route("/", self._home),
+            Route("/keys/add", self._add_key, methods=["POST"]),
+            Route("/keys/remove", self._remove_key, methods=["POST"]),
+        ]
+
+    async def _home(self, request: Request) -> Response:
+        target = self._threshold.app_of(request)
+        if target is not None:
+            return await self._pages.terminal_of(request, target)
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response):
+            return identity
+        return await self._home_of(identity)
+
+    async def _home_of(self, identity: Identity) -> Response:
+        apps = []
+        for target in self._flow.shells.targets():
+            if isinstance(self._flow.authoriser.authorise(identity, target), Grant):
+                state = await self._flow.shells.observe(target)
+                apps.append(
+                    App(
+                        target.login_name,
+                        target.host_name,
+                        state.value,
+                        f"{self._pages.place.path}/app/{quote(target.login_name)}",
+                        self._desk.ssh_line(identity, target),
+                    )
+                )
+        past = await self._desk.sessions(identity)
+        keys = await self._desk.keys(identity)
+        live = await self._live(identity)
+        for found in (past, keys, live):
+            if isinstance(found, Denial):
+                return self._pages.said("Not now", found.message, status_of(found.reason))
+        assert not isinstance(live, Denial)
+        assert not isinstance(past, Denial)
+        assert not isinstance(keys, Denial)
+        return HTMLResponse(
+            markup.home(
+                self._pages.place,
+                identity.name,
+                apps,
+                past,
+                keys,
+                may_change_keys=_whole(identity),
+                shows_recordings=self._shows_recordings(identity),
+                live=live,
+            )
+        )
+
+    async def _add_key(self, request: Request) -> Response:
+        return await self._change_key(request, "line")
+
+    async def _remove_key(self, request: Request) -> Response:
+        return await self._change_key(request, "fingerprint")
+
+    async def _change_key(self, request: Request, field: str) -> Response:
+        fields = await self._pages.posted(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response):
+            return identity
+        if not _whole(identity):
+            # A key would outlive the token, and know nothing of its scopes.
+            denial = Denial(
+                Reason.NO_GRANT,
+                "only who has signed in with a password, or a link for all apps, may change keys",
+            )
+            return self._pages.denied(request, denial, identity)
+        change = self._desk.add_key if field == "line" else self._desk.remove_key
+        denied = await change(identity, fields.get(field, "").strip())
+        if denied is not None:
+            return self._pages.said("Nothing was changed", denied.message, status_of(denied.reason))
+        return RedirectResponse(f"{self._pages.place.path}/#keys", SEE_OTHER)
+
+
+def _whole(identity: Identity) -> bool:
+    return identity.method is Method.PASSWORD and identity.scopes is None
