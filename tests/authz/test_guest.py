@@ -10,7 +10,7 @@ from stagedoor.authz.decide import authorise
 from stagedoor.authz.guest import OVER, again, by_rule, by_share
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule, Guest
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -170,3 +170,21 @@ def test_the_stage_answers_by_the_policy_of_now() -> None:
     assert isinstance(stage.to_watch(GUEST, APP01, "main", "host"), Denial)
     current = policy(grants=())
     assert isinstance(stage.again(given), Denial)
+
+
+def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> None:
+    watching = (GrantRule(1, "user:guest", "app01"),)
+    signed_in = replace(GUEST, sign_in=SignIn(b"it", NOW + 60))
+    held = policy(watch_rules=watching)
+    ended = policy(watch_rules=watching, signed_out=frozenset({b"it"}))
+    other = policy(watch_rules=watching, signed_out=frozenset({b"that of the host"}))
+    for let_in in (
+        by_share(held, signed_in, "s1", NOW),
+        by_rule(held, signed_in, APP01, "main", "host", NOW),
+    ):
+        assert isinstance(let_in, Grant)
+        assert let_in.expires_at == NOW + 60
+        assert again(other, let_in, NOW) == let_in
+        for gone in (again(ended, let_in, NOW), again(held, let_in, NOW + 60)):
+            assert isinstance(gone, Denial)
+            assert "sign" in gone.message
