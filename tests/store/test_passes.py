@@ -10,7 +10,7 @@ from sqlalchemy import select
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
-from stagedoor.store import people
+from stagedoor.store import passes, people
 from stagedoor.store.database import Database
 from stagedoor.store.passes import find, issue, read_signed_out, sign_out, use_up
 from stagedoor.store.policy import load_policy
@@ -132,3 +132,19 @@ def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Databas
     secret = issue(database, SESSION, NOW)
     with database.write() as transaction, pytest.raises(NotFoundError):
         sign_out(transaction, secret, SESSION.expires_at)
+
+
+def test_who_signs_out_again_and_again_fills_nobodys_memory(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "MOST_SIGNED_OUT", 3)
+    with database.write() as transaction:
+        people.add_user(transaction, "other", frozenset(), None, NOW)
+    secrets = []
+    for name in ("other", *["dev"] * 5):
+        later = SESSION.expires_at + len(secrets)
+        secrets.append(issue(database, replace(SESSION, name=name, expires_at=later), NOW))
+        with database.write() as transaction:
+            sign_out(transaction, secrets[-1], NOW)
+    kept_ones = (secrets[0], *secrets[-3:])
+    assert load_policy(database).signed_out == {sign_in(secret).id for secret in kept_ones}

@@ -19,6 +19,8 @@ from stagedoor.store.schema import web_passes
 SECRET_BYTES = 32
 _SIGNED_OUT = "signed-out"
 """The kind of a session that was ended, which nobody can show any more."""
+MOST_SIGNED_OUT = 100
+"""Of one user, the last: each is in every worker's memory, and all have long heard of those before."""
 
 
 def issue(database: Database, given: WebPass, now: float) -> str:
@@ -71,13 +73,21 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
 
     Raises NotFoundError where there is none that lasts.
     """
-    ended = transaction.execute(
+    user = transaction.execute(
         update(web_passes)
         .where(*_named(PassKind.SESSION, secret), web_passes.c.expires_at > now)
         .values(kind=_SIGNED_OUT)
-    )
-    if ended.rowcount != 1:
+        .returning(web_passes.c.user_name)
+    ).scalar()
+    if user is None:
         raise NotFoundError("this sign-in is over already")
+    before = (
+        select(web_passes.c.secret_hash)
+        .where(web_passes.c.kind == _SIGNED_OUT, web_passes.c.user_name == user)
+        .order_by(web_passes.c.expires_at.desc())
+        .offset(MOST_SIGNED_OUT)
+    )
+    transaction.execute(delete(web_passes).where(web_passes.c.secret_hash.in_(before)))
 
 
 def read_signed_out(transaction: Transaction) -> frozenset[bytes]:
