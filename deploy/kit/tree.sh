@@ -57,7 +57,7 @@ make_tree() {
   for name in start login pane hold copy; do ln -s kit "$kit/bin/$name"; done
   for name in tmux rsync scp sftp-server; do ln -s ../bin/kit "$kit/tools/$name"; done
   # An image may have no /bin/sh.
-  sed '1s|.*|#!/kit/bin/busybox sh|' "$here/stagedoor-get" >"$kit/tools/stagedoor-get"
+  sed '1s|.*|#!/kit/bin/busybox sh|' "$here/../../src/stagedoor/shells/local/bin/stagedoor-get" >"$kit/tools/stagedoor-get"
   chmod 0755 "$kit/tools/stagedoor-get"
   make_relocatable "$kit"
   hide_the_image "$kit"

@@ -87,6 +87,10 @@ class Asker:
     def create(self, manifest: Manifest) -> Answer:
         return self.request("POST", collection(manifest), manifest)
 
+    def tried(self, manifest: Manifest) -> Answer:
+        """What the API would say to it; it makes nothing."""
+        return self.request("POST", f"{collection(manifest)}?dryRun=All", manifest)
+
     def apply(self, manifest: Manifest, *, manager: str = "stagedoor") -> Answer:
         """Server-side apply; JSON is YAML."""
         query = f"?fieldManager={manager}&force=true"

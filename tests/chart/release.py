@@ -1,19 +1,31 @@
 """Stagedoor installed on the test cluster by helm, and a developer in front of it."""
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.chart.asking import Manifest
 from tests.chart.chart import CHART, helm, merged, render
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
+from tests.listeners.wire import bearer, head
 from tests.store.server import PASSWORD, PostgresqlHere, name_of
 
 BOUND_S = 90.0
+_TUNNEL_PORT = 8022
+"""The container's, in the chart."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def _is_known(address: str, first: str, token: str) -> bool:
+    """Whether the gateway there minds the app, which nobody has, rather than the token."""
+    with socket.create_connection((address, _TUNNEL_PORT), timeout=BOUND_S) as sock:
+        sock.sendall(first.encode() + head("nobody.ssh:22", bearer(token)))
+        return not sock.recv(64).startswith(b"HTTP/1.1 407")
 
 
 def open_to_pods(postgresql: PostgresqlHere, address: str) -> PostgresqlHere:
@@ -90,8 +102,13 @@ class Release:
             "  StrictHostKeyChecking yes\n  BatchMode yes\n  ConnectTimeout 20\n"
         )
 
-    def token(self) -> str:
-        return str(json.loads(self.stagedoor("token", "create", "dev", "--json"))["token"])
+    def token(self, first: str = "") -> str:
+        """A new one, which every gateway has heard of; `first` is what their doors want said first."""
+        token = str(json.loads(self.stagedoor("token", "create", "dev", "--json"))["token"])
+        for pod in self.pods():
+            address = str(pod["status"]["podIP"])
+            until("the token is known", partial(_is_known, address, first, token))
+        return token
 
     def port(self, name: str) -> int:
         """The NodePort of one of the gateway's doors."""

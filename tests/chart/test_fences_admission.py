@@ -24,6 +24,7 @@ from tests.chart.asking import Answer, Manifest
 from tests.chart.conftest import KIT, Fenced, install, wait_for_policies
 from tests.kube.api.lone import LoneApi
 from tests.shells.kubernetes import world
+from tests.waiting import wait_until
 
 _numbers = itertools.count()
 IMAGE = "registry.example:5000/team/shop:1.2"
@@ -114,7 +115,10 @@ def enter(fenced: Fenced, app: Manifest, namespace: str = "", **digests: str) ->
     kit = Kit(KIT)
     derived = derive(found, settings, kit, digests=digests, claims=world.CLAIMS)
     assert isinstance(derived, Derived), derived
-    return Shop(fenced, found, derived)
+    shop = Shop(fenced, found, derived)
+    # The API server's admission hears of the register by a watch of its own.
+    wait_until(lambda: "knows no app" not in fenced.controller.tried(shop.shell).message)
+    return shop
 
 
 def register(fenced: Fenced, app: Manifest) -> None:

@@ -20,7 +20,7 @@ BUILD_S = 30 * MINUTE_S
 """The first start builds Kubernetes from its source; so long at most."""
 _ROOT = Path(__file__).resolve().parents[3]
 _GATEWAY = ("pyproject.toml", "README.md", "LICENSE", "uv.lock", "deploy/image", "src")
-_KIT = ("deploy/kit",)
+_KIT = ("deploy/kit", "src/stagedoor/shells/local/bin")
 
 
 _PACKAGES = {
