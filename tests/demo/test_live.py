@@ -32,7 +32,7 @@ def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event
         ),
         (
             event(Kind.SESSION_CLOSED, "revoked", duration_s=75.0),
-            "dev → app01.ssh  closed: the grant was removed after 1 min, 0 B up, 0 B down",
+            "dev → app01.ssh  closed: nothing lets them in any more after 1 min, 0 B up, 0 B down",
             None,
         ),
         (

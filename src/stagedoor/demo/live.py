@@ -10,7 +10,7 @@ from stagedoor.store.sessions import SessionRecord
 
 _END = {
     End.EVICTED: "closed by an administrator",
-    End.REVOKED: "closed: the grant was removed",
+    End.REVOKED: "closed: nothing lets them in any more",
     End.EXPIRED: "closed: the grant expired",
     End.DRAINED: "closed: the gateway stops",
 }

@@ -57,7 +57,7 @@ class LocalShells:
         self._drain_grace_s = drain_grace_s
         self._folder = folder.absolute()
         self._places = {
-            shell.target: Place(self._folder / _folder_name(shell.target)) for shell in entries
+            shell.target: Place(self._folder / shell.target.login_name) for shell in entries
         }
         self._orders = {
             shell.target: Order(
@@ -238,10 +238,6 @@ def _failed(target: Target, message: str) -> Denial:
         f"the shell {target.shell_name} could not be started; {message}",
         retry_after_s=5,
     )
-
-
-def _folder_name(target: Target) -> str:
-    return f"{target.app}.{target.environment}" if target.environment else target.app
 
 
 def _principals(target: Target) -> tuple[str, ...]:
