@@ -32,6 +32,7 @@ from stagedoor.wire.terminal import (
     Gap,
     Hello,
     InAck,
+    Kind,
     Mode,
     Notice,
     Out,
@@ -49,7 +50,7 @@ from tests.web.visitor import BOUND_S, Visitor, ticket
 from tests.wire.conversation import Step, unrun
 from tests.wire.conversations import told_to
 
-TOLD = told_to("terminal")
+TOLD = told_to("terminal") | told_to("gateway")
 NOT_LIVE = {
     "what is typed again, since nobody said that it had come, is taken once": (
         "a real terminal's buffer takes a few bytes at once, so all of them are told as taken"
@@ -230,10 +231,11 @@ class Replay:
     def says(self, line: Line, data: bytes) -> None:
         assert line.came == [], "more came than was to"
         assert line.visitor.socket is not None
-        frame = decode(data)
-        if not isinstance(frame, Hello) or line.said_hello:
+        if data[:1] != bytes([Kind.HELLO]) or line.said_hello:
             line.visitor.socket.send(data)
             return
+        frame = decode(data)
+        assert isinstance(frame, Hello)
         line.said_hello = True
         own = replace(
             frame,

@@ -51,7 +51,7 @@ _RUN = 24
 
 @dataclass
 class Conversation:
-    """`sides` says who has a part that can be held to it: `client`, `terminal`."""
+    """`sides` says who has a part that can be held to it: `client`, `terminal`, or the `gateway` alone."""
 
     name: str
     sides: tuple[str, ...] = ("client", "terminal")

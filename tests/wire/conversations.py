@@ -233,9 +233,11 @@ def absences() -> list[Conversation]:
 
 
 def company() -> list[Conversation]:
-    over = Conversation("who takes over sends the other away, once")
+    over = Conversation("who takes over sends away the other who types, once")
     one, other = over.person("a"), over.person("b", Mode.TAKE_OVER)
+    third = over.person("c", Mode.WATCH)
     one.comes("a1")
+    third.comes("c1")
     other.connects()
     one.down(Notice(Word.DETACHED, "taken over from another place"))
     one.hangs_up()
@@ -246,6 +248,9 @@ def company() -> list[Conversation]:
     other.types(0, b"both")
     over.takes(b"both")
     other.is_told_taken(4)
+    over.writes(b"all")
+    for each in (one, other, third):
+        each.sees(0, b"all")
 
     sizes = Conversation(
         "the window is that of whoever did something last, and the others are told"
@@ -359,7 +364,21 @@ def ends() -> list[Conversation]:
     one.has_drawn()
     one.detaches()
     missed.terminal("is_over")
-    return [words, long, missed]
+
+    again = Conversation("the program's end is told again to whoever was cut off as it was told")
+    one = again.person("a")
+    one.comes("a1")
+    again.writes(b"bye")
+    one.sees(0, b"bye")
+    one.has_drawn()
+    again.terminal("exits", code=1, signal="")
+    one.down(Exit(1), lost=True)
+    one.cut()
+    one.comes("a1", 3)
+    one.down(Exit(1))
+    one.detaches()
+    again.terminal("is_over")
+    return [words, long, missed, again]
 
 
 def pings() -> list[Conversation]:
@@ -419,6 +438,28 @@ def expulsions() -> list[Conversation]:
     one.hangs_up()
     one.comes("a1", 3)
 
+    for name, data, why in (
+        ("an unknown frame", b"\x00", "an unknown frame, 0x00"),
+        ("no frame at all", b"", "an empty frame"),
+        ("a frame that is cut short", b"\x03\0", "a frame 0x03 that is cut short"),
+        ("a frame that says too much", b"\x06\0", "1 bytes too many in Detach"),
+    ):
+        rude = Conversation(f"{name} ends the line, and the terminal stays", ("gateway",))
+        one = rude.person("a")
+        one.comes("a1")
+        one.says(data)
+        one.down(Notice(Word.FAULT, why))
+        one.hangs_up()
+        one.comes("a1")
+        made.append(rude)
+
+    first = Conversation("whoever begins with another frame than HELLO is not let in", ("gateway",))
+    one = first.person("a")
+    one.does("connects", mode=one.mode, size=[80, 24, 0, 0])
+    one.up(In(0, b"ls"))
+    one.down(Notice(Word.FAULT, "the first frame is no HELLO"))
+    one.hangs_up()
+
     liar = Conversation("who claims to have seen what was never sent is a newcomer", ("terminal",))
     one = liar.person("a")
     one.comes("a1")
@@ -429,7 +470,7 @@ def expulsions() -> list[Conversation]:
     one.connects()
     one.welcomed("a2", 3)
     one.is_shown(b"abc")
-    return [*made, back, liar]
+    return [*made, back, first, liar]
 
 
 def refusals() -> list[Conversation]:

@@ -16,14 +16,14 @@ def test_the_file_is_what_we_tell() -> None:
 def test_each_has_a_name_of_its_own_and_somebody_to_replay_it() -> None:
     told = conversations()
     assert len({each.name for each in told}) == len(told)
-    assert all(set(each.sides) & {"client", "terminal"} for each in told)
+    assert all(set(each.sides) & {"client", "terminal", "gateway"} for each in told)
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_what_goes_either_way_is_a_frame(way: str) -> None:
     for each in conversations():
         for step in each.steps:
-            if way in step:
+            if way in step and each.sides != ("gateway",):
                 decode(unrun(step[way]))
 
 
