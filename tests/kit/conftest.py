@@ -16,7 +16,10 @@ from tests.kit import roots
 from tests.kit.container import Container
 from tests.kit.people import People
 
-SOURCE = Path(__file__).parents[2] / "deploy/kit"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "deploy/kit"
+COMMANDS = ROOT / "src/stagedoor/shells/local/bin"
+"""What a shell on this machine and one in a pod both have."""
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +29,7 @@ def kit() -> Path:
     if reason is not None:
         pytest.skip(reason)
     digest = hashlib.sha256()
-    for file in sorted(SOURCE.rglob("*")):
+    for file in sorted([*SOURCE.rglob("*"), *COMMANDS.iterdir()]):
         if file.is_file():
             digest.update(file.read_bytes())
     kept = trees.folder() / f"kit-tree-{digest.hexdigest()[:12]}"

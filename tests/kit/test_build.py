@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.conftest import SOURCE
+from tests.kit.conftest import COMMANDS, ROOT, SOURCE
 
 LOCK = [line.split() for line in (SOURCE / "lock").read_text().splitlines() if line[0] != "#"]
 WANTED = {
@@ -32,8 +32,9 @@ def build(
 def source(tmp_path: Path) -> Path:
     """A copy of deploy/kit to spoil, in a checkout of its own."""
     (tmp_path / "checkout/deploy").mkdir(parents=True)
-    shutil.copy(SOURCE.parents[1] / "LICENSE", tmp_path / "checkout")
+    shutil.copy(ROOT / "LICENSE", tmp_path / "checkout")
     shutil.copytree(SOURCE, tmp_path / "checkout/deploy/kit")
+    shutil.copytree(COMMANDS, tmp_path / "checkout" / COMMANDS.relative_to(ROOT))
     return tmp_path / "checkout/deploy/kit"
 
 

@@ -45,14 +45,11 @@ def _pod(kit: str, app: str) -> dict[str, Any]:
                     "name": "kit",
                     "image": kit,
                     "imagePullPolicy": "Never",
-                    "command": [
-                        "/kit/bin/busybox",
-                        "sh",
-                        "-c",
-                        "trap 'exit 0' TERM; sleep 3600 & wait",
-                    ],
+                    "command": ["/kit/bin/copy", "--and-stay", "/kit-volume"],
                     "lifecycle": {
-                        "postStart": {"exec": {"command": ["/kit/bin/copy", "/kit-volume"]}}
+                        "postStart": {
+                            "exec": {"command": ["/kit/bin/copy", "--wait", "/kit-volume"]}
+                        }
                     },
                     "securityContext": _SECURITY,
                     "volumeMounts": [{"name": "kit", "mountPath": "/kit-volume"}],

@@ -1,6 +1,7 @@
 // Fills the volume from which the app's container gets the kit: `copy FOLDER` in the kit's own image.
 //
-// With --and-stay it then waits until it is told to end, for a container that must live as long as the pod.
+// With --and-stay it then waits until it is told to end, for a container that must live as long as the pod;
+// `copy --wait FOLDER` beside it returns once the folder is filled.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,13 +11,16 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kit.h"
 
+#define FILLED ".filled"
+
 static void copy_file(int from_folder, int to_folder, const char *name, const struct stat *status) {
   int from = openat(from_folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  unlinkat(to_folder, name, 0);  // a second copy, after the container was started anew
+  unlinkat(to_folder, name, 0);  // half a copy, by a container that was started anew
   int to = openat(to_folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, status->st_mode & 0777);
   if (from < 0 || to < 0) die("cannot copy %s: %s", name, strerror(errno));
   for (off_t left = status->st_size; left > 0;) {
@@ -28,7 +32,22 @@ static void copy_file(int from_folder, int to_folder, const char *name, const st
   close(from);
 }
 
-static void copy_folder(int from, int to, bool top) {
+// A second name for what is there already: most of the kit's names are, and on some disks to make an inode takes ten
+// times as long as to copy a small file.
+static void copy_link(int from_folder, int to_folder, const char *name) {
+  char target[512];
+  struct stat status;
+  ssize_t length = readlinkat(from_folder, name, target, sizeof target - 1);
+  if (length < 0) die("cannot copy %s: %s", name, strerror(errno));
+  target[length] = 0;
+  unlinkat(to_folder, name, 0);
+  bool file = !fstatat(to_folder, target, &status, AT_SYMLINK_NOFOLLOW) && S_ISREG(status.st_mode);
+  if (file && !linkat(to_folder, target, to_folder, name, 0)) return;
+  if (symlinkat(target, to_folder, name)) die("cannot copy %s: %s", name, strerror(errno));
+}
+
+// With `links` only those, once what they lead to is there.
+static void copy_folder(int from, int to, bool top, bool links) {
   DIR *folder = fdopendir(from);
   if (!folder) die("cannot read a folder of the kit: %s", strerror(errno));
   for (struct dirent *entry; (entry = readdir(folder));) {
@@ -42,15 +61,10 @@ static void copy_folder(int from, int to, bool top) {
       int inner_from = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
       int inner_to = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
       if (inner_from < 0 || inner_to < 0) die("cannot copy %s: %s", name, strerror(errno));
-      copy_folder(inner_from, inner_to, false);
+      copy_folder(inner_from, inner_to, false, links);
     } else if (S_ISLNK(status.st_mode)) {
-      char target[512];
-      ssize_t length = readlinkat(from, name, target, sizeof target - 1);
-      if (length < 0) die("cannot copy %s: %s", name, strerror(errno));
-      target[length] = 0;
-      unlinkat(to, name, 0);
-      if (symlinkat(target, to, name)) die("cannot copy %s: %s", name, strerror(errno));
-    } else if (S_ISREG(status.st_mode)) {
+      if (links) copy_link(from, to, name);
+    } else if (S_ISREG(status.st_mode) && !links) {
       copy_file(from, to, name, &status);
     }
   }
@@ -58,15 +72,40 @@ static void copy_folder(int from, int to, bool top) {
   close(to);
 }
 
+static int folder_of(const char *path) {
+  int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) die("cannot enter %s: %s", path, strerror(errno));
+  return folder;
+}
+
+static void fill(const char *target) {
+  if (access(KIT, R_OK)) die("cannot read " KIT ": %s; this program runs in the kit's own image", strerror(errno));
+  int there = folder_of(target);
+  bool filled_before = !faccessat(there, FILLED, F_OK, 0);
+  close(there);
+  if (filled_before) return;  // the container was started anew, beside a shell that uses them
+  copy_folder(folder_of(KIT), folder_of(target), true, false);
+  copy_folder(folder_of(KIT), folder_of(target), true, true);
+  int folder = folder_of(target), filled = openat(folder, FILLED, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+  if (filled < 0) die("cannot write to %s: %s", target, strerror(errno));
+  close(filled);
+  close(folder);
+}
+
+// Whoever waits is ended with the container, should the one that copies fail.
+static int wait_for(const char *target) {
+  int folder = folder_of(target);
+  while (faccessat(folder, FILLED, F_OK, 0)) nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+  return 0;
+}
+
 int copy_main(int argc, char **argv) {
-  bool stay = argc == 3 && !strcmp(argv[1], "--and-stay");
-  if (argc != 2 + stay) die("usage: copy [--and-stay] FOLDER");
-  const char *target = argv[1 + stay];
-  int from = open(KIT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int to = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (from < 0) die("cannot read " KIT ": %s; this program runs in the kit's own image", strerror(errno));
-  if (to < 0) die("cannot enter %s: %s", target, strerror(errno));
-  copy_folder(from, to, true);
+  const char *how = argc == 3 ? argv[1] : "";
+  bool stay = !strcmp(how, "--and-stay"), waits = !strcmp(how, "--wait");
+  if (argc != 2 + (stay || waits)) die("usage: copy [--and-stay | --wait] FOLDER");
+  const char *target = argv[argc - 1];
+  if (waits) return wait_for(target);
+  fill(target);
   if (!stay) return 0;
   puts("stagedoor: the kit is there");
   fflush(stdout);

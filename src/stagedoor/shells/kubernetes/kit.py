@@ -34,8 +34,6 @@ KIT_UID = 65532
 
 _COPY_TO = "/kit-volume"
 _PACKAGES_TO = "/packages-volume"
-# PID 1 has no default for TERM, and the pod's grace is long: without the trap it would be waited out.
-_WAIT = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 _CPU_LIMIT = "500m"
 _CPU_REQUEST = "10m"
 
@@ -44,8 +42,8 @@ class KitWay(StrEnum):
     """How the kit comes into the pod."""
 
     SIBLING = "sibling"
-    """A container listed first copies it, and its postStart hook holds the next one back: the kubelet
-    starts containers in their order. It sleeps as long as the pod lives."""
+    """A container listed first copies it, and its postStart hook, which waits for that, holds the next
+    one back: the kubelet starts containers in their order. It then stays as long as the pod lives."""
     INIT = "init"
     """An init container copies it, which costs a turn of the kubelet's loop: a second until Ready."""
     IMAGE_VOLUME = "image-volume"
@@ -105,7 +103,7 @@ def bring(
         "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    copy = [f"{KIT_PATH}/bin/copy", _COPY_TO]
+    copy = f"{KIT_PATH}/bin/copy"
     if kit.way is KitWay.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
         volumes.append({"name": KIT_VOLUME, "image": image})
@@ -115,13 +113,14 @@ def bring(
         volumes.append({"name": KIT_VOLUME, "emptyDir": {}})
         # Another init container cannot wait for a sibling, so packages want the kit copied by one.
         if kit.way is KitWay.INIT or packages_image is not None:
-            init_containers.append({**container, "command": copy})
+            init_containers.append({**container, "command": [copy, _COPY_TO]})
         else:
-            waits = {
-                "command": [f"{KIT_PATH}/bin/busybox", "sh", "-c", _WAIT],
-                "lifecycle": {"postStart": {"exec": {"command": copy}}},
+            # The hook takes a while to be started, and by then most is copied.
+            stays = {
+                "command": [copy, "--and-stay", _COPY_TO],
+                "lifecycle": {"postStart": {"exec": {"command": [copy, "--wait", _COPY_TO]}}},
             }
-            containers.append({**container, **waits})
+            containers.append({**container, **stays})
     if packages_image is not None:
         init_containers.append(
             {
