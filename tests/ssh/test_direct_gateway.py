@@ -189,6 +189,8 @@ class Terminal:
     def close(self) -> None:
         self.process.kill()
         self.process.wait(BOUND_S)
+        # While it reads, its descriptor must not become another's.
+        self._reader.join(BOUND_S)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()
