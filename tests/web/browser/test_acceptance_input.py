@@ -158,13 +158,14 @@ OPENS_A_SOCKET = """
 }))
 """.replace("SUBPROTOCOL", SUBPROTOCOL)
 
+# Nobody promises that a frame which is blocked tells its page of a load.
 FRAMES = """
-(url => new Promise(done => {
+(url => {
   const frame = document.createElement('iframe');
-  frame.onload = () => done(true);
   frame.src = url;
   document.body.append(frame);
-}))
+  return true;
+})
 """
 
 
@@ -199,7 +200,8 @@ def test_12_a_foreign_page_gets_no_socket_no_ticket_and_no_frame(
         tab.ask(f"{FRAMES}('{base}/app/app01?terminal=framed')")
         wait_until(lambda: tab.ask("0") or any("frame-ancestors" in each for each in tab.trouble))
         [child] = tab.call("Page.getFrameTree")["frameTree"].get("childFrames", [None])
-        assert child is None or child["frame"]["url"].startswith("chrome-error:")
+        # Nothing yet, or the browser's own page that says so.
+        assert child is None or child["frame"]["url"].partition(":")[0] in ("", "chrome-error")
         assert len(watching.all("Network.webSocketCreated")) == 1, (
             "the framed page opened a terminal"
         )
