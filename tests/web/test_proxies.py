@@ -206,7 +206,9 @@ def denied_from(gateway: Gateway, port: int, *, address: str, claimed: str) -> s
     line.request("POST", path, b"{}", {"X-Forwarded-For": claimed, "X-Forwarded-Proto": "https"})
     line.getresponse().read()
     line.close()
-    found = gateway.wait_for(lambda line: line["event"] == "session", after=at)
+    found = gateway.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+    )
     return str(found["source"]).rpartition(":")[0]
 
 
