@@ -354,9 +354,11 @@ def test_12_no_secret_is_in_a_url_or_in_a_log(gateway: Gateway, port: int) -> No
     link = gateway.command("web-link", "dev", "--url", base).stdout.strip()
     address, _, linked = link.partition("#")
     person.post("/link", secret=linked)
-    person.sign_in(secret="wrong-but-mine")
     at = len(gateway.lines)
-    gateway.wait_for(lambda line: line["event"] == "session", after=max(at - 1, 0))
+    person.sign_in(secret="wrong-but-mine")
+    gateway.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+    )
     said = json.dumps(gateway.lines) + json.dumps(gateway.audit())
     cookie = person.cookie.partition("=")[2]
     assert len(cookie) > 20

@@ -303,7 +303,9 @@ def test_a_terminal_behind_caddy_and_no_headers_but_its_own(
             line.request("POST", "/api/ticket", b"{}", forged)
             line.getresponse().read()
             line.close()
-            found = gateway.wait_for(lambda line: line["event"] == "session", after=at)
+            found = gateway.wait_for(
+                lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
+            )
             assert str(found["source"]).startswith("127.0.0.7:")
 
 
