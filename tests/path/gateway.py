@@ -117,6 +117,12 @@ class Gateway:
                     raise AssertionError(f"no such log line in {within_s} s: {self.lines[-20:]}")
                 self._news.wait(left)
 
+    def wait_for_denial(self, *, after: int) -> dict[str, Any]:
+        """The canonical line of the next who is denied; others' sessions may end meanwhile."""
+        return self.wait_for(
+            lambda line: line["event"] == "session" and line["outcome"] == "denied", after=after
+        )
+
     def sessions(self, outcome: str | None = None) -> list[dict[str, Any]]:
         """The canonical lines so far."""
         return [

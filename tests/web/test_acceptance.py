@@ -356,9 +356,7 @@ def test_12_no_secret_is_in_a_url_or_in_a_log(gateway: Gateway, port: int) -> No
     person.post("/link", secret=linked)
     at = len(gateway.lines)
     person.sign_in(secret="wrong-but-mine")
-    gateway.wait_for(
-        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
-    )
+    gateway.wait_for_denial(after=at)
     said = json.dumps(gateway.lines) + json.dumps(gateway.audit())
     cookie = person.cookie.partition("=")[2]
     assert len(cookie) > 20

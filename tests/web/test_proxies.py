@@ -206,9 +206,7 @@ def denied_from(gateway: Gateway, port: int, *, address: str, claimed: str) -> s
     line.request("POST", path, b"{}", {"X-Forwarded-For": claimed, "X-Forwarded-Proto": "https"})
     line.getresponse().read()
     line.close()
-    found = gateway.wait_for(
-        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
-    )
+    found = gateway.wait_for_denial(after=at)
     return str(found["source"]).rpartition(":")[0]
 
 
@@ -303,9 +301,7 @@ def test_a_terminal_behind_caddy_and_no_headers_but_its_own(
             line.request("POST", "/api/ticket", b"{}", forged)
             line.getresponse().read()
             line.close()
-            found = gateway.wait_for(
-                lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
-            )
+            found = gateway.wait_for_denial(after=at)
             assert str(found["source"]).startswith("127.0.0.7:")
 
 

@@ -193,9 +193,7 @@ def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, g
     visitor = Visitor(port)
     visitor.hello(given)
     assert [notice.word for notice in visitor.notices] == [Word.DENIED]
-    line = gateway.wait_for(
-        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
-    )
+    line = gateway.wait_for_denial(after=at)
     assert line["way"] == "web"
     if len(given) > 8:
         assert given not in json.dumps(gateway.lines)
@@ -229,9 +227,7 @@ def test_who_gets_no_ticket_is_told_why(
     assert (got, answer["reason"]) == (status, reason)
     assert shown["cache-control"] == "no-store"
     assert shown.get("www-authenticate") == ('Bearer realm="Stagedoor"' if status == 401 else None)
-    gateway.wait_for(
-        lambda line: line["event"] == "session" and line["outcome"] == "denied", after=at
-    )
+    gateway.wait_for_denial(after=at)
 
 
 def test_a_page_of_another_site_is_refused_before_it_is_a_websocket(port: int) -> None:
