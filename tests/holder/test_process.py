@@ -121,7 +121,7 @@ def test_it_outlives_whoever_brought_it_even_when_that_is_killed(place: Place) -
         os.killpg(peer.process.pid, signal.SIGKILL)
         peer.until(lambda: peer.ended)
     with place.peer() as again:
-        again.hello()
+        again.hello().has_been_told_all()
         assert b"\n# pid=" in again.snapshot or b"\npid=" in again.snapshot
 
 

@@ -141,10 +141,13 @@ class Flow:
 
     def leave(self, opened: Opened, ended: Ended) -> None:
         """The relay is over, in whatever thread it ran."""
-        self.registry.leave(opened)
-        self.ledger.close(opened, ended)
-        self.shells.release(opened.ready.grant.target)
-        self.write_line(ended_line(opened, ended, self.now()))
+        try:
+            self.ledger.close(opened, ended)
+            self.shells.release(opened.ready.grant.target)
+            self.write_line(ended_line(opened, ended, self.now()))
+        finally:
+            # Last: a gateway that stops waits until nobody is in, and then closes what records.
+            self.registry.leave(opened)
 
     async def refuse(
         self,

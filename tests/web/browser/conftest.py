@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab, chromium, found
+from stagedoor.demo.chromium import Browser, BrowserError, Tab, chromium, found
 from stagedoor.listeners.web.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
 
@@ -62,23 +62,26 @@ def ready(tab: Tab) -> None:
     tab.until("document.getElementById('status')?.dataset.state === 'open'")
 
 
+SCREEN = (
+    "[...document.querySelectorAll('.xterm-rows > div')]"
+    ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
+)
+STATE = (
+    "[document.getElementById('status')?.textContent, document.activeElement?.outerHTML.slice(0, 80),"
+    " document.visibilityState]"
+)
+
+
 def screen(tab: Tab) -> str:
     """The rows as they are drawn, no-break spaces as spaces."""
-    return str(
-        tab.ask(
-            "[...document.querySelectorAll('.xterm-rows > div')]"
-            ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
-        )
-    )
+    return str(tab.ask(SCREEN))
 
 
 def shows(tab: Tab, text: str, bound_s: float = 30) -> str:
-    tab.until(
-        "[...document.querySelectorAll('.xterm-rows > div')]"
-        ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
-        f".includes({json.dumps(text)})",
-        bound_s,
-    )
+    try:
+        tab.until(f"{SCREEN}.includes({json.dumps(text)})", bound_s)
+    except BrowserError:
+        raise AssertionError(f"no {text!r} in {screen(tab)!r}; {tab.ask(STATE)}") from None
     return screen(tab)
 
 

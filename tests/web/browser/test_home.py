@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.demo.chromium import Tab
-from tests.path.gateway import PASSWORD, Gateway
+from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, sign_in
@@ -105,19 +105,9 @@ def test_the_button_opens_the_terminal(tab: Tab, base: str, gateway: Gateway) ->
 
 
 def test_what_was_taken_away_is_gone_from_the_page(tab: Tab, base: str, gateway: Gateway) -> None:
-    gateway.command("user", "add", "passing", "--password-stdin", stdin=PASSWORD + "\n")
-    gateway.command("grant", "add", "user:passing", "app02")
+    gateway.add_user("passing", "app02")
     tab.call("Network.clearBrowserCookies")
-    wait_until(lambda: _lets_in(tab, base))
+    sign_in(tab, base, name="passing")
     tab.until("document.querySelectorAll('ul.apps > li').length === 1")
     gateway.command("user", "remove", "passing", "--yes")
     wait_until(lambda: (tab.open(f"{base}/"), tab.ask("location.pathname"))[1] == "/sign-in")
-
-
-def _lets_in(tab: Tab, base: str) -> bool:
-    tab.open(f"{base}/sign-in")
-    tab.ask("document.getElementById('name').value = 'passing'")
-    tab.ask(f"document.getElementById('secret').value = {PASSWORD!r}")
-    click(tab, "button[type=submit]")
-    tab.until("location.pathname === '/' || document.querySelector('[role=alert]') !== null")
-    return bool(tab.ask("location.pathname === '/'"))
