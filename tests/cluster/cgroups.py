@@ -53,7 +53,7 @@ def _inherit(above: Path, below: Path) -> None:
             (below / name).write_text((above / name).read_text())
 
 
-def remove(place: Place, within_s: float = 10.0) -> None:
+def remove(place: Place, within_s: float = 60.0) -> None:
     """End whatever is left in the cluster's cgroups, and remove them.
 
     Raises:

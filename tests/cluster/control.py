@@ -13,7 +13,7 @@ def order(place: Place, line: str) -> str:
         ClusterError: no cluster runs there, or it refused.
     """
     with socket.socket(socket.AF_UNIX) as asked:
-        asked.settimeout(10)
+        asked.settimeout(60)
         try:
             asked.connect(str(place.control_socket))
             asked.sendall(line.encode())

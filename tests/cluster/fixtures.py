@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import control, images, lifecycle, load, programs
+from tests.cluster import control, images, lifecycle, load, programs, wait
 from tests.cluster.place import HOST_ADDRESS, NODE_ADDRESS, Place, default_state
 
 
@@ -86,8 +86,15 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def fresh_namespace(cluster: Cluster) -> Iterator[Callable[..., str]]:
-    """Makes namespaces, with labels if wanted; they are deleted after the test."""
+    """Makes namespaces, with labels if wanted; they are deleted after the test.
+
+    Each has its account already, without which the API takes no pod.
+    """
     made: list[str] = []
+
+    def has_account(name: str) -> bool:
+        account = ("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
+        return bool(cluster.kubectl("-n", name, *account))
 
     def make(labels: Mapping[str, str] | None = None) -> str:
         name = f"test-{uuid.uuid4().hex[:10]}"
@@ -95,6 +102,7 @@ def fresh_namespace(cluster: Cluster) -> Iterator[Callable[..., str]]:
         made.append(name)
         for key, value in (labels or {}).items():
             cluster.kubectl("label", "namespace", name, f"{key}={value}")
+        wait.until(f"the account of {name}", lambda: has_account(name), 60)
         return name
 
     yield make

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import Place
 from tests.cluster.programs import program
+from tests.cluster.turn import turn
 
 
 def load_file(place: Place, archive: Path) -> list[str]:
@@ -27,10 +28,11 @@ def load_file(place: Place, archive: Path) -> list[str]:
 def load_once(place: Place, archive: Path) -> None:
     """Import an archive whose name changes with its content, if this node has not had it yet."""
     mark = place.state / "loaded" / archive.name
-    if not mark.exists():
-        load_file(place, archive)
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
+    mark.parent.mkdir(exist_ok=True)
+    with turn(mark.parent):
+        if not mark.exists():
+            load_file(place, archive)
+            mark.touch()
 
 
 def load_reference(place: Place, reference: str) -> list[str]:

@@ -125,7 +125,7 @@ def _take_order(listener: socket.socket, node: Node) -> None:
     connection, _ = listener.accept()
     # One who asks and goes away, or never asks, may not hold up the node.
     with connection, contextlib.suppress(OSError):
-        connection.settimeout(1)
+        connection.settimeout(10)
         line = connection.recv(4096).decode()
         connection.sendall(node.order(line).encode())
 

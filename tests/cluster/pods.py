@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.cluster.fixtures import Cluster
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def pod(name: str, image: str, **spec: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _is_first(numbers: list[int]) -> bool:
     return len(numbers) == 2 and numbers[1] == 1
 
 
-def end(state: Path, within_s: float = 20.0) -> None:
+def end(state: Path, within_s: float = 60.0) -> None:
     """Kill the node and wait until every process of it is gone.
 
     The kernel ends what is in a PID namespace with its process 1 (pid_namespaces(7)).

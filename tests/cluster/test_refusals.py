@@ -11,6 +11,8 @@ from tests.cluster import needs
 from tests.cluster.conftest import Machine
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import ROOT
+from tests.cluster.start import START_TIMEOUT_S
+from tests.waiting import wait_until
 
 
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,15 +63,12 @@ def test_too_long_a_folder_is_refused_before_anything_starts(machine: Machine) -
 
 def test_a_node_that_dies_while_it_starts_is_told_at_once(machine: Machine) -> None:
     starting = machine.begin(str(ROOT / "script" / "cluster"), "up")
-    end = time.monotonic() + 60
-    while not (machine.state / "containerd.sock").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until((machine.state / "containerd.sock").exists, what="containerd starts")
     began = time.monotonic()
     machine.run("pkill", "-KILL", "-f", "--", "-m tests.cluster.node")
     _, err = starting.communicate(timeout=60)
     assert starting.returncode == 1
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < START_TIMEOUT_S / 2, "a dead node was waited for"
     assert re.search(r"the node ended|no cluster runs|the node refused", err), err
     assert "script/cluster down --state" in err
 
