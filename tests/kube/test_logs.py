@@ -26,9 +26,16 @@ async def kube(cluster: Cluster) -> AsyncIterator[KubeCluster]:
 
 
 async def started(
-    kube: KubeCluster, namespace: str, image: str, script: str, ready: Callable[[Any], bool]
+    kube: KubeCluster,
+    namespace: str,
+    image: str,
+    script: str,
+    ready: Callable[[Any], bool],
+    *,
+    restart: str = "Always",
 ) -> Object:
-    """The pod `web` that runs the script, once its container's status is so."""
+    """The pod `web` that runs the script, once its container's status is so; `restart` is its
+    restartPolicy."""
     shell = {
         "name": "shell",
         "image": image,
@@ -36,7 +43,7 @@ async def started(
         "volumeMounts": [{"name": "kept", "mountPath": "/kept"}],
     }
     # The namespace's controller has to make its account first.
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             try:
                 await kube.create(
@@ -48,6 +55,7 @@ async def started(
                             "containers": [shell],
                             "volumes": [{"name": "kept", "emptyDir": {}}],
                             "terminationGracePeriodSeconds": 0,
+                            "restartPolicy": restart,
                         },
                     }
                 )
@@ -78,7 +86,8 @@ async def test_a_crashed_container_says_its_last_lines(
         namespace,
         cluster.image("busybox"),
         script,
-        lambda status: "terminated" in status["lastState"] or "terminated" in status["state"],
+        lambda status: "terminated" in status["state"],
+        restart="Never",  # begun anew, it would say its first lines at the time of the last
     )
     assert await kube.logs(namespace, "web", "shell", lines=2) == "line 49\nno é\n"
 

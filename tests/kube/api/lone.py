@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.programs import program
+from tests.ports import free_port
 
 START_LIMIT_S = 60.0
 ADMIN, NOBODY = "admin", "nobody"
@@ -70,7 +70,7 @@ class LoneApi:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self._etcd_port, peer = _free_ports(3)
+        self.port, self._etcd_port, peer = (free_port() for _ in range(3))
         self._etcd_url = f"http://127.0.0.1:{self._etcd_port}"
         self._tokens = {name: secrets.token_urlsafe(24) for name in (ADMIN, NOBODY)}
         self._certificates()
@@ -247,13 +247,3 @@ def sign(folder: Path, name: str, subject: str, extension: str) -> None:
 
 def openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
