@@ -19,6 +19,7 @@ from stagedoor.net.dial import Dialer, _interleaved
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
 from tests.net.peers import HAS_IPV6
+from tests.ports import free_port
 
 HERE = ip_address("127.0.0.1")
 NOBODY = ip_address("127.0.0.2")
@@ -35,7 +36,7 @@ def listening() -> Iterator[socket.socket]:
 def silent() -> Iterator[tuple[Address, int]]:
     """A listener whose backlog is full: a connect to it gets no answer."""
     with socket.socket() as sock:
-        sock.bind(("127.0.0.3", 0))
+        sock.bind(("127.0.0.3", free_port()))  # so that the same is free at other addresses
         sock.listen(0)
         fillers = []
         for _ in range(4):

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +16,16 @@ from stagedoor.model.source import Source
 from stagedoor.net.listen import Acceptor, Listening, adopt, bind
 from stagedoor.net.tcp import TcpStream
 from tests.net.peers import HAS_IPV6
+from tests.waiting import BOUND_S
 
 
 @contextlib.contextmanager
 def few_descriptors(more: int) -> Iterator[None]:
     """Leave room for `more` descriptors only."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open("/dev/null", os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+    # By what is open now: what other tests hold open may lie anywhere.
+    free = (fd for fd in itertools.count() if not Path(f"/proc/self/fd/{fd}").is_symlink())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, more, None)), hard))
     try:
         yield
     finally:
@@ -46,7 +49,7 @@ class Accepted:
         self._changed.set()
 
     async def until(self, *, streams: int = 0, pauses: int = 0) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             while len(self.streams) < streams or len(self.pauses) < pauses:
                 self._changed.clear()
                 await self._changed.wait()
