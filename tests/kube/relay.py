@@ -54,7 +54,13 @@ class Relay:
                 continue
             far.settimeout(None)
             with self._lock:
-                self._pairs |= {near, far}
+                # It may have been cut since it was let in.
+                if open_still := self._open:
+                    self._pairs |= {near, far}
+            if not open_still:
+                _drop(near)
+                _drop(far)
+                continue
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 

