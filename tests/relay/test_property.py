@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stagedoor.model.session import End
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
-from tests.net.peers import Peer
+from tests.net.peers import PATIENCE_S, Peer
 from tests.relay.world import World
 
 BYTES = random.Random(7).randbytes(1 << 20)
@@ -101,7 +101,7 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
                     # close(2) sends RST once nobody reads from the socket any more.
                     with contextlib.suppress(OSError):
                         side.peer.sock.shutdown(socket.SHUT_RD)
-                    side.reader.join(20)
+                    side.reader.join(PATIENCE_S)
                     with contextlib.suppress(OSError):
                         side.peer.reset()
                     side.open = orderly = False
@@ -114,7 +114,7 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
                     side.peer.half_close()
         ended = run.ended()
         for side in played.values():
-            side.reader.join(20)
+            side.reader.join(PATIENCE_S)
             assert not side.reader.is_alive()
         down, up = played["downstream"], played["upstream"]
         assert BYTES.startswith(up.got[:early])

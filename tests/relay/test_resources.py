@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.units import KIB, MIB
-from tests.net.peers import Peer, TlsPeer, client_context
+from tests.net.peers import PATIENCE_S, Peer, TlsPeer, client_context
 
 PUSHED = 600 * MIB
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +24,7 @@ class Gateway:
         self._kind = kind
         self._context = client_context(certificate[0])
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._listening.settimeout(20)
+        self._listening.settimeout(PATIENCE_S)
         port = self._listening.getsockname()[1]
         command = [sys.executable, "-m", "tests.relay.process", kind, str(port)]
         self._process = subprocess.Popen(

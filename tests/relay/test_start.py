@@ -14,7 +14,7 @@ from stagedoor.relay.poller import EdgePoller, best_poller
 pytestmark = pytest.mark.skipif(
     not isinstance(best_poller(), EdgePoller), reason="only epoll takes descriptors from any thread"
 )
-BOUND_S = 20
+BOUND_S = 60
 
 
 class Full(EdgePoller):

@@ -12,7 +12,7 @@ import pytest
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
-from tests.net.peers import Peer
+from tests.net.peers import PATIENCE_S, Peer
 from tests.relay.world import World
 
 LARGE = bytes(range(256)) * 16 * 1024  # 4 MiB: more than a pipe, a turn or a chunk holds
@@ -251,7 +251,7 @@ def _fill(peer: Peer) -> None:
     with contextlib.suppress(TimeoutError):
         while True:
             peer.send(bytes(65536))
-    peer.sock.settimeout(20)
+    peer.sock.settimeout(PATIENCE_S)
 
 
 @pytest.mark.line(33)
@@ -328,10 +328,10 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
 
     def hold(_: Ended) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE_S)
 
     world.open(on_end=hold).link.close(End.EVICTED)
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE_S)
     # While the relay's thread is held, a sweep is asked for, and then a tunnel is started.
     world.relay.apply(limits)
     run = world.open()
