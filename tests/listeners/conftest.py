@@ -25,10 +25,12 @@ def shell() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def upstream(shell: Upstream) -> Iterator[Upstream]:
-    """The shell of app01; it hangs up after each test."""
+def upstream(shell: Upstream, house: House) -> Iterator[Upstream]:
+    """The shell of app01; it hangs up after each test, which leaves nobody in the house, nor a line
+    of its log to come."""
     yield shell
     shell.hang_up()
+    house.empty()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
         settings = (
             f'[tunnel]\ncertificate_file = "{certificate}"\n'
             f'key_file = "{certificate.with_suffix(".key")}"\n'
-            "[shells]\ndial_timeout_s = 0.5\n"
+            "[shells]\ndial_timeout_s = 2\n"
             + static("app01", shell.port)
             + static("closed", closed)
             + static("silent", silent)

@@ -165,13 +165,14 @@ def open_house(folder: Path, settings: str) -> Iterator[House]:
         house.lines.append(dict(line))
         raise structlog.DropEvent
 
+    before = structlog.get_config()
     structlog.configure(processors=[keep], cache_logger_on_first_use=False)
     try:
         house.start()
         yield house
     finally:
         house.stop()
-        structlog.reset_defaults()
+        structlog.configure(**before)  # of the house of the module, where this is another beside it
 
 
 def static(

@@ -1,12 +1,14 @@
 """Lines 23 to 29: who is asked, how, and what a guess costs."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stagedoor.authn import passwords
-from stagedoor.serve import admin
+from stagedoor.authn.throttle import ThrottleLimits
+from stagedoor.serve import admin, compose
 from tests.listeners.conftest import PASSWORD
 from tests.listeners.house import House, open_house, static
 from tests.listeners.wire import Upstream, basic, bearer, head, said
@@ -129,9 +131,14 @@ def test_no_answer_log_line_or_audit_event_holds_a_credential(
                 assert secret.encode() not in content, file
 
 
-@pytest.fixture
-def strict(shell: Upstream, tmp_path: Path) -> Iterator[House]:
-    """Two wrong passwords are free."""
+@pytest.fixture(params=[3.0])
+def strict(
+    shell: Upstream, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    """Two wrong passwords are free; the wait for the next is `param` seconds."""
+    monkeypatch.setattr(
+        compose, "ThrottleLimits", partial(ThrottleLimits, first_wait_s=request.param)
+    )
     with open_house(
         tmp_path, "[throttle]\nfree_tries = 2\n" + static("app01", shell.port)
     ) as house:
@@ -144,6 +151,7 @@ def strict(shell: Upstream, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.mark.line(29, 37)
+@pytest.mark.parametrize("strict", [60.0], indirect=True)  # not over before the next is tried
 def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
     strict: House, upstream: Upstream
 ) -> None:
