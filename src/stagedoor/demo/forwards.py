@@ -1,11 +1,12 @@
 """Drives of ssh's port forwarding, half-close included: many programs end a request with it."""
 
 import os
+import random
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stagedoor.demo.reach import Reach
@@ -105,10 +106,14 @@ def _service() -> Iterator[int]:
 
 
 def free_port() -> int:
-    """A port that nobody has. Another may take it before we do; ssh then says so."""
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody has. Another may take it before we do; ssh then says so.
+
+    Not one of those that the kernel gives to whoever asks for any, or connects.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)  # noqa: S311 - no secret
+        with suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
 
 
 def _exchange(port: int, *greetings: tuple[bytes, int]) -> None:

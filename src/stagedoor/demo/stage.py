@@ -142,14 +142,17 @@ async def _start(
     stack: AsyncExitStack, ear: _Ear, folder: Path, log_level: str, people: tuple[Person, ...]
 ) -> tuple[Stage, Supervisor]:
     """All that lies in `folder`, and the gateway on the usual port, or on any if that is taken."""
-    checked = _prepared(folder, free_port(), log_level)
+    port = free_port()
+    checked = _prepared(folder, port, log_level)
     # Before the start, so that all of it is in force from the first moment.
     secrets_of = _let_in(folder, checked.settings, people)
     try:
         supervisor = await _serving(stack, ear, checked)
     except StagedoorError:
-        if ear.heard or free_port() == PORT:
-            raise  # it was not for the port
+        if ear.heard or not port:
+            raise
+        # Somebody has taken the port since, who may have given it back by now; any other trouble
+        # comes again.
         checked = _prepared(folder, 0, log_level)
         supervisor = await _serving(stack, ear, checked)
     host, port = supervisor.addresses()["tunnel"][0]
