@@ -1,6 +1,7 @@
 """A gateway in its own process, in front of a server of the test's own, for tests of misfortune."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
 from tests.net.peers import Peer
 from tests.path.gateway import Gateway
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 END = {"event": "end of log"}
 LISTEN = '[tunnel]\naddresses = ["127.0.0.1:{port}"]\n'
@@ -63,7 +65,9 @@ class Faulty(Gateway):
             self.lines.remove(END)
 
     def start_anew(self, *, after: int) -> None:
-        """Start again in place of a supervisor that has died; its workers may still be writing."""
+        """Start again in place of a supervisor that has died; its workers may still be writing, but
+        listen no more."""
+        wait_until(self._may_listen, what=f"nobody listens on {self.own_port}")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "stagedoor", "--config", self.file, "serve"],
             stdin=subprocess.DEVNULL,
@@ -76,6 +80,11 @@ class Faulty(Gateway):
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
         self.wait_for(lambda line: line["event"] == "serving", after=after)
+
+    def _may_listen(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", self.own_port)):
+            return True
+        return False
 
     def ask(self, authority: str = "app01-ssh:22", *fields: str) -> int:
         """The status of one login that hangs up at once."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.listeners.wire import dialled, eventually
 from tests.path.faulty import Faulty, gone, serving
+from tests.waiting import BOUND_S
 
 BULK = os.urandom(1024 * 1024) * 8
 
@@ -40,7 +41,7 @@ def test_a_transfer_that_runs_at_sigterm_ends_byte_exact_and_nobody_new_gets_in(
         inside.client.half_close()
         assert got.digest() == hashlib.sha256(BULK).digest()
         assert gateway.process is not None
-        assert gateway.process.wait(20) == 0, "it goes by itself once nobody is left"
+        assert gateway.process.wait(BOUND_S) == 0, "it goes by itself once nobody is left"
         assert gateway.closed() == {inside.session: ("closed", "")}
 
 
@@ -51,7 +52,7 @@ def test_who_is_still_inside_when_the_drain_time_is_over_is_closed_as_drained(
         gateway.signal(signal.SIGTERM)
         inside.wait_until_cut()
         assert gateway.process is not None
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(BOUND_S) == 0
         assert gateway.closed() == {inside.session: ("drained", "the gateway is stopping")}
 
 
@@ -68,7 +69,7 @@ def test_a_second_sigterm_closes_at_once(tmp_path: Path) -> None:
         one.wait_until_cut()
         two.wait_until_cut()
         assert gateway.process is not None
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(BOUND_S) == 0
         assert {reason for reason, _ in gateway.closed().values()} == {"drained"}
         assert len(gateway.closed()) == 2
 
@@ -86,11 +87,12 @@ def test_sigterm_as_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
             eventually("a worker is started", lambda: bool(gateway.worker_pids()))
             workers = gateway.worker_pids()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(BOUND_S) == 0
             assert process.stderr is not None
             told = process.stderr.read()  # to its end: every worker has closed it
         assert "Traceback" not in told
-        assert all(gone(pid) for pid in workers)
+        # A process that ends closes its files a moment before it is gone.
+        eventually("the workers have ended", lambda: all(gone(pid) for pid in workers))
 
 
 def test_sigterm_to_a_worker_alone_is_left_to_the_supervisor(tmp_path: Path) -> None:
@@ -149,8 +151,9 @@ def test_a_supervisor_that_is_killed_leaves_its_sessions_and_its_port(tmp_path: 
             sessions[0].end()
             eventually("it is closed", lambda: sessions[0].session in gateway.closed())
             assert gateway.closed()[sessions[0].session][0] == "closed"
-            for _ in range(2):  # an orphan has nobody else to be told by
-                for pid in orphans:
+            # An orphan has nobody else to be told by; one whose only session has ended goes by itself.
+            for pid in orphans * 2:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
             for inside in sessions[1:]:
                 inside.wait_until_cut()

@@ -21,7 +21,7 @@ def serve(folder: Path, settings: str, **options: object) -> subprocess.Complete
         [sys.executable, "-m", "stagedoor", "--config", file, "serve"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
         **options,  # type: ignore[call-overload]
     )
@@ -124,7 +124,7 @@ def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path) -> No
             Path("/dev/full").open("w") as full,
         ):
             service_manager.bind(str(tmp_path / "notify"))
-            service_manager.settimeout(30)
+            service_manager.settimeout(60)
             process = subprocess.Popen(
                 [sys.executable, "-m", "stagedoor", "--config", file, "serve"],
                 stderr=full,
@@ -137,7 +137,7 @@ def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path) -> No
             assert outer.ask("x.example:22") == 403
         finally:
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
             outer.own_port = before
 
 
@@ -147,7 +147,7 @@ def test_the_supervisors_death_as_a_worker_starts_leaves_no_traceback() -> None:
         [sys.executable, "-m", "stagedoor.serve.worker"],
         input=b"",
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

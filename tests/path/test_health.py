@@ -14,7 +14,7 @@ HEALTH = '[health]\naddress = "127.0.0.1:0"\n'
 
 
 def asked(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     response = connection.getresponse()
     body = response.read().decode()
@@ -34,7 +34,7 @@ def test_ready_until_it_drains_and_alive_until_the_last_session_has_gone(tmp_pat
         inside.far.half_close()
         inside.client.half_close()
         assert gateway.process is not None
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
         with pytest.raises(ConnectionRefusedError):
             asked(port, "/healthz")
 
