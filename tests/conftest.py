@@ -4,11 +4,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.store.server import PostgresqlHere
 
 # Programs are started thousands of times here; each would compile the same modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# How fast this machine is says nothing of what is tested: not even where no CI tells so by a variable.
+settings.register_profile(
+    "here", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.place import Place, Server
 from tests.store.server import PostgresqlHere, name_of
+from tests.waiting import BOUND_S
 
 Outage = Callable[[], AbstractContextManager[None]]
 
@@ -34,7 +35,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def database(place: Place) -> Iterator[Database]:
-    opened = open_database(place)
+    # Those who write at once wait for each other, on a busy disk for longer than a login would.
+    opened = open_database(place, busy_timeout_s=BOUND_S)
     yield opened
     opened.close()
 

@@ -111,7 +111,7 @@ from stagedoor.model.event import Event, Kind
 from tests.store.sample import place_from
 print("ready", flush=True)
 sys.stdin.readline()
-journal = StoreJournal(open_database(place_from(sys.argv[1])))
+journal = StoreJournal(open_database(place_from(sys.argv[1]), busy_timeout_s=60))
 for number in range(50):
     journal.append([Event(float(number), Kind.SESSION_DENIED, sys.argv[2])])
 """
@@ -162,7 +162,7 @@ from stagedoor.store.journal import StoreJournal
 from tests.store.sample import denied, place_from
 print("ready", flush=True)
 sys.stdin.readline()
-journal = StoreJournal(open_database(place_from(sys.argv[1])))
+journal = StoreJournal(open_database(place_from(sys.argv[1]), busy_timeout_s=60))
 for number in range(40):
     journal.append([denied(at=float(number)) for _ in range(20)])
 """

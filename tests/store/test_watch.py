@@ -98,7 +98,7 @@ def test_a_grant_that_another_process_removes_is_gone_within_seconds(
     try:
         assert len(watch.policy.grants) == 1
         remover = python(REMOVE, place)
-        remover.communicate(timeout=30)
+        remover.communicate(timeout=60)
         assert remover.returncode == 0
         assert heard.policies.get(timeout=30).grants == ()
         assert watch.policy.grants == ()
