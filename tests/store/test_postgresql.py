@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event, text
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Kind
 from stagedoor.store import people, postgresql, postgresql_link
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.heartbeat import Heartbeat
@@ -434,22 +434,42 @@ def add_and_lose_the_answer(database: Database, path: Wire) -> None:
         event.listen(c.transaction, "commit", lambda _: path.swallow.set())
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds short enough for a test."""
-    monkeypatch.setattr(postgresql, "WRITE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(postgresql, "STATEMENT_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(postgresql_link, "GRACE_S", 0.5)
+@contextlib.contextmanager
+def impatience() -> Iterator[None]:
+    """Bounds short enough for a test, of the connections that are made meanwhile.
+
+    Too short for what is to work on a busy machine: that is asked for again and again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql, "WRITE_TIMEOUT_S", 0.5)
+        patch.setattr(postgresql, "STATEMENT_TIMEOUT_S", 0.5)
+        patch.setattr(postgresql_link, "GRACE_S", 0.5)
+        yield
 
 
-@pytest.mark.usefixtures("impatient")
+def works(what: Callable[[], object]) -> bool:
+    """Whether it does, this time."""
+    with contextlib.suppress(StoreError):
+        what()
+        return True
+    return False
+
+
+def opened_at_last(server: Server) -> Database:
+    found: list[Database] = []
+    eventually("it is opened", lambda: works(lambda: found.append(open_database(server))))
+    return found[0]
+
+
 def test_a_network_that_swallows_everything_is_waited_for_with_a_bound(
     server: Server, postgresql: PostgresqlHere
 ) -> None:
-    with wire(postgresql) as path:
-        database = open_database(path.through(server, "sslmode=disable&connect_timeout=2"))
+    open_database(server).close()  # which makes the tables
+    with wire(postgresql) as path, impatience():
+        database = opened_at_last(path.through(server, "sslmode=disable&connect_timeout=2"))
         journal = StoreJournal(database)
-        journal.append([opened("s1")])
+        eventually("it is written", lambda: works(lambda: journal.append([opened("s1")])))
+        eventually("it is read", lambda: works(lambda: load_policy(database)))
         path.hold()
         before = time.monotonic()
         with pytest.raises(StoreError, match="did not answer within 1 s"):
@@ -458,60 +478,56 @@ def test_a_network_that_swallows_everything_is_waited_for_with_a_bound(
             load_policy(database)
         with pytest.raises(StoreError, match="timeout expired"):
             journal.append([opened("s2")])
-        assert time.monotonic() - before < 15
+        assert time.monotonic() - before < 60
         path.release()
-        journal.append([opened("s3")])
-        assert "s3" in ids(database)
+        eventually("it is used again", lambda: works(lambda: journal.append([opened("s3")])))
         database.close()
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_server_that_hangs_is_waited_for_with_a_bound(hurt: PostgresqlHere) -> None:
-    server = hurt.database()
-    database = open_database(server)
-    journal = StoreJournal(database)
-    journal.append([opened("s1")])
-    stopped = hurt.pids()
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(StoreError, match="did not answer within 1 s"):
-            journal.append([opened("s2")])
-    finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
-    # The bounds of this test are short for a server that has a lot to catch up with.
-    eventually("it is used again", lambda: written(journal, opened("s3")))
     with contextlib.closing(open_database(server)) as later:
         assert "s3" in ids(later)
-    database.close()
 
 
-def written(journal: StoreJournal, event_: Event) -> bool:
-    """Whether it could be."""
-    try:
-        journal.append([event_])
-    except StoreError:
-        return False
-    return True
+def test_a_server_that_hangs_is_waited_for_with_a_bound(hurt: PostgresqlHere) -> None:
+    server = hurt.database()
+    open_database(server).close()  # which makes the tables
+    with impatience():
+        database = opened_at_last(server)
+        journal = StoreJournal(database)
+        eventually("it is written", lambda: works(lambda: journal.append([opened("s1")])))
+        os.kill(hurt.postmaster(), signal.SIGSTOP)  # the first, so that it reaps none of the others
+        stopped = hurt.pids()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreError, match="did not answer within 1 s"):
+                journal.append([opened("s2")])
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        eventually("it is used again", lambda: works(lambda: journal.append([opened("s3")])))
+        database.close()
+    with contextlib.closing(open_database(server)) as later:
+        assert "s3" in ids(later)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_statement_that_takes_too_long_is_ended_and_told(database: Database) -> None:
-    with (
-        pytest.raises(StoreError, match=r"the server took too long.*statement timeout"),
-        database.read() as transaction,
-    ):
-        transaction.execute(text("SELECT pg_sleep(30)"))
-    load_policy(database)
+def test_a_statement_that_takes_too_long_is_ended_and_told(server: Server) -> None:
+    open_database(server).close()  # which makes the tables
+    with impatience(), contextlib.closing(opened_at_last(server)) as database:
+        with (
+            pytest.raises(StoreError, match=r"the server took too long.*statement timeout"),
+            database.read() as transaction,
+        ):
+            transaction.execute(text("SELECT pg_sleep(30)"))
+        eventually("it is used again", lambda: works(lambda: load_policy(database)))
 
 
 def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while_only(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that is paused holds the lock of those who write; the server takes it back."""
-    monkeypatch.setattr(postgresql_link, "IDLE_IN_TRANSACTION_S", 1)
-    paused, other = open_database(server), open_database(server, busy_timeout_s=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql_link, "IDLE_IN_TRANSACTION_S", 1)
+        paused = open_database(server)
+    other = open_database(server, busy_timeout_s=10)
     with contextlib.suppress(StoreError), paused.write():
         StoreJournal(other).append([opened("s1")])
     assert ids(other) == ["s1"]
@@ -602,7 +618,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(
         before = time.monotonic()
         watch.stop()
         heartbeat.stop(in_order=True)
-        assert time.monotonic() - before < 10
+        assert time.monotonic() - before < 20
         path.release()
         for thread in threading.enumerate():
             if thread.name in ("policy-watch", "heartbeat"):
@@ -626,7 +642,7 @@ def test_counts_and_closes_at_the_same_time_never_deadlock(
     server: Server, postgresql: PostgresqlHere
 ) -> None:
     """Each takes rows in its own order; whoever loses a deadlock is a login refused."""
-    first, second = open_database(server), open_database(server)
+    first, second = (open_database(server, busy_timeout_s=20) for _ in range(2))
     names = [f"s{n:03}" for n in range(100)]
     StoreJournal(first).append([opened(name) for name in names])
     failures: list[StoreError] = []
