@@ -30,7 +30,7 @@ __all__ = ["cluster", "fresh_namespace", "kit"]
 
 GATEWAYS = 6
 """As many as a test of the suite makes at most."""
-SYNC_S = 30.0
+SYNC_S = 60.0
 
 
 def reach(path: Path, name: str) -> KubeCluster:

@@ -134,12 +134,18 @@ def test_forwarding_can_be_switched_off(world: World, service: int) -> None:
         assert done.returncode == 255
 
 
+def listens(path: str) -> bool:
+    """Whether somebody does at that socket, which is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(path) == 0
+
+
 @contextlib.contextmanager
 def agent(folder: Path, key: Path) -> Iterator[str]:
     path = str(folder / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: Path(path).exists())
+        wait_until(lambda: listens(path))
         subprocess.run(
             ["ssh-add", "-q", key], env={"SSH_AUTH_SOCK": path, "PATH": "/usr/bin:/bin"}, check=True
         )

@@ -149,7 +149,7 @@ def test_the_end_of_a_login_is_not_held_up_by_what_runs_in_the_background(config
     person = at_terminal(config)
     try:
         person.types("sleep 600 & echo pid=$! ; disown; exit 5\n")
-        pid = int(person.sees(rb"pid=(\d+)")[1])
+        pid = int(person.sees(rb"pid=(\d+)\r")[1])
         assert person.leaves() == 5
         os.kill(pid, signal.SIGKILL)
     finally:
