@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 Script = Callable[[socket.socket, str], None]
 """Called with the request's target once its header was read; the socket is closed after it."""

@@ -436,7 +436,7 @@ def test_https_to_a_plain_gateway_and_http_to_a_tls_one_say_which_it_is(
 ) -> None:
     def plainly(conn: socket.socket) -> None:
         with conn:
-            conn.recv(1024)
+            conn.recv(65536)
             conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
