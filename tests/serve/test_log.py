@@ -29,7 +29,7 @@ def write(form: str, stderr: "int | object" = subprocess.PIPE) -> subprocess.Com
         stdout=subprocess.PIPE,
         stderr=stderr,  # type: ignore[call-overload]
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

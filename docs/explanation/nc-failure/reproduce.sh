@@ -53,7 +53,7 @@ log_in() { # PROXY_COMMAND
 }
 
 ssh -V 2>&1
-for _ in $(seq 50); do grep -q 'Server listening' "$folder/sshd.log" && break; sleep 0.1; done
+for _ in $(seq 600); do grep -q 'Server listening' "$folder/sshd.log" && break; sleep 0.1; done
 start_proxy
 for count in $(seq 50); do # loopback is quick: the two pieces may arrive as one, and all is well by luck
   log_in "nc -X connect -x 127.0.0.1:$proxy_port %h %p"
