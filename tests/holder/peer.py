@@ -30,7 +30,7 @@ from stagedoor.wire.terminal import (
     Welcome,
 )
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 @dataclass

@@ -48,7 +48,8 @@ def test_one_that_nobody_looks_at_ends_at_once(place: Place, tmp_path: Path) -> 
         peer.type(f"echo $$ >{pid}.new; mv {pid}.new {pid}\r".encode())
         wait_until(pid.exists)
     assert end(place)[0] == 0
-    assert not Path(f"/proc/{int(pid.read_text())}").exists()
+    # It has ended, and is there until somebody has asked how.
+    wait_until(lambda: not Path(f"/proc/{int(pid.read_text())}").exists())
     assert not list(place.folder.glob("*.terminal"))
 
 

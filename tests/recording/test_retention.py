@@ -76,9 +76,10 @@ def test_what_is_left_is_young_enough_and_fits_or_is_too_young_to_go(
 def put(folder: Path, number: int, age_s: float, size: int = 10) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"0199aaaa.{number}.cast"
-    path.write_bytes(b"x" * size)
-    os.utime(path, (NOW - age_s, NOW - age_s))
-    return path
+    made = path.with_suffix(".new")  # who looks meanwhile sees it as old as it is to be, or not yet
+    made.write_bytes(b"x" * size)
+    os.utime(made, (NOW - age_s, NOW - age_s))
+    return made.rename(path)
 
 
 def test_a_sweep_removes_the_old_and_leaves_other_files_alone(folder: Path) -> None:
