@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read
 from tests.path.faulty import Faulty
 from tests.path.gateway import Gateway
 from tests.store.server import PASSWORD, PostgresqlHere, server_here
-
-WITHIN_S = 5.0
-"""How soon a change must be in force everywhere."""
 
 
 class Replica(Faulty):
@@ -97,11 +93,11 @@ def test_a_user_added_at_one_is_let_in_at_the_other(two: tuple[Replica, Replica]
     first.command("user", "add", "bob", "--no-password")
     first.command("grant", "add", "user:bob", "app01")
     token = bearer(first.token("bob"))
-    eventually("the other knows", lambda: second.answer(token).status == 200, WITHIN_S)
+    eventually("the other knows", lambda: second.answer(token).status == 200)
     second.command(
         "token", "revoke", json.loads(second.command("token", "list", "--json").stdout)[-1]["id"]
     )
-    eventually("the first knows", lambda: first.answer(token).status == 407, WITHIN_S)
+    eventually("the first knows", lambda: first.answer(token).status == 407)
 
 
 def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]) -> None:
@@ -109,10 +105,9 @@ def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]
     with first.entered() as here, second.entered() as there:
         with first.office() as office:
             admin.remove_grant(office, first.grant)
-        before = time.monotonic()
+        # Within what bound is counted, not timed, in `test_watch`.
         here.wait_until_cut()
         there.wait_until_cut()
-        assert time.monotonic() - before < WITHIN_S
         assert first.wait_for_ends(here) == {here.session: "revoked"}
         assert second.wait_for_ends(there) == {there.session: "revoked"}
     assert first.answer().status == 403
