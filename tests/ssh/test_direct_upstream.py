@@ -20,6 +20,7 @@ from stagedoor.model.session import End
 from stagedoor.upstream.login import Account
 from tests.shells.world import World
 from tests.ssh.direct_world import Client, DirectHouse, Policy, direct_house, moved, ok
+from tests.waiting import wait_until
 
 TO = "app01@gw"
 
@@ -220,6 +221,27 @@ def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> Non
         thread.join()
         assert done.returncode == 255
         assert b"the shell app01-ssh cannot be logged in to" in done.stderr
+
+
+def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
+    world: World,
+) -> None:
+    with direct_house(world) as house, socket.create_server(("127.0.0.1", 0)) as server:
+        house.policy.shell = moved(port=server.getsockname()[1])
+        conn = talk(house)
+
+        def entering() -> int:
+            return sum(house.direct.entering(login) for login in house.logins)
+
+        async def come() -> "asyncio.Task[object]":
+            return asyncio.create_task(session_of(conn))
+
+        assert house.do(entering) == 0
+        house.call(come())
+        wait_until(lambda: house.do(entering) == 1, what="a drain would wait for him")
+        server.accept()[0].close()
+        wait_until(lambda: house.do(entering) == 0)
+        house.do(conn.close)
 
 
 def test_a_denial_is_said_on_the_channel_and_the_next_try_is_judged_anew(world: World) -> None:
@@ -475,6 +497,9 @@ def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> Non
 
         for turns in range(0, 60, 2):
             house.call(come_and_go(turns))
-        house.seen.wait(lambda: len(house.seen.ended) == len(house.seen.opened))
-        assert house.do(lambda: len(house.registry)) == 0
-        house.seen.wait(lambda: not house.do(lambda: len(house.direct._visits)))
+
+        def nobody_is_left() -> bool:
+            inside = len(house.registry) + len(house.direct._visits)
+            return not inside and len(house.seen.ended) == len(house.seen.opened)
+
+        wait_until(lambda: house.do(nobody_is_left))

@@ -86,6 +86,7 @@ class Worker:
             listening.cancel()
             ticking.cancel()
             await self._gateway.shells.close()
+            await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close)
         if unwritten:
             self._log.error(
@@ -179,6 +180,15 @@ class Worker:
 
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._log.error(str(context.get("message")), exc_info=context.get("exception"))
+
+
+async def _cancel_the_rest() -> None:
+    """Whoever is still being let in stops here, and is written down as long as there is a ledger."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=END_WITHIN_S)
 
 
 def tell(message: FromWorker) -> None:

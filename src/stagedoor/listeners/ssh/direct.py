@@ -109,6 +109,10 @@ class Direct:
         visit.agent_refused = not stay.rights.agent_forward
         return stay.rights.agent_forward
 
+    def entering(self, login: Login) -> int:
+        visit = self._visits.get(login)
+        return int(visit is not None and visit.entering is not None)
+
     def warn(self, login: Login, line: str) -> None:
         visit = self._visits.get(login)
         for session in tuple(visit.sessions) if visit else ():

@@ -251,7 +251,10 @@ class Downstream(asyncssh.SSHServer):
     @property
     def entering(self) -> int:
         """How many channels are between the request and the answer."""
-        return self._entering
+        login, direct = self._login, self._house.direct
+        if login is None or login.target is None or direct is None:
+            return self._entering
+        return self._entering + direct.entering(login)
 
     @property
     def hung_up(self) -> bool:

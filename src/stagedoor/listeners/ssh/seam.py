@@ -80,6 +80,10 @@ class DirectLogin(Protocol):
         """The client's SSH agent is offered (`ssh -A`): whether it is forwarded into the shell."""
         ...
 
+    def entering(self, login: Login) -> int:
+        """How many are between being asked for and having entered; a drain waits for them."""
+        ...
+
     def warn(self, login: Login, line: str) -> None:
         """The gateway drains: tell it in the terminals of this login. Never blocks."""
         ...
