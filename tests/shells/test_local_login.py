@@ -4,12 +4,14 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from stagedoor.model.admission import Admission
 from stagedoor.model.shell import Shell
+from stagedoor.model.target import Target
 from stagedoor.shells.local import LocalShell
 from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
 
@@ -199,6 +201,24 @@ def test_who_may_log_in_follows_the_policy(world: World) -> None:
         world.admissions[:] = [Admission("dev", (world.key,))]
         shells.refresh()
         assert ssh("true").returncode == 0
+
+
+def test_a_policy_that_changes_while_a_shell_is_started_holds_for_it(world: World) -> None:
+    changes = iter([True])
+
+    def admitted(_: Target) -> Sequence[Admission]:
+        found = tuple(world.admissions)
+        if next(changes, False):
+            world.admissions.clear()
+            shells.refresh()
+        return found
+
+    shells = world.shells(admitted=admitted)
+    try:
+        shell = world.started(shells)
+        assert b"Permission denied" in ssh_with(world.config(shell))("true").stderr
+    finally:
+        shells.stop_all()
 
 
 def test_a_shell_that_cannot_be_run_says_so(world: World) -> None:

@@ -124,7 +124,7 @@ class LocalShells:
         """
         for target, place in self._places.items():
             if place.folder.is_dir():
-                place.write_keys(self._keys(target))
+                self._write_keys(target, place)
         for place in self._left_over():
             # An app that is in the settings no more: nobody may log in to what still runs of it.
             place.write_keys(authorized_keys((), ()))
@@ -179,8 +179,14 @@ class LocalShells:
         fresh = time.time() - running.started_at < REPLACE_AFTER_S
         return fresh and running.digest == self._digests[target]
 
-    def _keys(self, target: Target) -> str:
-        return authorized_keys(self._admitted(target), self._user_ca_lines)
+    def _write_keys(self, target: Target, place: Place) -> None:
+        """Raises OSError."""
+        written = None
+        # Again if the policy has changed meanwhile: a `refresh` may have been faster than a start
+        # that had read the old one, and nothing else would take that back.
+        while written != (now := authorized_keys(self._admitted(target), self._user_ca_lines)):
+            place.write_keys(now)
+            written = now
 
     async def _start(self, target: Target, place: Place, announce: Progress) -> Shell | Denial:
         loop = asyncio.get_running_loop()
@@ -203,7 +209,7 @@ class LocalShells:
                     running = None
                 if running is None:
                     place.failed.unlink(missing_ok=True)
-                    place.write_keys(self._keys(target))
+                    self._write_keys(target, place)
                     try:
                         running = self._starter.start(
                             self._orders[target], place, _principals(target), tell
