@@ -117,6 +117,8 @@ download() {
     elif [ "$got" != "$(cat "$folder/$name.sha256")" ]; then
       die "$entry has the hash $got and the lock says otherwise: it is not what was locked"
     fi
-    mv "$debs/$name"_*.deb "$cache/debs/$got.deb"
+    # Whole or not at all, since another build may look for it: the cache may be on another disk.
+    mv "$debs/$name"_*.deb "$cache/debs/.$got.$$"
+    mv "$cache/debs/.$got.$$" "$cache/debs/$got.deb"
   done
 }

@@ -11,6 +11,8 @@ import pytest
 
 from tests.kit.conftest import COMMANDS, ROOT, SOURCE
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 LOCK = [line.split() for line in (SOURCE / "lock").read_text().splitlines() if line[0] != "#"]
 WANTED = {
     line.split()[0]: line.split()[1]

@@ -13,6 +13,8 @@ from tests.kit.container import Container
 from tests.kit.terminal import Terminal
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 HARD = {
     "QUOTES": """it's "quoted" `here` $HOME \\ and %s""",
     "LINES": "first\nsecond\n\nfourth\n",
@@ -74,7 +76,9 @@ VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(environment=st.dictionaries(NAMES, VALUES, min_size=20, max_size=60))
 def test_any_environment_is_the_same_as_by_exec(make: Make, environment: dict[str, str]) -> None:

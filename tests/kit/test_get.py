@@ -5,6 +5,8 @@ import pytest
 from tests.kit.conftest import Make
 from tests.kit.terminal import Terminal
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 
 @pytest.mark.parametrize("image", ["busybox", "debian-12", "distroless"])
 def test_a_file_is_offered_to_the_terminal(make: Make, image: str) -> None:

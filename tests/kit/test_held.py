@@ -11,6 +11,8 @@ from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES, Container
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 IMAGES = ("busybox", "debian-12", "debian-13", "musl", "distroless", "nothing")
 
 
@@ -156,7 +158,7 @@ def test_a_prompt_at_which_nobody_sits_is_not_waited_for(make: Make) -> None:
         peer.detach()
     wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=0 tmux=1")
     container.terminate()
-    assert container.wait(10) == 0
+    assert container.wait() == 0
 
 
 def test_at_the_end_of_the_grace_period_a_held_program_is_hung_up(make: Make) -> None:

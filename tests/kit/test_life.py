@@ -14,6 +14,8 @@ from tests.kit.container import Container
 from tests.kit.terminal import Terminal
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 
 def children(container: Container) -> dict[int, str]:
     """What the first process has started and not yet buried: pid to name."""

@@ -9,6 +9,8 @@ from tests.kit.container import ROOT_CAPABILITIES
 from tests.kit.people import People
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 IMAGES = ("busybox", "debian-12", "debian-13", "musl", "distroless", "entrypoint", "nothing")
 
 

@@ -16,6 +16,8 @@ from tests.kit.people import People
 from tests.kit.test_environment import HARD, entries
 from tests.waiting import BOUND_S, wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 __all__ = ["cluster", "fresh_namespace"]
 
 _SECURITY = {

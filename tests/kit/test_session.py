@@ -12,6 +12,8 @@ from tests.kit.container import Container
 from tests.kit.terminal import Terminal
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 IMAGES = ("busybox", "debian-12", "debian-13", "musl", "distroless", "nothing")
 BARE = ("distroless", "nothing")
 SHELLS = {"debian-12": "bash", "debian-13": "bash"}
@@ -189,7 +191,9 @@ def test_sftp_starts_in_the_working_directory(make: Make, tmp_path: Path) -> Non
 def database(container: Container) -> subprocess.Popen[bytes]:
     """What the app would use: answers each line, on the loopback of the container."""
     listen = "TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork"
-    command = ["nsenter", f"--net=/proc/{container.pid}/ns/net", "socat", listen, "EXEC:cat"]
+    # Half a second after the one end has no more, socat would cut the other off.
+    socat = ("socat", "-t60", listen, "EXEC:cat")
+    command = ["nsenter", f"--net=/proc/{container.pid}/ns/net", *socat]
     process = subprocess.Popen(command)
 
     def listens() -> bool:
