@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.place import cache
 from tests.cluster.programs import program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -41,7 +42,11 @@ def helm(*arguments: str, values: Manifest | None = None) -> subprocess.Complete
     if values is not None:
         command += ["--values", "-"]
         text = json.dumps(values)
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
+    # In ~/.kube others would take what it remembers for a cluster's.
+    environment = {**os.environ, "KUBECACHEDIR": str(cache() / "kubectl")}
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=300, env=environment
+    )
 
 
 def render(

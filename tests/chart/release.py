@@ -15,7 +15,7 @@ from tests.kube.apps import deployment
 from tests.listeners.wire import bearer, head
 from tests.store.server import PASSWORD, PostgresqlHere, name_of
 
-BOUND_S = 90.0
+BOUND_S = 240.0
 _TUNNEL_PORT = 8022
 """The container's, in the chart."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -25,7 +25,10 @@ def _is_known(address: str, first: str, token: str) -> bool:
     """Whether the gateway there minds the app, which nobody has, rather than the token."""
     with socket.create_connection((address, _TUNNEL_PORT), timeout=BOUND_S) as sock:
         sock.sendall(first.encode() + head("nobody.ssh:22", bearer(token)))
-        return not sock.recv(64).startswith(b"HTTP/1.1 407")
+        got = b""
+        while b"\r\n" not in got and (more := sock.recv(64)):
+            got += more
+    return got.startswith(b"HTTP/1.1 ") and not got.startswith(b"HTTP/1.1 407")
 
 
 def open_to_pods(postgresql: PostgresqlHere, address: str) -> PostgresqlHere:
@@ -88,8 +91,11 @@ class Release:
         where = ("exec", "-i", "deploy/stagedoor-gateway", "-c", "gateway", "--")
         return self.kubectl(*where, "stagedoor", *arguments, text=text)
 
-    def welcome(self) -> None:
-        """The developer, her key and a grant; her ssh's configuration."""
+    def welcome(self, first: str = "") -> None:
+        """The developer, her key and a grant, of which every gateway has heard; her ssh's configuration.
+
+        `first` is as for `token`.
+        """
         self.stagedoor("user", "add", "dev", "--no-password")
         self.stagedoor("key", "add", "dev", "-", text=self.key.with_suffix(".pub").read_text())
         self.stagedoor("grant", "add", "user:dev", "*")
@@ -101,6 +107,8 @@ class Release:
             f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
             "  StrictHostKeyChecking yes\n  BatchMode yes\n  ConnectTimeout 20\n"
         )
+        # Who has heard of it has heard of all that was before.
+        self.token(first)
 
     def token(self, first: str = "") -> str:
         """A new one, which every gateway has heard of; `first` is what their doors want said first."""

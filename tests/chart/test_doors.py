@@ -79,7 +79,7 @@ def release(
         disk(made, folder / "disk")
         certificate(made, folder)
         made.install()
-        made.welcome()
+        made.welcome(PROXY)
         yield made
     finally:
         made.uninstall()
@@ -151,7 +151,7 @@ def ssh(release: Release, *command: str) -> "subprocess.CompletedProcess[str]":
         ["ssh", "-F", release.folder / "behind", "app01.ssh", *command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         stdin=subprocess.DEVNULL,
     )
 

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from stagedoor.shells.kubernetes.derive import Derived, Kit, derive, with_replic
 from stagedoor.shells.kubernetes.facts import facts_of
 from stagedoor.shells.kubernetes.kit import KitWay
 from tests.chart.asking import Answer, Manifest
-from tests.chart.conftest import KIT, Fenced, install, wait_for_policies
+from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, wait_for_policies
 from tests.kube.api.lone import LoneApi
 from tests.shells.kubernetes import world
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
 _numbers = itertools.count()
 IMAGE = "registry.example:5000/team/shop:1.2"
@@ -164,10 +167,9 @@ def denied(answer: Answer, *words: str) -> None:
 
 def eventually(fenced: Fenced, manifest: Manifest) -> Answer:
     """Apply it; the API server may see the app, or the register, a moment later than we wrote it."""
-    for _ in range(50):
-        made = fenced.controller.apply(manifest)
-        if made.ok or made.status != 403:
-            break
+    end = time.monotonic() + WITHIN_S
+    while (made := fenced.controller.apply(manifest)).status == 403 and time.monotonic() < end:
+        pass  # each try is a request
     return made
 
 
@@ -275,10 +277,9 @@ def test_a_shell_that_has_what_its_app_has_no_more_can_be_marked_and_stopped_but
     assert marked.ok, marked.message
     stopped = controller.merge(shop.shell, dict(objects.stop_patch(2.0)))
     assert stopped.ok, stopped.message
-    for _ in range(50):
-        started = controller.merge(shop.shell, {"spec": {"replicas": 1}})
-        if not started.ok:
-            break
+    end = time.monotonic() + WITHIN_S
+    while (started := controller.merge(shop.shell, {"spec": {"replicas": 1}})).ok:
+        assert time.monotonic() < end, "the register is not followed"
         assert controller.merge(shop.shell, {"spec": {"replicas": 0}}).ok
     denied(started, "no Secret in its environment")
 
@@ -755,9 +756,8 @@ def test_rights_that_somebody_adds_do_not_open_the_fence(fenced: Fenced) -> None
             "metadata": {"name": "mine", "namespace": fenced.staging},
         }
         for asker in (fenced.gateway, fenced.controller):
-            for _ in range(100):  # RBAC too follows by a watch
-                if asker.may(fenced.staging, "create", "serviceaccounts"):
-                    break
+            # RBAC too follows by a watch.
+            wait_until(partial(asker.may, fenced.staging, "create", "serviceaccounts"))
             denied(asker.create(account), "nothing of that kind")
             asked = asker.request(
                 "POST",

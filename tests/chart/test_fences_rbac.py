@@ -4,6 +4,8 @@ import pytest
 
 from tests.chart.conftest import Fenced
 
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
 LEASES = "leases.coordination.k8s.io"
 EVENTS = "events.events.k8s.io"
 SLICES = "endpointslices.discovery.k8s.io"

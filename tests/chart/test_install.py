@@ -22,6 +22,7 @@ from tests.ports import free_port
 from tests.store.server import server_here
 
 SERVICE = {"type": "NodePort"}
+PRE_STOP_S = 10
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -44,7 +45,8 @@ def release(
             "store": {"postgresql": {"url": url, "passwordSecret": "db"}},
             "gateway": {
                 "drainSeconds": 60,
-                "preStopSeconds": 5,
+                # The node's rules for the Service hear late of a pod that goes, on a busy machine.
+                "preStopSeconds": PRE_STOP_S,
                 "ssh": {"hostNames": ["gw", cluster.node_address]},
                 "service": SERVICE,
             },
@@ -83,15 +85,21 @@ def secrets(release: Release) -> dict[str, object]:
     return {one["metadata"]["name"]: one["data"] for one in found if one["type"] == "Opaque"}
 
 
+def opened_sessions(release: Release) -> dict[str, Manifest]:
+    """By the session's name, for other tests enter as well."""
+    told = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
+    return {one["session"]: one for one in told if one["kind"] == "session.opened"}
+
+
 def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release: Release) -> None:
     assert len(release.pods("gateway")) == 2
     assert len(release.pods("controller")) == 2
     restricted_app(release, env={"WORD": "it's “hard”"})
+    before = opened_sessions(release).keys()
     done = release.ssh("app01.ssh", "echo $WORD; id -u")
     assert done.returncode == 0, done.stderr + release.story()
     assert done.stdout == "it's “hard”\n12345\n"
-    told = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
-    [opened] = [one for one in told if one["kind"] == "session.opened"]
+    [opened] = [one for name, one in opened_sessions(release).items() if name not in before]
     assert opened["identity"] == "dev"
     # By externalTrafficPolicy: Local, the chart's default: not the node's address.
     assert opened["source"].startswith(release.cluster.host_address)
@@ -216,7 +224,7 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
             assert len(after) == 2
             assert not after & before, "every replica was replaced"
             # The last old one still lets people in when helm is done: until its preStop is over.
-            seen, over = tunnels.done, time.monotonic() + 8
+            seen, over = tunnels.done, time.monotonic() + PRE_STOP_S + 3
             until("it is over", lambda: time.monotonic() > over and tunnels.done > seen)
         assert echo(stays, "after") == "after\n", "a session of an old replica goes on"
     record_property("tunnels", tunnels.done)
@@ -274,7 +282,7 @@ def test_a_trial_needs_no_database(
         # What comes after an uninstall has the same keys: nobody's known_hosts is wrong then.
         before = secrets(trial)
         trial.uninstall()
-        gone = ("wait", "--for=delete", "pod", "--all", "--timeout=60s")
+        gone = ("wait", "--for=delete", "pod", "--all", "--timeout=240s")
         trial.kubectl(*gone)
         trial.install()
         assert secrets(trial) == before
@@ -327,7 +335,7 @@ def test_the_plain_manifests_serve_as_well(
         plain.kubectl(*secret, f"--from-literal=password={password}")
         cluster.kubectl("apply", "-f", "-", text=json.dumps(wanted))
         for name in ("gateway", "controller"):
-            wait = ("rollout", "status", f"deployment/stagedoor-{name}", "--timeout=90s")
+            wait = ("rollout", "status", f"deployment/stagedoor-{name}", "--timeout=240s")
             plain.kubectl(*wait)
         plain.welcome()
         plain.app()
@@ -339,7 +347,7 @@ def test_the_plain_manifests_serve_as_well(
 
 
 def test_helm_s_own_test_knocks_at_every_door(release: Release) -> None:
-    told = release.helm("test", "stagedoor", "--logs", "--timeout", "60s")
+    told = release.helm("test", "stagedoor", "--logs", "--timeout", "240s")
     assert "HTTP/1.1 407" in told
     assert ": SSH-2.0-" in told
 
