@@ -25,7 +25,9 @@ class LoneCluster:
         self.kubectl("create", "namespace", namespace)
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        command = [str(program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
+        # In ~/.kube others would take what it remembers for a cluster's.
+        own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubeconfig.parent}/kubectl")
+        command = [str(program("kubectl")), *own, *arguments]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
