@@ -138,7 +138,9 @@ class Gateway:
     def command(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run `stagedoor …` on this gateway's store."""
+        """Run `stagedoor …` on this gateway's store. What it changes, a gateway that runs has heard of."""
+        running = self.process is not None and self.process.poll() is None
+        before = self._policy_version() if running else None
         done = subprocess.run(
             [sys.executable, "-m", "stagedoor", "--config", self.file, *arguments],
             input=stdin or "",
@@ -147,6 +149,8 @@ class Gateway:
             timeout=PATIENCE_S,
         )
         assert not check or done.returncode == 0, (arguments, done.returncode, done.stderr)
+        if before is not None and self._policy_version() not in (None, before):
+            self.wait_for_policy()
         return done
 
     @contextlib.contextmanager
@@ -165,8 +169,8 @@ class Gateway:
 
     def wait_for_policy(self) -> None:
         """Until every worker has heard of what has been changed since the gateway started."""
-        with self.office() as office:
-            version = admin.policy(office).version
+        version = self._policy_version()
+        assert version is not None, "the store cannot be read"
         told = 0
 
         def all_have(line: dict[str, Any]) -> bool:
@@ -175,6 +179,12 @@ class Gateway:
             return told >= self.workers
 
         self.wait_for(all_have)
+
+    def _policy_version(self) -> int | None:
+        """None while the store cannot be read, as a test may have it."""
+        with contextlib.suppress(StagedoorError), self.office() as office:
+            return admin.policy(office).version
+        return None
 
     def add_user(self, name: str = "dev", *apps: str) -> None:
         """Who knows PASSWORD and may enter these apps; a gateway that runs has heard of it."""
