@@ -32,6 +32,7 @@ from tests.ports import free_port
 from tests.store.sample import change, closed, denied, opened
 from tests.store.server import PASSWORD, ROLE, PostgresqlHere, name_of, server_here
 from tests.store.wire import Wire, wire
+from tests.waiting import BOUND_S
 
 
 @pytest.fixture
@@ -181,12 +182,15 @@ def test_a_commit_waits_for_the_disk_whatever_the_role_is_set_to(
 
 
 def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
-    server: Server, postgresql: PostgresqlHere
+    server: Server, postgresql: PostgresqlHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever isolation the role begins with: in a snapshot taken before the wait they would not."""
     name = name_of(server)
     postgresql.admin(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
-    first, second = open_database(server), open_database(server, busy_timeout_s=20)
+    # The lock is held for as long as it takes until both wait.
+    monkeypatch.setattr(postgresql_link, "IDLE_IN_TRANSACTION_S", int(BOUND_S))
+    monkeypatch.setattr("stagedoor.store.postgresql.WRITE_TIMEOUT_S", BOUND_S)
+    first, second = open_database(server), open_database(server, busy_timeout_s=BOUND_S)
     versions: list[int] = []
 
     def wait_and_change() -> None:
@@ -204,7 +208,7 @@ def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
             one.start()
         wait_until_locked(postgresql, name, 2)
     for one in waiting:
-        one.join(20)
+        one.join(BOUND_S)
     assert versions == [1]
     kinds = [entry.event.kind for entry in read_entries(first, Filter(session="s1"))]
     assert kinds == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
