@@ -39,7 +39,7 @@ from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.target import parse_login
 from tests.shells.world import World
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 """How long a test waits for what must come."""
 
 
@@ -318,7 +318,7 @@ class Client:
             f"Host *\n  HostName 127.0.0.1\n  Port {house.port}\n"
             "  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n"
             f"  IdentityFile {folder / 'id'}\n  IdentitiesOnly yes\n"
-            "  BatchMode yes\n  ConnectTimeout 20\n  LogLevel ERROR\n"
+            "  BatchMode yes\n  ConnectTimeout 60\n  LogLevel ERROR\n"
             "  PreferredAuthentications publickey\n" + "".join(f"  {line}\n" for line in lines)
         )
         return cls(path)

@@ -40,6 +40,8 @@ def client(world: World) -> Iterator[paramiko.SSHClient]:
         allow_agent=False,
         look_for_keys=False,
         timeout=BOUND_S,
+        banner_timeout=BOUND_S,
+        auth_timeout=BOUND_S,
     )
     yield one
     one.close()

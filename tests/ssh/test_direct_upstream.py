@@ -14,6 +14,7 @@ import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
+from stagedoor.listeners.ssh import direct
 from stagedoor.listeners.ssh.direct_rights import Rights
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import End
@@ -278,7 +279,11 @@ async def session_of(
     return await conn.create_process(encoding=None, **asked)  # type: ignore[arg-type]  # as given
 
 
-def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(world: World) -> None:
+def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine he would be told, after two seconds, what he waits for.
+    monkeypatch.setattr(direct, "PATIENT_S", 3600.0)
     with direct_house(world) as house, shell(house) as shells:
         conn = talk(house)
 

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from stagedoor.wire.blob import string
-from tests.ssh.world import World, wait_until
+from tests.ssh.world import BOUND_S, World, wait_until
 
 PROHIBITED = "channel 0: open failed: administratively prohibited: "
 
@@ -58,7 +58,7 @@ def test_nobody_gets_a_shell_a_command_or_files_of_the_gateway(world: World) -> 
     assert b"the gateway runs no commands: 'id'" in done.stderr
     assert world.ssh("-s", "gw", "sftp").returncode != 0
     copy = ["scp", "-F", world.config(), "gw:/etc/passwd", "/dev/null"]
-    assert subprocess.run(copy, capture_output=True, timeout=30).returncode != 0
+    assert subprocess.run(copy, capture_output=True, timeout=BOUND_S).returncode != 0
     assert b"runs no commands" in world.ssh("gw", "scp -f /etc/passwd").stderr
 
 
@@ -136,7 +136,7 @@ async def test_whoever_asks_for_something_unusual_is_refused_and_stays_connected
         config=None,
     ) as conn:  # fmt: skip
         assert not await asyncio.wait_for(UNUSUAL[asked](conn), 10)
-        done = await asyncio.wait_for(conn.run("ls"), 10)
+        done = await asyncio.wait_for(conn.run("ls"), BOUND_S)
         assert "app01.ssh" in str(done.stdout)
 
 

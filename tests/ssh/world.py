@@ -56,8 +56,10 @@ class World:
         """An ssh_config; a question about a host key would be a failure."""
         known = self.folder / "known_hosts"
         authority = (self.gateway.data_dir / "keys" / "host_ca.pub").read_text()
-        known.write_text(f"@cert-authority * {authority}")
         path = self.folder / f"config.{os.urandom(4).hex()}"
+        anew = self.folder / f"{path.name}.known"
+        anew.write_text(f"@cert-authority * {authority}")
+        anew.replace(known)  # another ssh may be reading it
         path.write_text(
             f"Host gw\n  HostName 127.0.0.1\n  Port {self.port}\n  User {user}\n"
             "Host *.ssh *-ssh\n  ProxyJump gw\n"
@@ -66,7 +68,7 @@ class World:
             + f"  UserKnownHostsFile {known}\n"
             "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
             f"  IdentityFile {key or self.key}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-            "  BatchMode yes\n  ConnectTimeout 20\n"
+            "  BatchMode yes\n  ConnectTimeout 60\n"
         )
         return path
 
@@ -75,7 +77,7 @@ class World:
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run ssh to its end."""
         command = ["ssh", "-F", config or self.config(), *words]
-        done = subprocess.run(command, input=input, capture_output=True, timeout=60)
+        done = subprocess.run(command, input=input, capture_output=True, timeout=100)
         assert not check or done.returncode == 0, done.stderr.decode()
         return done
 
