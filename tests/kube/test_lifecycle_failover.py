@@ -18,7 +18,9 @@ from tests.path.gateway import Gateway
 Make = Callable[..., House]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 
-TAKEOVER_S = 15.0
+LEASE_S = 12.0
+TAKEOVER_S = 30.0
+"""What test_lease.py proves of a network that answers, and as much again for a busy machine."""
 
 
 class Beside(Gateway):
@@ -42,7 +44,7 @@ def controllers(house: House, number: int) -> Iterator[list[Beside]]:
         for one in made:
             one.launch()
             one.wait_for(lambda line: line["event"] == "controller stands by")
-        made[0].wait_for(lambda line: line["event"] == "controller leads")
+            made[0].wait_for(lambda line: line["event"] == "controller leads")
         yield made
     finally:
         for one in made:
@@ -73,13 +75,14 @@ def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_house:
         leader.signal(signal.SIGTERM)
         began = time.monotonic()
         other.wait_for(lambda line: line["event"] == "controller leads")
-        assert time.monotonic() - began < 8
+        # The lease was renewed two seconds ago at most, and seen by the other two seconds later.
+        assert time.monotonic() - began < LEASE_S - 2, "it was not given back"
         assert leader.process is not None
         assert leader.process.wait(30) == 0
 
 
 def test_when_the_gateway_is_killed_what_it_had_started_goes_by_itself(make_house: Make) -> None:
-    house = make_house(controller=False, idle_stop_s=8, idle_delete_s=3)
+    house = make_house(controller=False, idle_stop_s=20, idle_delete_s=3)
     house.app()
     with controllers(house, 1), house.inside("app01"):
         assert house.gateway.process is not None
@@ -129,7 +132,7 @@ def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than_its_i
     make_house: Make, cluster: Cluster, relay: Relay, tmp_path: Path
 ) -> None:
     kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
-    house = make_house(kubeconfig=kubeconfig, idle_stop_s=8, idle_delete_s=3)
+    house = make_house(kubeconfig=kubeconfig, idle_stop_s=20, idle_delete_s=3)
     house.app()
     with house.inside("app01") as session:
         pod = house.shell_pod()
@@ -137,7 +140,7 @@ def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than_its_i
         house.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
         # Nobody could renew the lease, and by the clock the shell is idle.
         renewed = house.objects("leases")[0]["spec"]["renewTime"]
-        until(lambda: time.time() - datetime.fromisoformat(renewed).timestamp() > 16, "it is old")
+        until(lambda: time.time() - datetime.fromisoformat(renewed).timestamp() > 28, "it is old")
         seen = len(house.gateway.lines)
         relay.mend()
         house.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
