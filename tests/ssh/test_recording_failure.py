@@ -16,6 +16,7 @@ from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Over, Recorder
 from tests.shells.world import World
 from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_house
+from tests.waiting import wait_until
 
 TO = "app01@gw"
 
@@ -76,9 +77,9 @@ def recorded() -> Policy:
 def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:
     world = World(scene.folder / "house")
     with direct_house(world, recorded(), plan=plan(scene, go_on=False)) as house:
-        # The shell fills the disk itself, once the session has begun.
+        # The disk is full once the session has begun, and only then more is shown.
         mark = scene.folder / "mark"
-        command = f"echo begun; touch {mark}; sleep 60; echo never"
+        command = f"echo begun; {until_full(mark)}; echo more; sleep 60; echo never"
         ended = threading.Thread(target=lambda: fill(scene, mark))
         ended.start()
         done = Client.of(house).ssh("-tt", TO, command)
@@ -93,10 +94,15 @@ def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> Non
 
 
 def fill(scene: Scene, mark: Path) -> None:
-    """The disk is full from the moment on that `mark` is there, and the first piece is written."""
-    while not mark.exists():
-        threading.Event().wait(0.02)
+    """The disk is full from the moment on that `mark` is there; then `mark` is taken away."""
+    wait_until(mark.exists)
     scene.disk.full = True
+    mark.unlink()
+
+
+def until_full(mark: Path) -> str:
+    """The shell's words for its part in that."""
+    return f"touch {mark}; while [ -e {mark} ]; do sleep 0.05; done"
 
 
 def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
@@ -105,7 +111,7 @@ def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
         mark = scene.folder / "mark"
         filling = threading.Thread(target=lambda: fill(scene, mark))
         filling.start()
-        command = f"touch {mark}; sleep 0.3; head -c 3M /dev/zero | tr '\\0' x; exit 4"
+        command = f"{until_full(mark)}; head -c 3M /dev/zero | tr '\\0' x; exit 4"
         done = Client.of(house).ssh("-tt", TO, command)
         filling.join()
         assert done.returncode == 4
