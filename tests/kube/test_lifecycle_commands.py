@@ -40,7 +40,10 @@ def test_apps_are_listed_explained_started_looked_into_and_stopped(make_house: M
         row = listed(house)["app01.ssh"]
         assert (row["state"], row["sessions"]) == ("ready", 1)
         assert row["address"].endswith(":2222")
-        assert "busy sessions=1" in house.gateway.command("app", "logs", "app01").stdout
+        until(
+            lambda: "busy sessions=1" in house.gateway.command("app", "logs", "app01").stdout,
+            "the shell says who is inside",
+        )
 
         asked = house.gateway.command("app", "stop", "app01", check=False)
         assert asked.returncode == 2

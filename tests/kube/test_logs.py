@@ -11,6 +11,8 @@ from stagedoor.kube.kubeconfig import load
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from tests.cluster.fixtures import Cluster
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 
 @pytest.fixture
 async def kube(cluster: Cluster) -> AsyncIterator[KubeCluster]:

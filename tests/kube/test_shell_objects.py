@@ -19,6 +19,8 @@ from tests.cluster.archive import Files, Start, image, layer
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world
 
+pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
+
 BOUND_S = 60.0
 
 Make = Callable[..., str]
