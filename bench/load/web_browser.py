@@ -86,8 +86,7 @@ class Page:
 
     def close(self) -> None:
         with contextlib.suppress(BrowserError):
-            self.tab.call("Page.close")
-        self.tab.close()
+            self.tab.end()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 from stagedoor.demo.chromium import Browser, BrowserError, Tab, chromium, found
 from stagedoor.listeners.web.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
+from tests.waiting import BOUND_S, wait_until
 
 TERMINAL = "document.querySelector('.xterm-rows')"
 
@@ -29,8 +30,7 @@ def tab(browser: Browser) -> Iterator[Tab]:
     try:
         yield opened
     finally:
-        opened.call("Page.close")
-        opened.close()
+        opened.end()
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def sign_in(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
     tab.ask("document.getElementById('secret').focus()")
     tab.type(PASSWORD)
     tab.enter()
-    tab.until(f"location.pathname === {json.dumps(path.partition('?')[0])}")
+    there = f"location.pathname === {json.dumps(path.partition('?')[0])}"
+    tab.until(f"{there} && document.readyState === 'complete'")
 
 
 def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:
@@ -66,6 +67,12 @@ SCREEN = (
     "[...document.querySelectorAll('.xterm-rows > div')]"
     ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
 )
+STATES = (
+    "window.states = []; new MutationObserver(() => window.states.push("
+    "document.getElementById('status').dataset.state)).observe("
+    "document.getElementById('status'), {attributes: true, attributeFilter: ['data-state']})"
+)
+"""From here on the page keeps in `window.states` how its line fares; some states last for a moment."""
 STATE = (
     "[document.getElementById('status')?.textContent, document.activeElement?.outerHTML.slice(0, 80),"
     " document.visibilityState]"
@@ -77,12 +84,17 @@ def screen(tab: Tab) -> str:
     return str(tab.ask(SCREEN))
 
 
-def shows(tab: Tab, text: str, bound_s: float = 30) -> str:
+def shows(tab: Tab, text: str, bound_s: float = BOUND_S) -> str:
     try:
         tab.until(f"{SCREEN}.includes({json.dumps(text)})", bound_s)
     except BrowserError:
         raise AssertionError(f"no {text!r} in {screen(tab)!r}; {tab.ask(STATE)}") from None
     return screen(tab)
+
+
+def hides(tab: Tab, text: str) -> None:
+    """Wait until it is no more to be seen: what a page has taken in is drawn with one of its next frames."""
+    wait_until(lambda: text not in screen(tab), what=f"no {text!r} on the screen")
 
 
 def run(tab: Tab, line: str) -> None:
@@ -110,4 +122,4 @@ def click(tab: Tab, selector: str) -> None:
 
 
 Where = Callable[[str], Path]
-__all__ = ["Gateway", "click", "ready", "run", "screen", "shows", "sign_in", "terminal"]
+__all__ = ["Gateway", "click", "hides", "ready", "run", "screen", "shows", "sign_in", "terminal"]

@@ -100,5 +100,4 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
             run(tab, f"clear; {sys.executable} {program} {second} off")
             shows(tab, "listens")
             hears(tab, second, OFF)
-            tab.call("Page.close")
-            tab.close()
+            tab.end()

@@ -15,6 +15,7 @@ from tests.web.visitor import Visitor, ticket
 
 SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop <b>"
+LOADED = "document.readyState === 'complete'"
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +56,25 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     tab.ask("document.getElementById('line').focus()")
     tab.type(KEY)
     click(tab, "form[action$='/keys/add'] button")
-    tab.until("document.querySelector('ul.keys li') !== null")
+    tab.until(f"{LOADED} && document.querySelector('ul.keys li') !== null")
     assert "laptop <b>" in str(tab.ask("document.querySelector('ul.keys').textContent"))
     click(tab, "form[action$='/keys/remove'] button")
-    tab.until("document.querySelector('#keys') && document.querySelector('ul.keys') === null")
+    tab.until(
+        f"{LOADED} && document.querySelector('#keys') && document.querySelector('ul.keys') === null"
+    )
 
     # Nonsense is refused in words.
     tab.ask("document.getElementById('line').focus()")
     tab.type("ssh-dss nonsense")
     click(tab, "form[action$='/keys/add'] button")
-    tab.until("document.querySelector('[role=alert]') !== null")
+    tab.until(f"{LOADED} && document.querySelector('[role=alert]') !== null")
     assert tab.ask("document.querySelector('h1').textContent") == "Nothing was changed"
     click(tab, "main a")
-    tab.until("document.querySelector('#apps') !== null")
+    tab.until(f"{LOADED} && document.querySelector('#apps') !== null")
 
     # The terminal needs a script, and says what does not.
     click(tab, "ul.apps a.button")
-    tab.until("location.pathname === '/app/app01'")
+    tab.until(f"{LOADED} && location.pathname === '/app/app01'")
     assert "stagedoor attach app01" in str(
         tab.ask("document.querySelector('noscript').textContent")
     )

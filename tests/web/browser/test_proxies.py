@@ -8,7 +8,7 @@ from stagedoor.demo.chromium import chromium
 from stagedoor.demo.chromium import found as chromium_found
 from tests.net.peers import write_certificate
 from tests.path.gateway import running
-from tests.web.browser.conftest import ready, run, shows, sign_in
+from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
 from tests.web.conftest import SETTINGS
 from tests.web.proxies import MISSING, nginx, tinyproxy
 from tests.web.visitor import let_in
@@ -44,11 +44,7 @@ def test_the_page_behind_both_with_pings_that_outlive_their_idle_times(tmp_path:
             path = "/stagedoor/app/app01"
             sign_in(tab, f"{base}/stagedoor", path)
             ready(tab)
-            tab.ask(
-                "window.states = []; new MutationObserver(() => window.states.push("
-                "document.getElementById('status').dataset.state)).observe("
-                "document.getElementById('status'), {attributes: true})"
-            )
+            tab.ask(STATES)
             # Three idle times of nginx, with nobody typing.
             tab.ask("new Promise(done => setTimeout(done, 6000))")
             run(tab, "echo in=$((40+2))-$APP_NAME")

@@ -21,8 +21,7 @@ def other(browser: Browser, gateway: Gateway) -> Iterator[Tab]:
     try:
         yield opened
     finally:
-        opened.call("Page.close")
-        opened.close()
+        opened.end()
 
 
 def click(tab: Tab, text: str, within: str = "document") -> None:
@@ -58,7 +57,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     other.until("document.getElementById('open')?.hidden === false")
     assert secret not in str(other.ask("location.href")), "nor in the history"
     click(other, "Watch the terminal")
-    other.until("location.pathname === '/sign-in'")
+    other.until("location.pathname === '/sign-in' && document.readyState === 'complete'")
     # What follows is the same page that anybody signs in by.
     other.ask("document.getElementById('name').value = 'bob'")
     other.ask("document.getElementById('secret').focus()")
@@ -84,13 +83,13 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     run(tab, "echo af''ter")
     assert "intruder" not in shows(tab, "after")
     sizes = "document.querySelectorAll('.xterm-rows > div').length"
-    assert other.ask(sizes) == tab.ask(sizes)
+    other.until(f"{sizes} === {tab.ask(sizes)}")
     # The end of the share.
     click(tab, "Share…")
     click(tab, "End", "document.getElementById('company-body')")
-    other.until("document.getElementById('status').dataset.state === 'over'", 10)
+    other.until("document.getElementById('status').dataset.state === 'over'")
     assert "has ended" in str(other.ask("document.getElementById('status').textContent"))
-    tab.until("document.getElementById('watched') === null", 10)
+    tab.until("document.getElementById('watched') === null")
     assert secret not in json.dumps(gateway.lines)
     assert not tab.trouble
     assert not other.trouble
@@ -139,8 +138,7 @@ def test_where_somebody_is_already_it_is_asked_how_to_attach(
         shows(second, "taken")
         assert not second.trouble
     finally:
-        second.call("Page.close")
-        second.close()
+        second.end()
 
 
 def test_who_may_watch_finds_live_sessions_at_home(
@@ -162,7 +160,7 @@ def test_who_may_watch_finds_live_sessions_at_home(
     assert mark(other, "guest") == "Watching dev: live"
     tab.until("document.getElementById('watched')?.textContent === 'Watched by bob'")
     gateway.command("grant", "remove", number)
-    other.until("document.getElementById('status').dataset.state === 'over'", 10)
+    other.until("document.getElementById('status').dataset.state === 'over'")
     assert not other.trouble
 
 
@@ -172,7 +170,7 @@ def sign_in_as(tab: Tab, base: str, name: str) -> None:
     tab.ask("document.getElementById('secret').focus()")
     tab.type("correct horse battery staple")
     tab.enter()
-    tab.until("location.pathname === '/'")
+    tab.until("location.pathname === '/' && document.readyState === 'complete'")
 
 
 def _found(tab: Tab, base: str, terminal: str) -> bool:

@@ -15,9 +15,8 @@ def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
         click(home, "form[action='/sign-out'] button")
         home.until("location.pathname === '/sign-in'")
     finally:
-        home.call("Page.close")
-        home.close()
-    tab.until("document.getElementById('status').dataset.state === 'over'", 10)
+        home.end()
+    tab.until("document.getElementById('status').dataset.state === 'over'")
     assert "you signed out in this browser" in str(
         tab.ask("document.getElementById('status').textContent")
     )
