@@ -75,7 +75,8 @@ def run(stage: Stage, house: House) -> None:
 
 def _new_row(page: Page) -> str:
     """The row is full soon: begin it anew. `cat` in raw mode shows what it is sent."""
-    page.tab.type("\r\x1b[K")
+    page.tab.enter()
+    page.tab.type("\x1b[K")
     page.until("[...document.querySelectorAll('.xterm-rows > div')][0].textContent.trim() === ''")
     return ""
 
