@@ -373,7 +373,7 @@ def test_who_loses_the_grant_reads_why(tab: Tab, base: str, gateway: Gateway) ->
     number = next(str(rule["id"]) for rule in rules if rule["app"] == "app02")
     gateway.command("grant", "remove", number)
     try:
-        tab.until("document.getElementById('status').dataset.state === 'over'", 5)
+        tab.until("document.getElementById('status').dataset.state === 'over'")
         assert "no grant for 'dev' to enter app02" in tab.ask(
             "document.getElementById('hint').textContent"
         )
