@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +26,8 @@ from tests.web.visitor import Visitor, basic, post, ticket
 
 RULES = '\nfiles = ["app01"]\n'
 VIEWERS = '\n[recording]\nviewers = ["user:dev"]\n'
+END_S = 40.0
+"""Within so long all have to be out: some seconds, and a busy machine's share."""
 LARGE = 32 * MIB
 """More than the sockets and buffers on the way hold."""
 
@@ -78,20 +81,32 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     opened = [at_terminal(leaver, f"leaver{number}") for number in range(6)]
     elsewhere = at_terminal(stayer, "stayer")
     by_password = Visitor(port).hello(ticket(port, headers=basic()), terminal="client")
-    before = len(gateway.sessions("revoked"))
+    theirs = {visitor.source for visitor in opened}
+
+    def told_of_sign_outs() -> list[dict[str, Any]]:
+        return [e for e in gateway.audit() if e["fields"].get("action") == "web.sign-out"]
+
+    before = len(told_of_sign_outs())
     began = time.monotonic()
     assert leaver.post("/sign-out").status == 303
     for visitor in opened:
         word = last_word(visitor)
         assert word.word is Word.REVOKED
         assert "you signed out" in word.text
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < END_S
     still_works(elsewhere)
     still_works(by_password)
     assert stayer.get("/").status == 200
-    wait_until(lambda: len(gateway.sessions("revoked")) == before + len(opened))
-    assert "you signed out" in gateway.sessions("revoked")[-1]["detail"]
-    (told,) = [e for e in gateway.audit() if e["fields"].get("action") == "web.sign-out"]
+    for source in theirs:
+        line = gateway.wait_for(
+            lambda line, source=source: (
+                line["event"] == "session"
+                and line["source"] == source
+                and line["outcome"] == "revoked"
+            )
+        )
+        assert "you signed out" in line["detail"]
+    (told,) = told_of_sign_outs()[before:]
     assert told["identity"] == "dev (web)"
     assert told["fields"]["user"] == "dev"
 
@@ -134,7 +149,7 @@ def test_files_on_their_way_stop(port: int, tmp_path: Path) -> None:
     assert other.send(kept, b"12345").status == 200
 
 
-def test_a_recording_that_plays_stops(port: int) -> None:
+def test_a_recording_that_plays_stops(gateway: Gateway, port: int) -> None:
     mover = Mover(port)
     line = mover.connect()
     line.request("GET", "/recordings/0long.1/cast", headers=mover.headers("GET"))
@@ -142,18 +157,7 @@ def test_a_recording_that_plays_stops(port: int) -> None:
     got = len(answer.read(MIB))
     assert answer.status == 200
     assert mover.ask("POST", "/sign-out", b"").status == 303
-    # Every worker knows once a later change is known to it; what is not read waits in the gateway.
-    mover = Mover(port)
-    visitors = [
-        Visitor(port).hello(
-            ticket(port, headers={"Cookie": mover.cookie, "Origin": mover.origin}),
-            terminal=f"probe{number}",
-        )
-        for number in range(6)
-    ]
-    assert mover.ask("POST", "/sign-out", b"").status == 303
-    for visitor in visitors:
-        last_word(visitor)
+    gateway.wait_for_policy()  # what is not read waits in the gateway
     with suppress(OSError):
         while piece := answer.read1(MIB):
             got += len(piece)
@@ -175,7 +179,7 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     person, other = signed_in(port), signed_in(port)
     elsewhere = at_terminal(other, "elsewhere")
     secret = person.cookie.partition("=")[2]
-    soon = time.time() + 3
+    soon = time.time() + 8  # a busy machine is inside by then
     with gateway.office() as office, office.database.write() as transaction:
         changed = transaction.execute(
             update(web_passes)

@@ -35,7 +35,7 @@ from stagedoor.wire.terminal import (
 from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 def post(
@@ -76,7 +76,10 @@ def let_in(gateway: Gateway) -> None:
 
 @dataclass
 class Visitor:
+    """`source` is what the gateway calls his end of the line, in its log and in its lists."""
+
     port: int
+    source: str = ""
     acknowledges: bool = True
     welcome: Welcome | None = None
     seen: int = 0
@@ -102,6 +105,8 @@ class Visitor:
                 **options,
             )
         )
+        host, port = self.socket.local_address
+        self.source = f"{host}:{port}"
         return self
 
     def hello(

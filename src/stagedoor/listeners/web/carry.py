@@ -35,6 +35,8 @@ from stagedoor.wire.terminal import (
 _CHUNK = 64 * 1024
 LAST_WORDS_S = 2.0
 """So long may it take to say why a session ends."""
+LEAVE_S = 10.0
+"""So long may the holder take to let go of one who has detached."""
 
 
 @dataclass(slots=True)
@@ -126,15 +128,20 @@ class Carrier:
                 # Until the holder hangs up: what carries it to him must not go before it has arrived, or he
                 # would wait for one whose line was cut.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS_S):
+                    async with asyncio.timeout(LEAVE_S):
                         await process.wait_closed()
                 return End.CLOSED, ""
 
     async def _downward(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """From the holder to the developer, at his pace: what is not read here waits in the shell."""
+        """From the holder to the developer, at his pace: what is not read here waits in the shell.
+
+        For one who has gone it is read and left: what he has said last is still on its way to the holder,
+        whom only one who reads can hear. `_upward` ends it then.
+        """
         frames = FrameBuffer()
+        gone = False
         while data := await process.stdout.read(_CHUNK):
-            for each in frames.feed(data):
+            for each in () if gone else frames.feed(data):
                 frame = decode(each)
                 match frame:
                     case Out(_, shown):
@@ -149,9 +156,10 @@ class Carrier:
                 try:
                     await self.wire.pass_on(each)
                 except GoneError:
-                    return End.CLOSED, ""
+                    gone = True
+                    break
         await process.wait(check=False)
-        if self.exit or process.exit_status == 0:
+        if gone or self.exit or process.exit_status == 0:
             return End.CLOSED, ""
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} is not there any more"
