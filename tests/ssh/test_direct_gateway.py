@@ -110,9 +110,9 @@ def agent(world: World) -> Iterator[dict[str, str]]:
     path = Path("/tmp") / f"sd-agent-{os.getpid()}-{os.urandom(3).hex()}"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
-        wait_until(path.exists)
         env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-        subprocess.run(["ssh-add", "-q", world.key], env=env, check=True)
+        add = ["ssh-add", "-q", world.key]
+        wait_until(lambda: not subprocess.run(add, env=env, stderr=subprocess.DEVNULL).returncode)
         yield env
     finally:
         process.terminate()
