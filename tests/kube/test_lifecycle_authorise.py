@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.serve.admin import add_grant, add_keys, add_user, open_office
+from stagedoor.serve.admin import add_grant, add_keys, add_user
 from stagedoor.serve.keys import user_key
-from stagedoor.serve.settings_file import load_settings
 from tests.cluster.fixtures import Cluster
 from tests.kube.house import House, until
 from tests.kube.relay import Relay, target_of, through
@@ -75,7 +74,7 @@ def test_a_group_of_ours_is_a_group_to_the_cluster(make_house: Make) -> None:
     house = make_house(kubernetes=AUTHORISE)
     house.app()
     key = house.folder / "id_ann"
-    with open_office(load_settings(house.gateway.file)) as office:
+    with house.gateway.changed() as office:
         add_user(office, "ann", groups=("ops",))
         add_keys(office, "ann", [user_key(key)])
         add_grant(office, "user:ann", "*")

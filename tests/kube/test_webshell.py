@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.serve.admin import add_user, open_office
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.serve.admin import add_user
 from stagedoor.wire.terminal import Mode, Word
 from tests.kube.house import House, until
 from tests.path.gateway import PASSWORD
@@ -45,6 +44,8 @@ def come(house: House, given: "Visitor | None" = None, command: str = "", **how:
 def kill_gateway(house: House) -> None:
     """All of it at once, as a node that is lost; then it is started anew, as a kubelet would."""
     assert house.gateway.process is not None
+    # It stands still meanwhile, or it would start a worker anew for each that it sees die.
+    house.gateway.signal(signal.SIGSTOP)
     for pid in (*house.gateway.worker_pids(), house.gateway.process.pid):
         os.kill(pid, signal.SIGKILL)
     for last in (False, False, True):
@@ -96,6 +97,7 @@ def test_tmux_has_the_same_screen_when_the_gateway_has_come_back(make_house: Mak
     house = make_house(more=WEB)
     house.app()
     first = come(house, command="tmux")
+    first.until(lambda: first.output or first.snapshot)
     first.type(b"echo marked-${TMUX:+inside}\r")
     first.until(lambda: b"marked-inside" in first.output)
     kill_gateway(house)
@@ -125,7 +127,7 @@ def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
 def test_a_detached_terminal_keeps_its_shell_for_the_grace_of_a_detached_tmux(
     make_house: Make,
 ) -> None:
-    house = make_house(more=WEB, idle_stop_s=5, tmux_grace_s=25)
+    house = make_house(more=WEB, idle_stop_s=20, tmux_grace_s=25)
     house.app()
     visitor = come(house)
     visitor.type(b"echo rea''dy\r")
@@ -146,7 +148,7 @@ def test_a_detached_terminal_keeps_its_shell_for_the_grace_of_a_detached_tmux(
 def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:
     house = make_house(more=WEB)
     house.app()
-    with open_office(load_settings(house.gateway.file)) as office:
+    with house.gateway.changed() as office:
         add_user(office, "guest", password=PASSWORD)
     host = come(house)
     host.type(b"echo rea''dy\r")
