@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,7 +101,8 @@ def kill_whole(gateway: Gateway) -> None:
     workers = gateway.worker_pids()
     gateway.signal(signal.SIGKILL)
     for pid in workers:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # one that saw its supervisor go went by itself
+            os.kill(pid, signal.SIGKILL)
     assert gateway.process is not None
     gateway.process.wait(30)
     gateway.wait_for(lambda line: line["event"] == "end of log")
@@ -139,8 +142,15 @@ def with_token(gateway: Gateway, folder: Path) -> None:
     (folder / "token").write_text(gateway.token())
 
 
-def cut_in_both_directions(folder: Path, relay: CuttingRelay, show: int, type_: int) -> None:
-    """So many bytes are shown and typed, through a line that is cut all the while."""
+def cut_in_both_directions(
+    folder: Path,
+    relay: CuttingRelay,
+    show: int,
+    type_: int,
+    halfway: Callable[[], object] = lambda: None,
+) -> None:
+    """So many bytes are shown and typed, through a line that is cut all the while; the second half is
+    typed once `halfway` has returned."""
     chance = random.Random(23)
     shown = chance.randbytes(show // 2).hex().encode()
     typed = chance.randbytes(type_ // 2).hex().encode()
@@ -159,7 +169,15 @@ def cut_in_both_directions(folder: Path, relay: CuttingRelay, show: int, type_: 
     assert process.stdin is not None
     stdin = process.stdin
     assert process.stdout.read(5) == b"ready"
-    feeding = threading.Thread(target=lambda: (stdin.write(typed), stdin.flush()))
+
+    def feed() -> None:
+        stdin.write(typed[: type_ // 2])
+        stdin.flush()
+        halfway()
+        stdin.write(typed[type_ // 2 :])
+        stdin.flush()
+
+    feeding = threading.Thread(target=feed)
     feeding.start()
     output = process.stdout.read(len(shown) + 4)
     feeding.join(60)
@@ -197,27 +215,31 @@ def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
         let_in(gateway)
         with_token(gateway, files)
         with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
-            killed = []
+            taken, whole = files / "taken", 600_000
+            killed = threading.Event()
+
+            def size() -> int:
+                return taken.stat().st_size if taken.exists() else 0
 
             def kill_and_start() -> None:
                 for _ in range(3):
-                    taken = files / "taken"
-                    before = taken.stat().st_size if taken.exists() else 0
+                    before = size()
                     # In the middle: bytes go both ways right now.
-                    wait_until(lambda: taken.exists() and taken.stat().st_size > before)  # noqa: B023
-                    if taken.stat().st_size >= 600_000:
+                    wait_until(lambda: size() > before or size() >= whole)  # noqa: B023
+                    if size() >= whole:
                         return
                     kill_whole(gateway)
-                    killed.append(taken.stat().st_size)
+                    killed.set()
                     gateway.lines.clear()
                     gateway.start()
                     relay.to_port = gateway.port("web")
 
             killing = threading.Thread(target=kill_and_start)
             killing.start()
-            cut_in_both_directions(files, relay, 5_000_000, 600_000)
+            # However slow the killer is: not all has been typed before he has come.
+            cut_in_both_directions(files, relay, 5_000_000, whole, lambda: killed.wait(60))
             killing.join(60)
-            assert killed
+            assert killed.is_set()
 
 
 @pytest.mark.webshell(7)
@@ -377,9 +399,9 @@ def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path)
         let_in(gateway)
         command = attach_command(tmp_path, gateway.port("web"), "app01", "--shell")
         with console(command) as screen:
-            screen.type(b"echo re''ady; sleep 300; echo af''ter\r")
+            screen.type(b"echo re''ady; sleep 301.5; echo af''ter\r")
             at = screen.shows(b"ready\r\n")
-            wait_until(lambda: pids_of("sleep 300", program=""))
+            wait_until(lambda: pids_of("301.5", program="sleep"))
             screen.type(b"\x03")
             screen.type(b"echo stop''ped=$?\r")
             screen.shows(b"stopped=130\r\n", at)

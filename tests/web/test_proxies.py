@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install
 
 ECHO = "stty raw -echo; printf ready; cat"
 NAME = "shell.example.com"
-IDLE_S = 2
+IDLE_S = 4
 """What nginx gives a line without bytes: 60 s unless it is told otherwise. Here less, to be waited for."""
 
 
@@ -44,7 +44,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def below(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
 ) -> Iterator[tuple[Gateway, Reverse]]:
-    """A gateway at a path of a site of somebody else's, with TLS at nginx and an idle time of 2 s."""
+    """A gateway at a path of a site of somebody else's, with TLS at nginx and an idle time of 4 s."""
     folder = tmp_path_factory.mktemp("below")
     web = settings(path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5)
     with running(folder, web) as gateway:

@@ -6,7 +6,7 @@ Real gateway, shell and holder. `host` may enter app01 and app02, `guest` nothin
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from tests.web.conftest import SETTINGS
 from tests.web.test_pages import Person
 from tests.web.visitor import Visitor, basic, post, ticket
 
-END_S = 20.0
-"""Within so long somebody must be out whose right has gone: five seconds, and a busy machine's share."""
+END_S = 40.0
+"""Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
 
 
 def desk(gateway: Gateway) -> AbstractContextManager[admin.Office]:
@@ -147,8 +147,8 @@ def test_the_secret_is_in_no_file(
 ) -> None:
     secret = share(port, terminal)["fragment"].encode()
     for path in gateway.folder.rglob("*"):
-        if path.is_file():
-            assert secret not in path.read_bytes(), path
+        with suppress(FileNotFoundError):  # what is written anew comes and goes
+            assert not path.is_file() or secret not in path.read_bytes(), path
 
 
 # Attacks: more than looking.
@@ -327,8 +327,9 @@ def test_an_ended_share_ends_those_who_look(port: int, hosted: Visitor, terminal
 
 
 def test_a_share_expires_under_those_who_look(port: int, hosted: Visitor, terminal: str) -> None:
-    guest = watching(port, share(port, terminal, minutes=0.2)["fragment"])
-    guest.until(lambda: any(s.word is Word.REVOKED for s in guest.notices), 20)
+    # Time enough for a busy machine to tell every worker, and to let the guest in.
+    guest = watching(port, share(port, terminal, minutes=0.4)["fragment"])
+    out(guest)
 
 
 def test_the_hosts_grant_carries_the_share(gateway: Gateway, port: int, terminal: str) -> None:
