@@ -22,6 +22,9 @@ START_TIMEOUT_S = 120.0
 HOPELESS = 5
 """A program that ended so often by itself will not come up. One may do so while another is missing."""
 
+_begun: list["subprocess.Popen[bytes]"] = []
+"""The node outlives whoever started it: a dropped Popen would warn of that, in the middle of a test."""
+
 
 def start(place: Place) -> None:
     """Start what does not run yet, in order, telling each step on stderr.
@@ -132,6 +135,7 @@ def _start_node(place: Place) -> None:
             | {name: value for name, value in os.environ.items() if name.startswith("XDG_")},
             start_new_session=True,
         )
+    _begun.append(began)
     assert began.stdin is not None
     with began.stdin as go:
         appeared = lambda: processes.first_process(place.state) is not None  # noqa: E731

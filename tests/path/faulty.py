@@ -61,22 +61,21 @@ class Faulty(Gateway):
         super()._read(process)
         assert process.stderr is not None
         process.stderr.close()
-        if process is not self.process:
-            self.lines.remove(END)
 
     def start_anew(self, *, after: int) -> None:
         """Start again in place of a supervisor that has died; its workers may still be writing, but
         listen no more."""
         wait_until(self._may_listen, what=f"nobody listens on {self.own_port}")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "stagedoor", "--config", self.file, "serve"],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-        )
-        if END in self.lines:
-            self.lines.remove(END)
+        with self._news:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stagedoor", "--config", self.file, "serve"],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=self.folder,
+            )
+            if END in self.lines:
+                self.lines.remove(END)
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
         self.wait_for(lambda line: line["event"] == "serving", after=after)

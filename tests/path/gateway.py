@@ -17,7 +17,7 @@ from stagedoor.serve import admin
 from stagedoor.serve.settings_file import load_settings
 from stagedoor.serve.shells import stop_local_shells
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 PASSWORD = "correct horse battery staple"
 
 
@@ -93,8 +93,9 @@ class Gateway:
                     self.lines.append(line)
                     self._news.notify_all()
         with self._news:
-            self.lines.append({"event": "end of log"})
-            self._news.notify_all()
+            if process is self.process:
+                self.lines.append({"event": "end of log"})
+                self._news.notify_all()
 
     def wait_for(
         self,
@@ -171,12 +172,12 @@ class Gateway:
         """Until every worker has heard of what has been changed since the gateway started."""
         version = self._policy_version()
         assert version is not None, "the store cannot be read"
-        told = 0
+        told: set[str] = set()
 
         def all_have(line: dict[str, Any]) -> bool:
-            nonlocal told
-            told += line["event"] == "policy changed" and line["version"] >= version
-            return told >= self.workers
+            if line["event"] == "policy changed" and line["version"] >= version:
+                told.add(line["instance"])
+            return len(told) >= self.workers
 
         self.wait_for(all_have)
 

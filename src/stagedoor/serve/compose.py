@@ -124,7 +124,12 @@ def compose(
             on_problem("local shells' keys", str(error))
         else:
             on_problem("local shells' keys", None)
-        log.info("policy changed", version=policy.version, sessions_closed=closed)
+        log.info(
+            "policy changed",
+            version=policy.version,
+            sessions_closed=closed,
+            instance=instance,
+        )
 
     def on_close_requests(requests: tuple[CloseRequest, ...]) -> None:
         for request in requests:

@@ -36,7 +36,7 @@ from stagedoor.serve.prepare import Checked, bury
 from stagedoor.serve.settings_form import split_address
 from stagedoor.store.instances import new_instance_id
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 SHUT_TIMEOUT_S = 5.0
 """How long a reload waits for the old workers to say that they accept no more."""
 CLOSE_GRACE_S = 15.0
