@@ -40,6 +40,16 @@ export function chord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKe
   return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu" }[event.code];
 }
 
+/**
+ * What was put in without a key that xterm.js knows (by dictation, a text expander, a phone's keyboard), where it
+ * would lose the line ends: "\r" for one alone. Undefined for all else, which xterm.js takes. (W3C Input Events 2)
+ */
+export function inserted({ inputType, data }: Pick<InputEvent, "inputType" | "data">): string | undefined {
+  if (inputType === "insertLineBreak" || inputType === "insertParagraph") return "\r";
+  if (inputType !== "insertText" || data === null || !/[\r\n]/.test(data)) return undefined;
+  return /^(\r\n|\r|\n)$/.test(data) ? "\r" : data;
+}
+
 interface KeyboardLock {
   lock?: (keys?: string[]) => Promise<void>;
 }

@@ -1,8 +1,7 @@
 /**
- * How often xterm.js draws. In a flood of output it draws at each frame of the display, moves its hidden input along,
- * and begins anew to blink; and whenever lines scroll it draws once more, for a selection that is not there. That is
- * most of the work, for pictures that nobody can read. Names with an underscore are xterm.js's own: where they are no
- * more, it draws as it likes.
+ * How often xterm.js draws. In a flood of output it draws at each frame of the display and moves its hidden input along,
+ * and whenever lines scroll it draws once more, for a selection that is not there. That is most of the work, for
+ * pictures that nobody can read. Names with an underscore are xterm.js's own: where they are no more, it draws as it likes.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -40,16 +39,9 @@ export function pace(term: Terminal): (bytes: number) => void {
   };
 
   let [fresh, drawnAt, moved] = [0, 0, false];
-  let calm: ReturnType<typeof setTimeout> | undefined;
-  const flooded = () => {
-    term.element?.classList.add("flooded"); // its cursor does not blink
-    clearTimeout(calm);
-    calm = setTimeout(() => term.element?.classList.remove("flooded"), 4 * FLOOD_MS);
-  };
   const next = (draw: FrameRequestCallback) =>
     requestAnimationFrame((at) => {
       drawnAt = performance.now();
-      if (fresh >= FLOOD_BYTES) flooded();
       fresh = 0;
       draw(at);
       if (moved) place();

@@ -7,13 +7,14 @@ import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Attachment, type Event } from "./attachment";
+import { blink } from "./blink";
 import { copied, harmless, oneLine, severalLines } from "./clipboard";
 import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
 import { Connection, type Entry, type State } from "./connection";
 import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
-import { barKey, chord, fillScreen, ownWindow, withControl } from "./keys";
+import { barKey, chord, fillScreen, inserted, ownWindow, withControl } from "./keys";
 import { markStyles } from "./nonce";
 import { asked, copy, element, hint } from "./page";
 import { pace } from "./pace";
@@ -189,6 +190,18 @@ screen.addEventListener(
     event.preventDefault();
     event.stopPropagation();
     void paste(event.clipboardData?.getData("text/plain") ?? "");
+  },
+  { capture: true },
+);
+
+screen.addEventListener(
+  "beforeinput",
+  (event) => {
+    const text = inserted(event);
+    if (text === undefined) return;
+    event.preventDefault();
+    if (text === "\r") typed(utf8.encode(text));
+    else void paste(text);
   },
   { capture: true },
 );
@@ -409,6 +422,7 @@ async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
   writes = pace(term);
+  blink(term, still);
   apply();
   fit.fit();
   measure();

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { copied, harmless, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
-import { barKey, chord, withControl } from "../src/keys";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -29,15 +28,4 @@ test("several lines are worth a question, one with its end is not", () => {
 test("a title is one line of plain text", () => {
   assert.equal(oneLine("a\n\u202eb\x07<b>"), "ab<b>");
   assert.equal(oneLine("x".repeat(1000)).length, 200);
-});
-
-test("keys of the bar, and Ctrl held there", () => {
-  assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);
-  assert.deepEqual([withControl("c"), withControl("["), withControl(" "), withControl("?"), withControl("ab")], ["\x03", "\x1b", "\0", "\x7f", "ab"]);
-});
-
-test("Alt-Shift stands in for what a tab keeps", () => {
-  const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
-  assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => chord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
-  assert.equal(chord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
 });

@@ -249,7 +249,13 @@ def test_nothing_blinks_or_moves_for_whom_that_disturbs(tab: Tab, base: str) -> 
     assert not tab.ask("document.querySelector('.xterm-cursor-blink') !== null")
     assert tab.ask("document.getAnimations().length") == 0
     colours(tab, "dark")
-    tab.until("document.querySelector('.xterm-cursor-blink') !== null")
+    for off in ("true", "false"):
+        tab.until(
+            "document.querySelector('.xterm-cursor-blink') !== null &&"
+            f" (document.querySelector('.xterm.cursor-off') !== null) === {off}"
+        )
+    # For an animation the page would be drawn at each frame of the display.
+    assert tab.ask("document.getAnimations().length") == 0
 
 
 @pytest.mark.parametrize("width", [320, 640])

@@ -213,6 +213,20 @@ def test_text_is_composed_and_arrives_once(tab: Tab, base: str) -> None:
     assert "に" not in text.split("ready")[1]
 
 
+def test_line_ends_that_no_key_made_are_not_lost(tab: Tab, base: str) -> None:
+    """Dictation, text expanders and some phones put text in without a key."""
+    terminal(tab, base, "inserted")
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    tab.type("echo le''ft")
+    tab.type("\n")
+    shows(tab, "left")
+    tab.type("echo on''e\necho tw''o\n")
+    tab.until("document.getElementById('ask').open")
+    tab.ask("document.querySelector('#ask button[value=yes]').click()")
+    shows(tab, "one")
+    shows(tab, "two")
+
+
 def test_the_screen_is_filled_with_all_keys(tab: Tab, base: str) -> None:
     terminal(tab, base, "full")
     tab.ask(

@@ -1,0 +1,28 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { barKey, chord, inserted, withControl } from "../src/keys";
+
+test("keys of the bar, and Ctrl held there", () => {
+  assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);
+  assert.deepEqual([withControl("c"), withControl("["), withControl(" "), withControl("?"), withControl("ab")], ["\x03", "\x1b", "\0", "\x7f", "ab"]);
+});
+
+test("Alt-Shift stands in for what a tab keeps", () => {
+  const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
+  assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => chord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
+  assert.equal(chord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
+});
+
+test("line ends that no key made are not lost", () => {
+  assert.equal(inserted({ inputType: "insertLineBreak", data: null }), "\r");
+  assert.equal(inserted({ inputType: "insertParagraph", data: null }), "\r");
+  for (const data of ["\n", "\r", "\r\n"]) assert.equal(inserted({ inputType: "insertText", data }), "\r");
+  assert.equal(inserted({ inputType: "insertText", data: "one\ntwo" }), "one\ntwo");
+});
+
+test("what xterm.js takes itself is left to it", () => {
+  assert.equal(inserted({ inputType: "insertText", data: "one" }), undefined);
+  assert.equal(inserted({ inputType: "insertText", data: null }), undefined);
+  assert.equal(inserted({ inputType: "insertCompositionText", data: "a\nb" }), undefined);
+  assert.equal(inserted({ inputType: "deleteContentBackward", data: null }), undefined);
+});
