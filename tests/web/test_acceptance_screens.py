@@ -62,8 +62,8 @@ def test_1_splits_vim_htop_and_mc_are_cell_for_cell_what_ssh_shows(
 
 
 MENU = "Enter choice number"
-SECTIONS = ("1", "2", "3", "8")
-"""Cursor movements, screen features, character sets, VT102 features."""
+SECTIONS = ("1", "2", "3", "4", "7", "8")
+"""Cursor movements, screen features, character sets, characters of double size, VT52, VT102 features."""
 
 
 def walk(screen: Outer, look: Callable[[str], None]) -> None:
