@@ -102,15 +102,16 @@ async def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> N
     listening = bind("127.0.0.1", 0)
     seen = Accepted()
     acceptor = Acceptor(taken_over(listening), seen.accepted, seen.paused)
-    peers = [socket.socket() for _ in range(5)]
+    # Many more than there is room for: a thread of another test's may open or close some meanwhile.
+    peers = [socket.socket() for _ in range(40)]
     with few_descriptors(2):
         for peer in peers:
             peer.connect(listening.names()[0])
-        await seen.until(streams=2, pauses=1)
+        await seen.until(pauses=1)
         await asyncio.sleep(0.3)  # several tries: one word is enough
-        assert len(seen.streams) == 2
+        assert len(seen.streams) < len(peers)
         assert seen.pauses == ["Too many open files"]
-    await seen.until(streams=5)
+    await seen.until(streams=len(peers))
     assert seen.pauses == ["Too many open files"]
     acceptor.close()
     listening.close()
