@@ -94,10 +94,19 @@ def _carry(connection: socket.socket) -> None:
         poll.register(ours, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
-                data = os.read(fd, _CHUNK)
+                try:
+                    data = os.read(fd, _CHUNK)
+                except ConnectionResetError:  # it had not read all when it hung up (unix(7))
+                    return
                 if not data:
                     return
-                _write_all(ours if fd == 0 else 1, data)
+                if fd == ours:
+                    _write_all(1, data)
+                    continue
+                try:
+                    _write_all(ours, data)
+                except OSError:  # it has hung up: what it said last is still to be passed on
+                    poll.unregister(0)
 
 
 def _write_all(fd: int, data: bytes) -> None:

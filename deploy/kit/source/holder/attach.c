@@ -72,13 +72,17 @@ static void carry(int connection) {
   static uint8_t data[CHUNK];
   struct pollfd from[] = {{.fd = 0, .events = POLLIN}, {.fd = connection, .events = POLLIN}};
   const int to[] = {connection, 1};
+  signal(SIGPIPE, SIG_IGN);
   for (;;) {
     if (poll(from, 2, -1) < 0 && errno != EINTR) return;
     for (int i = 0; i < 2; i++) {
       if (!from[i].revents) continue;
       ssize_t got = read(from[i].fd, data, sizeof data);
       if (got < 0 && errno == EINTR) continue;
-      if (got <= 0 || !write_all(to[i], data, (size_t)got)) return;
+      if (got <= 0) return;
+      if (write_all(to[i], data, (size_t)got)) continue;
+      if (i == 1) return;
+      from[0].fd = -1;  // it has hung up: what it said last is still to be passed on
     }
   }
 }
