@@ -124,6 +124,12 @@ class Gateway:
             lambda line: line["event"] == "session" and line["outcome"] == "denied", after=after
         )
 
+    def wait_for_session(self, source: str, *, after: int = 0) -> dict[str, Any]:
+        """The canonical line of whoever came from there."""
+        return self.wait_for(
+            lambda line: line["event"] == "session" and line["source"] == source, after=after
+        )
+
     def sessions(self, outcome: str | None = None) -> list[dict[str, Any]]:
         """The canonical lines so far."""
         return [

@@ -132,6 +132,17 @@ def test_a_shell_whose_folder_was_removed_does_not_live_for_ever(world: World) -
     wait_until(lambda: process is None or not Path(f"/proc/{process.pid}").exists())
 
 
+def come_in(world: World, shell: Shell, last: str) -> "subprocess.Popen[bytes]":
+    """Somebody who is inside, and runs `last` once a line is given to him."""
+    client = subprocess.Popen(
+        ["ssh", "-F", world.config(shell), "shell", f"echo in; read -r _; {last}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"in\n"
+    return client
+
+
 def enter_at_once(world: World, shells: LocalShells) -> "subprocess.Popen[bytes]":
     """A login to a shell that stops itself sooner than a login takes on a busy machine."""
     place = Place(world.folder / "shells" / "app01")
@@ -140,13 +151,7 @@ def enter_at_once(world: World, shells: LocalShells) -> "subprocess.Popen[bytes]
         with place.locked():  # in which it does not stop itself, if it has not done so yet
             if place.running() is None:
                 continue
-            client = subprocess.Popen(
-                ["ssh", "-F", world.config(shell), "shell", "echo in; read -r _; echo out"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )  # fmt: skip
-            assert client.stdout is not None
-            assert client.stdout.readline() == b"in\n"
-            return client
+            return come_in(world, shell, "echo out")
 
 
 def test_a_shell_in_use_does_not_stop_itself(world: World) -> None:
@@ -165,12 +170,7 @@ def test_a_shell_in_use_does_not_stop_itself(world: World) -> None:
 
 def test_changed_settings_take_effect_at_the_next_login_and_cut_nobody_off(world: World) -> None:
     with running(world, LocalShell("app01", env={"COLOUR": "red"})) as (_, shell):
-        client = subprocess.Popen(
-            ["ssh", "-F", world.config(shell), "shell", "echo in; read -r _; echo $COLOUR"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        assert client.stdout is not None
-        assert client.stdout.readline() == b"in\n"
+        client = come_in(world, shell, "echo $COLOUR")
         old = state(world)
         assert old is not None
         blue = world.started(world.shells(LocalShell("app01", env={"COLOUR": "blue"})))

@@ -62,9 +62,7 @@ def test_a_header_that_drips_in_is_cut_off_and_written_down(hurried: Gateway) ->
         answer, took_s = drip(slow, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"x" * 600)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert took_s < 20
-    found = hurried.wait_for(
-        lambda line: line["event"] == "session" and line["source"] == source, after=at
-    )
+    found = hurried.wait_for_session(source, after=at)
     assert (found["outcome"], found["reason"]) == ("denied", "header_timeout")
     assert found["way"] == "web"
 

@@ -20,10 +20,7 @@ from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.test_pages import Person
-from tests.web.visitor import Visitor, basic, post, ticket
-
-END_S = 40.0
-"""Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
+from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 
 def desk(gateway: Gateway) -> AbstractContextManager[admin.Office]:

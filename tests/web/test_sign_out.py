@@ -22,12 +22,10 @@ from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content
 from tests.web.test_pages import Person
-from tests.web.visitor import Visitor, basic, post, ticket
+from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 RULES = '\nfiles = ["app01"]\n'
 VIEWERS = '\n[recording]\nviewers = ["user:dev"]\n'
-END_S = 40.0
-"""Within so long all have to be out: some seconds, and a busy machine's share."""
 LARGE = 32 * MIB
 """More than the sockets and buffers on the way hold."""
 
@@ -98,13 +96,8 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     still_works(by_password)
     assert stayer.get("/").status == 200
     for source in theirs:
-        line = gateway.wait_for(
-            lambda line, source=source: (
-                line["event"] == "session"
-                and line["source"] == source
-                and line["outcome"] == "revoked"
-            )
-        )
+        line = gateway.wait_for_session(source)
+        assert line["outcome"] == "revoked"
         assert "you signed out" in line["detail"]
     (told,) = told_of_sign_outs()[before:]
     assert told["identity"] == "dev (web)"

@@ -17,10 +17,7 @@ from stagedoor.wire.terminal import Detach, Exit, In, Notice, Word
 from tests.path.gateway import Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import Visitor, basic, let_in, post, ticket
-
-END_S = 40.0
-"""Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
+from tests.web.visitor import END_S, Visitor, basic, let_in, post, ticket
 
 
 @contextmanager
@@ -41,9 +38,7 @@ def test_a_terminal_in_the_shell_of_the_app(gateway: Gateway, port: int) -> None
         assert visitor.exit == Exit(3)
         visitor.send(Detach())
         visitor.until(lambda: visitor.gone)
-    line = gateway.wait_for(
-        lambda line: line["event"] == "session" and line["source"] == visitor.source
-    )
+    line = gateway.wait_for_session(visitor.source)
     assert line["identity"] == "dev"
     assert line["target"] == "app01.ssh"
     assert line["outcome"] == "closed"
@@ -277,7 +272,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
             visitor.until(lambda: visitor.exit)
             assert visitor.notices[0].word is Word.RECORDED
             source = visitor.source
-        gateway.wait_for(lambda line: line["event"] == "session" and line["source"] == source)
+        gateway.wait_for_session(source)
         (row,) = json.loads(gateway.command("recording", "list", "--json").stdout)
         assert row["user"] == "dev"
         cast = gateway.command("recording", "export", row["id"]).stdout

@@ -36,6 +36,8 @@ from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
 
 BOUND_S = 60.0
+END_S = 40.0
+"""Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
 
 
 def post(
