@@ -114,7 +114,7 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     assert (status, answer["reason"]) == (401, "credential_wrong")
 
 
-def test_files_on_their_way_stop(port: int, tmp_path: Path) -> None:
+def test_files_on_their_way_stop(gateway: Gateway, port: int, tmp_path: Path) -> None:
     mover = Mover(port)
     other = Mover(port)
     (tmp_path / "down").write_bytes(b"".join(content(LARGE)))
@@ -132,6 +132,7 @@ def test_files_on_their_way_stop(port: int, tmp_path: Path) -> None:
     answer = up.getresponse()
     assert answer.status == 403
     assert b"you signed out" in answer.read()
+    gateway.wait_for_policy()  # the download may be another worker's
     with suppress(OSError):
         while piece := reading.read1(MIB):
             got += len(piece)
