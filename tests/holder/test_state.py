@@ -155,6 +155,35 @@ def test_a_line_that_is_cut_holds_the_program_and_the_return_loses_nothing() -> 
     assert not visitor.gaps
 
 
+def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> None:
+    state, one = visited()
+    other = Visitor(state, 2)
+    other.come()
+
+    def shows(data: bytes) -> None:
+        assert state.wants_output(10)
+        other.take(state.shown(data, 10))
+        while other.send(Ack(other.seen), 10):
+            pass
+
+    state.lost(1, 10)
+    shows(b"x" * KEEP_BYTES)
+    one.link = 3
+    one.come(20)
+    while one.seen < KEEP_BYTES:
+        one.send(Ack(one.seen), 20)
+    assert one.output == b"x" * KEEP_BYTES, "and misses nothing that is kept"
+    state.lost(3, 20)
+    shows(b"y" * (KEEP_BYTES + 1))
+    state.lost(2, 30)
+    assert state.wants_output(30), "for one who has missed something nobody waits"
+    state.shown(b"z" * WINDOW_BYTES, 30)
+    assert not state.wants_output(30), "but for the other"
+    one.link = 4
+    one.come(40)
+    assert one.gaps == [Gap(KEEP_BYTES, 2 * KEEP_BYTES + 1 + WINDOW_BYTES)]
+
+
 def test_output_that_never_came_is_sent_again() -> None:
     """What was sent when the line was cut is not what was received."""
     state, visitor = visited()

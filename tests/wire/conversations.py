@@ -207,6 +207,21 @@ def absences() -> list[Conversation]:
     one.down(Gap(WINDOW, WINDOW + LONG))
     one.is_shown(b"\n" * REPLAYED)
 
+    others = Conversation("of two who type, one whose line is cut does not hold the other up")
+    one, other = others.person("a"), others.person("b")
+    one.comes("a1")
+    other.comes("b1")
+    one.cut()
+    for at in (0, WINDOW // 2):
+        others.writes(b"\n" * (WINDOW // 2))
+        other.sees(at, b"\n" * (WINDOW // 2))
+        other.has_drawn()
+    others.terminal("reads", **{"is": True})
+    other.cut()
+    others.terminal("reads", **{"is": False})
+    one.comes("a1", 0)
+    one.sees(0, b"\n" * WINDOW)
+
     forgotten = Conversation(
         "where nobody knows him any more counting begins anew, and nothing goes twice"
     )
@@ -229,7 +244,7 @@ def absences() -> list[Conversation]:
     forgotten.writes(b"new")
     one.sees(0, b"new")
     one.has_drawn()
-    return [back, gone, late, forgotten]
+    return [back, gone, late, others, forgotten]
 
 
 def company() -> list[Conversation]:

@@ -46,8 +46,8 @@ KEEP_BYTES = 1024 * 1024
 REPLAY_BYTES = 2 * MAX_DATA_BYTES
 """Of it, what a newcomer is shown."""
 RESUME_GRACE_S = 60.0
-"""So long after a line was cut, the program is held rather than its output dropped: a reconnect takes
-seconds, a change of networks some more."""
+"""So long after a line was cut, the program is held rather than its output dropped, if nobody else is
+there to type: a reconnect takes seconds, a change of networks some more."""
 REMEMBERED = 64
 """Attachments that are remembered; beyond it the one that has been gone longest is forgotten."""
 
@@ -135,7 +135,7 @@ class TerminalState:
     def wake_at(self, now: float) -> float | None:
         """When `wants_output` may change by time alone; None: only by an event."""
         return min(
-            (each.lost_at + RESUME_GRACE_S for each in self._held(now) if each.link is None),
+            (each.lost_at + RESUME_GRACE_S for each in self._awaited(now)),
             default=None,
         )
 
@@ -144,7 +144,7 @@ class TerminalState:
 
         Whoever has had EXIT says so by a DETACH; one whose line was cut before has his time to return.
         """
-        return self._exit is not None and not any(self._held(now)) and not self._links
+        return self._exit is not None and not any(self._awaited(now)) and not self._links
 
     @property
     def attached(self) -> int:
@@ -247,15 +247,23 @@ class TerminalState:
 
     # How.
 
-    def _held(self, now: float) -> Iterator[_Attachment]:
-        """Those for whose sake no output is dropped."""
+    def _held(self, now: float) -> list[_Attachment]:
+        """Those for whose sake no output is dropped.
+
+        One whose line is cut does not hold up others who type; nor anybody once he has missed something.
+        """
+        here = [each for each in self._links.values() if each.mode is not Mode.WATCH]
+        return here or [each for each in self._awaited(now) if each.acked >= self._ring.start]
+
+    def _awaited(self, now: float) -> Iterator[_Attachment]:
+        """Those who type, and whose line was cut so lately that they may come back."""
         return (
             each
             for each in self._attachments.values()
             if each.mode is not Mode.WATCH
-            and (
-                each.link is not None or (not each.detached and now - each.lost_at < RESUME_GRACE_S)
-            )
+            and each.link is None
+            and not each.detached
+            and now - each.lost_at < RESUME_GRACE_S
         )
 
     def _resume(self, attachment: _Attachment, link: int, seen: int) -> list[Action]:

@@ -55,17 +55,26 @@ struct size state_size(void) { return size; }
 
 static bool same_size(struct size one, struct size other) { return !memcmp(&one, &other, sizeof one); }
 
-// Whether output is held back for his sake.
-static bool is_held(const struct attachment *each, int64_t now) {
-  if (!each->used || each->mode == WATCH) return false;
-  return each->link >= 0 || (!each->detached && now - each->lost_at < RESUME_GRACE_MS);
+// Whether he types, and his line was cut so lately that he may come back.
+static bool is_awaited(const struct attachment *each, int64_t now) {
+  if (!each->used || each->mode == WATCH || each->link >= 0) return false;
+  return !each->detached && now - each->lost_at < RESUME_GRACE_MS;
 }
 
-// Whether to read from the terminal: nobody who types is behind by a whole window.
+// Whether to read from the terminal: nobody who types is behind by a whole window. One whose line is cut does not hold up
+// others who type; nor anybody once he has missed something.
 bool state_wants_output(int64_t now) {
   if (ended.is) return false;
-  for (int i = 0; i < MAX_ATTACHMENTS; i++)
-    if (is_held(&attachments[i], now) && ring_end() - attachments[i].acked >= WINDOW) return false;
+  bool anybody = false;
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (!looking[i] || looking[i]->mode == WATCH) continue;
+    if (ring_end() - looking[i]->acked >= WINDOW) return false;
+    anybody = true;
+  }
+  for (int i = 0; i < MAX_ATTACHMENTS && !anybody; i++) {
+    const struct attachment *each = &attachments[i];
+    if (is_awaited(each, now) && each->acked >= ring_first() && ring_end() - each->acked >= WINDOW) return false;
+  }
   return true;
 }
 
@@ -74,7 +83,7 @@ int64_t state_wake_at(int64_t now) {
   int64_t first = -1;
   for (int i = 0; i < MAX_ATTACHMENTS; i++) {
     const struct attachment *each = &attachments[i];
-    if (!is_held(each, now) || each->link >= 0) continue;
+    if (!is_awaited(each, now)) continue;
     int64_t at = each->lost_at + RESUME_GRACE_MS;
     if (first < 0 || at < first) first = at;
   }
@@ -85,7 +94,7 @@ int64_t state_wake_at(int64_t now) {
 bool state_is_over(int64_t now) {
   if (!ended.is) return false;
   for (int i = 0; i < MAX_ATTACHMENTS; i++)
-    if (is_held(&attachments[i], now)) return false;
+    if (is_awaited(&attachments[i], now)) return false;
   for (int i = 0; i < MAX_LINKS; i++)
     if (looking[i]) return false;
   return true;
