@@ -265,10 +265,26 @@ def test_a_newcomer_sees_the_last_lines_but_no_question_that_they_asked() -> Non
 
 def test_a_full_screen_program_is_asked_to_draw_itself_for_a_newcomer() -> None:
     state, _ = visited()
-    state.shown(b"$ vim\r\n\x1b[?1049h\x1b[?2004hhalf a screen", 0)
+    for piece in (b"$ ls\r\nREADME\r\n$ vim\r\n\x1b[?10", b"49h\x1b[?2004hhalf a screen"):
+        state.shown(piece, 0)
     newcomer = Visitor(state, 2)
     assert Redraw(SIZE) in newcomer.come()
-    assert newcomer.snapshots == b"\x1b[?1049h\x1b[?2004h"
+    below = b"$ ls\r\nREADME\r\n$ vim\r\n"
+    assert newcomer.snapshots == below + b"\x1b[?1049h\x1b[?2004h", "and sees what was before it"
+
+
+def test_what_was_before_a_full_screen_program_is_shown_as_far_as_it_is_kept() -> None:
+    state, visitor = visited()
+    state.shown(b"first\nsecond\nthird\n\x1b[?1049h", 0)
+    visitor.send(Detach())
+    state.shown(b"." * (KEEP_BYTES - 20), 0)
+    newcomer = Visitor(state, 2)
+    newcomer.come()
+    assert newcomer.snapshots == b"third\n\x1b[?1049h"
+    state.shown(b"." * 20, 0)
+    later = Visitor(state, 3)
+    later.come()
+    assert later.snapshots == b"\x1b[?1049h"
 
 
 def test_the_window_is_that_of_whoever_did_something_last() -> None:

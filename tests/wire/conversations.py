@@ -53,11 +53,12 @@ def newcomers() -> list[Conversation]:
     full = Conversation("a newcomer to a program that fills the screen is drawn it by the program")
     one, other = full.person("a"), full.person("b")
     one.comes("a1")
-    full.writes(b"\x1b[?1049hhalf a screen")
-    one.sees(0, b"\x1b[?1049hhalf a screen")
+    shown = b"$ vi\r\n\x1b[?1049hhalf a screen"
+    full.writes(shown)
+    one.sees(0, shown)
     one.has_drawn()
-    other.comes("b1", 21)
-    other.is_shown(b"\x1b[?1049h")
+    other.comes("b1", len(shown))
+    other.is_shown(b"$ vi\r\n\x1b[?1049h")
     full.terminal("redraws")
     return [plain, full]
 

@@ -26,13 +26,9 @@ def replayable(data: bytes) -> bytes:
     return _ASKING.sub(b"", data)
 
 
-def tail(data: bytes, most: int) -> bytes:
-    """The last lines of `data`, at most `most` bytes, from the beginning of one where there is one.
+def whole_lines(data: bytes) -> bytes:
+    """`data` from the first beginning of a line in it; nothing where there is none.
 
     So no character or control sequence is begun in its middle.
     """
-    if len(data) <= most:
-        return data
-    cut = data[-most:]
-    line = cut.find(b"\n")
-    return cut[line + 1 :] if line >= 0 else b""
+    return data[data.find(b"\n") + 1 :] if b"\n" in data else b""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stagedoor.holder.replay import replayable, tail
+from stagedoor.holder.replay import replayable, whole_lines
 from stagedoor.holder.ring import Ring
 from stagedoor.wire.modes import Modes
 from stagedoor.wire.terminal import (
@@ -285,12 +285,13 @@ class TerminalState:
     def _screen(self, link: int) -> list[Action]:
         """The screen for one who has not seen it come about.
 
-        A full-screen program draws its own (`Redraw`); otherwise the last lines are shown again.
+        The last lines are shown again. A full-screen program draws its own (`Redraw`), above those
+        which are there again when it ends.
         """
-        shown = b""
-        if not self._modes.alternate_screen:
-            kept = self._ring.read(self._ring.start, self._ring.end - self._ring.start)
-            shown = replayable(tail(kept, REPLAY_BYTES))
+        end = self._modes.primary_end if self._modes.alternate_screen else self._ring.end
+        begin = max(self._ring.start, end - REPLAY_BYTES)
+        kept = self._ring.read(begin, max(end - begin, 0))
+        shown = replayable(whole_lines(kept) if begin else kept)
         shown += self._modes.redo()
         return [
             Send(link, Snapshot(shown[at : at + MAX_DATA_BYTES]))

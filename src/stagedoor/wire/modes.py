@@ -67,10 +67,15 @@ class Modes:
         self._cursor_shape = b""
         self._modify_keys = b""
         self._keyboard: list[bytes] = []
+        self._fed = 0
         self._tail = b""
+        self.primary_end = 0
+        """Up to this offset of the output the primary screen was drawn, if the other is shown now."""
 
     def feed(self, data: bytes) -> None:
         """Follow the next bytes of output, whatever they are."""
+        start = self._fed - len(self._tail)
+        self._fed += len(data)
         if self._tail:
             data = self._tail + data
             self._tail = b""
@@ -80,9 +85,12 @@ class Modes:
             if found["escape"] is not None:
                 self._escape(found["escape"])
             else:
+                alternate = self.alternate_screen
                 self._control(
                     found["marker"], found["parameters"], found["intermediate"], found["final"]
                 )
+                if self.alternate_screen and not alternate:
+                    self.primary_end = start + found.start()
         unfinished = _UNFINISHED.search(data[-MAX_SEQUENCE_BYTES:])
         self._tail = unfinished[0] if unfinished else b""
 

@@ -108,6 +108,7 @@ void ring_read(uint64_t at, size_t length, struct piece pieces[2]);
 // modes.c: what the program has switched on
 void modes_feed(const uint8_t *data, size_t length);
 bool modes_alternate_screen(void);
+uint64_t modes_primary_end(void);
 void modes_redo(struct bytes *out);
 
 // replay.c

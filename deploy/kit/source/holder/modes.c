@@ -26,6 +26,7 @@ static struct {
   char cursor_shape[MAX_SEQUENCE], modify_keys[MAX_SEQUENCE], keyboard[MAX_PUSHED][MAX_SEQUENCE];
   int pushed;
 } modes;
+static uint64_t primary_end;
 
 static bool is_alternate(int mode) { return mode == 1049 || mode == 1047 || mode == 47; }
 
@@ -117,14 +118,17 @@ void modes_feed(const uint8_t *data, size_t length) {
   static enum { TEXT, ESCAPE, MARKER, PARAMETERS, INTERMEDIATES } part;
   static struct sequence found;
   static size_t used, between;
+  static uint64_t fed, escape_at;
+  const uint8_t *start = data;
   for (const uint8_t *end = data + length; data < end; data++) {
     if (part == TEXT) {
       data = memchr(data, 0x1b, (size_t)(end - data));
-      if (!data) return;
+      if (!data) break;
     }
     uint8_t c = *data;
     if (c == 0x1b) {
       part = ESCAPE;
+      escape_at = fed + (uint64_t)(data - start);
     } else if (part == ESCAPE) {
       if (c != '[') escape((char)c);
       part = c == '[' ? MARKER : TEXT;
@@ -141,11 +145,17 @@ void modes_feed(const uint8_t *data, size_t length) {
       part = INTERMEDIATES;
     } else {
       found.final = (char)c;
+      bool alternate = modes_alternate_screen();
       if (c >= '@' && c <= '~') control(&found);
+      if (modes_alternate_screen() && !alternate) primary_end = escape_at;
       part = TEXT;
     }
   }
+  fed += length;
 }
+
+// Up to this offset of the output the primary screen was drawn, if the other is shown now.
+uint64_t modes_primary_end(void) { return primary_end; }
 
 bool modes_alternate_screen(void) {
   for (size_t i = 0; i < modes.known; i++)

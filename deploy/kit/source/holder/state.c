@@ -102,17 +102,17 @@ bool state_is_over(int64_t now) {
 
 // ---- Output.
 
-// The screen for one who has not seen it come about: a full-screen program draws its own, else the last lines are shown again.
+// The screen for one who has not seen it come about: the last lines are shown again. A full-screen program draws its own,
+// above those which are there again when it ends.
 static void send_screen(int link) {
   struct bytes shown = {0};
-  if (!modes_alternate_screen()) {
-    uint64_t first = ring_first(), end = ring_end();
-    bool cut = end - first > REPLAY;
-    if (cut) first = end - REPLAY;
+  uint64_t first = ring_first(), end = modes_alternate_screen() ? modes_primary_end() : ring_end();
+  if (first + REPLAY < end) first = end - REPLAY;
+  if (first < end) {
     struct piece pieces[2];
     ring_read(first, (size_t)(end - first), pieces);
     for (int i = 0; i < 2; i++) bytes_add(&shown, pieces[i]);
-    if (cut) {  // from the beginning of a line, so that nothing begins in its middle
+    if (first) {  // from the beginning of a line, so that nothing begins in its middle
       uint8_t *line = memchr(shown.at, '\n', shown.length);
       bytes_drop(&shown, line ? (size_t)(line + 1 - shown.at) : shown.length);
     }
