@@ -101,15 +101,16 @@ def _carry(connection: socket.socket) -> None:
                 if not data:
                     return
                 if fd == ours:
-                    _write_all(1, data)
+                    _write_out(data)
                     continue
                 try:
-                    _write_all(ours, data)
+                    # A SIGPIPE ends us, which is meant for our own reader (`__main__`).
+                    connection.sendall(data, socket.MSG_NOSIGNAL)
                 except OSError:  # it has hung up: what it said last is still to be passed on
                     poll.unregister(0)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_out(data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[os.write(1, view) :]

@@ -11,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.place import connect, holder_of
+from stagedoor.holder.place import alone, connect, holder_of
 
 PROGRAM_S = 2.0
 """So long may the program take to go before it is killed."""
@@ -31,8 +31,9 @@ def end(path: Path) -> bool:
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)
     # Its last words are said to those who are there; for those who may return it would wait.
     _end(holder, None, HOLDER_S, then=signal.SIGTERM)
-    if connect(path) is None:
-        path.unlink(missing_ok=True)
+    with alone(path):  # or it would be another's, who starts it anew just now
+        if connect(path) is None:
+            path.unlink(missing_ok=True)
     return True
 
 
