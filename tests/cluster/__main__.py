@@ -45,7 +45,7 @@ def _run(place: Place, arguments: argparse.Namespace, passed_on: list[str]) -> i
         if reason := lifecycle.why_not():
             raise ClusterError(reason)
     elif arguments.command == "build":
-        programs.build()
+        programs.build((*programs.TOOLS, *programs.BEFORE))
     elif arguments.command == "kubeconfig":
         if not place.kubeconfig.exists():
             raise ClusterError(f"no cluster runs in {place.state}; script/cluster up")
@@ -122,7 +122,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("status", "say what runs")
     add("check", "say why it cannot run here, if it cannot")
     add("packages", "print the Debian packages that are missing for it")
-    add("build", "build the programs only")
+    add("build", "build the programs only, and what tests put before a gateway")
     add("kubeconfig", "print the path of the administrator's kubeconfig")
     image = add("load-image", "bring images onto the node")
     image.add_argument("image", nargs="+", help="an OCI or Docker archive, or a name in buildah")

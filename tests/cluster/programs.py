@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,9 @@ TOOLS = (
     Tool("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
     Tool("helm", "helm.sh/helm/v3/cmd/helm"),
 )
+"""Those of the cluster itself."""
+BEFORE = (Tool("traefik", "github.com/traefik/traefik/v3/cmd/traefik"),)
+"""What tests put before a gateway; the cluster does without."""
 
 
 def program(name: str) -> Path:
@@ -59,35 +63,35 @@ def program(name: str) -> Path:
     Raises:
         KeyError: no tool has this name.
     """
-    tool = {tool.name: tool for tool in TOOLS}[name]
+    tool = {tool.name: tool for tool in (*TOOLS, *BEFORE)}[name]
     return _folder(tool) / name
 
 
-def build() -> None:
-    """Build what is missing, saying on stderr which program and how long.
+def build(tools: Sequence[Tool] = TOOLS) -> None:
+    """Build those that are missing, saying on stderr which program and how long.
 
     Raises:
         ClusterError: Go is missing and cannot be fetched, or a build failed.
     """
-    if not missing():
+    if not missing(tools):
         return
     cache().mkdir(parents=True, exist_ok=True)
     with turn(cache()):
-        _build_all(missing())
+        _build_all(missing(tools), len(tools))
 
 
-def missing() -> list[Tool]:
+def missing(tools: Sequence[Tool] = TOOLS) -> list[Tool]:
     """Those that are not built yet."""
-    return [tool for tool in TOOLS if not program(tool.name).exists()]
+    return [tool for tool in tools if not program(tool.name).exists()]
 
 
-def _build_all(tools: list[Tool]) -> None:
+def _build_all(tools: list[Tool], of: int) -> None:
     if not tools:
         return
     go = toolchain.find() or toolchain.fetch()
     _say(
-        f"building {len(tools)} of {len(TOOLS)} programs of the cluster, once, "
-        f"into {cache()}; with an empty build cache this takes about 12 minutes"
+        f"building {len(tools)} of {of} programs, once, into {cache()}; "
+        "with an empty build cache this takes minutes"
     )
     for number, tool in enumerate(tools, 1):
         began = time.monotonic()

@@ -1,7 +1,9 @@
-"""Real proxies before the gateway, and between it and the developer: nginx, Caddy, tinyproxy, one of our
-own."""
+"""Real proxies before the gateway, and between it and the developer: nginx, Caddy, Traefik, tinyproxy, one
+of our own."""
 
 import contextlib
+import http.client
+import json
 import os
 import shutil
 import socket
@@ -12,9 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from tests.cluster.programs import program
 from tests.docs.pages import ROOT, blocks
 from tests.ports import free_port
 from tests.waiting import wait_until
+from tests.web.mover import trusting
 
 NEEDED = ("nginx", "caddy", "tinyproxy")
 MISSING = [
@@ -137,6 +143,62 @@ def caddy(folder: Path, to_port: int, certificate: tuple[Path, Path]) -> Iterato
         process.wait(30)
 
 
+def need_traefik() -> Path:
+    """Its program. With CI=true a missing one is a failure."""
+    found = program("traefik")
+    if not found.exists():
+        reason = "Traefik is not built: script/cluster build builds it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.contextmanager
+def traefik(
+    folder: Path, to_port: int, certificate: tuple[Path, Path], read_timeout_s: int = 60
+) -> Iterator[Reverse]:
+    """The same by Traefik, for its names; a request that takes longer than that to come is cut off."""
+    command = need_traefik()
+    folder.mkdir(exist_ok=True)
+    tls_port = free_port()
+    file, key = certificate
+    site = put(printed("yaml"), {"http://127.0.0.1:8443": f"http://127.0.0.1:{to_port}"})
+    # Our lines are a file of their own, as the page has it; the others are JSON, which is YAML.
+    dynamic = folder / "dynamic"
+    dynamic.mkdir(exist_ok=True)
+    (dynamic / "site.yaml").write_text(site)
+    default = {"certFile": str(file), "keyFile": str(key)}
+    (dynamic / "tls.yaml").write_text(
+        json.dumps({"tls": {"stores": {"default": {"defaultCertificate": default}}}})
+    )
+    timeouts = {"readTimeout": f"{read_timeout_s}s"}
+    (folder / "static.yaml").write_text(
+        json.dumps(
+            {
+                "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+                "log": {"filePath": str(folder / "error.log")},
+                "accessLog": {"filePath": str(folder / "access.log")},
+                "entryPoints": {
+                    "websecure": {
+                        "address": f"127.0.0.1:{tls_port}",
+                        "transport": {"respondingTimeouts": timeouts},
+                    }
+                },
+                "providers": {"file": {"directory": str(dynamic), "watch": False}},
+            }
+        )
+    )
+    process = subprocess.Popen([command, f"--configFile={folder}/static.yaml"])
+    try:
+        # Its port is open, and hangs up, before it has read what is to be behind it.
+        wait_until(lambda: _leads_on(tls_port))
+        yield Reverse(0, tls_port, folder / "access.log", folder / "error.log")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 @contextlib.contextmanager
 def tinyproxy(folder: Path, credential: tuple[str, str] | None = None) -> Iterator[int]:
     """A corporate proxy; its port."""
@@ -160,6 +222,18 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _leads_on(tls_port: int) -> bool:
+    """Whether somebody behind it answers for the name of our how-to."""
+    line = http.client.HTTPSConnection("127.0.0.1", tls_port, timeout=5, context=trusting())
+    try:
+        line.request("GET", "/sign-in", headers={"Host": "shell.example.com"})
+        return line.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        line.close()
 
 
 def _program(name: str) -> str:

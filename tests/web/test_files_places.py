@@ -1,5 +1,5 @@
-"""Files where a host per app, or a path of another site, is what the browser sees; behind nginx and Caddy
-by the lines of our how-to.
+"""Files where a host per app, or a path of another site, is what the browser sees; behind nginx, Caddy and
+Traefik by the lines of our how-to.
 
 Each test runs in each place. The browser's side speaks TLS to the proxy, and that HTTP to the gateway.
 """
@@ -20,7 +20,7 @@ from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content, digest, digest_of
-from tests.web.proxies import MISSING, Reverse, caddy, nginx, printed
+from tests.web.proxies import MISSING, Reverse, caddy, nginx, printed, traefik
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {MISSING}")
 
@@ -51,7 +51,10 @@ def settings(**more: object) -> str:
     return SETTINGS.replace('addresses = ["127.0.0.1:0"]', "\n".join(lines))
 
 
-@pytest.fixture(scope="module", params=["nginx, a domain", "nginx, a path", "Caddy, a domain"])
+@pytest.fixture(
+    scope="module",
+    params=["nginx, a domain", "nginx, a path", "Caddy, a domain", "Traefik, a domain"],
+)
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
@@ -62,10 +65,11 @@ def place(
         gateway.add_user("dev", "app01", "app02")
         port = gateway.start().port("web")
         certificate = write_certificate(folder, DOMAIN)
+        program = request.param.partition(",")[0]
         proxied = (
-            caddy(folder / "caddy", port, certificate)
-            if request.param.startswith("Caddy")
-            else nginx(folder / "nginx", port, certificate, "/" if by_domain else "/stagedoor/")
+            {"Caddy": caddy, "Traefik": traefik}[program](folder / "proxy", port, certificate)
+            if program != "nginx"
+            else nginx(folder / "proxy", port, certificate, "/" if by_domain else "/stagedoor/")
         )
         with proxied as proxy:
             if by_domain:

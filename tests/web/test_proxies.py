@@ -1,4 +1,4 @@
-"""The WebShell behind a reverse proxy, nginx, and through corporate proxies."""
+"""The WebShell behind reverse proxies (nginx, Caddy, Traefik), and through corporate ones."""
 
 import http.client
 import json
@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from tests.net.peers import write_certificate
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.mover import trusting
+from tests.web.mover import MIB, Mover, Sent, content, digest, digest_of, trusting
 from tests.web.outer import attach_command
-from tests.web.proxies import MISSING, Corporate, Reverse, caddy, nginx, tinyproxy
+from tests.web.proxies import MISSING, Corporate, Reverse, caddy, nginx, tinyproxy, traefik
 from tests.web.test_pages import Person
 from tests.web.visitor import basic, let_in, post
 
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install
 
 ECHO = "stty raw -echo; printf ready; cat"
 NAME = "shell.example.com"
+TOO_LONG_S = 3
+"""What Traefik gives a request to come whole: 60 s unless it is told otherwise."""
 IDLE_S = 4
 """What nginx gives a line without bytes: 60 s unless it is told otherwise. Here less, to be waited for."""
 
@@ -265,18 +267,21 @@ def test_12_the_log_of_the_proxy_has_no_secret(
         assert secret not in log
 
 
-# Caddy.
+# Caddy and Traefik.
 
 
-def test_a_terminal_behind_caddy_and_no_headers_but_its_own(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+@pytest.mark.parametrize("proxied", [caddy, traefik])
+def test_a_terminal_behind_it_and_no_headers_but_its_own(
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    proxied: Callable[..., AbstractContextManager[Reverse]],
 ) -> None:
-    folder = tmp_path_factory.mktemp("caddy")
+    folder = tmp_path_factory.mktemp("named")
     ours = write_certificate(folder, NAME)
     with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
         let_in(gateway)
         with (
-            caddy(folder / "caddy", gateway.port("web"), ours) as reverse,
+            proxied(folder / "proxy", gateway.port("web"), ours) as reverse,
             Corporate({f"{NAME}:443": reverse.tls_port}) as corporate,
             attached(
                 tmp_path, f"https://{NAME}", "--ca-file", str(ours[0]), "app01", "--",
@@ -303,6 +308,61 @@ def test_a_terminal_behind_caddy_and_no_headers_but_its_own(
             line.close()
             found = gateway.wait_for_denial(after=at)
             assert str(found["source"]).startswith("127.0.0.7:")
+
+
+@contextmanager
+def echoing(folder: Path, reverse: Reverse, ca: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A terminal of whom only a proxy leads to that name, once its shell gives back what it gets."""
+    with (
+        Corporate({f"{NAME}:443": reverse.tls_port}) as corporate,
+        attached(
+            folder, f"https://{NAME}", "--ca-file", str(ca), "app01", "--", "sh", "-c", ECHO,
+            via="", HTTPS_PROXY=f"http://127.0.0.1:{corporate.port}", https_proxy="", no_proxy="",
+            NO_PROXY="",
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"ready"
+        yield process
+
+
+def test_traefik_cuts_an_upload_that_takes_too_long_and_never_a_terminal(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("slow")
+    ours = write_certificate(folder, NAME)
+    with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
+        let_in(gateway)
+        with (
+            traefik(folder / "proxy", gateway.port("web"), ours, TOO_LONG_S) as reverse,
+            echoing(tmp_path, reverse, ours[0]) as process,
+        ):
+            mover = Mover(reverse.tls_port, origin=f"https://{NAME}")
+            sent = Sent(tmp_path, b"slow", 8 * MIB)
+            line = mover.connect()
+            began = time.monotonic()
+            mover.put_head(line, sent, mover.offset(sent))
+            for piece in content(4 * MIB):
+                line.send(piece)
+            # The rest never comes, so Traefik hangs up; the gateway keeps what there was.
+            assert line.sock is not None
+            with suppress(ConnectionError):
+                while line.sock.recv(65536):
+                    pass
+            line.close()
+            assert time.monotonic() - began >= TOO_LONG_S - 1
+            at = mover.offset(sent)
+            assert 0 < at <= 4 * MIB
+            answered = mover.pour(sent, at)
+            assert answered is not None
+            assert answered.status == 200
+            assert digest_of(tmp_path / "slow") == digest(content(sent.size))
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"still")
+            process.stdin.flush()
+            assert process.stdout.read(5) == b"still"
+        assert "lost:" not in log_of(tmp_path)
 
 
 # Corporate proxies, on the developer's side.
