@@ -17,7 +17,7 @@ import { Mode, Word } from "./frames";
 import { barKey, chord, fillScreen, inserted, ownWindow, withControl } from "./keys";
 import { markStyles } from "./nonce";
 import { asked, copy, element, hint } from "./page";
-import { pace } from "./pace";
+import { pace, type Pace } from "./pace";
 import { bind, firstTime, keep, load } from "./settings";
 import { DARK, LIGHT } from "./themes";
 
@@ -61,7 +61,7 @@ moveFiles(term, path, app);
 // What comes, and what is said.
 
 let waiting = 0;
-let writes: (bytes: number) => void = () => undefined;
+let pictures: Pace | undefined;
 
 function happened(event: Event): void {
   switch (event.do) {
@@ -69,7 +69,7 @@ function happened(event: Event): void {
       const to = attachment.seen;
       waiting += 1;
       foreground.shown(event.data, attachment.busy);
-      writes(event.data.length);
+      pictures?.wrote(event.data.length);
       term.write(event.data, () => {
         waiting -= 1;
         const ack = event.counts ? attachment.shown(to) : undefined;
@@ -114,6 +114,7 @@ function show(state: State, why: string): void {
   status.dataset.state = state;
   const words = { connecting: "Connecting", open: "", lost: "Line lost, coming back", over: "Over" };
   status.textContent = state === "connecting" && why ? why : why ? `${words[state]}: ${why}` : words[state];
+  status.title = status.textContent;
   if (state === "over")
     hint(why, { label: "Open again", act: () => location.reload() });
 }
@@ -144,6 +145,7 @@ function typed(data: Uint8Array): void {
   attachment.type(data);
   connection.flush();
   foreground.typed(data);
+  pictures?.typed();
 }
 
 term.onData((text) => {
@@ -421,7 +423,7 @@ addEventListener("beforeunload", (event) => {
 async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
-  writes = pace(term);
+  pictures = pace(term);
   blink(term, still);
   apply();
   fit.fit();

@@ -33,10 +33,10 @@ function terminal() {
     _renderService: { _renderDebouncer: debouncer },
     _syncTextArea: () => void done.push("input"),
   };
-  const wrote = pace({ _core: core } as unknown as Terminal);
+  const { wrote, typed } = pace({ _core: core } as unknown as Terminal);
   const draw = () => debouncer._coreBrowserService.window.requestAnimationFrame(() => void done.push("drawn"));
   const frame = () => frames.splice(0).forEach((each) => each(now));
-  return { core, selection, wrote, draw, frame, done };
+  return { core, selection, wrote, typed, draw, frame, done };
 }
 
 test("what is little is drawn at the next frame, however soon after the last", () => {
@@ -60,6 +60,31 @@ test("in a flood a picture waits, and comes", () => {
   mock.timers.tick(50);
   frame();
   assert.deepEqual(done, ["drawn", "drawn"]);
+});
+
+test("after a key nothing waits, for a while", () => {
+  const { wrote, typed, draw, frame, done } = terminal();
+  const flood = () => {
+    wrote(100_000);
+    draw();
+    frame();
+  };
+  flood();
+  flood();
+  assert.deepEqual(done, ["drawn"], "the second waits");
+  typed();
+  frame();
+  assert.deepEqual(done, ["drawn", "drawn"], "not beyond a key");
+  flood();
+  assert.equal(done.length, 3);
+  mock.timers.tick(50);
+  frame();
+  assert.equal(done.length, 3, "and none is drawn twice");
+  now += 250;
+  flood();
+  now += 1;
+  flood();
+  assert.equal(done.length, 4, "then they wait again");
 });
 
 test("the hidden input is moved with a picture, and only if the cursor has moved", () => {
@@ -86,6 +111,9 @@ test("a selection is drawn while there is one, and once more when it has gone", 
 });
 
 test("another xterm.js draws as it likes", () => {
-  pace({} as Terminal)(1);
-  pace({ _core: {} } as unknown as Terminal)(1);
+  for (const other of [{}, { _core: {} }]) {
+    const { wrote, typed } = pace(other as unknown as Terminal);
+    wrote(1);
+    typed();
+  }
 });
