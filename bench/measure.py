@@ -1,5 +1,6 @@
 """What a process tree costs, as the kernel counts it (proc(5)), and what machine this is."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -10,6 +11,7 @@ from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+_SET_CHILD_SUBREAPER = 36
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -71,6 +73,16 @@ def busy_s() -> float:
     fields = (PROC / "stat").read_text().splitlines()[0].split()[1:9]
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields)
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+
+
+def adopt_orphans() -> None:
+    """Be the parent of whatever outlives its own among what we start, so that `tree` has it too.
+
+    Of one that has ended, what it used stays to be read, since nobody waits for it
+    (PR_SET_CHILD_SUBREAPER, prctl(2)).
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def raise_open_files() -> int:

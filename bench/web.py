@@ -52,6 +52,7 @@ def main() -> int:
         if name not in known:
             parser.error(f"there is no benchmark {name!r}; there are {', '.join(known)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all peers are stopped
+    measure.adopt_orphans()  # shells outlive their gateway
     open_files = measure.raise_open_files()
     with tempfile.TemporaryDirectory(
         prefix="stagedoor-bench-",
@@ -96,7 +97,7 @@ def _watched(stage: Stage, name: str, run: Callable[[], None]) -> None:
 
 
 def _ours_s() -> float:
-    """What this run has used so far; of shells, which outlive their gateway, only what still runs."""
+    """What this run has used so far."""
     return measure.cpu_s(measure.tree(os.getpid()))
 
 
