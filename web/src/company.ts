@@ -25,6 +25,7 @@ function opened(title: string): { body: HTMLElement; dialog: HTMLDialogElement }
   element("company-why").textContent = "";
   const body = element("company-body");
   body.replaceChildren();
+  element("company-close").hidden = false;
   if (!dialog.open) dialog.showModal();
   return { body, dialog };
 }
@@ -157,6 +158,8 @@ export async function chosenMode(path: string, app: string, terminal: string): P
   there = there.filter((one) => !one.looks);
   if (there.length === 0) return Mode.Mirror;
   const { body, dialog } = opened(`${terminal} of ${app} is in use`);
+  // It has three answers, and none of them is to close it.
+  element("company-close").hidden = true;
   const people = made("ul");
   for (const one of there) people.append(made("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
   body.append(people);

@@ -114,3 +114,16 @@ def test_what_was_taken_away_is_gone_from_the_page(tab: Tab, base: str, gateway:
     tab.until("document.querySelectorAll('ul.apps > li').length === 1")
     gateway.command("user", "remove", "passing", "--yes")
     wait_until(lambda: (tab.open(f"{base}/"), tab.ask("location.pathname"))[1] == "/sign-in")
+
+
+def test_after_a_wrong_password_the_cursor_is_where_it_is_asked_again(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    tab.open(f"{base}/sign-in")
+    tab.ask("document.getElementById('name').focus()")
+    tab.type("dev")
+    tab.press("Tab", "Tab", 9)
+    tab.type("wrong")
+    tab.enter()
+    tab.until("document.querySelector('[role=alert]') !== null")
+    tab.until("document.activeElement.id === 'secret'")
+    assert tab.ask("document.getElementById('name').value") == "dev"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from stagedoor.demo.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, ready, run, screen, shows, terminal
 
@@ -266,11 +266,15 @@ def test_who_reaches_for_a_key_of_the_browser_is_told_once(tab: Tab, base: str) 
     assert tab.ask("document.getElementById('hint').hidden") is True
 
 
-def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
+def phone(tab: Tab) -> None:
     tab.call(
         "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True
     )  # fmt: skip
     tab.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
+
+
+def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
+    phone(tab)
     terminal(tab, base, "phone")
     assert tab.ask("document.getElementById('keys').hidden") is False
     run(tab, "stty raw -echo; echo re''ady; cat -v")
@@ -300,6 +304,26 @@ def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
     assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')"), "the keyboard stays"
     tab.type("a")
     shows(tab, "^Aa")
+
+
+def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, base: str) -> None:
+    """A higher one would change the terminal's size, and so what is drawn in it."""
+    phone(tab)
+    terminal(tab, base, "narrow")
+    high = "document.getElementById('bar').offsetHeight"
+    before = tab.ask(high)
+    second = browser.tab()
+    try:
+        second.open(f"{base}/app/app01?terminal=narrow")
+        second.until("document.getElementById('company').open")
+        second.ask("document.querySelectorAll('#company-body button')[1].click()")
+        tab.until("document.getElementById('status').dataset.state === 'over'")
+        assert tab.ask(high) == before
+        assert tab.ask("document.getElementById('status').title") == (
+            "Over: taken over from another place"
+        ), "its whole text can be read"
+    finally:
+        second.end()
 
 
 def leaves(tab: Tab) -> list[str]:

@@ -131,6 +131,7 @@ def test_where_somebody_is_already_it_is_asked_how_to_attach(
         assert "dev, from 127.0.0.1" in str(
             second.ask("document.getElementById('company-body').textContent")
         )
+        assert second.ask("document.getElementById('company-close').hidden"), "it would join in"
         click(second, "Take over")
         ready(second)
         tab.until("document.getElementById('status').dataset.state === 'over'")

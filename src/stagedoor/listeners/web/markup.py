@@ -79,7 +79,8 @@ def sign_in(place: Place, next_path: str, why: str = "", name: str = "") -> str:
 <input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none"
  spellcheck="false" required{"" if name else " autofocus"}>
 <label for="secret">Password, or a token</label>
-<input id="secret" name="secret" type="password" autocomplete="current-password" required>
+<input id="secret" name="secret" type="password" autocomplete="current-password"
+ required{" autofocus" if name else ""}>
 <button type="submit">Sign in</button></form></main>"""
     return place.page("Sign in · Stagedoor", body)
 
