@@ -60,9 +60,13 @@ function failed(error: unknown): void {
 function fit(): void {
   const drawn = screen.querySelector<HTMLElement>(".xterm-screen");
   if (drawn === null || drawn.clientWidth === 0) return;
-  const scale = Math.min(screen.clientWidth / drawn.clientWidth, screen.clientHeight / drawn.clientHeight);
-  const size = Math.max(6, Math.min(22, Math.floor(Number(term.options.fontSize) * scale * 2) / 2));
+  const { paddingLeft, paddingRight } = getComputedStyle(screen);
+  const [wide, high] = [screen.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight), screen.clientHeight];
+  const scale = Math.min(wide / drawn.clientWidth, high / drawn.clientHeight);
+  let size = Math.max(6, Math.min(22, Math.floor(Number(term.options.fontSize) * scale * 2) / 2));
   if (size !== term.options.fontSize) term.options.fontSize = size;
+  // A cell is of whole pixels: half a pixel of the font may make each row one higher.
+  while (size > 6 && (drawn.clientHeight > high || drawn.clientWidth > wide)) term.options.fontSize = size -= 0.5;
 }
 
 const light = matchMedia("(prefers-color-scheme: light)");

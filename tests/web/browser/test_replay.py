@@ -90,6 +90,25 @@ def test_from_the_home_page_to_the_end_of_a_recording(inside: Tab, base: str) ->
     assert tab.ask("document.querySelectorAll('.xterm-rows > div').length") == 30
 
 
+@pytest.mark.parametrize("width", [500, 1000, 1400])
+def test_all_of_its_screen_is_seen_at_any_size_of_the_window(
+    inside: Tab, base: str, width: int
+) -> None:
+    tab = opened(inside, base, "0short.1")
+    drawn = "document.querySelector('#screen .xterm-screen')"
+    for height in range(560, 700, 7):
+        tab.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )  # fmt: skip
+        # The observer of its size has been called once a frame is drawn.
+        tab.ask("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
+        tab.until(f"innerHeight === {height}")
+        tab.until(
+            "(screen => screen.scrollHeight <= screen.clientHeight"
+            f" && {drawn}.clientWidth <= screen.clientWidth)(document.getElementById('screen'))", 5
+        )  # fmt: skip
+
+
 def test_pauses_are_played_in_full_if_wished(inside: Tab, base: str) -> None:
     tab = opened(inside, base, "0short.1")
     tab.ask("document.getElementById('idle').click()")
