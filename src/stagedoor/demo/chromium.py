@@ -228,7 +228,7 @@ def chromium(folder: Path, *options: str, headless: bool = True) -> Iterator[Bro
     """One that ends with the block; `folder` is empty and becomes its profile. Raises BrowserError."""
     program = found()
     if program is None:
-        raise BrowserError("no Chromium is installed")
+        raise BrowserError("no Chromium is installed; as root: apt-get install chromium")
     head = ("--headless=new",) if headless else ()
     # It binds a Unix socket below TMPDIR, whose path has 107 characters at most (unix(7)), and may
     # leave it there.

@@ -6,10 +6,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stagedoor.demo.chromium import Tab, chromium
+from stagedoor.demo.chromium import BrowserError, Tab, chromium
 from stagedoor.demo.stage import Stage, staged
+from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
+from stagedoor.serve.admin import open_office
+from stagedoor.serve.oversight import list_sessions
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
+
+WIDTH, HEIGHT = 1000, 640
+_STEADY = """(() => {
+  for (const time of document.querySelectorAll('time')) time.textContent = '2026-03-02 09:30 UTC';
+  for (const key of document.querySelectorAll('ul.keys code'))
+    key.textContent = 'SHA256:' + 'Zm9yIHRoZSBwaWN0dXJlIG9ubHk'.padEnd(43, 'x');
+  for (const id of document.querySelectorAll('#about code')) id.textContent = '0'.repeat(26) + '.1';
+})()"""
+"""What is another in each demo is written over: a picture changes when the page does, and not before."""
 
 
 async def take(folder: Path) -> None:
@@ -24,11 +36,16 @@ def _take(stage: Stage, folder: Path) -> None:
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as profile,
         chromium(Path(profile)) as browser,
     ):
-        tab = browser.tab(stage.web_link())
+        tab = browser.tab()
+        # As many see it, and with a cursor that does not blink.
+        steady = {"prefers-color-scheme": "light", "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in steady.items()]
+        tab.call("Emulation.setEmulatedMedia", features=features)
+        _resize(tab, HEIGHT)
+        tab.open(stage.web_link())
         tab.until("!document.querySelector('#link button').disabled")
         tab.ask("document.querySelector('#link button').click()")
         tab.until("document.querySelector('ul.apps') !== null")
-        _keep(tab, folder / "home.png")
         tab.open(f"{stage.web}/app/app01")
         tab.until("document.getElementById('status')?.dataset.state === 'open'")
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
@@ -36,19 +53,29 @@ def _take(stage: Stage, folder: Path) -> None:
             "PS1='$ '; clear; echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
         )
         tab.enter()
-        tab.until("document.querySelector('.xterm-rows').textContent.includes('app01: 你好')")
+        tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _keep(tab, folder / "terminal.png")
-        tab.open(f"{stage.web}/recordings/{recorded(stage)}")
+        with open_office(stage.settings, create=False) as office:
+            session = list_sessions(office, limit=1)[0].id
+        tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
         tab.until("document.body.dataset.looked === 'true'")
         tab.ask("document.getElementById('seek').value = 21")
         tab.ask("document.getElementById('seek').dispatchEvent(new Event('input'))")
         tab.until("document.querySelector('.xterm-rows').textContent.includes('ready')")
         _keep(tab, folder / "replay.png")
+        # Last, since there is a session now, and it is over.
+        over = "fetch('/').then(r => r.text()).then(page => !page.includes('<td>open</td>'))"
+        tab.open(f"{stage.web}/")
+        tab.until(over)
+        tab.open(f"{stage.web}/")
+        tab.until("!document.querySelector('button.copy').hidden")
+        _resize(tab, tab.ask("document.documentElement.scrollHeight"))
+        _keep(tab, folder / "home.png")
         tab.close()
 
 
-def recorded(stage: Stage) -> str:
-    """The id of a recording that is written by hand, of nobody's terminal."""
+def recorded(stage: Stage, session: str = "0" * 26) -> str:
+    """The id of a recording of that session that is written by hand; otherwise of nobody's."""
     lines = (
         (0.4, Code.OUTPUT, "$ "),
         (1.5, Code.INPUT, "m"),
@@ -60,7 +87,7 @@ def recorded(stage: Stage) -> str:
         (34.0, Code.INPUT, "e"),
         (35.0, Code.OUTPUT, "exit\r\n"),
     )
-    name = "0" * 26 + ".1"
+    name = f"{session}.1"
     folder = stage.settings.recordings_folder
     folder.mkdir(mode=0o700, exist_ok=True)
     header = encode_header(Header(96, 24, 1_700_000_000))
@@ -69,9 +96,26 @@ def recorded(stage: Stage) -> str:
     return name
 
 
+def _resize(tab: Tab, height: int) -> None:
+    size = {"width": WIDTH, "height": height}
+    tab.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+
+
 def _keep(tab: Tab, file: Path) -> None:
+    tab.ask(_STEADY)
     file.write_bytes(base64.b64decode(tab.picture()))
+    print(file.name, flush=True)
+
+
+def main(folder: Path) -> int:
+    """0 when they are taken, 1 otherwise, with a line that says why."""
+    try:
+        asyncio.run(take(folder))
+    except (BrowserError, StagedoorError) as error:
+        print(f"stagedoor: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1])))
