@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from stagedoor.wire.terminal import Mode
 
 URL = "STAGEDOOR_URL"
+EXIT_CODES = (
+    "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
+    "  2    wrong usage\n  255  this program itself failed: the line on stderr says why"
+)
 
 
 def reaching(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,6 +49,7 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
         "stagedoor attach app01 --watch",
         "stagedoor attach app01 --list --json | jq -r '.[].name'",
         "stagedoor attach app01 --name build --end",
+        codes=EXIT_CODES,
     ),
 )
 @reaching
@@ -222,6 +227,8 @@ def _address(url: str) -> tuple[str, str]:
     scheme, slashes, rest = url.partition("://")
     if not slashes:
         raise click.UsageError(f"{url!r} is no web address; write https://{url}")
+    if scheme.lower() not in ("http", "https", "ws", "wss"):
+        raise click.UsageError(f"{url!r} is no web address: it begins with https:// or http://")
     place, _, path = rest.partition("/")
     path = path.rstrip("/")
     if not (path.isascii() and path.isprintable()) or set(path) & set(" ?#"):

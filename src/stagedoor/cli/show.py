@@ -12,9 +12,9 @@ EXIT_CODES = (
 )
 
 
-def examples(*lines: str) -> str:
+def examples(*lines: str, codes: str = EXIT_CODES) -> str:
     """A command's epilog: how it is used, and how it ends."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{EXIT_CODES}"
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{codes}"
 
 
 def as_json(value: object) -> None:

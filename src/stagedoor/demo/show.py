@@ -56,6 +56,8 @@ def what_to_try(stage: Stage) -> str:
         note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
         command = ours(replace(stage.login, tunnel=("python3", str(script))))
     proxy = shlex.quote(f"ProxyCommand={command}")
+    attach = [*stagedoor_command(), "attach", "--url", stage.web, "--user", stage.login.user]
+    attach += ["--token-file", str(stage.login.token_file), "app01"]
     lines = [
         "",
         f"{bold('Stagedoor')} is open at {bold(stage.gateway)}"
@@ -75,6 +77,10 @@ def what_to_try(stage: Stage) -> str:
         f"{stage.login.user}, password {stage.login.password}, at {stage.web}):",
         "",
         f"  {stage.web_link()}",
+        "",
+        "or the same terminal in this one, which stays when you leave it by Enter ~ .:",
+        "",
+        f"  {shlex.join(attach)}",
         "",
         f"{note}.",
         "Whoever comes is shown below. Ctrl-C ends it.",
