@@ -49,21 +49,3 @@ export function inserted({ inputType, data }: Pick<InputEvent, "inputType" | "da
   if (inputType !== "insertText" || data === null || !/[\r\n]/.test(data)) return undefined;
   return /^(\r\n|\r|\n)$/.test(data) ? "\r" : data;
 }
-
-interface KeyboardLock {
-  lock?: (keys?: string[]) => Promise<void>;
-}
-
-/** Full screen, with all keys. Esc held down leads out. Browsers without a lock still fill the screen. */
-export async function fillScreen(): Promise<void> {
-  if (document.fullscreenElement !== null) return document.exitFullscreen();
-  // WebKit takes the lock as an option, Chromium as an interface of its own.
-  const options = { navigationUI: "hide", keyboardLock: "browser" } as FullscreenOptions;
-  await document.documentElement.requestFullscreen(options);
-  await (navigator as { keyboard?: KeyboardLock }).keyboard?.lock?.();
-}
-
-/** Whether the page has a window of its own, so that the browser leaves all keys to it. */
-export function ownWindow(): boolean {
-  return matchMedia("(display-mode: standalone), (display-mode: fullscreen), (display-mode: window-controls-overlay)").matches;
-}

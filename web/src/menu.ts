@@ -1,0 +1,45 @@
+/** The settings' form, and what the settings make of the terminal. */
+
+import type { Terminal } from "@xterm/xterm";
+import { element } from "./page";
+import { bind, type Settings } from "./settings";
+import { DARK, LIGHT } from "./themes";
+
+export class Menu {
+  /** Whether nothing is to move, by the person's system. */
+  readonly still = matchMedia("(prefers-reduced-motion: reduce)");
+  private readonly light = matchMedia("(prefers-color-scheme: light)");
+  private readonly form = element<HTMLFormElement>("settings");
+
+  constructor(private readonly term: Terminal, private readonly settings: Settings, private readonly refit: () => void) {
+    this.light.addEventListener("change", () => this.apply());
+    this.still.addEventListener("change", () => this.apply());
+    bind(this.form, settings, () => this.apply());
+    element("menu").addEventListener("click", () => this.open(this.form.hidden !== false));
+    this.form.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.open(false);
+    });
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  open(open = true): void {
+    this.form.hidden = !open;
+    element("menu").setAttribute("aria-expanded", String(open));
+    // By keys there is no other way out of the terminal, whose Tab is the shell's.
+    if (open) this.form.querySelector("select")?.focus();
+    else this.term.focus();
+  }
+
+  apply(): void {
+    const { settings, term } = this;
+    const chosen = settings.theme === "system" ? (this.light.matches ? "light" : "dark") : settings.theme;
+    document.documentElement.dataset.theme = chosen;
+    term.options.theme = chosen === "light" ? LIGHT : DARK;
+    term.options.minimumContrastRatio = 1;
+    term.options.fontSize = settings.fontSize;
+    term.options.cursorBlink = !this.still.matches;
+    term.options.screenReaderMode = settings.screenReader;
+    element("keys").hidden = !settings.keyBar;
+    requestAnimationFrame(this.refit);
+  }
+}

@@ -1,0 +1,40 @@
+/** The page's title: what the program calls itself, which app it is, and whether its bell rang while nobody looked. */
+
+import type { Terminal } from "@xterm/xterm";
+import { oneLine } from "./clipboard";
+import { element } from "./page";
+
+export class Title {
+  private bell = false;
+  private program = "";
+
+  constructor(term: Terminal, private app: string) {
+    const status = element("status");
+    term.onTitleChange((text) => {
+      this.program = oneLine(text);
+      this.draw();
+    });
+    term.onBell(() => {
+      this.bell = !document.hasFocus();
+      this.draw();
+      status.classList.add("bell");
+      setTimeout(() => status.classList.remove("bell"), 300);
+    });
+    addEventListener("focus", () => {
+      this.bell = false;
+      this.draw();
+    });
+    this.draw();
+  }
+
+  /** A guest is told late where he is. */
+  of(app: string): void {
+    this.app = app;
+    this.draw();
+  }
+
+  private draw(): void {
+    document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${this.app} · Stagedoor`;
+    element("title").textContent = this.program;
+  }
+}

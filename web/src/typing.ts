@@ -1,0 +1,80 @@
+/** What somebody types, pastes, or puts in by any other way, and the keys that are the page's own. */
+
+import type { Terminal } from "@xterm/xterm";
+import { harmless, severalLines } from "./clipboard";
+import { KeyBar } from "./keybar";
+import { chord, inserted } from "./keys";
+import { asked, copy } from "./page";
+import type { Settings } from "./settings";
+
+export interface Typist {
+  /** Bytes for the terminal. */
+  typed(data: Uint8Array): void;
+  openMenu(): void;
+  openSearch(): void;
+}
+
+export function typing(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
+  const utf8 = new TextEncoder();
+  const type = (text: string) => typist.typed(utf8.encode(text));
+  const bar = new KeyBar(term, type);
+
+  async function paste(text: string): Promise<void> {
+    text = harmless(text);
+    // A program that has asked for brackets knows a paste from typing; any other would run line after line.
+    const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
+    if (guarded && !(await asked(`Paste ${text.split(/\r\n|\r|\n/).length} lines? Each may run at once.`, text))) return;
+    term.paste(text);
+    term.focus();
+  }
+
+  term.onData((text) => type(bar.meant(text)));
+  term.onBinary((text) => typist.typed(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+
+  term.attachCustomKeyEventHandler((event) => {
+    if (event.type !== "keydown") return true;
+    const meant = chord(event);
+    if (meant !== undefined) {
+      event.preventDefault();
+      if (meant === "menu") typist.openMenu();
+      else type(meant);
+      return false;
+    }
+    if ((event.ctrlKey || event.metaKey) && event.shiftKey && !event.altKey) {
+      if (event.code === "KeyF") {
+        event.preventDefault();
+        typist.openSearch();
+        return false;
+      }
+      if (event.code === "KeyC" && term.hasSelection()) {
+        event.preventDefault();
+        void copy(term.getSelection());
+        return false;
+      }
+      if (event.code === "KeyV") return false; // the browser's: it makes a paste event
+    }
+    return true;
+  });
+
+  screen.addEventListener(
+    "paste",
+    (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      void paste(event.clipboardData?.getData("text/plain") ?? "");
+    },
+    { capture: true },
+  );
+
+  screen.addEventListener(
+    "beforeinput",
+    (event) => {
+      const text = inserted(event);
+      if (text === undefined) return;
+      event.preventDefault();
+      if (text === "\r") type(text);
+      else void paste(text);
+    },
+    { capture: true },
+  );
+}
