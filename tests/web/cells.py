@@ -11,6 +11,9 @@ Colour = int | str
 OWN_REVERSED = "reversed"
 """The terminal's own foreground as background, or the other way round."""
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m|(.)", re.DOTALL)
+_SHIFT = {"\x0e": True, "\x0f": False}
+_GRAPHICS = str.maketrans("".join(map(chr, range(0x60, 0x7F))), "◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·")
+"""Between SO and SI tmux says what it keeps as DEC's special graphics (VT220 reference, table 2-4)."""
 _ON = {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "reverse", 9: "struck", 53: "overline"}
 _OFF = {22: ("bold", "dim"), 23: ("italic",), 24: ("underline",), 27: ("reverse",), 29: ("struck",),
         55: ("overline",)}  # fmt: skip
@@ -56,19 +59,22 @@ def trimmed(row: list[Cell]) -> list[Cell]:
     return row
 
 
-def captured(text: str) -> list[list[Cell]]:
+def captured(said: str) -> list[list[Cell]]:
     """What `tmux capture-pane -peN` says, as it is kept: attributes go on from line to line."""
-    state = BLANK
+    state, shifted = BLANK, False
     rows = []
-    for line in text.rstrip("\n").split("\n"):
+    for line in said.rstrip("\n").split("\n"):
         row: list[Cell] = []
         for found in _SGR.finditer(line):
             if found[2] is None:
                 state = _set(state, found[1])
+            elif found[2] in _SHIFT:
+                shifted = _SHIFT[found[2]]
             elif unicodedata.combining(found[2]):
                 row[-1] = replace(row[-1], text=row[-1].text + found[2])
             else:
-                row.append(replace(state, text=found[2]))
+                text = found[2].translate(_GRAPHICS) if shifted else found[2]
+                row.append(replace(state, text=text))
         rows.append(trimmed(row))
     return rows
 

@@ -5,16 +5,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from stagedoor.serve.admin import add_keys
 from tests.path.gateway import PASSWORD, Gateway
 
 BOUND_S = 60.0
 LOOKS = 10
+Seen = TypeVar("Seen")
 
 
 def attach_command(folder: Path, port: int, *arguments: str) -> list[str]:
@@ -78,18 +80,23 @@ class Outer:
         return screen
 
     def settled(self, *options: str) -> str:
-        """The screen, once it has not changed for a while, and for so many looks: on a busy machine a
-        look takes longer, as does whatever is to change it."""
-        deadline = time.monotonic() + BOUND_S
-        before, since, looks = self.screen(*options), time.monotonic(), 0
-        while time.monotonic() - since < 0.8 or looks < LOOKS:
-            assert time.monotonic() < deadline, f"it never settled:\n{before}"
-            time.sleep(0.05)
-            now = self.screen(*options)
-            looks += 1
-            if now != before:
-                before, since, looks = now, time.monotonic(), 0
-        return before
+        """The screen, once it has come to rest."""
+        return settled(lambda: self.screen(*options))
+
+
+def settled(look: Callable[[], Seen]) -> Seen:
+    """What is seen, once it has not changed for a while, and for so many looks: on a busy machine a
+    look takes longer, as does whatever is to change it."""
+    deadline = time.monotonic() + BOUND_S
+    before, since, looks = look(), time.monotonic(), 0
+    while time.monotonic() - since < 0.8 or looks < LOOKS:
+        assert time.monotonic() < deadline, f"it never settled:\n{before}"
+        time.sleep(0.05)
+        now = look()
+        looks += 1
+        if now != before:
+            before, since, looks = now, time.monotonic(), 0
+    return before
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 An outer tmux of 120 by 40 is the judge; the browser's cells are in `tests/web/browser`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tests.waiting import wait_until
 from tests.web.cells import Cell, captured
 from tests.web.outer import Outer, attach_command, outer, ssh_command
 from tests.web.scenes import MISSING, WINDOWS, Scenes
+from tests.web.vttest import MENU, walk
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {MISSING}"),
@@ -59,28 +59,6 @@ def test_1_splits_vim_htop_and_mc_are_cell_for_cell_what_ssh_shows(
         scenes.stop()
     seen = {(cell.text, cell.foreground) for row in by_ssh["splits"] for cell in row}
     assert {("t", "#ff6400"), ("你", ""), ("😀", "")} <= seen
-
-
-MENU = "Enter choice number"
-SECTIONS = ("1", "2", "3", "4", "7", "8")
-"""Cursor movements, screen features, character sets, characters of double size, VT52, VT102 features."""
-
-
-def walk(screen: Outer, look: Callable[[str], None]) -> None:
-    """Through vttest by its menus. `look` is called at each stop with what was pressed."""
-    look("start")
-    for section in SECTIONS:
-        screen.type(section)
-        screen.keys("Enter")
-        for step in range(60):
-            look(f"{section}.{step}")
-            shown = screen.screen()
-            if MENU in shown and "VT100 test program" in shown:
-                break
-            # In a menu of its own, 0 leads back; everywhere else Enter leads on.
-            if MENU in shown:
-                screen.type("0")
-            screen.keys("Enter")
 
 
 @pytest.mark.webshell(13)

@@ -1,0 +1,42 @@
+"""vttest(1) by its menus, on whatever shows it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+MENU = "Enter choice number"
+SECTIONS = ("1", "2", "3", "4", "7", "8")
+"""Cursor movements, screen features, character sets, characters of double size, VT52, VT102 features."""
+
+WITHIN = {"Character-Set Tests": ["8", "9", "10", "11"]}
+"""What is chosen in a menu of a section; of most there is nothing that stands still.
+
+To a terminal that it takes for a VT100 vttest shows the same without that menu."""
+
+
+class Screen(Protocol):
+    """What vttest is shown on, and typed into."""
+
+    def type(self, text: str) -> None: ...
+
+    def keys(self, *keys: str) -> None: ...
+
+    def screen(self) -> str: ...
+
+
+def walk(screen: Screen, look: Callable[[str], None]) -> None:
+    """Through vttest by its menus. `look` is called at each stop with what was pressed."""
+    look("start")
+    for section in SECTIONS:
+        screen.type(section)
+        screen.keys("Enter")
+        left = {title: [*choices] for title, choices in WITHIN.items()}
+        for step in range(60):
+            look(f"{section}.{step}")
+            shown = screen.screen()
+            if MENU in shown and "VT100 test program" in shown:
+                break
+            # In a menu of its own, 0 leads back; everywhere else Enter leads on.
+            if MENU in shown:
+                choices = next((left[title] for title in left if title in shown), [])
+                screen.type(choices.pop(0) if choices else "0")
+            screen.keys("Enter")
