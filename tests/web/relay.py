@@ -31,6 +31,7 @@ class CuttingRelay:
         self._chance = random.Random(11)
         self.port = int(self._listener.getsockname()[1])
         self.cuts_up = self.cuts_down = 0
+        self._away = False
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -52,6 +53,16 @@ class CuttingRelay:
         for each in (self._listener, *self._sockets):
             each.close()
 
+    def cut(self) -> None:
+        """Every line, and whoever comes is sent away, until `mend`."""
+        self._away = True
+        for each in list(self._sockets):
+            with suppress(OSError):  # it was cut before
+                each.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._away = False
+
     def _start(self, run: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=run, args=arguments, daemon=True)
         self._threads.append(thread)
@@ -61,6 +72,9 @@ class CuttingRelay:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if self._away:
+                    near.close()
+                    continue
                 try:
                     far = socket.create_connection(("127.0.0.1", self.to_port))
                 except OSError:  # nobody is there now

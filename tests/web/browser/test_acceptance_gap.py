@@ -1,0 +1,174 @@
+"""Item 6 of the WebShell's acceptance list in a real Chromium: away for more output than is kept.
+
+Then the page says how much it has missed, and shows what there is to see. Another page, which was there all
+the time, knows what that is.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.demo.chromium import Browser, Tab
+from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S
+from tests.waiting import BOUND_S, wait_until
+from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal
+from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
+from tests.web.browser.test_acceptance_modes import ON, hears
+from tests.web.browser.test_sharing import click as choose
+from tests.web.cells import SPANS
+from tests.web.relay import CuttingRelay
+
+PROGRAM = r"""
+import os, signal, sys, tty
+screen, go, done, heard = sys.argv[1:]
+modes = [1, 1000, 1006, 2004] + [1049] * (screen == "alternate")
+written = number = 0
+
+def write(data):
+    global written
+    written += len(data)
+    while data:
+        data = data[os.write(1, data):]
+
+def switch(letter):
+    for mode in sorted(modes, reverse=True):
+        write(b"\x1b[?%d%s" % (mode, letter))
+
+def lines(count):
+    for row in range(count):
+        what = f"\x1b[3{row % 8}mrow {row} of \x1b[1;4mpicture\x1b[m {number}"
+        yield f"{what} \u4f60\u597d\U0001f600 \u2500\u2502".encode()
+
+def draw(*_):
+    columns, rows = os.get_terminal_size(1)
+    write(b"\x1b[H\x1b[2J" + b"\r\n".join(lines(rows)) + b"\x1b[5;7H")
+
+def show():
+    draw() if screen == "alternate" else write(b"".join(line + b"\r\n" for line in lines(20)))
+
+with open(heard, "wb", buffering=0) as file:
+    tty.setraw(0)
+    switch(b"h")
+    if screen == "alternate":
+        signal.signal(signal.SIGWINCH, draw)
+    show()
+    # Drawn for the last time before what is counted, whoever comes and goes.
+    with open(go) as told:
+        told.read()
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+    number += 1
+    show()
+    with open(go) as told:
+        told.read()
+    if screen == "alternate":
+        signal.signal(signal.SIGWINCH, draw)
+    written = 0
+    while written < 3_000_000:
+        number += 1
+        show()
+    with open(done + ".part", "w") as told:
+        told.write(f"{written} {number}")
+    os.rename(done + ".part", done)
+    while (data := os.read(0, 1024)) != b"q":
+        file.write(data)
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+    switch(b"l")
+"""
+SAID = re.compile(r"(\d+) bytes of output were not kept while the line was cut\.")
+
+
+@pytest.fixture
+def other(browser: Browser) -> Iterator[Tab]:
+    """A page in a window of its own, since only what is in front is drawn."""
+    opened = browser.apart()
+    try:
+        yield opened
+    finally:
+        opened.end()
+
+
+def same(tab: Tab, other: Tab, text: str) -> Any:
+    """Both come to draw the same, with `text` in it."""
+
+    def agree() -> bool:
+        return bool(tab.ask(SPANS) == other.ask(SPANS) and text in screen(tab))
+
+    try:
+        wait_until(agree)
+    except AssertionError:
+        pytest.fail(f"{text!r}:\nback:\n{screen(tab)}\nthere:\n{screen(other)}")
+    return tab.ask(SPANS)
+
+
+@pytest.mark.webshell(6)
+@pytest.mark.timeout(RESUME_GRACE_S + 300)
+@pytest.mark.parametrize("who", ["alone", "one-of-two", "watcher"])
+@pytest.mark.parametrize("where", ["primary", "alternate"])
+def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
+    tab: Tab, other: Tab, base: str, port: int, tmp_path: Path, where: str, who: str
+) -> None:
+    name, there = f"gap-{where}-{who}", f"{base}/app/app01?terminal=gap-{where}-{who}"
+    program, go, done, heard = (tmp_path / each for each in ("program.py", "go", "done", "heard"))
+    program.write_text(PROGRAM)
+    os.mkfifo(go)
+    with CuttingRelay(port, 1 << 40) as relay:
+        for each in (tab, other):
+            each.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        terminal(other, base, name)
+        sized(other, COLUMNS, ROWS)
+        run(
+            other,
+            f"clear; {sys.executable} {program} {where} {go} {done} {heard}; stty sane; echo en''ded",
+        )
+        shows(other, "picture 0")
+        sign_in(tab, f"http://127.0.0.1:{relay.port}")
+        tab.open(f"http://127.0.0.1:{relay.port}/app/app01?terminal={name}")
+        choose(tab, "Only watch" if who == "watcher" else "Join in")
+        ready(tab)
+        sized(tab, COLUMNS, ROWS)
+        tab.ask("window.same = true")
+        go.write_bytes(b"")
+        same(tab, other, "picture 1")
+        if who == "alone":  # he is waited for, and then no longer
+            other.open(base)
+
+        relay.cut()
+        tab.until("document.getElementById('status').dataset.state === 'lost'")
+        go.write_bytes(b"")
+        wait_until(done.exists, RESUME_GRACE_S + BOUND_S)
+        missed, last = done.read_text().split()
+        assert int(missed) > KEEP_BYTES
+        relay.mend()
+        ready(tab)
+
+        if who == "alone":
+            other.open(there)
+            ready(other)
+        said = SAID.match(str(tab.until("document.getElementById('hint').textContent")))
+        assert said is not None
+        assert said[1] == missed
+        choose(tab, "OK")  # it takes some of the room
+        tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        seen = same(
+            tab,
+            other,
+            lowest := f"row {ROWS - 1 if where == 'alternate' else 19} of picture {last}",
+        )
+        assert tab.ask("window.same") is True
+        # Whoever comes only now is shown the same.
+        other.open(there)
+        ready(other)
+        wait_until(lambda: same(tab, other, lowest) == seen)
+        if who != "watcher":
+            hears(tab, heard, ON)
+        other.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        other.type("q")
+        for each in (tab, other):
+            shows(each, "ended")
+            each.until("document.querySelector('.enable-mouse-events') === null")
+        same(tab, other, "ended")
