@@ -1,0 +1,95 @@
+"""Item 2 of the WebShell's acceptance list in a real Chromium: a shell that has no language."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from tests.path.gateway import Gateway, running
+from tests.web.browser.conftest import run, shows, terminal
+from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
+from tests.web.cells import SPANS, Cell, drawn
+from tests.web.console import console
+from tests.web.outer import attach_command
+from tests.web.processes import pids_of
+from tests.web.visitor import let_in
+
+TEXT = "é你😀─│"
+LANGUAGE = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE")
+
+
+@pytest.fixture
+def speechless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """A gateway, and so an app's shell, without a language; its tmux is nobody else's."""
+    for name in LANGUAGE:
+        monkeypatch.delenv(name, raising=False)
+    settings = (
+        '[web]\naddresses = ["127.0.0.1:0"]\n[[shells.local]]\napp = "app01"\n'
+        f'login_shell = "/bin/sh"\nenv = {{ TMUX_TMPDIR = "{tmp_path}" }}\n'
+    )
+    with running(tmp_path, settings) as gateway:
+        let_in(gateway)
+        yield gateway
+    subprocess.run(
+        ["tmux", "kill-server"],
+        env={**os.environ, "TMUX": "", "TMUX_TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+
+
+def without_language(name: str) -> bool:
+    """Whether what holds the terminal was started so; what runs in it has what the page has said."""
+    named: set[str] = set()
+    for pid in pids_of(f"stagedoor.holder attach {name}"):
+        with suppress(OSError):  # one that leads to the holder, and has just gone
+            environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+            named |= {each.partition("=")[0] for each in environment}
+    return "PATH" in named and not named & {*LANGUAGE}
+
+
+def row_of(tab: Tab, text: str, cell_width: float) -> list[Cell]:
+    """The row that begins so, each cell of which stands in its column."""
+    [found] = [
+        row
+        for row in drawn(tab.ask(SPANS), cell_width)
+        if "".join(cell.text for cell in row).startswith(text)
+    ]
+    return found
+
+
+@pytest.mark.webshell(2)
+@pytest.mark.timeout(300)
+def test_2_a_shell_without_a_language_shows_every_character(tab: Tab, speechless: Gateway) -> None:
+    terminal(tab, f"http://127.0.0.1:{speechless.port('web')}", "mute")
+    assert without_language("mute")
+    cell_width = sized(tab, COLUMNS, ROWS)
+    run(tab, f"clear; echo '{TEXT}'; echo do''ne")
+    shows(tab, "\ndone")
+    assert row_of(tab, TEXT, cell_width) == [Cell(char) for char in TEXT]
+
+
+@pytest.mark.webshell(2)
+@pytest.mark.timeout(300)
+def test_2_so_does_its_tmux_in_all_colours(tab: Tab, speechless: Gateway, tmp_path: Path) -> None:
+    """It is started by `attach`, which asks for tmux; the page comes to the same terminal."""
+    port = speechless.port("web")
+    command = attach_command(tmp_path, port, "app01", "--name", "mute")
+    with console(command) as screen:
+        screen.shows(b"[mute]")
+        screen.type(b"\r~.")
+        assert screen.process.wait(30) == 0
+    assert without_language("mute")
+    terminal(tab, f"http://127.0.0.1:{port}", "mute")
+    cell_width = sized(tab, COLUMNS, ROWS)
+    run(tab, f"clear; echo '{TEXT}'; tmux display -p '#{{client_utf8}} #{{client_termfeatures}}'")
+    shown = shows(tab, "RGB")
+    assert "1 256," in shown
+    assert row_of(tab, TEXT, cell_width) == [Cell(char) for char in TEXT]
+    run(tab, r"clear; printf '\033[38;2;255;100;0mtrue\033[m\n'; echo do''ne")
+    shows(tab, "\ndone")
+    assert row_of(tab, "true", cell_width) == [Cell(char, "#ff6400") for char in "true"]
