@@ -36,6 +36,12 @@ def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event
             None,
         ),
         (
+            # The sum of those that were alike within a minute.
+            event(Kind.SESSION_DENIED, "no_grant", count=3, first_at=1.0, last_at=2.0),
+            "dev → app01.ssh  refused 3 times more: no grant",
+            False,
+        ),
+        (
             event(Kind.SESSION_DENIED, "no_grant", message="no grant for dev"),
             "dev → app01.ssh  refused: no grant for dev",
             False,

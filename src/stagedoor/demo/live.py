@@ -41,6 +41,9 @@ def news(event: Event) -> News | None:
         case Kind.SESSION_DENIED:
             name = event.identity or event.source
             who = f"{name} → {event.target}" if event.target else f"{name}"
+            if (count := event.fields.get("count")) is not None:
+                why = (event.reason or "").replace("_", " ")
+                return News(f"{who}  refused {count} times more: {why}", False)
             return News(f"{who}  refused: {event.fields.get('message')}", False)
         case _:
             return None
