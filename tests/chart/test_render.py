@@ -259,11 +259,21 @@ def test_the_webshell_has_a_service_of_its_own_and_an_ingress_for_every_app() ->
     ingress = the(objects, "Ingress", "stagedoor-web")
     assert ingress["metadata"]["annotations"] == {"a": "b"}
     assert ingress["spec"]["ingressClassName"] == "nginx"
-    names = ["shell.example.com", "*.shell.example.com"]
+    # A wildcard stands for one label, and app01.staging has two.
+    names = ["shell.example.com", "*.shell.example.com", "*.staging.shell.example.com"]
     assert ingress["spec"]["tls"] == [{"hosts": names, "secretName": "wild"}]
     assert [rule["host"] for rule in ingress["spec"]["rules"]] == names
     balancer = the(objects, "Service", "stagedoor")["spec"]
     assert "web" not in {port["name"] for port in balancer["ports"]}
+
+
+def test_of_other_pods_only_those_that_are_named_come_to_the_webshell_s_plain_http() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "traefik"}}}
+    objects = render(merged(APPS, WEB), gateway={"web": {"allowFrom": [peer]}})
+    [policy] = of_kind(objects, "NetworkPolicy", "stagedoor-gateway")
+    plain = {"protocol": "TCP", "port": 8088}
+    [rule] = [one for one in policy["spec"]["ingress"] if plain in one["ports"]]
+    assert rule == {"from": [peer], "ports": [plain]}
 
 
 def test_the_webshell_is_on_the_load_balancer_over_tls_only_and_below_a_path() -> None:

@@ -244,9 +244,10 @@ def _program(name: str) -> str:
 
 @dataclass
 class Corporate:
-    """A proxy that speaks CONNECT and knows names that nobody else does; `asked` is what for."""
+    """A proxy that speaks CONNECT and knows names that nobody else does, each for a port of this machine or
+    an address; `asked` is what for."""
 
-    names: Mapping[str, int]
+    names: Mapping[str, int | tuple[str, int]]
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -282,7 +283,8 @@ class Corporate:
                 near.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
                 near.close()
                 return
-            far = socket.create_connection(("127.0.0.1", self.names[target]))
+            door = self.names[target]
+            far = socket.create_connection(("127.0.0.1", door) if isinstance(door, int) else door)
             self._open.append(far)
             near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             threading.Thread(target=self._carry, args=(far, near), daemon=True).start()
