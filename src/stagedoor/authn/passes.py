@@ -54,7 +54,8 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
     """
     if shown is None or shown.expires_at <= now:
         return Denial(
-            Reason.CREDENTIAL_WRONG, f"this sign-in, or its link, is used up or over; {SIGN_IN_AGAIN}"
+            Reason.CREDENTIAL_WRONG,
+            f"this sign-in or link is used up, or its time is over; {SIGN_IN_AGAIN}",
         )
     over = shown.sign_in.over(policy.signed_out, now) if shown.sign_in is not None else None
     if over is not None:
