@@ -24,6 +24,8 @@ export class Attachment {
   seen = 0;
   size: Size = { columns: 80, rows: 24, xPixels: 0, yPixels: 0 };
   mode = Mode.Mirror;
+  /** What a terminal that is not there yet begins with: "tmux" where there is one, or "" for the login shell. */
+  command: "tmux" | "" = "";
   window = 0;
   /** Whether a job ran in the terminal's foreground when that was asked last. */
   busy = false;
@@ -43,7 +45,7 @@ export class Attachment {
     this.attached = false;
     return {
       kind: "hello", ticket, terminal: this.terminal, attachment: this.name, seen: this.seen, size: this.size,
-      mode: this.mode, term: "xterm-256color", lang: "C.UTF-8", command: "",
+      mode: this.mode, term: "xterm-256color", lang: "C.UTF-8", command: this.command,
     };
   }
 

@@ -5,6 +5,7 @@ export interface Settings {
   fontSize: number;
   copyOnSelect: boolean;
   pasteGuard: boolean;
+  tmux: boolean;
   screenReader: boolean;
   keyBar: boolean;
 }
@@ -17,6 +18,7 @@ export function defaults(): Settings {
     fontSize: 14,
     copyOnSelect: false,
     pasteGuard: true,
+    tmux: false,
     screenReader: false,
     keyBar: matchMedia("(pointer: coarse)").matches,
   };
@@ -28,7 +30,7 @@ export function load(): Settings {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
     if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
     if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) found.fontSize = kept.fontSize;
-    for (const name of ["copyOnSelect", "pasteGuard", "screenReader", "keyBar"] as const)
+    for (const name of ["copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar"] as const)
       if (typeof kept[name] === "boolean") found[name] = kept[name];
   } catch {
     // Storage may be forbidden, or hold what another version wrote.

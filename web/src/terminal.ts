@@ -219,6 +219,7 @@ async function begin(): Promise<void> {
   term.focus();
   if (!guest) attachment.mode = await chosenMode(path, app, attachment.terminal);
   if (attachment.mode === Mode.Watch) mark("guest", "Only watching");
+  attachment.command = settings.tmux ? "tmux" : "";
   connection.start(() => waiting > 0);
 }
 

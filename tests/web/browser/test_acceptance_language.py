@@ -10,11 +10,9 @@ import pytest
 
 from stagedoor.demo.chromium import Tab
 from tests.path.gateway import Gateway, running
-from tests.web.browser.conftest import run, shows, terminal
+from tests.web.browser.conftest import click, run, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, drawn
-from tests.web.console import console
-from tests.web.outer import attach_command
 from tests.web.processes import pids_of
 from tests.web.visitor import let_in
 
@@ -75,16 +73,16 @@ def test_2_a_shell_without_a_language_shows_every_character(tab: Tab, speechless
 
 @pytest.mark.webshell(2)
 @pytest.mark.timeout(300)
-def test_2_so_does_its_tmux_in_all_colours(tab: Tab, speechless: Gateway, tmp_path: Path) -> None:
-    """It is started by `attach`, which asks for tmux; the page comes to the same terminal."""
-    port = speechless.port("web")
-    command = attach_command(tmp_path, port, "app01", "--name", "mute")
-    with console(command) as screen:
-        screen.shows(b"[mute]")
-        screen.type(b"\r~.")
-        assert screen.process.wait(30) == 0
+def test_2_so_does_the_tmux_that_the_page_asks_for_in_all_colours(
+    tab: Tab, speechless: Gateway
+) -> None:
+    base = f"http://127.0.0.1:{speechless.port('web')}"
+    terminal(tab, base, "plain")
+    click(tab, "#menu")
+    click(tab, "input[name=tmux]")
+    terminal(tab, base, "mute")
+    shows(tab, "[mute]")
     assert without_language("mute")
-    terminal(tab, f"http://127.0.0.1:{port}", "mute")
     cell_width = sized(tab, COLUMNS, ROWS)
     run(tab, f"clear; echo '{TEXT}'; tmux display -p '#{{client_utf8}} #{{client_termfeatures}}'")
     shown = shows(tab, "RGB")

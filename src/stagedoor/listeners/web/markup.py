@@ -212,6 +212,7 @@ def terminal(
 <label>Font size <input name="fontSize" type="number" min="6" max="40"></label>
 <label><input name="copyOnSelect" type="checkbox"> Copy what is selected</label>
 <label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>
+<label><input name="tmux" type="checkbox"> tmux in new terminals</label>
 <label><input name="screenReader" type="checkbox"> Screen reader</label>
 <label><input name="keyBar" type="checkbox"> Key bar</label></form>
 <form id="search" hidden role="search"><label for="find">Find</label>
