@@ -14,6 +14,7 @@ from peers.web_gateway import APP, WebGateway
 from stagedoor.demo.chromium import Browser, BrowserError, Tab, chromium, found
 
 PATIENCE_S = 55.0
+"""Less than the DevTools are waited for (`demo.chromium.ANSWER_S`), so that a page is heard."""
 PROMPT = "ready>"
 """What the shells in these terminals ask with."""
 ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent)"

@@ -174,6 +174,20 @@ class Mover:
             line.putheader(name, value)
         line.endheaders()
 
+    def stall(self, sent: Sent, at: int, size: int) -> None:
+        """Of the file's bytes from `at` on so many; the rest does not come until somebody hangs up."""
+        line = self.connect()
+        try:
+            self.put_head(line, sent, at)
+            for piece in content(size):
+                line.send(piece)
+            assert line.sock is not None
+            with suppress(ConnectionError):
+                while line.sock.recv(65536):
+                    pass
+        finally:
+            line.close()
+
     def pour(
         self, sent: Sent, at: int, *, until: int | None = None, port: int | None = None
     ) -> Answer | None:

@@ -9,10 +9,11 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,18 @@ class Reverse:
 
 
 @contextlib.contextmanager
+def _runs(*command: str | Path, until: Callable[[], bool], **options: Any) -> Iterator[None]:
+    """A proxy's program, once it is ready, for the length of the block."""
+    process = subprocess.Popen(command, **options)
+    try:
+        wait_until(until)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
 def nginx(
     folder: Path, to_port: int, certificate: tuple[Path, Path], location: str = "/", more: str = ""
 ) -> Iterator[Reverse]:
@@ -90,15 +103,17 @@ http {{
 }}
 """
     )
-    process = subprocess.Popen(
-        [_program("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"]
+    command = (
+        _program("nginx"),
+        "-p",
+        folder,
+        "-c",
+        folder / "nginx.conf",
+        "-e",
+        folder / "error.log",
     )
-    try:
-        wait_until(lambda: answers(port) and answers(tls_port))
+    with _runs(*command, until=lambda: answers(port) and answers(tls_port)):
         yield Reverse(port, tls_port, folder / "access.log", folder / "error.log")
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextlib.contextmanager
@@ -130,17 +145,14 @@ def caddy(folder: Path, to_port: int, certificate: tuple[Path, Path]) -> Iterato
 {site}
 """
     )
-    process = subprocess.Popen(
-        [_program("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"],
+    command = (_program("caddy"), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile")
+    with _runs(
+        *command,
+        until=lambda: answers(tls_port),
         env={**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
         stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: answers(tls_port))
+    ):
         yield Reverse(0, tls_port, folder / "caddy.log", folder / "caddy.log")
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def need_traefik() -> Path:
@@ -189,14 +201,9 @@ def traefik(
             }
         )
     )
-    process = subprocess.Popen([command, f"--configFile={folder}/static.yaml"])
-    try:
-        # Its port is open, and hangs up, before it has read what is to be behind it.
-        wait_until(lambda: _leads_on(tls_port))
+    # Its port is open, and hangs up, before it has read what is to be behind it.
+    with _runs(command, f"--configFile={folder}/static.yaml", until=lambda: _leads_on(tls_port)):
         yield Reverse(0, tls_port, folder / "access.log", folder / "error.log")
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextlib.contextmanager
@@ -207,13 +214,9 @@ def tinyproxy(folder: Path, credential: tuple[str, str] | None = None) -> Iterat
         f'Port {port}\nListen 127.0.0.1\nTimeout 600\nMaxClients 50\nLogFile "{folder}/tiny.log"\n'
         + (f"BasicAuth {credential[0]} {credential[1]}\n" if credential else "")
     )
-    process = subprocess.Popen([_program("tinyproxy"), "-d", "-c", folder / "tinyproxy.conf"])
-    try:
-        wait_until(lambda: answers(port))
+    command = (_program("tinyproxy"), "-d", "-c", folder / "tinyproxy.conf")
+    with _runs(*command, until=lambda: answers(port)):
         yield port
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def answers(port: int) -> bool:

@@ -85,12 +85,10 @@ class Modes:
             if found["escape"] is not None:
                 self._escape(found["escape"])
             else:
-                alternate = self.alternate_screen
                 self._control(
-                    found["marker"], found["parameters"], found["intermediate"], found["final"]
+                    start + found.start(),
+                    *found.group("marker", "parameters", "intermediate", "final"),
                 )
-                if self.alternate_screen and not alternate:
-                    self.primary_end = start + found.start()
         unfinished = _UNFINISHED.search(data[-MAX_SEQUENCE_BYTES:])
         self._tail = unfinished[0] if unfinished else b""
 
@@ -148,12 +146,17 @@ class Modes:
             case _:
                 pass  # DECSC, DECRC: the cursor's position, no mode
 
-    def _control(self, marker: bytes, parameters: bytes, intermediate: bytes, final: bytes) -> None:
+    def _control(
+        self, at: int, marker: bytes, parameters: bytes, intermediate: bytes, final: bytes
+    ) -> None:
         match marker, intermediate, final:
             case b"?", b"", b"h" | b"l":
+                alternate = self.alternate_screen
                 for parameter in parameters.split(b";"):
                     if parameter.isdigit() and len(parameter) < 6 and int(parameter) in FOLLOWED:
                         self._set[int(parameter)] = final == b"h"
+                if self.alternate_screen and not alternate:
+                    self.primary_end = at
             case b"", b" ", b"q":
                 self._cursor_shape = b"" if parameters in (b"", b"0") else parameters  # CS DECSCUSR
             case b"", b"!", b"p":

@@ -26,6 +26,7 @@ static struct {
   char cursor_shape[MAX_SEQUENCE], modify_keys[MAX_SEQUENCE], keyboard[MAX_PUSHED][MAX_SEQUENCE];
   int pushed;
 } modes;
+static uint64_t escape_at;    // where the last sequence began
 static uint64_t primary_end;
 
 static bool is_alternate(int mode) { return mode == 1049 || mode == 1047 || mode == 47; }
@@ -55,14 +56,16 @@ static int number_of(const char *text, size_t length) {
 }
 
 static void switch_modes(const char *parameters, bool on) {
+  bool alternate = modes_alternate_screen();
   for (const char *at = parameters;; at++) {
     size_t length = strcspn(at, ";");
     int mode = number_of(at, length);
     for (size_t i = 0; i < COUNT; i++)
       if (FOLLOWED[i] == mode) remember(mode, on);
     at += length;
-    if (!*at) return;
+    if (!*at) break;
   }
+  if (modes_alternate_screen() && !alternate) primary_end = escape_at;
 }
 
 static void modify_keys(const char *parameters) {  // CS XTMODKEYS
@@ -118,7 +121,7 @@ void modes_feed(const uint8_t *data, size_t length) {
   static enum { TEXT, ESCAPE, MARKER, PARAMETERS, INTERMEDIATES } part;
   static struct sequence found;
   static size_t used, between;
-  static uint64_t fed, escape_at;
+  static uint64_t fed;
   const uint8_t *start = data;
   for (const uint8_t *end = data + length; data < end; data++) {
     if (part == TEXT) {
@@ -145,9 +148,7 @@ void modes_feed(const uint8_t *data, size_t length) {
       part = INTERMEDIATES;
     } else {
       found.final = (char)c;
-      bool alternate = modes_alternate_screen();
       if (c >= '@' && c <= '~') control(&found);
-      if (modes_alternate_screen() && !alternate) primary_end = escape_at;
       part = TEXT;
     }
   }
