@@ -138,11 +138,9 @@ def _start_node(place: Place) -> None:
     _begun.append(began)
     assert began.stdin is not None
     with began.stdin as go:
-        appeared = lambda: processes.first_process(place.state) is not None  # noqa: E731
-        wait.until("the node's namespaces", appeared, START_TIMEOUT_S)
-        first = processes.first_process(place.state)
-        assert first is not None
-        link.lay(first)
+        # Seen once is enough: while it turns from unshare into Python it has no arguments to find.
+        begun = lambda: processes.first_process(place.state)  # noqa: E731
+        link.lay(wait.until("the node's namespaces", begun, START_TIMEOUT_S))
         go.write(b"go\n")
 
 

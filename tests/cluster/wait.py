@@ -9,25 +9,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import API_PORT, DNS_SERVICE, NODE_ADDRESS, NODE_NAME, Place
 
 PERIOD_S = 0.05
 
+Answer = TypeVar("Answer")
 
-def until(what: str, answered: Callable[[], bool], within_s: float) -> None:
-    """Ask again and again until `answered`.
+
+def until(what: str, answered: Callable[[], Answer | None], within_s: float) -> Answer:
+    """Ask again and again until `answered` says something true, and return that.
 
     Raises:
         ClusterError: it did not within `within_s` seconds.
     """
     end = time.monotonic() + within_s
-    while not answered():
+    while not (answer := answered()):
         if time.monotonic() > end:
             raise ClusterError(f"{what}: not within {within_s:.0f} s")
         time.sleep(PERIOD_S)
+    return answer
 
 
 class Api:

@@ -51,6 +51,25 @@ def test_a_command_that_only_looks_makes_no_store(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def test_whoever_opens_a_new_store_waits_for_another_that_turns_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir(mode=0o700)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def let_go(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr("stagedoor.store.sqlite.time.sleep", let_go)
+    open_database(path).close()
+    assert len(waits) == 3
+    other.close()
+
+
 def test_commits_are_synced_to_the_disk(path: Path) -> None:
     database = open_database(path)
     with database.read() as transaction:

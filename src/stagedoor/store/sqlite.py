@@ -127,7 +127,8 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     )
     try:
         if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            raw.execute("PRAGMA journal_mode = WAL")
+            # Of two that turn a new file at once SQLite refuses one without waiting.
+            _once_free(raw, "PRAGMA journal_mode = WAL", busy_timeout_s)
         raw.execute("PRAGMA synchronous = FULL")
         raw.execute("PRAGMA foreign_keys = ON")
         raw.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
@@ -202,18 +203,32 @@ class RowWriter:
 def _begin_immediate(raw: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
     """Take the write lock at once: a reader that turns writer half-way could only fail
     (https://www.sqlite.org/lang_transaction.html#deferred).
+    """
+    try:
+        _once_free(raw, "BEGIN IMMEDIATE", busy_timeout_s)
+    except sqlite3.OperationalError as error:
+        raise explain(path, error) from error
 
-    We wait for the lock ourselves. SQLite's own handler soon sleeps 100 ms between two looks, and
-    so lets a worker with a queue of logins starve another (seen: 1.3 s; this way: 0.3 s).
+
+def _once_free(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -> None:
+    """Run a statement as soon as nobody else's lock is in its way.
+
+    We wait ourselves. SQLite's own handler soon sleeps 100 ms between two looks, and so lets a
+    worker with a queue of logins starve another (seen: 1.3 s; this way: 0.3 s); and it is not asked
+    where it could be two that wait for each other
+    (https://www.sqlite.org/c3ref/busy_handler.html).
+
+    Raises:
+        sqlite3.OperationalError: it was not free within `busy_timeout_s`, or the statement failed.
     """
     raw.execute("PRAGMA busy_timeout = 0")
     deadline = time.monotonic() + busy_timeout_s
     while True:
         try:
-            raw.execute("BEGIN IMMEDIATE")
+            raw.execute(statement)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise explain(path, error) from error
+                raise
             # Random, so that two who wait do not always look at the same moment.
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
         else:

@@ -4,18 +4,22 @@ It ends TLS, so that it sees where a request begins: before the API server has h
 was done and before the process can hear of it.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
-import socket
 import ssl
 import threading
+from asyncio import IncompleteReadError, StreamReader, StreamWriter
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.kube.api.lone import LoneApi
 
+BOUND_S = 60.0
 CHUNK = 64 * 1024
 ELECTION = b"/leases/stagedoor-controller"
 
@@ -28,15 +32,19 @@ class Reaper:
         self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server.load_cert_chain(api.folder / "api.crt", api.folder / "api.key")
         self._client = ssl.create_default_context(cafile=str(api.folder / "ca.crt"))
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listening.getsockname()[1]
         self._lock = threading.Lock()
         self._pid = self._left = 0
         self._late = False
         self.killed = threading.Event()
         self.at = ""
         """The request at which it was done."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        # One thread for both ways of a connection: two at once break OpenSSL's memory.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        listen = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._server)
+        self._listening: asyncio.Server = self._call(listen)
+        self.port: int = self._listening.sockets[0].getsockname()[1]
 
     def arm(self, pid: int, last: int, *, late: bool) -> None:
         """Kill the process at its `last`-th write from now on."""
@@ -49,7 +57,10 @@ class Reaper:
             self._left = 0
 
     def close(self) -> None:
-        self._listening.close()
+        self._call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(BOUND_S)
+        self._loop.close()
 
     def kubeconfig(self, kubeconfig: Path, written: Path) -> Path:
         """A copy of it that goes through here."""
@@ -59,43 +70,44 @@ class Reaper:
         written.write_text(yaml.safe_dump(document))
         return written
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(BOUND_S)
 
-    def _serve(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), plain:
-            near = self._server.wrap_socket(plain, server_side=True)
-            far = self._client.wrap_socket(
-                socket.create_connection(self._target), server_hostname="127.0.0.1"
-            )
-            doomed = threading.Event()
-            back = threading.Thread(target=self._answers, args=(far, near, doomed), daemon=True)
-            back.start()
+    async def _end(self) -> None:
+        self._listening.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, near: StreamReader, to_near: StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            far, to_far = await asyncio.open_connection(*self._target, ssl=self._client)
+            doomed = asyncio.Event()
+            back = asyncio.create_task(self._answers(far, to_near, doomed))
             try:
-                while request := _read_request(near):
+                while request := await _read_request(near):
                     if self._is_the_one(request):
                         self.at = request.partition(b"\r\n")[0].decode()
                         if not self._late:
                             self._kill()
                             return
                         doomed.set()
-                    far.sendall(request)
+                    to_far.write(request)
+                    await to_far.drain()
             finally:
-                _drop(far)
+                to_far.close()
+                await back
 
-    def _answers(self, far: ssl.SSLSocket, near: ssl.SSLSocket, doomed: threading.Event) -> None:
+    async def _answers(self, far: StreamReader, to_near: StreamWriter, doomed: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
-            while data := far.recv(CHUNK):
+            while data := await far.read(CHUNK):
                 if doomed.is_set():
                     self._kill()
                     break
-                near.sendall(data)
-        _drop(near)
+                to_near.write(data)
+                await to_near.drain()
+        to_near.close()
 
     def _is_the_one(self, request: bytes) -> bool:
         method, path, _ = request.split(b" ", 2)
@@ -122,31 +134,16 @@ def _elects(request: bytes) -> bool:
     return b'"stagedoor-controller"' in request
 
 
-def _read_request(near: ssl.SSLSocket) -> bytes:
+async def _read_request(near: StreamReader) -> bytes:
     """One request of HTTP/1.1, whole; empty at the end of the connection."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        more = near.recv(CHUNK)
-        if not more:
-            return b""
-        got += more
-    head, _, body = got.partition(b"\r\n\r\n")
-    length = 0
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length":
-            length = int(value)
-        assert name.strip().lower() != b"transfer-encoding", "requests of ours tell their length"
-    while len(body) < length:
-        more = near.recv(CHUNK)
-        if not more:
-            return b""
-        body += more
-    assert len(body) == length, "no request before the answer to the one before"
-    return head + b"\r\n\r\n" + body
-
-
-def _drop(sock: ssl.SSLSocket) -> None:
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+    try:
+        head = await near.readuntil(b"\r\n\r\n")
+        length = 0
+        for line in head.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"content-length":
+                length = int(value)
+            assert name.strip().lower() != b"transfer-encoding", "requests of ours tell their length"
+        return head + await near.readexactly(length)
+    except IncompleteReadError:
+        return b""
