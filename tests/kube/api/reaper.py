@@ -99,7 +99,9 @@ class Reaper:
                 to_far.close()
                 await back
 
-    async def _answers(self, far: StreamReader, to_near: StreamWriter, doomed: asyncio.Event) -> None:
+    async def _answers(
+        self, far: StreamReader, to_near: StreamWriter, doomed: asyncio.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await far.read(CHUNK):
                 if doomed.is_set():
@@ -143,7 +145,9 @@ async def _read_request(near: StreamReader) -> bytes:
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-length":
                 length = int(value)
-            assert name.strip().lower() != b"transfer-encoding", "requests of ours tell their length"
+            assert name.strip().lower() != b"transfer-encoding", (
+                "requests of ours tell their length"
+            )
         return head + await near.readexactly(length)
     except IncompleteReadError:
         return b""
