@@ -136,6 +136,29 @@ def test_2_a_shell_without_a_language_shows_every_character_and_tmux_has_its_col
         screen.shows("exit=0")
 
 
+def test_the_tmux_of_an_app_is_that_apps_alone_and_a_login_by_ssh_finds_it(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    """On one machine all apps' shells run as one account, which has one tmux of its own."""
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--name", "same"))
+        screen.shows("[same]")
+        screen.type("clear; tmux set @whose first; echo in=$APP_NAME.")
+        screen.keys("Enter")
+        screen.shows("in=app01.")
+        screen.run(attach_command(tmp_path, port, "app02", "--name", "same"))
+        screen.shows("[same]")
+        screen.type("clear; echo in=$APP_NAME. whose=$(tmux show -qv @whose).")
+        screen.keys("Enter")
+        screen.shows("in=. whose=.")
+        screen.type("exit")
+        screen.keys("Enter")
+        screen.shows("exit=0")
+        login = ssh_command(gateway, tmp_path, "tmux show -t same -v @whose; tmux kill-server")
+        screen.run(login)
+        assert "first" in screen.shows("exit=0").split()
+
+
 def full_screen(folder: Path, port: int, name: str) -> list[str]:
     """A program on the alternate screen, with mouse, keypad and more, as tmux has them."""
     on = r"\033[?1049h\033[?1h\033=\033[?1000h\033[?1002h\033[?1006h\033[?2004h\033[?25l"
@@ -181,6 +204,22 @@ def test_3_whoever_detaches_from_a_full_screen_program_has_his_own_screen_again(
         screen.shows("detached from full of app01")
         screen.shows("exit=0")
         assert_undone(screen)
+
+
+def test_a_window_that_is_closed_ends_no_shell(port: int, tmp_path: Path) -> None:
+    """The kernel tells the session's leader of it (tty_ioctl(4)); `attach` may only find the end of its input."""
+    again = attach_command(tmp_path, port, "app01", "--shell", "--name", "closed")
+    with outer(tmp_path) as screen:
+        screen.start(again)
+        screen.type("kept=here; echo be''gun")
+        screen.keys("Enter")
+        screen.shows("begun")
+        screen.tmux("kill-server")
+    with outer(tmp_path) as screen:
+        screen.start(again)
+        screen.type("echo it=$kept.; exit")
+        screen.keys("Enter")
+        assert "it=here." in screen.shows("exit=0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

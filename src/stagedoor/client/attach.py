@@ -312,6 +312,9 @@ class Attach:
             data = os.read(0, _READ)
         except OSError:
             data = b""
+        if not data and self._screen.is_terminal:
+            self._finish(FAILED)  # its window was closed; SIGHUP may come later, or to others only
+            return
         if not data:
             self._input_open = False
             # A pipe has ended: the program gets what the key for that sends (termios(3), VEOF).

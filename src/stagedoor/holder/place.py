@@ -1,5 +1,6 @@
 """Where the terminals of a shell are: a folder with a socket for each, that nobody else can enter."""
 
+import errno
 import fcntl
 import os
 import re
@@ -31,20 +32,22 @@ def folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(named or (f"{runtime}/stagedoor" if runtime else f"/tmp/stagedoor-{os.getuid()}"))  # noqa: S108
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = place.lstat()
+        make_ours_alone(place)
     except OSError as error:
         raise PlaceError(
-            f"the folder for terminals {place} cannot be made: {error.strerror}; name another one in "
-            f"the variable {FOLDER}"
+            f"the folder for terminals {place} cannot be used: {error.strerror}; remove it, or name "
+            f"another one in the variable {FOLDER}"
         ) from None
+    return place
+
+
+def make_ours_alone(folder: Path) -> None:
+    """Make it, with mode 0700. Raises OSError, also if it is somebody else's or open to others."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
     # In a folder such as /tmp somebody else may have been first.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PlaceError(
-            f"the folder for terminals {place} is not ours alone; remove it, or name another one in "
-            f"the variable {FOLDER}"
-        )
-    return place
+        raise PermissionError(errno.EPERM, "it is not ours alone", str(folder))
 
 
 def socket_of(place: Path, name: str) -> Path:

@@ -44,11 +44,11 @@ struct place place_open(void) {
   make_parents(place.path);
   struct stat found;
   if (mkdir(place.path, 0700) && errno != EEXIST)
-    die("the folder for terminals %s cannot be made: %s; " ELSEWHERE, place.path, strerror(errno));
+    die("the folder for terminals %s cannot be used: %s; remove it, or " ELSEWHERE, place.path, strerror(errno));
   // In a folder such as /tmp somebody else may have been first.
   place.folder = open(place.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (place.folder < 0 || fstat(place.folder, &found) || found.st_uid != getuid() || found.st_mode & 077)
-    die("the folder for terminals %s is not ours alone; remove it, or " ELSEWHERE, place.path);
+    die("the folder for terminals %s cannot be used: it is not ours alone; remove it, or " ELSEWHERE, place.path);
   return place;
 }
 

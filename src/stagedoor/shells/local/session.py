@@ -38,6 +38,7 @@ class House(Protocol):
     account: Account
     children: Children
     terminals: str
+    tmux: str
 
     def opened(self, session: "Session") -> None: ...
 
@@ -148,6 +149,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             "SSH_CLIENT": f"{client} {client_port} {port}",
             "SSH_CONNECTION": f"{client} {client_port} {here} {port}",
             TERMINALS: self._house.terminals,
+            "TMUX_TMPDIR": self._house.tmux,
         }
         # The client's language and nothing else: any other variable could change what runs.
         environment |= {

@@ -37,10 +37,12 @@ class Sshd:
     host = "127.0.0.1"
 
     def __init__(self, order: Order, place: Place) -> None:
+        """Raises OSError: no folder for tmux can be had."""
         self.shell = order.shell
         self.account = Account.ours()
         self.children = Children()
         self.terminals = str(place.terminals)
+        self.tmux = str(place.make_tmux())
         self._order = order
         self._place = place
         self._acceptor: asyncssh.SSHAcceptor | None = None
