@@ -20,6 +20,7 @@ addresses = ["127.0.0.1:{tunnel}"]
 addresses = ["127.0.0.1:{ssh}"]
 [web]
 addresses = ["127.0.0.1:{web}"]
+tmux = false
 [workers]
 count = 1
 [log]

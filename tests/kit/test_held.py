@@ -45,8 +45,8 @@ def test_a_terminal_stays_in_every_image(make: Make, image: str) -> None:
 def test_tmux_is_the_kits_own_and_is_there_when_one_returns(make: Make, image: str) -> None:
     place = terminals(make(image).start())
     with place.peer() as peer:
-        peer.hello("tmux").type(b"echo ${TMUX:+in}side-$TERM\r")
-        peer.until(lambda: b"inside-tmux-256color" in peer.output)
+        peer.hello("tmux mouse").type(b"echo ${TMUX:+in}side-$TERM-$(tmux show -v mouse)\r")
+        peer.until(lambda: b"inside-tmux-256color-on" in peer.output)
         peer.process.kill()
     with place.peer() as again:
         again.hello("tmux")

@@ -9,6 +9,7 @@ from tests.path.gateway import Gateway
 SETTINGS = """
 [web]
 addresses = ["127.0.0.1:0"]
+tmux = false
 
 [[shells.local]]
 app = "app01"

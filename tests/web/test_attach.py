@@ -207,7 +207,7 @@ def test_3_whoever_detaches_from_a_full_screen_program_has_his_own_screen_again(
 
 
 def test_a_window_that_is_closed_ends_no_shell(port: int, tmp_path: Path) -> None:
-    """The kernel tells the session's leader of it (tty_ioctl(4)); `attach` may only find the end of its input."""
+    """The kernel tells the session's leader of it; `attach` may only find the end of its input."""
     again = attach_command(tmp_path, port, "app01", "--shell", "--name", "closed")
     with outer(tmp_path) as screen:
         screen.start(again)

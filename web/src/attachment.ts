@@ -24,8 +24,8 @@ export class Attachment {
   seen = 0;
   size: Size = { columns: 80, rows: 24, xPixels: 0, yPixels: 0 };
   mode = Mode.Mirror;
-  /** What a terminal that is not there yet begins with: "tmux" where there is one, or "" for the login shell. */
-  command: "tmux" | "" = "";
+  /** What a terminal that is not there yet begins with: "tmux mouse" for tmux where there is one, or "" for the login shell. */
+  command: "tmux mouse" | "" = "";
   window = 0;
   /** Whether a job ran in the terminal's foreground when that was asked last. */
   busy = false;

@@ -12,20 +12,21 @@ export interface Settings {
 
 const KEY = "stagedoor.settings";
 
-export function defaults(): Settings {
+/** `tmux` is what the gateway's settings say; the rest is ours. */
+export function defaults(tmux: boolean): Settings {
   return {
     theme: "system",
     fontSize: 14,
     copyOnSelect: false,
     pasteGuard: true,
-    tmux: false,
+    tmux,
     screenReader: false,
     keyBar: matchMedia("(pointer: coarse)").matches,
   };
 }
 
-export function load(): Settings {
-  const found = defaults();
+export function load(tmux: boolean): Settings {
+  const found = defaults(tmux);
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
     if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
@@ -38,7 +39,7 @@ export function load(): Settings {
   return found;
 }
 
-export function keep(settings: Settings): void {
+function keep(settings: Settings): void {
   try {
     localStorage.setItem(KEY, JSON.stringify(settings));
   } catch {

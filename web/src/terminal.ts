@@ -18,18 +18,18 @@ import { markStyles } from "./nonce";
 import { copy, element, hint } from "./page";
 import { pace, type Pace } from "./pace";
 import { search } from "./search";
-import { keep, load } from "./settings";
+import { load } from "./settings";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { ownWindow, windowKeys } from "./window";
 
-const { path = "", nonce = "", guest = "" } = document.body.dataset;
+const { path = "", nonce = "", guest = "", tmux = "no" } = document.body.dataset;
 let { app = "" } = document.body.dataset;
 const RESIZE_MS = 60;
 
 const create = markStyles(nonce);
 
-const settings = load();
+const settings = load(tmux === "yes");
 const attachment = new Attachment(new URLSearchParams(location.search).get("terminal") || "main");
 const screen = element("screen");
 const status = element("status");
@@ -214,12 +214,11 @@ async function begin(): Promise<void> {
   menu.apply();
   fit.fit();
   measure();
-  keep(settings);
   new ResizeObserver(refit).observe(screen);
   term.focus();
   if (!guest) attachment.mode = await chosenMode(path, app, attachment.terminal);
   if (attachment.mode === Mode.Watch) mark("guest", "Only watching");
-  attachment.command = settings.tmux ? "tmux" : "";
+  attachment.command = settings.tmux ? "tmux mouse" : "";
   connection.start(() => waiting > 0);
 }
 

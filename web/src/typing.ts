@@ -56,6 +56,11 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
     return true;
   });
 
+  screen.addEventListener("contextmenu", (event) => {
+    // Where the program has the mouse its right button is the program's too; with Shift it is the browser's.
+    if (term.modes.mouseTrackingMode !== "none" && !event.shiftKey) event.preventDefault();
+  });
+
   screen.addEventListener(
     "paste",
     (event) => {

@@ -129,6 +129,7 @@ web:
   domain: {{ . }}
   {{- end }}
   path: {{ .path | quote }}
+  tmux: {{ .tmux }}
 {{- end }}{{ end }}
 listen:
   networks: {{ toJson .Values.gateway.networks }}

@@ -19,6 +19,8 @@ from stagedoor.wire.terminal import Hello, Size
 
 TMUX = "tmux"
 """The command that asks for tmux where there is one, and for the login shell elsewhere."""
+TMUX_MOUSE = "tmux mouse"
+"""The same with its option `mouse` on: a page has no other way to scroll, and a wheel would be arrow keys."""
 _FEATURES = (
     "256,RGB,sync,clipboard,hyperlinks,usstyle,overline,strikethrough,extkeys,focus,title,mouse,"
     "bpaste"
@@ -98,12 +100,15 @@ def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
 def command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """The program's file and its arguments, the first of which is its name."""
     shell = _login_shell(environment)
-    tmux = shutil.which("tmux", path=environment.get("PATH", os.defpath))
-    if hello.command == TMUX and tmux:
-        return tmux, ["tmux", "-u", "-T", _FEATURES, "new-session", "-A", "-s", hello.terminal]
-    if hello.command and hello.command != TMUX:
+    if hello.command not in ("", TMUX, TMUX_MOUSE):
         return shell, [Path(shell).name, "-c", hello.command]
-    return shell, ["-" + Path(shell).name]
+    tmux = shutil.which("tmux", path=environment.get("PATH", os.defpath))
+    if not hello.command or tmux is None:
+        return shell, ["-" + Path(shell).name]
+    words = ["tmux", "-u", "-T", _FEATURES, "new-session", "-A", "-s", hello.terminal]
+    if hello.command == TMUX_MOUSE:
+        words += [";", "set-option", "mouse", "on"]
+    return tmux, words
 
 
 def known_term(term: str, around: Mapping[str, str]) -> str:

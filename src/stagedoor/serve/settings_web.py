@@ -67,6 +67,14 @@ class Web(Table, frozen=True):
             "came. Empty: a site of its own."
         ),
     ] = ""
+    tmux: Annotated[
+        bool,
+        Meta(
+            description="Whether the page starts tmux in a new terminal, where the shell has it; a person "
+            "may choose otherwise in the page's settings. Else it is the login shell. `stagedoor attach` "
+            "starts tmux unless it is told `--shell`."
+        ),
+    ] = True
     files: Annotated[
         tuple[str, ...],
         Meta(

@@ -76,6 +76,7 @@ def web_listener(
                 settings.listen.header_timeout_s,
                 settings.listen.max_pending,
                 settings.web.ping_s,
+                settings.web.tmux,
             ),
             FileRules(moves_files, settings.web.max_upload_mib * MIB),
             ShareRules(settings.web.share_s),

@@ -26,7 +26,7 @@ def speechless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
     for name in LANGUAGE:
         monkeypatch.delenv(name, raising=False)
     settings = (
-        '[web]\naddresses = ["127.0.0.1:0"]\n[[shells.local]]\napp = "app01"\n'
+        '[web]\naddresses = ["127.0.0.1:0"]\ntmux = false\n[[shells.local]]\napp = "app01"\n'
         f'login_shell = "/bin/sh"\nenv = {{ TMUX_TMPDIR = "{tmp_path}" }}\n'
     )
     with running(tmp_path, settings) as gateway:

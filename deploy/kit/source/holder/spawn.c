@@ -69,6 +69,23 @@ static char *lang_of(const struct hello *hello) {
   return utf8 && is_printable(lang) ? lang : need(strdup("C.UTF-8"));
 }
 
+// ---- tmux.
+
+enum { TMUX_WORDS = 13 };
+
+// The command that asks for tmux where there is one, and for the login shell elsewhere; for a page with tmux's option
+// `mouse` on: it has no other way to scroll, and a wheel would be arrow keys.
+static const char TMUX[] = "tmux", TMUX_MOUSE[] = "tmux mouse";
+
+static bool wants_tmux(const char *command) { return !strcmp(command, TMUX) || !strcmp(command, TMUX_MOUSE); }
+
+static char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *command, const char *name) {
+  const char *all[] = {program, "-u", "-T", FEATURES, "new-session", "-A", "-s", name, ";", "set-option", "mouse", "on", NULL};
+  memcpy(words, all, sizeof all);
+  if (strcmp(command, TMUX_MOUSE)) words[8] = NULL;
+  return words;
+}
+
 // ---- In the kit.
 
 // Becomes what a login by ssh at a terminal becomes. tmux is the kit's own, whichever the image has: an old one knows no -T.
@@ -82,8 +99,10 @@ __attribute__((noreturn)) static void log_in(const struct hello *hello, const ch
   setenv("COLORTERM", "truecolor", 1);
   setenv("STAGEDOOR_TERMINAL", name, 1);
   char *command = copy(hello->command);
-  char *tmux[] = {TOOLS "/tmux", "-u", "-T", (char *)FEATURES, "new-session", "-A", "-s", (char *)name, NULL};
-  if (!strcmp(command, "tmux")) login_as(NULL, tmux);
+  if (wants_tmux(command)) {
+    char *words[TMUX_WORDS];
+    login_as(NULL, tmux_words(words, TOOLS "/tmux", command, name));
+  }
   login_as(*command ? command : NULL, NULL);
 }
 
@@ -134,11 +153,9 @@ __attribute__((noreturn)) static void start(const struct hello *hello, const cha
   const char *folder = getenv("STAGEDOOR_DIRECTORY");
   if (folder && *folder && chdir(folder)) die("cannot enter %s: %s", folder, strerror(errno));
   char *command = copy(hello->command), *shell = login_shell(), *base = strrchr(shell, '/') + 1;
-  char *tmux = strcmp(command, "tmux") ? NULL : find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin");
-  char *with_tmux[] = {"tmux", "-u", "-T", (char *)FEATURES, "new-session", "-A", "-s", (char *)name, NULL};
-  char *with_command[] = {base, "-c", command, NULL};
-  char *alone[] = {format("-%s", base), NULL};
-  char **words = tmux ? with_tmux : *command && strcmp(command, "tmux") ? with_command : alone;
+  char *tmux = wants_tmux(command) ? find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin") : NULL;
+  char *with_tmux[TMUX_WORDS], *with_command[] = {base, "-c", command, NULL}, *alone[] = {format("-%s", base), NULL};
+  char **words = tmux ? tmux_words(with_tmux, "tmux", command, name) : *command && !wants_tmux(command) ? with_command : alone;
   execve(tmux ? tmux : shell, words, environ);
   die("%s cannot be started: %s", tmux ? tmux : shell, strerror(errno));
 }

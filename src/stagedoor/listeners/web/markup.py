@@ -188,15 +188,23 @@ def time_of(at: float) -> str:
 
 
 def terminal(
-    place: Place, app: str, nonce: str, *, moves_files: bool = False, guest: str = ""
+    place: Place,
+    app: str,
+    nonce: str,
+    *,
+    moves_files: bool = False,
+    tmux: bool = False,
+    guest: str = "",
 ) -> str:
     """The terminal's page. Its script marks the style elements that it makes with `nonce`.
 
+    `tmux`: what a new terminal starts, for whoever has not chosen in the page's settings.
     `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
     """
     attributes = (
         f' class="terminal" data-path="{escape(place.path)}" data-app="{escape(app)}" '
-        f'data-nonce="{escape(nonce)}" data-guest="{escape(guest)}"'
+        f'data-nonce="{escape(nonce)}" data-guest="{escape(guest)}" '
+        f'data-tmux="{"yes" if tmux else "no"}"'
     )
     company = "" if guest else COMPANY
     body = f"""<header id="bar"><h1 id="app">{escape(app)}</h1><span id="title"></span>

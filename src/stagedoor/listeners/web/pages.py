@@ -192,7 +192,11 @@ class Pages:
             return self.said("Not built", _NOT_BUILT, 503)
         nonce = secrets.token_urlsafe(16)
         page = markup.terminal(
-            self._place, target.login_name, nonce, moves_files=self._moves_files(grant)
+            self._place,
+            target.login_name,
+            nonce,
+            moves_files=self._moves_files(grant),
+            tmux=self._threshold.limits.tmux,
         )
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 

@@ -17,7 +17,7 @@ _PORT = re.compile(r":[0-9]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Who may come, and from where pages may speak to us.
+    """Who may come, from where pages may speak to us, and what a page begins with.
 
     `networks` are the source networks that are answered. `forwarded_from` are reverse proxies whose
     X-Forwarded-For and X-Forwarded-Proto are believed. `origins` are the pages that may open a
@@ -25,7 +25,8 @@ class WebLimits:
     `domain` is the name below which each app has its own, None for none; `path` is what every path
     begins with, empty or `/stagedoor`. A request's header, and a WebSocket's first frame, must be there
     within `header_timeout_s`, and `max_pending` connections at once may be without. Each `ping_s`
-    seconds a WebSocket is sent a PING (RFC 6455 §5.5.2).
+    seconds a WebSocket is sent a PING (RFC 6455 §5.5.2). `tmux`: whether a page starts that in a new
+    terminal.
     """
 
     networks: tuple[Network, ...]
@@ -36,6 +37,7 @@ class WebLimits:
     header_timeout_s: float = 10.0
     max_pending: int = 4096
     ping_s: float = 20.0
+    tmux: bool = True
 
 
 @dataclass(slots=True)

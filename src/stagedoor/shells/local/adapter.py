@@ -18,6 +18,7 @@ from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.shells.authorized import authorized_keys
+from stagedoor.shells.local import tmux
 from stagedoor.shells.local.place import Place, Running, lives
 from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.start import Starter, StartFailedError
@@ -133,8 +134,8 @@ class LocalShells:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def stop_all(self) -> None:
-        """Stop every process, with its sessions after `drain_grace_s`, and every terminal. Blocks until
-        they are gone.
+        """Stop every process, with its sessions after `drain_grace_s`, every terminal and every tmux.
+        Blocks until they are gone.
 
         For the end of a demo; a gateway that stops leaves shells to their sessions.
         """
@@ -146,6 +147,7 @@ class LocalShells:
             _wait_gone(told, 5)
         for place in (*self._places.values(), *self._left_over()):
             end_all(place.terminals)
+            tmux.end(place.folder)
 
     def _tell_to_stop(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
         """Each process that runs, and its life sign, which `stack` closes."""

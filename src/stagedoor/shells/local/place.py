@@ -7,14 +7,13 @@
     failed           why the last start failed; absent when it did not
     stderr.log       what the process said
     terminals        what the WebShell's terminals are held by, which outlives the process
-    tmux-UID         the sockets of tmux, by its own rule (TMUX_TMPDIR)
+    tmux-UID         the sockets of its tmux (`tmux.py`)
 
 A flock goes with its process, however that ends, so nothing here outlives a crash or is fooled by
 a process id that was used again.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -23,10 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stagedoor.holder.place import make_ours_alone
-
 _STATE_BYTES = 4096
-_SOCKET_BYTES = 107
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +47,6 @@ class Place:
         self.failed = folder / "failed"
         self.errors = folder / "stderr.log"
         self.terminals = folder / "terminals"
-
-    def make_tmux(self) -> Path:
-        """Where this shell's tmux has its socket: apps that share an account would share that too.
-
-        It is in /tmp if the folder's path is too long for a socket's (unix(7)). Raises OSError.
-        """
-        if len(f"{self.folder}/tmux-{os.getuid()}/default".encode()) <= _SOCKET_BYTES:
-            return self.folder
-        name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
-        short = Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - found to be ours alone
-        make_ours_alone(short)
-        return short
 
     def make(self) -> None:
         """Raises OSError."""

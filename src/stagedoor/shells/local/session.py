@@ -17,6 +17,7 @@ from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.pump import Inlet, Outlet
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import Terminal
+from stagedoor.shells.local.tmux import VARIABLE as TMUX
 
 # RFC 4254 §6.10.
 _SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM",
@@ -149,7 +150,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             "SSH_CLIENT": f"{client} {client_port} {port}",
             "SSH_CONNECTION": f"{client} {client_port} {here} {port}",
             TERMINALS: self._house.terminals,
-            "TMUX_TMPDIR": self._house.tmux,
+            TMUX: self._house.tmux,
         }
         # The client's language and nothing else: any other variable could change what runs.
         environment |= {

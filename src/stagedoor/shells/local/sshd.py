@@ -13,6 +13,7 @@ from typing import Protocol
 import asyncssh
 
 from stagedoor.shells.authorized import in_force
+from stagedoor.shells.local import tmux
 from stagedoor.shells.local.place import Place
 from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
@@ -42,7 +43,7 @@ class Sshd:
         self.account = Account.ours()
         self.children = Children()
         self.terminals = str(place.terminals)
-        self.tmux = str(place.make_tmux())
+        self.tmux = str(tmux.make_folder(place.folder))
         self._order = order
         self._place = place
         self._acceptor: asyncssh.SSHAcceptor | None = None

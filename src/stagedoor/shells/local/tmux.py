@@ -1,0 +1,50 @@
+"""A shell's own tmux: apps whose shells run as one account would share that account's, and see each other.
+
+A tmux of any name is in `TMUX_TMPDIR/tmux-UID` (tmux(1), ENVIRONMENT); a login by ssh finds there what
+a held terminal has started, and the other way round.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from stagedoor.holder.place import make_ours_alone
+
+VARIABLE = "TMUX_TMPDIR"
+_SOCKET_BYTES = 107
+"""So long may the path of a socket be (unix(7))."""
+_END_S = 5.0
+
+
+def make_folder(shell: Path) -> Path:
+    """What VARIABLE is to say in the shell whose folder is `shell`, which is there. Raises OSError."""
+    folder = _folder(shell)
+    if folder != shell:
+        make_ours_alone(folder)
+    return folder
+
+
+def end(shell: Path) -> None:
+    """End every tmux of the shell, with all that runs in them."""
+    folder, tmux = _folder(shell), shutil.which("tmux")
+    for socket in (folder / f"tmux-{os.getuid()}").glob("*"):
+        if tmux is not None:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(
+                    [tmux, "-S", socket, "kill-server"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    timeout=_END_S, check=False,
+                )  # fmt: skip
+    if folder != shell:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(shell: Path) -> Path:
+    """The shell's own, or one in /tmp if a socket's path would be too long."""
+    if len(f"{shell}/tmux-{os.getuid()}/default".encode()) <= _SOCKET_BYTES:
+        return shell
+    name = hashlib.sha256(str(shell).encode()).hexdigest()[:16]
+    return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - found to be ours alone

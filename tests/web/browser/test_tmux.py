@@ -1,0 +1,106 @@
+"""What the page starts in a new terminal: tmux where there is one, with a mouse as people expect it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.demo.chromium import Tab
+from tests.path.gateway import Gateway, running
+from tests.web.browser.conftest import TERMINAL, click, ready, run, shows, terminal
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import let_in
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="as root: apt-get install tmux"),
+]
+WHERE = f"(box => JSON.stringify([box.x, box.y, box.width, box.height]))({TERMINAL}.getBoundingClientRect())"
+
+
+@pytest.fixture(scope="module")
+def by_default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = SETTINGS.replace("tmux = false\n", "")
+    assert settings != SETTINGS
+    with running(tmp_path_factory.mktemp("tmux"), settings) as gateway:
+        let_in(gateway)
+        yield gateway
+
+
+@pytest.fixture
+def base(by_default: Gateway) -> str:
+    return f"http://127.0.0.1:{by_default.port('web')}"
+
+
+def mouse(tab: Tab, kind: str, at: tuple[float, float], **more: object) -> None:
+    """At a part of the terminal, from its upper left corner to its lower right."""
+    x, y, width, height = json.loads(tab.ask(WHERE))
+    tab.call(
+        "Input.dispatchMouseEvent",
+        type=kind, x=x + width * at[0], y=y + height * at[1], **more,
+    )  # fmt: skip
+
+
+def test_a_new_terminal_is_tmux_and_the_wheel_shows_what_was_before(tab: Tab, base: str) -> None:
+    terminal(tab, base, "wheel")
+    shows(tab, "[wheel]")
+    run(tab, "clear; seq -f 'line %g' 300")
+    shows(tab, "line 300")
+    for _ in range(5):
+        mouse(tab, "mouseWheel", (0.5, 0.5), deltaX=0, deltaY=-240)
+    shows(tab, "line 250\n")
+
+
+def test_what_is_marked_with_the_mouse_is_copied(tab: Tab, base: str) -> None:
+    terminal(tab, base, "marked")
+    tab.ask(
+        "window.copies = []; navigator.clipboard.writeText = text => { window.copies.push(text);"
+        " return Promise.resolve() }"
+    )
+    run(tab, "clear; printf 'marked-%s\\n' text; printf '\\n\\n\\n'; echo do''ne")
+    shows(tab, "done")
+    [row] = json.loads(
+        tab.ask(
+            "JSON.stringify([...document.querySelectorAll('.xterm-rows > div')]"
+            ".filter(row => row.textContent.startsWith('marked-text'))"
+            ".map(row => row.getBoundingClientRect()).map(box => [box.x, box.y + box.height / 2]))"
+        )
+    )
+    for kind, x in (
+        ("mousePressed", 2),
+        ("mouseMoved", 40),
+        ("mouseMoved", 400),
+        ("mouseReleased", 400),
+    ):
+        tab.call(
+            "Input.dispatchMouseEvent",
+            type=kind, x=row[0] + x, y=row[1], button="left", buttons=1, clickCount=1,
+        )  # fmt: skip
+    tab.until("window.copies.some(text => text.startsWith('marked-text'))")
+
+
+def test_the_right_button_is_the_programs_that_has_the_mouse(tab: Tab, base: str) -> None:
+    terminal(tab, base, "right")
+    shows(tab, "[right]")
+    tab.ask(
+        "window.kept = []; addEventListener('contextmenu', event => window.kept.push(event.defaultPrevented))"
+    )
+    for modifiers in (0, 8):  # Shift
+        for kind in ("mousePressed", "mouseReleased"):
+            mouse(tab, kind, (0.5, 0.5), button="right", clickCount=1, modifiers=modifiers)
+    tab.until("window.kept.length >= 2")
+    assert tab.ask("window.kept") == [True, False]
+
+
+def test_who_has_chosen_otherwise_has_the_login_shell(tab: Tab, base: str) -> None:
+    terminal(tab, base, "first")
+    shows(tab, "[first]")
+    click(tab, "#menu")
+    assert tab.ask("document.querySelector('input[name=tmux]').checked") is True
+    click(tab, "input[name=tmux]")
+    tab.open(f"{base}/app/app01?terminal=second")
+    ready(tab)
+    run(tab, "echo in=${TMUX-none}.")
+    shows(tab, "in=none.")
+    tab.ask("localStorage.clear()")
