@@ -19,6 +19,7 @@ import { copy, element, hint } from "./page";
 import { pace, type Pace } from "./pace";
 import { search } from "./search";
 import { load } from "./settings";
+import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { ownWindow, windowKeys } from "./window";
@@ -191,6 +192,7 @@ term.onResize(() => {
 
 const menu = new Menu(term, settings, refit);
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
+swipe(term, screen, menu.still);
 windowKeys(term);
 if (!guest) {
   element("terminals").addEventListener("click", () => terminals(path, app, attachment.terminal));

@@ -57,8 +57,9 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
   });
 
   screen.addEventListener("contextmenu", (event) => {
-    // Where the program has the mouse its right button is the program's too; with Shift it is the browser's.
-    if (term.modes.mouseTrackingMode !== "none" && !event.shiftKey) event.preventDefault();
+    // Where the program has the mouse its right button is the program's too; with Shift it is the browser's. A
+    // finger held down has no button.
+    if (term.modes.mouseTrackingMode !== "none" && event.button === 2 && !event.shiftKey) event.preventDefault();
   });
 
   screen.addEventListener(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 import zlib
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 from stagedoor.demo.chromium import Browser, Tab
 from tests.path.gateway import Gateway
-from tests.web.browser.conftest import click, ready, run, screen, shows, terminal
+from tests.web.browser.conftest import click, hides, ready, run, screen, shows, terminal
 
 COPIES = "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
 OPENS = "window.opens = []; window.open = (...given) => { window.opens.push(given); return null; }"
@@ -304,6 +305,41 @@ def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
     assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')"), "the keyboard stays"
     tab.type("a")
     shows(tab, "^Aa")
+
+
+def swipes(tab: Tab, by: float) -> None:
+    """A finger that goes by so many pixels down the screen, or up, and is held still at the end."""
+    x, y = 195.0, 400.0
+    tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+    for step in range(1, 11):
+        point = {"x": x, "y": y + by * step / 10}
+        tab.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+    time.sleep(0.1)  # held: let go in motion it would go on
+    tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+
+def test_on_a_phone_a_finger_reads_back(tab: Tab, base: str) -> None:
+    phone(tab)
+    terminal(tab, base, "swipe")
+    run(tab, "clear; seq -f 'line %g.' 300")
+    shows(tab, "line 300.")
+    swipes(tab, 300)
+    hides(tab, "line 300.")
+    assert "\nline 270.\n" in shows(tab, "line 270.")
+    swipes(tab, -300)
+    shows(tab, "line 300.")
+    assert tab.ask("document.activeElement.matches('.xterm-helper-textarea')")
+
+
+def test_on_a_phone_a_finger_pages_through_a_full_screen_program(tab: Tab, base: str) -> None:
+    phone(tab)
+    terminal(tab, base, "pager")
+    run(tab, "clear; seq -f 'line %g.' 300 | less")
+    shows(tab, "line 1.")
+    swipes(tab, -200)
+    hides(tab, "line 1.")
+    swipes(tab, 300)
+    shows(tab, "line 1.")
 
 
 def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, base: str) -> None:

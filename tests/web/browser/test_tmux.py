@@ -8,7 +8,8 @@ import pytest
 
 from stagedoor.demo.chromium import Tab
 from tests.path.gateway import Gateway, running
-from tests.web.browser.conftest import TERMINAL, click, ready, run, shows, terminal
+from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal
+from tests.web.browser.test_page import phone, swipes
 from tests.web.conftest import SETTINGS
 from tests.web.visitor import let_in
 
@@ -50,6 +51,16 @@ def test_a_new_terminal_is_tmux_and_the_wheel_shows_what_was_before(tab: Tab, ba
     for _ in range(5):
         mouse(tab, "mouseWheel", (0.5, 0.5), deltaX=0, deltaY=-240)
     shows(tab, "line 250\n")
+
+
+def test_on_a_phone_a_finger_does_so_too(tab: Tab, base: str) -> None:
+    phone(tab)
+    terminal(tab, base, "finger")
+    shows(tab, "[finger]")
+    run(tab, "clear; seq -f 'line %g.' 300")
+    shows(tab, "line 300.")
+    swipes(tab, 300)
+    hides(tab, "line 300.")
 
 
 def test_what_is_marked_with_the_mouse_is_copied(tab: Tab, base: str) -> None:
