@@ -48,6 +48,25 @@ def test_a_command_in_a_pipe_shows_its_output_alone_and_gives_its_exit_code(
     assert process.returncode == code
 
 
+def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: Path) -> None:
+    """Its end would end whatever somebody has in `main`."""
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--shell"))
+        screen.type("kept=here; echo be''gun")
+        screen.keys("Enter")
+        screen.shows("begun")
+        process = attached(tmp_path, port, "app01")
+        stdout, _ = process.communicate(b"echo $((40+2))-$kept-${TMUX-none}; exit 7\n", timeout=40)
+        assert b"\r\n42--none\r\n" in stdout
+        assert process.returncode == 7
+        process = attached(tmp_path, port, "app01")
+        process.communicate(b"", timeout=40)
+        assert process.returncode == 0
+        screen.type("echo it=$kept.; exit")
+        screen.keys("Enter")
+        assert "it=here." in screen.shows("exit=0")
+
+
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "secret")
     stdout, stderr = process.communicate(timeout=40)

@@ -53,7 +53,9 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
     ),
 )
 @reaching
-@click.option("--name", metavar="NAME", help="Which terminal; `main` unless a command is given.")
+@click.option(
+    "--name", metavar="NAME", help="Which terminal; `main` unless a command is given, or piped in."
+)
 @click.option("--shell", "plain", is_flag=True, help="The login shell, also where tmux is there.")
 @click.option("--watch", is_flag=True, help="Only look; nothing that is typed goes on.")
 @click.option("--take-over", is_flag=True, help="Detach others who are attached to it.")
@@ -98,7 +100,9 @@ def attach(
         raise click.UsageError("--watch, --take-over, --list and --end do not go together")
     if json_ and not list_:
         raise click.UsageError("--json goes with --list")
-    terminal = name or ("run-" + secrets.token_hex(4) if command else "main")
+    # What is piped in is for a shell that ends with it, not for one that somebody has come to know.
+    piped = not (os.isatty(0) or name or command or watch or take_over or end)
+    terminal = name or ("run-" + secrets.token_hex(4) if command or piped else "main")
     try:
         check_name(terminal)
     except PlaceError as error:
@@ -108,7 +112,7 @@ def attach(
     if end:
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
-    wanted = shlex.join(command) if command else "" if plain else TMUX
+    wanted = shlex.join(command) if command else "" if plain or piped else TMUX
     return run(app, reach, terminal, mode, wanted, log_file, record_file)
 
 

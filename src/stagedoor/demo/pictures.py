@@ -49,8 +49,10 @@ def _take(stage: Stage, folder: Path) -> None:
         tab.open(f"{stage.web}/app/app01")
         tab.until("document.getElementById('status')?.dataset.state === 'open'")
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        # In tmux, where it is installed, whose last line else has the clock and whatever runs just now.
         tab.type(
-            "PS1='$ '; clear; echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
+            "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
+            "echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
         )
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
