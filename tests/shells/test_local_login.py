@@ -34,7 +34,7 @@ def test_a_command_that_reads_nothing_does_not_hang(ssh: Ssh) -> None:
     assert ssh("exec <&-; echo fine", input=b"x" * 4_000_000).stdout == b"fine\n"
 
 
-@pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV", "BUS"])
+@pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV", "BUS", "40"])  # 40 has no name
 def test_a_death_by_signal_is_told_as_one(config: Path, name: str) -> None:
     done = subprocess.run(
         ["ssh", "-vv", "-F", config, "shell", f"kill -{name} $$"],

@@ -297,7 +297,10 @@ def _unless_gone(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 def _signal_name(number: int) -> str:
     """RFC 4254 §6.10: names of its own for the usual ones, `NAME@domain` for others."""
-    name = signal.Signals(number).name.removeprefix("SIG")
+    try:
+        name = signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:  # most of the realtime signals have none; sshd says the same
+        name = "SIG"
     return name if name in _SIGNALS else f"{name}@openssh.com"
 
 
