@@ -77,6 +77,31 @@ def test_a_bell_marks_the_title_until_somebody_looks(tab: Tab, base: str) -> Non
     assert "🔔" not in tab.ask("document.title")
 
 
+def row(tab: Tab, number: int) -> str:
+    """A picture of one row, and of what reaches a pixel below it."""
+    box = tab.ask(
+        f"(box => [box.x, box.y, box.width, box.height + 1])"
+        f"(document.querySelectorAll('.xterm-rows > div')[{number}].getBoundingClientRect())"
+    )
+    clip = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)
+    return str(tab.call("Page.captureScreenshot", format="png", clip=clip)["data"])
+
+
+def test_an_underscore_is_seen_whatever_the_size(tab: Tab, base: str) -> None:
+    terminal(tab, base, "underscore")
+    run(tab, "clear; printf '____\\n\\n\\n\\n'; echo do''ne")
+    shows(tab, "____\n\n\n\ndone")
+    unseen = []
+    for size in range(8, 25):
+        choose(tab, "fontSize", size)
+        tab.until(
+            f"getComputedStyle(document.querySelector('.xterm-rows')).fontSize === '{size}px'"
+        )
+        if row(tab, 0) == row(tab, 2):
+            unseen.append(size)
+    assert unseen == []
+
+
 def test_osc_52_takes_no_more_than_a_megabyte(tab: Tab, base: str) -> None:
     terminal(tab, base, "cap")
     tab.ask(COPIES)
