@@ -57,7 +57,7 @@ def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: 
         screen.shows("begun")
         process = attached(tmp_path, port, "app01")
         stdout, _ = process.communicate(b"echo $((40+2))-$kept-${TMUX-none}; exit 7\n", timeout=40)
-        assert b"\r\n42--none\r\n" in stdout
+        assert b"42--none\r\n" in stdout
         assert process.returncode == 7
         process = attached(tmp_path, port, "app01")
         process.communicate(b"", timeout=40)
@@ -65,6 +65,50 @@ def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: 
         screen.type("echo it=$kept.; exit")
         screen.keys("Enter")
         assert "it=here." in screen.shows("exit=0")
+
+
+@pytest.mark.parametrize("piped", [b"", b"echo $((40+2))\n", b"echo $((40+2))"])
+@pytest.mark.parametrize(
+    "program", [("bash", "--norc", "-i"), ("sh", "-c", "sleep 0.5; exec bash --norc -i"), ("sh",)]
+)
+def test_a_program_ends_with_what_is_piped_in_whenever_it_begins_to_read(
+    port: int, tmp_path: Path, piped: bytes, program: tuple[str, ...]
+) -> None:
+    process = attached(tmp_path, port, "app01", "--", *program)
+    stdout, stderr = process.communicate(piped, timeout=20)
+    assert process.returncode == 0, stderr
+    assert (b"42\r\n" in stdout) == bool(piped)
+
+
+def test_what_is_piped_in_without_a_last_line_end_arrives_as_it_is(
+    port: int, tmp_path: Path
+) -> None:
+    process = attached(tmp_path, port, "app01", "--", "sha256sum")
+    stdout, _ = process.communicate(b"abc", timeout=20)
+    assert hashlib.sha256(b"abc").hexdigest().encode() in stdout
+
+
+@pytest.mark.parametrize("way", [("--name", "main"), ("--take-over",)])
+def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
+    port: int, tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--shell"))
+        screen.type("kept=here; echo be''gun")
+        screen.keys("Enter")
+        screen.shows("begun")
+        for piped in (b"", b"echo to=$kept.\n"):
+            process = attached(tmp_path, port, "app01", *way)
+            _, stderr = process.communicate(piped, timeout=20)
+            assert process.returncode == 0, stderr
+    listed = attached(tmp_path, port, "app01", "--list")
+    assert b"main" in listed.communicate(timeout=20)[0]
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--shell"))
+        screen.shows("to=here.")
+        screen.type("echo it=$kept.; exit")
+        screen.keys("Enter")
+        screen.shows("it=here.")
 
 
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:

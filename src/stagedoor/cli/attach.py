@@ -113,7 +113,8 @@ def attach(
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
     wanted = shlex.join(command) if command else "" if plain or piped else TMUX
-    return run(app, reach, terminal, mode, wanted, log_file, record_file)
+    stays = not (command or piped)
+    return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays)
 
 
 def run(
@@ -125,8 +126,11 @@ def run(
     log_file: Path | None = None,
     record_file: Path | None = None,
     session: str = "",
+    *,
+    stays: bool = False,
 ) -> None:
-    """Attach, until the end of it; never returns. With a `session`, that one is watched."""
+    """Attach, until the end of it; never returns. With a `session`, that one is watched; a terminal that
+    `stays` does not end with what is piped in."""
     from stagedoor.client import tunnel
     from stagedoor.client.attach import FAILED, Attach, AttachError, Wanted
     from stagedoor.client.attachment import Attachment
@@ -141,7 +145,8 @@ def run(
     try:
         options, path = _reached(app, reach)
         record = _record(record_file, screen.size())
-        wanted = Wanted(app, options, path, _log(log_file), record, session, _is_utf8(language))
+        log, utf8 = _log(log_file), _is_utf8(language)
+        wanted = Wanted(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
     except (tunnel.TunnelError, AttachError) as error:
         line = error.line if isinstance(error, tunnel.TunnelError) else str(error)

@@ -29,15 +29,24 @@ PING_S = 20.0
 """Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""
 PONG_S = 30.0
 """A PING that nothing follows for so long, while we listen, means that the line is cut."""
+END_AGAIN_S = 1.0
+"""A program that was not reading yet may have lost the key that ends its input: a terminal keeps no such
+key when it becomes a line editor's (n_tty.c, n_tty_set_termios)."""
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 _READ = 32 * 1024
+_END = b"\x04"
+"""The key for the end of the input (termios(3), VEOF)."""
+_END_IN_LINE = _END + _END + b"\n" + _END
+"""The same within a line. Who reads lines of the terminal's has the first hand the line over, and the second
+end; a line editor ignores both there, is given the line by Enter, and ends then."""
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
     or `/stagedoor`; `log` writes a line for whoever looks for a fault. With a `session`, that one is
-    watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8."""
+    watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8. `stays` is of a
+    terminal that is not for us alone: it does not end with what is piped in."""
 
     target: str
     options: tunnel.Options
@@ -46,6 +55,7 @@ class Wanted:
     record: Callable[[bytes], None] | None = None
     session: str = ""
     utf8: bool = True
+    stays: bool = False
 
 
 class Attach:
@@ -61,6 +71,8 @@ class Attach:
         self._watchers = ""
         self._connection: Connection | None = None
         self._input_open = True
+        self._in_line = False
+        self._ended_at = 0.0
         self._heard_at = self._pinged_at = 0.0
         self._wake, self._woken = os.pipe()
         self._news: set[int] = set()
@@ -198,6 +210,8 @@ class Attach:
             poll.register(0, select.POLLIN)
         now = time.monotonic()
         due = self._pinged_at + PONG_S if self._asked else self._heard_at + PING_S
+        if self._ends and not self._attachment.waits:
+            due = min(due, self._ended_at + END_AGAIN_S)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
             if fd == self._wake:
                 self._signals()
@@ -211,6 +225,7 @@ class Attach:
                     self._take(connection.receive())
             if self._result is not None:
                 return
+        self._end_input()
         self._send_typed()
         if self._draw_anew:
             # Only somebody new is shown the whole screen.
@@ -218,6 +233,11 @@ class Attach:
             self._attachment.forget()
             raise LostError("suspended, and back")
         self._keep_alive(connection)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether what is piped in has ended, and somebody is to be told so."""
+        return not self._input_open and self._attachment.mode is not Mode.WATCH
 
     @property
     def _asked(self) -> bool:
@@ -317,10 +337,12 @@ class Attach:
             return
         if not data:
             self._input_open = False
-            # A pipe has ended: the program gets what the key for that sends (termios(3), VEOF).
-            self._attachment.type(b"\x04")
+            if not self._wanted.stays:
+                self._attachment.type(_END_IN_LINE if self._in_line else _END)
+            self._ended_at = time.monotonic()
             return
         if not self._screen.is_terminal:
+            self._in_line = not data.endswith(b"\n")
             self._attachment.type(data)
             return
         for each in self._escapes.feed(data):
@@ -338,6 +360,17 @@ class Attach:
                     self._suspend()
                 case Escape.HELP:
                     self._screen.tell(HELP_TEXT)
+
+    def _end_input(self) -> None:
+        """A pipe has ended, and the terminal has taken what came of it: the program is to end as well."""
+        attachment = self._attachment
+        if not self._ends or attachment.waits or not attachment.attached:
+            return
+        if self._wanted.stays:
+            self._finish(0)
+        elif (now := time.monotonic()) - self._ended_at >= END_AGAIN_S:
+            self._ended_at = now
+            attachment.type(_END)
 
     def _signals(self) -> None:
         with suppress(BlockingIOError):
