@@ -111,6 +111,30 @@ def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
         screen.shows("it=here.")
 
 
+@pytest.mark.parametrize(
+    ("place", "why"), [("/dev/full", b"No space left on device"), (None, b"Broken pipe")]
+)
+def test_output_that_cannot_be_written_is_no_success(
+    port: int, tmp_path: Path, place: str | None, why: bytes
+) -> None:
+    """The program ends well meanwhile; whoever relies on the exit code must not take that for all."""
+    if place is None:
+        read, target = os.pipe()
+        os.close(read)
+    else:
+        target = os.open(place, os.O_WRONLY)
+    process = subprocess.Popen(
+        attach_command(tmp_path, port, "app01", "--", "echo", "lost"),
+        stdin=subprocess.DEVNULL,
+        stdout=target,
+        stderr=subprocess.PIPE,
+    )
+    os.close(target)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 255
+    assert b"what it shows cannot be written: " + why in stderr
+
+
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "secret")
     stdout, stderr = process.communicate(timeout=40)

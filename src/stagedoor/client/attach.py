@@ -280,9 +280,11 @@ class Attach:
                     data = self._drawing.feed(data)
                 try:
                     self._screen.show(data)
-                except OSError:
+                except OSError as error:
                     self._finish(FAILED)
-                    return False
+                    raise AttachError(
+                        f"what it shows cannot be written: {error.strerror}"
+                    ) from None
                 if self._wanted.record is not None:
                     self._wanted.record(data)
                 return counts

@@ -12,6 +12,7 @@ import struct
 import sys
 import termios
 import tty
+from contextlib import suppress
 from typing import Any
 
 from stagedoor.client import drawing
@@ -60,12 +61,13 @@ class Screen:
 
     def leave(self) -> None:
         """As it was: the terminal's settings, and every mode that the program has set."""
-        if self._before is not None:
+        before, self._before = self._before, None
+        if before is not None:
             own = drawing.UNDO if self._watches else b""
-            self._write(own + self._modes.undo() + (b"\x1b[23;2t" if self._marked else b""))
+            with suppress(OSError, termios.error):  # its window was closed
+                self._write(own + self._modes.undo() + (b"\x1b[23;2t" if self._marked else b""))
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
             self._marked = False
-            termios.tcsetattr(0, termios.TCSADRAIN, self._before)
-            self._before = None
 
     def show(self, data: bytes) -> None:
         """Write, and return once it is written. Raises OSError if nobody reads any more."""
