@@ -111,6 +111,23 @@ def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
         screen.shows("it=here.")
 
 
+def test_what_no_terminal_type_and_no_locale_can_be_is_left_out(port: int, tmp_path: Path) -> None:
+    process = subprocess.run(
+        attach_command(tmp_path, port, "app01", "--", "sh", "-c", "echo $TERM"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "TERM": "x" * 300, "LC_ALL": os.fsdecode(b"\xff"), "LANG": "C.UTF-8"},
+        timeout=20,
+    )
+    assert (process.returncode, process.stdout) == (0, b"xterm-256color\r\n"), process.stderr
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(port: int, tmp_path: Path) -> None:
+    process = attached(tmp_path, port, "app02", "--log", "/dev/full", "--", "echo", "shown")
+    stdout, stderr = process.communicate(b"", timeout=20)
+    assert (process.returncode, stdout) == (0, b"shown\r\n"), stderr
+
+
 @pytest.mark.parametrize(
     ("place", "why"), [("/dev/full", b"No space left on device"), (None, b"Broken pipe")]
 )
@@ -150,6 +167,11 @@ def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> No
         (["--url", "http://127.0.0.1:1"], b"127.0.0.1:1"),
         (["--name", "NO"], b"is no name for a terminal"),
         (["--watch", "--take-over"], b"do not go together"),
+        (["--record", "/dev/full"], b"/dev/full cannot be written: No space left on device"),
+        (["--record", "/"], b"/ cannot be written: Is a directory"),
+        (["--log", "/"], b"/ cannot be written: Is a directory"),
+        (["--", "x" * 5000], b"the command has 5000 bytes, and 4096 are the most"),
+        (["--", os.fsdecode(b"\xff")], b"the command is not UTF-8"),
     ],
 )
 def test_what_cannot_be_is_said(

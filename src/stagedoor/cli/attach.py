@@ -6,8 +6,10 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from stagedoor.wire.terminal import Mode
 
 URL = "STAGEDOOR_URL"
+_NAME_MAX = 255
+"""As of a file, which both are names of (limits.h)."""
 EXIT_CODES = (
     "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
     "  2    wrong usage\n  255  this program itself failed: the line on stderr says why"
@@ -112,7 +116,7 @@ def attach(
     if end:
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
-    wanted = shlex.join(command) if command else "" if plain or piped else TMUX
+    wanted = _command(command) if command else "" if plain or piped else TMUX
     stays = not (command or piped)
     return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays)
 
@@ -139,9 +143,7 @@ def run(
 
     screen = Screen(watches=mode is Mode.WATCH)
     language = _language()
-    attachment = Attachment(
-        terminal, screen.size(), mode, os.environ.get("TERM", ""), language, command
-    )
+    attachment = Attachment(terminal, screen.size(), mode, _variable("TERM"), language, command)
     try:
         options, path = _reached(app, reach)
         record = _record(record_file, screen.size())
@@ -248,7 +250,29 @@ def _address(url: str) -> tuple[str, str]:
 
 def _language() -> str:
     """The locale that says which characters this terminal shows (locale(7))."""
-    return next((os.environ[n] for n in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(n)), "")
+    return next((found for n in ("LC_ALL", "LC_CTYPE", "LANG") if (found := _variable(n))), "")
+
+
+def _variable(name: str) -> str:
+    """A locale's or a terminal type's name; what can be none is as one that is not set."""
+    value = os.environ.get(name, "")
+    return value if value.isascii() and len(value) <= _NAME_MAX else ""
+
+
+def _command(words: tuple[str, ...]) -> str:
+    from stagedoor.wire.terminal import MAX_TEXT_BYTES
+
+    line = shlex.join(words)
+    try:
+        size = len(line.encode())
+    except UnicodeEncodeError:
+        raise click.UsageError("the command is not UTF-8") from None
+    if size > MAX_TEXT_BYTES:
+        raise click.UsageError(
+            f"the command has {size} bytes, and {MAX_TEXT_BYTES} are the most; a longer script can be "
+            "piped in: stagedoor attach APP -- sh <FILE"
+        )
+    return line
 
 
 def _is_utf8(language: str) -> bool:
@@ -258,10 +282,11 @@ def _is_utf8(language: str) -> bool:
 def _log(file: Path | None) -> Callable[[str], None]:
     if file is None:
         return lambda _: None
-    stream = _opened(file).open("a", encoding="utf-8", buffering=1)
+    stream = _opened(file, "ab")
 
     def log(line: str) -> None:
-        stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+        with suppress(OSError):  # it is beside the point, and a full disk ends nobody's work
+            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n".encode())
 
     return log
 
@@ -269,26 +294,35 @@ def _log(file: Path | None) -> Callable[[str], None]:
 def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
     if file is None:
         return None
+    from stagedoor.client.attach import AttachError
     from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
     from stagedoor.wire.terminal import Size
 
     assert isinstance(size, Size), "it is the screen's"
-    stream = _opened(file).open("wb", buffering=0)
-    stream.write(encode_header(Header(size.columns, size.rows, int(time.time()))))
+    stream = _opened(file, "wb")
     text, began = Text(), time.monotonic()
+
+    def write(line: bytes) -> None:
+        try:
+            stream.write(line)
+        except OSError as error:
+            raise AttachError(f"{file} cannot be written: {error.strerror}") from None
 
     def record(data: bytes) -> None:
         shown = text.feed(data)
         if shown:
-            stream.write(encode_event(Event(time.monotonic() - began, Code.OUTPUT, shown)))
+            write(encode_event(Event(time.monotonic() - began, Code.OUTPUT, shown)))
 
+    write(encode_header(Header(size.columns, size.rows, int(time.time()))))
     return record
 
 
-def _opened(file: Path) -> Path:
+def _opened(file: Path, mode: Literal["ab", "wb"]) -> FileIO:
     """`file`, made with mode 0600 if it is not there: what is shown may be secret."""
+    from stagedoor.client.attach import AttachError
+
     try:
         file.touch(mode=0o600)
+        return file.open(mode, buffering=0)
     except OSError as error:
-        raise StagedoorError(f"{file} cannot be written: {error.strerror}") from None
-    return file
+        raise AttachError(f"{file} cannot be written: {error.strerror}") from None
