@@ -6,7 +6,8 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,34 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
         again.type(b"echo $kept\r")
         again.shows(b"\nyes")
         again.close()
+
+
+def test_a_worker_that_drains_keeps_no_line_that_others_would_answer(tmp_path: Path) -> None:
+    with running(tmp_path, SETTINGS) as gateway:
+        let_in(gateway)
+        port = gateway.port("web")
+        with visiting(port), closing(HTTPConnection("127.0.0.1", port)) as kept:
+
+            def status() -> int:
+                kept.request("GET", "/sign-in")
+                with kept.getresponse() as answer:
+                    answer.read()
+                    return answer.status
+
+            assert status() == 200
+            gateway.signal(signal.SIGHUP)
+            gateway.wait_for(lambda line: line["event"] == "reloaded")
+
+            def left() -> bool:
+                try:
+                    status()
+                except (HTTPException, ConnectionError):
+                    kept.close()
+                    return True
+                return False
+
+            wait_until(left)
+            assert status() == 200
 
 
 def test_a_worker_that_is_killed_loses_nothing_of_a_terminal(tmp_path: Path) -> None:

@@ -103,6 +103,10 @@ class WebListener:
         for server, _ in self._servers:
             for listening in getattr(server, "servers", ()):  # none before it has begun
                 listening.close()
+            for connection in list(server.server_state.connections):
+                # A browser or proxy would go on asking here, and be refused, instead of the next worker.
+                if isinstance(connection, PatientHttp):
+                    connection.shutdown()
 
     async def close(self) -> None:
         """Stop answering; visits that the flow has ended get their last word."""
