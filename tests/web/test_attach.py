@@ -503,6 +503,22 @@ def test_14_a_single_byte_two_hundred_times_is_never_lost(port: int, tmp_path: P
     assert process.communicate(timeout=60)[0] == b"x" * 200
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_what_is_for_a_closed_stdout_gets_into_no_file(
+    port: int, tmp_path: Path, closed: str
+) -> None:
+    record = tmp_path / "shown.cast"
+    command = attach_command(
+        tmp_path, port, "app01", "--record", str(record), "--", "sh", "-c", "echo shown; read a"
+    )
+    process = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], timeout=40)
+    assert process.returncode in (0, 1)  # of `read`, whose input has ended
+    first, *rest = record.read_bytes().splitlines()
+    decode_header(first)
+    events = [decode_event(line, number) for number, line in enumerate(rest, 2)]
+    assert "".join(event.data for event in events) == "shown\r\n"
+
+
 def test_what_is_shown_is_recorded_and_can_be_played(port: int, tmp_path: Path) -> None:
     record = tmp_path / "shown.cast"
     process = attached(tmp_path, port, "app01", "--record", str(record), "--", "printf", "é你\\n")

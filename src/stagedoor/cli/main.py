@@ -1,10 +1,12 @@
 """The program `stagedoor`. `tunnel` is dispatched before anything else is imported: it has 20 ms."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Entry point; exits with the command's code."""
+    _fill_closed()
     if sys.argv[1:2] == ["tunnel"]:
         from stagedoor.client.tunnel import main as tunnel
 
@@ -12,6 +14,16 @@ def main() -> None:
     from stagedoor.cli.app import run
 
     run()
+
+
+def _fill_closed() -> None:
+    """Whoever started us may have closed stdin, stdout or stderr (`>&-`). The next file or connection
+    that is opened would get the number, and then what is for people to read."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free (open(2))
 
 
 if __name__ == "__main__":
