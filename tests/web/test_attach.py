@@ -152,6 +152,29 @@ def test_output_that_cannot_be_written_is_no_success(
     assert b"what it shows cannot be written: " + why in stderr
 
 
+@pytest.mark.parametrize("language", ["C", "de_DE.ISO-8859-1"])
+def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, language: str) -> None:
+    """Python makes a UTF-8 locale of its own where there is none; his terminal knows nothing of that."""
+    name = f"watched-{language.lower()[0]}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LC_")}
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--shell", "--name", name))
+        screen.type("printf 'caf\\303\\251%s\\n' end")
+        screen.keys("Enter")
+        screen.shows("caféend")
+        process = subprocess.Popen(
+            attach_command(tmp_path, port, "app01", "--name", name, "--watch"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            env=environment | {"LANG": language},
+        )  # fmt: skip
+        assert process.stdout is not None
+        shown = next(line for line in process.stdout if b"caf" in line and b"printf" not in line)
+        screen.type("exit")
+        screen.keys("Enter")
+        process.communicate(timeout=20)
+    assert b"caf?end" in shown
+
+
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "secret")
     stdout, stderr = process.communicate(timeout=40)

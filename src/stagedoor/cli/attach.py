@@ -250,12 +250,23 @@ def _address(url: str) -> tuple[str, str]:
 
 def _language() -> str:
     """The locale that says which characters this terminal shows (locale(7))."""
-    return next((found for n in ("LC_ALL", "LC_CTYPE", "LANG") if (found := _variable(n))), "")
+    around = _given()
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    return next((found for name in names if (found := _variable(name, around))), "")
 
 
-def _variable(name: str) -> str:
+def _given() -> Mapping[str, str]:
+    """The environment as it came: where there is no locale, Python sets LC_CTYPE for itself (PEP 538)."""
+    try:
+        pairs = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
+    except OSError:
+        return os.environ
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def _variable(name: str, around: Mapping[str, str] = os.environ) -> str:
     """A locale's or a terminal type's name; what can be none is as one that is not set."""
-    value = os.environ.get(name, "")
+    value = around.get(name, "")
     return value if value.isascii() and len(value) <= _NAME_MAX else ""
 
 
