@@ -37,6 +37,22 @@ def test_an_installation_is_set_up_by_a_script(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("argv", "told"),
+    [("user add bob --password-stdin", "no password on stdin"), ("user remove alice", "use --yes")],
+)
+def test_a_closed_stdin_is_an_empty_one(alice: Desk, argv: str, told: str) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -m stagedoor.cli.main {argv} <&-'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"STAGEDOOR_CONFIG": str(alice.settings_file)},
+    )
+    assert ran.returncode == 2
+    assert told in ran.stderr
+
+
+@pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
         (("user", "remove", "bob", "--yes"), 3, "stagedoor: there is no user bob"),

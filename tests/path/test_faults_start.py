@@ -110,8 +110,9 @@ def test_an_encrypted_key_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert "tunnel.key_file" in the_line(done)
 
 
-def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path) -> None:
-    """stderr is a file on a full disk: what is refused is still told, who may come in comes in."""
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path, stderr: str) -> None:
+    """stderr is a file on a full disk, or closed: what is refused is still told, who may come in comes in."""
     folder = tmp_path / "outer"
     folder.mkdir()
     with serving(folder) as outer:
@@ -119,15 +120,14 @@ def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path) -> No
         file = tmp_path / "stagedoor.toml"
         file.write_text(outer.file.read_text().replace(f":{outer.own_port}", f":{port}"))
         outer.own_port, before = port, outer.own_port
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager,
-            Path("/dev/full").open("w") as full,
-        ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
             service_manager.bind(str(tmp_path / "notify"))
             service_manager.settimeout(60)
             process = subprocess.Popen(
-                [sys.executable, "-m", "stagedoor", "--config", file, "serve"],
-                stderr=full,
+                [
+                    *("sh", "-c", f'exec "$@" {stderr}', "sh"),
+                    *(sys.executable, "-m", "stagedoor", "--config", str(file), "serve"),
+                ],
                 env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
             )
             assert service_manager.recv(100) == b"READY=1"

@@ -19,11 +19,14 @@ def main() -> None:
 def _fill_closed() -> None:
     """Whoever started us may have closed stdin, stdout or stderr (`>&-`). The next file or connection
     that is opened would get the number, and then what is for people to read."""
-    for fd in range(3):
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free (open(2))
+            os.set_inheritable(fd, True)  # else what we start, a worker, would find it closed again
+        if getattr(sys, name) is None:  # what Python makes of a closed one
+            setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 
 
 if __name__ == "__main__":
