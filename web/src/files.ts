@@ -122,7 +122,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       send.hidden = false;
       into.focus();
     } catch (error) {
-      say(error instanceof Error ? error.message : String(error));
+      row("").over(`${what} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
     }
   }
 

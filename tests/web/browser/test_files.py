@@ -12,6 +12,7 @@ import stagedoor.shells.local
 from stagedoor.demo.chromium import Tab
 from tests.shells.world import wait_until
 from tests.web.browser.conftest import run, shows, terminal
+from tests.web.browser.test_page import away
 from tests.web.mover import MIB, content, digest_of
 from tests.web.relay import CuttingRelay
 
@@ -155,6 +156,16 @@ def test_what_cannot_be_done_is_said(tab: Tab, base: str, tmp_path: Path) -> Non
     row(tab, "a folder: pack it")
     drop(tab, tmp_path)
     row(tab, "A folder cannot be uploaded")
+
+
+def test_what_is_dropped_while_nobody_answers_is_not_lost_without_a_word(
+    tab: Tab, base: str, tmp_path: Path
+) -> None:
+    terminal(tab, base, "unheard")
+    away(tab, offline=True)
+    drop(tab, made(tmp_path / "unheard", 10))
+    assert row(tab, "cannot be uploaded").startswith("unheard (10 B) cannot be uploaded: ")
+    away(tab, offline=False)
 
 
 def test_a_line_that_is_cut_is_gone_on_with_both_ways(tab: Tab, port: int, tmp_path: Path) -> None:
