@@ -11,6 +11,7 @@ import { Painter } from "./picture";
 import { Player, type PlayerState } from "./player";
 import { Head, ranged, Reel, ReelError } from "./reel";
 import { DARK, LIGHT } from "./themes";
+import { fitFont } from "./whole";
 
 const { source = "", size = "0", nonce = "" } = document.body.dataset;
 markStyles(nonce);
@@ -57,17 +58,7 @@ function failed(error: unknown): void {
 }
 
 /** As large as fits the page's width and what is left of its height. */
-function fit(): void {
-  const drawn = screen.querySelector<HTMLElement>(".xterm-screen");
-  if (drawn === null || drawn.clientWidth === 0) return;
-  const { paddingLeft, paddingRight } = getComputedStyle(screen);
-  const [wide, high] = [screen.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight), screen.clientHeight];
-  const scale = Math.min(wide / drawn.clientWidth, high / drawn.clientHeight);
-  let size = Math.max(6, Math.min(22, Math.floor(Number(term.options.fontSize) * scale * 2) / 2));
-  if (size !== term.options.fontSize) term.options.fontSize = size;
-  // A cell is of whole pixels: half a pixel of the font may make each row one higher.
-  while (size > 6 && (drawn.clientHeight > high || drawn.clientWidth > wide)) term.options.fontSize = size -= 0.5;
-}
+const fit = (): void => fitFont(term, screen, 6, 22);
 
 const light = matchMedia("(prefers-color-scheme: light)");
 function colour(): void {

@@ -22,6 +22,7 @@ import { load } from "./settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
+import { fitFont } from "./whole";
 import { ownWindow, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no" } = document.body.dataset;
@@ -89,7 +90,10 @@ function happened(event: Event): void {
       break;
     case "sized":
       // Who only looks draws it as large as it is.
-      if (attachment.mode === Mode.Watch) term.resize(event.size.columns, event.size.rows);
+      if (attachment.mode === Mode.Watch) {
+        term.resize(event.size.columns, event.size.rows);
+        requestAnimationFrame(refit);
+      }
       break;
     case "ended":
       break;
@@ -165,9 +169,10 @@ term.onSelectionChange(() => {
 
 let resizing: number | undefined;
 
-/** Who only looks has no say in the size. */
+/** Who only looks has no say in the size, and sees all of it nevertheless: on a phone he zooms in. */
 function refit(): void {
   if (attachment.mode !== Mode.Watch || attachment.window === 0) fit.fit();
+  else fitFont(term, screen, 3, settings.fontSize);
 }
 
 function measure(): void {

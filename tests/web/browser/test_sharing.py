@@ -9,7 +9,7 @@ from stagedoor.demo.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
 from tests.web.browser.conftest import ready, run, shows, sign_in, terminal
-from tests.web.browser.test_page import COPIES
+from tests.web.browser.test_page import COPIES, phone
 
 
 @pytest.fixture
@@ -140,6 +140,31 @@ def test_where_somebody_is_already_it_is_asked_how_to_attach(
         assert not second.trouble
     finally:
         second.end()
+
+
+ALL_IN = (
+    "(() => { const place = document.getElementById('screen').getBoundingClientRect();"
+    " const drawn = document.querySelector('.xterm-screen').getBoundingClientRect();"
+    " return drawn.width > 0 && drawn.right <= place.right && drawn.bottom <= place.bottom; })()"
+)
+
+
+def test_who_watches_in_a_smaller_window_sees_the_whole_terminal(
+    tab: Tab, other: Tab, base: str
+) -> None:
+    terminal(tab, base, "larger")
+    run(tab, "clear; seq 50; echo lo''west")
+    shows(tab, "lowest")
+    phone(other)
+    sign_in(other, base)
+    other.open(f"{base}/app/app01?terminal=larger")
+    click(other, "Only watch")
+    ready(other)
+    shows(other, "lowest")
+    other.until(ALL_IN)
+    run(tab, "sleep 600")  # what is shown later does not make it larger
+    shows(other, "sleep 600")
+    assert other.ask(ALL_IN)
 
 
 def test_who_may_watch_finds_live_sessions_at_home(
