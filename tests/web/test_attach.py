@@ -122,6 +122,29 @@ def test_what_no_terminal_type_and_no_locale_can_be_is_left_out(port: int, tmp_p
     assert (process.returncode, process.stdout) == (0, b"xterm-256color\r\n"), process.stderr
 
 
+def test_ctrl_c_in_a_pipe_is_for_the_program_and_a_second_one_leaves_it(
+    port: int, tmp_path: Path
+) -> None:
+    process = attached(tmp_path, port, "app01", "--", "sh", "-c", "echo runs; exec sleep 600")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"runs\r\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=20)[0]
+    stubborn = "trap 'echo no' INT; echo runs; while sleep 0.1; do :; done"
+    process = attached(tmp_path, port, "app01", "--name", "deaf", "--", "sh", "-c", stubborn)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"runs\r\n"
+    process.send_signal(signal.SIGINT)
+    assert any(line.endswith(b"no\r\n") for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr.strip()) == (130, b"stagedoor: stopped")
+    ended = attached(tmp_path, port, "app01", "--name", "deaf", "--end", "--yes")
+    assert ended.wait(20) == 0
+
+
 def test_a_log_that_cannot_be_written_ends_nothing(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "app02", "--log", "/dev/full", "--", "echo", "shown")
     stdout, stderr = process.communicate(b"", timeout=20)

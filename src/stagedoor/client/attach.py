@@ -39,6 +39,7 @@ _END = b"\x04"
 _END_IN_LINE = _END + _END + b"\n" + _END
 """The same within a line. Who reads lines of the terminal's has the first hand the line over, and the second
 end; a line editor ignores both there, is given the line by Enter, and ends then."""
+_INTERRUPT = b"\x03"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Attach:
         self._connection: Connection | None = None
         self._input_open = True
         self._in_line = False
+        self._interrupted = False
         self._ended_at = 0.0
         self._heard_at = self._pinged_at = 0.0
         self._wake, self._woken = os.pipe()
@@ -98,6 +100,8 @@ class Attach:
             except LostError as error:
                 raise AttachError(str(error)) from None
             self._screen.enter()
+            if not (self._screen.is_terminal or self._wanted.stays):
+                signal.signal(signal.SIGINT, lambda found, _: self._news.add(found))
             while self._result is None:
                 try:
                     self._turn()
@@ -381,10 +385,20 @@ class Attach:
         if {signal.SIGTERM, signal.SIGHUP} & news:
             self._finish(FAILED)
             return
+        if signal.SIGINT in news:
+            self._interrupt()
         if signal.SIGTSTP in news:
             self._suspend()
         if signal.SIGWINCH in news or signal.SIGCONT in news:
             self._resize()
+
+    def _interrupt(self) -> None:
+        """Ctrl-C where no key is handed on: it is for the program, which would run on, seen by nobody."""
+        attachment = self._attachment
+        if self._interrupted or not attachment.attached or attachment.mode is Mode.WATCH:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        attachment.type(_INTERRUPT)
 
     def _suspend(self) -> None:
         self._screen.leave()
