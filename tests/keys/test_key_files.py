@@ -176,6 +176,22 @@ def test_a_group_of_ours_may_read_what_is_roots(
     assert said in done.stdout, done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_in_a_folder_of_the_gateways_account_is_that_accounts_and_root_can_use_it(
+    tmp_path: Path,
+) -> None:
+    """An administrator shows the CA before the gateway's first start, and afterwards."""
+    os.chown(tmp_path, 4242, 4243)
+    path = tmp_path / "keys" / "host_ca"
+    key = load_or_create(path)
+    for made in (path.parent, path, path.with_name("host_ca.pub")):
+        assert (made.stat().st_uid, made.stat().st_gid) == (4242, 4243), made
+    assert public_line(load(path)) == public_line(key)
+    os.chown(path, 4244, 4243)
+    with pytest.raises(KeyFileError, match="belongs to another user"):
+        load(path)
+
+
 def test_a_public_file_is_read_without_its_comment(tmp_path: Path) -> None:
     key = load_or_create(tmp_path / "ca", "a comment")
     assert read_public_line(tmp_path / "ca.pub") == public_line(key)

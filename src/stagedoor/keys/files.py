@@ -38,14 +38,15 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
     """Load the ed25519 key at `path`, or make it there, with its public half in `path`.pub.
 
     Any number of processes may do so at once and all get the same key: a new file is linked into
-    place whole, and only if none is there. Raises KeyFileError.
+    place whole, and only if none is there. Made by root in a folder of the account that runs the
+    gateway, they are given to that account. Raises KeyFileError.
     """
     try:
         return load(path)
     except FileNotFoundError:
         pass
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(path.parent)
         key = Ed25519PrivateKey.generate()
         written = _write(path, _private_bytes(key), 0o600)
         key = key if written else load(path)
@@ -62,7 +63,8 @@ def load(path: Path) -> Ed25519PrivateKey:
 
     Raises FileNotFoundError if there is none, and KeyFileError when it cannot be read, others
     than its owner may read or write it, its owner is neither we nor root, or it is another kind
-    of key. What root lets a group of ours read is taken: so Kubernetes hands a Secret to a pod that
+    of key. Root may use what the owner of the folder has there: the gateway's keys, as the
+    administrator. What root lets a group of ours read is taken: so Kubernetes hands a Secret to a pod that
     has an `fsGroup`.
     """
     try:
@@ -132,7 +134,10 @@ def _refuse_if_exposed(path: Path, seen: os.stat_result) -> None:
             f"the private key {path} can be used by others (mode {stat.S_IMODE(seen.st_mode):04o}); "
             f"close it with: chmod 600 {path}"
         )
-    if seen.st_uid not in (os.geteuid(), 0):
+    owners = {os.geteuid(), 0}
+    if os.geteuid() == 0:
+        owners.add(path.parent.stat().st_uid)
+    if seen.st_uid not in owners:
         raise KeyFileError(
             f"the private key {path} belongs to another user (uid {seen.st_uid}); "
             f"take it with: chown {os.geteuid()} {path}"
@@ -143,6 +148,30 @@ def _private_bytes(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
+def _make_folder(folder: Path) -> None:
+    """With its parents, unless it is there."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    # No link is followed: the folder around it is another's, who could put one in its place.
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _give(fd, folder)
+    finally:
+        os.close(fd)
+
+
+def _give(fd: int, path: Path) -> None:
+    """What root makes is for the account whose folder it is in: else the gateway could not read it."""
+    around = path.parent.stat()
+    if os.geteuid() == 0 and around.st_uid != 0:
+        os.fchown(fd, around.st_uid, around.st_gid)
+
+
 def _write(path: Path, content: bytes, mode: int) -> bool:
     """Put a whole, durable file at `path` unless one is there; whether we did."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -151,6 +180,7 @@ def _write(path: Path, content: bytes, mode: int) -> bool:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
+            _give(file.fileno(), path)
             os.fsync(file.fileno())
         try:
             # link, unlike rename, never replaces what another process has put there.
