@@ -199,6 +199,19 @@ def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, lan
     assert b"caf?end" in shown
 
 
+def test_a_program_ends_with_whoever_reads_what_it_shows(port: int, tmp_path: Path) -> None:
+    """Its terminal has a name that nobody has seen: it would write for ever."""
+    process = attached(tmp_path, port, "app01", "--", "yes")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"y\r\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert b"Broken pipe" in process.stderr.read()
+    process.communicate(timeout=20)
+    assert process.returncode == 255
+    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=20)[0]
+
+
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "secret")
     stdout, stderr = process.communicate(timeout=40)

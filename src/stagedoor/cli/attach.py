@@ -118,7 +118,8 @@ def attach(
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
     wanted = _command(command) if command else "" if plain or piped else TMUX
     stays = not (command or piped)
-    return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays)
+    own = terminal != name and not stays
+    return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays, own=own)
 
 
 def run(
@@ -132,11 +133,12 @@ def run(
     session: str = "",
     *,
     stays: bool = False,
+    own: bool = False,
 ) -> None:
     """Attach, until the end of it; never returns. With a `session`, that one is watched; a terminal that
-    `stays` does not end with what is piped in."""
+    `stays` does not end with what is piped in, and our `own` ends with who reads what it shows."""
     from stagedoor.client import tunnel
-    from stagedoor.client.attach import FAILED, Attach, AttachError, Wanted
+    from stagedoor.client.attach import FAILED, Attach, AttachError, UnreadError, Wanted
     from stagedoor.client.attachment import Attachment
     from stagedoor.client.screen import Screen
     from stagedoor.wire.terminal import Mode
@@ -154,6 +156,10 @@ def run(
         line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
         screen.leave()
         print(f"stagedoor: {line}", file=sys.stderr)
+        if own and isinstance(error, UnreadError):
+            # As SIGPIPE would end the program here: its terminal has a name that nobody knows.
+            with suppress(StagedoorError):
+                _asked(app, reach, "terminals/end", {"target": app, "terminal": terminal})
         sys.exit(FAILED)
 
 

@@ -21,7 +21,7 @@ from stagedoor.client.screen import Screen
 from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, TerminalError, Upstream, Word
 
-__all__ = ["FAILED", "Attach", "AttachError", "Wanted"]
+__all__ = ["FAILED", "Attach", "AttachError", "UnreadError", "Wanted"]
 
 FAILED = 255
 """As ssh: the program's own exit codes are from 0 to 254, as a rule."""
@@ -40,6 +40,10 @@ _END_IN_LINE = _END + _END + b"\n" + _END
 """The same within a line. Who reads lines of the terminal's has the first hand the line over, and the second
 end; a line editor ignores both there, is given the line by Enter, and ends then."""
 _INTERRUPT = b"\x03"
+
+
+class UnreadError(AttachError):
+    """Whoever read what is shown, in a pipe, has gone."""
 
 
 @dataclass(frozen=True)
@@ -286,9 +290,8 @@ class Attach:
                     self._screen.show(data)
                 except OSError as error:
                     self._finish(FAILED)
-                    raise AttachError(
-                        f"what it shows cannot be written: {error.strerror}"
-                    ) from None
+                    kind = UnreadError if isinstance(error, BrokenPipeError) else AttachError
+                    raise kind(f"what it shows cannot be written: {error.strerror}") from None
                 if self._wanted.record is not None:
                     self._wanted.record(data)
                 return counts
