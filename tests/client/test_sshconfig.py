@@ -51,6 +51,16 @@ def test_over_https_the_socket_is_not_passed(tmp_path: Path) -> None:
     assert "ProxyUseFdpass no" in text
 
 
+@pytest.mark.parametrize("gateway", ["gw.example", "gw:99999", "ftp://gw:1", "anna:secret@gw:1"])
+def test_a_gateway_that_the_client_would_refuse_is_refused_at_once(
+    tmp_path: Path, gateway: str
+) -> None:
+    """Else each ssh would fail, or a password stand in the process list."""
+    with pytest.raises(SettingsError, match="--gateway") as refused:
+        sshconfig.render_config(SshAccess(gateway, (CA,)), tmp_path / "k")
+    assert "secret" not in str(refused.value)
+
+
 def test_words_reach_the_client_whole_whatever_they_hold(tmp_path: Path) -> None:
     """A path with a blank, a quote, a dollar and a per cent sign, through ssh and the shell."""
     client = tmp_path / "my 100% $HOME 'client'"
