@@ -46,6 +46,10 @@ export class Connection {
     addEventListener("pageshow", (event) => {
       if (event.persisted) this.again();
     });
+    addEventListener("pagehide", (event) => {
+      // Whoever loads the page anew comes as somebody else. This one would be waited for, and an ended shell kept for him.
+      if (!event.persisted) this.send({ kind: "detach" });
+    });
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.socket === undefined) this.again();
     });

@@ -435,6 +435,20 @@ def test_whoever_has_ended_his_shell_gets_another_by_opening_it_again(tab: Tab, 
     shows(tab, "anew")
 
 
+def test_so_does_he_who_has_loaded_the_page_anew_before(tab: Tab, base: str) -> None:
+    terminal(tab, base, "reloaded")
+    run(tab, "echo be''gun")
+    shows(tab, "begun")
+    tab.open(f"{base}/app/app01?terminal=reloaded")
+    ready(tab)
+    run(tab, "exit")
+    tab.until("document.getElementById('status').dataset.state === 'over'")
+    click(tab, "#hint button")
+    ready(tab)
+    run(tab, "echo a''new")
+    shows(tab, "anew")
+
+
 # What happens on the way.
 
 
