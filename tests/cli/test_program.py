@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_a_closed_stdin_is_an_empty_one(alice: Desk, argv: str, told: str) -> No
     )
     assert ran.returncode == 2
     assert told in ran.stderr
+
+
+def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "stagedoor.cli.main", "token", "create", "alice"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=os.environ | {"STAGEDOOR_CONFIG": str(alice.settings_file)},
+        )
+    assert ran.returncode == 1
+    assert "the output cannot be written: No space left on device" in ran.stderr
+    assert "fault" not in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_command_in_a_pipe_shows_its_output_alone_and_gives_its_exit_code(
     port: int, tmp_path: Path, command: str, code: int
 ) -> None:
     process = attached(tmp_path, port, "app01", "--", "sh", "-c", f"printf out; {command}")
-    stdout, stderr = process.communicate(timeout=40)
+    stdout, stderr = process.communicate(timeout=60)
     # bash says "Terminated" itself, after what ran.
     assert stdout.startswith(b"out"), stderr
     assert stdout == b"out" or code == 143
@@ -56,11 +56,11 @@ def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: 
         screen.keys("Enter")
         screen.shows("begun")
         process = attached(tmp_path, port, "app01")
-        stdout, _ = process.communicate(b"echo $((40+2))-$kept-${TMUX-none}; exit 7\n", timeout=40)
+        stdout, _ = process.communicate(b"echo $((40+2))-$kept-${TMUX-none}; exit 7\n", timeout=60)
         assert b"42--none\r\n" in stdout
         assert process.returncode == 7
         process = attached(tmp_path, port, "app01")
-        process.communicate(b"", timeout=40)
+        process.communicate(b"", timeout=60)
         assert process.returncode == 0
         screen.type("echo it=$kept.; exit")
         screen.keys("Enter")
@@ -75,7 +75,7 @@ def test_a_program_ends_with_what_is_piped_in_whenever_it_begins_to_read(
     port: int, tmp_path: Path, piped: bytes, program: tuple[str, ...]
 ) -> None:
     process = attached(tmp_path, port, "app01", "--", *program)
-    stdout, stderr = process.communicate(piped, timeout=20)
+    stdout, stderr = process.communicate(piped, timeout=60)
     assert process.returncode == 0, stderr
     assert (b"42\r\n" in stdout) == bool(piped)
 
@@ -84,7 +84,7 @@ def test_what_is_piped_in_without_a_last_line_end_arrives_as_it_is(
     port: int, tmp_path: Path
 ) -> None:
     process = attached(tmp_path, port, "app01", "--", "sha256sum")
-    stdout, _ = process.communicate(b"abc", timeout=20)
+    stdout, _ = process.communicate(b"abc", timeout=60)
     assert hashlib.sha256(b"abc").hexdigest().encode() in stdout
 
 
@@ -99,10 +99,10 @@ def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
         screen.shows("begun")
         for piped in (b"", b"echo to=$kept.\n"):
             process = attached(tmp_path, port, "app01", *way)
-            _, stderr = process.communicate(piped, timeout=20)
+            _, stderr = process.communicate(piped, timeout=60)
             assert process.returncode == 0, stderr
     listed = attached(tmp_path, port, "app01", "--list")
-    assert b"main" in listed.communicate(timeout=20)[0]
+    assert b"main" in listed.communicate(timeout=60)[0]
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell"))
         screen.shows("to=here.")
@@ -117,7 +117,7 @@ def test_what_no_terminal_type_and_no_locale_can_be_is_left_out(port: int, tmp_p
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**os.environ, "TERM": "x" * 300, "LC_ALL": os.fsdecode(b"\xff"), "LANG": "C.UTF-8"},
-        timeout=20,
+        timeout=60,
     )
     assert (process.returncode, process.stdout) == (0, b"xterm-256color\r\n"), process.stderr
 
@@ -129,9 +129,9 @@ def test_ctrl_c_in_a_pipe_is_for_the_program_and_a_second_one_leaves_it(
     assert process.stdout is not None
     assert process.stdout.readline() == b"runs\r\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=20)[0]
+    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=60)[0]
     stubborn = "trap '' INT; echo runs; while sleep 0.1; do echo no; done"
     process = attached(tmp_path, port, "app01", "--name", "deaf", "--", "sh", "-c", stubborn)
     assert process.stdout is not None
@@ -139,16 +139,16 @@ def test_ctrl_c_in_a_pipe_is_for_the_program_and_a_second_one_leaves_it(
     process.send_signal(signal.SIGINT)
     assert any(b"^C" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr.strip()) == (130, b"stagedoor: stopped")
     ended = attached(tmp_path, port, "app01", "--name", "deaf", "--end", "--yes")
-    ended.communicate(timeout=20)
+    ended.communicate(timeout=60)
     assert ended.returncode == 0
 
 
 def test_a_log_that_cannot_be_written_ends_nothing(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "app02", "--log", "/dev/full", "--", "echo", "shown")
-    stdout, stderr = process.communicate(b"", timeout=20)
+    stdout, stderr = process.communicate(b"", timeout=60)
     assert (process.returncode, stdout) == (0, b"shown\r\n"), stderr
 
 
@@ -171,7 +171,7 @@ def test_output_that_cannot_be_written_is_no_success(
         stderr=subprocess.PIPE,
     )
     os.close(target)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 255
     assert b"what it shows cannot be written: " + why in stderr
 
@@ -195,7 +195,7 @@ def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, lan
         shown = next(line for line in process.stdout if b"caf" in line and b"printf" not in line)
         screen.type("exit")
         screen.keys("Enter")
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert b"caf?end" in shown
 
 
@@ -207,14 +207,14 @@ def test_a_program_ends_with_whoever_reads_what_it_shows(port: int, tmp_path: Pa
     process.stdout.close()
     assert process.stderr is not None
     assert b"Broken pipe" in process.stderr.read()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 255
-    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=20)[0]
+    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=60)[0]
 
 
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
     process = attached(tmp_path, port, "secret")
-    stdout, stderr = process.communicate(timeout=40)
+    stdout, stderr = process.communicate(timeout=60)
     assert (stdout, process.returncode) == (b"", 255)
     assert b"secret is not open to dev" in stderr
     assert b"Traceback" not in stderr
@@ -238,7 +238,7 @@ def test_what_cannot_be_is_said(
     port: int, tmp_path: Path, arguments: list[str], why: bytes
 ) -> None:
     process = attached(tmp_path, port, "app01", *arguments)
-    _, stderr = process.communicate(timeout=40)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode in (2, 255)
     assert why in stderr
     assert b"Traceback" not in stderr
@@ -438,7 +438,7 @@ def test_4_every_byte_and_every_control_key_arrives_at_once(port: int, tmp_path:
     process.stdin.write(data)
     process.stdin.flush()
     assert process.stdout.read(4) == b"done"
-    process.communicate(timeout=40)
+    process.communicate(timeout=60)
     assert taken.read_bytes() == data
 
 
@@ -571,7 +571,7 @@ def test_what_is_for_a_closed_stdout_gets_into_no_file(
     command = attach_command(
         tmp_path, port, "app01", "--record", str(record), "--", "sh", "-c", "echo shown; read a"
     )
-    process = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], timeout=40)
+    process = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], timeout=60)
     assert process.returncode in (0, 1)  # of `read`, whose input has ended
     first, *rest = record.read_bytes().splitlines()
     decode_header(first)
@@ -582,7 +582,7 @@ def test_what_is_for_a_closed_stdout_gets_into_no_file(
 def test_what_is_shown_is_recorded_and_can_be_played(port: int, tmp_path: Path) -> None:
     record = tmp_path / "shown.cast"
     process = attached(tmp_path, port, "app01", "--record", str(record), "--", "printf", "é你\\n")
-    process.communicate(timeout=40)
+    process.communicate(timeout=60)
     assert record.stat().st_mode & 0o777 == 0o600
     first, *rest = record.read_bytes().splitlines()
     header = decode_header(first)

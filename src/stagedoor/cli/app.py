@@ -1,9 +1,11 @@
 """The command tree, and how its errors are told."""
 
+import errno
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -11,6 +13,7 @@ from stagedoor import __version__
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = {
     "app": ("stagedoor.cli.apps", "app"),
     "attach": ("stagedoor.cli.attach", "attach"),
@@ -85,13 +88,25 @@ def run() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except Exception as error:
-        # Ours to mend, and no help to whoever typed the command.
-        if os.environ.get("STAGEDOOR_TRACEBACK"):
-            raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            _fault(error)
         click.echo(
-            f"stagedoor: a fault in stagedoor: {type(error).__name__}: {error} "
-            "(STAGEDOOR_TRACEBACK=1 shows where, for a report)",
+            f"stagedoor: the output cannot be written: {error.strerror}; what was done is done",
             err=True,
         )
-        sys.exit(70)
+        sys.exit(1)
+    except Exception as error:
+        _fault(error)
+
+
+def _fault(error: Exception) -> NoReturn:
+    """Ours to mend, and no help to whoever typed the command."""
+    if os.environ.get("STAGEDOOR_TRACEBACK"):
+        raise error
+    click.echo(
+        f"stagedoor: a fault in stagedoor: {type(error).__name__}: {error} "
+        "(STAGEDOOR_TRACEBACK=1 shows where, for a report)",
+        err=True,
+    )
+    sys.exit(70)
