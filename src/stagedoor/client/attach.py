@@ -17,6 +17,7 @@ from stagedoor.client.asking import Asker, AttachError
 from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
 from stagedoor.client.drawing import Drawing
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
+from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, TerminalError, Upstream, Word
@@ -29,16 +30,8 @@ PING_S = 20.0
 """Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""
 PONG_S = 30.0
 """A PING that nothing follows for so long, while we listen, means that the line is cut."""
-END_AGAIN_S = 1.0
-"""A program that was not reading yet may have lost the key that ends its input: a terminal keeps no such
-key when it becomes a line editor's (n_tty.c, n_tty_set_termios)."""
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 _READ = 32 * 1024
-_END = b"\x04"
-"""The key for the end of the input (termios(3), VEOF)."""
-_END_IN_LINE = _END + _END + b"\n" + _END
-"""The same within a line. Who reads lines of the terminal's has the first hand the line over, and the second
-end; a line editor ignores both there, is given the line by Enter, and ends then."""
 _INTERRUPT = b"\x03"
 
 
@@ -75,10 +68,8 @@ class Attach:
         self._asker = Asker(wanted.options, screen.tell)
         self._watchers = ""
         self._connection: Connection | None = None
-        self._input_open = True
-        self._in_line = False
+        self._piped = Piped(stays=wanted.stays)
         self._interrupted = False
-        self._ended_at = 0.0
         self._heard_at = self._pinged_at = 0.0
         self._wake, self._woken = os.pipe()
         self._news: set[int] = set()
@@ -197,7 +188,7 @@ class Attach:
             poll.register(self._wake, select.POLLIN)
             if news >= 0:
                 poll.register(news, select.POLLIN)
-            if self._input_open and self._attachment.has_room:
+            if not self._piped.ended and self._attachment.has_room:
                 poll.register(0, select.POLLIN)
             for fd, _ in poll.poll(None if left == math.inf else left * 1000):
                 if fd == news:
@@ -214,12 +205,12 @@ class Attach:
         poll.register(
             connection.read_fd, select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         )
-        if self._input_open and self._attachment.has_room:
+        if not self._piped.ended and self._attachment.has_room:
             poll.register(0, select.POLLIN)
         now = time.monotonic()
         due = self._pinged_at + PONG_S if self._asked else self._heard_at + PING_S
         if self._ends and not self._attachment.waits:
-            due = min(due, self._ended_at + END_AGAIN_S)
+            due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
             if fd == self._wake:
                 self._signals()
@@ -245,7 +236,7 @@ class Attach:
     @property
     def _ends(self) -> bool:
         """Whether what is piped in has ended, and somebody is to be told so."""
-        return not self._input_open and self._attachment.mode is not Mode.WATCH
+        return self._piped.ended and self._attachment.mode is not Mode.WATCH
 
     @property
     def _asked(self) -> bool:
@@ -344,15 +335,8 @@ class Attach:
         if not data and self._screen.is_terminal:
             self._finish(FAILED)  # its window was closed; SIGHUP may come later, or to others only
             return
-        if not data:
-            self._input_open = False
-            if not self._wanted.stays:
-                self._attachment.type(_END_IN_LINE if self._in_line else _END)
-            self._ended_at = time.monotonic()
-            return
         if not self._screen.is_terminal:
-            self._in_line = not data.endswith(b"\n")
-            self._attachment.type(data)
+            self._attachment.type(self._piped.feed(data, time.monotonic()))
             return
         for each in self._escapes.feed(data):
             match each:
@@ -375,11 +359,11 @@ class Attach:
         attachment = self._attachment
         if not self._ends or attachment.waits or not attachment.attached:
             return
-        if self._wanted.stays:
+        end = self._piped.again(time.monotonic())
+        if end is None:
             self._finish(0)
-        elif (now := time.monotonic()) - self._ended_at >= END_AGAIN_S:
-            self._ended_at = now
-            attachment.type(_END)
+        else:
+            attachment.type(end)
 
     def _signals(self) -> None:
         with suppress(BlockingIOError):
