@@ -300,6 +300,15 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
         visitor.close()
 
 
+@pytest.mark.parametrize("name", ["", "Main", "a/b", "ü", "x" * 60])
+def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> None:
+    visitor = Visitor(port).hello(ticket(port), terminal=name)
+    assert visitor.welcome is None
+    assert visitor.notices[-1].word is Word.DENIED
+    assert "is no name for a terminal" in visitor.notices[-1].text
+    visitor.close()
+
+
 def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as gateway:
         let_in(gateway)
