@@ -8,10 +8,11 @@ export const DARK: ITheme = {
   brightMagenta: "#e6a8f7", brightCyan: "#82dfe9", brightWhite: "#ffffff",
 };
 
+/** The colours can be read on white, and black on them: tmux's last line is black on green. */
 export const LIGHT: ITheme = {
   background: "#ffffff", foreground: "#1b2128", cursor: "#8a5a12", cursorAccent: "#ffffff",
-  selectionBackground: "#b9d4f2", black: "#1b2128", red: "#b3261e", green: "#256b2c", yellow: "#7a5800",
-  blue: "#0b57a4", magenta: "#8b2f9b", cyan: "#00666f", white: "#6d7681", brightBlack: "#5c6570",
+  selectionBackground: "#b9d4f2", black: "#000000", red: "#dc362c", green: "#2e8637", yellow: "#996e00",
+  blue: "#0f75dc", magenta: "#b345c7", cyan: "#00828e", white: "#6d7681", brightBlack: "#5c6570",
   brightRed: "#c8322a", brightGreen: "#2f7d37", brightYellow: "#8a6500", brightBlue: "#1668bd",
   brightMagenta: "#a03eb1", brightCyan: "#00757f", brightWhite: "#3c444d",
 };
