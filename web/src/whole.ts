@@ -10,8 +10,13 @@ export function fitFont(term: Terminal, place: HTMLElement, least: number, most:
   const wide = place.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
   const high = place.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
   const scale = Math.min(wide / drawn.clientWidth, high / drawn.clientHeight);
+  const goesIn = (size: number) => {
+    if (size !== term.options.fontSize) term.options.fontSize = size;
+    return drawn.clientHeight <= high && drawn.clientWidth <= wide;
+  };
+  // A cell is of whole pixels: half a pixel of the font may make each row one higher, or none.
   let size = Math.max(least, Math.min(most, Math.floor(Number(term.options.fontSize) * scale * 2) / 2));
-  if (size !== term.options.fontSize) term.options.fontSize = size;
-  // A cell is of whole pixels: half a pixel of the font may make each row one higher.
-  while (size > least && (drawn.clientHeight > high || drawn.clientWidth > wide)) term.options.fontSize = size -= 0.5;
+  while (!goesIn(size) && size > least) size -= 0.5;
+  while (size < most && goesIn(size + 0.5)) size += 0.5;
+  goesIn(size);
 }

@@ -92,6 +92,15 @@ def other(browser: Browser) -> Iterator[Tab]:
         opened.end()
 
 
+def as_large(tab: Tab, other: Tab) -> None:
+    """In a smaller window whoever only looks has a smaller font."""
+    width, height = other.ask("[innerWidth, innerHeight]")
+    tab.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width, height=height, deviceScaleFactor=1, mobile=False,
+    )  # fmt: skip
+
+
 def same(tab: Tab, other: Tab, text: str) -> Any:
     """Both come to draw the same, with `text` in it."""
 
@@ -130,6 +139,8 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
         tab.open(f"http://127.0.0.1:{relay.port}/app/app01?terminal={name}")
         choose(tab, "Only watch" if who == "watcher" else "Join in")
         ready(tab)
+        if who == "watcher":
+            as_large(tab, other)
         sized(tab, COLUMNS, ROWS)
         tab.ask("window.same = true")
         go.write_bytes(b"")
