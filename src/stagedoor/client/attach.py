@@ -209,7 +209,7 @@ class Attach:
             poll.register(0, select.POLLIN)
         now = time.monotonic()
         due = self._pinged_at + PONG_S if self._asked else self._heard_at + PING_S
-        if self._ends and not self._attachment.waits:
+        if self._input_is_over:
             due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
             if fd == self._wake:
@@ -224,7 +224,8 @@ class Attach:
                     self._take(connection.receive())
             if self._result is not None:
                 return
-        self._end_input()
+        if self._input_is_over:
+            self._end_input()
         self._send_typed()
         if self._draw_anew:
             # Only somebody new is shown the whole screen.
@@ -234,9 +235,11 @@ class Attach:
         self._keep_alive(connection)
 
     @property
-    def _ends(self) -> bool:
-        """Whether what is piped in has ended, and somebody is to be told so."""
-        return self._piped.ended and self._attachment.mode is not Mode.WATCH
+    def _input_is_over(self) -> bool:
+        """Whether what is piped in has ended, and the terminal has taken all that came of it."""
+        attachment = self._attachment
+        taken = attachment.attached and not attachment.waits
+        return self._piped.ended and taken and attachment.mode is not Mode.WATCH
 
     @property
     def _asked(self) -> bool:
@@ -355,15 +358,12 @@ class Attach:
                     self._screen.tell(HELP_TEXT)
 
     def _end_input(self) -> None:
-        """A pipe has ended, and the terminal has taken what came of it: the program is to end as well."""
-        attachment = self._attachment
-        if not self._ends or attachment.waits or not attachment.attached:
-            return
+        """The program is to end as well."""
         end = self._piped.again(time.monotonic())
         if end is None:
             self._finish(0)
         else:
-            attachment.type(end)
+            self._attachment.type(end)
 
     def _signals(self) -> None:
         with suppress(BlockingIOError):

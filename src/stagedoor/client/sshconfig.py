@@ -117,7 +117,10 @@ def _known(known_hosts: Path) -> list[str]:
 
 def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
     """What goes before the shells' `Host`, and how they are reached: by `stagedoor tunnel`."""
-    _refuse_what_the_client_would(access.gateway)
+    try:
+        tunnel.parse_gateway(access.gateway, "--gateway")
+    except tunnel.TunnelError as error:  # each ssh would end so
+        raise SettingsError(error.line) from None
     fdpass = access.fdpass and not access.gateway.lower().startswith("https://")
     command = [*access.client, "--gateway", access.gateway, *access.client_options]
     if access.user is not None:
@@ -130,18 +133,6 @@ def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
         f"  ProxyCommand {words} -- '%h' %p",
         f"  ProxyUseFdpass {'yes' if fdpass else 'no'}",
     ]
-
-
-def _refuse_what_the_client_would(gateway: str) -> None:
-    """Raises SettingsError."""
-    try:
-        address = tunnel.parse_address(gateway, "--gateway")
-    except tunnel.TunnelError as error:
-        raise SettingsError(error.line) from None
-    if address.userinfo:
-        raise SettingsError(
-            "--gateway must not hold a name or password: use --user and a token file"
-        )
 
 
 def _jump(access: SshAccess, known_hosts: Path) -> tuple[list[str], list[str]]:

@@ -183,11 +183,7 @@ class Options:
             raise TunnelError(
                 USAGE, "no gateway is named: give --gateway HOST:PORT or set STAGEDOOR_GATEWAY"
             )
-        self.gateway = parse_address(address, source)
-        if self.gateway.userinfo:
-            raise TunnelError(
-                USAGE, f"{source} must not hold a name or password: use --user and a token file"
-            )
+        self.gateway = parse_gateway(address, source)
         self.user = given.get("--user") or env.get("STAGEDOOR_USER") or login_name(env)
         if ":" in self.user or not self.user.isprintable():  # RFC 7617 §2
             raise TunnelError(
@@ -280,6 +276,16 @@ def parse_address(text: str, source: str) -> Address:
         userinfo,
         source,
     )
+
+
+def parse_gateway(text: str, source: str) -> Address:
+    """The same for a gateway, without a name: that and a password would stand in the process list."""
+    found = parse_address(text, source)
+    if found.userinfo:
+        raise TunnelError(
+            USAGE, f"{source} must not hold a name or password: use --user and a token file"
+        )
+    return found
 
 
 def login_name(env: dict[str, str]) -> str:

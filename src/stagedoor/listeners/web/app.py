@@ -26,7 +26,7 @@ from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.signin import object_of, shown_cookie
 from stagedoor.listeners.web.terminal import Visit
 from stagedoor.listeners.web.terminals import ShareRules, Terminals
-from stagedoor.listeners.web.terminals_words import target_in, terminal_in
+from stagedoor.listeners.web.terminals_words import target_in, terminal_named
 from stagedoor.listeners.web.threshold import At, Threshold, WebLimits
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.denial import Denial, Reason
@@ -174,7 +174,7 @@ class House:
         grant = await self._terminals.guest(identity, good_for or "")
         target = parse_target(good_for or "") if grant is None else None
         # Of a guest's is made sure elsewhere; the holder would end without a word that gets here.
-        name = terminal_in({"terminal": hello.terminal}) if grant is None else ""
+        name = terminal_named(hello.terminal) if grant is None else ""
         if isinstance(grant, Denial) or isinstance(target, Denial) or isinstance(name, Denial):
             refused = next(each for each in (grant, target, name) if isinstance(each, Denial))
             self._flow.write_down(refused, At(source), identity)

@@ -24,7 +24,11 @@ def target_in(asked: Asked) -> Target | Denial:
 
 def terminal_in(asked: Asked) -> str | Denial:
     """The name of the terminal that it is about."""
-    name = str(asked.get("terminal", ""))
+    return terminal_named(str(asked.get("terminal", "")))
+
+
+def terminal_named(name: str) -> str | Denial:
+    """`name`, if it is one of a terminal."""
     try:
         check_name(name)
     except PlaceError as error:
