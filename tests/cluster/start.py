@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.cluster import cgroups, control, images, link, load, needs, processes, programs, wait
@@ -139,7 +140,7 @@ def _start_node(place: Place) -> None:
     assert began.stdin is not None
     with began.stdin as go:
         # Seen once is enough: while it turns from unshare into Python it has no arguments to find.
-        begun = lambda: processes.first_process(place.state)  # noqa: E731
+        begun = partial(processes.first_process, place.state)
         link.lay(wait.until("the node's namespaces", begun, START_TIMEOUT_S))
         go.write(b"go\n")
 

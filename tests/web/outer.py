@@ -65,6 +65,10 @@ class Outer:
     def type(self, text: str) -> None:
         self.tmux("send-keys", "-t", "o", "-l", text)
 
+    def line(self, text: str) -> None:
+        self.type(text)
+        self.keys("Enter")
+
     def screen(self, *options: str) -> str:
         return self.tmux("capture-pane", "-p", "-t", "o", *options)
 

@@ -341,8 +341,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
         screen.tmux("set", "-g", "set-clipboard", "on")
         screen.run(attach_command(tmp_path, port, "app01", "--name", "copy"))
         screen.shows("[copy]")
-        screen.type(f"clear; printf '%s\\n' '{text}'; printf en''d")
-        screen.keys("Enter")
+        screen.line(f"clear; printf '%s\\n' '{text}'; printf en''d")
         screen.shows("\nend")
         # Copy-mode, to the first row, the whole of it: as a person does with the keys of emacs. What
         # follows too fast tmux takes for a paste, and while it draws anew it hands on no copy.
@@ -354,8 +353,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
         wait_until(lambda: screen.flag("cursor_x") == "13")
         screen.keys("M-w")
         wait_until(lambda: screen.tmux("show-buffer", check=False).rstrip("\n") == text)
-        screen.type("exit")
-        screen.keys("Enter")
+        screen.line("exit")
         screen.shows("exit=0")
 
 

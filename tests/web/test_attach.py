@@ -52,8 +52,7 @@ def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: 
     """Its end would end whatever somebody has in `main`."""
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell"))
-        screen.type("kept=here; echo be''gun")
-        screen.keys("Enter")
+        screen.line("kept=here; echo be''gun")
         screen.shows("begun")
         process = attached(tmp_path, port, "app01")
         stdout, _ = process.communicate(b"echo $((40+2))-$kept-${TMUX-none}; exit 7\n", timeout=60)
@@ -62,8 +61,7 @@ def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: 
         process = attached(tmp_path, port, "app01")
         process.communicate(b"", timeout=60)
         assert process.returncode == 0
-        screen.type("echo it=$kept.; exit")
-        screen.keys("Enter")
+        screen.line("echo it=$kept.; exit")
         assert "it=here." in screen.shows("exit=0")
 
 
@@ -94,8 +92,7 @@ def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
 ) -> None:
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell"))
-        screen.type("kept=here; echo be''gun")
-        screen.keys("Enter")
+        screen.line("kept=here; echo be''gun")
         screen.shows("begun")
         for piped in (b"", b"echo to=$kept.\n"):
             process = attached(tmp_path, port, "app01", *way)
@@ -106,8 +103,7 @@ def test_what_is_piped_into_a_named_terminal_is_typed_there_and_ends_nothing(
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell"))
         screen.shows("to=here.")
-        screen.type("echo it=$kept.; exit")
-        screen.keys("Enter")
+        screen.line("echo it=$kept.; exit")
         screen.shows("it=here.")
 
 
@@ -183,8 +179,7 @@ def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, lan
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LC_")}
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell", "--name", name))
-        screen.type("printf 'caf\\303\\251%s\\n' end")
-        screen.keys("Enter")
+        screen.line("printf 'caf\\303\\251%s\\n' end")
         screen.shows("caféend")
         process = subprocess.Popen(
             attach_command(tmp_path, port, "app01", "--name", name, "--watch"),
@@ -193,8 +188,7 @@ def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, lan
         )  # fmt: skip
         assert process.stdout is not None
         shown = next(line for line in process.stdout if b"caf" in line and b"printf" not in line)
-        screen.type("exit")
-        screen.keys("Enter")
+        screen.line("exit")
         process.communicate(timeout=60)
     assert b"caf?end" in shown
 
@@ -261,12 +255,10 @@ def test_1_the_same_tmux_by_ssh_and_by_us_is_the_same_cell_for_cell(
         attach_command(tmp_path, port)  # the token that ssh's tunnel shows
         screen.start(ssh)
         screen.shows("[x]")
-        screen.type(f"PS1='$ '; clear; sh {script}")
-        screen.keys("Enter")
+        screen.line(f"PS1='$ '; clear; sh {script}")
         screen.shows("struck")
         screen.keys("C-b", "%")
-        screen.type(f"PS1='$ '; clear; vim -u NONE -N {script}")
-        screen.keys("Enter")
+        screen.line(f"PS1='$ '; clear; vim -u NONE -N {script}")
         screen.shows("printf 'CJK")  # of the file, which vim shows
         screen.settled()
         # What a client draws before the terminal has said what it can do is drawn with less.
@@ -295,13 +287,11 @@ def test_2_a_shell_without_a_language_shows_every_character_and_tmux_has_its_col
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app02", "--name", "lang"))
         screen.shows("[lang]")
-        screen.type("echo é你😀─│; tmux display -p '#{client_utf8} #{client_termfeatures}'")
-        screen.keys("Enter")
+        screen.line("echo é你😀─│; tmux display -p '#{client_utf8} #{client_termfeatures}'")
         shown = screen.shows("RGB")
         assert "\né你😀─│" in shown
         assert "1 256," in shown
-        screen.type("exit")
-        screen.keys("Enter")
+        screen.line("exit")
         screen.shows("exit=0")
 
 
@@ -312,16 +302,13 @@ def test_the_tmux_of_an_app_is_that_apps_alone_and_a_login_by_ssh_finds_it(
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--name", "same"))
         screen.shows("[same]")
-        screen.type("clear; tmux set @whose first; echo in=$APP_NAME.")
-        screen.keys("Enter")
+        screen.line("clear; tmux set @whose first; echo in=$APP_NAME.")
         screen.shows("in=app01.")
         screen.run(attach_command(tmp_path, port, "app02", "--name", "same"))
         screen.shows("[same]")
-        screen.type("clear; echo in=$APP_NAME. whose=$(tmux show -qv @whose).")
-        screen.keys("Enter")
+        screen.line("clear; echo in=$APP_NAME. whose=$(tmux show -qv @whose).")
         screen.shows("in=. whose=.")
-        screen.type("exit")
-        screen.keys("Enter")
+        screen.line("exit")
         screen.shows("exit=0")
         login = ssh_command(gateway, tmp_path, "tmux show -t same -v @whose; tmux kill-server")
         screen.run(login)
@@ -380,14 +367,12 @@ def test_a_window_that_is_closed_ends_no_shell(port: int, tmp_path: Path) -> Non
     again = attach_command(tmp_path, port, "app01", "--shell", "--name", "closed")
     with outer(tmp_path) as screen:
         screen.start(again)
-        screen.type("kept=here; echo be''gun")
-        screen.keys("Enter")
+        screen.line("kept=here; echo be''gun")
         screen.shows("begun")
         screen.tmux("kill-server")
     with outer(tmp_path) as screen:
         screen.start(again)
-        screen.type("echo it=$kept.; exit")
-        screen.keys("Enter")
+        screen.line("echo it=$kept.; exit")
         assert "it=here." in screen.shows("exit=0")
 
 
@@ -412,14 +397,12 @@ def test_suspended_and_resumed_in_a_shell_with_jobs(port: int, tmp_path: Path) -
         screen.shows("bash-")
         import shlex
 
-        screen.type(shlex.join(full_screen(tmp_path, port, "susp")))
-        screen.keys("Enter")
+        screen.line(shlex.join(full_screen(tmp_path, port, "susp")))
         screen.shows("FULL")
         screen.type("\r~\x1a")
         screen.shows("Stopped")
         assert_undone(screen)
-        screen.type("fg")
-        screen.keys("Enter")
+        screen.line("fg")
         wait_until(lambda: screen.flag("mouse_any_flag") == screen.flag("alternate_on") == "1")
         screen.type("\r~.")
         screen.shows("detached")
@@ -482,8 +465,7 @@ def test_whoever_waits_for_an_answer_that_does_not_come_can_still_leave(
     ):
         silent.settimeout(BOUND_S)
         screen.start(attach_command(tmp_path, relay.port, "app01", "--shell", "--name", "silent"))
-        screen.type("echo $((40+2))-here")
-        screen.keys("Enter")
+        screen.line("echo $((40+2))-here")
         screen.shows("42-here")
         relay.to_port = silent.getsockname()[1]
         relay.armed = True
@@ -543,13 +525,11 @@ def test_9_a_paste_of_a_megabyte_arrives_byte_for_byte(port: int, tmp_path: Path
 def test_10_the_first_size_is_right_and_a_change_follows(port: int, tmp_path: Path) -> None:
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell", "--name", "sized"))
-        screen.type("stty size")
-        screen.keys("Enter")
+        screen.line("stty size")
         screen.shows("40 120")
         screen.tmux("resize-window", "-t", "o", "-x", "101", "-y", "33")
         wait_until(lambda: screen.flag("pane_width") == "101")
-        screen.type("clear; stty size")
-        screen.keys("Enter")
+        screen.line("clear; stty size")
         screen.shows("33 101")
         screen.type("\r~.")
         screen.shows("detached")

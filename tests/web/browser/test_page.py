@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 import zlib
 from collections.abc import Iterator
 
@@ -333,13 +332,14 @@ def test_a_phone_has_a_bar_of_keys(tab: Tab, base: str) -> None:
 
 
 def swipes(tab: Tab, by: float) -> None:
-    """A finger that goes by so many pixels down the screen, or up, and is held still at the end."""
+    """A finger that goes by so many pixels down the screen, or up. Nothing goes on by itself after it."""
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}
+    tab.call("Emulation.setEmulatedMedia", features=[still])
     x, y = 195.0, 400.0
     tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
     for step in range(1, 11):
         point = {"x": x, "y": y + by * step / 10}
         tab.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
-    time.sleep(0.1)  # held: let go in motion it would go on
     tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
 

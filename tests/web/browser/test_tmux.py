@@ -11,7 +11,7 @@ from stagedoor.demo.chromium import BrowserError, Tab
 from tests.path.gateway import Gateway, running
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal
-from tests.web.browser.test_page import phone, swipes
+from tests.web.browser.test_page import COPIES, phone, swipes
 from tests.web.conftest import SETTINGS
 from tests.web.visitor import let_in
 
@@ -72,10 +72,7 @@ def test_on_a_phone_a_finger_does_so_too(tab: Tab, base: str) -> None:
 
 def test_what_is_marked_with_the_mouse_is_copied(tab: Tab, base: str) -> None:
     terminal(tab, base, "marked")
-    tab.ask(
-        "window.copies = []; navigator.clipboard.writeText = text => { window.copies.push(text);"
-        " return Promise.resolve() }"
-    )
+    tab.ask(COPIES)
     run(tab, "clear; printf 'marked-%s\\n' text; printf '\\n\\n\\n'; echo do''ne")
     shows(tab, "done")
     tab.until(MOUSE)
