@@ -1,0 +1,140 @@
+"""`tests.run`: which outcome of a run is green, on small test suites of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, to_rerun
+
+FLAKY = """
+    import os, pathlib, sys, pytest
+    @pytest.mark.parametrize("number", range({count}))
+    def test_flaky(number):
+        seen = pathlib.Path(__file__).with_name(f"seen-{{number}}")
+        print("with" if "PYTEST_XDIST_WORKER" in os.environ else "without", "a worker")
+        if not seen.exists():
+            seen.touch()
+            {fail}
+    def test_passes(): pass
+"""
+
+
+@dataclass
+class Run:
+    status: int
+    out: str
+
+
+def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    (folder / "test_it.py").write_text(textwrap.dedent(tests))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.run", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CI": ci},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Run(done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("fail", ["assert False, 'by chance'", "os._exit(11)"])
+def test_what_passes_alone_is_green_and_shown(tmp_path: Path, fail: str) -> None:
+    done = run(tmp_path, FLAKY.format(count=1, fail=fail), "-n", "2", ci="true")
+    assert done.status == 0, done.out
+    last = done.out[done.out.index("=== FLAKY: test_it.py::test_flaky[0]") :]
+    assert ("by chance" if "chance" in fail else "crashed") in last
+    assert "--- again, alone: passed" in last
+    assert "without a worker" in last.partition("--- again, alone: passed")[2]
+    assert "green, with 1 FLAKY" in last
+
+
+def test_an_error_in_a_fixture_is_run_again_too(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+        import pathlib, pytest
+        @pytest.fixture
+        def thing():
+            seen = pathlib.Path(__file__).with_name("seen")
+            yield
+            if not seen.exists():
+                seen.touch()
+                raise OSError("busy")
+        def test_it(thing): pass
+        """,
+    )
+    assert done.status == 0, done.out
+    assert "busy" in done.out.partition("=== FLAKY: test_it.py::test_it")[2]
+
+
+def test_what_fails_twice_is_red(tmp_path: Path) -> None:
+    done = run(tmp_path, "def test_wrong(): assert 1 == 2\ndef test_right(): pass\n")
+    assert done.status == 1
+    assert "FLAKY" not in done.out
+    assert done.out.count("1 == 2") >= 2
+    assert done.out.rstrip().endswith("=== RED: 1 failed")
+
+
+def test_too_many_flaky_ones_are_red(tmp_path: Path) -> None:
+    done = run(tmp_path, FLAKY.format(count=MAX_FLAKY + 1, fail="assert False"))
+    assert done.status == 1
+    assert done.out.count("=== FLAKY:") == MAX_FLAKY + 1
+    assert done.out.rstrip().endswith("=== RED: 4 tests were flaky; at most 3 may be")
+
+
+def test_skipped_tests_are_red_in_ci_alone(tmp_path: Path) -> None:
+    tests = """
+        import pytest
+        def test_skipped(): pytest.skip("no cluster")
+        def test_passes(): pass
+    """
+    assert run(tmp_path, tests).status == 0
+    done = run(tmp_path, tests, ci="true")
+    assert done.status == 1
+    assert done.out.rstrip().endswith("=== RED: CI=true: 1 skipped tests fail the run")
+
+
+def test_a_module_that_is_skipped_whole_counts(tmp_path: Path) -> None:
+    tests = "import pytest\npytest.skip('no', allow_module_level=True)\n"
+    (tmp_path / "test_other.py").write_text("def test_passes(): pass\n")
+    assert run(tmp_path, tests, ci="true").status == 1
+
+
+def test_what_cannot_be_collected_is_red_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, "import nothing_of_that_name\n")
+    assert done.status != 0
+    assert "again, alone" not in done.out
+    assert "=== RED:" in done.out
+
+
+def test_a_usage_error_keeps_its_status(tmp_path: Path) -> None:
+    done = run(tmp_path, "def test_passes(): pass\n", "--no-such-option")
+    assert done.status == 4
+    assert done.out.rstrip().endswith("=== RED: pytest ended with status 4")
+
+
+def test_no_tests_are_not_green(tmp_path: Path) -> None:
+    assert run(tmp_path, "").status == 5
+
+
+def test_a_broken_product_is_not_run_again() -> None:
+    failed = {str(number): "" for number in range(MAX_RERUNS + 1)}
+    first = Outcome(1, failed=failed)
+    assert to_rerun(first) == ()
+    assert judge(first, {}, skips_fail=False).status == 1
+
+
+@pytest.mark.parametrize(
+    "again", [Outcome(0), Outcome(0, passed=1, skipped=1), Outcome(5), Outcome(1, passed=1)]
+)
+def test_only_a_whole_pass_makes_a_test_flaky(again: Outcome) -> None:
+    verdict = judge(Outcome(1, failed={"a": ""}), {"a": again}, skips_fail=False)
+    assert verdict.status == 1
+    assert verdict.flaky == {}
