@@ -23,7 +23,7 @@ from tests.kube.apps import deployment
 from kube_starts import reach, say
 from stagedoor.model.cluster import Kind
 from stagedoor.serve.prepare import prepare
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
 from stagedoor.shells.kubernetes import objects
 
 Costs = dict[str, dict[str, float]]

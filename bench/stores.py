@@ -29,7 +29,7 @@ from peers import NAME, PASSWORD, Door
 from peers.process import Process, free_port
 from peers.stagedoor import SETTINGS, SHELL, commands, find
 from series import percentile
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 
 CASES = ((1, 1000), (64, 5000))
 ROUNDS = 5

@@ -13,9 +13,9 @@ from stagedoor.model.session import Opened, Ready, Way
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Entry, StoreJournal, read_entries
-from stagedoor.store.place import Place
 
 TARGET = Target("app01")
 READY = Ready(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import parse_settings
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.settings import Settings
 from tests.chart.asking import Manifest
 from tests.chart.chart import CHART, VALUES, helm, merged, of_kind, refused, render, the
 

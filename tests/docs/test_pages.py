@@ -12,8 +12,8 @@ import pytest
 from stagedoor.cli.app import stagedoor
 from stagedoor.client import tunnel
 from stagedoor.model.event import Kind
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import parse_settings
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.settings import Settings
 from stagedoor.wire import answer
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block

@@ -14,7 +14,7 @@ import pytest
 from stagedoor.demo.kubernetes_tools import checkout, kit_image
 from stagedoor.serve.admin import add_grant, add_keys, add_user, create_token, open_office
 from stagedoor.serve.keys import user_key
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.path.gateway import Gateway

@@ -19,7 +19,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.serve import admin
 from stagedoor.serve.compose import Gateway, compose
 from stagedoor.serve.doors import Doors
-from stagedoor.serve.settings_file import parse_settings
+from stagedoor.settings.file import parse_settings
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
 from tests.net.peers import PATIENCE_S
 

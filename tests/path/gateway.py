@@ -14,8 +14,8 @@ from typing import Any
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve import admin
-from stagedoor.serve.settings_file import load_settings
 from stagedoor.serve.shells import stop_local_shells
+from stagedoor.settings.file import load_settings
 
 PATIENCE_S = 90.0
 PASSWORD = "correct horse battery staple"

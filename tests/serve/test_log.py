@@ -10,7 +10,7 @@ import pytest
 WRITE = """
 import logging
 from stagedoor.serve import log
-from stagedoor.serve.settings import Log
+from stagedoor.settings.settings import Log
 log.configure(Log(format={format!r}, level="info"))
 log.write_line({{"event": "session", "outcome": "denied", "detail": "a\\nb\\x1b[31m\\udcff", "x": None}})
 log.write_line({{"event": "session", "outcome": "closed"}})

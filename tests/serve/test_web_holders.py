@@ -4,8 +4,8 @@ import pytest
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.target import Target
-from stagedoor.serve.settings_file import parse_settings
 from stagedoor.serve.web_holders import HERE, IN_THE_KIT, holders_of
+from stagedoor.settings.file import parse_settings
 
 SETTINGS = """
 [kubernetes]

@@ -14,7 +14,7 @@ import pytest
 
 from stagedoor.listeners.ssh.options import ALIVE_COUNT
 from stagedoor.serve import admin
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 from tests.ports import free_port
 from tests.ssh.world import (
     BOUND_S,

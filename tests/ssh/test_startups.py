@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.listeners.ssh.startups import StartupLimits, Startups, parse_limits
+from stagedoor.listeners.ssh.startups import Startups
+from stagedoor.settings.startups import StartupLimits, parse_limits
 
 ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.place import Place, Server
 from tests.store.server import PostgresqlHere, name_of
 from tests.waiting import BOUND_S
 

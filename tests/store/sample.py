@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stagedoor.model.event import Event, Kind
+from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import Database
-from stagedoor.store.place import Place, Server
 from stagedoor.store.policy import Change, change_policy
 
 

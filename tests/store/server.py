@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 
 ROLE = "stagedoor"
 PASSWORD = "s3cret: of the role's"

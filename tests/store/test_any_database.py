@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import insert, inspect, select, update
 
 from stagedoor.model.errors import StoreError
+from stagedoor.settings.place import Place
 from stagedoor.store import people, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
-from stagedoor.store.place import Place
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from tests.store.conftest import Outage

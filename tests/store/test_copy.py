@@ -9,11 +9,11 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
 from stagedoor.serve.admin import Office
 from stagedoor.serve.moving import copy_store
+from stagedoor.settings.place import Server
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.instances import hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal, read_entries
-from stagedoor.store.place import Server
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import change, closed, denied, opened

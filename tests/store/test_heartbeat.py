@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from stagedoor.model.event import Kind
+from stagedoor.settings.place import Server
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
-from stagedoor.store.place import Server
 from stagedoor.store.schema import instances
 from stagedoor.store.sessions import list_sessions
 from tests.store.conftest import Outage

@@ -5,10 +5,10 @@ import pytest
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
+from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import open_database
 from stagedoor.store.instances import Sign, close_lost, hold_instance, new_instance_id, sign_of
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
-from stagedoor.store.place import Place, Server
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from tests.store.sample import opened, python
 

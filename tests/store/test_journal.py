@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stagedoor.model.event import Event, Kind
+from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, before_last, read_entries
-from stagedoor.store.place import Place
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import closed, denied, opened, python
 

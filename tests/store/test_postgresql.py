@@ -18,11 +18,11 @@ from sqlalchemy import event, text
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
+from stagedoor.settings.place import Server
 from stagedoor.store import people, postgresql, postgresql_link
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.journal import Filter, StoreJournal, append, read_entries
-from stagedoor.store.place import Server
 from stagedoor.store.policy import load_policy, read_policy
 from stagedoor.store.postgresql_link import parameters, read_password
 from stagedoor.store.sessions import Live, list_sessions, update_live

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stagedoor.serve import admin, oversight
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty
 from tests.path.gateway import Gateway

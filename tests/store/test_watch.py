@@ -12,10 +12,10 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
+from stagedoor.settings.place import Place
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
-from stagedoor.store.place import Place
 from stagedoor.store.sessions import CloseRequest, request_close
 from stagedoor.store.shares import add_share, remove_share
 from stagedoor.store.watch import POLL_S, PolicyWatch

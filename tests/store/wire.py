@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 from tests.store.server import PostgresqlHere, name_of
 
 

@@ -20,8 +20,8 @@ from stagedoor.model.target import Target
 from stagedoor.serve import oversight
 from stagedoor.serve.admin import open_office
 from stagedoor.serve.prepare import check_kubernetes
-from stagedoor.serve.settings import Settings
 from stagedoor.serve.shells import shells_of
+from stagedoor.settings.settings import Settings
 from stagedoor.wire.target import parse_target
 
 if TYPE_CHECKING:

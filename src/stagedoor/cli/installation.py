@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
+from stagedoor.settings.settings import Settings
 
 
 @dataclass

@@ -20,10 +20,10 @@ from stagedoor.serve import log
 from stagedoor.serve.admin import add_grant, add_keys, add_user, create_token, open_office
 from stagedoor.serve.keys import host_ca, user_key
 from stagedoor.serve.prepare import Checked, check, prepare
-from stagedoor.serve.settings import Log, Settings
 from stagedoor.serve.shells import stop_local_shells
 from stagedoor.serve.supervisor import Supervisor
 from stagedoor.serve.web_link import make_link
+from stagedoor.settings.settings import Log, Settings
 
 HOST = "127.0.0.1"
 PORT = 8022

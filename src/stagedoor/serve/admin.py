@@ -19,7 +19,7 @@ from stagedoor.authn.tokens import MintedToken, mint, token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import Change, change_policy, load_policy

@@ -16,7 +16,7 @@ from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
 from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.annotations import WrongSettings, read_settings

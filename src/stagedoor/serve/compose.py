@@ -24,13 +24,13 @@ from stagedoor.relay.loop import Relay
 from stagedoor.serve.direct import direct_login, recorder_of
 from stagedoor.serve.heartbeat import heartbeat_of
 from stagedoor.serve.log import write_line
-from stagedoor.serve.settings import Settings, networks
 from stagedoor.serve.shells import shells_of
 from stagedoor.serve.ssh import ssh_listener, trust_of
 from stagedoor.serve.troubles import Troubles
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
+from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.heartbeat import Heartbeat

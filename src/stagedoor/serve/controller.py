@@ -30,10 +30,10 @@ from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.health import METRICS_TYPE
 from stagedoor.serve.keys import host_ca, public_half
 from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import parse_settings
-from stagedoor.serve.settings_form import split_address
 from stagedoor.serve.troubles import Troubles
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.store.database import open_database
 from stagedoor.store.instances import new_instance_id

@@ -18,8 +18,8 @@ from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Over, Recorder
 from stagedoor.recording.retention import Keeper, Removed, Retention
 from stagedoor.recording.witness import Note
-from stagedoor.serve.settings import Settings
 from stagedoor.serve.upstream import upstream_of
+from stagedoor.settings.settings import Settings
 
 
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:

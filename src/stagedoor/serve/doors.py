@@ -12,7 +12,7 @@ from stagedoor.model.source import Source
 from stagedoor.net.listen import Acceptor, adopt
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import ServerTls, TlsStream, server_context
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 
 if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from stagedoor.listeners.health import HealthListener, Page
-from stagedoor.serve.settings_form import split_address
-from stagedoor.serve.settings_ways import Health
+from stagedoor.settings.form import split_address
+from stagedoor.settings.listeners import Health
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The Prometheus text format."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stagedoor.serve.keys import host_ca_line, user_ca
-from stagedoor.serve.settings import Settings
 from stagedoor.session.registry import Registry
+from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.instances import instances_folder

@@ -15,7 +15,7 @@ from stagedoor.keys.files import (
     read_public_line,
 )
 from stagedoor.model.errors import SettingsError
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 
 
 def user_ca(settings: Settings) -> CertificateAuthority:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.errors import SettingsError
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.kit import Kit, KitWay

@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
-from stagedoor.serve.settings import Log
 from stagedoor.session.line import Line
+from stagedoor.settings.settings import Log
 
 
 def configure(settings: Log) -> None:

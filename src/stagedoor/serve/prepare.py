@@ -10,8 +10,8 @@ from stagedoor.net.tls import server_context
 from stagedoor.serve.admin import open_office
 from stagedoor.serve.keys import host_ca_line, user_ca
 from stagedoor.serve.oversight import find_lost
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import parse_settings, read_settings
+from stagedoor.settings.file import parse_settings, read_settings
+from stagedoor.settings.settings import Settings
 from stagedoor.store.instances import instances_folder, take_down
 
 

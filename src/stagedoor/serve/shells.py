@@ -8,7 +8,7 @@ from stagedoor.authz.admitted import admitted
 from stagedoor.model.policy import Policy
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.keys import host_ca, user_ca
-from stagedoor.serve.settings import Settings, networks
+from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.directory import ShellDirectory
 from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.settings import LocalShell

@@ -9,13 +9,13 @@ from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.seam import DirectLogin
-from stagedoor.listeners.ssh.startups import parse_limits
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.keys import ssh_host_certificate, ssh_host_key, user_ca
-from stagedoor.serve.settings import Settings, networks
 from stagedoor.session.flow import Flow
+from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.startups import parse_limits
 from stagedoor.wire.krl import RevocationError, Revocations, parse_revocations
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 

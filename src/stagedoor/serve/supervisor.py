@@ -33,7 +33,7 @@ from stagedoor.serve.control import (
 )
 from stagedoor.serve.health import Condition, HealthDoor
 from stagedoor.serve.prepare import Checked, bury
-from stagedoor.serve.settings_form import split_address
+from stagedoor.settings.form import split_address
 from stagedoor.store.instances import new_instance_id
 
 START_TIMEOUT_S = 60.0

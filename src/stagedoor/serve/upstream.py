@@ -3,7 +3,7 @@
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.target import Target
 from stagedoor.serve.keys import host_ca_line, user_ca
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 

@@ -25,13 +25,13 @@ from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
 from stagedoor.serve import admin
 from stagedoor.serve.direct import recording_plan
-from stagedoor.serve.settings import Settings, networks
 from stagedoor.serve.upstream import upstream_of
 from stagedoor.serve.web_company import StoreCompany
 from stagedoor.serve.web_desk import StoreDesk, unavailable
 from stagedoor.serve.web_holders import holders_of
 from stagedoor.serve.web_takes import StoreTakes
 from stagedoor.session.flow import Flow
+from stagedoor.settings.settings import Settings, networks
 from stagedoor.store import passes
 from stagedoor.store.database import Database
 

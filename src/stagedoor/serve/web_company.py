@@ -13,9 +13,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.serve import admin
-from stagedoor.serve.settings import Settings
 from stagedoor.serve.shares import end_share, make_share
 from stagedoor.serve.web_desk import unavailable
+from stagedoor.settings.settings import Settings
 from stagedoor.store import visits
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of

@@ -11,8 +11,8 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord, Policy
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.serve import admin
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_form import split_address
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import list_sessions
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from stagedoor.model.target import Target
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 
 IN_THE_KIT = ("/kit/bin/hold",)
 """Where `deploy/kit` puts it, in every pod: read-only, and nothing that an app's image could name."""

@@ -9,9 +9,9 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.share import Share
 from stagedoor.model.webpass import PassKind
 from stagedoor.serve import admin
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_form import split_address
 from stagedoor.serve.shares import make_share
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
 from stagedoor.wire.target import parse_login
 

@@ -16,8 +16,8 @@ from stagedoor.model.target import Target
 from stagedoor.model.viewer import may_view, views_some
 from stagedoor.recording.folder import Kept, kept
 from stagedoor.serve import admin, recordings
-from stagedoor.serve.settings import Settings
 from stagedoor.serve.web_desk import unavailable
+from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.target import parse_login

@@ -24,8 +24,8 @@ from stagedoor.serve.control import (
     read_to_worker,
 )
 from stagedoor.serve.doors import Doors
-from stagedoor.serve.settings import Settings
-from stagedoor.serve.settings_file import parse_settings
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.settings import Settings
 
 TICK_S = 1.0
 COUNTS_EVERY_S = 2.0

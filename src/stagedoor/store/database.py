@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError
+from stagedoor.settings.place import Place, Server
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
-from stagedoor.store.place import Place, Server
 from stagedoor.store.sqlite import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from stagedoor.model.errors import StoreError
+from stagedoor.settings.place import Server
 from stagedoor.store.adapter import Statement
-from stagedoor.store.place import Server
 from stagedoor.store.postgresql_errors import explain
 from stagedoor.store.postgresql_link import Link, connect, stale
 

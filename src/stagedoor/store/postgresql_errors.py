@@ -6,7 +6,7 @@ from psycopg import Error, OperationalError
 from sqlalchemy.exc import DBAPIError
 
 from stagedoor.model.errors import StoreError
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _STATES: Mapping[str, str] = {

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from stagedoor.model.errors import StoreError
-from stagedoor.store.place import Server
+from stagedoor.settings.place import Server
 
 CONNECT_TIMEOUT_S = 5
 """How long one address of the server may take to answer; as long as a login waits for the disk."""

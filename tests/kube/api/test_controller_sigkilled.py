@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stagedoor.serve.prepare import prepare
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.names import IDLE_SINCE
 from stagedoor.wire.rfc3339 import show_time

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.ssh.credentials import SIGNATURES
-from stagedoor.listeners.ssh.startups import StartupLimits
 from stagedoor.model.source import Network
+from stagedoor.settings.startups import StartupLimits
 
 ALIVE_COUNT = 2
 """So many questions may stay unanswered; any byte that comes begins the count of time anew."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.serve.settings import Settings
+from stagedoor.settings.settings import Settings
 
 
 def default_settings_file() -> Path:

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from stagedoor.model.scope import FORM
 from stagedoor.model.units import HOUR_S
-from stagedoor.serve.settings_form import (
+from stagedoor.settings.form import (
     Seconds,
     Table,
     check_addresses,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import check
-from stagedoor.serve.settings import Settings, networks
-from stagedoor.serve.settings_file import load_settings, parse_settings
-from stagedoor.serve.settings_form import split_address
+from stagedoor.settings.file import load_settings, parse_settings
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings, networks
 
 WRONG = [
     ('[tunnel]\naddresses = ["x"]', "tunnel.addresses"),
@@ -89,9 +89,7 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
 
 
 def test_the_default_file_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "stagedoor.serve.settings_file.default_settings_file", lambda: tmp_path / "no"
-    )
+    monkeypatch.setattr("stagedoor.settings.file.default_settings_file", lambda: tmp_path / "no")
     assert load_settings(None) == parse_settings("", "x")
 
 

@@ -17,17 +17,17 @@ from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
 from stagedoor.model.viewer import FORM as VIEWER_FORM
 from stagedoor.model.viewer import valid_viewer
-from stagedoor.serve.kubernetes_settings import Controller, Kubernetes
-from stagedoor.serve.settings_form import (
+from stagedoor.settings.form import (
     Count,
     Seconds,
     Table,
     check_scopes,
 )
-from stagedoor.serve.settings_shells import Shells
-from stagedoor.serve.settings_ways import Health, Listen, Ssh, Tunnel
-from stagedoor.serve.settings_web import Web
-from stagedoor.store.place import Place, Server, check_url
+from stagedoor.settings.kubernetes import Controller, Kubernetes
+from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
+from stagedoor.settings.place import Place, Server, check_url
+from stagedoor.settings.shells import Shells
+from stagedoor.settings.web import Web
 
 STORE_FILE = "stagedoor.db"
 """The SQLite store, in `data_dir`."""

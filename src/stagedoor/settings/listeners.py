@@ -5,9 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.listeners.ssh.startups import parse_limits
 from stagedoor.model.scope import FORM
-from stagedoor.serve.settings_form import (
+from stagedoor.settings.form import (
     Count,
     Seconds,
     Table,
@@ -15,6 +14,7 @@ from stagedoor.serve.settings_form import (
     check_networks,
     check_scopes,
 )
+from stagedoor.settings.startups import parse_limits
 
 PRIVATE_NETWORKS = (
     "127.0.0.0/8",

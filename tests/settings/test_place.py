@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.serve.settings_file import parse_settings
-from stagedoor.store.place import Server, check_url
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.place import Server, check_url
 
 
 @pytest.mark.parametrize(

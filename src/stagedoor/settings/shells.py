@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from stagedoor.serve.settings_form import Seconds, Table, check_labels, check_networks
+from stagedoor.settings.form import Seconds, Table, check_labels, check_networks
 
 
 class StaticShell(Table, frozen=True):
