@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from stagedoor.admin.service import Office, open_office
 from stagedoor.cli.app import stagedoor
-from stagedoor.serve.admin import Office, open_office
 
 
 @dataclass

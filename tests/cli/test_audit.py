@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stagedoor.serve.admin import Office, account
+from stagedoor.admin.service import Office, account
 from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import Office
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
-from stagedoor.serve import admin
-from stagedoor.serve.admin import Office
 from tests.cli.conftest import Desk
 
 

@@ -62,7 +62,7 @@ def test_what_stands_in_the_settings_is_not_started_or_stopped_by_hand(
 def test_a_cluster_that_does_not_answer_is_told_with_its_address(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.serve.apps.SYNC_S", 3.0)
+    monkeypatch.setattr("stagedoor.admin.apps.SYNC_S", 3.0)
     settings(desk, cluster(desk, tmp_path))
     error = refused(desk, "app", "list")
     assert "the cluster cannot be asked" in str(error)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from stagedoor.admin.service import Office
 from stagedoor.keys.age import AgeSeal
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
 from stagedoor.recording.ports import Seal
-from stagedoor.serve.admin import Office
 from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.asciicast import Event as Shown
 from stagedoor.wire.asciicast import Header, Reader, encode_event, encode_header

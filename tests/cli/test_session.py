@@ -5,9 +5,9 @@ import time
 import click
 import pytest
 
+from stagedoor.admin.service import Office
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
-from stagedoor.serve.admin import Office
 from stagedoor.store.instances import HeldInstance, hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import Live, close_requests, update_live

@@ -4,13 +4,13 @@ import time
 import click
 import pytest
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import Office
 from stagedoor.authn.decide import decide
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.serve import admin
-from stagedoor.serve.admin import Office
 from tests.cli.conftest import Desk
 
 

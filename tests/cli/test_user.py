@@ -6,10 +6,10 @@ import sys
 import click
 import pytest
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import Office
 from stagedoor.authn.passwords import verify
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
-from stagedoor.serve import admin
-from stagedoor.serve.admin import Office
 from tests.cli.conftest import Desk
 
 

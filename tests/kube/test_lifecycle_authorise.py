@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.serve.admin import add_grant, add_keys, add_user
-from stagedoor.serve.keys import user_key
+from stagedoor.admin.authorities import user_key
+from stagedoor.admin.service import add_grant, add_keys, add_user
 from tests.cluster.fixtures import Cluster
 from tests.kube.house import House, until
 from tests.kube.relay import Relay, target_of, through

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.serve.admin import add_user
+from stagedoor.admin.service import add_user
 from stagedoor.wire.terminal import Mode, Word
 from tests.kube.house import House, until
 from tests.path.gateway import PASSWORD

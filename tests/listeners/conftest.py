@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
 from stagedoor.net import dial, resolve
-from stagedoor.serve import admin
 from tests.listeners.house import OWN_PORT, House, open_house, static
 from tests.listeners.wire import Upstream
 from tests.net.peers import write_certificate

@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
+from stagedoor.admin import service as admin
 from stagedoor.listeners.tunnel import Secure
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
-from stagedoor.serve import admin
 from stagedoor.serve.compose import Gateway, compose
 from stagedoor.serve.doors import Doors
 from stagedoor.settings.file import parse_settings

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
 from stagedoor.authn import passwords
 from stagedoor.authn.throttle import ThrottleLimits
-from stagedoor.serve import admin, compose
+from stagedoor.serve import compose
 from tests.listeners.conftest import PASSWORD
 from tests.listeners.house import House, open_house, static
 from tests.listeners.wire import Upstream, basic, bearer, head, said

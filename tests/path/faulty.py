@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stagedoor.serve import admin, oversight
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as oversight
 from tests.listeners.house import static
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
 from tests.net.peers import Peer

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from stagedoor.admin import service as admin
 from stagedoor.model.errors import StagedoorError
-from stagedoor.serve import admin
 from stagedoor.serve.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 

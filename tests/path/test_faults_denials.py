@@ -3,8 +3,8 @@
 import signal
 from pathlib import Path
 
+from stagedoor.admin import service as admin
 from stagedoor.model.denial import Reason
-from stagedoor.serve import admin
 from tests.listeners.conftest import full
 from tests.listeners.house import static
 from tests.listeners.wire import basic, bearer, dialled, head, read_answer

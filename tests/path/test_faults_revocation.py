@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from tests.listeners.wire import basic, bearer, eventually
 from tests.path.faulty import Faulty, Inside, serving
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from tests.path.gateway import PASSWORD
 from tests.ssh.editor import editors_talk
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until

@@ -14,7 +14,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from tests.ports import free_port
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
 from stagedoor.listeners.ssh.options import ALIVE_COUNT
-from stagedoor.serve import admin
 from stagedoor.settings.settings import Settings
 from tests.ports import free_port
 from tests.ssh.world import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from tests.listeners.wire import basic, head, said
 from tests.path.gateway import PASSWORD
 from tests.ssh.world import BOUND_S, Echo, World, new_key, open_world, static, wait_until

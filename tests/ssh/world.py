@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S as BOUND_S
 from tests.waiting import wait_until as wait_until

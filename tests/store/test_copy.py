@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from stagedoor.admin.migrate_store import copy_store
+from stagedoor.admin.service import Office
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
-from stagedoor.serve.admin import Office
-from stagedoor.serve.moving import copy_store
 from stagedoor.settings.place import Server
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database

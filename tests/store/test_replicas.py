@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from stagedoor.serve import admin, oversight
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as oversight
 from stagedoor.settings.place import Server
 from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from stagedoor.serve.admin import add_keys
+from stagedoor.admin.service import add_keys
 from tests.path.gateway import PASSWORD, Gateway
 
 BOUND_S = 60.0

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from stagedoor.wire.terminal import Detach, In, Mode, Resize, Size, Word
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until

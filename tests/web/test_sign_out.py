@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import update
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
 from stagedoor.store.schema import web_passes
 from stagedoor.wire.terminal import Notice, Word
 from tests.path.gateway import Gateway

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.ask import sure
 from stagedoor.cli.complete import app_names
@@ -17,15 +19,13 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
-from stagedoor.serve import oversight
-from stagedoor.serve.admin import open_office
 from stagedoor.serve.prepare import check_kubernetes
 from stagedoor.serve.shells import shells_of
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.target import parse_target
 
 if TYPE_CHECKING:
-    from stagedoor.serve.apps import Apps
+    from stagedoor.admin.apps import Apps
 
 Result = TypeVar("Result")
 
@@ -211,7 +211,7 @@ def _ask(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") ->
     """Ask the cluster. Raises StagedoorError."""
     check_kubernetes(settings)
     # Only now: its libraries are an extra.
-    from stagedoor.serve.apps import looking_at
+    from stagedoor.admin.apps import looking_at
 
     async def asked() -> Result:
         async with looking_at(settings) as apps:

@@ -5,14 +5,14 @@ import sys
 
 import click
 
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import open_office
+from stagedoor.admin.sessions import Entry, Filter
 from stagedoor.cli import show
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.event import Kind
-from stagedoor.serve import oversight
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.oversight import Entry, Filter
 
 _COLOURS = {
     Kind.SESSION_OPENED: "green",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from stagedoor.admin.authorities import ca_in, host_ca, host_ca_line, public_half, user_ca
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import end
 from stagedoor.model.errors import SettingsError
-from stagedoor.serve.keys import ca_in, host_ca, host_ca_line, public_half, user_ca
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OUTPUT = click.option(

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from stagedoor.admin.recordings import list_recordings
+from stagedoor.admin.service import Office, open_office, policy
+from stagedoor.admin.sessions import list_sessions
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
-from stagedoor.serve.admin import Office, open_office, policy
-from stagedoor.serve.oversight import list_sessions
 from stagedoor.serve.prepare import check_kubernetes
-from stagedoor.serve.recordings import list_recordings
 
 COMPLETE_S = 2.0
 """How long somebody who presses the tab key waits for a cluster."""
@@ -84,7 +84,7 @@ def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
         if settings.kubernetes.namespaces:
             check_kubernetes(settings)
             # Only now: its libraries are an extra.
-            from stagedoor.serve.apps import offered
+            from stagedoor.admin.apps import offered
 
             names += asyncio.run(offered(settings, within_s=COMPLETE_S))
     except StagedoorError:

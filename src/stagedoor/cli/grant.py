@@ -2,13 +2,13 @@
 
 import click
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.complete import grant_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
 from stagedoor.model.grant import GrantRule
-from stagedoor.serve import admin
-from stagedoor.serve.admin import open_office
 
 
 @click.group()

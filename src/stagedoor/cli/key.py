@@ -4,11 +4,11 @@ from typing import BinaryIO
 
 import click
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.complete import fingerprints, user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.serve import admin
-from stagedoor.serve.admin import open_office
 
 _MAX_FILE_BYTES = 1 << 20
 

@@ -13,15 +13,15 @@ from typing import BinaryIO
 
 import click
 
+from stagedoor.admin import recordings
+from stagedoor.admin.recordings import Recorded
+from stagedoor.admin.service import Office, open_office
 from stagedoor.cli import show
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import RESET, paced
-from stagedoor.serve import recordings
-from stagedoor.serve.admin import Office, open_office
-from stagedoor.serve.recordings import Recorded
 from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
 
 _IDENTITY = click.option(

@@ -2,6 +2,9 @@
 
 import click
 
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import open_office
+from stagedoor.admin.sessions import SessionRecord
 from stagedoor.cli import show
 from stagedoor.cli.ask import sure
 from stagedoor.cli.attach import reaching, run
@@ -9,9 +12,6 @@ from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import size
-from stagedoor.serve import oversight
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.oversight import SessionRecord
 
 _WAIT_S = 10.0
 

@@ -2,15 +2,15 @@
 
 import click
 
+from stagedoor.admin.links import make_share_link
+from stagedoor.admin.service import open_office
+from stagedoor.admin.shares import end_share, list_shares
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import parse_duration
 from stagedoor.holder.place import PlaceError, check_name
 from stagedoor.model.share import Share
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.shares import end_share, list_shares
-from stagedoor.serve.web_link import make_share_link
 
 
 @click.group()

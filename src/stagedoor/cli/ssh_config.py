@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from stagedoor.admin.authorities import host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import StagedoorError
-from stagedoor.serve.keys import host_ca_line
 
 
 @click.command(

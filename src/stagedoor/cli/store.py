@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from stagedoor.admin.migrate_store import copy_store
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.moving import copy_store
 
 
 @click.group()

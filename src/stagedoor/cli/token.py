@@ -2,12 +2,12 @@
 
 import click
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.complete import token_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
-from stagedoor.serve import admin
-from stagedoor.serve.admin import open_office
 
 
 @click.group()

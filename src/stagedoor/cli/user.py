@@ -2,12 +2,13 @@
 
 import click
 
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.serve import admin, oversight
-from stagedoor.serve.admin import open_office
 
 
 @click.group()

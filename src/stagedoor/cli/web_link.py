@@ -2,11 +2,11 @@
 
 import click
 
+from stagedoor.admin.links import make_link
+from stagedoor.admin.service import open_office
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.web_link import make_link
 
 
 @click.command(

@@ -6,12 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from stagedoor.admin.service import open_office
+from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.chromium import BrowserError, Tab, chromium
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.oversight import list_sessions
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
 
 WIDTH, HEIGHT = 1000, 640

@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import click
 
+from stagedoor.admin.service import Office, open_office
+from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
 from stagedoor.demo.clients import NC, find, ours
 from stagedoor.demo.entrance import APPS
 from stagedoor.demo.stage import PORT, Stage, StoppedError, staged, stagedoor_command
 from stagedoor.model.errors import StagedoorError
-from stagedoor.serve.admin import Office, open_office
-from stagedoor.serve.oversight import list_sessions
 from stagedoor.store.journal import Entry, read_entries
 from stagedoor.store.sessions import SessionRecord
 

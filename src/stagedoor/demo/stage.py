@@ -13,16 +13,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagedoor.admin.authorities import host_ca, user_key
+from stagedoor.admin.links import make_link
+from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_office
 from stagedoor.demo.clients import Login
 from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_configs
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve import log
-from stagedoor.serve.admin import add_grant, add_keys, add_user, create_token, open_office
-from stagedoor.serve.keys import host_ca, user_key
 from stagedoor.serve.prepare import Checked, check, prepare
 from stagedoor.serve.shells import stop_local_shells
 from stagedoor.serve.supervisor import Supervisor
-from stagedoor.serve.web_link import make_link
 from stagedoor.settings.settings import Log, Settings
 
 HOST = "127.0.0.1"

@@ -164,7 +164,7 @@ def compose(
     kubernetes = None
     if settings.kubernetes.namespaces:
         # Here, since its libraries are an extra and cost every worker memory.
-        from stagedoor.serve.kubernetes import kubernetes_shells
+        from stagedoor.admin.kubernetes import kubernetes_shells
 
         kubernetes = kubernetes_shells(settings, instance, on_problem)
         kubernetes.start()

@@ -11,6 +11,8 @@ from http import HTTPStatus
 
 import structlog
 
+from stagedoor.admin.authorities import host_ca, public_half
+from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
@@ -28,8 +30,6 @@ from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.health import METRICS_TYPE
-from stagedoor.serve.keys import host_ca, public_half
-from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
 from stagedoor.serve.troubles import Troubles
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from stagedoor.serve.keys import host_ca_line, user_ca
+from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import structlog
 
+from stagedoor.admin.authorities import host_ca_line, user_ca
+from stagedoor.admin.service import open_office
+from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError
 from stagedoor.net.tls import server_context
-from stagedoor.serve.admin import open_office
-from stagedoor.serve.keys import host_ca_line, user_ca
-from stagedoor.serve.oversight import find_lost
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.instances import instances_folder, take_down
@@ -43,7 +43,7 @@ def check(settings_file: Path | None) -> Checked:
 def check_kubernetes(settings: Settings) -> None:
     """Look at what `[kubernetes]` names. Raises SettingsError, also where its libraries are missing."""
     try:
-        from stagedoor.serve import kubernetes
+        from stagedoor.admin import kubernetes
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"[kubernetes] needs the library {error.name}, which is not installed; install it with: "

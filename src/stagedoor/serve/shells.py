@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stagedoor.admin.authorities import host_ca, user_ca
 from stagedoor.authz.admitted import admitted
 from stagedoor.model.policy import Policy
 from stagedoor.model.units import DAY_S
-from stagedoor.serve.keys import host_ca, user_ca
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.directory import ShellDirectory
 from stagedoor.shells.local.adapter import LocalShells

@@ -1,8 +1,8 @@
 """How the gateway itself logs in to shells, where a way in ends at the gateway."""
 
+from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.target import Target
-from stagedoor.serve.keys import host_ca_line, user_ca
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key

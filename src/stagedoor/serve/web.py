@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.account import StoreDesk, unavailable
+from stagedoor.admin.presence import StoreCompany
+from stagedoor.admin.recording_service import StoreTakes
 from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
 from stagedoor.listeners.web.app import House
 from stagedoor.listeners.web.backstage import Backstage
@@ -23,13 +27,9 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
-from stagedoor.serve import admin
 from stagedoor.serve.direct import recording_plan
 from stagedoor.serve.upstream import upstream_of
-from stagedoor.serve.web_company import StoreCompany
-from stagedoor.serve.web_desk import StoreDesk, unavailable
 from stagedoor.serve.web_holders import holders_of
-from stagedoor.serve.web_takes import StoreTakes
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store import passes

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from stagedoor.admin.presence import Present
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.share import Share
@@ -13,20 +14,6 @@ from stagedoor.model.target import Target
 
 LOOK_S = 1.0
 """How often it is asked who looks on, while anybody is at a terminal here: one query of few rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
-    the epoch."""
-
-    session: str
-    name: str
-    source: str
-    target: str
-    terminal: str
-    looks: bool
-    since: float
 
 
 class Company(Protocol):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
+from stagedoor.admin.account import Past
 from stagedoor.listeners.web.assets import Assets
 from stagedoor.listeners.web.files_markup import BUTTON, PANEL
-from stagedoor.listeners.web.ports import Past
 from stagedoor.model.policy import KeyRecord
 
 _STATES = {"absent": "not running", "ready": "running"}

@@ -1,10 +1,10 @@
 """What the WebShell needs from outside, besides the flow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from stagedoor.admin.account import Past
+from stagedoor.admin.recording_service import Take
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
@@ -39,16 +39,6 @@ class Passes(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A session of somebody's: `at` and `until` in seconds since the epoch, None while it is open."""
-
-    target: str
-    way: str
-    at: float
-    until: float | None
-
-
 class Desk(Protocol):
     """What a person may see and change of his own. A store that fails is a Denial."""
 
@@ -71,26 +61,6 @@ class Desk(Protocol):
     def ssh_line(self, identity: Identity, target: Target) -> str:
         """The command that enters `target` by ssh."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """A recording: `id` names it in a path, `path` is its file of `size` bytes.
-
-    `user` and `target` are None where nobody knows any more whose it is; `opened_at` and
-    `written_at` are seconds since the epoch, of the login and of the last byte so far. `sealed` ones
-    are encrypted, and cannot be read by the gateway.
-    """
-
-    id: str
-    session: str
-    path: Path
-    size: int
-    sealed: bool
-    user: str | None
-    target: Target | None
-    opened_at: float | None
-    written_at: float
 
 
 class Takes(Protocol):

@@ -15,9 +15,10 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
+from stagedoor.admin.recording_service import Take
 from stagedoor.listeners.web import headers, replay_markup
 from stagedoor.listeners.web.pages import Pages
-from stagedoor.listeners.web.ports import Passes, Take, Takes
+from stagedoor.listeners.web.ports import Passes, Takes
 from stagedoor.listeners.web.threshold import Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity

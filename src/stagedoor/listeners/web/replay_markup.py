@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
+from stagedoor.admin.recording_service import Take
 from stagedoor.listeners.web.markup import Place, time_of
-from stagedoor.listeners.web.ports import Take
 from stagedoor.model.target import Target
 from stagedoor.model.units import size
 

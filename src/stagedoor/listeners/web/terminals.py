@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.presence import Present
 from stagedoor.listeners.web import terminals_markup
 from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.company import Company, Present
+from stagedoor.listeners.web.company import Company
 from stagedoor.listeners.web.errand import Errand
 from stagedoor.listeners.web.guests import SHARE, WATCH
 from stagedoor.listeners.web.pages import Pages

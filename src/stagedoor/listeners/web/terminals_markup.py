@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from stagedoor.listeners.web.company import Present
+from stagedoor.admin.presence import Present
 from stagedoor.listeners.web.markup import Place, time_of
 
 

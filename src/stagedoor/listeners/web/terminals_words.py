@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stagedoor.admin.presence import Present
 from stagedoor.holder.place import PlaceError, check_name
-from stagedoor.listeners.web.company import Present
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target

@@ -4,21 +4,35 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from stagedoor.listeners.web.company import Present
+from stagedoor.admin import service as admin
+from stagedoor.admin.account import unavailable
+from stagedoor.admin.shares import end_share, make_share
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.serve import admin
-from stagedoor.serve.shares import end_share, make_share
-from stagedoor.serve.web_desk import unavailable
 from stagedoor.settings.settings import Settings
 from stagedoor.store import visits
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
+    the epoch."""
+
+    session: str
+    name: str
+    source: str
+    target: str
+    terminal: str
+    looks: bool
+    since: float
 
 
 class StoreCompany:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from stagedoor.admin.service import Office
 from stagedoor.model.errors import RefusedError
-from stagedoor.serve.admin import Office
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
 from stagedoor.store.instances import Sign, instances_folder, sign_of

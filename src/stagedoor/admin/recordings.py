@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import Office
+from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
 from stagedoor.recording.folder import Kept, kept, read
-from stagedoor.serve import oversight
-from stagedoor.serve.admin import Office
-from stagedoor.serve.oversight import Filter
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.asciicast import AsciicastError, Reader

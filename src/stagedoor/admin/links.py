@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.share import Share
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve import admin
-from stagedoor.serve.shares import make_share
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes

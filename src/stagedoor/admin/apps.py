@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
-from stagedoor.serve.kubernetes import cluster_of, defaults_of, kit_of, replica
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells

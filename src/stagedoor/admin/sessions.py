@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from stagedoor.admin.service import Office
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.serve.admin import Office
 from stagedoor.store import sessions as rows
 from stagedoor.store.instances import close_lost, instances_folder
 from stagedoor.store.journal import Entry, Filter, before_last, read_entries

@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Sequence
 
+from stagedoor.admin import service as admin
 from stagedoor.model.identity import Identity
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import password_mark
-from stagedoor.serve import admin
 from stagedoor.store import shares
 
 ID_BYTES = 6

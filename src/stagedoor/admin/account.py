@@ -3,20 +3,30 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from stagedoor.listeners.web.ports import Past
+from stagedoor.admin import service as admin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord, Policy
 from stagedoor.model.target import SSH_PORT, Target
-from stagedoor.serve import admin
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import list_sessions
 
 LAST_SESSIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A session of somebody's: `at` and `until` in seconds since the epoch, None while it is open."""
+
+    target: str
+    way: str
+    at: float
+    until: float | None
 
 
 class StoreDesk:

@@ -3,10 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from stagedoor.admin import recordings
+from stagedoor.admin import service as admin
+from stagedoor.admin.account import unavailable
 from stagedoor.keys.age import SUFFIX
-from stagedoor.listeners.web.ports import Take
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
@@ -15,8 +19,6 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.viewer import may_view, views_some
 from stagedoor.recording.folder import Kept, kept
-from stagedoor.serve import admin, recordings
-from stagedoor.serve.web_desk import unavailable
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
@@ -30,6 +32,26 @@ NOTED_S = 3600.0
 """Somebody who looks on is written down again after so long: a player asks for a recording in pieces."""
 _NOTED = 1000
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A recording: `id` names it in a path, `path` is its file of `size` bytes.
+
+    `user` and `target` are None where nobody knows any more whose it is; `opened_at` and
+    `written_at` are seconds since the epoch, of the login and of the last byte so far. `sealed` ones
+    are encrypted, and cannot be read by the gateway.
+    """
+
+    id: str
+    session: str
+    path: Path
+    size: int
+    sealed: bool
+    user: str | None
+    target: Target | None
+    opened_at: float | None
+    written_at: float
 
 
 class StoreTakes:
