@@ -18,9 +18,9 @@ from tests.cluster.fixtures import Cluster
 from tests.cluster.place import Place, default_state
 from tests.kube.house import House
 
+from acceptance.kubernetes_tools import checkout, kit_image
 from kube_node import STEPS as NODE_STEPS
 from kube_node import NodeLog
-from stagedoor.demo.kubernetes_tools import checkout, kit_image
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.cluster import Kind, Object

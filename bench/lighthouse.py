@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stagedoor.demo.chromium import BrowserError, chromium
-from stagedoor.demo.pictures import recorded
+from acceptance.chromium import BrowserError, chromium
+from acceptance.pictures import recorded
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import measure
 import tables
 from benchmarks import web_bulk, web_crowd, web_echo, web_interrupt, web_start

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from acceptance.chromium import Browser
 from load.web_browser import Page, browser, ours, ttyds
 from load.web_socket import Visit, until_shown
 from measure import cpu_s, tree
@@ -13,7 +14,6 @@ from peers.process import StartError
 from peers.ttyd import Ttyd
 from peers.web_gateway import WebGateway
 from stage import Stage
-from stagedoor.demo.chromium import Browser
 from web_subjects import ATTACH, LOGIN, OURS, SSH, TTYD
 
 SHELL = "PS1='ready> ' exec /bin/sh"

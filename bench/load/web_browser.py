@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
 from load.tunnel import LoadError
 from peers import NAME, PASSWORD, MissingError
 from peers.ttyd import Ttyd
 from peers.web_gateway import APP, WebGateway
-from stagedoor.demo.chromium import Browser, BrowserError, Tab, chromium, found
 
 PATIENCE_S = 55.0
-"""Less than the DevTools are waited for (`demo.chromium.ANSWER_S`), so that a page is heard."""
+"""Less than the DevTools are waited for (`acceptance.chromium.ANSWER_S`), so that a page is heard."""
 PROMPT = "ready>"
 """What the shells in these terminals ask with."""
 ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent)"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.kubernetes_tools import checkout, gateway_image
+from acceptance.kubernetes_tools import checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.cluster.fixtures import Cluster
 from tests.kube.api.lone import make_ca, sign

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stagedoor.demo.chromium import chromium
-from stagedoor.demo.chromium import found as chromium_found
-from stagedoor.demo.kubernetes_tools import checkout, gateway_image
+from acceptance.chromium import chromium
+from acceptance.chromium import found as chromium_found
+from acceptance.kubernetes_tools import checkout, gateway_image
 from stagedoor.listeners.web.assets import FOLDER
 from tests.chart.asking import Manifest
 from tests.chart.chart import merged

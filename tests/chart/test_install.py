@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.kubernetes_tools import checkout, gateway_image
+from acceptance.kubernetes_tools import checkout, gateway_image
 from tests.chart.asking import Manifest
 from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
 from tests.chart.test_manifests import kustomized

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.prompted import Prompted, run
 from stagedoor.demo.clients import find
-from stagedoor.demo.prompted import Prompted, run
 from tests.waiting import BOUND_S, wait_until
 
 DEMO = [sys.executable, "-m", "stagedoor", "demo"]

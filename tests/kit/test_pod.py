@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.demo.kubernetes_tools import checkout, kit_image
+from acceptance.kubernetes_tools import checkout, kit_image
 from tests.cluster import archive, images
 from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
 from tests.kit.people import People

@@ -71,6 +71,7 @@ def test_the_wheel_has_the_page_and_the_licences(built: Built) -> None:
     assert "stagedoor/py.typed" in names
     strangers = {name.partition("/")[0] for name in names if not name.startswith("stagedoor")}
     assert strangers == set(), "a wheel must not put other things beside the package"
+    assert not [name for name in names if name.endswith(("chromium.py", "prompted.py"))], "drivers"
 
 
 def test_the_wheel_has_every_file_of_the_package(built: Built) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.reach import Reach, reach
+from acceptance.verdict import NotHereError
 from stagedoor.admin.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_office
 from stagedoor.demo.clients import Client, Login
-from stagedoor.demo.reach import Reach, reach
 from stagedoor.demo.stage import stagedoor_command
-from stagedoor.demo.verdict import NotHereError
 from tests.path.gateway import PASSWORD, Gateway
 
 APP = '[[shells.local]]\napp = "app01"\nenv = { APP_NAME = "app01" }\n'

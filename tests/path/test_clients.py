@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo import features
+from acceptance import features
 from stagedoor.demo.clients import CLIENTS, Client
 from stagedoor.model.units import MIB
 from tests.path.conftest import House, here

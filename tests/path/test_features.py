@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.features import FEATURES, Feature
 from stagedoor.demo.clients import FDPASS, NC, OURS, Client
-from stagedoor.demo.features import FEATURES, Feature
 from tests.path.conftest import House, here
 
 

@@ -1,83 +1,29 @@
-"""`stagedoor demo`: the whole path on this machine, to try or to check."""
+"""`stagedoor demo`: the whole path on this machine, to try."""
 
 import asyncio
-import sys
-import time
-from typing import TYPE_CHECKING
 
 import click
 
-from stagedoor.cli.show import as_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from stagedoor.demo.verdict import Result
-
-_COLOURS = {True: "green", False: "red", None: "yellow"}
+from stagedoor.model.errors import RefusedError
 
 
 @click.command(
-    epilog="\b\nExamples:\n  stagedoor demo\n  stagedoor demo --check\n"
-    "  stagedoor demo --kubernetes\n"
-    "  stagedoor demo --check --json | jq -r '.[] | select(.result != \"ok\")'\n\n"
-    "\b\nExit codes:\n  0  stopped by Ctrl-C; with --check: all that could run passed\n"
-    "  1  something failed"
+    epilog="\b\nExamples:\n  stagedoor demo\n\n"
+    "In a checkout of the source, `script/demo --check` drives every way in by real clients, and\n"
+    "`script/demo --kubernetes` shows the same on a cluster.\n\n"
+    "\b\nExit codes:\n  0  stopped by Ctrl-C\n  1  something failed"
 )
-@click.option(
-    "--check",
-    "check_only",
-    is_flag=True,
-    help="Drive every way in with the clients that are installed, print a table, and stop.",
-)
-@click.option(
-    "--kubernetes",
-    is_flag=True,
-    help="The same on a cluster of its own on this machine (script/cluster): apps, and Stagedoor by helm.",
-)
-@click.option("--json", "json_output", is_flag=True, help="With --check: the table as JSON.")
-def demo(check_only: bool, kubernetes: bool, json_output: bool) -> None:
+@click.option("--check", is_flag=True, hidden=True)
+@click.option("--kubernetes", is_flag=True, hidden=True)
+@click.option("--json", "json_output", is_flag=True, hidden=True)
+def demo(check: bool, kubernetes: bool, json_output: bool) -> None:
     """Start a gateway with two apps on this machine, print what to try, and show who is inside."""
-    if json_output and not check_only:
-        raise click.UsageError("--json goes with --check")
-    if not check_only:
-        _show(kubernetes)
-        return
-    began = time.monotonic()
-    results = _check(kubernetes, (lambda _: None) if json_output else _row)
-    if json_output:
-        as_json([result.as_json() for result in results])
-    else:
-        counts = dict.fromkeys(("ok", "FAILED", "not here"), 0)
-        for result in results:
-            counts[result.word] += 1
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        click.echo(f"\n{told}, in {time.monotonic() - began:.0f} s")
-    sys.exit(1 if any(result.failed for result in results) else 0)
-
-
-def _show(kubernetes: bool) -> None:
-    if kubernetes:
-        from stagedoor.demo.kubernetes_show import show as show_on_kubernetes
-
-        show_on_kubernetes()
-        return
+    given = {"--check": check, "--kubernetes": kubernetes, "--json": json_output}
+    if words := " ".join(name for name, is_given in given.items() if is_given):
+        raise RefusedError(
+            f"stagedoor demo {words} needs the clients' drivers, which are not installed with "
+            f"Stagedoor; in a checkout of its source, run: script/demo {words}"
+        )
     from stagedoor.demo.show import show
 
     asyncio.run(show())
-
-
-def _check(kubernetes: bool, report: "Callable[[Result], None]") -> "list[Result]":
-    if kubernetes:
-        from stagedoor.demo.kubernetes_check import check as check_on_kubernetes
-
-        return check_on_kubernetes(report)
-    from stagedoor.demo.check import check
-
-    return asyncio.run(check(report))
-
-
-def _row(result: "Result") -> None:
-    word = click.style(f"{result.word:<8}", fg=_COLOURS[result.ok])
-    why = f"  {result.why}" if result.why else ""
-    click.echo(f"{result.name:<42}{word}{result.took_s:5.1f} s{why}".rstrip())

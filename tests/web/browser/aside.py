@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, BrowserError, Tab, chromium, found
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
 from stagedoor.listeners.web.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway, running
 from tests.waiting import wait_until
 from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, run, shows, terminal
@@ -203,7 +203,7 @@ def test_6_a_gateway_that_is_killed_and_started_again(browser: Browser, tmp_path
 def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    from stagedoor.demo.chromium import chromium
+    from acceptance.chromium import chromium
 
     profile = tmp_path / "profile"
     base = f"http://127.0.0.1:{gateway.port('web')}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 from tests.waiting import wait_until
 from tests.web.browser.conftest import run, screen, shows, terminal

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.web.browser.conftest import SCREEN, ready, run, terminal
 
 TIMES = int(os.environ.get("STAGEDOOR_ENDS", "50"))

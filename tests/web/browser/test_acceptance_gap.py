@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S
 from tests.waiting import BOUND_S, wait_until
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from stagedoor.wire.terminal import SUBPROTOCOL
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.path.gateway import Gateway, running
 from tests.web.browser.conftest import click, run, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized

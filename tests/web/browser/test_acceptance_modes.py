@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import running
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, run, shows, terminal

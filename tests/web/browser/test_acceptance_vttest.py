@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.browser.aside import Aside, aside

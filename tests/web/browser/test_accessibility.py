@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, ready, sign_in, terminal
 from tests.web.conftest import SETTINGS

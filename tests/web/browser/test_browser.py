@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import STATES, ready, run, screen, shows, sign_in, terminal

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stagedoor.shells.local
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.shells.world import wait_until
 from tests.web.browser.conftest import run, shows, terminal
 from tests.web.browser.test_page import away

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, hides, ready, run, screen, shows, terminal
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import chromium
-from stagedoor.demo.chromium import found as chromium_found
+from acceptance.chromium import chromium
+from acceptance.chromium import found as chromium_found
 from tests.net.peers import write_certificate
 from tests.path.gateway import running
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in

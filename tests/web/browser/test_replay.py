@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.chromium import Tab
+from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, hides, shows
 from tests.web.conftest import SETTINGS

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
 from tests.web.browser.conftest import ready, run, shows, sign_in, terminal

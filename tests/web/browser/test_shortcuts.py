@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from stagedoor.demo.chromium import BrowserError, Tab, chromium, found
+from acceptance.chromium import BrowserError, Tab, chromium, found
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows
 

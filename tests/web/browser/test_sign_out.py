@@ -1,6 +1,6 @@
 """Signing out on one page, in a real Chromium: what the others of that browser show."""
 
-from stagedoor.demo.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab
 from tests.web.browser.conftest import click, ready, run, shows, sign_in, terminal
 
 

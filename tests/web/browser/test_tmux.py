@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from stagedoor.demo.chromium import BrowserError, Tab
+from acceptance.chromium import BrowserError, Tab
 from tests.path.gateway import Gateway, running
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal

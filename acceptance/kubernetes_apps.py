@@ -1,4 +1,4 @@
-"""The sample apps of `stagedoor demo --kubernetes`: objects as a developer writes them. Pure."""
+"""The sample apps of `script/demo --kubernetes`: objects as a developer writes them. Pure."""
 
 from typing import Any
 

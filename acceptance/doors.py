@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acceptance.reach import Reach
+from acceptance.verdict import FailedError, expect
 from stagedoor.demo.clients import Login
-from stagedoor.demo.reach import Reach
-from stagedoor.demo.verdict import FailedError, expect
 
 ANSWER_S = 60.0
 REVOKED_WITHIN_S = 5.0

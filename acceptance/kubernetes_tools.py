@@ -1,4 +1,4 @@
-"""What `stagedoor demo --kubernetes` works with: the checkout's own programs, and images made from it."""
+"""What `script/demo --kubernetes` works with: the checkout's own programs, and images made from it."""
 
 import contextlib
 import fcntl
@@ -18,7 +18,7 @@ from stagedoor.model.errors import StagedoorError
 MINUTE_S = 60.0
 BUILD_S = 30 * MINUTE_S
 """The first start builds Kubernetes from its source; so long at most."""
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[1]
 _GATEWAY = ("pyproject.toml", "README.md", "LICENSE", "uv.lock", "deploy/image", "src")
 _KIT = ("deploy/kit", "src/stagedoor/shells/local/bin")
 

@@ -1,4 +1,4 @@
-"""`stagedoor demo --check`: every way in, by the real clients that are installed here."""
+"""`script/demo --check`: every way in, by the real clients that are installed here."""
 
 import asyncio
 import subprocess
@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from stagedoor.demo import doors, features, jump, webshell
+from acceptance import doors, features, jump, webshell
+from acceptance.reach import Reach, reach
+from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.clients import CLIENTS, FDPASS, OURS, Client, Login
 from stagedoor.demo.entrance import Entrance, Person
-from stagedoor.demo.reach import Reach, reach
 from stagedoor.demo.stage import Stage, staged, stagedoor_command
-from stagedoor.demo.verdict import FailedError, NotHereError, Result, need
 from stagedoor.model.errors import StagedoorError
 
 AT_ONCE = 4

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acceptance.prompted import Done, Prompted, run
+from acceptance.verdict import FailedError, NotHereError, need
 from stagedoor.demo.clients import Client, Login, private_file
-from stagedoor.demo.prompted import Done, Prompted, run
-from stagedoor.demo.verdict import FailedError, NotHereError, need
 
 
 @dataclass(frozen=True)

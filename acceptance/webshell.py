@@ -4,9 +4,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from stagedoor.demo.chromium import BrowserError, Tab, chromium, found
+from acceptance.chromium import BrowserError, Tab, chromium, found
+from acceptance.verdict import FailedError, NotHereError, expect
 from stagedoor.demo.clients import Login
-from stagedoor.demo.verdict import FailedError, NotHereError, expect
 from stagedoor.listeners.web.assets import FOLDER
 
 ATTACH_S = 60.0

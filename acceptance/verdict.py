@@ -1,4 +1,4 @@
-"""What a row of `stagedoor demo --check` may come to."""
+"""What a row of `script/demo --check` may come to."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`stagedoor demo --kubernetes --check`: the same ways in, with the gateway and the shells on a cluster."""
+"""`script/demo --kubernetes --check`: the same ways in, with the gateway and the shells on a cluster."""
 
 import asyncio
 import json
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stagedoor.demo import features, forwards, jump, webshell
-from stagedoor.demo import kubernetes_apps as apps
-from stagedoor.demo.check import (
+from acceptance import features, forwards, jump, webshell
+from acceptance import kubernetes_apps as apps
+from acceptance.check import (
     OTHERS,
     Row,
     denial_rows,
@@ -20,11 +20,11 @@ from stagedoor.demo.check import (
     run_rows,
     through,
 )
+from acceptance.kubernetes import House, housed
+from acceptance.kubernetes_tools import say
+from acceptance.verdict import Result, expect
 from stagedoor.demo.entrance import APPS, USER
-from stagedoor.demo.kubernetes import House, housed
-from stagedoor.demo.kubernetes_tools import say
 from stagedoor.demo.stage import stagedoor_command
-from stagedoor.demo.verdict import Result, expect
 from stagedoor.model.shell import ShellState
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stagedoor.demo.reach import Reach
-from stagedoor.demo.verdict import FailedError, expect
+from acceptance.reach import Reach
+from acceptance.verdict import FailedError, expect
 from stagedoor.model.units import KIB
 
 LOOPBACK = "127.0.0.1"

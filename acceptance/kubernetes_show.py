@@ -1,4 +1,4 @@
-"""`stagedoor demo --kubernetes`: print what to try, then who comes and goes, until Ctrl-C."""
+"""`script/demo --kubernetes`: print what to try, then who comes and goes, until Ctrl-C."""
 
 import json
 import shlex
@@ -6,12 +6,12 @@ import subprocess
 import time
 from contextlib import suppress
 
+from acceptance.kubernetes import House, housed
+from acceptance.kubernetes_tools import say
+from acceptance.reach import Reach
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
 from stagedoor.demo.entrance import APPS
-from stagedoor.demo.kubernetes import House, housed
-from stagedoor.demo.kubernetes_tools import say
-from stagedoor.demo.reach import Reach
 from stagedoor.demo.show import bold, told_now
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, Kind

@@ -1,4 +1,4 @@
-"""`stagedoor demo --kubernetes`: apps on the test cluster, Stagedoor by helm beside them, and the way in."""
+"""`script/demo --kubernetes`: apps on the test cluster, Stagedoor by helm beside them, and the way in."""
 
 import json
 import secrets
@@ -12,18 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stagedoor.demo import kubernetes_apps as apps
-from stagedoor.demo.clients import Login, private_file
-from stagedoor.demo.doors import Desk
-from stagedoor.demo.entrance import (
-    APPS,
-    DEVELOPER,
-    USER,
-    Entrance,
-    Person,
-    write_configs,
-)
-from stagedoor.demo.kubernetes_tools import (
+from acceptance import kubernetes_apps as apps
+from acceptance.doors import Desk
+from acceptance.kubernetes_tools import (
     BUILD_S,
     MINUTE_S,
     Checkout,
@@ -31,6 +22,15 @@ from stagedoor.demo.kubernetes_tools import (
     gateway_image,
     kit_image,
     say,
+)
+from stagedoor.demo.clients import Login, private_file
+from stagedoor.demo.entrance import (
+    APPS,
+    DEVELOPER,
+    USER,
+    Entrance,
+    Person,
+    write_configs,
 )
 from stagedoor.demo.stage import stagedoor_command
 from stagedoor.model.errors import StagedoorError

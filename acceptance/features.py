@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from stagedoor.demo.forwards import dynamic_forward, local_forward, remote_forward
-from stagedoor.demo.prompted import Done, Prompted
-from stagedoor.demo.reach import Reach
-from stagedoor.demo.verdict import FailedError, NotHereError, expect, need
+from acceptance.forwards import dynamic_forward, local_forward, remote_forward
+from acceptance.prompted import Done, Prompted
+from acceptance.reach import Reach
+from acceptance.verdict import FailedError, NotHereError, expect, need
 from stagedoor.model.units import KIB, MIB
 
 BOUND_S = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo.prompted import KILLED, Prompted, run
+from acceptance.prompted import KILLED, Prompted, run
 from tests.waiting import wait_until
 
 ASK = "import getpass, sys; sys.stdout.write(getpass.getpass('Password: ')); sys.exit(7)"

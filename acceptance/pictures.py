@@ -1,4 +1,4 @@
-"""Pictures of the WebShell, for the documentation: `python -m stagedoor.demo.pictures FOLDER`."""
+"""Pictures of the WebShell, for the documentation: `python -m acceptance.pictures FOLDER`."""
 
 import asyncio
 import base64
@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from acceptance.chromium import BrowserError, Tab, chromium
 from stagedoor.admin.service import open_office
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.demo.chromium import BrowserError, Tab, chromium
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX

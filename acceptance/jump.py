@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from acceptance import features
+from acceptance.forwards import local_forward
+from acceptance.reach import Reach
+from acceptance.verdict import expect
 from stagedoor.client.sshconfig import JUMP_HOST
-from stagedoor.demo import features
 from stagedoor.demo.clients import private_file
-from stagedoor.demo.forwards import local_forward
-from stagedoor.demo.reach import Reach
-from stagedoor.demo.verdict import expect
 
 Drive = Callable[[Path], object]
 _NEAR_ONLY = ("rsync over a jump", "LocalForward over a jump")

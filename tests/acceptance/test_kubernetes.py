@@ -1,4 +1,4 @@
-"""`stagedoor demo --kubernetes` on the real cluster: what it prints works, and nothing of it stays."""
+"""`script/demo --kubernetes` on the real cluster: what it prints works, and nothing of it stays."""
 
 import contextlib
 import json
@@ -13,19 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.demo import kubernetes_tools as tools
+from acceptance import kubernetes_tools as tools
+from acceptance.kubernetes_apps import app
+from acceptance.kubernetes_show import event_of
+from acceptance.prompted import run
 from stagedoor.demo.clients import CLIENTS
-from stagedoor.demo.kubernetes_apps import app
-from stagedoor.demo.kubernetes_show import event_of
 from stagedoor.demo.live import news
-from stagedoor.demo.prompted import run
 from stagedoor.model.errors import StagedoorError
 from tests.cluster.fixtures import Cluster, cluster
 from tests.demo.test_show import Demo
 from tests.waiting import wait_until
 
 __all__ = ["cluster"]
-DEMO = [sys.executable, "-m", "stagedoor", "demo", "--kubernetes"]
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = [sys.executable, "-m", "acceptance", "--kubernetes"]
 BOUND_S = 540.0
 """Its images are built where the sources have changed."""
 REMOVED_S = 180.0
@@ -37,7 +38,12 @@ CLUSTER = pytest.mark.timeout(600)
 def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
     """Of a demo that finds the tests' cluster running, and has a temporary folder of its own."""
     state = str(cluster.place.state)
-    return {**os.environ, "TMPDIR": str(tmp_path), "STAGEDOOR_CLUSTER_STATE": state}
+    return {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "STAGEDOOR_CLUSTER_STATE": state,
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def assert_nothing_is_left(cluster: Cluster, said: str) -> None:

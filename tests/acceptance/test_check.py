@@ -1,4 +1,4 @@
-"""`stagedoor demo --check`: every row is there, and a row that fails or cannot run says so."""
+"""`script/demo --check`: every row is there, and a row that fails or cannot run says so."""
 
 import json
 import os
@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stagedoor.cli.app import stagedoor
-from stagedoor.demo import check as checking
-from stagedoor.demo import doors
-from stagedoor.demo.check import Row, run_row
+from acceptance import check as checking
+from acceptance import doors
+from acceptance.__main__ import demo
+from acceptance.check import Row, run_row
+from acceptance.reach import reach
+from acceptance.verdict import FailedError, NotHereError, Result, expect, need
 from stagedoor.demo.clients import CLIENTS, NC, Login
-from stagedoor.demo.reach import reach
-from stagedoor.demo.verdict import FailedError, NotHereError, Result, expect, need
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
     *[client.name for client in CLIENTS],
     "one-file script (--print-script)",
@@ -62,7 +63,8 @@ ROWS = [
 @pytest.mark.timeout(300)
 def test_the_check_drives_every_way_in_and_passes(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "stagedoor", "demo", "--check", "--json"],
+        [sys.executable, "-m", "acceptance", "--check", "--json"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=280,
@@ -147,13 +149,13 @@ def test_the_exit_code_is_0_only_if_all_that_could_run_passed(
         return results
 
     monkeypatch.setattr(checking, "check", check)
-    table = CliRunner().invoke(stagedoor, ["demo", "--check"])
+    table = CliRunner().invoke(demo, ["--check"])
     assert table.exit_code == code
     assert [line.split("  ")[0] for line in table.stdout.splitlines()[: len(oks)]] == [
         result.name for result in results
     ]
     assert f"{oks.count(True)} ok" in table.stdout.splitlines()[-1]
-    as_json = CliRunner().invoke(stagedoor, ["demo", "--check", "--json"])
+    as_json = CliRunner().invoke(demo, ["--check", "--json"])
     assert as_json.exit_code == code
     assert [row["result"] for row in json.loads(as_json.stdout)] == [r.word for r in results]
 
