@@ -18,7 +18,7 @@ from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
 from stagedoor.serve.compose import Gateway, compose
-from stagedoor.serve.doors import Doors
+from stagedoor.serve.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
 from tests.net.peers import PATIENCE_S
@@ -87,8 +87,8 @@ class House:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        doors = Doors(self._sockets, self.settings)
-        self.gateway = compose(self.settings, f"house-{os.getpid()}-{id(self)}", doors.ports)
+        sockets = ListeningSockets(self._sockets, self.settings)
+        self.gateway = compose(self.settings, f"house-{os.getpid()}-{id(self)}", sockets.ports)
         accepted = self.gateway.listener.accepted
 
         def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
@@ -96,10 +96,10 @@ class House:
             accepted(stream, source, secure)
 
         self.gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only looks
-        doors.open(self.gateway.listener)
+        sockets.open(self.gateway.listener)
         self._up.set()
         await self._stop.wait()
-        doors.close()
+        sockets.close()
         await self.gateway.listener.close()
         await asyncio.to_thread(self.gateway.close)
 

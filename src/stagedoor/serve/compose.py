@@ -24,9 +24,9 @@ from stagedoor.relay.loop import Relay
 from stagedoor.serve.direct import direct_login, recorder_of
 from stagedoor.serve.heartbeat import heartbeat_of
 from stagedoor.serve.log import write_line
+from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.shells import shells_of
 from stagedoor.serve.ssh import ssh_listener, trust_of
-from stagedoor.serve.troubles import Troubles
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -114,7 +114,7 @@ def compose(
     held = hold_instance(instances_folder(settings.data_dir), instance)
     database = open_database(settings.place)
 
-    on_problem = Troubles(log)
+    on_problem = ProblemLog(log)
 
     def on_change(policy: Policy) -> None:
         closed = registry.review()

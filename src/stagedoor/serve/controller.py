@@ -30,7 +30,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.health import METRICS_TYPE
-from stagedoor.serve.troubles import Troubles
+from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -43,7 +43,7 @@ HOST_CERTIFICATE_S = 365 * DAY_S
 """A shell gets a new one at each start from zero; one that is kept warm lives long."""
 
 
-class ControllerProcess:
+class ControllerManager:
     """Stands by, leads, and works while it leads. One in a process. Raises StagedoorError."""
 
     def __init__(self, settings: Settings, *, health: bool) -> None:
@@ -57,7 +57,7 @@ class ControllerProcess:
                 "(deploy/kit builds it)"
             )
         self._kit: Kit = kit
-        self._on_problem = Troubles(self._log)
+        self._on_problem = ProblemLog(self._log)
         self._identity = f"{replica()}-{new_instance_id()}"
         # First what must be there already: on a machine without it no second host CA may be made.
         self._user_ca = _user_ca_line(settings)
@@ -203,7 +203,7 @@ def _user_ca_line(settings: Settings) -> str:
 async def run_controller(settings: Settings) -> None:
     """Run the controller until a signal ends it. Raises StagedoorError when it cannot start."""
     log.configure(settings.log)
-    await ControllerProcess(settings, health=True).run()
+    await ControllerManager(settings, health=True).run()
 
 
 async def _beside(begin: Begin) -> None:
@@ -214,7 +214,7 @@ async def _beside(begin: Begin) -> None:
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    running = asyncio.create_task(ControllerProcess(settings, health=False).run())
+    running = asyncio.create_task(ControllerManager(settings, health=False).run())
     alone = asyncio.create_task(reader.read())
     await asyncio.wait((running, alone), return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
@@ -225,7 +225,7 @@ async def _beside(begin: Begin) -> None:
 
 
 def main() -> None:
-    """Entry point of the process that `serve.beside` starts: `Begin` comes on stdin, what keeps us
+    """Entry point of the process that `serve.controller_process` starts: `Begin` comes on stdin, what keeps us
     from starting goes to stdout."""
     first = read_to_worker(sys.stdin.buffer.readline())
     try:

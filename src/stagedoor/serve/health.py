@@ -25,7 +25,7 @@ class Condition:
     left: int
 
 
-class HealthDoor:
+class HealthEndpoint:
     """Listens where the settings say; `condition` is asked for each answer."""
 
     def __init__(self, condition: Callable[[], Condition]) -> None:

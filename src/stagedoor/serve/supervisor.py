@@ -19,7 +19,6 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import log, restart
-from stagedoor.serve.beside import Beside
 from stagedoor.serve.control import (
     Begin,
     Close,
@@ -31,7 +30,8 @@ from stagedoor.serve.control import (
     line,
     read_from_worker,
 )
-from stagedoor.serve.health import Condition, HealthDoor
+from stagedoor.serve.controller_process import ControllerProcess
+from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.prepare import Checked, bury
 from stagedoor.settings.form import split_address
 from stagedoor.store.instances import new_instance_id
@@ -90,8 +90,8 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials: set[asyncio.Task[None]] = set()
         self._died = 0
-        self._health = HealthDoor(self._condition)
-        self._beside = Beside()
+        self._health = HealthEndpoint(self._condition)
+        self._controller = ControllerProcess()
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
@@ -143,7 +143,7 @@ class Supervisor:
             raise
         if self._stopping:  # a signal came as we started
             return
-        await self._beside.follow(self._checked)
+        await self._controller.follow(self._checked)
         for kind, names in self.addresses().items():
             shown = [
                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in names
@@ -156,7 +156,7 @@ class Supervisor:
         await self._stopped.wait()
         await asyncio.gather(*self._burials)
         await self._health.close()
-        await self._beside.close()
+        await self._controller.close()
 
     def stop(self) -> None:
         """First call: drain. Second: close everything at once."""
@@ -213,7 +213,7 @@ class Supervisor:
             self._checked = checked
             log.configure(checked.settings.log)
             self._log = structlog.get_logger()
-            await self._beside.follow(checked)
+            await self._controller.follow(checked)
             # By generation, so that one who died and was replaced meanwhile is among them.
             before = [one for one in self._workers if one.generation != self._generation]
             for worker in before:

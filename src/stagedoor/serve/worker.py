@@ -23,7 +23,7 @@ from stagedoor.serve.control import (
     line,
     read_to_worker,
 )
-from stagedoor.serve.doors import Doors
+from stagedoor.serve.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 
@@ -40,13 +40,13 @@ class Worker:
         self._settings: Settings = parse_settings(begin.settings, begin.settings_name)
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
-        self._doors = Doors(begin.sockets, self._settings)
+        self._sockets = ListeningSockets(begin.sockets, self._settings)
         self._gateway: Gateway = compose(
             self._settings,
             begin.instance,
-            self._doors.ports,
-            self._doors.ssh_addresses,
-            Web(self._doors.tls) if self._doors.has_web else None,
+            self._sockets.ports,
+            self._sockets.ssh_addresses,
+            Web(self._sockets.tls) if self._sockets.has_web else None,
         )
         self._news = asyncio.Event()
         self._drain: Drain | None = None
@@ -64,12 +64,12 @@ class Worker:
         loop.set_exception_handler(self._on_fault)
         listening = asyncio.create_task(self._listen_to(messages))
         ticking = asyncio.create_task(self._tick())
-        self._doors.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
+        self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
         tell(Up())
         try:
             while self._drain is None and not self._close:
                 await self._wait()
-            self._doors.close()
+            self._sockets.close()
             tell(Left(self._inside()))
             if self._drain is not None and self._gateway.ssh is not None:
                 self._gateway.ssh.drain(self._drain.timeout_s)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WEB = ("web", "web-tls")
 
 
-class Doors:
+class ListeningSockets:
     """Opened once everything behind them is ready; closed to let nobody more in.
 
     `sockets` pairs a kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`) with an inherited descriptor.

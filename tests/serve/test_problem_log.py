@@ -1,6 +1,6 @@
 """A trouble stands in the log once, and once more when it is over."""
 
-from stagedoor.serve.troubles import Troubles
+from stagedoor.serve.problem_log import ProblemLog
 
 
 class Lines(list[tuple[str, ...]]):
@@ -13,7 +13,7 @@ class Lines(list[tuple[str, ...]]):
 
 def test_a_trouble_is_said_once_however_often_it_is_tried_again() -> None:
     lines = Lines()
-    tell = Troubles(lines)
+    tell = ProblemLog(lines)
     tell("audit", None)
     for _ in range(3):
         tell("audit", "no room")

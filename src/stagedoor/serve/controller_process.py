@@ -21,7 +21,7 @@ END_WITHIN_S = 10.0
 """How long the controller may take to end: a request that is under way, and its lease let go."""
 
 
-class Beside:
+class ControllerProcess:
     """Runs the controller while it is wanted, and starts it again if it dies."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ class Log(Protocol):
     def error(self, event: str, /, *, part: str, reason: str) -> object: ...
 
 
-class Troubles:
+class ProblemLog:
     """Called with a part and why it fails, or None when it works again. Any thread."""
 
     def __init__(self, log: Log) -> None:
