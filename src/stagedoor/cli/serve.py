@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.run import serve_forever
+from stagedoor.serve.supervisor import serve_forever
 
 
 @click.command(

@@ -225,8 +225,8 @@ async def _beside(begin: Begin) -> None:
 
 
 def main() -> None:
-    """Entry point of the process that `serve.controller_process` starts: `Begin` comes on stdin, what keeps us
-    from starting goes to stdout."""
+    """Entry point of the process that `controller_process` starts: `Begin` comes on stdin, what keeps
+    us from starting goes to stdout."""
     first = read_to_worker(sys.stdin.buffer.readline())
     try:
         assert isinstance(first, Begin), "whoever starts us says so first"

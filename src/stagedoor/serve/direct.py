@@ -18,7 +18,7 @@ from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Over, Recorder
 from stagedoor.recording.retention import Keeper, Removed, Retention
 from stagedoor.recording.witness import Note
-from stagedoor.serve.upstream import upstream_of
+from stagedoor.serve.shells import upstream_of
 from stagedoor.settings.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""What must be right before a worker is started: settings, folders, store, keys, certificate."""
+"""What must be right before a worker is started: settings, folders, store, keys, sockets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,16 @@ import structlog
 from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.admin.service import open_office
 from stagedoor.admin.sessions import find_lost
-from stagedoor.model.errors import SettingsError
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import server_context
 from stagedoor.settings.file import parse_settings, read_settings
+from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.instances import instances_folder, take_down
+
+Bound = dict[tuple[str, str, int], Listening]
+"""By kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,40 @@ def prepare(settings: Settings) -> None:
         structlog.get_logger().warning(
             "sessions of a gateway that died were closed", lost=len(lost)
         )
+
+
+def bind_all(settings: Settings, held: Bound) -> Bound:
+    """A socket for each kind, address and slot; those held already are kept as they are.
+
+    Raises StagedoorError, and then has bound none.
+    """
+    bound: Bound = {}
+    fresh: list[Listening] = []
+    try:
+        for kind, setting, texts in (
+            ("tunnel", "tunnel.addresses", settings.tunnel.addresses),
+            ("tunnel-tls", "tunnel.tls_addresses", settings.tunnel.tls_addresses),
+            ("ssh", "ssh.addresses", settings.ssh.addresses),
+            ("web", "web.addresses", settings.web.addresses),
+            ("web-tls", "web.tls_addresses", settings.web.tls_addresses),
+        ):
+            for text in texts:
+                first = held.get((kind, text, 0))
+                host, port = split_address(text)
+                for slot in range(settings.workers.count):
+                    key = (kind, text, slot)
+                    if key in held:
+                        bound[key] = held[key]
+                        continue
+                    again = first.names() if first else None
+                    bound[key] = bind(host, port, again=again, setting=setting)
+                    fresh.append(bound[key])
+                    first = first or bound[key]
+    except StagedoorError:
+        for listening in fresh:
+            listening.close()
+        raise
+    return bound
 
 
 def bury(settings: Settings, instance: str) -> list[str]:
