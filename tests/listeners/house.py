@@ -17,7 +17,7 @@ from stagedoor.listeners.tunnel import Secure
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
-from stagedoor.serve.compose import Gateway, compose
+from stagedoor.serve.compose import Gateway
 from stagedoor.serve.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
@@ -88,7 +88,7 @@ class House:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         sockets = ListeningSockets(self._sockets, self.settings)
-        self.gateway = compose(self.settings, f"house-{os.getpid()}-{id(self)}", sockets.ports)
+        self.gateway = Gateway(self.settings, f"house-{os.getpid()}-{id(self)}", sockets.ports)
         accepted = self.gateway.listener.accepted
 
         def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:

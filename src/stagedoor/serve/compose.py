@@ -1,8 +1,10 @@
 """One worker's parts, put together: the only file that names the concrete classes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
@@ -18,7 +20,6 @@ from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
 from stagedoor.net.tls import ServerTls
-from stagedoor.recording.recorder import Recorder
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.serve.direct import direct_login, recorder_of
@@ -32,9 +33,8 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
-from stagedoor.store.database import Database, open_database
-from stagedoor.store.heartbeat import Heartbeat
-from stagedoor.store.instances import HeldInstance, hold_instance, instances_folder
+from stagedoor.store.database import open_database
+from stagedoor.store.instances import hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.watch import PolicyWatch
@@ -52,27 +52,141 @@ class Web:
     tls: ServerTls | None
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """The running parts of one worker."""
+T = TypeVar("T")
 
-    listener: TunnelListener
-    registry: Registry
-    relay: Relay
-    ledger: AuditLedger
-    watch: PolicyWatch
-    authenticator: Authenticator
-    database: Database
-    held: HeldInstance
-    heartbeat: Heartbeat | None
-    """For a store that machines share."""
-    recorder: Recorder
-    shells: Shells
-    """Closed by the event loop that they belong to, before `close`."""
-    ssh: SshListener | None = None
-    """None where the settings name no address for it."""
-    web: "WebListener | None" = None
-    """The same."""
+
+class _Topic(Generic[T]):
+    """Published by a part that is made early, heard by those that are made later."""
+
+    def __init__(self) -> None:
+        self._heard_by: list[Callable[[T], None]] = []
+
+    def subscribe(self, hear: Callable[[T], None]) -> None:
+        self._heard_by.append(hear)
+
+    def publish(self, news: T) -> None:
+        for hear in self._heard_by:
+            hear(news)
+
+
+class Gateway:
+    """The running parts of one worker. Each is made of those above it, and names none below."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance: str,
+        ports: frozenset[int],
+        ssh_addresses: tuple[str, ...] = (),
+        web: Web | None = None,
+    ) -> None:
+        """Make the parts and start their threads.
+
+        `ports` are those that this gateway itself listens on, `ssh_addresses` where it answers SSH.
+        `web` is None where it does not answer the web.
+        Raises StagedoorError.
+        """
+        self._log = structlog.get_logger()
+        self._instance = instance
+        self._problems = ProblemLog(self._log)
+        self.held = hold_instance(instances_folder(settings.data_dir), instance)
+        self.database = open_database(settings.place)
+        policy_changes = _Topic[Policy]()
+        close_requests = _Topic[tuple[CloseRequest, ...]]()
+        self.watch = PolicyWatch(
+            self.database,
+            instance,
+            on_change=policy_changes.publish,
+            on_close_requests=close_requests.publish,
+            on_problem=partial(self._problems, "policy"),
+        )
+        self.authenticator = _authenticator(settings, self.watch)
+        # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
+        judge = Authoriser(lambda: self.watch.last_policy, time.time)
+        self.registry = Registry(judge.again, time.time)
+        self.ledger = AuditLedger(
+            StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
+        )
+        kubernetes = _kubernetes(settings, instance, self._problems)
+        shells = shells_of(settings, lambda: self.watch.policy, kubernetes)
+        self.shells: Shells = shells.shells
+        """Closed by the event loop that they belong to, before `close`."""
+        self._local = shells.local
+        self._local.refresh()
+        policy_changes.subscribe(self._on_policy)
+        close_requests.subscribe(self._on_close_requests)
+        self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
+        flow = self._flow(settings, ports)
+        self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
+        self.recorder = recorder_of(settings, self.ledger.note)
+        self.ssh: SshListener | None = None
+        """None where the settings name no address for it."""
+        if ssh_addresses:
+            direct = direct_login(settings, self.ledger.note, self.recorder)
+            self.ssh = ssh_listener(settings, flow, ssh_addresses, direct)
+        self.web = self._web(settings, flow, web)
+        """The same."""
+        self.ledger.start()
+        self.watch.start()
+        self.recorder.start()
+        self.heartbeat = heartbeat_of(
+            settings, self.database, instance, self.registry, self._problems
+        )
+        """For a store that machines share."""
+
+    def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
+        return Flow(
+            authenticator=self.authenticator,
+            authoriser=Authoriser(lambda: self.watch.policy, time.time),
+            shells=self.shells,
+            ledger=self.ledger,
+            connector=Connector(
+                resolver=Resolver(),
+                dialer=Dialer(),
+                is_gateway=lambda address, port: port in ports and is_this_machine(address),
+                dial_timeout_s=settings.shells.dial_timeout_s,
+                find=self.shells.resolve,
+            ),
+            registry=self.registry,
+            now=time.time,
+            write_line=write_line,
+            start_timeout_s=settings.shells.start_timeout_s,
+        )
+
+    def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
+        if web is None:
+            return None
+        # Here, since its libraries cost every worker memory.
+        from stagedoor.serve.web import web_listener
+
+        return web_listener(
+            settings,
+            flow,
+            self.database,
+            lambda: self.watch.policy,
+            web.tls,
+            self.recorder,
+            self.ledger.note,
+        )
+
+    def _on_policy(self, policy: Policy) -> None:
+        closed = self.registry.review()
+        try:
+            self._local.refresh()
+        except OSError as error:
+            self._problems("local shells' keys", str(error))
+        else:
+            self._problems("local shells' keys", None)
+        self._log.info(
+            "policy changed",
+            version=policy.version,
+            sessions_closed=closed,
+            instance=self._instance,
+        )
+
+    def _on_close_requests(self, requests: tuple[CloseRequest, ...]) -> None:
+        for request in requests:
+            self.registry.close(request.session, End.EVICTED, request.reason)
 
     def write_counts(self) -> None:
         """Tell the store how many bytes live sessions have moved. Raises StoreError; blocks."""
@@ -97,53 +211,8 @@ class Gateway:
         return unwritten
 
 
-def compose(
-    settings: Settings,
-    instance: str,
-    ports: frozenset[int],
-    ssh_addresses: tuple[str, ...] = (),
-    web: Web | None = None,
-) -> Gateway:
-    """Build a worker's parts and start their threads.
-
-    `ports` are those that this gateway itself listens on, `ssh_addresses` where it answers SSH.
-    `web` is None where it does not answer the web.
-    Raises StagedoorError.
-    """
-    log = structlog.get_logger()
-    held = hold_instance(instances_folder(settings.data_dir), instance)
-    database = open_database(settings.place)
-
-    on_problem = ProblemLog(log)
-
-    def on_change(policy: Policy) -> None:
-        closed = registry.review()
-        try:
-            shells.local.refresh()
-        except OSError as error:
-            on_problem("local shells' keys", str(error))
-        else:
-            on_problem("local shells' keys", None)
-        log.info(
-            "policy changed",
-            version=policy.version,
-            sessions_closed=closed,
-            instance=instance,
-        )
-
-    def on_close_requests(requests: tuple[CloseRequest, ...]) -> None:
-        for request in requests:
-            registry.close(request.session, End.EVICTED, request.reason)
-
-    watch = PolicyWatch(
-        database,
-        instance,
-        on_change=on_change,
-        on_close_requests=on_close_requests,
-        on_problem=lambda problem: on_problem("policy", problem),
-    )
-    authoriser = Authoriser(lambda: watch.policy, time.time)
-    authenticator = Authenticator(
+def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
+    return Authenticator(
         lambda: watch.policy,
         time.time,
         throttle=ThrottleLimits(
@@ -155,77 +224,23 @@ def compose(
         away=lambda: watch.closed,
     )
 
-    # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
-    judge = Authoriser(lambda: watch.last_policy, time.time)
-    registry = Registry(judge.again, time.time)
-    ledger = AuditLedger(
-        StoreJournal(database), instance, on_problem=lambda problem: on_problem("audit", problem)
-    )
-    kubernetes = None
-    if settings.kubernetes.namespaces:
-        # Here, since its libraries are an extra and cost every worker memory.
-        from stagedoor.admin.kubernetes import kubernetes_shells
 
-        kubernetes = kubernetes_shells(settings, instance, on_problem)
-        kubernetes.start()
-    shells = shells_of(settings, lambda: watch.policy, kubernetes)
-    shells.local.refresh()
-    relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
-    flow = Flow(
-        authenticator=authenticator,
-        authoriser=authoriser,
-        shells=shells.shells,
-        ledger=ledger,
-        connector=Connector(
-            resolver=Resolver(),
-            dialer=Dialer(),
-            is_gateway=lambda address, port: port in ports and is_this_machine(address),
-            dial_timeout_s=settings.shells.dial_timeout_s,
-            find=shells.shells.resolve,
-        ),
-        registry=registry,
-        now=time.time,
-        write_line=write_line,
-        start_timeout_s=settings.shells.start_timeout_s,
-    )
-    listener = TunnelListener(
-        flow,
-        relay,
-        TunnelLimits(
-            networks=networks(settings.listen.networks),
-            proxy_protocol_from=networks(settings.listen.proxy_protocol_from),
-            header_timeout_s=settings.listen.header_timeout_s,
-            max_pending=settings.listen.max_pending,
-        ),
-    )
-    recorder = recorder_of(settings, ledger.note)
-    ssh = None
-    if ssh_addresses:
-        direct = direct_login(settings, ledger.note, recorder)
-        ssh = ssh_listener(settings, flow, ssh_addresses, direct)
-    web_shell = None
-    if web is not None:
-        # Here, since its libraries cost every worker memory.
-        from stagedoor.serve.web import web_listener
+def _kubernetes(settings: Settings, instance: str, problems: ProblemLog) -> Shells | None:
+    """The cluster's shells, if the settings name any."""
+    if not settings.kubernetes.namespaces:
+        return None
+    # Here, since its libraries are an extra and cost every worker memory.
+    from stagedoor.admin.kubernetes import kubernetes_shells
 
-        web_shell = web_listener(
-            settings, flow, database, lambda: watch.policy, web.tls, recorder, ledger.note
-        )
-    ledger.start()
-    watch.start()
-    recorder.start()
-    return Gateway(
-        listener=listener,
-        registry=registry,
-        relay=relay,
-        ledger=ledger,
-        watch=watch,
-        authenticator=authenticator,
-        database=database,
-        held=held,
-        heartbeat=heartbeat_of(settings, database, instance, registry, on_problem),
-        recorder=recorder,
-        shells=shells.shells,
-        ssh=ssh,
-        web=web_shell,
+    shells = kubernetes_shells(settings, instance, problems)
+    shells.start()
+    return shells
+
+
+def _tunnel_limits(settings: Settings) -> TunnelLimits:
+    return TunnelLimits(
+        networks=networks(settings.listen.networks),
+        proxy_protocol_from=networks(settings.listen.proxy_protocol_from),
+        header_timeout_s=settings.listen.header_timeout_s,
+        max_pending=settings.listen.max_pending,
     )

@@ -11,7 +11,7 @@ import structlog
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.session import End
 from stagedoor.serve import log
-from stagedoor.serve.compose import Gateway, Web, compose
+from stagedoor.serve.compose import Gateway, Web
 from stagedoor.serve.control import (
     Begin,
     Close,
@@ -41,7 +41,7 @@ class Worker:
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
         self._sockets = ListeningSockets(begin.sockets, self._settings)
-        self._gateway: Gateway = compose(
+        self._gateway = Gateway(
             self._settings,
             begin.instance,
             self._sockets.ports,
