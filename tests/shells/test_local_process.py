@@ -27,7 +27,7 @@ sys.path.insert(0, sys.argv[2])
 from tests.shells.world import *
 from stagedoor.keys.files import load
 shells = LocalShells(
-    [LocalShell("app01")], Path(sys.argv[1]) / "shells", user_ca_lines=[],
+    [LocalShell("app01")], Path(sys.argv[1]) / "shells", user_ca_lines=lambda: [],
     sign_host=lambda key, names: CertificateAuthority(
         load(Path(sys.argv[1]) / "host_ca"), time.time).sign_host(key, names, 3600),
     admitted=lambda _: (), drain_grace_s=5.0,

@@ -74,7 +74,7 @@ class World:
         return LocalShells(
             entries or (LocalShell("app01"),),
             self.folder / "shells",
-            user_ca_lines=[self.user_ca.public_line()],
+            user_ca_lines=lambda: [self.user_ca.public_line()],
             sign_host=sign_host or (lambda key, names: self.host_ca.sign_host(key, names, 3600)),
             admitted=admitted or (lambda _: self.admissions),
             idle_stop_s=idle_stop_s,

@@ -18,25 +18,30 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.settings.settings import Settings
 
 
+def ensure_cas(settings: Settings) -> None:
+    """Make both CAs where they are not there yet. For the start of a gateway, and for nothing else:
+    a CA made anywhere else is one that no shell and no client knows. Raises StagedoorError.
+    """
+    load_or_create(settings.user_ca_file, "stagedoor user CA")
+    if not settings.host_ca_public_only:
+        load_or_create(settings.host_ca_file, "stagedoor host CA")
+
+
 def user_ca(settings: Settings) -> CertificateAuthority:
-    """Signs user certificates. Made at the first use. Raises StagedoorError."""
-    return CertificateAuthority(
-        load_or_create(settings.user_ca_file, "stagedoor user CA"), time.time
-    )
+    """Signs user certificates. Raises SettingsError where it is missing, KeyFileError."""
+    return CertificateAuthority(_made_by_serve(settings.user_ca_file, "user CA"), time.time)
 
 
 def host_ca(settings: Settings) -> CertificateAuthority:
-    """Signs host certificates. Made at the first use. Raises StagedoorError, also where the settings
-    name the public half only.
+    """Signs host certificates. Raises SettingsError where it is missing, or where the settings name
+    its public half only; KeyFileError.
     """
     if settings.host_ca_public_only:
         raise SettingsError(
             f"nothing can be signed by the host CA here: keys.host_ca_file ({settings.host_ca_file}) "
             "is its public half"
         )
-    return CertificateAuthority(
-        load_or_create(settings.host_ca_file, "stagedoor host CA"), time.time
-    )
+    return CertificateAuthority(_made_by_serve(settings.host_ca_file, "host CA"), time.time)
 
 
 def ca_in(file: Path) -> CertificateAuthority:
@@ -50,6 +55,16 @@ def public_half(file: Path) -> str:
         return read_public_line(file)
     except KeyFileError:
         return public_line(_existing(file))
+
+
+def _made_by_serve(file: Path, which: str) -> PrivateKey:
+    try:
+        return load(file)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"there is no {which} at {file}; `stagedoor serve` makes it at its first start, on the "
+            "gateway, where its settings say (--config FILE)"
+        ) from None
 
 
 def _existing(file: Path) -> PrivateKey:
@@ -66,6 +81,22 @@ def host_ca_line(settings: Settings) -> str:
     return host_ca(settings).public_line()
 
 
+def gateway_host_ca_line(settings: Settings) -> str:
+    """The same for somebody who is about to trust it: only if it is a gateway's.
+
+    Up to version 0.1.0 `ssh-config` made a host CA on a developer's machine, and there it still is.
+    Where a gateway has been started there is a store besides. Raises StagedoorError.
+    """
+    line = host_ca_line(settings)
+    place = settings.place
+    if isinstance(place, Path) and not settings.host_ca_public_only and not place.exists():
+        raise SettingsError(
+            f"{settings.host_ca_file} is not trusted, since it has no gateway's store beside it "
+            f"({place}): an older `stagedoor ssh-config` made it"
+        )
+    return line
+
+
 def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
     """The SSH listener's certificate: from the file that the settings name, or signed now for
     `names`. Raises StagedoorError.
@@ -73,11 +104,11 @@ def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: floa
     file = settings.ssh.host_certificate_file
     if file is not None:
         return read_public_line(file)
-    _, public = ssh_host_key(settings)
+    _, public = ensure_ssh_host_key(settings)
     return host_ca(settings).sign_host(public, names, valid_s)
 
 
-def ssh_host_key(settings: Settings) -> tuple[bytes, str]:
+def ensure_ssh_host_key(settings: Settings) -> tuple[bytes, str]:
     """The SSH listener's own key: the private half for asyncssh, and the public line.
 
     Made at the first use. Raises StagedoorError.

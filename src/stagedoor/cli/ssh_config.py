@@ -9,7 +9,9 @@ from stagedoor.admin.authorities import host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.client import sshconfig
-from stagedoor.model.errors import StagedoorError
+from stagedoor.model.errors import StagedoorError, SettingsError
+from stagedoor.admin.authorities import gateway_host_ca_line
+from stagedoor.settings.settings import Settings
 
 
 @click.command(
@@ -32,8 +34,8 @@ from stagedoor.model.errors import StagedoorError
     "host_ca_files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The host CA's public key (`keys/host_ca.pub` of the gateway). Default: this machine's. "
-    "Several while a CA is replaced.",
+    help="The host CA's public key, which `stagedoor ca show host` prints on the gateway. Default, on "
+    "the gateway's own machine: the gateway's. Several while a CA is replaced.",
 )
 @click.option(
     "--environment",
@@ -100,11 +102,13 @@ def ssh_config(
         options += ["--token-file", str(token_file.absolute())]
     if ca_file:
         options += ["--ca-file", str(ca_file.absolute())]
+    folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
+    known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
     access = sshconfig.SshAccess(
         gateway=address,
         jump=jump is not None,
         host_ca=tuple(_public_key(file) for file in host_ca_files)
-        or (host_ca_line(installation.settings),),
+        or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
         client=tuple(
             str(Path(word).expanduser()) if word.startswith("~") else word
@@ -117,14 +121,12 @@ def ssh_config(
         host_keys=tuple(_lines(host_keys_file)) if host_keys_file else (),
     )
     if print_only:
-        folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
-        known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
         click.echo(f"# {folder / sshconfig.CONFIG_NAME}")
         click.echo(sshconfig.render_config(access, known_hosts))
         click.echo(f"# {known_hosts}")
         click.echo(sshconfig.render_known_hosts(access), nl=False)
         return
-    written = sshconfig.write(access, directory, add_include=include)
+    written = sshconfig.write(access, folder, add_include=include)
     click.echo(f"wrote {written.config}\nwrote {written.known_hosts}")
     if written.added:
         click.echo("put the Include line at the top of ~/.ssh/config")
@@ -133,6 +135,22 @@ def ssh_config(
             "now put this line at the top of ~/.ssh/config (or call this again with --include):\n"
             f"  {written.include_line}"
         )
+
+
+def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
+    """The host CA of this machine's gateway, unless ssh trusts another one's already."""
+    how = "give the gateway's with --host-ca FILE (on the gateway: stagedoor ca show host >FILE)"
+    try:
+        line = gateway_host_ca_line(settings)
+    except StagedoorError as error:
+        raise SettingsError(f"no host CA to trust: {how}; {error}") from None
+    trusted = sshconfig.trusted_cas(known_hosts)
+    if trusted and line not in trusted:
+        raise SettingsError(
+            f"{known_hosts} trusts another host CA than the one in {settings.host_ca_file}, and stays "
+            f"as it is: {how}"
+        )
+    return line
 
 
 def _public_key(file: Path) -> str:

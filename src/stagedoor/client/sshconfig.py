@@ -176,6 +176,23 @@ def render_known_hosts(access: SshAccess) -> str:
     return _HEADER + "\n".join(lines) + "\n"
 
 
+def trusted_cas(known_hosts: Path) -> frozenset[str]:
+    """The CAs (`ssh-ed25519 AAAA…`) that a file written here trusts. None: it is not there.
+
+    Raises StagedoorError.
+    """
+    try:
+        text = known_hosts.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return frozenset()
+    except OSError as error:
+        raise StagedoorError(f"cannot read {known_hosts}: {error.strerror}") from error
+    lines = (line.split() for line in text.splitlines())
+    return frozenset(
+        " ".join(words[2:4]) for words in lines if len(words) > 3 and words[0] == "@cert-authority"
+    )
+
+
 def write(
     access: SshAccess,
     directory: Path | None = None,

@@ -14,6 +14,9 @@ from stagedoor.net.tls import server_context
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
+from stagedoor.admin.service import open_office
+from stagedoor.admin.authorities import ensure_cas, host_ca_line
+from stagedoor.admin.sessions import find_lost
 from stagedoor.store.instances import instances_folder, take_down
 
 Bound = dict[tuple[str, str, int], Listening]
@@ -75,8 +78,8 @@ def prepare(settings: Settings) -> None:
     Raises StagedoorError.
     """
     with open_office(settings) as office:
-        user_ca(settings)
-        host_ca_line(settings)
+        ensure_cas(settings)
+        host_ca_line(settings)  # where it is a public half, that it can be read
         lost = find_lost(office)
     if lost:
         structlog.get_logger().warning(

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from stagedoor.admin.authorities import host_ca, host_ca_line, user_ca
 from stagedoor.authz.admitted import admitted
@@ -67,7 +68,7 @@ def shells_of(
             for entry in settings.shells.local
         ),
         settings.data_dir / "shells",
-        user_ca_lines=(user_ca(settings).public_line(),),
+        user_ca_lines=cache(lambda: (user_ca(settings).public_line(),)),
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),

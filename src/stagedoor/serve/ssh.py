@@ -13,6 +13,8 @@ from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
+from stagedoor.admin.authorities import ensure_ssh_host_key, ssh_host_certificate, user_ca
+from stagedoor.settings.settings import Settings, networks
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.settings.startups import parse_limits
@@ -30,7 +32,7 @@ def ssh_listener(
     names = host_names(settings, addresses)
 
     def host_key() -> HostKey:
-        private, _ = ssh_host_key(settings)
+        private, _ = ensure_ssh_host_key(settings)
         return HostKey(private, ssh_host_certificate(settings, names, HOST_CERTIFICATE_S))
 
     limits = SshLimits(

@@ -44,7 +44,7 @@ class LocalShells:
         shells: Iterable[LocalShell],
         folder: Path,
         *,
-        user_ca_lines: Sequence[str],
+        user_ca_lines: Callable[[], Sequence[str]],
         sign_host: Callable[[str, tuple[str, ...]], str],
         admitted: Callable[[Target], Sequence[Admission]],
         idle_stop_s: float = 600.0,
@@ -52,7 +52,7 @@ class LocalShells:
         drain_grace_s: float = 10.0,
     ) -> None:
         entries = tuple(shells)
-        self._user_ca_lines = tuple(user_ca_lines)
+        self._user_ca_lines = user_ca_lines
         self._admitted = admitted
         self._starter = Starter(sign_host, start_timeout_s)
         self._drain_grace_s = drain_grace_s
@@ -186,7 +186,7 @@ class LocalShells:
         written = None
         # Again if the policy has changed meanwhile: a `refresh` may have been faster than a start
         # that had read the old one, and nothing else would take that back.
-        while written != (now := authorized_keys(self._admitted(target), self._user_ca_lines)):
+        while written != (now := authorized_keys(self._admitted(target), self._user_ca_lines())):
             place.write_keys(now)
             written = now
 

@@ -1,0 +1,74 @@
+"""`stagedoor ssh-config`: it trusts the host CA that it is given or that is a gateway's, and makes none."""
+
+from pathlib import Path
+
+import pytest
+
+from stagedoor.keys.files import load_or_create, public_line
+from stagedoor.model.errors import SettingsError
+from stagedoor.serve.prepare import prepare
+from stagedoor.serve.settings_file import load_settings
+from tests.cli.conftest import Desk
+
+GATEWAY = ("ssh-config", "--gateway", "127.0.0.1:8022", "--directory")
+
+
+def test_a_laptop_without_a_host_ca_makes_none_and_is_told_what_to_fetch(
+    desk: Desk, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ssh"
+    with pytest.raises(SettingsError, match=r"--host-ca.*stagedoor ca show host"):
+        desk.out(*GATEWAY, str(folder))
+    assert not desk.data_dir.exists()
+    assert not folder.exists()
+
+
+def test_a_good_known_hosts_stays_as_it_is(desk: Desk, tmp_path: Path) -> None:
+    folder, ca = tmp_path / "ssh", tmp_path / "ca"
+    load_or_create(ca)
+    desk.out(*GATEWAY, str(folder), "--host-ca", f"{ca}.pub")
+    before = (folder / "known_hosts").read_bytes()
+    with pytest.raises(SettingsError, match="--host-ca"):
+        desk.out(*GATEWAY, str(folder))
+    assert (folder / "known_hosts").read_bytes() == before
+
+
+def test_a_ca_that_an_older_ssh_config_left_on_a_laptop_is_not_trusted(
+    desk: Desk, tmp_path: Path
+) -> None:
+    left = desk.data_dir / "keys" / "host_ca"
+    load_or_create(left)
+    for print_only in ((), ("--print",)):
+        with pytest.raises(SettingsError, match=rf"{left}.* no gateway's store"):
+            desk.out(*GATEWAY, str(tmp_path / "ssh"), *print_only)
+
+
+def test_another_ca_than_the_known_hosts_has_must_be_named(desk: Desk, tmp_path: Path) -> None:
+    """A developer of one gateway who runs a gateway of their own on the same machine."""
+    folder, ca = tmp_path / "ssh", tmp_path / "ca"
+    load_or_create(ca)
+    desk.out(*GATEWAY, str(folder), "--host-ca", f"{ca}.pub")
+    before = (folder / "known_hosts").read_bytes()
+    settings = load_settings(desk.settings_file)
+    prepare(settings)
+    with pytest.raises(SettingsError, match=r"another host CA.*--host-ca"):
+        desk.out(*GATEWAY, str(folder))
+    assert (folder / "known_hosts").read_bytes() == before
+    desk.out(*GATEWAY, str(folder), "--host-ca", f"{settings.host_ca_file}.pub")
+    assert (
+        public_line(load_or_create(settings.host_ca_file)) in (folder / "known_hosts").read_text()
+    )
+
+
+def test_on_the_gateway_s_own_machine_its_host_ca_is_the_default(
+    desk: Desk, tmp_path: Path
+) -> None:
+    settings = load_settings(desk.settings_file)
+    prepare(settings)
+    folder = tmp_path / "ssh"
+    for _ in range(2):
+        desk.out(*GATEWAY, str(folder))
+        assert (
+            public_line(load_or_create(settings.host_ca_file))
+            in (folder / "known_hosts").read_text()
+        )
