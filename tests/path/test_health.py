@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.listeners.house import static
+from tests.listeners.wire import dialled, head, read_answer
 from tests.path.faulty import serving
 from tests.ports import free_port
 
@@ -37,6 +39,25 @@ def test_ready_until_it_drains_and_alive_until_the_last_session_has_gone(tmp_pat
         assert gateway.process.wait(60) == 0
         with pytest.raises(ConnectionRefusedError):
             asked(port, "/healthz")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("health", '[health]\naddress = "127.0.0.1:{port}"\n'),
+        ("ssh", '[ssh]\naddresses = ["127.0.0.1:{port}"]\n'),
+        ("web", '[web]\naddresses = ["127.0.0.1:{port}"]\n'),
+    ],
+)
+def test_no_shell_can_be_one_of_our_own_listeners(tmp_path: Path, kind: str, settings: str) -> None:
+    """Who may enter `loop` would ask the health listener in the gateway's name."""
+    port = free_port()
+    entry = static("loop", port) + settings.format(port=port)
+    with serving(tmp_path, entry) as gateway:
+        assert gateway.port(kind) == port
+        with dialled(gateway.own_port) as client:
+            client.send(head("loop-ssh:22", gateway.auth))
+            assert read_answer(client).status == 403
 
 
 def test_a_reload_moves_it_and_one_that_is_refused_does_not(tmp_path: Path) -> None:

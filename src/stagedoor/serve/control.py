@@ -11,13 +11,15 @@ import msgspec
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """First line to a worker: the settings as they were checked, and the sockets that it inherits.
 
-    `sockets` pairs a listener's kind with a file descriptor.
+    `sockets` pairs a listener's kind with a file descriptor. `own_ports` are those of every listener
+    of this gateway, whichever process answers there.
     """
 
     settings: str
     settings_name: str
     instance: str
     sockets: tuple[tuple[Literal["tunnel", "tunnel-tls", "ssh", "web", "web-tls"], int], ...]
+    own_ports: tuple[int, ...] = ()
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -28,7 +28,6 @@ class ListeningSockets:
 
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
         self._sockets = [(kind, adopt(fd)) for kind, fd in sockets]
-        self.ports = frozenset(sock.getsockname()[1] for _, sock in self._sockets)
         self.tls = _tls(settings)
         self._secure = _secure(self.tls)
         self._acceptors: list[Acceptor] = []

@@ -81,6 +81,9 @@ class Supervisor:
             found["health"] = health
         return found
 
+    def _own_ports(self) -> tuple[int, ...]:
+        return tuple(sorted({port for names in self.addresses().values() for _, port in names}))
+
     def _condition(self) -> Condition:
         """For probes."""
         return Condition(
@@ -227,7 +230,7 @@ class Supervisor:
             for fd in listening.fds()
         )
         instance = self._workers[spawn.worker].instance
-        return Begin(checked.text, checked.name, instance, sockets)  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
+        return Begin(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
 
     def _published(self, news: fleet.News) -> None:
         match news:

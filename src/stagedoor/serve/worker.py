@@ -44,7 +44,7 @@ class Worker:
         self._gateway = Gateway(
             self._settings,
             begin.instance,
-            self._sockets.ports,
+            frozenset(begin.own_ports),
             self._sockets.ssh_addresses,
             Web(self._sockets.tls) if self._sockets.has_web else None,
         )
