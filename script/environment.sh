@@ -65,19 +65,21 @@ make_environment() {
   fi
   python="$root/.venv/bin/python"
   base="$(python3 -c 'import sys; print(sys.executable, sys.version)')"
-  stamp="$(printf '%s\n' "$base" "$groups" | cat - "$root/uv.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
+  stamp="$(printf '%s\n' "$base" "$groups" | cat - "$root/uv.lock" "$root/pyproject.toml" \
+    "$root/script/bootstrap.txt" | sha256sum | cut -d' ' -f1)"
   [ "$(cat "$root/.venv/.stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$python" ] && return 0
 
   say "making $root/.venv"
   [ -x "$python" ] && [ "$("$python" -c 'import sys; print(sys.version)' 2>/dev/null)" = "${base#* }" ] ||
     rm -rf "$root/.venv"
   [ -x "$python" ] || python3 -m venv "$root/.venv"
-  "$python" -m pip install -q --disable-pip-version-check uv
+  "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/script/bootstrap.txt"
   # uv reads the lock; pip installs, since it knows this machine's index and certificates.
   # shellcheck disable=SC2086  # the list is meant to be split
   (cd "$root" && "$root/.venv/bin/uv" export -q --frozen --no-default-groups $groups --no-emit-project \
     --format requirements-txt --output-file "$root/.venv/requirements.txt") >/dev/null
   "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/.venv/requirements.txt"
-  "$python" -m pip install -q --disable-pip-version-check --no-deps --editable "$root"
+  # Without build isolation: pip would fetch the newest backend, whatever it is.
+  "$python" -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --editable "$root"
   printf '%s' "$stamp" >"$root/.venv/.stamp"
 }
