@@ -3,8 +3,14 @@
 As Synapse does it: `schema_version` is the shape the tables have; `compatible_version` is the
 oldest program that may still read and write them. A change that old programs survive raises only
 the first.
+
+The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`: literal SQL, since a step
+that were made from the tables below would change whenever they do. A released step is never edited. To change
+a table, change it below, raise SCHEMA_VERSION, add its step for both dialects, and put what it starts from
+into `tests/store/released/`.
 """
 
+from importlib.resources import files
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +32,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
@@ -261,34 +266,19 @@ def check(connection: Connection, hint: str = "name another") -> int:
 def bring_up(connection: Connection, found: int) -> None:
     """Make the tables, or bring those of version `found` up to ours, in the transaction given.
 
+    A new store goes through the same steps as an old one, so there is one way to each version.
     Other processes, of this program or an older one, may use the store meanwhile.
     """
-    if found == 0:
-        _create(connection)
-    elif found < SCHEMA_VERSION:
-        if found < 2:
-            instances.create(connection)
-        if found < 3:
-            web_passes.create(connection)
-        elif found < 5:
-            column = CreateColumn(web_passes.c.sign_in).compile(dialect=connection.dialect)
-            connection.execute(text(f"ALTER TABLE {web_passes.name} ADD COLUMN {column}"))
-        if found < 4:
-            for table in (watch_rules, shares, visits):
-                table.create(connection)
+    for version in range(found + 1, SCHEMA_VERSION + 1):
+        for statement in _steps(version, connection.dialect.name):
+            connection.exec_driver_sql(statement)
+    if found < SCHEMA_VERSION:
         connection.execute(
             update(meta).where(meta.c.name == "schema_version").values(value=SCHEMA_VERSION)
         )
 
 
-def _create(connection: Connection) -> None:
-    metadata.create_all(connection)
-    connection.execute(
-        meta.insert(),
-        [
-            {"name": "schema_version", "value": SCHEMA_VERSION},
-            {"name": "compatible_version", "value": COMPATIBLE_VERSION},
-            {"name": "policy_version", "value": 0},
-            {"name": "close_version", "value": 0},
-        ],
-    )
+def _steps(version: int, dialect: str) -> list[str]:
+    """The statements that make `version` of the version before it."""
+    file = files("stagedoor.store") / "migrations" / f"{version:04}.{dialect}.sql"
+    return [part for part in file.read_text(encoding="ascii").split(";\n") if part.strip()]

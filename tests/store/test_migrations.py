@@ -1,0 +1,152 @@
+"""From each schema that was released to the one of now: `released/VERSION.KIND.sql` is such a store."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, MetaData, Text, inspect, select
+
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.session import End
+from stagedoor.model.webpass import PassKind
+from stagedoor.store import passes, people, schema
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import read_entries
+from stagedoor.store.place import Place, Server
+from stagedoor.store.policy import load_policy
+from stagedoor.store.sessions import list_sessions
+from tests.store.sample import change
+from tests.store.server import PostgresqlHere, name_of
+
+RELEASED = Path(__file__).parent / "released"
+VERSIONS = sorted({int(file.name[:4]) for file in RELEASED.glob("*.sql")})
+
+
+def shape(database: Database) -> dict[str, Any]:
+    """Tables, columns, keys and indexes, as the database itself tells them; the order of columns aside."""
+    with database.read() as transaction:
+        look = inspect(transaction)
+        return {
+            name: {
+                "columns": sorted(
+                    (c["name"], repr(c["type"]), c["nullable"], str(c["default"]))
+                    for c in look.get_columns(name)
+                ),
+                "primary": look.get_pk_constraint(name)["constrained_columns"],
+                "foreign": [
+                    (key["constrained_columns"], key["referred_table"], key["options"])
+                    for key in look.get_foreign_keys(name)
+                ],
+                "unique": sorted(u["column_names"] for u in look.get_unique_constraints(name)),
+                "indexes": sorted(
+                    (i["name"], i["column_names"], i["unique"]) for i in look.get_indexes(name)
+                ),
+            }
+            for name in look.get_table_names()
+        }
+
+
+@pytest.fixture
+def as_released(request: pytest.FixtureRequest, place: Place, version: int) -> Place:
+    """A store as the program of `version` left it."""
+    if isinstance(place, Server):
+        here: PostgresqlHere = request.getfixturevalue("postgresql")
+        text = (RELEASED / f"{version:04}.postgresql.sql").read_text()
+        with here.superusers(name_of(place)) as link:
+            link.execute("SET ROLE stagedoor")
+            link.execute(text.encode())
+    else:
+        place.parent.mkdir(mode=0o700)
+        with sqlite3.connect(place) as raw:
+            raw.executescript((RELEASED / f"{version:04}.sqlite.sql").read_text())
+        raw.close()
+    return place
+
+
+def test_every_version_has_its_fixture() -> None:
+    """The next migration brings one of what it starts from."""
+    assert list(range(1, schema.SCHEMA_VERSION + 1)) == VERSIONS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version: int) -> None:
+    database = open_database(as_released)
+    try:
+        with database.read() as transaction:
+            assert schema.check(transaction) == schema.SCHEMA_VERSION
+        policy = load_policy(database)
+        assert policy.version == 7
+        assert policy.users["alice"].groups == {"dev", "ops"}
+        assert policy.tokens["t1"].secret_hash == b"\xab" * 32
+        assert policy.keys["SHA256:abc"].user == "alice"
+        assert [rule.id for rule in policy.grants] == [1, 2]
+        assert [(s.id, s.end, s.sent) for s in list_sessions(database, open_only=False)] == [
+            ("s1", End.CLOSED.value, 2**40),
+            ("s2", None, 0),
+        ]
+        assert [entry.seq for entry in read_entries(database)] == [1, 2, 3]
+        if version >= 3:
+            with database.read() as transaction:
+                found = transaction.execute(select(schema.web_passes.c.secret_hash)).scalars()
+                assert set(found) == {b"\x01" * 32, b"\x03" * 32}
+            assert policy.signed_out == {b"\x03" * 32}
+        if version >= 4:
+            assert [rule.subject for rule in policy.watch_rules] == ["group:ops"]
+            assert policy.shares["aabbccddeeff"].typing
+        with change(database, "go on") as c:
+            people.add_user(c.transaction, "carol", frozenset(), None, 0.0)
+            number = people.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
+        assert number == 4, "a removed grant's number is never given again"
+        assert passes.find(database, PassKind.SESSION, "unknown") is None
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_its_tables_are_those_of_a_store_made_now(
+    as_released: Place, version: int, tmp_path: Path
+) -> None:
+    """And those of the queries: what `schema` describes."""
+    migrated = open_database(as_released)
+    try:
+        found = shape(migrated)
+        with migrated.write() as transaction:
+            for table in reversed(inspect(transaction).get_table_names()):
+                transaction.exec_driver_sql(
+                    f"DROP TABLE {table}" + (" CASCADE" if isinstance(as_released, Server) else "")
+                )
+            schema.metadata.create_all(transaction)
+        assert found == shape(migrated)
+    finally:
+        migrated.close()
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_a_step_does_not_change_with_the_tables_of_now(
+    as_released: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next column of `web_passes` would be there already when its own step adds it."""
+    next_ = schema.web_passes.to_metadata(MetaData())
+    next_.append_column(Column("later", Text))
+    monkeypatch.setattr(schema, "web_passes", next_)
+    database = open_database(as_released)
+    try:
+        with database.read() as transaction:
+            names = {column["name"] for column in inspect(transaction).get_columns("web_passes")}
+        assert "sign_in" in names
+        assert "later" not in names
+    finally:
+        database.close()
+
+
+def test_a_new_store_is_made_by_the_same_steps(place: Place) -> None:
+    database = open_database(place)
+    try:
+        found = shape(database)
+        with database.write() as transaction:
+            schema.metadata.drop_all(transaction)
+            schema.metadata.create_all(transaction)
+        assert found == shape(database)
+    finally:
+        database.close()
