@@ -46,9 +46,15 @@ class Office:
         """How the audit names this process."""
         return f"administration-{os.getpid()}"
 
-    def change(self, action: str) -> AbstractContextManager[Change]:
+    def change(self, action: str, *, revokes: bool = False) -> AbstractContextManager[Change]:
+        """`revokes`: rights are taken away and none given, which works on a full disk too."""
         return change_policy(
-            self.database, at=self.clock(), instance=self.instance, actor=self.actor, action=action
+            self.database,
+            at=self.clock(),
+            instance=self.instance,
+            actor=self.actor,
+            action=action,
+            revokes=revokes,
         )
 
 
@@ -121,7 +127,7 @@ def add_user(
 def set_password(office: Office, name: str, password: str | None) -> None:
     """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
     password_hash = None if password is None else _hash(password)
-    with office.change("user.password") as change:
+    with office.change("user.password", revokes=password is None) as change:
         people.set_password(change.transaction, name, password_hash)
         change.fields |= {"user": name, "password": password is not None}
 
@@ -132,7 +138,7 @@ def change_groups(
     """The groups that the user is in afterwards. Raises NotFoundError, RefusedError, StoreError."""
     joined = _groups(add)
     left = frozenset(remove)
-    with office.change("user.groups") as change:
+    with office.change("user.groups", revokes=not joined) as change:
         people.require_user(change.transaction, name)
         before = people.groups_of(change.transaction, name)
         if missing := left - before:
@@ -148,7 +154,7 @@ def remove_user(office: Office, name: str) -> dict[str, int]:
 
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
     """
-    with office.change("user.remove") as change:
+    with office.change("user.remove", revokes=True) as change:
         gone = people.remove_user(change.transaction, name)
         change.fields |= {"user": name, **gone}
     return gone
@@ -177,7 +183,7 @@ def add_keys(office: Office, user: str, lines: Iterable[str]) -> list[KeyRecord]
 
 def remove_key(office: Office, fingerprint: str) -> str:
     """Whose key it was. Raises NotFoundError, StoreError."""
-    with office.change("key.remove") as change:
+    with office.change("key.remove", revokes=True) as change:
         user = people.remove_key(change.transaction, fingerprint)
         change.fields |= {"user": user, "key": fingerprint}
     return user
@@ -214,7 +220,7 @@ def create_token(
 def revoke_token(office: Office, given: str) -> str:
     """Whose token it was. `given` is its id, or the whole token. Raises NotFoundError, StoreError."""
     name = token_id(given) or given
-    with office.change("token.revoke") as change:
+    with office.change("token.revoke", revokes=True) as change:
         user = people.remove_token(change.transaction, name)
         change.fields |= {"user": user, "token": name}
     return user
@@ -255,7 +261,8 @@ def add_grant(
 
 def remove_grant(office: Office, number: int, *, watch: bool = False) -> GrantRule:
     """The grant that is gone. Raises NotFoundError, StoreError."""
-    with office.change("grant.watch.remove" if watch else "grant.remove") as change:
+    action = "grant.watch.remove" if watch else "grant.remove"
+    with office.change(action, revokes=True) as change:
         rule = people.remove_grant(change.transaction, number, watch=watch)
         change.fields |= _grant_fields(number, rule)
     return rule

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from stagedoor.admin.service import Office
-from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
 from stagedoor.store.instances import close_lost, instances_folder
 from stagedoor.store.journal import Entry, Filter, before_last, read_entries
@@ -52,8 +53,9 @@ def request_close(office: Office, session_ids: Sequence[str], reason: str) -> in
 
     Every worker sees it within a second. Sessions of workers that died are closed here and now.
     """
-    find_lost(office)
-    with office.change("session.close") as change:
+    with suppress(StoreError):  # on a full disk; what it finds is closed by nobody's wish
+        find_lost(office)
+    with office.change("session.close", revokes=True) as change:
         asked = rows.request_close(
             change.transaction, session_ids, at=office.clock(), reason=reason
         )

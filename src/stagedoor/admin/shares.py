@@ -52,7 +52,7 @@ def end_share(office: admin.Office, share_id: str, *, host: str | None = None) -
 
     Raises NotFoundError, StoreError.
     """
-    with office.change("share.end") as change:
+    with office.change("share.end", revokes=True) as change:
         share = shares.remove_share(change.transaction, share_id, host)
         change.fields |= _fields(share)
     return share

@@ -17,7 +17,19 @@ class SettingsError(StagedoorError):
 
 
 class StoreError(StagedoorError):
-    """The store cannot be opened, read or written."""
+    """The store cannot be opened, read or written.
+
+    `public` says the same to developers: nothing in it tells where the store is.
+    """
+
+    def __init__(self, text: str, public: str | None = None) -> None:
+        """None: the text itself tells nothing of that kind."""
+        super().__init__(text)
+        self.public = text if public is None else public
+
+
+class StoreAwayError(StoreError):
+    """The store's server cannot be reached now, and may come back by itself."""
 
 
 class NotFoundError(StagedoorError):

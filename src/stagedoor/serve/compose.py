@@ -108,7 +108,8 @@ class Gateway:
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
         kubernetes = _kubernetes(settings, instance, self._problems)
-        shells = shells_of(settings, lambda: self.watch.policy, kubernetes)
+        # Those who may log in to a shell stay written there while the store is away.
+        shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
         self.shells: Shells = shells.shells
         """Closed by the event loop that they belong to, before `close`."""
         self._local = shells.local
@@ -175,6 +176,7 @@ class Gateway:
             self._local.refresh()
         except OSError as error:
             self._problems("local shells' keys", str(error))
+            raise  # so that it is tried again at the next look
         else:
             self._problems("local shells' keys", None)
         self._log.info(

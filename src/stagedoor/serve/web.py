@@ -135,7 +135,10 @@ class StorePasses:
             office = admin.Office(
                 self._database, self._settings.data_dir, f"{found.name} (web)", time.time
             )
-            with suppress(NotFoundError), office.change("web.sign-out") as change:
+            with (
+                suppress(NotFoundError),
+                office.change("web.sign-out", revokes=True) as change,
+            ):
                 passes.sign_out(change.transaction, secret, office.clock())
                 change.fields |= {"user": found.name}
 

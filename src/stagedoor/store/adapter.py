@@ -26,7 +26,8 @@ class Adapter(Protocol):
     writing: Engine
     """Its transactions run one after the other, whichever process and machine they are of: what
     one has read is still so when it writes, and `seq` grows in the order of the commits. The
-    execution option `stagedoor_hasty` lets a commit return before it is on the disk."""
+    execution option `stagedoor_hasty` lets a commit return before it is on the disk, and
+    `stagedoor_revokes` says that rights are taken away, which must work on a full disk."""
 
     def check_in_place(self) -> None:
         """Raises StoreError if what would be written to is not the store that was opened."""

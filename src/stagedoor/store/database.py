@@ -31,6 +31,7 @@ class Database:
         self._adapter = adapter
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *adapter.errors)
         self._hasty = adapter.writing.execution_options(stagedoor_hasty=True)
+        self._revoking = adapter.writing.execution_options(stagedoor_revokes=True)
 
     @property
     def name(self) -> str:
@@ -49,24 +50,30 @@ class Database:
             yield transaction
 
     @contextmanager
-    def write(self, *, hasty: bool = False) -> Iterator[Transaction]:
+    def write(self, *, hasty: bool = False, revokes: bool = False) -> Iterator[Transaction]:
         """A transaction that is all written, and survives a power cut, or not at all.
 
         No other transaction that writes runs meanwhile. `hasty`: it need not survive a power cut,
-        and where the database allows that costs no wait for a disk.
+        and where the database allows that costs no wait for a disk. `revokes`: rights are taken away
+        and none are given, so it may use what is kept for a full disk.
 
         Raises StoreError; should the disk or the connection have failed in the commit itself, it
         is unknown whether it was written, and the message says so.
         """
-        engine = self._hasty if hasty else self._adapter.writing
+        engine = self._adapter.writing
+        if revokes:
+            engine = self._revoking
+        elif hasty:
+            engine = self._hasty
         with self._told(), engine.connect() as transaction, transaction.begin() as ending:
             yield transaction
             try:
                 ending.commit()
             except self._errors as error:
+                why = self._adapter.explain(error)
                 raise StoreError(
-                    f"{self._adapter.explain(error)}; nobody knows whether the change was written: "
-                    "look before you repeat it"
+                    f"{why}; nobody knows whether the change was written: look before you repeat it",
+                    why.public,
                 ) from error
 
     @property

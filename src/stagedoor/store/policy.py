@@ -85,14 +85,21 @@ class Change:
 
 @contextmanager
 def change_policy(
-    database: Database, *, at: float, instance: str, actor: str, action: str
+    database: Database,
+    *,
+    at: float,
+    instance: str,
+    actor: str,
+    action: str,
+    revokes: bool = False,
 ) -> Iterator[Change]:
     """Run one change: its rows, the new policy version and the audit event, all or nothing.
 
     `actor` is the account of the person, `action` says what (`grant.add`). `fields` of the change
-    are plain JSON values and never a secret.
+    are plain JSON values and never a secret. `revokes`: it only takes rights away, and so must work
+    on a full disk.
     """
-    with database.write() as transaction:
+    with database.write(revokes=revokes) as transaction:
         change = Change(transaction, {"action": action})
         yield change
         transaction.execute(

@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.adapter import Statement
+from stagedoor.store.reserve import Reserve
 
 CACHE_KIB = 512
 """Pages that each connection keeps. Sessions come and go at the end of every B-tree, so more would
@@ -57,9 +58,14 @@ class SqliteFile:
         try:
             found = self._path.stat()
         except OSError as error:
-            raise StoreError(f"the store {self._path} is gone: {error.strerror}") from error
+            raise StoreError(
+                f"the store {self._path} is gone: {error.strerror}", "the store is gone"
+            ) from error
         if (found.st_dev, found.st_ino) != self._inode:
-            raise StoreError(f"the store {self._path} was replaced by another file; restart")
+            raise StoreError(
+                f"the store {self._path} was replaced by another file; restart",
+                "the store was replaced; the gateway must be restarted",
+            )
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
         """Raises sqlite3.Error or StoreError."""
@@ -140,6 +146,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
     """An engine whose transactions begin as `Database` says: IMMEDIATE to write, else DEFERRED."""
+    reserve = Reserve(path)
     engine = create_engine(
         "sqlite+pysqlite://",
         creator=lambda: _connect(path, busy_timeout_s),
@@ -149,10 +156,16 @@ def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("stagedoor_writes", False):
+        options = connection.get_execution_options()
+        if options.get("stagedoor_writes", False):
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             _begin_immediate(raw, path, busy_timeout_s)
+            try:
+                reserve.spend() if options.get("stagedoor_revokes", False) else reserve.keep()
+            except BaseException:
+                raw.execute("ROLLBACK")
+                raise
         else:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
             connection.exec_driver_sql("BEGIN DEFERRED")
@@ -172,6 +185,7 @@ class RowWriter:
         self._busy_timeout_s = busy_timeout_s
         self._raw: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        self._reserve = Reserve(path)
 
     def write(self, statements: Iterable[Statement]) -> None:
         """All in one transaction that survives a power cut. Raises sqlite3.Error or StoreError."""
@@ -180,6 +194,7 @@ class RowWriter:
                 self._raw = _connect(self._path, self._busy_timeout_s)
             try:
                 _begin_immediate(self._raw, self._path, self._busy_timeout_s)
+                self._reserve.keep()
                 for sql, rows in statements:
                     self._raw.executemany(sql, rows)
                 self._raw.execute("COMMIT")
@@ -241,4 +256,4 @@ def explain(path: Path, error: Exception) -> StoreError:
     code = getattr(origin, "sqlite_errorcode", None)
     # The low byte is the primary code (https://www.sqlite.org/rescode.html#pve).
     cause = _CODES.get(code & 0xFF) if isinstance(code, int) else None
-    return StoreError(f"the store {path}: {cause or origin}")
+    return StoreError(f"the store {path}: {cause or origin}", cause or "its log says why")

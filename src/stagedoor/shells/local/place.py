@@ -120,7 +120,10 @@ class Place:
             return 0.0
 
     def write_keys(self, text: str) -> None:
-        """Replace the key file, whole, if it differs. Raises OSError."""
+        """Replace the key file, whole, if it differs. Raises OSError.
+
+        Then, as on a full disk, nobody logs in by it: whom the old one lets in may have to stay out.
+        """
         with suppress(FileNotFoundError):
             if self.keys.read_text() == text:
                 return
@@ -132,6 +135,7 @@ class Place:
             draft.rename(self.keys)
         except BaseException:
             draft.unlink(missing_ok=True)
+            self.keys.unlink(missing_ok=True)
             raise
 
     def _draft(self, path: Path) -> Path:

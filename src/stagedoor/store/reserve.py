@@ -1,0 +1,114 @@
+"""Disk space that is kept for taking rights away, beside a SQLite store.
+
+On a full disk nobody is let in, since the audit cannot be written. Whoever is in can then be put out only
+by a write. So a file of `SIZE` bytes is kept; a transaction that takes rights away empties it and gives
+its blocks to the write-ahead log. Until the file is full again every other transaction is refused:
+logins must not use up what it has freed.
+
+On a file system that never overwrites (ZFS, Btrfs with snapshots) an emptied file may free nothing.
+"""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from stagedoor.model.errors import StoreError
+
+SIZE = 1024 * 1024
+"""Some 250 pages of the log; a grant that is removed takes about ten."""
+ROOM = SIZE // 2
+"""A user with hundreds of keys and tokens takes so much to remove; less free space counts as none."""
+
+
+class Reserve:
+    """That of the store at `store`. Both methods are called under the store's write lock."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._file = store.with_name(f"{store.name}.reserve")
+        self._log = store.with_name(f"{store.name}-wal")
+
+    def keep(self) -> None:
+        """Before any other transaction: make the file, or fill it again.
+
+        Raises StoreError where it was used and the disk is full still. One that was never there does
+        not matter so much: the disk may be too small for it.
+        """
+        try:
+            used = self._file.stat().st_size < SIZE
+        except FileNotFoundError:
+            with suppress(OSError):
+                self._make()
+            return
+        if not used:
+            return
+        try:
+            self._make()
+        except OSError:
+            full = "disk full; free space on that file system (only taking rights away works until then)"
+            raise StoreError(f"the store {self._store}: {full}", full) from None
+
+    def spend(self) -> None:
+        """Before a transaction that takes rights away: see to it that the log has room."""
+        if _has_room(self._store.parent):
+            return
+        with suppress(OSError):
+            os.truncate(self._file, 0)
+        with suppress(OSError):
+            self._extend_log()
+
+    def _extend_log(self) -> None:
+        # At once, since what filled the disk goes on. SQLite minds no zeros after the last frame
+        # (https://www.sqlite.org/fileformat2.html#walformat): that is how a log that was reset looks.
+        fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            end, wanted = os.fstat(fd).st_size, SIZE
+            while wanted >= SIZE // 16:
+                try:
+                    os.posix_fallocate(fd, end, wanted)
+                except OSError:
+                    wanted //= 2
+                else:
+                    return
+        finally:
+            os.close(fd)
+
+    def _make(self) -> None:
+        """Put a whole file in place. Raises OSError."""
+        around = self._store.parent
+        if _free(around) < 2 * SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        draft = self._file.with_name(f"{self._file.name}.{secrets.token_hex(4)}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                # Random, so that a file system that compresses keeps blocks for it too.
+                file.write(os.urandom(SIZE))
+                owner = self._store.stat()
+                if os.geteuid() == 0 and owner.st_uid != 0:
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            draft.rename(self._file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether `ROOM` bytes can be had, by quota too. The file that finds out has no name."""
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # the file system knows of no such files, open(2)
+        return _free(folder) >= ROOM
+    try:
+        os.posix_fallocate(fd, 0, ROOM)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,123 @@
+"""What can be taken away when the disk is full: everything; what can be given: nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.model.errors import StoreError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.serve import admin, oversight
+from stagedoor.serve.admin import Office
+from stagedoor.serve.shares import end_share, make_share
+from stagedoor.store.database import open_database
+from stagedoor.store.journal import StoreJournal, read_entries
+from stagedoor.store.policy import load_policy
+from stagedoor.store.reserve import SIZE
+from stagedoor.store.sessions import list_sessions
+from stagedoor.wire.target import parse_login
+from tests.store.full_disk import SmallDisk, small_disk
+from tests.store.sample import denied, opened
+
+PASSWORD = "correct horse battery staple"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH6bDyNSkWDNRGXY1SbFhSAhgJQFJd1Oc3KG0VqXmVtF x"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk") as made:
+        yield made
+
+
+@pytest.fixture
+def office(disk: SmallDisk) -> Iterator[Office]:
+    """A store on the small disk that another process has open too, as a worker has."""
+    file = disk.folder / "data" / "stagedoor.db"
+    worker = open_database(file)
+    database = open_database(file)
+    yield Office(database, file.parent, "root@here", lambda: 1000.0)
+    database.close()
+    worker.close()
+
+
+def test_each_right_can_be_taken_away(office: Office, disk: SmallDisk) -> None:
+    for name in ("ann", "bob", "cid"):
+        admin.add_user(office, name, groups=["dev"], password=PASSWORD)
+    grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(12)]
+    watch = admin.add_grant(office, "group:dev", "app01", watch=True).id
+    token = admin.create_token(office, "ann").id
+    (key,) = admin.add_keys(office, "ann", [KEY])
+    target = parse_login("app01")
+    assert target is not None
+    user = admin.policy(office).users["ann"]
+    host = Identity("ann", user.groups, Method.PASSWORD, password_hash=user.password_hash)
+    share, _ = make_share(office, host, target, "main", 600.0, typing=False)
+    StoreJournal(office.database).append([opened("s1"), opened("s2")])
+    disk.fill()
+
+    for number in grants:
+        admin.remove_grant(office, number)
+    admin.remove_grant(office, watch, watch=True)
+    admin.revoke_token(office, token)
+    admin.remove_key(office, key.fingerprint)
+    end_share(office, share.id)
+    admin.change_groups(office, "ann", remove=["dev"])
+    admin.set_password(office, "bob", None)
+    admin.remove_user(office, "cid")
+    assert oversight.request_close(office, ["s1"], "laptop stolen") == 1
+
+    reader = open_database(office.data_dir / "stagedoor.db")  # as another worker sees it
+    policy = load_policy(reader)
+    assert policy.grants == policy.watch_rules == ()
+    assert not policy.tokens
+    assert not policy.keys
+    assert not policy.shares
+    assert sorted(policy.users) == ["ann", "bob"]
+    assert policy.users["ann"].groups == frozenset()
+    assert policy.users["bob"].password_hash is None
+    assert {s.id: s.close_reason for s in list_sessions(reader)}["s1"] == "laptop stolen"
+    said = [e.event.fields.get("action") for e in read_entries(reader) if e.event.fields]
+    assert said.count("grant.remove") == 12, "and each stands in the audit"
+    reader.close()
+
+
+def test_nothing_else_uses_what_is_kept_for_it(office: Office, disk: SmallDisk) -> None:
+    admin.add_user(office, "ann")
+    grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(3)]
+    disk.fill()
+    journal = StoreJournal(office.database)
+    admin.remove_grant(office, grants[0])
+    for _ in range(200):
+        with pytest.raises(StoreError, match="disk full"):
+            journal.append([denied()] * 20)
+    with pytest.raises(StoreError, match="disk full"):
+        admin.add_grant(office, "user:ann", "more")
+    with pytest.raises(StoreError, match="disk full"):
+        admin.change_groups(office, "ann", add=["ops"])
+    for number in grants[1:]:
+        admin.remove_grant(office, number)
+    assert not admin.policy(office).grants
+
+
+def test_it_is_kept_again_as_soon_as_there_is_space(office: Office, disk: SmallDisk) -> None:
+    reserve = office.data_dir / "stagedoor.db.reserve"
+    assert reserve.stat().st_size == SIZE
+    assert reserve.stat().st_mode & 0o777 == 0o600
+    admin.add_user(office, "ann")
+    for _ in range(3):
+        number = admin.add_grant(office, "user:ann", "app01").id
+        disk.fill()
+        admin.remove_grant(office, number)
+        assert reserve.stat().st_size == 0
+        disk.free()
+        StoreJournal(office.database).append([denied()])
+        assert reserve.stat().st_size == SIZE
+    assert not list(office.data_dir.glob("*.reserve.*")), "no draft is left"
+
+
+def test_a_disk_with_space_keeps_its_reserve(office: Office) -> None:
+    admin.add_user(office, "ann")
+    reserve = office.data_dir / "stagedoor.db.reserve"
+    before = reserve.stat().st_ino
+    admin.remove_user(office, "ann")
+    assert reserve.stat().st_ino == before
