@@ -108,6 +108,6 @@ def unavailable(error: StoreError) -> Denial:
     """Why nothing can be looked up now."""
     return Denial(
         Reason.AUDIT_UNAVAILABLE,
-        f"the gateway cannot use its store, so nobody is let in ({error}); try again",
+        f"the gateway cannot use its store, so nobody is let in ({error.public}); try again",
         retry_after_s=5,
     )

@@ -107,6 +107,7 @@ class AuditLedger:
         self._retry_at = 0.0
         self._failures = 0
         self._problem: str | None = None
+        self._public = ""
         self._writing = False
         self._flushing = 0
         self._stopping = False
@@ -135,7 +136,7 @@ class AuditLedger:
             if self._stopping:
                 return _unavailable("the gateway is stopping")
             if self._problem is not None:
-                return _unavailable(self._problem)
+                return _unavailable(self._public)
             self._openings.append(opening)
             self._lock.notify_all()
         try:
@@ -249,18 +250,19 @@ class AuditLedger:
             events += batch.closes
             events += batch.denials
             problem = None
+            public = "its log says why"
             try:
                 if events:
                     self._journal.append(events)
             except StoreError as error:
-                problem = str(error)
+                problem, public = str(error), error.public
             except Exception as error:  # a fault in the journal must not end the audit
                 problem = f"{type(error).__name__}: {error}"
             told = self._problem
             if problem is None:
                 self._written(batch)
             else:
-                self._failed(batch, problem)
+                self._failed(batch, problem, public)
             if told != self._problem:
                 with suppress(Exception):  # whoever cannot hear of it must not end the audit
                     self._on_problem(self._problem)
@@ -325,10 +327,12 @@ class AuditLedger:
             self._answer((one, one.opened) for one in batch.openings)
             self._lock.notify_all()
 
-    def _failed(self, batch: _Batch, problem: str) -> None:
+    def _failed(self, batch: _Batch, problem: str, public: str) -> None:
+        """`public` is what developers are told of the problem."""
         with self._lock:
             self._writing = False
             self._problem = problem
+            self._public = public
             first, longest = self._retry_s
             self._retry_at = time.monotonic() + min(longest, first * 2 ** min(self._failures, 20))
             self._failures += 1
@@ -343,7 +347,7 @@ class AuditLedger:
             for opening in self._openings:
                 opening.state = _State.VOID
             self._openings.clear()
-            denial = _unavailable(problem)
+            denial = _unavailable(public)
             self._answer((one, denial) for one in refused)
             self._lock.notify_all()
 

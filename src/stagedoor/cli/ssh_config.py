@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.authorities import host_ca_line
+from stagedoor.admin.authorities import gateway_host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.client import sshconfig
-from stagedoor.model.errors import StagedoorError, SettingsError
-from stagedoor.admin.authorities import gateway_host_ca_line
+from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.settings.settings import Settings
 
 

@@ -23,6 +23,7 @@ from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.election import Election
 from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.model.admission import Admission
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
@@ -31,11 +32,12 @@ from stagedoor.serve import log
 from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.health import METRICS_TYPE
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.waiting import once_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.kit import Kit
-from stagedoor.store.database import open_database
+from stagedoor.store.database import Database, open_database
 from stagedoor.store.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch
 
@@ -65,14 +67,8 @@ class ControllerManager:
         self._cluster: KubeCluster = cluster_of(
             settings, "stagedoor-controller", self._identity, self._on_problem
         )
-        self._database = open_database(settings.place)
-        self._watch = PolicyWatch(
-            self._database,
-            self._identity,
-            on_change=self._on_policy,
-            on_close_requests=lambda _: None,
-            on_problem=lambda problem: self._on_problem("policy", problem),
-        )
+        self.database: Database | None = None
+        self.watch: PolicyWatch | None = None
         self._metrics = Metrics()
         wanted = settings.controller
         self._election = Election(
@@ -83,6 +79,7 @@ class ControllerManager:
             on_problem=lambda problem: self._on_problem("election", problem),
         )
         self._controller: Controller | None = None
+        self._waits_for_store = False
         self._health = HealthListener(self._pages()) if health else None
 
     async def run(self) -> None:
@@ -94,7 +91,22 @@ class ControllerManager:
         loop.set_exception_handler(self._on_fault)
         if self._health is not None and settings.health.address is not None:
             await self._health.start(*split_address(settings.health.address))
-        self._watch.start()
+        try:
+            await once_reachable(self.read_policy, self._on_store_problem, stop)
+            if not stop.is_set():
+                await self._work_until(stop)
+        finally:
+            await self.close()
+        self._log.info("controller stopped")
+
+    async def close(self) -> None:
+        """Let go of the probes' listener, the cluster and the store."""
+        if self._health is not None:
+            await self._health.close()
+        await self._cluster.close()
+        await asyncio.to_thread(self._close_store)
+
+    async def _work_until(self, stop: asyncio.Event) -> None:
         running = asyncio.create_task(self._election.run(self._lead))
         stopping = asyncio.create_task(stop.wait())
         self._log.info("controller stands by", identity=self._identity, api=self._cluster.address)
@@ -107,11 +119,29 @@ class ControllerManager:
             with suppress(asyncio.CancelledError):
                 await running
             stopping.cancel()
-            if self._health is not None:
-                await self._health.close()
-            await self._cluster.close()
-            await asyncio.to_thread(self._close)
-        self._log.info("controller stopped")
+
+    def read_policy(self) -> None:
+        """Open the store and read the policy from now on. Raises StoreError."""
+        database = open_database(self._settings.place)
+        try:
+            watch = PolicyWatch(
+                database,
+                self._identity,
+                on_change=self._on_policy,
+                on_close_requests=lambda _: None,
+                on_problem=self._on_policy_problem,
+            )
+        except BaseException:
+            database.close()
+            raise
+        self.database, self.watch = database, watch
+        watch.start()
+
+    def admitted(self, target: Target) -> tuple[Admission, ...]:
+        """Who may log in to a shell, by the policy as it was last read: a store that is away must not
+        empty the keys of shells with people in them. Whom the gateway lets in is for the gateway."""
+        assert self.watch is not None, "nothing is made before the policy was read"
+        return admitted(self.watch.last_policy, target, time.time())
 
     async def _lead(self) -> None:
         """Work until somebody else leads, or it is over."""
@@ -123,7 +153,7 @@ class ControllerManager:
             Maker(
                 cluster,
                 self._new_host_key,
-                lambda target: admitted(self._watch.policy, target, time.time()),
+                self.admitted,
                 (self._user_ca,),
                 self._identity,
             ),
@@ -150,6 +180,16 @@ class ControllerManager:
         if controller is not None:
             controller.refresh()
 
+    def _on_policy_problem(self, problem: str | None) -> None:
+        self._on_problem("policy", problem)
+        controller = self._controller
+        if problem is None and controller is not None:
+            controller.refresh()  # what was to be written meanwhile may have been put off
+
+    def _on_store_problem(self, problem: str | None) -> None:
+        self._waits_for_store = problem is not None
+        self._on_problem("store", problem)
+
     def _on_target_problem(self, target: Target, problem: str, again_in_s: float) -> None:
         self._log.error(
             "shell cannot be seen to",
@@ -171,6 +211,9 @@ class ControllerManager:
     def _readiness(self) -> Page:
         """One that stands by is ready; one that leads is, once it has seen everything."""
         controller = self._controller
+        if self._waits_for_store:
+            text = "waiting for the store, which cannot be reached; the log says why\n"
+            return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
         if controller is None:
             return Page("standing by\n")
         if not controller.is_synced:
@@ -183,9 +226,11 @@ class ControllerManager:
         self._metrics.requests = self._cluster.asked
         return self._metrics.text()
 
-    def _close(self) -> None:
-        self._watch.stop()
-        self._database.close()
+    def _close_store(self) -> None:
+        if self.watch is not None:
+            self.watch.stop()
+        if self.database is not None:
+            self.database.close()
 
 
 def _user_ca_line(settings: Settings) -> str:

@@ -15,7 +15,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 @dataclass(frozen=True, slots=True)
 class Condition:
     """How the supervisor is. `workers` accept now; `deaths` have died since the start, unasked;
-    `left` sessions are still open in workers that drain.
+    `left` sessions are still open in workers that drain. `waits_for_store`: it has not started yet.
     """
 
     draining: bool
@@ -23,6 +23,7 @@ class Condition:
     wanted: int
     deaths: int
     left: int
+    waits_for_store: bool = False
 
 
 class HealthEndpoint:
@@ -62,6 +63,9 @@ def readiness(condition: Condition) -> Page:
     """Ready while at least one worker accepts; whoever drains must get no new connection."""
     if condition.draining:
         text = f"draining, {condition.left} sessions left\n"
+        return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+    if condition.waits_for_store:
+        text = "waiting for the store, which cannot be reached; the log says why\n"
         return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
     if not condition.workers:
         return Page("no worker accepts connections yet\n", HTTPStatus.SERVICE_UNAVAILABLE)

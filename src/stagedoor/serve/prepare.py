@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from stagedoor.admin.authorities import host_ca_line, user_ca
+from stagedoor.admin.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_office
 from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError, StagedoorError
@@ -14,9 +14,6 @@ from stagedoor.net.tls import server_context
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.admin.service import open_office
-from stagedoor.admin.authorities import ensure_cas, host_ca_line
-from stagedoor.admin.sessions import find_lost
 from stagedoor.store.instances import instances_folder, take_down
 
 Bound = dict[tuple[str, str, int], Listening]

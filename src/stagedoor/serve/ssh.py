@@ -5,7 +5,11 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
-from stagedoor.admin.authorities import ssh_host_certificate, ssh_host_key, user_ca
+from stagedoor.admin.authorities import (
+    ensure_ssh_host_key,
+    ssh_host_certificate,
+    user_ca,
+)
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
@@ -13,8 +17,6 @@ from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
-from stagedoor.admin.authorities import ensure_ssh_host_key, ssh_host_certificate, user_ca
-from stagedoor.settings.settings import Settings, networks
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.settings.startups import parse_limits

@@ -37,6 +37,8 @@ from stagedoor.serve.fleet import (
 )
 from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.prepare import Bound, Checked, bind_all, bury, check, prepare
+from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
 from stagedoor.store.instances import new_instance_id
 
@@ -66,6 +68,8 @@ class Supervisor:
         self._reload_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._burials: set[asyncio.Task[object]] = set()
+        self._waits_for_store = False
+        self._problems = ProblemLog(self._log)
         self._health = HealthEndpoint(self._condition)
         self._controller = ControllerProcess()
 
@@ -92,24 +96,30 @@ class Supervisor:
             wanted=self._checked.settings.workers.count,
             deaths=self._fleet.died,
             left=self._fleet.sessions_left,
+            waits_for_store=self._waits_for_store,
         )
 
-    async def start(self) -> None:
-        """Bind, start the first generation, and return once every worker accepts.
+    async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
+        """Prepare as soon as the store can be reached, bind, start the first generation, and return once
+        every worker accepts; False if a signal came before.
 
         Raises StagedoorError when an address cannot be had or a worker cannot start.
         """
-        self._sockets = bind_all(self._checked.settings, {})
         await self._health.listen(self._checked.settings.health)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        await once_reachable(prepare, self._on_store_problem, self._stopped)
+        if self._fleet.is_stopping:
+            await self.wait()
+            return False
+        self._sockets = bind_all(self._checked.settings, {})
         try:
             await self._launch(self._checked)
         except StagedoorError:
             if self._fleet.is_stopping:  # a signal came as we started
-                return
+                return True
             self.stop()
             await self.wait()
             raise
@@ -120,6 +130,13 @@ class Supervisor:
             ]
             self._log.info("listening", kind=kind, addresses=shown)
         notify_service_manager("READY=1")
+        return True
+
+    def _on_store_problem(self, problem: str | None) -> None:
+        self._waits_for_store = problem is not None
+        if problem is not None:  # sd_notify(3): a start that waits is not one that hangs
+            notify_service_manager("EXTEND_TIMEOUT_USEC=30000000")
+        self._problems("store", problem)
 
     async def wait(self) -> None:
         """Return when every worker has gone after `stop`, and what the dead left open is closed."""
@@ -147,7 +164,7 @@ class Supervisor:
     async def reload(self) -> bool:
         """Take new settings, keys and certificates into force, or change nothing and say why."""
         async with self._reload_lock:
-            if self._fleet.is_stopping:
+            if self._fleet.is_stopping or self._waits_for_store:
                 return False
             notify_service_manager("RELOADING=1")
             held, fresh = self._sockets, Bound()
@@ -299,8 +316,8 @@ async def serve_forever(settings_file: Path | None) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     checked = check(settings_file)
     log.configure(checked.settings.log)
-    prepare(checked.settings)
     supervisor = Supervisor(checked, lambda: check(settings_file))
-    await supervisor.start()
+    if not await supervisor.start(lambda: prepare(checked.settings)):
+        return
     structlog.get_logger().info("serving", pid=os.getpid(), data_dir=str(checked.settings.data_dir))
     await supervisor.wait()

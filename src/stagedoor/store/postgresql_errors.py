@@ -1,11 +1,12 @@
 """PostgreSQL's errors in plain words."""
 
+import re
 from collections.abc import Mapping
 
 from psycopg import Error, OperationalError
 from sqlalchemy.exc import DBAPIError
 
-from stagedoor.model.errors import StoreError
+from stagedoor.model.errors import StoreAwayError, StoreError
 from stagedoor.settings.place import Server
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -29,6 +30,15 @@ _STATES: Mapping[str, str] = {
     "XX002": "damaged; restore it from a backup, or run REINDEX",
 }
 
+_PASSING = frozenset({"25006", "53300", "57P01", "57P02", "57P03"})
+"""Those that a fail-over, a restart or a rush brings, and that pass."""
+
+_FATAL = re.compile(r"failed: [A-Z]{4,}: ")
+_COMES_BACK = re.compile(
+    r"starting up|shutting down|recovery|too many clients|connection slots|not accept connections"
+    r"|read-only"
+)
+
 
 def origin(error: Exception) -> Exception:
     """The driver's error, without what SQLAlchemy wraps around it."""
@@ -42,8 +52,21 @@ def explain(server: Server, error: Exception) -> StoreError:
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = " ".join(str(inner).split())
     if state is not None and state in _STATES:
-        return StoreError(f"the store {server}: {_STATES[state]} ({text})")
+        kind = StoreAwayError if state in _PASSING else StoreError
+        return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])
     if isinstance(inner, OperationalError) and state is None:
         # libpq's own: not reached, not let in, or cut off. It names hosts and roles, never a secret.
-        return StoreError(f"the store {server} cannot be reached: {text or 'the connection broke'}")
-    return StoreError(f"the store {server}: {text or type(inner).__name__}")
+        said = f"the store {server} cannot be reached: {text or 'the connection broke'}"
+        kind = StoreError if _says_no(text) else StoreAwayError
+        return kind(said, "the store cannot be reached")
+    return StoreError(f"the store {server}: {text or type(inner).__name__}", "its log says why")
+
+
+def _says_no(text: str) -> bool:
+    """Whether the server has answered, and will answer so again: a wrong password, no such database.
+
+    In words, since libpq keeps no SQLSTATE of a connection that was refused. In a language that we
+    do not know each answer counts as such a one.
+    """
+    answered = _FATAL.search(text)
+    return answered is not None and not _COMES_BACK.search(text)

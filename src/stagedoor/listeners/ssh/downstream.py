@@ -93,7 +93,7 @@ class Downstream(asyncssh.SSHServer):
             return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
         verdict = await self._house.flow.authenticator.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
-            return self._not_taken(verdict.message)
+            return self._not_now(verdict) or self._not_taken(verdict.message)
         if not signed_by_ca(shown):
             return self._not_taken("a certificate that its CA did not sign")
         if not message:
@@ -104,6 +104,12 @@ class Downstream(asyncssh.SSHServer):
             )
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True
+
+    def _not_now(self, denial: Denial) -> bool:
+        """Nobody can be let in, whatever they show: to go on would end in "Permission denied"."""
+        if denial.reason is Reason.AUDIT_UNAVAILABLE:
+            self.connection.hang_up(denial.message)
+        return False
 
     def _not_taken(self, why: str) -> bool:
         if why not in self._refused:
@@ -127,6 +133,7 @@ class Downstream(asyncssh.SSHServer):
             by_token = await authenticate(credential, self.source)
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if isinstance(verdict, Denial):
+            self._not_now(verdict)
             self._house.flow.write_down(verdict, self._door())
             return False
         self._proof = _Proof(verdict, name, credential)

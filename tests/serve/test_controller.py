@@ -1,0 +1,53 @@
+"""The controller's process and a store that is away."""
+
+import json
+from pathlib import Path
+
+from stagedoor.serve import admin
+from stagedoor.serve.controller import ControllerProcess
+from stagedoor.serve.keys import user_key
+from stagedoor.serve.prepare import prepare
+from stagedoor.serve.settings_file import parse_settings
+from stagedoor.store.database import open_database
+from stagedoor.store.watch import PolicyWatch
+from stagedoor.wire.target import parse_login
+
+KUBECONFIG = {
+    "current-context": "c",
+    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+    "users": [{"name": "u", "user": {}}],
+}
+
+
+async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path: Path) -> None:
+    """Else each shell that is looked at after 30 s of outage loses its keys, with people in it."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(KUBECONFIG))
+    settings = parse_settings(
+        f'data_dir = "{tmp_path}/data"\n[controller]\nkit_image = "kit:1"\nnamespace = "x"\n'
+        f'[kubernetes]\nnamespaces = {{ "" = "x" }}\nkubeconfig = "{kubeconfig}"\n',
+        "test",
+    )
+    prepare(settings)
+    with admin.open_office(settings) as office:
+        admin.add_user(office, "ann")
+        admin.add_keys(office, "ann", [user_key(tmp_path / "key")])
+        admin.add_grant(office, "user:ann", "app01")
+    target = parse_login("app01")
+    assert target is not None
+    process = ControllerProcess(settings, health=False)
+    process.database = open_database(settings.place)
+    process.watch = PolicyWatch(
+        process.database,
+        "one",
+        on_change=lambda _: None,
+        on_close_requests=lambda _: None,
+        on_problem=lambda _: None,
+        fail_closed_after_s=-1.0,  # unread for too long, whenever it was read
+    )
+    try:
+        assert not process.watch.policy.users
+        assert [one.name for one in process.admitted(target)] == ["ann"]
+    finally:
+        await process.close()
