@@ -1,6 +1,7 @@
 """What a person sees and changes of his own on the web, from the store; each change is audited."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from stagedoor.model.policy import KeyRecord, Policy
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
+from stagedoor.serve import admin
+from stagedoor.serve.allowance import AT_ONCE, Allowance
 from stagedoor.store.database import Database
+from stagedoor.store.people import keys_of
 from stagedoor.store.sessions import list_sessions
 
 LAST_SESSIONS = 10
@@ -33,17 +37,24 @@ class StoreDesk:
     """Satisfies `listeners.web.ports.Desk`. The store is asked in a thread."""
 
     def __init__(
-        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        allowance: Allowance,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
         self._policy = policy
+        self._allowance = allowance
+        self._now = now
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         def load() -> Sequence[KeyRecord]:
             # From the store, not from memory: whoever has just added one wants to see it.
-            records = admin.policy(self._office(identity)).keys.values()
-            return [record for record in records if record.user == identity.name]
+            with self._database.read() as transaction:
+                return keys_of(transaction, identity.name)
 
         try:
             return await asyncio.to_thread(load)
@@ -51,6 +62,9 @@ class StoreDesk:
             return unavailable(error)
 
     async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        if (denial := too_much(self._allowance, identity, self._now())) is not None:
+            return denial
+
         def add() -> None:
             admin.add_keys(self._office(identity), identity.name, [line])
 
@@ -58,11 +72,11 @@ class StoreDesk:
 
     async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
         def remove() -> None:
-            office = self._office(identity)
-            record = admin.policy(office).keys.get(fingerprint)
-            if record is None or record.user != identity.name:
+            with self._database.read() as transaction:
+                theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
+            if fingerprint not in theirs:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint!r}")
-            admin.remove_key(office, fingerprint)
+            admin.remove_key(self._office(identity), fingerprint)
 
         return await _changed(remove)
 
@@ -102,6 +116,20 @@ async def _changed(change: Callable[[], None]) -> Denial | None:
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error))
     return None
+
+
+def too_much(allowance: Allowance, identity: Identity, now: float) -> Denial | None:
+    """Why this user may be given nothing more now; None if they may."""
+    wait_s = allowance.take(identity.name, now)
+    if wait_s == 0:
+        return None
+    seconds = math.ceil(wait_s)
+    return Denial(
+        Reason.THROTTLED,
+        f"{identity.name} has made {AT_ONCE} changes (keys, shares, sign-ins) in a row; "
+        f"try again in {seconds} s",
+        seconds,
+    )
 
 
 def unavailable(error: StoreError) -> Denial:

@@ -16,9 +16,13 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
+from stagedoor.serve import admin
+from stagedoor.serve.allowance import Allowance
+from stagedoor.admin.shares import end_share, make_share
+from stagedoor.admin.account import too_much, unavailable
 from stagedoor.store import visits
 from stagedoor.store.database import Database
-from stagedoor.store.shares import hash_of
+from stagedoor.store.shares import hash_of, require_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,18 @@ class StoreCompany:
     """Satisfies `listeners.web.company.Company`. The store is asked in a thread."""
 
     def __init__(
-        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        allowance: Allowance,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
         self._policy = policy
+        self._allowance = allowance
+        self._now = now
 
     async def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool
@@ -76,6 +87,9 @@ class StoreCompany:
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
+        if (denial := too_much(self._allowance, identity, self._now())) is not None:
+            return denial
+
         def make() -> tuple[Share, str]:
             return make_share(
                 self._office(identity), identity, target, terminal, lasts_s, typing=typing
@@ -89,8 +103,13 @@ class StoreCompany:
             return Denial(Reason.BAD_REQUEST, str(error))
 
     async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
+        def end() -> None:
+            with self._database.read() as transaction:
+                require_share(transaction, share_id, identity.name)
+            end_share(self._office(identity), share_id, host=identity.name)
+
         try:
-            await asyncio.to_thread(end_share, self._office(identity), share_id, host=identity.name)
+            await asyncio.to_thread(end)
         except StoreError as error:
             return unavailable(error)
         except NotFoundError as error:

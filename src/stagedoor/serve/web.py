@@ -29,6 +29,14 @@ from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
 from stagedoor.serve.direct import recording_plan
 from stagedoor.serve.shells import holders_of, upstream_of
+from stagedoor.serve import admin
+from stagedoor.serve.allowance import Allowance
+from stagedoor.settings.settings import Settings, networks
+from stagedoor.serve.upstream import upstream_of
+from stagedoor.admin.presence import StoreCompany
+from stagedoor.admin.account import StoreDesk, too_much, unavailable
+from stagedoor.serve.web_holders import holders_of
+from stagedoor.admin.recording_service import StoreTakes
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store import passes
@@ -52,6 +60,7 @@ def web_listener(
     def moves_files(grant: Grant) -> bool:
         return covers(settings.web.files, grant)
 
+    allowance = Allowance()
     return WebListener(
         House(
             Backstage(
@@ -61,10 +70,10 @@ def web_listener(
                 recorded,
                 recording_plan(settings, recorder),
                 note,
-                StoreCompany(settings, database, policy),
+                StoreCompany(settings, database, policy, allowance),
             ),
-            StorePasses(settings, database, policy, Lifetimes()),
-            StoreDesk(settings, database, policy),
+            StorePasses(settings, database, policy, Lifetimes(), allowance),
+            StoreDesk(settings, database, policy, allowance),
             StoreTakes(settings, database),
             WebLimits(
                 networks(settings.listen.networks),
@@ -93,15 +102,23 @@ class StorePasses:
         database: Database,
         policy: Callable[[], Policy],
         lifetimes: Lifetimes,
+        allowance: Allowance,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
         self._policy = policy
         self._lifetimes = lifetimes
+        self._allowance = allowance
+        self._monotonic = monotonic
 
     async def issue(
         self, kind: PassKind, identity: Identity, target: str | None = None
     ) -> str | Denial:
+        # A ticket lasts seconds and changes no policy.
+        counted = kind is not PassKind.TICKET
+        if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
+            return denial
         now = time.time()
         given = pass_for(kind, identity, now, self._lifetimes, target)
         try:

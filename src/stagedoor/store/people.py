@@ -89,6 +89,15 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float) -> None:
     )
 
 
+def keys_of(transaction: Transaction, name: str) -> list[KeyRecord]:
+    """A user's keys, the oldest first."""
+    query = select(keys).where(keys.c.user_name == name).order_by(keys.c.created_at)
+    return [
+        KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
+        for row in transaction.execute(query)
+    ]
+
+
 def remove_key(transaction: Transaction, fingerprint: str) -> str:
     """Whose key it was. Raises NotFoundError."""
     return _remove(

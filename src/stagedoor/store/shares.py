@@ -57,6 +57,13 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
     )
 
 
+def require_share(transaction: Transaction, share_id: str, host: str) -> None:
+    """Raises NotFoundError unless `host` has this share."""
+    query = select(shares.c.id).where(shares.c.id == share_id, shares.c.user_name == host)
+    if transaction.execute(query).first() is None:
+        raise NotFoundError(f"there is no share {share_id}; it may have ended")
+
+
 def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
     """The share that is gone; with `host`, only one of his. Raises NotFoundError."""
     query = delete(shares).where(shares.c.id == share_id)

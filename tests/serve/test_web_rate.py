@@ -1,0 +1,113 @@
+"""What one user of the web can make every worker do: so much and no more, but give up all that they have."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from stagedoor.authn.passes import Lifetimes
+from stagedoor.keys.files import new_key, public_line
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+from stagedoor.model.webpass import PassKind
+from stagedoor.serve import admin
+from stagedoor.serve.allowance import AT_ONCE, Allowance
+from stagedoor.serve.settings import Settings
+from stagedoor.serve.web import StorePasses
+from stagedoor.serve.web_company import StoreCompany
+from stagedoor.serve.web_desk import StoreDesk
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.policy import load_policy
+from stagedoor.wire.target import parse_login
+
+ANN = Identity("ann", frozenset(), Method.PASSWORD)
+
+
+class Web:
+    """The web's adapters over one store."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.database = database
+        self.now = 0.0
+        allowance = Allowance()
+        self.desk = StoreDesk(settings, database, self.policy, allowance, lambda: self.now)
+        self.company = StoreCompany(settings, database, self.policy, allowance, lambda: self.now)
+        self.passes = StorePasses(
+            settings, database, self.policy, Lifetimes(), allowance, lambda: self.now
+        )
+
+    def policy(self) -> Policy:
+        return load_policy(self.database)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    settings = Settings(data_dir=tmp_path)
+    with admin.open_office(settings) as office:
+        admin.add_user(office, "ann")
+        database = open_database(settings.place)
+        yield Web(settings, database)
+        database.close()
+
+
+async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
+    made = []
+    for _ in range(2 * AT_ONCE):
+        line = public_line(new_key())
+        denial = await web.desk.add_key(ANN, line)
+        if denial is not None:
+            break
+        made.append(line)
+    assert len(made) == AT_ONCE
+    assert denial is not None
+    assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
+    assert "60 changes" in denial.message
+    keys = await web.desk.keys(ANN)
+    assert not isinstance(keys, Denial)
+    for key in keys:
+        assert await web.desk.remove_key(ANN, key.fingerprint) is None
+    assert not web.policy().keys
+    web.now += 1.0
+    assert await web.desk.add_key(ANN, made[0]) is None
+
+
+async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:
+    secrets = []
+    while isinstance(secret := await web.passes.issue(PassKind.SESSION, ANN), str):
+        secrets.append(secret)
+        assert len(secrets) <= AT_ONCE
+    assert secret.reason is Reason.THROTTLED
+    for one in secrets:
+        assert await web.passes.sign_out(one) is None
+    assert len(web.policy().signed_out) == len(secrets) == AT_ONCE
+    assert isinstance(await web.passes.issue(PassKind.TICKET, ANN), str), "one each terminal"
+
+
+async def test_shares_count_too(web: Web) -> None:
+    target = parse_login("app01")
+    assert target is not None
+    for _ in range(2 * AT_ONCE):
+        made = await web.company.share(ANN, target, "main", 60.0, typing=False)
+        if isinstance(made, Denial):
+            break
+        assert await web.company.end_share(ANN, made[0].id) is None
+    assert isinstance(made, Denial)
+    assert made.reason is Reason.THROTTLED
+
+
+async def test_what_is_not_there_takes_no_lock_from_those_who_log_in(web: Web) -> None:
+    """Strangers can ask for links that nobody made, as often as they like."""
+    begun: list[str] = []
+
+    @event.listens_for(web.database._adapter.reading, "begin")  # type: ignore[attr-defined]
+    def begin(connection: object) -> None:
+        options = connection.get_execution_options()  # type: ignore[attr-defined]
+        begun.append("write" if options.get("stagedoor_writes") else "read")
+
+    assert isinstance(await web.passes.use_up(PassKind.LINK, "guessed"), Denial)
+    assert await web.company.end_share(ANN, "guessed") is not None
+    assert await web.desk.remove_key(ANN, "SHA256:guessed") is not None
+    assert await web.passes.sign_out("guessed") is None
+    assert "write" not in begun
