@@ -201,6 +201,10 @@ WRONG: list[tuple[Manifest, str]] = [
     (web(enabled=False, ingress={"enabled": True}), "set gateway.web.enabled=true"),
     (web(ingress={"enabled": True}), "the Ingress has no name"),
     (
+        web(domain="a.example", ingress={"enabled": True}),
+        "gateway.web.forwardedFrom is empty",
+    ),
+    (
         web(domain="a.example", ingress={"host": "b.example"}),
         "leave gateway.web.ingress.host empty",
     ),
@@ -277,7 +281,12 @@ def test_of_other_pods_only_those_that_are_named_come_to_the_webshell_s_plain_ht
 
 
 def test_the_webshell_is_on_the_load_balancer_over_tls_only_and_below_a_path() -> None:
-    web = {"enabled": True, "path": "/shell", "ingress": {"enabled": True, "host": "a.example"}}
+    web = {
+        "enabled": True,
+        "path": "/shell",
+        "forwardedFrom": ["10.9.0.0/16"],
+        "ingress": {"enabled": True, "host": "a.example"},
+    }
     service = {"type": "NodePort", "ports": {"web": 8443}, "nodePorts": {"web": 30843}}
     objects = render(APPS, gateway={"web": web, "tls": {"secretName": "tls"}, "service": service})
     settings = settings_of(objects, "stagedoor-gateway")
