@@ -42,7 +42,8 @@ class Web(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Networks (CIDR) of reverse proxies: the last address in the X-Forwarded-For of "
-            "theirs is taken as the source. Empty: nobody is believed."
+            "theirs is taken as the source. A request whose last entry is not an address is refused. "
+            "Empty: nobody is believed."
         ),
     ] = ()
     origins: Annotated[

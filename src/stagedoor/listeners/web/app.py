@@ -20,6 +20,7 @@ from stagedoor.listeners.web.company import Marks
 from stagedoor.listeners.web.files import FileRules, Files
 from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.home import Home
+from stagedoor.listeners.web.named import Named
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
@@ -84,7 +85,7 @@ class House:
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
         self.app = Starlette(
             routes=[*ours, *mounted],
-            middleware=[Middleware(Guarded)],
+            middleware=[Middleware(Guarded), Middleware(Named, self._threshold)],
             exception_handlers={404: pages.not_found, 405: pages.not_found},
         )
 

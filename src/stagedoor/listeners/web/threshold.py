@@ -10,6 +10,7 @@ from stagedoor.model.session import Way
 from stagedoor.model.source import Network, Source, within
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
+from stagedoor.wire.forwarded import last_forwarded
 from stagedoor.wire.target import parse_login
 
 _PORT = re.compile(r":[0-9]+\Z")
@@ -57,16 +58,29 @@ class Threshold:
         self.draining = False
 
     def source_of(self, connection: HTTPConnection) -> Source:
-        """The developer's address: the peer's, or what a trusted reverse proxy says it is."""
+        """The developer's address: the peer's, or what a trusted reverse proxy says it is.
+
+        What `unnamed` refuses has the proxy's own, so that it can be written down.
+        """
         peer = _peer(connection)
-        # The last entry is the one that the proxy itself has added: those before it anybody can write.
+        return self._forwarded(connection, peer) or peer
+
+    def unnamed(self, connection: HTTPConnection) -> Denial | None:
+        """A trusted proxy names somebody in a way that cannot be read; they must not pass for the proxy."""
+        peer = _peer(connection)
+        if self._forwarded(connection, peer) is not None:
+            return None
+        return Denial(
+            Reason.BAD_REQUEST,
+            f"the proxy at {peer.address} (web.forwarded_from) sent an X-Forwarded-For whose last entry "
+            "is not an address; an administrator corrects it in that proxy's settings",
+        )
+
+    def _forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
         shown = connection.headers.getlist("x-forwarded-for")
         if not shown or not self._believed(peer):
             return peer
-        try:
-            return Source.of(shown[-1].rpartition(",")[2].strip(), 0)
-        except ValueError:
-            return peer
+        return last_forwarded(shown)
 
     def barred(self, source: Source) -> Denial | None:
         """Why nobody from there is answered now."""

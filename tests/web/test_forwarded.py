@@ -1,0 +1,64 @@
+"""A reverse proxy that is believed, and names nobody: nobody is let in as the proxy itself."""
+
+import http.client
+from collections.abc import Iterator
+
+import pytest
+
+from tests.path.gateway import Gateway, running
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import let_in
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The test is the proxy, at 127.0.0.1; people in 127.0.0.0/8 may come."""
+    settings = SETTINGS.replace("[web]", '[web]\nforwarded_from = ["127.0.0.1/32"]')
+    with running(tmp_path_factory.mktemp("forwarded"), settings) as one:
+        let_in(one)
+        yield one
+
+
+def ask(gateway: Gateway, method: str, path: str, shown: str, **more: str) -> tuple[int, str]:
+    line = http.client.HTTPConnection("127.0.0.1", gateway.port("web"), timeout=30)
+    line.request(method, path, None, {"X-Forwarded-For": shown, **more})
+    answer = line.getresponse()
+    text = answer.read().decode()
+    line.close()
+    return answer.status, text
+
+
+@pytest.mark.parametrize("shown", ["203.0.113.9", "203.0.113.9:4711", "[2001:db8::9]:443"])
+def test_who_is_named_with_a_port_is_who_is_judged(gateway: Gateway, shown: str) -> None:
+    status, text = ask(gateway, "GET", "/", shown)
+    assert (status, "listen.networks" in text) == (403, True), text
+    assert ("203.0.113.9" if "203" in shown else "2001:db8::9") in text
+
+
+def test_an_address_of_ours_with_a_port_is_let_in(gateway: Gateway) -> None:
+    assert ask(gateway, "GET", "/", "127.0.0.9:4711")[0] == 303
+
+
+PATHS = [("GET", "/"), ("GET", "/sign-in"), ("POST", "/api/ticket"), ("GET", "/nothing/here")]
+
+
+@pytest.mark.parametrize("shown", ["unknown", "", "127.0.0.9, unknown", "127.0.0.9:70000"])
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_who_names_nobody_is_refused_everywhere(
+    gateway: Gateway, method: str, path: str, shown: str
+) -> None:
+    at = len(gateway.lines)
+    status, text = ask(gateway, method, path, shown)
+    assert status == 400
+    assert "X-Forwarded-For" in text
+    assert "127.0.0.1" in text, "it says which proxy"
+    denial = gateway.wait_for_denial(after=at)
+    assert denial["reason"] == "bad_request"
+
+
+def test_a_terminal_s_websocket_too(gateway: Gateway) -> None:
+    status, _ = ask(
+        gateway, "GET", "/terminal", "unknown", Connection="Upgrade", Upgrade="websocket",
+        **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+    )  # fmt: skip
+    assert status == 403
