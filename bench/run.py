@@ -1,6 +1,7 @@
 """Measure Stagedoor beside other programs on this machine.
 
     python bench/run.py [--quick] [NAME…] [--json FILE] [--plot FOLDER] [--peers NAME,…]
+                        [--stock-ciphers]
 
 NAME is one or more of the benchmarks (all, if none is named). Progress and notes go to stderr,
 tables to stdout. docs/performance.md says what is measured and how.
@@ -32,6 +33,7 @@ from benchmarks import (
     ways,
 )
 from columns import Table
+from peers import jumps
 from series import Result
 from stage import STARTS, USUAL, Stage
 from targets import JUMP_TARGETS, TARGETS
@@ -62,6 +64,9 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default: all")
     parser.add_argument("--quick", action="store_true", help="see in a minute that all works")
+    parser.add_argument(
+        "--stock-ciphers", action="store_true", help="jump_*: ssh takes its own list of ciphers"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw SVG and PNG pictures")
     parser.add_argument(
@@ -71,6 +76,7 @@ def main() -> int:
         help=f"of {', '.join(STARTS)}; default: %(default)s",
     )
     asked = parser.parse_args()
+    jumps.stock_ciphers = asked.stock_ciphers
     for kind, given, known in (
         ("benchmark", asked.names, list(BENCHMARKS)),
         ("peer", asked.peers.split(","), list(STARTS)),

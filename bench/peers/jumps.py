@@ -12,6 +12,8 @@ from peers.stagedoor import SHELL, commands, find
 
 CIPHER = "aes128-gcm@openssh.com"
 """What ssh is told for every jump host; the fastest of both."""
+stock_ciphers = False
+"""Whether the ssh that jumps is left to its own list of ciphers (bench/run.py --stock-ciphers)."""
 KEX = "curve25519-sha256"
 """The same: by itself each ssh would take what is the newest of both, which costs the more."""
 SETTINGS = """\
@@ -39,8 +41,7 @@ Host jump
   GlobalKnownHostsFile /dev/null
   HostKeyAlias {alias}
   StrictHostKeyChecking yes
-  Ciphers {cipher}
-  KexAlgorithms {kex}
+{outer}  KexAlgorithms {kex}
   BatchMode yes
   LogLevel ERROR
 Host inner
@@ -97,6 +98,10 @@ class Jump:
         return ["ssh", "-F", str(self.settings), "-tt", "inner", command]
 
 
+def _outer() -> str:
+    return "" if stock_ciphers else f"  Ciphers {CIPHER}\n"
+
+
 def openssh(folder: Path, behind: Behind) -> Jump:
     """Raises MissingError and StartError."""
     server = sshd.start(folder)
@@ -106,6 +111,7 @@ def openssh(folder: Path, behind: Behind) -> Jump:
         key=folder / "user_key",
         known=folder / "known_hosts",
         alias=server.alias,
+        outer=_outer(),
         cipher=CIPHER,
         kex=KEX,
         inner=behind.shell,
@@ -153,6 +159,7 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
         key=key,
         known=known,
         alias="127.0.0.1",
+        outer=_outer(),
         cipher=CIPHER,
         kex=KEX,
         inner=behind.shell,

@@ -17,7 +17,6 @@ MIB = 1 << 20
 CIPHERS = [
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
     "aes128-ctr",
 ]
 

@@ -1,4 +1,4 @@
-"""The guess in a key exchange (RFC 4253 §7.1)."""
+"""What a client proposes in a key exchange (RFC 4253 §7.1): its guess, and its ciphers."""
 
 from stagedoor.wire.blob import Reader, TruncatedError
 
@@ -19,6 +19,19 @@ def wrong_guess(client: bytes, server: bytes) -> bool:
     except TruncatedError:
         return False
     return follows and wanted != offered
+
+
+def ciphers(kexinit: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The ciphers in an SSH_MSG_KEXINIT, to the server and to the client; none if it is damaged."""
+    reader = Reader(kexinit)
+    try:
+        reader.take(1 + _COOKIE_BYTES)
+        reader.string()
+        reader.string()
+        to_server, to_client = reader.string(), reader.string()
+    except TruncatedError:
+        return frozenset(), frozenset()
+    return frozenset(to_server.split(b",")), frozenset(to_client.split(b","))
 
 
 def _read(kexinit: bytes) -> tuple[tuple[bytes, bytes], bool]:

@@ -9,10 +9,11 @@ from typing import NoReturn, Protocol, cast
 
 import asyncssh
 
+from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
 from stagedoor.model.units import KIB, MIB
 from stagedoor.wire.blob import string
-from stagedoor.wire.kexinit import wrong_guess
+from stagedoor.wire.kexinit import ciphers, wrong_guess
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
 """How much may come in while a login is being judged; an honest client sends one packet."""
@@ -21,6 +22,10 @@ UNSENT_BYTES = 4 * MIB
 CONGESTED_BYTES = 256 * KIB
 LINGER_S = 1.0
 """How long a client that was told to go has to read why."""
+KEXINIT_WAIT_S = 1.0
+"""How long a client that calls itself OpenSSH has to propose first; stock ssh does so at once."""
+_OPENSSH = b"SSH-2.0-OpenSSH_"
+_GCM = tuple(name.encode() for name in AES_GCM)
 _DISCONNECT = 1
 _KEXINIT = 20
 _REFUSED = "the gateway forwards to apps' shells only, such as app01.ssh:22"
@@ -62,6 +67,8 @@ class Connection(PacketConnection):
         self._making_agent = asyncio.Lock()
         self._leaving = False
         self._aborted = False
+        self._proposing: asyncio.TimerHandle | None = None
+        """Set while our first proposal waits for the client's."""
         self.hung_up = False
         """The client closed its TCP connection."""
 
@@ -136,15 +143,39 @@ class Connection(PacketConnection):
 
     # Key exchange.
 
-    async def _guess_judged(
-        self, kind: int, number: int, packet: asyncssh.packet.SSHPacket
-    ) -> None:
+    def _send_kexinit(self) -> None:
+        """Propose; to OpenSSH only once it has proposed.
+
+        Its order decides (RFC 4253 §7.1), and before version 10 it prefers AES-CTR to AES-GCM. So it is
+        offered AES-GCM alone if it has that. Others may wait for our proposal, as libssh's client does.
+        """
+        if not self._session_id and self._proposing is None and self._is_openssh:
+            self._proposing = self._loop.call_later(KEXINIT_WAIT_S, self._propose)
+        else:
+            super()._send_kexinit()
+
+    @property
+    def _is_openssh(self) -> bool:
+        return self._client_version.startswith(_OPENSSH)
+
+    def _propose(self, client: bytes | None = None) -> None:
+        """Send what `_send_kexinit` held back. `client` is the client's own proposal, if it has come."""
+        waiting = self._proposing
+        if waiting is None or waiting.cancelled() or self.is_closed():
+            return
+        waiting.cancel()
+        if client is not None and all(names.intersection(_GCM) for names in ciphers(client)):
+            self._enc_algs = _GCM
+        super()._send_kexinit()
+
+    async def _proposed(self, kind: int, number: int, packet: asyncssh.packet.SSHPacket) -> None:
         """asyncssh takes a guess for right if it is what both agree on; Dropbear's client keeps to
         the RFC, and sends again."""
+        self._propose(packet.get_full_payload())
         await self._process_kexinit(kind, number, packet)
         self._ignore_first_kex = wrong_guess(self._client_kexinit, self._server_kexinit)
 
-    _packet_handlers = {**asyncssh.SSHServerConnection._packet_handlers, _KEXINIT: _guess_judged}  # noqa: RUF012 - asyncssh's way
+    _packet_handlers = {**asyncssh.SSHServerConnection._packet_handlers, _KEXINIT: _proposed}  # noqa: RUF012 - asyncssh's way
 
     # Authentication.
 
