@@ -15,13 +15,19 @@ from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord, User
+from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
+from tests.waiting import BOUND_S
 
 HASH = passwords.hash_password("open sesame")
 RIGHT = PasswordCredential("dev", "open sesame")
 WRONG = PasswordCredential("dev", "open barley")
 HERE = Source.of("192.0.2.1", 40000)
 ELSEWHERE = Source.of("192.0.2.2", 40000)
+
+
+def guess(n: int, name: str = "dev") -> PasswordCredential:
+    return PasswordCredential(name, f"guess {n}")
 
 
 class World:
@@ -136,11 +142,13 @@ async def test_line_29_nothing_shown_is_no_failure(world: World) -> None:
 
 async def test_a_guesser_waits_and_nobody_else_does(world: World) -> None:
     authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
-    for _ in range(2):
-        await authenticator.authenticate(WRONG, HERE)
+    for n in range(2):
+        await authenticator.authenticate(guess(n), HERE)
     verdict = await authenticator.authenticate(WRONG, HERE)
     assert isinstance(verdict, Denial)
     assert verdict.reason is Reason.THROTTLED
+    assert "wrong passwords for this name came from your address" in verdict.message
+    assert "or use a token or key" in verdict.message
     assert verdict.retry_after_s == 1
     assert len(world.verified) == 2
     assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
@@ -153,8 +161,8 @@ async def test_the_memory_of_right_passwords_is_no_oracle_for_a_throttled_guesse
 ) -> None:
     authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
     await authenticator.authenticate(RIGHT, ELSEWHERE)
-    for _ in range(2):
-        await authenticator.authenticate(WRONG, HERE)
+    for n in range(2):
+        await authenticator.authenticate(guess(n), HERE)
     right = await authenticator.authenticate(RIGHT, HERE)
     assert right == await authenticator.authenticate(WRONG, HERE)
 
@@ -182,6 +190,20 @@ async def test_fifty_logins_at_once_cost_one_verification(world: World) -> None:
 
 
 @pytest.fixture
+def quick(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Verifications that cost nothing, in their order; none begins before the function is called."""
+    gate = threading.Event()
+
+    def verify(password_hash: str, password: str) -> bool:
+        assert gate.wait(BOUND_S)
+        world.verified.append(password_hash)
+        return (password_hash, password) == (HASH, RIGHT.secret)
+
+    monkeypatch.setattr(module.passwords, "verify", verify)
+    return gate.set
+
+
+@pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Verifications that all wait until the function is called."""
     gate = threading.Event()
@@ -194,8 +216,7 @@ async def test_hanging_up_does_not_make_a_guess_uncounted(
 ) -> None:
     authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=3))
     for n in range(3):
-        guess = PasswordCredential("dev", f"guess {n}")
-        task = asyncio.create_task(authenticator.authenticate(guess, HERE))
+        task = asyncio.create_task(authenticator.authenticate(guess(n), HERE))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -214,27 +235,126 @@ async def test_a_flood_of_passwords_is_refused_beyond_a_bound(
         ThrottleLimits(free_tries=1000),
     )
 
-    def guess(n: int, source: Source) -> "asyncio.Task[Identity | Denial]":
+    def start(n: int, source: Source) -> "asyncio.Task[Identity | Denial]":
         credential = PasswordCredential(f"user{n}", "x")
         return asyncio.create_task(authenticator.authenticate(credential, source))
 
-    here = [guess(n, HERE) for n in range(20)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    refused = [task.result() for task in here if task.done()]
-    assert len(refused) == 16
-    assert {v.reason for v in refused if isinstance(v, Denial)} == {Reason.THROTTLED}
-    # Another source still has room, until all is full.
-    there = [guess(n, ELSEWHERE) for n in range(4)]
-    await asyncio.sleep(0)
-    last = await authenticator.authenticate(WRONG, Source.of("192.0.2.3", 1))
-    assert isinstance(last, Denial)
+    here = [start(n, HERE) for n in range(20)]
+    refused = await done(here, 16)
+    assert {v.reason for v in refused} == {Reason.THROTTLED}
+    assert {v.message for v in refused} == {
+        "4 passwords from your address are being verified; try again in 1 s, "
+        "or use a token or key, which never has to wait"
+    }
+    # Another source still has room, until all is full. Then who has most makes room for who has less.
+    there = [start(n, ELSEWHERE) for n in range(4)]
+    third = asyncio.create_task(authenticator.authenticate(WRONG, Source.of("192.0.2.3", 1)))
+    [last] = await done(there, 1)
     assert last.reason is Reason.OVERLOADED
     assert last.retry_after_s
+    assert "7 passwords wait to be verified, and no address has more of them" in last.message
     held()
-    verdicts = await asyncio.gather(*here, *there)
+    verdicts = await asyncio.gather(*here, *there, third)
     assert len([v for v in verdicts if v.reason is Reason.CREDENTIAL_WRONG]) == 8  # type: ignore[union-attr]  # all are denials
     assert isinstance(await authenticator.authenticate(None, HERE), Denial)
+
+
+async def done(tasks: "list[asyncio.Task[Identity | Denial]]", count: int) -> list[Denial]:
+    """What the first `count` of them that end are told."""
+    async with asyncio.timeout(BOUND_S):
+        while sum(task.done() for task in tasks) < count:
+            await asyncio.sleep(0)
+    verdicts = [task.result() for task in tasks if task.done()]
+    assert len(verdicts) == count
+    return [v for v in verdicts if isinstance(v, Denial)]
+
+
+async def test_guesses_for_made_up_names_from_five_sources_keep_nobody_out(
+    world: World, quick: Callable[[], None]
+) -> None:
+    """They fill the queue of 64; eight people whose first login it is come from eight other addresses."""
+    authenticator = world.authenticator()
+    flood = [
+        asyncio.create_task(
+            authenticator.authenticate(guess(n, f"made-up{n}"), Source.of(f"203.0.113.{source}", 1))
+        )
+        for source in range(5)
+        for n in range(16)
+    ]
+    await done(flood, 80 - 64 - 2)  # there is room for no more of them
+    people = [
+        asyncio.create_task(authenticator.authenticate(RIGHT, Source.of(f"192.0.2.{n}", 40000)))
+        for n in range(8)
+    ]
+    await done(flood, 80 - 64 - 2 + 8)  # each has taken the place of one
+    quick()
+    verdicts = await asyncio.gather(*people)
+    assert all(isinstance(verdict, Identity) for verdict in verdicts), verdicts
+    await asyncio.gather(*flood)
+    turn_of_last = max(n for n, verified in enumerate(world.verified) if verified == HASH)
+    assert turn_of_last < 2 + 5 + 8 + 2, "13 sources take turns, and two were verified already"
+
+
+async def test_one_source_has_a_budget_of_wrong_passwords_for_all_names(
+    world: World, quick: Callable[[], None]
+) -> None:
+    quick()
+    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+    for n in range(4):
+        await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
+    verified = len(world.verified)
+    for credential in (guess(1, "another"), RIGHT):
+        verdict = await authenticator.authenticate(credential, HERE)
+        assert isinstance(verdict, Denial)
+        assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 3)
+        assert "for any names" in verdict.message
+        assert "throttle.source_tries" in verdict.message
+    assert len(world.verified) == verified
+    assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
+    world.now += 3
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    for _ in range(20):
+        world.now += 601  # right passwords cost nothing of it
+        assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+
+
+async def test_who_logged_in_a_moment_ago_is_not_kept_out_by_guesses_for_other_names(
+    world: World, quick: Callable[[], None]
+) -> None:
+    quick()
+    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+    for n in range(8):
+        await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
+
+
+async def test_what_is_refused_for_want_of_room_is_no_free_guess_at_what_is_remembered(
+    world: World, quick: Callable[[], None]
+) -> None:
+    """A miss is refused at once and costs no argon2; a hit would be let in. So looks are counted."""
+    quick()
+    limits = VerifyLimits(failures=Rate(4, 3600.0))
+    authenticator = world.authenticator(limits, ThrottleLimits(free_tries=3))
+    await authenticator.authenticate(RIGHT, ELSEWHERE)
+    for n in range(4):
+        await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
+    for n in range(3):
+        await authenticator.authenticate(guess(n), HERE)
+    right = await authenticator.authenticate(RIGHT, HERE)
+    assert right == await authenticator.authenticate(guess(9), HERE)
+    assert right == await authenticator.authenticate(guess(9, "made-up"), HERE), "nor of names"
+    assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
+
+
+async def test_a_forgotten_job_with_an_old_password_locks_nobody_out(
+    world: World, quick: Callable[[], None]
+) -> None:
+    quick()
+    authenticator = world.authenticator()
+    for _ in range(20):
+        await authenticator.authenticate(WRONG, HERE)
+    assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
 def test_hashes_are_argon2id_salted_and_say_when_they_are_outdated() -> None:

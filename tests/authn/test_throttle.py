@@ -5,7 +5,8 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authn.throttle import Throttle, ThrottleLimits, key, source_network
+from stagedoor.authn.throttle import Throttle, ThrottleLimits, key
+from stagedoor.model.source import source_network
 
 HERE = key("dev", ip_address("192.0.2.1"))
 LIMITS = ThrottleLimits(free_tries=3, first_wait_s=1, longest_wait_s=60, forget_s=600, entries=100)
@@ -43,6 +44,17 @@ def test_guesses_made_at_once_are_no_cheaper_than_in_turn() -> None:
     assert throttle.blocked_s(HERE, 0) == 1
     assert throttle.start(HERE, 1) == 0
     assert throttle.start(HERE, 1) > 0, "after the free tries, one at a time"
+
+
+def test_the_same_wrong_password_again_is_no_further_guess() -> None:
+    throttle = Throttle(LIMITS)
+    for _ in range(50):
+        assert throttle.start(HERE, 0) == 0
+        throttle.failed(HERE, 0, b"old")
+    for guess in (b"a", b"b"):
+        assert throttle.start(HERE, 0) == 0
+        throttle.failed(HERE, 0, guess)
+    assert throttle.blocked_s(HERE, 0) == 1, "different ones are"
 
 
 def test_a_right_password_forgives() -> None:

@@ -162,7 +162,7 @@ def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
 
     for _ in range(20):  # to be asked is no failure
         assert said(strict.port, head("app01-ssh:22")).status == 407
-    assert [try_("dev2", WRONG) for _ in range(2)] == [407, 407]
+    assert [try_("dev2", f"{WRONG} {n}") for n in range(2)] == [407, 407]
     answer = said(strict.port, head("app01-ssh:22", basic("dev2", PASSWORD)))
     assert answer.status == 429, "the right password too: a guesser must not learn of it"
     retry_after = answer.one("Retry-After")
@@ -175,8 +175,9 @@ def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
 
 def test_the_wait_for_wrong_passwords_ends(strict: House, upstream: Upstream) -> None:
     right = head("app01-ssh:22", basic("dev2", PASSWORD))
-    for _ in range(2):
-        assert said(strict.port, head("app01-ssh:22", basic("dev2", WRONG))).status == 407
+    for n in range(2):
+        wrong = head("app01-ssh:22", basic("dev2", f"{WRONG} {n}"))
+        assert said(strict.port, wrong).status == 407
     statuses = []
     while not statuses or statuses[-1] != 200:
         statuses.append(said(strict.port, right).status)

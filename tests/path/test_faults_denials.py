@@ -78,7 +78,7 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
             (head("app01-ssh:22"), "127.0.0.1", 407, Reason.CREDENTIAL_MISSING, "say who you are"),
             (head("app01-ssh:22", basic("alice", WRONG)), "127.0.0.1", 407,
              Reason.CREDENTIAL_WRONG, "wrong user name, password or token for 'alice'"),
-            (head("app01-ssh:22", basic("alice", WRONG)), "127.0.0.1", 407,
+            (head("app01-ssh:22", basic("alice", WRONG * 2)), "127.0.0.1", 407,
              Reason.CREDENTIAL_WRONG, "stagedoor user password"),
             (head("app01-ssh:22", basic("alice", WRONG)), "127.0.0.1", 429, Reason.THROTTLED,
              "try again in"),

@@ -7,13 +7,12 @@ once a minute. Pure: time is an argument.
 
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from types import MappingProxyType
 
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.session import Way
-from stagedoor.model.source import Address
+from stagedoor.model.source import Address, source_network
 from stagedoor.model.units import MINUTE_S
 
 COUNTED = frozenset(
@@ -62,7 +61,7 @@ class DenialTally:
         """Whether this denial is written by itself; if not, `count` it."""
         if reason in COUNTED or self._written.total() >= TOTAL_SHARE:
             return False
-        source = source_name(address)
+        source = source_network(address)
         if self._written[source] >= SOURCE_SHARE:
             return False
         self._begin(now)
@@ -72,7 +71,7 @@ class DenialTally:
     def count(self, reason: Reason, way: Way, address: Address, now: float) -> None:
         """Add one to the sums."""
         self._begin(now)
-        source = source_name(address)
+        source = source_network(address)
         if source not in self._sources:
             if len(self._sources) >= SOURCES:
                 source = OTHERS
@@ -114,10 +113,3 @@ class DenialTally:
     def _begin(self, now: float) -> None:
         if self._began_at is None or now < self._began_at:  # the clock was set back
             self._began_at = now
-
-
-def source_name(address: Address) -> str:
-    """Who is counted as one: an IPv4 address, or the /64 that one IPv6 host has for itself."""
-    if isinstance(address, IPv6Address):
-        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
-    return str(address)

@@ -2,22 +2,29 @@
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, wrong_password
 from stagedoor.authn.decide_key import Trust, decide_key, revoked_now
-from stagedoor.authn.throttle import Throttle, ThrottleLimits, key, source_network
+from stagedoor.authn.pool import Full, VerifyPool
+from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
 from stagedoor.authn.verified import VerifiedPasswords
 from stagedoor.model.credential import Credential, KeyCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
-from stagedoor.model.source import Source
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
+
+FULL_S = 2
+OTHERWISE = "or use a token or key, which never has to wait"
+
+
+FAILURES = Rate(burst=50, interval_s=3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +32,15 @@ class VerifyLimits:
     """What passwords may cost a worker.
 
     `threads` argon2 verifications run at once, each one CPU and 64 MiB; `waiting` more may queue,
-    of which one source (see `throttle.source_network`) may hold `waiting_per_source`.
-    `remember_s` is how long a verified password is good without another verification.
+    of which one source (see `model.source.source_network`) may hold `waiting_per_source`. `failures`
+    is how many wrong passwords one source may show, whatever the names. `remember_s` is how long a
+    verified password is good without another verification.
     """
 
     threads: int = 2
     waiting: int = 64
     waiting_per_source: int = 16
+    failures: Rate = FAILURES
     remember_s: float = 10 * MINUTE_S
     remembered: int = 10_000
 
@@ -64,9 +73,13 @@ class Authenticator:
         self._limits = limits or VerifyLimits()
         self._throttle = Throttle(throttle)
         self._verified = VerifiedPasswords(self._limits.remembered, self._limits.remember_s)
-        self._pool = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="argon2")
+        self._guesses = Throttle(throttle)
+        """At what is remembered: it answers at once, so it must not be asked more often than argon2."""
+        self._pool = VerifyPool(
+            self._limits.threads, self._limits.waiting, self._limits.waiting_per_source
+        )
+        self._sources = SourceRates(self._limits.failures)
         self._running: dict[tuple[bytes, str], asyncio.Task[Identity | Denial]] = {}
-        self._per_source: Counter[str] = Counter()
 
     async def authenticate(
         self, credential: Credential | None, source: Source
@@ -114,17 +127,17 @@ class Authenticator:
 
     def close(self) -> None:
         """Let the threads go; verifications that still wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     async def _password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()
         bucket = key(check.name, source.address)
-        # Before the cache: else a throttled guesser could go on guessing against it.
+        # Before the memory: else a throttled guesser could go on guessing against it.
         wait_s = self._throttle.blocked_s(bucket, now)
         if wait_s > 0:
-            return _throttled(wait_s)
+            return _held("too many wrong passwords for this name came from your address", wait_s)
         seal = self._verified.seal(check.name, check.password_hash or "", check.password)
-        if check.password_hash is not None and self._verified.holds(seal, now):
+        if check.password_hash is not None and self._remembered(check.name, bucket, seal, now):
             return confirm(self._policy(), check)
 
         # The same credential from the same source many times at once (ssh, scp and an editor
@@ -132,45 +145,86 @@ class Authenticator:
         network = source_network(source.address)
         task = self._running.get((seal, network))
         if task is None:
-            if len(self._running) >= self._limits.threads + self._limits.waiting:
-                return Denial(
-                    Reason.OVERLOADED, "too many passwords wait to be verified; try again", 2
-                )
-            if self._per_source[network] >= self._limits.waiting_per_source:
-                return _throttled(1)
-            wait_s = self._throttle.start(bucket, now)
-            if wait_s > 0:
-                return _throttled(wait_s)
-            task = asyncio.create_task(self._verify(check, seal, bucket))
+            denial = self._start(bucket, network, now)
+            if denial is not None:
+                return denial
+            task = asyncio.create_task(self._verify(check, seal, bucket, network))
             self._running[seal, network] = task
-            self._per_source[network] += 1
-            task.add_done_callback(lambda _: self._done(seal, network))
+            task.add_done_callback(lambda _: self._running.pop((seal, network)))
         # Shielded: hanging up does not make a guess uncounted.
         return await asyncio.shield(task)
 
-    def _done(self, seal: bytes, network: str) -> None:
-        del self._running[seal, network]
-        self._per_source[network] -= 1
-        if not self._per_source[network]:
-            del self._per_source[network]
+    def _remembered(self, name: str, bucket: Key, seal: bytes, now: float) -> bool:
+        """Whether this password was verified a moment ago, for those who have no room as well.
+
+        Each look is a guess, and counted apart from those that are verified: were they counted
+        together, being refused for want of room would tell that a name exists.
+        """
+        if self._guesses.start(bucket, now) > 0:
+            return False
+        if self._verified.holds(seal, now):
+            self._guesses.passed(bucket)
+            return True
+        if self._verified.knows(name):
+            self._guesses.failed(bucket, now, seal)
+        else:
+            self._guesses.abandoned(bucket)
+        return False
+
+    def _start(self, bucket: Key, network: str, now: float) -> Denial | None:
+        """Count a try as wrong until it is known to be right; why it may not be made now."""
+        if self._sources.take(network, now) is None:
+            return _held(
+                "too many wrong passwords, for any names, came from your address "
+                "(throttle.source_tries)",
+                self._sources.wait_s(network, now),
+            )
+        wait_s = self._throttle.start(bucket, now)
+        if wait_s > 0:
+            self._sources.give_back(network)
+            return _held(
+                "other passwords for this name from your address are being verified", wait_s
+            )
+        return None
 
     async def _verify(
-        self, check: CheckPassword, seal: bytes, bucket: tuple[str, str]
+        self, check: CheckPassword, seal: bytes, bucket: Key, network: str
     ) -> Identity | Denial:
-        loop = asyncio.get_running_loop()
         try:
-            right = await loop.run_in_executor(self._pool, _verify, check)
+            right = await self._pool.run(network, partial(_verify, check))
         except BaseException:
-            self._throttle.abandoned(bucket)
+            self._abandon(bucket, network)
             raise
+        if isinstance(right, Full):
+            self._abandon(bucket, network)
+            return self._no_room(right)
         # The policy may have changed meanwhile.
         verdict = confirm(self._policy(), check) if right else wrong_password(check.name)
         if isinstance(verdict, Identity):
             self._throttle.passed(bucket)
-            self._verified.put(seal, self._now())
+            self._guesses.passed(bucket)
+            self._sources.give_back(network)
+            self._verified.put(seal, check.name, self._now())
         else:
-            self._throttle.failed(bucket, self._now())
+            self._throttle.failed(bucket, self._now(), seal)
         return verdict
+
+    def _abandon(self, bucket: Key, network: str) -> None:
+        self._throttle.abandoned(bucket)
+        self._sources.give_back(network)
+
+    def _no_room(self, full: Full) -> Denial:
+        limits = self._limits
+        if full is Full.SOURCE:
+            return _held(
+                f"{limits.waiting_per_source} passwords from your address are being verified", 1
+            )
+        return Denial(
+            Reason.OVERLOADED,
+            f"{limits.waiting} passwords wait to be verified, and no address has more of them than "
+            f"yours; try again in {FULL_S} s, {OTHERWISE}",
+            FULL_S,
+        )
 
 
 def _verify(check: CheckPassword) -> bool:
@@ -179,10 +233,6 @@ def _verify(check: CheckPassword) -> bool:
     return right and check.password_hash is not None
 
 
-def _throttled(wait_s: float) -> Denial:
+def _held(why: str, wait_s: float) -> Denial:
     seconds = max(math.ceil(wait_s), 1)
-    return Denial(
-        Reason.THROTTLED,
-        f"too many wrong passwords for this name from your address; try again in {seconds} s",
-        seconds,
-    )
+    return Denial(Reason.THROTTLED, f"{why}; try again in {seconds} s, {OTHERWISE}", seconds)

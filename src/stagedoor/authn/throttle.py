@@ -1,6 +1,7 @@
 """How often may somebody guess? A state machine per (name, source), with time as an argument.
 
-The first `free_tries` wrong passwords cost nothing. Each further one doubles the wait before the
+The first `free_tries` wrong passwords cost nothing, and the same one again is no further guess: a
+forgotten job with an old password holds nobody up. Each further one doubles the wait before the
 next, from `first_wait_s` up to `longest_wait_s`. There is no state that two sources share, so
 nobody can lock another out from elsewhere. The source is the address, or for IPv6 the /64 that
 one subscriber holds (RFC 6177).
@@ -8,27 +9,20 @@ one subscriber holds (RFC 6177).
 Memory is bounded: past `entries` the one that failed longest ago is forgotten. That gives an
 attacker nothing, because he must fail `entries` times to have one forgotten, and each of those
 costs a whole argon2 verification out of a bounded pool: at 20 a second, more than 8 minutes,
-longer than `longest_wait_s`.
+longer than `longest_wait_s`. How many guesses one source has for all names together is for
+`model.rate` to count.
 
 Tokens are not throttled: nobody guesses 256 bits. Each worker process counts for itself.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
 
-from stagedoor.model.source import Address
+from stagedoor.model.source import Address, source_network
 from stagedoor.model.units import MINUTE_S
 
 Key = tuple[str, str]
 _NAME_LIMIT = 128
-
-
-def source_network(address: Address) -> str:
-    """What counts as one source: an IPv4 address, or an IPv6 /64."""
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((address, 64), strict=False))
-    return str(address)
 
 
 def key(name: str, address: Address) -> Key:
@@ -39,6 +33,7 @@ def key(name: str, address: Address) -> Key:
 @dataclass(slots=True)
 class _Bucket:
     failures: int = 0
+    guesses: tuple[bytes, ...] = ()
     running: int = 0
     blocked_until: float = 0.0
     forget_at: float = 0.0
@@ -103,19 +98,22 @@ class Throttle:
         if bucket is None:
             return
         bucket.running = max(bucket.running - 1, 0)
-        bucket.failures, bucket.blocked_until = 0, 0.0
+        bucket.failures, bucket.blocked_until, bucket.guesses = 0, 0.0, ()
         if bucket.running == 0:
             del self._buckets[of]
 
-    def failed(self, of: Key, now: float) -> None:
-        """The try was wrong."""
+    def failed(self, of: Key, now: float, guess: bytes = b"") -> None:
+        """The try was wrong. `guess` stands for the password that was tried, empty for one of its own."""
         limits = self._limits
         bucket = self._buckets.get(of)
         if bucket is None:
             return
         bucket.running = max(bucket.running - 1, 0)
-        bucket.failures += 1
         bucket.forget_at = now + limits.forget_s
+        if guess and guess in bucket.guesses:
+            return
+        bucket.guesses = (*bucket.guesses, guess)[-limits.free_tries :]
+        bucket.failures += 1
         beyond = bucket.failures - limits.free_tries
         if beyond >= 0:
             # The exponent is bounded so that a float never overflows.

@@ -7,7 +7,7 @@ user's hash makes another entry.
 
 import hmac
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from stagedoor.model.units import MINUTE_S
 
@@ -19,7 +19,8 @@ class VerifiedPasswords:
         self._key = secrets.token_bytes(32)
         self._entries = entries
         self._age_s = age_s
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._until: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._names: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._until)
@@ -31,19 +32,31 @@ class VerifiedPasswords:
         message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
         return hmac.digest(self._key, message, "sha256")
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a password of this name to be guessed here."""
+        return name in self._names
+
     def holds(self, seal: bytes, now: float) -> bool:
         """Whether this seal was put in less than `age_s` ago."""
-        until = self._until.get(seal)
-        if until is None:
+        entry = self._until.get(seal)
+        if entry is None:
             return False
-        if until <= now:
-            del self._until[seal]
+        if entry[0] <= now:
+            self._forget(seal)
             return False
         return True
 
-    def put(self, seal: bytes, now: float) -> None:
+    def put(self, seal: bytes, name: str, now: float) -> None:
         """Remember; the oldest goes when there is no room."""
-        self._until[seal] = now + self._age_s
-        self._until.move_to_end(seal)
+        if seal in self._until:
+            self._forget(seal)
+        self._until[seal] = (now + self._age_s, name)
+        self._names[name] += 1
         while len(self._until) > self._entries:
-            self._until.popitem(last=False)
+            self._forget(next(iter(self._until)))
+
+    def _forget(self, seal: bytes) -> None:
+        _, name = self._until.pop(seal)
+        self._names[name] -= 1
+        if not self._names[name]:
+            del self._names[name]

@@ -36,6 +36,13 @@ def _unmapped(host: str) -> Address:
     return address
 
 
+def source_network(address: Address) -> str:
+    """What counts as one source: an IPv4 address, or the IPv6 /64 that one subscriber has (RFC 6177)."""
+    if isinstance(address, IPv6Address):
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)
+
+
 def within(address: Address, networks: tuple[Network, ...]) -> bool:
     """Whether one of `networks` holds `address`; networks of the other family never do."""
     return any(address.version == n.version and address in n for n in networks)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from stagedoor.audit.ledger import AuditLedger
-from stagedoor.authn.authenticator import Authenticator
+from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate
 from stagedoor.model.session import End
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
@@ -217,6 +218,9 @@ def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
     return Authenticator(
         lambda: watch.policy,
         time.time,
+        limits=VerifyLimits(
+            failures=Rate(settings.throttle.source_tries, settings.throttle.source_interval_s)
+        ),
         throttle=ThrottleLimits(
             free_tries=settings.throttle.free_tries,
             longest_wait_s=settings.throttle.longest_wait_s,
