@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from stagedoor.authz.decide import known
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
-from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.store import passes, people
 from stagedoor.store.database import Database
@@ -38,7 +40,11 @@ def kept(given: WebPass, secret: str) -> WebPass:
 
 
 def sign_in(secret: str) -> SignIn:
-    return SignIn(hashlib.sha256(secret.encode()).digest(), SESSION.expires_at)
+    return SignIn(hash_of(secret), SESSION.expires_at)
+
+
+def hash_of(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +129,7 @@ def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
             sign_out(transaction, wrong, NOW)
     issue(database, SESSION, SESSION.expires_at - 1)
     with database.read() as transaction:
-        assert read_signed_out(transaction) == ended
+        assert read_signed_out(transaction) == (ended, {})
     issue(database, SESSION, SESSION.expires_at)
     assert not load_policy(database).signed_out
 
@@ -132,6 +138,38 @@ def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Databas
     secret = issue(database, SESSION, NOW)
     with database.write() as transaction, pytest.raises(NotFoundError):
         sign_out(transaction, secret, SESSION.expires_at)
+
+
+def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that were ended the older ones are not kept one by one; they are over all the same."""
+    monkeypatch.setattr(passes, "MOST_SIGNED_OUT", 3)
+    with database.write() as transaction:
+        people.add_user(transaction, "other", frozenset(), None, NOW)
+    secrets = [
+        issue(database, replace(SESSION, expires_at=SESSION.expires_at + number), NOW)
+        for number in range(10)
+    ]
+    theirs = issue(database, replace(SESSION, name="other"), NOW)
+    for secret in (*secrets[3:8], secrets[0]):
+        with database.write() as transaction:
+            sign_out(transaction, secret, NOW)
+    policy = load_policy(database)
+
+    def over(name: str, number: int, secret: str) -> bool:
+        """Whether a terminal that it opened has to close."""
+        sign_in = SignIn(hash_of(secret), SESSION.expires_at + number)
+        identity = Identity(name, frozenset(), Method.CERTIFICATE, sign_in=sign_in)
+        return isinstance(known(policy, identity, NOW), Denial)
+
+    assert [over("dev", number, secret) for number, secret in enumerate(secrets)] == (
+        [True] * 8 + [False] * 2
+    )
+    assert not over("other", 0, theirs)
+    issue(database, SESSION, SESSION.expires_at + 4)  # throws away what is over by itself
+    policy = load_policy(database)
+    assert not over("dev", 8, secrets[8])
 
 
 def test_who_signs_out_again_and_again_fills_nobodys_memory(
@@ -146,5 +184,5 @@ def test_who_signs_out_again_and_again_fills_nobodys_memory(
         secrets.append(issue(database, replace(SESSION, name=name, expires_at=later), NOW))
         with database.write() as transaction:
             sign_out(transaction, secrets[-1], NOW)
-    kept_ones = (secrets[0], *secrets[-3:])
+    kept_ones = (secrets[0], *secrets[-4:])
     assert load_policy(database).signed_out == {sign_in(secret).id for secret in kept_ones}

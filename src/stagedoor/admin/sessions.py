@@ -30,7 +30,7 @@ MIN_PREFIX = 6
 
 
 def list_sessions(
-    office: Office, *, open_only: bool = True, identity: str | None = None, limit: int = 1000
+    office: Office, *, open_only: bool = True, identity: str | None = None, limit: int | None = 1000
 ) -> list[SessionRecord]:
     """The newest sessions, oldest first. Raises StoreError."""
     return rows.list_sessions(office.database, open_only=open_only, identity=identity, limit=limit)

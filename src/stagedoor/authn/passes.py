@@ -57,7 +57,7 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
             Reason.CREDENTIAL_WRONG,
             f"this sign-in or link is used up, or its time is over; {SIGN_IN_AGAIN}",
         )
-    over = shown.sign_in.over(policy.signed_out, now) if shown.sign_in is not None else None
+    over = policy.sign_in_over(shown.name, shown.sign_in, now) if shown.sign_in else None
     if over is not None:
         return Denial(Reason.CREDENTIAL_WRONG, over)
     user = policy.users.get(shown.name)

@@ -52,7 +52,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
         )
     if isinstance(until, Denial) or identity.sign_in is None:
         return until
-    over = identity.sign_in.over(policy.signed_out, now)
+    over = policy.sign_in_over(identity.name, identity.sign_in, now)
     if over is not None:
         return Denial(Reason.NO_GRANT, over)
     ends_at = identity.sign_in.ends_at

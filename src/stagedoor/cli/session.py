@@ -133,7 +133,7 @@ def close(
         if ids:
             found = [oversight.find_session(office, one) for one in dict.fromkeys(ids)]
         else:
-            found = oversight.list_sessions(office, identity=user, limit=100_000)
+            found = oversight.list_sessions(office, identity=user, limit=None)
             if found:
                 sure(f"Close {show.count(len(found), 'session')}?", yes=yes)
         wanted = [one.id for one in found if one.closed_at is None]

@@ -1,6 +1,5 @@
 """Who somebody was found to be."""
 
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,14 +22,6 @@ class SignIn:
 
     id: bytes = field(repr=False)
     ends_at: float
-
-    def over(self, signed_out: AbstractSet[bytes], now: float) -> str | None:
-        """Why nothing of it holds any more, for the person; None while it lasts."""
-        if self.id in signed_out:
-            return "you signed out in this browser; sign in again to come back"
-        if self.ends_at <= now:
-            return "the time of your sign-in is over; sign in again to go on"
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,5 +168,5 @@ class StorePasses:
     def over(self, identity: Identity) -> Denial | None:
         if identity.sign_in is None:
             return None
-        why = identity.sign_in.over(self._policy().signed_out, time.time())
+        why = self._policy().sign_in_over(identity.name, identity.sign_in, time.time())
         return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

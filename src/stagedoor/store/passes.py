@@ -6,6 +6,7 @@ it opened is over.
 
 import hashlib
 import secrets
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
@@ -20,7 +21,8 @@ SECRET_BYTES = 32
 _SIGNED_OUT = "signed-out"
 """The kind of a session that was ended, which nobody can show any more."""
 MOST_SIGNED_OUT = 100
-"""Of one user, the last: each is in every worker's memory, and all have long heard of those before."""
+"""Of one user, those that end last: each is in every worker's memory. One more is kept as a mark, and
+every sign-in that ends no later than that one is over: a sign-out is never forgotten for another's sake."""
 
 
 def issue(database: Database, given: WebPass, now: float) -> str:
@@ -88,15 +90,26 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
         select(web_passes.c.secret_hash)
         .where(web_passes.c.kind == _SIGNED_OUT, web_passes.c.user_name == user)
         .order_by(web_passes.c.expires_at.desc())
-        .offset(MOST_SIGNED_OUT)
+        .offset(MOST_SIGNED_OUT + 1)
     )
     transaction.execute(delete(web_passes).where(web_passes.c.secret_hash.in_(before)))
 
 
-def read_signed_out(transaction: Transaction) -> frozenset[bytes]:
-    """The sign-ins that were ended before their time."""
-    query = select(web_passes.c.secret_hash).where(web_passes.c.kind == _SIGNED_OUT)
-    return frozenset(transaction.execute(query).scalars())
+def read_signed_out(transaction: Transaction) -> tuple[frozenset[bytes], dict[str, float]]:
+    """Sign-ins that were ended before their time: `signed_out` and `sign_ins_end` of the policy."""
+    rows = transaction.execute(
+        select(web_passes.c.secret_hash, web_passes.c.user_name, web_passes.c.expires_at)
+        .where(web_passes.c.kind == _SIGNED_OUT)
+        .order_by(web_passes.c.expires_at)
+    ).all()
+    counts = Counter(row.user_name for row in rows)
+    # The dictionary keeps what it is given last: the first to end.
+    marks = {
+        row.user_name: row.expires_at
+        for row in reversed(rows)
+        if counts[row.user_name] > MOST_SIGNED_OUT
+    }
+    return frozenset(row.secret_hash for row in rows), marks
 
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:

@@ -31,6 +31,7 @@ def read_policy(transaction: Transaction) -> Policy:
     groups: dict[str, set[str]] = defaultdict(set)
     for row in transaction.execute(select(user_groups)):
         groups[row.user_name].add(row.group_name)
+    signed_out, sign_ins_end = read_signed_out(transaction)
     return Policy(
         version=transaction.execute(
             select(meta.c.value).where(meta.c.name == "policy_version")
@@ -64,7 +65,8 @@ def read_policy(transaction: Transaction) -> Policy:
         grants=_rules(transaction, grants),
         shares=MappingProxyType(read_shares(transaction)),
         watch_rules=_rules(transaction, watch_rules),
-        signed_out=read_signed_out(transaction),
+        signed_out=signed_out,
+        sign_ins_end=MappingProxyType(sign_ins_end),
     )
 
 

@@ -53,9 +53,13 @@ class Live:
 
 
 def list_sessions(
-    database: Database, *, open_only: bool = True, identity: str | None = None, limit: int = 1000
+    database: Database,
+    *,
+    open_only: bool = True,
+    identity: str | None = None,
+    limit: int | None = 1000,
 ) -> list[SessionRecord]:
-    """The newest `limit` sessions, oldest first. Raises StoreError."""
+    """The newest `limit` sessions (None: all), oldest first. Raises StoreError."""
     query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
     if open_only:
         query = query.where(sessions.c.closed_at.is_(None))
