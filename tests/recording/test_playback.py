@@ -1,13 +1,15 @@
 """What is shown of a recording, and when."""
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.playback import Screen, paced
+from stagedoor.recording.playback import paced
 from stagedoor.wire.asciicast import Event
+from tests.wire.test_drawing import ACTING, ASKING, DRAWN
 
 OUT = [
     Event(1.0, "o", "a"),
@@ -31,74 +33,39 @@ def test_time_that_runs_backwards_is_no_time() -> None:
     assert [wait_s for wait_s, _ in paced(events)] == [5, 0, 1]
 
 
-HARMLESS = "plain \x1b[1;31mred\x1b[0m \x1b[2J\x1b[10;5H\x1b[?25l\x1b[2 q\r\n\ttab ☃"
-HOSTILE = [
-    "\x1b]52;c;ZXZpbA==\x07",  # writes the clipboard
-    "\x1b]52;c;?\x1b\\",  # reads it
-    "\x1b]0;title\x07",
-    "\x1b]8;;http://evil.example\x1b\\",
-    "\x1bP$qm\x1b\\",  # DECRQSS is answered
-    "\x1b_x\x1b\\",
-    "\x1b^x\x1b\\",
-    "\x1bXx\x1b\\",
-    "\x9d52;c;ZXZpbA==\x9c",
-    "\x1b[c",  # what are you?
-    "\x1b[>0c",
-    "\x1b[6n",  # where is the cursor?
-    "\x1b[?6n",
-    "\x1b[21t",  # what is the title?
-    "\x1b[8;10;10t",  # resize
-    "\x1b[x",
-    "\x1b[?2026$p",
-    "\x1b[>q",  # what version?
-    "\x1bZ",
-    "\x05",  # ENQ, the answerback
-]
-
-
-def shown(text: str, places: list[int]) -> str:
+def shown(text: str, places: Iterable[int]) -> str:
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    screen = Screen()
-    return "".join(screen.feed(text[a:b]) for a, b in itertools.pairwise(edges))
+    events = [Event(0, "o", text[a:b]) for a, b in itertools.pairwise(edges)]
+    return "".join(piece for _, piece in paced(events))
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=repr)
+@pytest.mark.parametrize("hostile", [*ASKING, *ACTING], ids=repr)
 @given(places=st.lists(st.integers(0, 500), max_size=6))
-def test_no_recording_makes_the_viewers_terminal_answer_or_write_its_clipboard(
-    hostile: str, places: list[int]
+def test_no_recording_does_more_to_the_viewers_terminal_than_a_watched_one(
+    hostile: bytes, places: list[int]
 ) -> None:
-    assert shown(f"before{hostile}after", places) == "before\x18after"
+    """The attacks of `session watch`: queries, the clipboard, printing, mouse and focus modes."""
+    text = hostile.decode(errors="replace")
+    played = shown(f"before{text}after", places)
+    assert played.startswith("before")
+    assert text not in played
 
 
-def test_what_is_left_out_does_not_join_its_neighbours_to_a_question() -> None:
-    for text in ("\x1b[\x1b[6n6n", "\x1b\x1b]0;x\x07[6n", "\x1b[6\x1b]0;\x07n"):
-        assert "\x1b[6n" not in shown(text, [])
-        assert (
-            "\x1b[\x18" in shown(text, [])
-            or "\x1b\x18" in shown(text, [])
-            or "6\x18n" in shown(text, [])
-        )
+@pytest.mark.parametrize("c1", ["\x9d52;c;ZXZpbA==\x9c", "\x9b5i", "\x9b6n", "\x90$qm\x9c"])
+def test_controls_of_c1_are_what_they_stand_for(c1: str) -> None:
+    assert shown(f"before{c1}after", []) == "beforeafter"
 
 
 @given(places=st.lists(st.integers(0, 500), max_size=6))
 def test_colours_and_movement_are_shown_however_they_are_split(places: list[int]) -> None:
-    assert shown(HARMLESS, places) == HARMLESS
+    text = b"".join(DRAWN).decode()
+    assert shown(text, places) == text
 
 
-def test_a_control_string_that_never_ends_hides_nothing_for_ever() -> None:
-    screen = Screen()
-    screen.feed("\x1b]0;")
-    for _ in range(100):
-        screen.feed("x" * 1000)
-    assert "after" in screen.feed("\x07after")
+def test_a_terminal_that_takes_no_utf8_is_sent_none() -> None:
+    assert [text for _, text in paced([Event(0, "o", "a☃b")], utf8=False)] == ["a?b"]
 
 
 @given(st.text(), st.lists(st.integers(0, 500), max_size=6))
 def test_any_text_is_shown_without_an_error(text: str, places: list[int]) -> None:
     shown(text, places)
-
-
-@given(st.text(st.sampled_from("\x1b]P\\\x07[0;cnx?$p\x9d\x9c"), max_size=30), st.data())
-def test_how_text_is_split_changes_nothing(text: str, data: st.DataObject) -> None:
-    places = data.draw(st.lists(st.integers(0, 30), max_size=6))
-    assert shown(text + "\n\x1b\\\x07\n", places) == shown(text + "\n\x1b\\\x07\n", [])

@@ -145,7 +145,7 @@ def test_a_recording_that_was_changed_is_told_when_it_is_read(world: World) -> N
 
 def test_play_shows_it_on_a_terminal_at_the_speed_that_was_asked_for(world: World) -> None:
     with terminal(world) as one:
-        one.type(b"printf '\\033[6n\\033]52;c;eA==\\007'; exit\n")
+        one.type(b"printf '\\033[6n\\033]52;c;eA==\\007\\033[5i\\033[?1003h\\033[?1049h'; exit\n")
         one.ends()
     recording = finished(world)["id"]
     words = [sys.executable, "-m", "stagedoor", "--config", str(world.gateway.file)]
@@ -161,6 +161,9 @@ def test_play_shows_it_on_a_terminal_at_the_speed_that_was_asked_for(world: Worl
     assert b"ready-42" in done.stdout
     assert b"\x1b[6n" not in done.stdout
     assert b"\x1b]52" not in done.stdout
+    assert b"\x1b[5i" not in done.stdout
+    assert b"\x1b[?1003h" not in done.stdout
+    assert done.stdout.rfind(b"\x1b[?1049l") > done.stdout.rfind(b"\x1b[?1049h") > 0
 
 
 def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:

@@ -144,12 +144,12 @@ def run(
     from stagedoor.wire.terminal import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
-    language = _language()
-    attachment = Attachment(terminal, screen.size(), mode, _variable("TERM"), language, command)
+    locale = language()
+    attachment = Attachment(terminal, screen.size(), mode, _variable("TERM"), locale, command)
     try:
         options, path = _reached(app, reach)
         record = _record(record_file, screen.size())
-        log, utf8 = _log(log_file), _is_utf8(language)
+        log, utf8 = _log(log_file), is_utf8(locale)
         wanted = Wanted(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
     except (tunnel.TunnelError, AttachError) as error:
@@ -254,7 +254,7 @@ def _address(url: str) -> tuple[str, str]:
     return f"{web}://{place}", f"/{path}" if path else ""
 
 
-def _language() -> str:
+def language() -> str:
     """The locale that says which characters this terminal shows (locale(7))."""
     around = _given()
     names = ("LC_ALL", "LC_CTYPE", "LANG")
@@ -292,8 +292,9 @@ def _command(words: tuple[str, ...]) -> str:
     return line
 
 
-def _is_utf8(language: str) -> bool:
-    return "utf-8" in language.lower() or "utf8" in language.lower()
+def is_utf8(locale: str) -> bool:
+    """Whether a terminal of this locale takes UTF-8."""
+    return "utf-8" in locale.lower() or "utf8" in locale.lower()
 
 
 def _log(file: Path | None) -> Callable[[str], None]:

@@ -17,12 +17,18 @@ from stagedoor.admin import recordings
 from stagedoor.admin.recordings import Recorded
 from stagedoor.admin.service import Office, open_office
 from stagedoor.cli import show
+from stagedoor.cli.attach import is_utf8, language
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import RESET, paced
+from stagedoor.serve import recordings
+from stagedoor.admin.service import Office, open_office
+from stagedoor.admin.recordings import Recorded
+from stagedoor.wire import drawing
 from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
+from stagedoor.wire.modes import Modes
 
 _IDENTITY = click.option(
     "--identity",
@@ -136,8 +142,8 @@ def play(
 ) -> None:
     """Show the recording with this ID (its beginning is enough) as it went.
 
-    Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. Titles,
-    clipboard writes and questions to the terminal are left out: they would be to yours.
+    Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. What is not
+    known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
     """
     with open_office(installation.settings, create=False) as office:
         found = recordings.find(office, recording_id)
@@ -248,15 +254,21 @@ def _plain(text: str | None) -> str:
 
 def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:
     """On a terminal, with its keys."""
+    modes = Modes()
+    pieces = paced(
+        reader.events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(language())
+    )
     with _keys() as keys:
         try:
-            for wait_s, text in paced(reader.events(), speed=speed, idle_limit_s=idle_limit_s):
+            for wait_s, text in pieces:
                 if not keys.wait(wait_s):
                     break
+                modes.feed(text.encode())
                 sys.stdout.write(text)
                 sys.stdout.flush()
         finally:
-            sys.stdout.write(RESET + "\r\n")
+            undone = drawing.UNDO + modes.undo() + b"\x1b[m\r\n"
+            sys.stdout.write(undone.decode())
             sys.stdout.flush()
 
 

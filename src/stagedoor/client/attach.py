@@ -15,11 +15,11 @@ from stagedoor.client import tunnel
 from stagedoor.client.aside import Aside
 from stagedoor.client.asking import Asker, AttachError
 from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
-from stagedoor.client.drawing import Drawing
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.web import Connection, LostError
+from stagedoor.wire.drawing import Drawing
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, TerminalError, Upstream, Word
 
 __all__ = ["FAILED", "Attach", "AttachError", "UnreadError", "Wanted"]

@@ -15,7 +15,7 @@ import tty
 from contextlib import suppress
 from typing import Any
 
-from stagedoor.client import drawing
+from stagedoor.wire import drawing
 from stagedoor.wire.modes import Modes
 from stagedoor.wire.terminal import MAX_SIZE, Size
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.client.drawing import UNDO, Drawing
+from stagedoor.wire.drawing import UNDO, Drawing
 
 SECRET = b"c3RvbGVu"
 ASKING = [

@@ -1,8 +1,9 @@
 """Somebody else's output made fit for one's own terminal: what draws, and nothing else. Pure.
 
 A terminal does more than draw: it writes the clipboard, answers queries as if its user had typed the
-answer, prints, moves its window, hands on what a multiplexer passes through. Who watches another's
-terminal wants none of that done to his. So what is known to draw goes on, written anew; the rest does not.
+answer, prints, moves its window, hands on what a multiplexer passes through. A person who watches the
+terminal of somebody else, or plays its recording, wants none of that in their own. So what is known to
+draw is written again, and the rest is left out.
 
 Sources: ECMA-48; "XTerm Control Sequences" (ctlseqs), cited as CS; the states are those of the parser
 for DEC's terminals by Paul Williams (vt100.net/emu/dec_ansi_parser).
@@ -24,6 +25,8 @@ _MAX_SEQUENCE = 128
 """No sequence that draws is longer; one that is does nothing."""
 
 _C1 = re.compile("[\x80-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _PLAIN = re.compile("[\x20-\x7e\xa0-\U0010ffff\a\b\t\n\v\f\r\x0e\x0f]+")
 _CONTROLS = frozenset("\a\b\t\n\v\f\r\x0e\x0f")
 """Not ENQ, which is answered."""
@@ -66,8 +69,13 @@ class Drawing:
 
     def feed(self, data: bytes) -> bytes:
         """What of the next bytes draws. Whole sequences only, so that nothing behind them is changed."""
+        return self.draw(self._decoder.decode(data)).encode()
+
+    def draw(self, text: str) -> str:
+        """The same for text; what cannot be encoded is shown as U+FFFD."""
+        text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
         # Whatever is decoded as a control of C1 is one, to a terminal that knows them.
-        text = _C1.sub(lambda found: "\x1b" + chr(ord(found[0]) - 0x40), self._decoder.decode(data))
+        text = _C1.sub(lambda found: "\x1b" + chr(ord(found[0]) - 0x40), text)
         parts: list[str] = []
         at = 0
         while at < len(text):
@@ -79,9 +87,7 @@ class Drawing:
                 case _:
                     at = self._sequence(text, at, parts)
         drawn = "".join(parts)
-        if not self._utf8:
-            return drawn.encode("ascii", "replace")
-        return drawn.encode()
+        return drawn if self._utf8 else _BEYOND_ASCII.sub("?", drawn)
 
     def _ground(self, text: str, at: int, parts: list[str]) -> int:
         plain = _PLAIN.match(text, at)
