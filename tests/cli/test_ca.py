@@ -8,7 +8,7 @@ import pytest
 from stagedoor.keys.files import KeyFileError, read_public_line
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import prepare
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
 from tests.cli.conftest import Desk
 
 

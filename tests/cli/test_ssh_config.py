@@ -7,7 +7,7 @@ import pytest
 from stagedoor.keys.files import load_or_create, public_line
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import prepare
-from stagedoor.serve.settings_file import load_settings
+from stagedoor.settings.file import load_settings
 from tests.cli.conftest import Desk
 
 GATEWAY = ("ssh-config", "--gateway", "127.0.0.1:8022", "--directory")

@@ -54,7 +54,8 @@ def some_frame(chance: random.Random, attachment: str) -> Frame:
     offset = chance.choice((0, 1, 100, chance.randrange(1 << 20), (1 << 53) - 1))
     data = chance.randbytes(chance.choice((1, 5, 3000, MAX_DATA_BYTES)))
     hello = Hello(
-        "", "main", chance.choice((attachment, "", "x" * 32)), offset * chance.randrange(2), size,
+        chance.choice(("", "", "user:a", "x" * 128, "x" * 129)), "main",
+        chance.choice((attachment, "", "x" * 32)), offset * chance.randrange(2), size,
         chance.choice(tuple(Mode)), "xterm", "C", "",
     )  # fmt: skip
     return chance.choice(

@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.state import (
     KEEP_BYTES,
-    REMEMBERED,
     RESUME_GRACE_S,
     WINDOW_BYTES,
     Action,

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from stagedoor.serve import admin
+from stagedoor.admin import service as admin
+from stagedoor.admin.authorities import user_key
 from stagedoor.serve.controller import ControllerProcess
-from stagedoor.serve.keys import user_key
 from stagedoor.serve.prepare import prepare
-from stagedoor.serve.settings_file import parse_settings
+from stagedoor.settings.file import parse_settings
 from stagedoor.store.database import open_database
 from stagedoor.store.watch import PolicyWatch
 from stagedoor.wire.target import parse_login

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from stagedoor.admin import service as admin
+from stagedoor.admin.account import StoreDesk
+from stagedoor.admin.allowance import AT_ONCE, Allowance
+from stagedoor.admin.presence import StoreCompany
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve import admin
-from stagedoor.serve.allowance import AT_ONCE, Allowance
-from stagedoor.serve.settings import Settings
 from stagedoor.serve.web import StorePasses
-from stagedoor.serve.web_company import StoreCompany
-from stagedoor.serve.web_desk import StoreDesk
+from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.wire.target import parse_login

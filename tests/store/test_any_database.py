@@ -12,6 +12,7 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
+from stagedoor.store.visits import list_visits
 from tests.store.conftest import Outage
 from tests.store.sample import change, denied, opened, python
 
@@ -75,6 +76,7 @@ def test_passes_of_version_4_are_kept(place: Place) -> None:
     with database.write() as transaction:
         people.add_user(transaction, "dev", frozenset(), None, 0.0)
         transaction.exec_driver_sql("ALTER TABLE web_passes DROP COLUMN sign_in")
+        transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
         transaction.execute(update(schema.meta).values(value=4))
         given = insert(schema.web_passes).values(
             secret_hash=b"secret",
@@ -90,6 +92,20 @@ def test_passes_of_version_4_are_kept(place: Place) -> None:
         (row,) = transaction.execute(select(schema.web_passes)).all()
         assert schema.check(transaction) == schema.SCHEMA_VERSION
     assert (row.secret_hash, row.sign_in) == (b"secret", None)
+    database.close()
+
+
+def test_visits_of_version_5_are_kept(place: Place) -> None:
+    database = open_database(place)
+    StoreJournal(database).append([opened("s1")])
+    with database.write() as transaction:
+        transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
+        transaction.exec_driver_sql("INSERT INTO visits VALUES ('s1', 'app01.ssh', 'main', 1)")
+        transaction.execute(update(schema.meta).values(value=5))
+    database.close()
+    database = open_database(place)
+    (visit,) = list_visits(database)
+    assert (visit.session, visit.looks, visit.share) == ("s1", True, None)
     database.close()
 
 

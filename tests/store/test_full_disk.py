@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin.service import Office
+from stagedoor.admin.shares import end_share, make_share
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.serve import admin, oversight
-from stagedoor.serve.admin import Office
-from stagedoor.serve.shares import end_share, make_share
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy

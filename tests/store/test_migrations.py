@@ -10,10 +10,10 @@ from sqlalchemy import Column, MetaData, Text, inspect, select
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.session import End
 from stagedoor.model.webpass import PassKind
+from stagedoor.settings.place import Place, Server
 from stagedoor.store import passes, people, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
-from stagedoor.store.place import Place, Server
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import change

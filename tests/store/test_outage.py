@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.serve import admin
-from stagedoor.serve.keys import user_key
-from stagedoor.store.place import Server
+from stagedoor.admin import service as admin
+from stagedoor.admin.authorities import user_key
+from stagedoor.settings.place import Server
 from tests.listeners.wire import dialled, eventually, head, read_answer
 from tests.path.gateway import Gateway
 from tests.path.test_health import asked

@@ -97,11 +97,13 @@ def test_visits_are_those_of_open_sessions(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1"), opened("s2"), opened("s3")])
     arrive(database, "s1", "app01.ssh", "main", looks=False)
-    arrive(database, "s2", "app01.ssh", "main", looks=True)
+    arrive(database, "s2", "app01.ssh", "main", looks=True, share="a1")
     arrive(database, "s3", "app01.ssh", "build", looks=False)
     assert [each.session for each in list_visits(database)] == ["s1", "s2", "s3"]
     (watcher,) = list_visits(database, looks=True)
     assert (watcher.session, watcher.target, watcher.terminal) == ("s2", "app01.ssh", "main")
+    assert watcher.share == "a1"
+    assert [v.session for v in list_visits(database, at=("app01.ssh", "main"))] == ["s1", "s2"]
     assert [each.session for each in list_visits(database, session="s3")] == ["s3"]
     leave(database, "s1")
     assert [each.session for each in list_visits(database)] == ["s2", "s3"]

@@ -172,6 +172,65 @@ def test_a_guest_cannot_type_resize_or_send_anybody_away(
     guest.close()
 
 
+def joined(terminal: str) -> int:
+    """Processes in the shell that carry those who watch a terminal."""
+    found = 0
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += process.read_bytes().endswith(f"\0join\0{terminal}\0".encode())
+    return found
+
+
+def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
+    port: int, hosted: Visitor, terminal: str
+) -> None:
+    """63 visits by one link once filled the holder, and the host could not come back."""
+    made = share(port, terminal)
+    guests = [watching(port, made["fragment"]) for _ in range(8)]
+    assert joined(terminal) == 8
+    assert "guest watches this terminal 8 times" in refused(watching(port, made["fragment"]))
+    ops = watching(port, made["fragment"], "ops")
+    assert ops.welcome is not None, "another person still can"
+    assert hosted.welcome is not None
+    hosted.cut()
+    back = Visitor(port).hello(
+        ticket(port, headers=basic("host")),
+        terminal=terminal,
+        attachment=hosted.welcome.attachment,
+        seen=hosted.seen,
+    )
+    back.type(b"echo ba''ck\r")
+    back.shows(b"back")
+    wait_until(lambda: joined(terminal) == 9)
+    for each in (*guests, ops):
+        each.close()
+    wait_until(lambda: joined(terminal) == 0)
+    again = watching(port, made["fragment"])
+    assert again.welcome is not None
+    again.close()
+    back.close()
+
+
+@pytest.mark.parametrize("who", ["guest", "host"])
+def test_a_guest_goes_on_in_no_attachment_of_the_host(
+    port: int, hosted: Visitor, terminal: str, who: str
+) -> None:
+    """Nor does the host as a guest of their own, who would be made to watch only."""
+    assert hosted.welcome is not None
+    name = hosted.welcome.attachment
+    guest = watching(port, share(port, terminal)["fragment"], who, attachment=name)
+    assert guest.welcome is not None
+    assert guest.welcome.attachment != name
+    again = guest.welcome.attachment
+    guest.cut()
+    back = watching(port, share(port, terminal)["fragment"], who, attachment=again)
+    assert back.welcome is not None
+    assert back.welcome.attachment == again
+    hosted.type(b"echo st''ill\r")
+    hosted.shows(b"still")
+    back.close()
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_guest_starts_nothing(
     gateway: Gateway, port: int, terminal: str, mode: Mode, tmp_path: Path

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.allowance import AT_ONCE, Allowance
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
@@ -14,8 +15,6 @@ from stagedoor.model.policy import KeyRecord, Policy
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.serve import admin
-from stagedoor.serve.allowance import AT_ONCE, Allowance
 from stagedoor.store.database import Database
 from stagedoor.store.people import keys_of
 from stagedoor.store.sessions import list_sessions

@@ -4,39 +4,23 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import unavailable
+from stagedoor.admin.account import too_much, unavailable
+from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.places import crowded
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
+from stagedoor.model.presence import Present
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.serve import admin
-from stagedoor.serve.allowance import Allowance
-from stagedoor.admin.shares import end_share, make_share
-from stagedoor.admin.account import too_much, unavailable
 from stagedoor.store import visits
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
-    the epoch."""
-
-    session: str
-    name: str
-    source: str
-    target: str
-    terminal: str
-    looks: bool
-    since: float
 
 
 class StoreCompany:
@@ -57,16 +41,22 @@ class StoreCompany:
         self._now = now
 
     async def arrive(
-        self, session: str, target: Target, terminal: str, *, looks: bool
+        self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
-        def write() -> None:
-            visits.arrive(self._database, session, str(target), terminal, looks=looks)
+        at = (str(target), terminal)
+
+        def write() -> Denial | None:
+            visits.arrive(self._database, session, *at, looks=looks, share=share)
+            # Read once it is written: of several who come at once, none is overlooked by all.
+            denial = crowded(_present(visits.list_visits(self._database, at=at)), session)
+            if denial is not None:
+                visits.leave(self._database, session)
+            return denial
 
         try:
-            await asyncio.to_thread(write)
+            return await asyncio.to_thread(write)
         except StoreError as error:
             return unavailable(error)
-        return None
 
     async def leave(self, session: str) -> None:
         try:
@@ -79,10 +69,7 @@ class StoreCompany:
             found = await asyncio.to_thread(visits.list_visits, self._database, looks=looks)
         except StoreError as error:
             return unavailable(error)
-        return [
-            Present(v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since)
-            for v in found
-        ]
+        return _present(found)
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
@@ -143,3 +130,10 @@ class StoreCompany:
         return admin.Office(
             self._database, self._settings.data_dir, f"{identity.name} (web)", time.time
         )
+
+
+def _present(found: Sequence[visits.VisitRecord]) -> list[Present]:
+    return [
+        Present(v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since, v.share)
+        for v in found
+    ]

@@ -22,10 +22,8 @@ from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
-from stagedoor.recording.playback import RESET, paced
+from stagedoor.recording.playback import paced
 from stagedoor.serve import recordings
-from stagedoor.admin.service import Office, open_office
-from stagedoor.admin.recordings import Recorded
 from stagedoor.wire import drawing
 from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
 from stagedoor.wire.modes import Modes

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from stagedoor.holder.limits import MAX_LINKS, refusal
 from stagedoor.holder.spawn import Child, set_size, spawn
 from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, TerminalState
 from stagedoor.holder.watches import READ, WRITE, Watches
@@ -39,7 +40,8 @@ _LAST_READS = 16
 
 @dataclass(eq=False, slots=True)
 class _Link:
-    """A connection. `attached` once it has said hello; `closing` once nothing more is read."""
+    """A connection. `attached` once it has said hello; `closing` once nothing more is read. `watches` is
+    None until it has a place."""
 
     number: int
     connection: socket.socket
@@ -48,6 +50,7 @@ class _Link:
     unsent: bytearray = field(default_factory=bytearray)
     attached: bool = False
     closing: bool = False
+    watches: bool | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -140,6 +143,9 @@ class Holder:
     def _accept(self, _readable: bool, _writable: bool) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
             connection, _address = self._listener.accept()
+            if len(self._links) >= MAX_LINKS:
+                connection.close()
+                return
             connection.setblocking(False)
             self._count += 1
             link = _Link(self._count, connection, time.monotonic() + HELLO_S)
@@ -177,14 +183,22 @@ class Holder:
             self._refuse(link, "the first frame is no HELLO")
         elif self._program is None and frame.mode is Mode.WATCH:
             self._refuse(link, "this terminal has not begun yet")  # and begins for its host
+        elif why := self._no_place(frame):
+            self._refuse(link, why)
         else:
             try:
                 program = self._program or self._start(frame)
             except OSError as error:
                 self._refuse(link, f"the terminal cannot be started: {error.strerror}")
                 return
-            link.attached = True
+            link.attached, link.watches = True, frame.mode is Mode.WATCH
             self._do(program.state.hello(link.number, frame, secrets.token_hex(16), now))
+
+    def _no_place(self, hello: Hello) -> str | None:
+        """Why it cannot come. Those that are hanging up keep their places until they are gone."""
+        replaced = self._program.state.replaced_by(hello) if self._program is not None else None
+        taken = [each.watches for number, each in self._links.items() if number != replaced]
+        return refusal(hello, taken.count(True), taken.count(False))
 
     def _start(self, hello: Hello) -> _Program:
         child = spawn(hello)

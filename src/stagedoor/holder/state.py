@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.replay import replayable, whole_lines
 from stagedoor.holder.ring import Ring
 from stagedoor.wire.modes import Modes
@@ -48,8 +49,6 @@ REPLAY_BYTES = 2 * MAX_DATA_BYTES
 RESUME_GRACE_S = 60.0
 """So long after a line was cut, the program is held rather than its output dropped, if nobody else is
 there to type: a reconnect takes seconds, a change of networks some more."""
-REMEMBERED = 64
-"""Attachments that are remembered; beyond it the one that has been gone longest is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,7 @@ class _Attachment:
     """
 
     name: str
+    owner: str
     mode: Mode
     link: int | None
     size: Size
@@ -134,10 +134,7 @@ class TerminalState:
 
     def wake_at(self, now: float) -> float | None:
         """When `wants_output` may change by time alone; None: only by an event."""
-        return min(
-            (each.lost_at + RESUME_GRACE_S for each in self._awaited(now)),
-            default=None,
-        )
+        return min((each.lost_at + RESUME_GRACE_S for each in self._awaited(now)), default=None)
 
     def is_over(self, now: float) -> bool:
         """The program has ended, and whoever may come for its last words has been here and gone.
@@ -151,13 +148,18 @@ class TerminalState:
         """How many look on right now."""
         return len(self._links)
 
+    def replaced_by(self, hello: Hello) -> int | None:
+        """The link in whose place somebody comes whose line was cut before we knew; None for others."""
+        attachment = self._known(hello)
+        return None if attachment is None else attachment.link
+
     # What happens.
 
     def hello(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
         """Somebody comes, on a new link. `name` is for his attachment, should he need one; random."""
         actions: list[Action] = []
-        attachment = self._attachments.get(hello.attachment)
-        if attachment is not None and hello.seen <= attachment.sent:
+        attachment = self._known(hello)
+        if attachment is not None:
             if attachment.link is not None:
                 # The same one again, before it was known that his old line is cut.
                 actions.append(HangUp(attachment.link))
@@ -167,7 +169,9 @@ class TerminalState:
             welcome = self._resume(attachment, link, hello.seen)
         else:
             end = self._ring.end
-            attachment = _Attachment(name, hello.mode, link, hello.size, sent=end, acked=end)
+            attachment = _Attachment(
+                name, hello.ticket, hello.mode, link, hello.size, sent=end, acked=end
+            )
             self._attachments[name] = attachment
             welcome = [
                 Send(link, Welcome(name, end, 0, self.window, hello.mode)),
@@ -246,6 +250,13 @@ class TerminalState:
         return [*self.took(len(self.typed)), *self._pump(now)]
 
     # How.
+
+    def _known(self, hello: Hello) -> _Attachment | None:
+        """The attachment in which somebody goes on: only its owner can, even if others know its name."""
+        found = self._attachments.get(hello.attachment)
+        if found is None or found.owner != hello.ticket or hello.seen > found.sent:
+            return None
+        return found
 
     def _held(self, now: float) -> list[_Attachment]:
         """Those for whose sake no output is dropped.
@@ -380,7 +391,8 @@ class TerminalState:
     def _forget_oldest(self) -> None:
         gone = sorted(
             (each for each in self._attachments.values() if each.link is None),
-            key=lambda each: each.lost_at,
+            # First those who watch: they may be many, and lose nothing that they cannot see again.
+            key=lambda each: (each.mode is not Mode.WATCH, each.lost_at),
         )
         for each in gone[: max(len(self._attachments) - REMEMBERED, 0)]:
             del self._attachments[each.name]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import StoreDesk, unavailable
+from stagedoor.admin.account import StoreDesk, too_much, unavailable
+from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.presence import StoreCompany
 from stagedoor.admin.recording_service import StoreTakes
 from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
@@ -29,14 +30,8 @@ from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
 from stagedoor.serve.direct import recording_plan
 from stagedoor.serve.shells import holders_of, upstream_of
-from stagedoor.serve import admin
-from stagedoor.serve.allowance import Allowance
-from stagedoor.settings.settings import Settings, networks
 from stagedoor.serve.upstream import upstream_of
-from stagedoor.admin.presence import StoreCompany
-from stagedoor.admin.account import StoreDesk, too_much, unavailable
 from stagedoor.serve.web_holders import holders_of
-from stagedoor.admin.recording_service import StoreTakes
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store import passes

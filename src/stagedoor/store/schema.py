@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -236,8 +236,10 @@ visits = Table(
     Column("target", Text, nullable=False),
     Column("terminal", String(64), nullable=False),
     Column("looks", Integer, nullable=False),
+    Column("share", _name(16)),
 )
-"""See `visits`. Since version 4. Only what belongs to an open session counts."""
+"""See `visits`. Since version 4; `share`, by which a guest came, since version 6. Only what belongs to an
+open session counts."""
 
 
 def check(connection: Connection, hint: str = "name another") -> int:

@@ -14,7 +14,8 @@ from stagedoor.store.schema import sessions, visits
 
 @dataclass(frozen=True, slots=True)
 class VisitRecord:
-    """Somebody at a terminal; `looks` and does not type. `since` is seconds since the epoch."""
+    """Somebody at a terminal; `looks` and does not type. `since` is seconds since the epoch; `share` is the
+    id of the share by which a guest came, None for others."""
 
     session: str
     identity: str
@@ -23,9 +24,18 @@ class VisitRecord:
     terminal: str
     looks: bool
     since: float
+    share: str | None
 
 
-def arrive(database: Database, session: str, target: str, terminal: str, *, looks: bool) -> None:
+def arrive(
+    database: Database,
+    session: str,
+    target: str,
+    terminal: str,
+    *,
+    looks: bool,
+    share: str | None = None,
+) -> None:
     """Raises StoreError."""
     still = select(sessions.c.id).where(
         sessions.c.id == visits.c.session, sessions.c.closed_at.is_(None)
@@ -34,7 +44,7 @@ def arrive(database: Database, session: str, target: str, terminal: str, *, look
         transaction.execute(delete(visits).where(~still.exists()))
         transaction.execute(
             insert(visits).values(
-                session=session, target=target, terminal=terminal, looks=int(looks)
+                session=session, target=target, terminal=terminal, looks=int(looks), share=share
             )
         )
 
@@ -46,9 +56,13 @@ def leave(database: Database, session: str) -> None:
 
 
 def list_visits(
-    database: Database, *, looks: bool | None = None, session: str | None = None
+    database: Database,
+    *,
+    looks: bool | None = None,
+    session: str | None = None,
+    at: tuple[str, str] | None = None,
 ) -> list[VisitRecord]:
-    """Those who are there now, the oldest first. Raises StoreError."""
+    """Those who are there now, the oldest first; `at` is a target and a terminal. Raises StoreError."""
     query = (
         select(
             visits.c.session,
@@ -58,6 +72,7 @@ def list_visits(
             visits.c.terminal,
             visits.c.looks,
             sessions.c.opened_at,
+            visits.c.share,
         )
         .join(sessions, sessions.c.id == visits.c.session)
         .where(sessions.c.closed_at.is_(None))
@@ -67,8 +82,10 @@ def list_visits(
         query = query.where(visits.c.looks == int(looks))
     if session is not None:
         query = query.where(visits.c.session == session)
+    if at is not None:
+        query = query.where(visits.c.target == at[0], visits.c.terminal == at[1])
     with database.read() as transaction:
         return [
-            VisitRecord(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6])
+            VisitRecord(*row[:5], looks=bool(row[5]), since=row[6], share=row[7])
             for row in transaction.execute(query)
         ]

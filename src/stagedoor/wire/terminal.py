@@ -95,7 +95,8 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first frame. `ticket` proves who it is, to the gateway, and goes no further.
+    """The first frame. `ticket` proves who it is, to the gateway, and goes no further: in its place the
+    gateway tells the holder for whom it comes, and an attachment goes on only for the same.
 
     `terminal` is the name of the terminal, made if it is not there. `attachment` is that of an
     earlier WELCOME, to go on where it stopped: then `seen` is how many bytes of output have been

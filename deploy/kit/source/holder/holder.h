@@ -25,10 +25,15 @@
 #define KEEP (1024 * 1024)
 #define REPLAY (2 * MAX_DATA)
 #define RESUME_GRACE_MS 60000
+
+// How many may be at it; the reasons stand in src/stagedoor/holder/limits.py.
+#define MAX_LINKS 64
+#define WATCHING 40
+#define TYPING 20
+#define MAX_OWNER 128
 #define REMEMBERED 64
 
 // Bounds that Python's holder leaves to its memory.
-#define MAX_LINKS 64
 #define MAX_ATTACHMENTS (REMEMBERED + MAX_LINKS)
 #define MAX_TYPED (4 * WINDOW)           // input of all together that the program has not taken
 #define MAX_TYPISTS 1024                 // turns of who has typed it
@@ -120,6 +125,7 @@ bool state_wants_output(int64_t now);
 int64_t state_wake_at(int64_t now);
 bool state_is_over(int64_t now);
 struct size state_size(void);
+int state_replaced_by(const struct hello *hello);
 void state_hello(int link, const struct hello *hello, int64_t now);
 void state_received(int link, const struct frame *frame, int64_t now);
 void state_lost(int link, int64_t now);

@@ -12,12 +12,15 @@
 
 #define HELLO_MS 10000  // a link that has not said hello by then is closed; so is one that does not read its last words
 #define READ (16 * 1024)
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
 
 static struct link {
   int fd;              // 0 where there is none
   bool attached;       // it has said hello
   bool closing;        // nothing more is read of it, and it is closed once it has been sent all
   bool cut;            // it can be sent nothing any more
+  enum { NONE, TO_WATCH, TO_TYPE } place;  // kept until it is gone
   int64_t due_at;      // counts while it is not `attached`
   struct bytes received, unsent;
 } links[MAX_LINKS];
@@ -94,18 +97,36 @@ static void refuse(int number, const char *why, int64_t now) {
 
 // ---- What comes.
 
+// Why there is no place for one more; NULL where there is one.
+static const char *no_place(const struct hello *hello) {
+  int replaced = state_replaced_by(hello), watching = 0, typing = 0;
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (!links[i].fd || i == replaced) continue;
+    watching += links[i].place == TO_WATCH;
+    typing += links[i].place == TO_TYPE;
+  }
+  if (hello->ticket.length > MAX_OWNER) return "a HELLO for somebody with a name of more than " TEXT(MAX_OWNER) " bytes";
+  if (hello->mode == WATCH && watching >= WATCHING)
+    return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when somebody has left";
+  if (hello->mode == MIRROR && typing >= TYPING)
+    return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when somebody has left";
+  return NULL;  // who takes over sends the others away
+}
+
 static void take(int number, const struct frame *frame, int64_t now) {
   struct link *link = &links[number];
   if (link->attached) {
     state_received(number, frame, now);
     return;
   }
-  const char *why = frame->kind == HELLO ? serve_start(&frame->hello) : "the first frame is no HELLO";
+  const char *why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
+  if (!why) why = serve_start(&frame->hello);
   if (why) {
     refuse(number, why, now);
     return;
   }
   link->attached = true;
+  link->place = frame->hello.mode == WATCH ? TO_WATCH : TO_TYPE;
   state_hello(number, &frame->hello, now);
 }
 

@@ -17,6 +17,8 @@
 struct attachment {
   bool used, detached, told_exit;
   char name[NAME + 1];
+  char owner[MAX_OWNER];     // for whom it is
+  size_t owner_length;
   enum mode mode;
   int link;                  // -1 while the line is cut, since `lost_at`
   int64_t lost_at;
@@ -207,14 +209,34 @@ static void send_others_away(const struct attachment *by, int64_t now) {
   }
 }
 
-static struct attachment *find(struct text name) {
-  for (int i = 0; i < MAX_ATTACHMENTS && name.length == NAME; i++)
-    if (attachments[i].used && !memcmp(attachments[i].name, name.at, NAME)) return &attachments[i];
+static bool is_for(const struct attachment *each, struct text owner) {
+  return each->owner_length == owner.length && !memcmp(each->owner, owner.at, owner.length);
+}
+
+// The attachment in which somebody goes on: only its owner can, even if others know its name.
+static struct attachment *known(const struct hello *hello) {
+  for (int i = 0; i < MAX_ATTACHMENTS && hello->attachment.length == NAME; i++) {
+    struct attachment *each = &attachments[i];
+    if (!each->used || memcmp(each->name, hello->attachment.at, NAME)) continue;
+    return is_for(each, hello->ticket) && hello->seen <= each->sent ? each : NULL;
+  }
   return NULL;
 }
 
-// A place for a newcomer: that of him who has been gone longest, where REMEMBERED are remembered. There are more places
-// than links and those, so one is always free.
+// The link in whose place somebody comes whose line was cut before we knew; -1 for others.
+int state_replaced_by(const struct hello *hello) {
+  const struct attachment *each = known(hello);
+  return each ? each->link : -1;
+}
+
+// Whether `each` is forgotten before `other`: those who watch may be many, and lose nothing that they cannot see again.
+static bool goes_first(const struct attachment *each, const struct attachment *other) {
+  bool watches = each->mode == WATCH;
+  return watches == (other->mode == WATCH) ? each->lost_at < other->lost_at : watches;
+}
+
+// A place for a newcomer: that of one who is gone, where REMEMBERED are remembered. There are more places than links and
+// those, so one is always free.
 static struct attachment *new_attachment(void) {
   struct attachment *fresh = NULL, *oldest = NULL;
   int count = 0;
@@ -222,7 +244,7 @@ static struct attachment *new_attachment(void) {
     struct attachment *each = &attachments[i];
     if (!each->used) fresh = each;
     else count++;
-    if (each->used && each->link < 0 && (!oldest || each->lost_at < oldest->lost_at)) oldest = each;
+    if (each->used && each->link < 0 && (!oldest || goes_first(each, oldest))) oldest = each;
   }
   if (count >= REMEMBERED && oldest) fresh = oldest;
   if (!fresh) die("more have come than can be: a fault of the holder");
@@ -251,12 +273,14 @@ static void welcome(struct attachment *each, uint64_t out_at) {
 
 // Somebody comes, on a new link.
 void state_hello(int link, const struct hello *hello, int64_t now) {
-  struct attachment *each = find(hello->attachment);
-  bool known = each && hello->seen <= each->sent;
-  if (known) {
+  struct attachment *each = known(hello);
+  bool back = each != NULL;
+  if (back) {
     resume(each, link, hello);
   } else {
     each = new_attachment();
+    each->owner_length = hello->ticket.length;
+    memcpy(each->owner, hello->ticket.at, hello->ticket.length);
     each->mode = hello->mode;
     each->link = link;
     each->size = hello->size;
@@ -264,7 +288,7 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
   }
   looking[link] = each;
   if (each->mode == TAKE_OVER) send_others_away(each, now);
-  if (!known) {
+  if (!back) {
     welcome(each, each->sent);
     send_screen(link);
   } else {

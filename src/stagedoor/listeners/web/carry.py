@@ -8,7 +8,7 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import asyncssh
 
@@ -43,8 +43,8 @@ LEAVE_S = 10.0
 class Carrier:
     """Of one visit. Belongs to one event loop.
 
-    `hello` is the first frame as it may go on. Who `joins` starts no terminal, and nothing that is typed by
-    one who only `looks` reaches the shell. `room` is set once the recording takes more again. `sent`
+    `hello` is the first frame as the holder gets it. Who `joins` starts no terminal, and nothing that is
+    typed by one who only `looks` reaches the shell. `room` is set once the recording takes more again. `sent`
     and `received` are bytes; `exit` is how the shell ended, None as long as it has not.
     """
 
@@ -75,7 +75,7 @@ class Carrier:
             return End.UPSTREAM_LOST, why
         try:
             with suppress(OSError):  # it has ended already, and will say why
-                process.stdin.write(framed(replace(self.hello, ticket="")))
+                process.stdin.write(framed(self.hello))
             down = asyncio.create_task(self._upward(process))
             up = asyncio.create_task(self._downward(process))
             try:

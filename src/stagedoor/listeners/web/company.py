@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stagedoor.admin.presence import Present
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
+from stagedoor.model.presence import Present
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 
@@ -20,9 +20,12 @@ class Company(Protocol):
     """A store that fails is a Denial."""
 
     async def arrive(
-        self, session: str, target: Target, terminal: str, *, looks: bool
+        self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
-        """Write down who is where, so that every worker can tell those whom it concerns."""
+        """Write down who is where, so that every worker can tell those whom it concerns.
+
+        Of reason OVERLOADED: too many are there (`places`), and it is not written down.
+        """
         ...
 
     async def leave(self, session: str) -> None: ...

@@ -1,9 +1,9 @@
-"""What a guest's side may say: decided here, before anything of it reaches the shell. Pure."""
+"""What a developer's side may say, a guest's above all: decided before it reaches the shell. Pure."""
 
 from dataclasses import replace
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Guest
+from stagedoor.model.grant import Grant, Guest
 from stagedoor.wire.terminal import Downstream, Hello, In, InAck, Mode, Resize
 
 SHARE = "share:"
@@ -25,6 +25,16 @@ def held_to(hello: Hello, guest: Guest) -> Hello | Denial:
         mode=mode if guest.may_type else Mode.WATCH,
         command="",
     )
+
+
+def for_holder(hello: Hello, grant: Grant) -> Hello:
+    """The first frame for the holder: in the place of the ticket stands for whom it is.
+
+    The holder lets nobody go on in an attachment of somebody else, nor one and the same person as a
+    guest in what they have by their own right.
+    """
+    owner = "user" if grant.guest is None else "guest"
+    return replace(hello, ticket=f"{owner}:{grant.identity.name}")
 
 
 def passed_over(frame: Downstream) -> tuple[bool, InAck | None]:

@@ -8,9 +8,9 @@ import asyncssh
 
 from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.carry import LAST_WORDS_S, Carrier
-from stagedoor.listeners.web.guests import held_to
+from stagedoor.listeners.web.guests import for_holder, held_to
 from stagedoor.listeners.web.wire import GoneError, Wire
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Counts, End, Ended, Opened, Way
@@ -102,6 +102,13 @@ class Visit:
                 "then come by ssh",
                 on_end,
             )
+        arriving = asyncio.create_task(self._arrive(opened))
+        if self._guest or self._hello.mode is Mode.WATCH:
+            # Whoever works there knows of one who looks on before that one sees a thing.
+            unseen = await arriving
+            if unseen is not None:
+                upstream.abort()
+                return self._not_carried(unseen.message, on_end)
         try:
             witness = await self._witness_of(opened)
         except RecordingError as error:
@@ -110,13 +117,6 @@ class Visit:
                 f"this terminal has to be recorded and cannot be ({error}); tell an administrator",
                 on_end,
             )
-        # Whoever works there knows of one who looks on before that one sees a thing.
-        looks = self._looks or self._hello.mode is Mode.WATCH
-        arriving = asyncio.create_task(
-            self._backstage.company.arrive(
-                opened.id, grant.target, self._hello.terminal, looks=looks
-            )
-        )
         try:
             shell = await self._backstage.log_in(grant, upstream, [_PTY])
         except BaseException as error:
@@ -125,7 +125,7 @@ class Visit:
                 return self._not_carried(str(error), on_end)
             raise
         unseen = await arriving
-        if unseen is not None and looks:
+        if unseen is not None and unseen.reason is Reason.OVERLOADED:
             shell.close()
             witness.ended(None, 0, 0)
             return self._not_carried(unseen.message, on_end)
@@ -133,7 +133,7 @@ class Visit:
         self._changed()
         self._carrier = Carrier(
             self._wire,
-            self._hello,
+            for_holder(self._hello, grant),
             witness,
             self._room,
             joins=self._guest or self._hello.mode is Mode.WATCH,
@@ -143,6 +143,16 @@ class Visit:
         if self._end is not None:
             self._carrying.cancel()  # told to end before it had begun
         return self
+
+    async def _arrive(self, opened: Opened) -> Denial | None:
+        grant, hello = opened.ready.grant, self._hello
+        return await self._backstage.company.arrive(
+            opened.id,
+            grant.target,
+            hello.terminal,
+            looks=hello.mode is Mode.WATCH,
+            share=grant.guest.share if grant.guest else None,
+        )
 
     # What the flow asks for: a link.
 

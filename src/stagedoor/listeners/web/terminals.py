@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.presence import Present
 from stagedoor.listeners.web import terminals_markup
 from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Company
@@ -34,6 +33,7 @@ from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
+from stagedoor.model.presence import Present
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from stagedoor.admin.presence import Present
 from stagedoor.listeners.web.markup import Place, time_of
+from stagedoor.model.presence import Present
 
 
 def landing(place: Place) -> str:

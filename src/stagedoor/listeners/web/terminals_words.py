@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stagedoor.admin.presence import Present
 from stagedoor.holder.place import PlaceError, check_name
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.presence import Present
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.wire.target import parse_login, parse_target

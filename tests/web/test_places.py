@@ -1,0 +1,54 @@
+"""How many may be at a terminal, by those who are there."""
+
+from stagedoor.admin.places import (
+    BY_ONE_SHARE,
+    TYPING_ONE_PERSON,
+    WATCHING,
+    WATCHING_ONE_PERSON,
+    crowded,
+)
+from stagedoor.model.denial import Reason
+from stagedoor.model.presence import Present
+
+
+def visits(
+    count: int, name: str = "", *, looks: bool = True, share: str | None = None
+) -> list[Present]:
+    """So many, each of another person unless there is a `name`."""
+    return [
+        Present(f"{name}{share}{looks}{n}", name or f"p{share}{n}", "::1", "t", "m", looks, 0, share)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def why(present: list[Present]) -> str | None:
+    """Why the last of these is refused."""
+    denial = crowded(present, present[-1].session)
+    assert denial is None or denial.reason is Reason.OVERLOADED
+    return denial and denial.message
+
+
+def test_one_person_watches_so_often_and_others_still_can() -> None:
+    own = visits(WATCHING_ONE_PERSON, "guest", share="a")
+    assert why(own) is None
+    more = visits(WATCHING_ONE_PERSON + 1, "guest", share="a")
+    assert "guest watches this terminal 8 times" in str(why(more))
+    assert why([*own, *visits(1, "other", share="a")]) is None
+    assert why([*own, *visits(1, "guest", looks=False)]) is None, "typing is counted by itself"
+
+
+def test_one_link_leaves_places_for_others_who_watch() -> None:
+    by_link = visits(BY_ONE_SHARE, share="a")
+    assert why(by_link) is None
+    assert "this link" in str(why(visits(BY_ONE_SHARE + 1, share="a")))
+    assert why([*by_link, *visits(WATCHING - BY_ONE_SHARE)]) is None
+    assert "is watched 32 times" in str(why([*by_link, *visits(WATCHING - BY_ONE_SHARE + 1)]))
+
+
+def test_those_who_watch_never_keep_one_out_who_types() -> None:
+    assert why([*visits(100), *visits(TYPING_ONE_PERSON, "host", looks=False)]) is None
+    assert "host is at" in str(why(visits(TYPING_ONE_PERSON + 1, "host", looks=False)))
+
+
+def test_one_who_has_gone_meanwhile_is_not_refused() -> None:
+    assert crowded(visits(100), "gone") is None
