@@ -30,8 +30,6 @@ from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
 from stagedoor.serve.direct import recording_plan
 from stagedoor.serve.shells import holders_of, upstream_of
-from stagedoor.serve.upstream import upstream_of
-from stagedoor.serve.web_holders import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store import passes
