@@ -5,7 +5,8 @@ import json
 import re
 import subprocess
 import urllib.parse
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,82 @@ def test_coming_from_another_site_the_page_is_loaded_again_by_itself(person: Per
     assert 'http-equiv="refresh"' in answer.text
 
 
+# One name for a kind of connection, and one cookie of it.
+
+
+def named(cookie: str, name: str) -> str:
+    """The same secret under another name."""
+    return f"{name}={cookie.partition('=')[2]}"
+
+
+@pytest.mark.parametrize(
+    "name", ["__Host-stagedoor", "__Secure-stagedoor", "Stagedoor", "\xa0stagedoor"]
+)
+def test_a_secret_under_another_name_is_none(inside: Person, name: str) -> None:
+    own = inside.cookie
+    inside.cookie = named(own, name)
+    assert inside.get("/").status == 303
+    assert inside.send("POST", "/api/ticket", '{"target": "app01"}').status == 401
+    assert inside.post("/sign-out").status == 303
+    inside.cookie = own
+    assert inside.get("/").status == 200, "nobody was signed out"
+
+
+@pytest.mark.parametrize(
+    ("order", "between", "other"),
+    [
+        (1, "; ", "another"),
+        (-1, ";", "planted"),
+        (1, " ; a=b;", "planted"),
+        (-1, "; ", ""),
+        (1, "; ", "own"),
+    ],
+)
+def test_two_cookies_of_the_name_are_refused(
+    port: int, inside: Person, order: int, between: str, other: str
+) -> None:
+    planted = Person(port)
+    planted.sign_in()
+    second = {
+        "another": "stagedoor=x", "planted": planted.cookie, "": "stagedoor=", "own": inside.cookie
+    }[other]  # fmt: skip
+    own, inside.cookie = inside.cookie, between.join([inside.cookie, second][::order])
+    for answer in (
+        inside.get("/"),
+        inside.get("/app/app01"),
+        inside.post("/keys/add", line="x"),
+        inside.send("POST", "/api/ticket", '{"target": "app01"}'),
+        inside.send("GET", "/files/app01?path=/"),
+        inside.post("/sign-in", name="dev", secret=PASSWORD),
+    ):
+        assert answer.status in (400, 404), "files may not be there"
+    page = inside.get("/")
+    assert "two sign-ins" in page.text
+    assert "max-age=0" in page.headers["set-cookie"].lower()
+    assert Person(port, cookie=own).get("/").status == 200, "nobody was signed out"
+    assert inside.post("/sign-out").status == 303
+    for each in (own, planted.cookie):
+        over = each in inside.cookie
+        assert (Person(port, cookie=each).get("/").status == 303) is over
+
+
+def test_two_cookie_lines_are_two_cookies(inside: Person) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", inside.port, timeout=30)) as line:
+        line.putrequest("GET", "/")
+        line.putheader("Cookie", inside.cookie)
+        line.putheader("Cookie", "stagedoor=x")
+        line.endheaders()
+        assert line.getresponse().status == 400
+
+
+@BUILT
+def test_the_terminals_page_says_who_is_signed_in(inside: Person) -> None:
+    for path in ("/app/app01", "/shared/terminal"):
+        assert re.search(
+            r'id="who"[^>]*>[^<]*<span[^>]*>[^<]*</span>dev</span>', inside.get(path).text
+        )
+
+
 # By the cookie, a ticket.
 
 
@@ -414,10 +491,20 @@ def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
         )
         person.host = "secret.shell.example.com"
         assert person.get("/door/").status == 403
+        # A sibling site can set cookies of weaker names; they are none over TLS.
+        person.host = "shell.example.com"
+        for weaker in ("stagedoor", "__Host-stagedoor"):
+            assert replace(person, cookie=named(person.cookie, weaker)).get("/door/").status == 303
+        person.cookie += "; " + named(person.cookie, "stagedoor")
+        assert person.get("/door/").status == 200
         # Elsewhere the cookie is of this host alone.
         alone = Person(port, "other.example", origin="https://other.example", extra=tls)
         answer = alone.post("/door/sign-in", name="dev", secret=PASSWORD)
         assert answer.headers["set-cookie"].startswith("__Host-stagedoor=")
+        alone.cookie = answer.headers["set-cookie"].partition(";")[0]
+        assert alone.get("/door/").status == 200
+        for weaker in ("stagedoor", "__Secure-stagedoor"):
+            assert replace(alone, cookie=named(alone.cookie, weaker)).get("/door/").status == 303
         assert gateway.command("web-link", "dev").stdout.startswith(
             "https://shell.example.com/door/link#"
         )

@@ -132,7 +132,9 @@ class House:
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
         shown = request.headers.get("authorization")
         if shown is None:
-            cookie = shown_cookie(request)
+            cookie = shown_cookie(self._threshold, request)
+            if isinstance(cookie, Denial):
+                return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
             return self._threshold.not_ours(request) or await self._passes.show(

@@ -102,10 +102,11 @@ class Files:
         target = parse_login(request.path_params["app"])
         if target is None:
             return self._written(Denial(Reason.NO_APP, "there is no app of that name"), at)
-        cookie = shown_cookie(request)
+        cookie = shown_cookie(self._threshold, request)
         if cookie is None:
-            denial = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
-            return self._written(denial, at, None, target)
+            cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
+        if isinstance(cookie, Denial):
+            return self._written(cookie, at, None, target)
         identity = await self._passes.show(PassKind.SESSION, cookie)
         if isinstance(identity, Denial):
             return self._written(identity, at, None, target)

@@ -191,12 +191,13 @@ def terminal(
     place: Place,
     app: str,
     nonce: str,
+    name: str,
     *,
     moves_files: bool = False,
     tmux: bool = False,
     guest: str = "",
 ) -> str:
-    """The terminal's page. Its script marks the style elements that it makes with `nonce`.
+    """The terminal's page for `name`. Its script marks the style elements that it makes with `nonce`.
 
     `tmux`: what a new terminal starts, for whoever has not chosen in the page's settings.
     `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
@@ -207,7 +208,9 @@ def terminal(
         f'data-tmux="{"yes" if tmux else "no"}"'
     )
     company = "" if guest else COMPANY
-    body = f"""<header id="bar"><h1 id="app">{escape(app)}</h1><span id="title"></span>
+    body = f"""<header id="bar"><div id="where"><h1 id="app">{escape(app)}</h1>
+<span id="who" title="Signed in as {escape(name)}"><span>Signed in as </span>{escape(name)}</span></div>
+<span id="title"></span>
 <span id="status" role="status" aria-live="polite">Connecting</span>
 <button type="button" id="window" hidden>App window</button>
 <button type="button" id="full">Full screen</button>

@@ -14,11 +14,13 @@ from stagedoor.listeners.web.assets import Assets
 from stagedoor.listeners.web.markup import Place
 from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.signin import (
+    MOST_SIGNED_OUT,
     drop_cookies,
     form_of,
     safe_path,
     set_cookie,
     shown_cookie,
+    shown_cookies,
 )
 from stagedoor.listeners.web.threshold import At, Threshold
 from stagedoor.model.credential import PasswordCredential
@@ -74,7 +76,9 @@ class Pages:
         barred = self._threshold.barred(self._threshold.source_of(request))
         if barred is not None:
             return self.denied(request, barred)
-        secret = shown_cookie(request)
+        secret = shown_cookie(self._threshold, request)
+        if isinstance(secret, Denial):
+            return self._two_cookies(request, secret)
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
             # A SameSite=Strict cookie does not come along from a link on another site. Loaded again
             # by our own page, it does; that one is same-origin, so this happens once.
@@ -96,6 +100,12 @@ class Pages:
             return self.denied(request, denial)
         fields = await form_of(request)
         return self.denied(request, fields) if isinstance(fields, Denial) else fields
+
+    def _two_cookies(self, request: Request, denial: Denial) -> Response:
+        """Refused, and both are taken back as far as can be: the page alone could not get out of it."""
+        response = self.denied(request, denial)
+        drop_cookies(response, self._threshold, request)
+        return response
 
     def denied(
         self, request: Request, denial: Denial, identity: Identity | None = None
@@ -150,7 +160,9 @@ class Pages:
         )
 
     async def _let_in(self, request: Request, identity: Identity, wanted: str) -> Response:
-        before = shown_cookie(request)
+        before = shown_cookie(self._threshold, request)
+        if isinstance(before, Denial):
+            return self._two_cookies(request, before)
         ended = None if before is None else await self._passes.sign_out(before)
         secret = ended or await self._passes.issue(PassKind.SESSION, identity)
         if isinstance(secret, Denial):
@@ -163,10 +175,11 @@ class Pages:
         fields = await self.posted(request)
         if isinstance(fields, Response):
             return fields
-        secret = shown_cookie(request)
-        denial = None if secret is None else await self._passes.sign_out(secret)
-        if denial is not None:
-            return self.said("Not signed out", denial.message, status_of(denial.reason))
+        # Of two, nobody knows which is the person's own: both end.
+        for secret in shown_cookies(self._threshold, request)[:MOST_SIGNED_OUT]:
+            denial = await self._passes.sign_out(secret)
+            if denial is not None:
+                return self.said("Not signed out", denial.message, status_of(denial.reason))
         response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
         drop_cookies(response, self._threshold, request)
         return response
@@ -195,20 +208,21 @@ class Pages:
             self._place,
             target.login_name,
             nonce,
+            identity.name,
             moves_files=self._moves_files(grant),
             tmux=self._threshold.limits.tmux,
         )
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 
-    def guest_page(self, session: str) -> Response:
-        """A terminal's page for a guest: `session` is what he watches, empty for who has a share.
+    def guest_page(self, identity: Identity, session: str) -> Response:
+        """A terminal's page for a guest: `session` is what they watch, empty for one who has a share.
 
         It names no app: that is told to whoever gets a ticket.
         """
         if "terminal.js" not in self._assets:
             return self.said("Not built", _NOT_BUILT, 503)
         nonce = secrets.token_urlsafe(16)
-        page = markup.terminal(self._place, "", nonce, guest=session or "share")
+        page = markup.terminal(self._place, "", nonce, identity.name, guest=session or "share")
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 
     async def _manifest(self, request: Request) -> Response:

@@ -16,20 +16,43 @@ from starlette.responses import Response
 from stagedoor.listeners.web.threshold import Threshold
 from stagedoor.model.denial import Denial, Reason
 
-COOKIES = ("__Host-stagedoor", "__Secure-stagedoor", "stagedoor")
-"""By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP."""
+_ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
+"""By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP. No
+other name than that of the connection is read: a page of a sibling site, which can set the weaker ones,
+would sign a person in as somebody else (RFC 6265bis §4.1.3)."""
+MOST_SIGNED_OUT = 4
+"""Of several cookies of one name, each of which costs the store a question."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
 BODY_S = 10.0
 """What is sent is small and must be complete within this time, however its bytes drip in."""
 
 
-def shown_cookie(connection: HTTPConnection) -> str | None:
-    """The secret of the pass that the browser shows, if any."""
-    for name in COOKIES:
-        if found := connection.cookies.get(name):
-            return found
-    return None
+def shown_cookies(threshold: Threshold, connection: HTTPConnection) -> list[str]:
+    """The secrets of all cookies of this connection's name, in the order in which they came.
+
+    Only blanks and tabs are around a name (RFC 6265 §4.2.1): what else Unicode calls a blank is part of it.
+    """
+    wanted, _, _ = _kind(threshold, connection)
+    pairs = ";".join(connection.headers.getlist("cookie")).split(";")
+    named = (pair.partition("=") for pair in pairs)
+    return [
+        value.strip(" \t")
+        for name, equals, value in named
+        if equals and name.strip(" \t") == wanted
+    ]
+
+
+def shown_cookie(threshold: Threshold, connection: HTTPConnection) -> str | Denial | None:
+    """The secret of the pass that the browser shows, if any. Two cookies of its name are refused."""
+    found = shown_cookies(threshold, connection)
+    if len(found) > 1:
+        return Denial(
+            Reason.BAD_REQUEST,
+            "your browser shows two sign-ins at once, and one may be set by another site of this domain; "
+            f"delete the cookies of {connection.url.hostname} in your browser, then sign in",
+        )
+    return found[0] or None if found else None
 
 
 def set_cookie(response: Response, secret: str, threshold: Threshold, request: Request) -> None:
@@ -44,20 +67,21 @@ def set_cookie(response: Response, secret: str, threshold: Threshold, request: R
 
 
 def drop_cookies(response: Response, threshold: Threshold, request: Request) -> None:
-    """Take it back."""
+    """Take it back; where it is of a whole domain, one of the same name for this host alone too."""
     name, domain, secure = _kind(threshold, request)
-    response.delete_cookie(
-        name, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
-    )
+    for each in {domain, None}:
+        response.delete_cookie(
+            name, path="/", domain=each, secure=secure, httponly=True, samesite="strict"
+        )
 
 
-def _kind(threshold: Threshold, request: Request) -> tuple[str, str | None, bool]:
-    secure = threshold.secure(request)
+def _kind(threshold: Threshold, connection: HTTPConnection) -> tuple[str, str | None, bool]:
+    secure = threshold.secure(connection)
     domain = threshold.limits.domain
-    host = request.url.hostname or ""
+    host = connection.url.hostname or ""
     if domain is not None and (host == domain or host.endswith(f".{domain}")):
-        return (COOKIES[1] if secure else COOKIES[2]), domain, secure
-    return (COOKIES[0] if secure else COOKIES[2]), None, secure
+        return (_ON_DOMAIN if secure else _PLAIN), domain, secure
+    return (_ON_HOST if secure else _PLAIN), None, secure
 
 
 async def body_of(request: Request, most: int) -> bytes | Denial:

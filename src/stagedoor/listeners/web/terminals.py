@@ -316,4 +316,4 @@ class Terminals:
         identity = await self._pages.signed_in(request)
         if isinstance(identity, Response):
             return identity
-        return self._pages.guest_page(session)
+        return self._pages.guest_page(identity, session)
