@@ -13,11 +13,14 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 import asyncssh
+from asyncssh.kex import get_kex_algs
 
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
+from stagedoor.upstream.connection import SAID_CHARS, ShellConnection
+from stagedoor.wire.oneline import one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
 """It is shown once, at once; minutes are for clocks that differ."""
@@ -30,6 +33,10 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly13
             "aes256-ctr", "aes128-ctr")  # fmt: skip
 _HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
               "rsa-sha2-512", "rsa-sha2-256")  # fmt: skip
+# Groups and keys that a shell makes up (group exchange, RSA key exchange) are not here: one power of them
+# would take the worker minutes. Each of these takes milliseconds.
+_KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group14-sha256")  # fmt: skip
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
@@ -104,9 +111,8 @@ class Upstream:
         sock = stream.detach()
         try:
             async with turn, asyncio.timeout(self.timeout_s):
-                return await asyncssh.connect(
-                    target.host_name,
-                    sock=sock,
+                options = await asyncssh.SSHClientConnectionOptions.construct(
+                    host=target.host_name,
                     config=None,
                     username=account.login_name or principal,
                     client_factory=client,
@@ -116,11 +122,13 @@ class Upstream:
                     agent_path=None,
                     preferred_auth="publickey",
                     gss_host=None,
+                    kex_algs=_key_exchanges(),
                     encryption_algs=list(_CIPHERS),
                     compression_algs=["none"],
                     client_version="Stagedoor",
                     login_timeout=self.timeout_s,
                 )
+                return await ShellConnection.connect(sock, options)
         except BaseException as error:
             # Until now nobody's, or of a connection that has been given up already.
             sock.close()
@@ -131,10 +139,11 @@ class Upstream:
 
     def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
         """What to tell of `error`; None where it is a fault of ours, or we were cancelled."""
+        said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
                 return (
-                    f"the shell {name} shows no host key that the gateway knows ({error.reason}); an "
+                    f"the shell {name} shows no host key that the gateway knows ({said}); an "
                     "administrator names it in host_keys of its [[shells.static]] entry, or gives "
                     "the shell a certificate of the host CA"
                 )
@@ -147,7 +156,7 @@ class Upstream:
             case TimeoutError():
                 return f"the shell {name} did not let us in by SSH within {self.timeout_s:g} s"
             case asyncssh.Error():
-                return f"the shell {name} cannot be logged in to: {error.reason}"
+                return f"the shell {name} cannot be logged in to: {said}"
             case OSError():
                 return f"the shell {name} cannot be logged in to: {error.strerror or error}"
         return None
@@ -161,6 +170,12 @@ class Upstream:
             [asyncssh.import_public_key(line) for line in self.host_ca_lines],
             [],
         )
+
+
+def _key_exchanges() -> list[str]:
+    """Those that the libraries here know: an older `cryptography` has no ML-KEM."""
+    known = {name.decode("ascii") for name in get_kex_algs()}
+    return [name for name in _KEX if name in known]
 
 
 def _host_key_algorithms(account: Account) -> list[str]:

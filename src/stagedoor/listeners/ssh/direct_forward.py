@@ -1,5 +1,6 @@
 """A LocalForward into the shell's own machine (RFC 4254 §7.2), carried on."""
 
+import asyncio
 from collections.abc import Callable
 
 import asyncssh
@@ -7,6 +8,9 @@ import asyncssh
 from stagedoor.listeners.ssh.direct_pipe import Pipe
 from stagedoor.listeners.ssh.direct_stay import Stay
 from stagedoor.recording.witness import Witness
+
+OPEN_S = 75.0
+"""So long may the shell take; a connection to a port of its own may take as long as TCP tries."""
 
 
 class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
@@ -72,7 +76,13 @@ class Forward:
     async def open(self, host: str, port: int) -> None:
         """Ask the shell for it. Raises asyncssh.ChannelOpenError, as the shell said it."""
         try:
-            await self._stay.shell.create_connection(lambda: self._far, host, port)
+            async with asyncio.timeout(OPEN_S):
+                await self._stay.shell.create_connection(lambda: self._far, host, port)
+        except TimeoutError:
+            self._lost()
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_CONNECT_FAILED, f"the shell did not answer within {OPEN_S:g} s"
+            ) from None
         except BaseException:
             self._lost()
             raise

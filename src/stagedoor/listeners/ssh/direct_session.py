@@ -12,9 +12,13 @@ from stagedoor.listeners.ssh.direct_rights import allowed_environment
 from stagedoor.listeners.ssh.direct_stay import RefusedError, Stay
 from stagedoor.listeners.ssh.seam import PTY, Login
 from stagedoor.recording.witness import Asked, Exit, Witness
+from stagedoor.upstream.connection import SAID_CHARS, hung_up
+from stagedoor.wire.oneline import one_line
 
 REFUSED_STATUS = 255
 """The exit status of what was refused: what ssh itself exits with when something is wrong."""
+OPEN_S = 20.0
+"""So long may the shell take to begin what was asked for."""
 EARLY_LIMIT = 64
 """Signals and resizes that may wait while the shell is being reached; more are dropped."""
 
@@ -115,8 +119,10 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             self._refuse(str(error))
         except asyncssh.ChannelOpenError as error:
             self._refuse(self._why_not(error))
+        except TimeoutError:
+            self._refuse(f"the shell {self._target} did not answer within {OPEN_S:g} s")
         except (asyncssh.Error, OSError) as error:
-            self._refuse(f"the shell {self._target} hung up: {error}")
+            self._refuse(hung_up(self._target, error))
         except Exception:
             if self._stay is not None and self._stay.over:
                 # asyncssh stumbles over a connection that was lost while its channel was opened.
@@ -147,18 +153,19 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             return
         self._forward_agent(stay, near)
         term_type, term_size, term_modes = self._terminal or (None, None, None)
-        far, _ = await stay.shell.create_session(
-            lambda: _Far(self),
-            # asyncssh takes an empty command for none at all, and would give a shell.
-            (asked or " ") if kind == "exec" else None,
-            subsystem=asked if kind == "subsystem" else None,
-            env=environment,
-            request_pty="force" if self._terminal else False,
-            term_type=term_type,
-            term_size=term_size,
-            term_modes=term_modes,
-            encoding=None,
-        )
+        async with asyncio.timeout(OPEN_S):
+            far, _ = await stay.shell.create_session(
+                lambda: _Far(self),
+                # asyncssh takes an empty command for none at all, and would give a shell.
+                (asked or " ") if kind == "exec" else None,
+                subsystem=asked if kind == "subsystem" else None,
+                env=environment,
+                request_pty="force" if self._terminal else False,
+                term_type=term_type,
+                term_size=term_size,
+                term_modes=term_modes,
+                encoding=None,
+            )
         if self._near is None:
             far.close()  # the developer has gone meanwhile
             return
@@ -193,7 +200,8 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             case asyncssh.OPEN_REQUEST_SESSION_FAILED:
                 what = f"{self._kind} {self._asked}".strip() if self._kind != "exec" else "command"
                 return f"the shell {self._target} refused this {what}"
-        return f"the shell {self._target} opened no channel: {error.reason}"
+        said = one_line(error.reason, SAID_CHARS)
+        return f"the shell {self._target} opened no channel: {said}"
 
     @property
     def _target(self) -> str:
@@ -298,7 +306,7 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         """The shell's channel is closed: all that it said is on its way."""
         self._far = None
         if self._exit is None and exc is not None:
-            self.say(f"stagedoor: the shell {self._target} hung up")
+            self.say(f"stagedoor: {hung_up(self._target, exc)}")
         self._exit_waits = self._near_full
         if not self._exit_waits:
             self._leave()
@@ -360,7 +368,10 @@ class _Far(asyncssh.SSHClientSession[bytes]):
         self._session.far_exited(status)
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        self._session.far_exited((signal, core_dumped, msg, lang))
+        said = one_line(msg, SAID_CHARS)
+        self._session.far_exited(
+            (one_line(signal, SAID_CHARS), core_dumped, said, lang[:SAID_CHARS])
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.far_lost(exc)

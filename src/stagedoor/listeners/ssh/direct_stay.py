@@ -16,6 +16,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
+from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError, Upstream
 
 
@@ -123,7 +124,8 @@ class Stay:
         if isinstance(error, ConnectionResetError):
             self.finish(End.UPSTREAM_RESET, "the shell reset the connection")
         else:
-            self.finish(End.UPSTREAM_LOST, "the shell hung up")
+            name = self.opened.ready.grant.target.shell_name
+            self.finish(End.UPSTREAM_LOST, hung_up(name, error))
 
 
 class _ShellWatch(asyncssh.SSHClient):

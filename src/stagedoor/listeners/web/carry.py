@@ -8,7 +8,7 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import asyncssh
 
@@ -17,7 +17,9 @@ from stagedoor.listeners.web.guests import passed_over
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.session import End
 from stagedoor.recording.witness import Witness
+from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.frames import FrameBuffer, decode, framed
+from stagedoor.wire.oneline import one_line
 from stagedoor.wire.terminal import (
     Detach,
     Exit,
@@ -37,6 +39,13 @@ LAST_WORDS_S = 2.0
 """So long may it take to say why a session ends."""
 LEAVE_S = 10.0
 """So long may the holder take to let go of one who has detached."""
+HOLDER_S = 20.0
+"""So long may it take until the holder has said its first word."""
+_SAID_BYTES = 4096
+"""Of the end of its errors, which are kept to say what went wrong."""
+_ERRORS_BYTES = 1024 * 1024
+"""A holder that prints more errors than this is none."""
+_SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s"
 
 
 @dataclass(slots=True)
@@ -49,6 +58,7 @@ class Carrier:
     """
 
     wire: Wire
+    shell_name: str
     hello: Hello
     witness: Witness
     room: asyncio.Event
@@ -57,6 +67,8 @@ class Carrier:
     sent: int = 0
     received: int = 0
     exit: Exit | None = None
+    _errors: bytes = b""
+    _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(
         self, shell: asyncssh.SSHClientConnection, holder: Sequence[str]
@@ -68,27 +80,30 @@ class Carrier:
         verb = "join" if self.joins else "attach"
         command = shlex.join([*holder, verb, self.hello.terminal])
         try:
-            process = await shell.create_process(command, encoding=None)
+            async with asyncio.timeout(HOLDER_S):
+                process = await shell.create_process(command, encoding=None)
+        except TimeoutError:
+            return await self._faulty(_SILENT)
         except asyncssh.Error as error:
-            why = f"the shell runs no holder for terminals: {error.reason}"
-            await self.wire.say(Notice(Word.FAULT, why))
-            return End.UPSTREAM_LOST, why
+            said = one_line(error.reason, SAID_CHARS)
+            return await self._faulty(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # it has ended already, and will say why
                 process.stdin.write(framed(self.hello))
             down = asyncio.create_task(self._upward(process))
             up = asyncio.create_task(self._downward(process))
+            errors = asyncio.create_task(self._read_errors(process))
             try:
-                await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
-                ended = down if down.done() else up
+                await asyncio.wait((down, up, errors), return_when=asyncio.FIRST_COMPLETED)
+                ended = next(task for task in (down, up, errors) if task.done())
                 if ended is down and down.result()[0] is End.UPSTREAM_LOST:
                     # The holder is gone; its last words tell why.
                     await asyncio.wait((up,), timeout=LAST_WORDS_S)
                     ended = up if up.done() else down
             finally:
-                for task in (down, up):
+                for task in (down, up, errors):
                     task.cancel()
-                await asyncio.gather(down, up, return_exceptions=True)
+                await asyncio.gather(down, up, errors, return_exceptions=True)
             return ended.result()
         finally:
             process.close()
@@ -138,11 +153,27 @@ class Carrier:
         For one who has gone it is read and left: what he has said last is still on its way to the holder,
         whom only one who reads can hear. `_upward` ends it then.
         """
+        try:
+            async with asyncio.timeout(HOLDER_S) as begun:
+                return await self._passed_on(process, begun)
+        except TimeoutError:
+            return await self._faulty(_SILENT)
+        except (asyncssh.Error, OSError) as error:
+            return await self._faulty(hung_up(self.shell_name, error))
+        except TerminalError as error:
+            said = one_line(str(error), SAID_CHARS)
+            return await self._faulty(f"the shell's holder breaks the terminals' protocol: {said}")
+
+    async def _passed_on(
+        self, process: "asyncssh.SSHClientProcess[bytes]", begun: asyncio.Timeout
+    ) -> tuple[End, str]:
+        """`begun` ends the wait for the first frame. Raises TerminalError."""
         frames = FrameBuffer()
         gone = False
         while data := await process.stdout.read(_CHUNK):
             for each in () if gone else frames.feed(data):
                 frame = decode(each)
+                begun.reschedule(None)
                 match frame:
                     case Out(_, shown):
                         self.received += len(shown)
@@ -158,7 +189,8 @@ class Carrier:
                 except GoneError:
                     gone = True
                     break
-        await process.wait(check=False)
+        begun.reschedule(None)
+        await process.wait_closed()
         if gone or self.exit or process.exit_status == 0:
             return End.CLOSED, ""
         if process.exit_status == NOT_THERE:
@@ -166,13 +198,33 @@ class Carrier:
             with suppress(GoneError):
                 await self.wire.say(Notice(Word.DENIED, why))
             return End.UNREACHED, why
-        said = (await process.stderr.read(400)).decode(errors="replace").strip()
-        why = said.splitlines()[-1] if said else "the shell hung up"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._errors_over.wait()
+        said = self._errors.decode(errors="replace").strip()
+        why = one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
             why = "this shell is of a version that lets nobody look on; its owner starts it anew"
+        return await self._faulty(why)
+
+    async def _faulty(self, why: str) -> tuple[End, str]:
+        """Say what is wrong with the shell."""
         with suppress(GoneError):
             await self.wire.say(Notice(Word.FAULT, why))
         return End.UPSTREAM_LOST, why
+
+    async def _read_errors(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+        """What the holder prints beside its frames. Returns only if that is without end."""
+        size = 0
+        with suppress(asyncssh.Error, OSError):  # of which `_downward` hears as well
+            while data := await process.stderr.read(_CHUNK):
+                self._errors = (self._errors + data)[-_SAID_BYTES:]
+                size += len(data)
+                if size > _ERRORS_BYTES:
+                    return await self._faulty("the shell's holder prints errors without end")
+        self._errors_over.set()
+        await asyncio.Event().wait()  # it is cancelled with the others
+        raise AssertionError
 
     async def _witnessed(self, shown: bytes) -> None:
         """Write down what is shown, before it is shown; a slow disk holds the terminal back."""

@@ -19,11 +19,15 @@ from stagedoor.model.source import Source
 from stagedoor.recording.witness import Asked, Witness
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
+from stagedoor.upstream.command import CommandResult, run_command
+from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.login import UnreachedError
+from stagedoor.wire.oneline import one_line
 
 ERRAND_S = 20.0
 """Longer than a terminal takes that does not want to end."""
 MAX_ANSWER = 64 * 1024
+"""Bytes that are read of what a command prints, and as many of its errors."""
 
 
 class Errand:
@@ -67,7 +71,8 @@ class Errand:
             return self._not_run(str(error), on_end)
         asked = Asked("exec", shlex.join(["terminal", *self._arguments]))
         witness = Witness(self._backstage.note, opened, 1, asked, None)
-        self._running = asyncio.create_task(self._run(shell, holder, witness, on_end))
+        name = grant.target.shell_name
+        self._running = asyncio.create_task(self._run(shell, name, holder, witness, on_end))
         return self
 
     def counts(self) -> Counts:
@@ -90,6 +95,7 @@ class Errand:
     async def _run(
         self,
         shell: asyncssh.SSHClientConnection,
+        name: str,
         holder: Sequence[str],
         witness: Witness,
         on_end: OnEnd,
@@ -97,22 +103,35 @@ class Errand:
         code, end, detail = None, End.FAULT, "a fault in the gateway; its log has more"
         try:
             async with asyncio.timeout(ERRAND_S):
-                done = await shell.run(shlex.join([*holder, *self._arguments]))
+                command = shlex.join([*holder, *self._arguments])
+                done = await run_command(shell, command, MAX_ANSWER)
             code, end, detail = done.exit_status, End.CLOSED, ""
-            printed = str(done.stdout or "")[:MAX_ANSWER]
-            if code == 0:
-                self._answer = printed
-            else:
-                said = str(done.stderr or "").strip().splitlines()
-                why = said[-1].removeprefix("stagedoor: ") if said else "the shell runs no holder"
-                self._answer = Denial(Reason.BAD_REQUEST, why[:200])
+            self._answer = _answer(done, name)
         except asyncio.CancelledError:
             end, detail = self._end
             self._answer = Denial(Reason.NO_GRANT, detail)
+        except TimeoutError:
+            end, detail = End.UPSTREAM_LOST, f"the shell {name} did not do it within {ERRAND_S:g} s"
+            self._answer = Denial(Reason.SHELL_UNAVAILABLE, detail)
         except (asyncssh.Error, OSError) as error:
-            end, detail = End.UPSTREAM_LOST, f"the shell did not do it: {type(error).__name__}"
+            end, detail = End.UPSTREAM_LOST, hung_up(name, error)
             self._answer = Denial(Reason.SHELL_UNAVAILABLE, detail)
         finally:
             shell.close()
             witness.ended(code, 0, 0)
             on_end(Ended(end, detail=detail))
+
+
+def _answer(done: CommandResult, name: str) -> str | Denial:
+    """What the command has printed in the shell `name`; or how it failed."""
+    if done.too_long:
+        return Denial(
+            Reason.SHELL_UNAVAILABLE,
+            f"the shell {name} printed more than {MAX_ANSWER // 1024} KiB where its terminals' holder "
+            "answers in a line, and was cut off; look at what runs there",
+        )
+    if done.exit_status == 0:
+        return done.output.decode("utf-8", "replace")
+    said = done.errors.decode("utf-8", "replace").strip().splitlines()
+    why = said[-1].removeprefix("stagedoor: ") if said else f"the shell {name} runs no holder"
+    return Denial(Reason.BAD_REQUEST, one_line(why, SAID_CHARS))

@@ -11,13 +11,17 @@ from urllib.parse import quote
 import asyncssh
 
 from stagedoor.listeners.web.files_stay import Stay
-from stagedoor.listeners.web.files_words import FilesError, Upload, join, shown
+from stagedoor.listeners.web.files_words import MAX_PATH_BYTES, FilesError, Upload, join, shown
+from stagedoor.upstream.connection import SAID_CHARS
+from stagedoor.wire.oneline import one_line
 
 BLOCK_BYTES = 256 * 1024
 AHEAD = 4
 """Blocks that were asked for, or sent, and not answered yet: as many as keep a fast line busy."""
 SILENT_S = 60.0
 """An upload that sends nothing for so long is over; what has come of it stays."""
+BLOCK_S = 60.0
+"""A shell that takes longer for a block has stopped: that would be 4 KiB a second."""
 OPEN_S = 15.0
 TAKEN = 100
 """So many names that are taken already are tried: `name (1)` and on."""
@@ -39,12 +43,12 @@ async def speaking_of(path: bytes, doing: str) -> AsyncIterator[None]:
     except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect):
         raise FilesError(403, f"you may not {doing} {name} in the shell") from None
     except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
-        raise FilesError(
-            507, f"there is no room for {name} in the shell ({error.reason})"
-        ) from None
+        said = one_line(error.reason, SAID_CHARS)
+        raise FilesError(507, f"there is no room for {name} in the shell ({said})") from None
     except asyncssh.SFTPError as error:
         # The sftp that all speak has one word, Failure, for a full disk, a quota and the rest.
-        raise FilesError(500, f"the shell cannot {doing} {name} ({error.reason})") from None
+        said = one_line(error.reason, SAID_CHARS)
+        raise FilesError(500, f"the shell cannot {doing} {name} ({said})") from None
     except TimeoutError:
         raise FilesError(504, f"the shell did not {doing} {name} in time") from None
 
@@ -53,6 +57,10 @@ async def about(stay: Stay, path: bytes) -> dict[str, str | int]:
     """What is at `path`: where that is in the shell, percent-encoded and for a person, and what."""
     async with speaking_of(path, "look at"), asyncio.timeout(OPEN_S):
         real = _bytes(await stay.sftp.realpath(path))
+        if len(real) > MAX_PATH_BYTES:
+            raise FilesError(
+                502, f"the shell says that {shown(path)} is a path of {len(real)} bytes"
+            )
         found = await stay.sftp.stat(real)
     mode = found.permissions or 0
     kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
@@ -104,11 +112,17 @@ async def blocks(
 async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
     whole = b""
     while len(whole) < size:  # fewer than were asked for are the end only if there are none
-        more = await file.read(size - len(whole), at + len(whole))
+        try:
+            async with asyncio.timeout(BLOCK_S):
+                more = await file.read(size - len(whole), at + len(whole))
+        except TimeoutError:
+            raise FilesError(504, f"the shell gave nothing of the file for {BLOCK_S:g} s") from None
         assert isinstance(more, bytes), "it was opened without an encoding"
         if not more:
             break
         whole += more
+        if len(whole) > size:
+            raise FilesError(502, "the shell gives more of the file than it was asked for")
     return whole
 
 
@@ -166,7 +180,7 @@ async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes
                 stay.sent += len(block)
                 block.clear()
             while sent and (piece is None or len(sent) >= AHEAD):
-                async with speaking_of(path, "write"):
+                async with speaking_of(path, "write"), asyncio.timeout(BLOCK_S):
                     await sent.popleft()
             if piece is None:
                 break
@@ -176,7 +190,7 @@ async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes
         raise
     finally:
         await _drop(sent)
-    async with speaking_of(path, "write"):
+    async with speaking_of(path, "write"), asyncio.timeout(BLOCK_S):
         await file.close()  # where a file system tells of a full disk only now
         return await _finish(stay, upload) if offset == upload.size else None
 

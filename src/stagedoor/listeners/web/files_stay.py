@@ -21,6 +21,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.witness import Asked, Witness
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, OnEnd
+from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.sftp import FileEvent
 
@@ -93,8 +94,8 @@ class Stay:
             end, detail = End.CLOSED, ""  # told to the developer, and over
             raise
         except (asyncssh.Error, OSError) as error:
-            end, detail = End.UPSTREAM_LOST, f"the shell {target.shell_name} hung up"
-            raise FilesError(502, f"{detail} ({error})") from None
+            end, detail = End.UPSTREAM_LOST, hung_up(target.shell_name, error)
+            raise FilesError(502, detail) from None
         finally:
             self._leave(end, detail)
 

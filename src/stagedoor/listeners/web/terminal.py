@@ -133,6 +133,7 @@ class Visit:
         self._changed()
         self._carrier = Carrier(
             self._wire,
+            grant.target.shell_name,
             for_holder(self._hello, grant),
             witness,
             self._room,

@@ -1,0 +1,191 @@
+"""asyncssh's client connection, with what it leaves open to a hostile shell closed: memory and time.
+
+A shell belongs to its developers, and may run anything in its sshd's place. Names with an underscore are
+asyncssh's own, and this file is the only one here that relies on them.
+"""
+
+import asyncio
+import socket
+from typing import Any, cast
+
+import asyncssh
+from asyncssh.stream import SSHStreamSession
+
+from stagedoor.model.units import KIB, MIB
+from stagedoor.upstream.chatter import Chatter
+from stagedoor.wire.oneline import one_line
+
+READ_BYTES = 64 * KIB
+"""At a time: others are served before the next. It may be two thousand messages."""
+CONGESTED_BYTES = 256 * KIB
+"""From so much unsent on no more data is sent, whatever windows the shell opens."""
+UNREAD_BYTES = 4 * MIB
+"""So much unsent can only be answers to a shell that asks and asks, and reads nothing."""
+DEFERRED = 4096
+"""Answers that may wait for the end of a key exchange."""
+REKEY_S = 30.0
+"""A key exchange after the login takes seconds at most."""
+PIECES = 256
+"""Pieces of data that wait. More are joined: a piece of two bytes takes a hundred."""
+CHANNELS = 256
+"""At once on one connection, those included that the shell opens (to a forwarded agent)."""
+_DATA = 94
+_EXTENDED_DATA = 95
+_WINDOWS = (91, 93)
+"""What brings a window (RFC 4254 §5.1, §5.2)."""
+
+
+SAID_CHARS = 200
+"""Of what a shell says itself, as far as a person is told."""
+
+
+class MisbehavedError(asyncssh.ProtocolError):
+    """The shell does what no sshd does, and is hung up on; one line that says what."""
+
+
+def hung_up(name: str, error: Exception | None) -> str:
+    """What to tell of a connection to the shell `name` that is gone; `error` is asyncssh's."""
+    match error:
+        case asyncssh.ProtocolError():
+            return f"the shell {name} broke the SSH protocol: {one_line(error.reason, SAID_CHARS)}"
+        case asyncssh.ConnectionLost() | None:
+            return f"the shell {name} hung up"
+        case asyncssh.Error():
+            return f"the shell {name} hung up: {one_line(error.reason, SAID_CHARS)}"
+    return f"the shell {name} hung up"
+
+
+class ShellConnection(asyncssh.SSHClientConnection):
+    """One connection to a shell. Made by `connect`."""
+
+    def __init__(self, options: asyncssh.SSHClientConnectionOptions) -> None:
+        super().__init__(asyncio.get_running_loop(), options, wait="auth")
+        self._chatter = Chatter(self._loop.time())
+        self._wire: asyncio.Transport | None = None
+        self._holds: set[str] = set()
+        """Why no data is sent now."""
+        self._withheld: dict[Any, int] = {}
+        """What a channel may send, bytes, once it is sent again."""
+        self._rekeying: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def connect(
+        cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions
+    ) -> "ShellConnection":
+        """Log in. Raises asyncssh.Error and OSError. When it fails, `sock` is closed."""
+        loop = asyncio.get_running_loop()
+        options.waiter = loop.create_future()
+        _, connection = await loop.create_connection(lambda: cls(options), sock=sock)
+        try:
+            await options.waiter
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    # What comes.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast(asyncio.Transport, transport)
+        self._wire.set_write_buffer_limits(CONGESTED_BYTES)
+        self._wire.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own, of its sockets
+        super().connection_made(transport)
+
+    def _finish_recv_packet(
+        self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
+    ) -> None:
+        """After each message; asyncssh turns what is raised into the end of the connection."""
+        why = self._misbehaved(pkttype)
+        if why is None:
+            super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        elif is_async:
+            self._force_close(MisbehavedError(why))
+        else:
+            raise MisbehavedError(why)
+
+    def _misbehaved(self, kind: int) -> str | None:
+        if not self._chatter.heard(kind, self._loop.time()):
+            return "it sends requests and other messages without end, and no data"
+        if len(self._channels) > CHANNELS:
+            return f"it opened more than {CHANNELS} channels"
+        if len(self._deferred_packets) > DEFERRED:
+            return "it began a key exchange, and asks for answers instead of ending it"
+        if self._wire is not None and self._wire.get_write_buffer_size() > UNREAD_BYTES:
+            return f"it asks for answers, and does not read them ({UNREAD_BYTES // MIB} MiB wait)"
+        if kind in (_DATA, _EXTENDED_DATA):
+            self._join_pieces()
+        elif kind in _WINDOWS and self._holds:
+            self._withhold()
+        return None
+
+    def _join_pieces(self) -> None:
+        """Of data that waits for who reads it: asyncssh keeps each as it came."""
+        channel: Any
+        for channel in self._channels.values():
+            if len(channel._recv_buf) > PIECES:
+                by_type: dict[int | None, list[bytes]] = {}
+                for data, datatype in channel._recv_buf:
+                    by_type.setdefault(datatype, []).append(data)
+                channel._recv_buf[:] = [(b"".join(each), of) for of, each in by_type.items()]
+            if isinstance(channel._session, SSHStreamSession):
+                for pieces in channel._session._recv_buf.values():
+                    if len(pieces) <= PIECES:
+                        continue
+                    plain = [one for one in pieces if isinstance(one, bytes)]
+                    if len(plain) == len(pieces):  # and no exception among them
+                        pieces[:] = [b"".join(plain)]
+
+    # What goes. A shell may open a window of gigabytes, and read nothing: what counts is whether what was
+    # sent is gone. While it is not, channels are as if they had no window, and asyncssh holds back
+    # whoever writes to them.
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        if pkttype == _DATA:
+            self._chatter.sent_data()
+        super().send_packet(pkttype, *args, handler=handler)
+
+    def pause_writing(self) -> None:
+        self._hold("unsent")
+
+    def resume_writing(self) -> None:
+        self._release("unsent")
+
+    def _send_kexinit(self) -> None:
+        super()._send_kexinit()
+        if self._auth_complete:
+            self._hold("key exchange")
+            if self._rekeying is None:
+                self._rekeying = self._loop.call_later(REKEY_S, self._rekey_late)
+
+    def _send_deferred_packets(self) -> None:
+        super()._send_deferred_packets()
+        if self._kex_complete and self._rekeying is not None:
+            self._rekeying.cancel()
+            self._rekeying = None
+            self._release("key exchange")
+
+    def _rekey_late(self) -> None:
+        self._force_close(MisbehavedError(f"it did not end a key exchange within {REKEY_S:g} s"))
+
+    def _hold(self, reason: str) -> None:
+        self._holds.add(reason)
+        self._withhold()
+
+    def _release(self, reason: str) -> None:
+        self._holds.discard(reason)
+        if self._holds:
+            return
+        withheld, self._withheld = self._withheld, {}
+        for channel, window in withheld.items():
+            channel._send_window += window
+            if channel._send_state != "closed":
+                channel._flush_send_buf()
+        if self._holds:
+            self._withhold()  # it was too much again
+
+    def _withhold(self) -> None:
+        channel: Any
+        for channel in self._channels.values():
+            if channel._send_window:
+                self._withheld[channel] = self._withheld.get(channel, 0) + channel._send_window
+                channel._send_window = 0
