@@ -124,6 +124,7 @@ def test_a_named_token_file_must_be_there(tunnel_to: Tunnel, tmp_path: Path) -> 
         ("false", "failed with exit code 1"),
         ("/nonexistent/helper", "could not be run: No such file"),
         ("'unbalanced", "could not be run: No closing quotation"),
+        ("yes", "could not be run: it printed more than 65536 bytes"),
     ],
 )
 def test_a_helper_that_fails_is_named(tunnel_to: Tunnel, helper: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """The client's half of a WebSocket, held to the websockets library as the other half."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -125,3 +126,19 @@ def test_any_bytes_are_messages_or_one_error_whole_or_in_pieces(received: bytes)
 def test_what_breaks_the_protocol_is_refused_at_once(received: bytes, why: str) -> None:
     with pytest.raises(WebSocketError, match=why):
         Reader(LIMIT).feed(received)
+
+
+def test_pieces_without_end_cost_nothing_each() -> None:
+    """Each was kept, and all were counted again for the next: a hundred thousand took minutes."""
+    reader = Reader(LIMIT)
+    began = time.monotonic()
+    assert reader.feed(Frame(Theirs.BINARY, b"", fin=False).serialize(mask=False)) == []
+    piece = Frame(Theirs.CONT, b"x", fin=False).serialize(mask=False)
+    assert reader.feed(piece * (LIMIT - 1)) == []
+    assert time.monotonic() - began < 10
+    (message,) = reader.feed(Frame(Theirs.CONT, b"", fin=True).serialize(mask=False))
+    assert len(message.data) == LIMIT - 1
+    with pytest.raises(WebSocketError):
+        reader.feed(
+            Frame(Theirs.BINARY, b"", fin=False).serialize(mask=False) + piece * (LIMIT + 1)
+        )

@@ -111,6 +111,7 @@ CONNECT_TIMEOUT_S = 10.0  # TCP and TLS, each
 HEAD_TIMEOUT_S = 10.0  # from an answer's first byte to its last
 BODY_TIMEOUT_S = 2.0
 TIMEOUT_S = 150.0  # above a gateway's usual start time-out, so that its own reason arrives first
+HELPER_LIMIT = 64 * 1024  # bytes that a helper may print; a secret is one line
 HELPER_TIMEOUT_S = 60.0  # a keyring may ask its owner to unlock it
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 TRIES = 3  # at 429 and 503; at a prompt
@@ -411,18 +412,32 @@ def output_of(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int
     """Exit status and stdout of a program that never sees ssh's stdin. Raises OSError."""
     import subprocess
 
+    deadline = time.monotonic() + HELPER_TIMEOUT_S
+    program = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        env=env,
+    )
+    assert program.stdout is not None
+    text = b""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None,
-            env=env,
-            timeout=HELPER_TIMEOUT_S,
-        )
+        while ready(program.stdout.fileno(), select.POLLIN, max(deadline - time.monotonic(), 0.0)):
+            more = os.read(program.stdout.fileno(), CHUNK)
+            text += more
+            if len(text) > HELPER_LIMIT:
+                raise OSError(errno.EMSGSIZE, f"it printed more than {HELPER_LIMIT} bytes")
+            if not more:
+                status = program.wait(max(deadline - time.monotonic(), 0.0))
+                return status, text.decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
-        raise OSError(errno.ETIMEDOUT, f"no answer within {HELPER_TIMEOUT_S:.0f} s") from None
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+        pass  # it closed its output, and goes on
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+    raise OSError(errno.ETIMEDOUT, f"no answer within {HELPER_TIMEOUT_S:.0f} s")
 
 
 def from_helper(options: Options) -> Secret | None:

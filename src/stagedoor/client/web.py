@@ -35,6 +35,7 @@ from stagedoor.wire.websocket import (
 
 HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
+UNSENT_LIMIT = 4 * 1024 * 1024
 ANSWER_S = 25.0
 """Longer than a shell takes to end a terminal."""
 
@@ -164,6 +165,8 @@ class Connection:
                     raise TerminalError(f"{type(found).__name__} is not for the gateway to say")
                 return found
             case Opcode.PING:
+                if len(self._unsent) > UNSENT_LIMIT:
+                    raise WebSocketError("the gateway asks without end, and reads no answer")
                 self._unsent += frame(Opcode.PONG, message.data, os.urandom(4))
                 self.flush()
             case Opcode.CLOSE:

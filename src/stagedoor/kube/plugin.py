@@ -5,8 +5,10 @@ Kubernetes: Authenticating, "client-go credential plugins" (client.authenticatio
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,7 +24,13 @@ RUN_LIMIT_S = 60.0
 EARLY_S = 60.0
 """How long before its end a credential is replaced."""
 
+OUTPUT_LIMIT = 1024 * 1024
+"""Bytes of a credential; a certificate with its key is some thousand."""
+
 _SAYS_LIMIT = 300
+_COMPLAINT_BYTES = 4096
+_LEFT_S = 1.0
+_CHUNK = 64 * 1024
 
 
 class _Status(msgspec.Struct):
@@ -148,6 +156,7 @@ async def _output(program: Program) -> bytes:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            process_group=0,
         )
     except OSError as error:
         hint = f"; {' '.join(program.hint.split())}" if program.hint else ""
@@ -155,23 +164,52 @@ async def _output(program: Program) -> bytes:
             f"cannot run {program.command}, which the kubeconfig names for the credential: "
             f"{error.strerror}{hint}"
         ) from None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = asyncio.create_task(_last_of(process.stderr))
     try:
         async with asyncio.timeout(RUN_LIMIT_S):
-            output, complaint = await process.communicate()
+            output = await _all_of(process.stdout, program)
+            await process.wait()
     except TimeoutError:
         raise CredentialError(
             f"{program.command} brought no credential within {RUN_LIMIT_S:.0f} s"
         ) from None
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             await process.wait()
+        # What it has left in its pipes; its children may hold them open.
+        left = asyncio.create_task(_last_of(process.stdout))
+        await asyncio.wait((errors, left), timeout=_LEFT_S)
+        left.cancel()
+        errors.cancel()
+    complaint = b"" if errors.cancelled() or not errors.done() else errors.result()
     if process.returncode:
-        says = " ".join(complaint[-4096:].decode("utf-8", "replace").split())[-_SAYS_LIMIT:]
+        says = " ".join(complaint.decode("utf-8", "replace").split())[-_SAYS_LIMIT:]
         raise CredentialError(
             f"{program.command} brought no credential (exit status {process.returncode}): {says}"
         )
     return output
+
+
+async def _all_of(stream: asyncio.StreamReader, program: Program) -> bytes:
+    found = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        found += chunk
+        if len(found) > OUTPUT_LIMIT:
+            raise CredentialError(
+                f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is no credential"
+            )
+    return bytes(found)
+
+
+async def _last_of(stream: asyncio.StreamReader) -> bytes:
+    found = b""
+    while chunk := await stream.read(_CHUNK):
+        found = (found + chunk)[-_COMPLAINT_BYTES:]
+    return found
 
 
 def _instant(program: Program, text: str) -> float:

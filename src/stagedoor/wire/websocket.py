@@ -81,7 +81,8 @@ class Reader:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._received = bytearray()
-        self._pieces: list[bytes] = []
+        self._begun = bytearray()
+        """Of a message that comes in pieces: joined, since there may be very many, of no bytes at all."""
         self._opcode: Opcode | None = None
 
     def feed(self, data: bytes) -> list[Message]:
@@ -118,7 +119,7 @@ class Reader:
         control = opcode >= Opcode.CLOSE
         if control and (not first & 0x80 or size > MAX_CONTROL_BYTES):
             raise WebSocketError("a control frame in pieces, or too long (RFC 6455 §5.5)")
-        if size + sum(map(len, self._pieces)) > self._max_bytes:
+        if size + len(self._begun) > self._max_bytes:
             raise WebSocketError(f"a message of more than {self._max_bytes} bytes")
         if len(received) < start + size:
             return None
@@ -131,10 +132,10 @@ class Reader:
             return Message(opcode, payload)
         if (opcode is Opcode.CONTINUATION) is (self._opcode is None):
             raise WebSocketError("pieces of messages out of order (RFC 6455 §5.4)")
-        self._pieces.append(payload)
+        self._begun += payload
         self._opcode = self._opcode or opcode
         if not final:
             return None
-        message = Message(self._opcode, b"".join(self._pieces))
-        self._pieces, self._opcode = [], None
+        message = Message(self._opcode, bytes(self._begun))
+        self._begun, self._opcode = bytearray(), None
         return message

@@ -1,0 +1,34 @@
+"""A program that brings a credential may print anything, for ever."""
+
+import asyncio
+import tracemalloc
+
+import pytest
+
+from stagedoor.kube.credentials import CredentialError
+from stagedoor.kube.plugin import OUTPUT_LIMIT, Program, _output
+
+
+def program(script: str) -> Program:
+    return Program("sh", ["-c", script], {}, "client.authentication.k8s.io/v1", None)
+
+
+def test_output_without_end_is_refused_in_words() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(CredentialError, match=f"printed more than {OUTPUT_LIMIT} bytes"):
+            asyncio.run(_output(program("yes")))
+        assert tracemalloc.get_traced_memory()[1] < 8 * OUTPUT_LIMIT
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_errors_without_end_the_last_are_told() -> None:
+    script = "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo 'log in first' >&2; exit 3"
+    with pytest.raises(CredentialError, match=r"exit status 3\): .*log in first$"):
+        asyncio.run(_output(program(script)))
+
+
+def test_both_at_once_are_read() -> None:
+    script = "head -c 500000 /dev/zero >&2; head -c 500000 /dev/zero | tr '\\0' x"
+    assert len(asyncio.run(_output(program(script)))) == 500_000
