@@ -1,15 +1,19 @@
 """Direct login with stock OpenSSH as the developer's end and a real local shell as the other."""
 
+import asyncio
 import hashlib
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from stagedoor.model.event import Kind
 from stagedoor.model.session import End, Way
+from stagedoor.wire.blob import string
 from tests.shells.world import World
 from tests.ssh.direct_world import Client, DirectHouse, direct_house, ok
 
@@ -210,3 +214,49 @@ def test_rsync_and_git_work_as_over_any_ssh(client: Client, tmp_path: Path) -> N
     clone = ["clone", "-q", "-b", "main", f"ssh://{TO}{tmp_path}/bare", tmp_path / "clone"]
     ok(client.run("git", *clone, env=git))
     assert (tmp_path / "clone/sub/file").read_bytes() == (tree / "sub/file").read_bytes()
+
+
+class _Sftp(asyncssh.SSHClientSession[bytes]):
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self.answered.set()
+
+
+def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
+    house: DirectHouse, tmp_path: Path
+) -> None:
+    """Half a packet at the start, which nobody saw, and nothing after it was understood."""
+    path = str(tmp_path / "made-early").encode()
+    init = string(bytes([1]) + struct.pack(">I", 3))
+    mkdir = string(bytes([14]) + struct.pack(">I", 1) + string(path) + struct.pack(">I", 0))
+
+    async def make() -> None:
+        async with asyncssh.connect(
+            "127.0.0.1",
+            house.port,
+            username="app01",
+            client_keys=[str(house.world.folder / "id")],
+            known_hosts=None,
+            config=None,
+        ) as connection:
+            channel, session = await connection.create_session(
+                _Sftp, subsystem="sftp", encoding=None
+            )
+            channel.write(init + mkdir[:6])
+            await session.answered.wait()
+            session.answered.clear()
+            channel.write(mkdir[6:])
+            await session.answered.wait()
+
+    asyncio.run(asyncio.wait_for(make(), 60))
+    assert Path(path.decode()).is_dir()
+    told = house.seen.wait(
+        lambda: [
+            f
+            for _, kind, f in house.seen.notes
+            if kind is Kind.CHANNEL_FILE and f["path"] == path.decode()
+        ]
+    )
+    assert told[0]["did"] == "mkdir"

@@ -124,3 +124,92 @@ def test_a_client_that_asks_without_end_costs_no_memory_without_end() -> None:
         watch.sent(opens(number, b"x" * 100))
         watch.received(handle(number, str(number).encode()))
     assert len(watch.end()) == 4096
+
+
+def attributes(mode: int) -> bytes:
+    return struct.pack(">II", 4, mode)
+
+
+def extended(request: int, name: bytes, *parts: bytes) -> bytes:
+    return packet(200, request, text(name), *parts)
+
+
+def test_every_change_that_sftp_knows_is_told() -> None:
+    """Links, folders and attributes were not."""
+    watch = SftpWatch()
+    watch.sent(
+        packet(20, 1, text(b"/etc/passwd"), text(b"link"))
+        + extended(2, b"hardlink@openssh.com", text(b"a"), text(b"b"))
+        + packet(14, 3, text(b"folder"), attributes(0o755))
+        + packet(15, 4, text(b"old"))
+        + packet(9, 5, text(b"tool"), attributes(0o104755))
+        + extended(6, b"lsetstat@openssh.com", text(b"l"), struct.pack(">III", 2, 0, 0))
+    )
+    assert watch.received(b"".join(status(each) for each in range(1, 7))) == [
+        FileEvent("symlink", "/etc/passwd", "link"),
+        FileEvent("hardlink", "a", "b"),
+        FileEvent("mkdir", "folder"),
+        FileEvent("rmdir", "old"),
+        FileEvent("setstat", "tool", attributes="mode=4755"),
+        FileEvent("setstat", "l", attributes="uid=0 gid=0"),
+    ]
+
+
+def test_what_is_set_on_an_open_file_is_told_with_it() -> None:
+    watch = SftpWatch()
+    watch.sent(opens(1, b"file"))
+    watch.received(handle(1, b"H"))
+    watch.sent(packet(10, 2, text(b"H"), struct.pack(">IQI", 5, 0, 0o600)))
+    (event,) = watch.sent(closes(3, b"H"))
+    assert event == FileEvent("transfer", "file", attributes="size=0 mode=0600")
+
+
+def test_a_copy_within_the_shell_is_told() -> None:
+    watch = SftpWatch()
+    watch.sent(opens(1, b"secret") + opens(2, b"public"))
+    watch.received(handle(1, b"A") + handle(2, b"B"))
+    place = struct.pack(">QQ", 0, 0)
+    watch.sent(extended(3, b"copy-data", text(b"A"), place, text(b"B"), struct.pack(">Q", 0)))
+    assert watch.received(status(3)) == [FileEvent("copy", "secret", "public")]
+
+
+def test_what_is_not_answered_before_the_channel_ends_is_told_as_asked() -> None:
+    """Who hangs up at once has removed it all the same."""
+    watch = SftpWatch()
+    watch.sent(packet(13, 1, text(b"gone")) + opens(2, b"late"))
+    assert watch.end() == [
+        FileEvent("remove", "gone", whole=False),
+        FileEvent("transfer", "late", whole=False),
+    ]
+
+
+def test_a_number_that_is_used_twice_hides_nothing() -> None:
+    """The answer to a removal passed for that to the file that was opened by the same number."""
+    watch = SftpWatch()
+    told = watch.sent(packet(13, 1, text(b"x")) + opens(1, b"taken"))
+    told += watch.received(status(1) + handle(1, b"H"))
+    told += watch.sent(reads(2, b"H"))
+    told += watch.received(gives(2, 100))
+    told += watch.sent(closes(3, b"H")) + watch.end()
+    assert {event.path for event in told} == {"x", "taken"}
+
+
+def test_more_requests_at_once_than_are_kept_hide_nothing() -> None:
+    watch = SftpWatch()
+    told = watch.sent(b"".join(packet(13, n, text(b"%d" % n)) for n in range(5000)))
+    told += watch.received(b"".join(status(n) for n in range(5000)))
+    told += watch.end()
+    assert {event.path for event in told} == {str(n) for n in range(5000)}
+
+
+def test_a_long_packet_or_an_empty_one_hides_nothing_after_it() -> None:
+    watch = SftpWatch()
+    watch.sent(INIT + packet(99, 1, b"x" * 3_000_000) + text(b"") + packet(13, 2, text(b"gone")))
+    assert watch.received(status(2)) == [FileEvent("remove", "gone")]
+
+
+def test_an_sftp_of_another_version_is_told_not_to_be_understood() -> None:
+    watch = SftpWatch()
+    assert watch.received(text(bytes([2]) + struct.pack(">I", 6))) == [
+        FileEvent("lost", "", whole=False)
+    ]

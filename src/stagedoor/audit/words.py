@@ -9,9 +9,13 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.session import Ended, Opened, Way
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.wire.oneline import escaped, one_line
 
 Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
+_WHOLE = frozenset({"what", "what_end", "path", "to", "first", "last"})
+"""Fields of what happens in a session that are not cut: whoever makes them bounds them, and what somebody
+ran or moved must be found in them as it was."""
 
 
 def opened_event(opened: Opened, instance: str) -> Event:
@@ -89,11 +93,15 @@ def noted_event(opened: Opened, kind: Kind, fields: Fields, instance: str, now: 
         way=opened.way,
         fields=MappingProxyType(
             {
-                name: plain(value) if isinstance(value, str) else value
+                name: _noted(name, value) if isinstance(value, str) else value
                 for name, value in fields.items()
             }
         ),
     )
+
+
+def _noted(name: str, value: str) -> str:
+    return escaped(value) if name in _WHOLE else plain(value)
 
 
 def denied_event(
@@ -119,13 +127,5 @@ def denied_event(
 
 
 def plain(text: str) -> str:
-    """`text` on one line of at most 500 characters that any terminal and database can take.
-
-    A lone surrogate would make the event unwritable for ever, and an escape sequence would speak
-    to the terminal of whoever reads the audit.
-    """
-    if len(text) > _TEXT_LIMIT:
-        text = text[: _TEXT_LIMIT - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """`text` on one line of at most 500 characters that any terminal and database can take."""
+    return one_line(text, _TEXT_LIMIT)

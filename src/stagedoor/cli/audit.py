@@ -13,6 +13,10 @@ from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.event import Kind
+from stagedoor.wire.oneline import one_line
+
+_LONGEST = 500
+"""Characters of a field in a line for a person."""
 
 _COLOURS = {
     Kind.SESSION_OPENED: "green",
@@ -22,6 +26,7 @@ _COLOURS = {
     Kind.CHANNEL_OPENED: "green",
     Kind.CHANNEL_CLOSED: "blue",
     Kind.CHANNEL_FILE: "cyan",
+    Kind.CHANNEL_FILES: "cyan",
     Kind.RECORDING_ENDED: "blue",
     Kind.RECORDING_FAILED: "red",
     Kind.RECORDING_VIEWED: "cyan",
@@ -118,5 +123,7 @@ def _write_line(entry: Entry) -> None:
 def _value(name: str, value: object) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
         return show.local(value)
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    text = one_line(str(value), _LONGEST)
+    if len(str(value)) > _LONGEST:
+        text += f" ({len(str(value))} characters; --json has them)"
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text

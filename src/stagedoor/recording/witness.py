@@ -4,27 +4,32 @@ A recording shows what a terminal showed. Commands, sftp and forwards are writte
 what ran, how much went where, how it ended; never the contents.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from stagedoor.model.event import Kind
 from stagedoor.model.session import Opened
+from stagedoor.model.units import KIB
+from stagedoor.recording.files import Fields, FileTally
 from stagedoor.recording.recorder import Recording
 from stagedoor.wire.asciicast import Header
+from stagedoor.wire.oneline import one_line
 from stagedoor.wire.scp import ScpWatch, scp_way
-from stagedoor.wire.sftp import FileEvent, SftpWatch
+from stagedoor.wire.sftp import FileEvent, SftpWatch, is_sftp_server
 
-Fields = Mapping[str, str | int | float | bool | None]
 Note = Callable[[Opened, Kind, Fields], None]
 """Writes an event of a session to the audit, soon. Any thread; never blocks."""
 
 Exit = int | tuple[str, bool, str, str] | None
 """An exit status; or signal, whether core was dumped, message and language; or neither."""
 
-FILE_LIMIT = 1000
-"""Files of one channel that are written down one by one; more are only counted."""
-COMMAND_LIMIT = 400
-"""Characters of a command in the audit."""
+COMMAND_BYTES = 64 * KIB
+"""A command up to this long is in the audit as it is."""
+TAIL_BYTES = 16 * KIB
+"""Of a longer one there is so much of its end, and of its beginning as much as leaves room for that."""
+BRIEF_CHARS = 400
+"""Of a command, where it is named a second time."""
 _DEFAULT_SIZE = (80, 24)
 
 
@@ -74,9 +79,27 @@ def header(opened: Opened, number: int, asked: Asked, now: float) -> Header:
     )
 
 
+def asked_fields(what: str) -> Fields:
+    """What was asked for, as an event has it: whole, or both ends, the length in bytes and the SHA-256.
+
+    The limits are of UTF-8; both ends together are `COMMAND_BYTES`.
+    """
+    data = what.encode("utf-8", "surrogatepass")
+    if len(data) <= COMMAND_BYTES:
+        return {"what": what or None}
+    return {
+        "what": data[: COMMAND_BYTES - TAIL_BYTES].decode("utf-8", "ignore"),
+        "what_end": data[-TAIL_BYTES:].decode("utf-8", "ignore"),
+        "what_bytes": len(data),
+        "what_sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
 def _file_watch(asked: Asked) -> SftpWatch | ScpWatch | None:
     """What tells of files from a channel's bytes; None for a channel that moves none."""
     if asked.kind == "subsystem" and asked.what == "sftp":
+        return SftpWatch()
+    if asked.kind == "exec" and is_sftp_server(asked.what):
         return SftpWatch()
     way = scp_way(asked.what) if asked.kind == "exec" and asked.terminal is None else None
     return None if way is None else ScpWatch(way)
@@ -94,16 +117,16 @@ class Witness:
         self._about: Fields = {
             "channel": number,
             "asked": asked.kind,
-            "what": asked.what[:COMMAND_LIMIT] or None,
+            "what": one_line(asked.what, BRIEF_CHARS) or None,
             "terminal": asked.terminal,
         }
         self._recording = recording
         self._record_input = record_input
         self._over = False
         self._watch = _file_watch(asked)
-        self._files = 0
+        self._files = FileTally()
         recorded = {"recording": recording.name} if recording else {}
-        note(opened, Kind.CHANNEL_OPENED, {**self._about, **recorded})
+        note(opened, Kind.CHANNEL_OPENED, {**self._about, **asked_fields(asked.what), **recorded})
 
     def shown(self, data: bytes, datatype: int | None = None) -> bool:
         """From the shell. False: hold it back until the recording has room."""
@@ -125,21 +148,11 @@ class Witness:
     def files_done(self, events: list[FileEvent]) -> None:
         """What happened to files: as read from the bytes, or told by who moves files himself."""
         for event in events:
-            self._files += 1
-            if self._files <= FILE_LIMIT:
-                self._note(
-                    self._opened,
-                    Kind.CHANNEL_FILE,
-                    {
-                        "channel": self._about["channel"],
-                        "did": event.did,
-                        "path": event.path,
-                        "to": event.to,
-                        "sent": event.sent,
-                        "received": event.received,
-                        "whole": event.whole,
-                    },
-                )
+            self._write_down(self._files.add(event))
+
+    def _write_down(self, events: Iterable[tuple[Kind, Fields]]) -> None:
+        for kind, fields in events:
+            self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
     def ended(self, how: Exit, sent: int, received: int) -> None:
         """The channel is closed; bytes as in `model.session.Counts`. May be called again."""
@@ -157,12 +170,13 @@ class Witness:
             self._recording.end()
         if self._watch is not None:
             self.files_done(self._watch.end())
+        self._write_down(self._files.end())
         self._note(
             self._opened,
             Kind.CHANNEL_CLOSED,
             {
                 **self._about,
-                "files": self._files if self._watch is not None else None,
+                "files": self._files.count if self._watch is not None else None,
                 "exit": exit_status,
                 "signal": exit_signal,
                 "sent": sent,

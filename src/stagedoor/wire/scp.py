@@ -15,7 +15,9 @@ _LINE = 9 * 1024
 """Bytes of a line: a name of PATH_MAX and what stands around it."""
 _DEPTH = 256
 """Folders within each other whose names are kept in mind."""
-_COPY = re.compile(rb"([CD])[0-7]{1,5} ([0-9]{1,19}) ([^/\0]+)")
+_COPY = re.compile(rb"([CD])[0-7]{1,5} ([0-9]+) ([^/\0]+)")
+_MOST = 2**64 - 1
+"""What scp.c's strtoull makes of a larger number; it takes any count of zeros before one."""
 
 
 class Way(Enum):
@@ -88,7 +90,10 @@ class ScpWatch:
         while at < len(data) and self._now is not _Now.LOST:
             match self._now:
                 case _Now.LINE:
-                    at = self._line_from(data, at)
+                    at, understood = self._line_from(data, at)
+                    if not understood:
+                        self._now = _Now.LOST
+                        done.append(FileEvent("lost", "/".join(self._folders), whole=False))
                 case _Now.ANSWER:
                     # It did not wait to be asked; then these are the bytes.
                     self._now = _Now.BYTES if self._left else _Now.LAST
@@ -106,42 +111,42 @@ class ScpWatch:
                     self._now = _Now.LINE
         return done
 
-    def _line_from(self, data: bytes, at: int) -> int:
-        """Where in `data` to go on."""
+    def _line_from(self, data: bytes, at: int) -> tuple[int, bool]:
+        """Where in `data` to go on, and whether it was understood so far."""
         end = data.find(b"\n", at)
         self._line += data[at : end if end >= 0 else len(data)]
         if len(self._line) > _LINE:
-            self._now = _Now.LOST
+            return len(data), False
         if end < 0:
-            return len(data)
+            return len(data), True
         line = bytes(self._line)
         self._line.clear()
-        self._understand(line)
-        return end + 1
+        return end + 1, self._understand(line)
 
-    def _understand(self, line: bytes) -> None:
+    def _understand(self, line: bytes) -> bool:
         if line[:1] in (b"T", b"\1", b"\2"):  # times; a file that the sender could not open
-            return
+            return True
         if line == b"E":
             if self._deeper:
                 self._deeper -= 1
             elif self._folders:
                 self._folders.pop()
-            return
+            return True
         copy = _COPY.fullmatch(line)
         if copy is None:
-            self._now = _Now.LOST
-            return
+            return False
         kind, size, name = copy.groups()
-        text = name.decode("utf-8", "replace")
+        text = name.decode("utf-8", "backslashreplace")
         if kind == b"C":
             self._path = "/".join([*self._folders, text])
-            self._size = self._left = int(size)
+            digits = size.lstrip(b"0") or b"0"
+            self._size = self._left = min(int(digits[:21]), _MOST)
             self._now = _Now.ANSWER
         elif len(self._folders) < _DEPTH:
             self._folders.append(text)
         else:
             self._deeper += 1
+        return True
 
     def _answered(self, data: bytes) -> list[FileEvent]:
         """By the sink: 0 is yes, all else a message why not (and no bytes follow)."""

@@ -67,6 +67,8 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         self._early: list[Callable[[asyncssh.SSHClientChannel[bytes]], None]] = []
         self._stay: Stay | None = None
         self._witness: Witness | None = None
+        self._unwitnessed: list[bytes] = []
+        """What came before there was a witness; the pipe holds the developer back after the first piece."""
         self._exit: Exit = None
         self._near_full = False
         self._exit_waits = False
@@ -149,6 +151,9 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
                 environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
             kind, asked = "exec", self._login.force_command
         self._witness = await self._house.witness(stay, self._what(kind, asked), self)
+        unwitnessed, self._unwitnessed = self._unwitnessed, []
+        for piece in unwitnessed:
+            self._witness.typed(piece)
         if self._near is None:
             return
         self._forward_agent(stay, near)
@@ -220,7 +225,9 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         if self._stay is not None:
             self._stay.moved(sent=len(data))
         self._inward.data(data)
-        if self._witness is not None:
+        if self._witness is None:
+            self._unwitnessed.append(data)
+        else:
             self._witness.typed(data)
 
     def eof_received(self) -> bool:
