@@ -1,4 +1,8 @@
-"""Runs pytest, and decides whether the run is green: `python -m tests.run [PYTEST ARGUMENT…]`.
+"""Runs pytest, and decides whether the run is green: `python -m tests.run [OPTION…] [PYTEST ARGUMENT…]`.
+
+Without an option there is one pytest process. `--whole` runs all tests in the shares of `tests.plan`, which
+run beside each other; the first one's output is shown at once, the others' when all is over. `--quick`
+runs the tests of `tests.plan.QUICK`. `--times=FILE` writes what each test took, for `bench/suite.py`.
 
 A test that failed runs again, once and alone, when the rest is over. If it passes then, it is
 flaky: the run stays green, and both outputs are printed last. More than `MAX_FLAKY` of them fail
@@ -11,12 +15,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pytest
+
+from tests.cluster.place import cache
+from tests.plan import QUICK, Share, whole
 
 MAX_FLAKY = 3
 MAX_RERUNS = 20
@@ -34,6 +43,9 @@ class Outcome:
     failed: Mapping[str, str] = field(default_factory=dict)
     printed: str = ""
     """What the last test that passed printed."""
+    times: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By node id: seconds by the clock, and of the processor by the test's process and its children
+    that ended. A fixture counts for the test that it is made for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,21 @@ class Verdict:
     status: int
     flaky: Mapping[str, tuple[str, str]]
     why: str = ""
+
+
+def together(outcomes: Iterable[Outcome]) -> Outcome:
+    """Several processes' outcome as one. One that collected nothing does not count beside others."""
+    every = tuple(outcomes)
+    nothing = pytest.ExitCode.NO_TESTS_COLLECTED
+    ran = tuple(one for one in every if one.status != nothing) or every
+    return Outcome(
+        # A process that broke (its status is negative after a signal) outweighs a test that failed.
+        max((one.status for one in ran), key=abs),
+        sum(one.passed for one in every),
+        sum(one.skipped for one in every),
+        {test: said for one in every for test, said in one.failed.items()},
+        times={test: took for one in every for test, took in one.times.items()},
+    )
 
 
 def to_rerun(first: Outcome) -> tuple[str, ...]:
@@ -81,9 +108,13 @@ class Recorder:
         self._skipped = 0
         self._failed: dict[str, str] = {}
         self._printed = ""
+        self._times: dict[str, tuple[float, float]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         printed = "\n".join(f"--- {name}\n{text}" for name, text in report.sections)
+        wall_s, cpu_s = self._times.get(report.nodeid, (0.0, 0.0))
+        cpu_s += getattr(report, "cpu_s", 0.0)
+        self._times[report.nodeid] = (wall_s + report.duration, cpu_s)
         if report.failed:
             before = self._failed.get(report.nodeid, "")
             self._failed[report.nodeid] = "\n".join([before, report.longreprtext, printed])
@@ -99,14 +130,31 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        outcome: dict[str, Any] = {
-            "status": int(exitstatus),
-            "passed": self._passed,
-            "skipped": self._skipped,
-            "failed": self._failed,
-            "printed": self._printed,
-        }
-        self._file.write_text(json.dumps(outcome), encoding="utf-8")
+        outcome = Outcome(
+            int(exitstatus), self._passed, self._skipped, self._failed, self._printed, self._times
+        )
+        self._file.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+
+
+class Meter:
+    """The pytest plugin of whoever runs tests: puts the processor's seconds into each report."""
+
+    def __init__(self) -> None:
+        self._before_s = _cpu_s()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self,
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        now_s = _cpu_s()
+        report.cpu_s = now_s - self._before_s  # type: ignore[attr-defined]
+        self._before_s = now_s
+        return report
+
+
+def _cpu_s() -> float:
+    return sum(os.times()[:4])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,30 +163,104 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     file = config.getoption("--outcome-file")
-    if file and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(Path(file)))
+    if file:
+        config.pluginmanager.register(Meter())
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Recorder(Path(file)))
+
+
+class Process:
+    """One pytest process. Its stdout and stderr are this process's, or go to `shown`."""
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, shown: IO[bytes] | None = None
+    ) -> None:
+        self._file = folder / "outcome.json"
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", "pytest", "-p", "tests.run"]
+        self._process = subprocess.Popen(
+            [*command, f"--outcome-file={self._file}", *arguments],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=shown,
+            stderr=None if shown is None else subprocess.STDOUT,
+        )
+
+    def end(self) -> None:
+        """Stop it, if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def outcome(self) -> Outcome:
+        """Wait for its end."""
+        status = self._process.wait()
+        try:
+            return Outcome(**{**json.loads(self._file.read_text("utf-8")), "status": status})
+        except FileNotFoundError:  # a usage error, or a crash
+            return Outcome(status or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
 def run(arguments: Sequence[str]) -> Outcome:
     """One pytest process, with this process's stdout and stderr."""
-    with tempfile.TemporaryDirectory(prefix="stagedoor-tests-") as folder:
-        file = Path(folder) / "outcome.json"
-        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "pytest", "-p", "tests.run", f"--outcome-file={file}"]
-        done = subprocess.run([*command, *arguments], env={**os.environ, "PYTHONPATH": paths})
-        try:
-            return Outcome(**{**json.loads(file.read_text("utf-8")), "status": done.returncode})
-        except FileNotFoundError:  # a usage error, or a crash
-            return Outcome(done.returncode or int(pytest.ExitCode.INTERNAL_ERROR))
+    return run_shares((Share("", ()),), arguments)[0]
+
+
+def run_shares(shares: Sequence[Share], arguments: Sequence[str]) -> list[Outcome]:
+    """Each share in a process, all at once; the first is shown while it runs, the others afterwards."""
+    with ExitStack() as stack:
+        processes, outputs = [], []
+        for number, share in enumerate(shares):
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="stagedoor-tests-"))
+            )
+            shown = stack.enter_context((folder / "output").open("w+b")) if number else None
+            process = Process((*share.arguments, *arguments), folder, shown)
+            stack.callback(process.end)
+            processes.append(process)
+            outputs.append(shown)
+        outcomes = []
+        for share, process, shown in zip(shares, processes, outputs, strict=True):
+            outcomes.append(process.outcome())
+            if shown is not None:
+                shown.seek(0)
+                say(
+                    f"\n=== {share.name}, which ran beside:\n{shown.read().decode(errors='replace')}"
+                )
+        return outcomes
 
 
 def say(text: str) -> None:
     print(text, flush=True)
 
 
+def first_run(arguments: Sequence[str], *, in_shares: bool) -> Outcome:
+    """The run of all that is asked for, before anything is run again."""
+    if not in_shares:
+        return run(arguments)
+    shares = whole(os.cpu_count() or 1, cache())
+    for share in shares:
+        if not share.is_due:
+            say(f"=== not run: {share.name}, which has not changed since it was green")
+    due = [share for share in shares if share.is_due]
+    outcomes = run_shares(due, arguments)
+    for share, outcome in zip(due, outcomes, strict=True):
+        if outcome.status == 0 and not outcome.skipped and not arguments:
+            share.was_green()
+    return together(outcomes)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """The exit status for `arguments`, which go to pytest as they are."""
-    first = run(arguments)
+    """The exit status. What is no option of ours goes to pytest as it is."""
+    began = time.monotonic()
+    times = [one.removeprefix("--times=") for one in arguments if one.startswith("--times=")]
+    options = {"--whole", "--quick"} & set(arguments)
+    rest = [one for one in arguments if one not in options and not one.startswith("--times=")]
+    if "--quick" in options:
+        rest = ["-n", str(os.cpu_count() or 1), "--dist", "worksteal", *QUICK, *rest]
+    first = first_run(rest, in_shares="--whole" in options)
+    for file in times:
+        took = {"wall_s": time.monotonic() - began, "tests": first.times}
+        Path(file).write_text(json.dumps(took), encoding="utf-8")
     again: dict[str, Outcome] = {}
     for test in to_rerun(first):
         say(f"\n=== again, alone: {test}")

@@ -1,5 +1,6 @@
 """`tests.run`: which outcome of a run is green, on small test suites of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, to_rerun
+from tests.plan import Share
+from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, run_shares, to_rerun, together
 
 FLAKY = """
     import os, pathlib, sys, pytest
@@ -33,10 +35,12 @@ class Run:
 def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "test_it.py").write_text(textwrap.dedent(tests))
+    # This test may run in a worker itself, which its own pytest must not take for its own.
+    outside = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     done = subprocess.run(
         [sys.executable, "-m", "tests.run", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CI": ci},
+        env={**outside, "PYTHONPATH": str(ROOT), "CI": ci},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -138,3 +142,64 @@ def test_only_a_whole_pass_makes_a_test_flaky(again: Outcome) -> None:
     verdict = judge(Outcome(1, failed={"a": ""}), {"a": again}, skips_fail=False)
     assert verdict.status == 1
     assert verdict.flaky == {}
+
+
+def test_shares_run_beside_each_other_and_are_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    (tmp_path / "test_1.py").write_text(
+        "import pathlib, time\n"
+        "def test_waits():\n"
+        "    deadline = time.monotonic() + 60\n"
+        "    while not pathlib.Path('came').exists():\n"
+        "        assert time.monotonic() < deadline, 'the other share does not run'\n"
+        "        time.sleep(0.01)\n"
+    )
+    (tmp_path / "test_2.py").write_text(
+        "import pathlib\n"
+        "def test_comes(): pathlib.Path('came').touch()\n"
+        "def test_fails(): assert 1 == 2\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    quiet = ("-p", "no:cacheprovider")
+    shares = (Share("first", (*quiet, "test_1.py")), Share("second", (*quiet, "test_2.py")))
+    found = together(run_shares(shares, ()))
+    assert (found.status, found.passed, list(found.failed)) == (1, 2, ["test_2.py::test_fails"])
+    shown = capfd.readouterr().out
+    assert shown.index("test_1.py") < shown.index("=== second, which ran beside:")
+    assert shown.index("=== second") < shown.index("assert 1 == 2")
+    # What each took, for bench/suite.py.
+    assert found.times.keys() == {
+        "test_1.py::test_waits",
+        "test_2.py::test_comes",
+        "test_2.py::test_fails",
+    }
+    assert found.times["test_1.py::test_waits"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "together_is"),
+    [((0, 5), 0), ((5, 5), 5), ((1, 5), 1), ((0, 1, 2), 2), ((1, -9), -9), ((0, 0), 0)],
+)
+def test_the_worst_share_decides(statuses: tuple[int, ...], together_is: int) -> None:
+    assert together(Outcome(status) for status in statuses).status == together_is
+
+
+def test_the_processors_time_is_told_of_children_too(tmp_path: Path) -> None:
+    tests = """
+        import subprocess, sys, time
+        def test_waits(): time.sleep(0.5)
+        def test_works():
+            subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+    """
+    times = tmp_path / "times.json"
+    assert run(tmp_path, tests, f"--times={times}", "-n", "1").status == 0
+    took = json.loads(times.read_text())
+    assert took["wall_s"] > 0.5
+    wall_s, cpu_s = took["tests"]["test_it.py::test_waits"]
+    assert wall_s >= 0.5
+    assert cpu_s < 0.4
+    assert took["tests"]["test_it.py::test_works"][1] > 0.05

@@ -1,0 +1,158 @@
+"""Which tests run beside which, and what they need: `python -m tests.plan [PYTEST ARGUMENT…]`.
+
+Without a path among the arguments it prints `whole cluster programs page`, which a whole run needs. Else it
+prints those that the named tests need, on one line: `cluster` (a running one), `programs` (built for the
+cluster, used without one), `page` (the WebShell's page).
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+WAITING = ("tests/kube", "tests/chart", "tests/path", "tests/shells", "tests/kit", "tests/ssh")
+"""Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
+half of a core, so more of them than there are cores run at once."""
+WAITING_WORKERS = 5
+
+SELF_TESTS = "tests/cluster"
+"""The test cluster's own tests. They need minutes, and only a change of theirs changes their outcome."""
+SELF_TESTED = ("tests/cluster", "script/cluster")
+
+QUICK = (
+    *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
+    *("tests/recording", "tests/session", "tests/wire", "tests/shells/kubernetes"),
+    *("tests/shells/test_kubernetes_knock.py", "tests/shells/test_kubernetes_sight.py"),
+    *("tests/kube/test_lease.py", "tests/kube/test_pace.py", "tests/kube/test_mirror.py"),
+)
+"""For the loop of a person who edits: no cluster, no browser, no other machine's program that is slow."""
+
+PAGE = ("tests/web", "tests/package", "tests/bench", "tests/demo")
+"""Tests that read the page which `script/web` builds."""
+
+_CLUSTER = "tests.cluster.fixtures"
+_PROGRAMS = ("tests.cluster.programs", "tests.kube.api.lone", "tests.web.proxies")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The tests of one pytest process and its workers; other shares run beside it.
+
+    `stamp` is a file that holds `digest` once the share was green: then it need not run again.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    stamp: Path | None = None
+    digest: str = ""
+
+    @property
+    def is_due(self) -> bool:
+        if self.stamp is None:
+            return True
+        try:
+            return self.stamp.read_text("ascii") != self.digest
+        except (OSError, ValueError):
+            return True
+
+    def was_green(self) -> None:
+        """Every test passed, none was skipped."""
+        if self.stamp is not None:
+            self.stamp.parent.mkdir(parents=True, exist_ok=True)
+            self.stamp.write_text(self.digest, "ascii")
+
+
+def whole(cores: int, cache: Path) -> tuple[Share, ...]:
+    """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
+    aside = [f"--ignore={path}" for path in (*WAITING, SELF_TESTS)]
+    return (
+        Share("busy", (*_spread(cores), *aside)),
+        Share("waiting", (*_spread(WAITING_WORKERS), *WAITING)),
+        Share(
+            "test cluster",
+            (*_spread(1), SELF_TESTS),
+            cache / "self-tests-green",
+            digest(ROOT / path for path in SELF_TESTED),
+        ),
+    )
+
+
+def _spread(workers: int) -> tuple[str, ...]:
+    return ("-n", str(workers), "--dist", "worksteal", "--durations=10", "--durations-min=10")
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """What files and folders hold, as a name of 64 letters; whatever Python compiles there is left out."""
+    found = hashlib.sha256()
+    for path in paths:
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                name, content = str(file.relative_to(path.parent)).encode(), file.read_bytes()
+                found.update(b"%d %d %b%b" % (len(name), len(content), name, content))
+    return found.hexdigest()
+
+
+def paths(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Those of pytest's arguments that name tests."""
+    return tuple(one for one in arguments if Path(one.partition("::")[0]).exists())
+
+
+class Needs:
+    """The pytest plugin: `found` is what the tests need that were collected."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            self.found |= _needs(item)
+
+
+def _needs(item: pytest.Item) -> set[str]:
+    fixtures = getattr(item, "_fixtureinfo", None)
+    defined = fixtures.name2fixturedefs.values() if fixtures is not None else ()
+    modules = {one.func.__module__ for each in defined for one in each[-1:]}
+    found = {"cluster", "programs"} if _CLUSTER in modules else set()
+    modules.add(getattr(getattr(item, "module", None), "__name__", ""))
+    if any(_uses(module, _PROGRAMS) for module in modules):
+        found.add("programs")
+    if any(item.path.is_relative_to(ROOT / path) for path in PAGE):
+        found.add("page")
+    return found
+
+
+def _uses(module: str, others: Sequence[str]) -> bool:
+    """Whether a module is one of those, or has imported something from them."""
+    if module in others:
+        return True
+    names = vars(sys.modules[module]).values() if module in sys.modules else ()
+    return any(getattr(one, "__module__", "") in others for one in list(names))
+
+
+def needs(arguments: Sequence[str]) -> set[str]:
+    """What the tests need that pytest finds for these arguments: some of `cluster`, `programs`, `page`."""
+    plugin, said = Needs(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        quiet = ("--collect-only", "-q", "-p", "no:cacheprovider")
+        pytest.main([*quiet, *arguments], plugins=[plugin])
+    return plugin.found
+
+
+def main(arguments: Sequence[str]) -> int:
+    found = needs(arguments) if paths(arguments) else {"whole", "cluster", "programs", "page"}
+    print(*sorted(found))
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    sys.exit(main(sys.argv[1:]))

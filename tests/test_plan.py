@@ -1,0 +1,76 @@
+"""`tests.plan`: what runs, what it needs, and when the test cluster's own tests are due."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plan import QUICK, ROOT, SELF_TESTS, WAITING, Share, digest, whole
+
+
+def said(*arguments: str) -> str:
+    command = [sys.executable, "-m", "tests.plan", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        (("-k", "something"), "cluster page programs whole"),
+        (("tests/authn/test_passes.py",), ""),
+        (("tests/kube/test_lifecycle.py", "-x"), "cluster programs"),
+        (("tests/web/test_proxies.py", "tests/authn/test_passes.py"), "page programs"),
+    ],
+)
+def test_what_a_path_needs_is_what_its_tests_ask_for(
+    arguments: tuple[str, ...], needs: str
+) -> None:
+    assert said(*arguments) == needs
+
+
+def test_every_test_is_in_one_share_of_a_whole_run(tmp_path: Path) -> None:
+    busy, *beside = whole(2, tmp_path)
+    named = [one for share in beside for one in share.arguments if one.startswith("tests/")]
+    ignored = [
+        one.removeprefix("--ignore=") for one in busy.arguments if one.startswith("--ignore=")
+    ]
+    assert sorted(named) == sorted(ignored)
+    for one in named:
+        assert not any(Path(one).is_relative_to(other) for other in named if other != one)
+    # Without a path of its own it has all the rest.
+    assert not [one for one in busy.arguments if one.startswith("tests/")]
+
+
+@pytest.mark.parametrize("path", [*WAITING, SELF_TESTS, *QUICK])
+def test_what_the_plan_names_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_a_share_is_due_until_it_was_green_and_again_when_a_file_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "inner/__pycache__").mkdir(parents=True)
+    (folder / "inner/a.py").write_text("1")
+
+    def share() -> Share:
+        return Share("self-tests", (), tmp_path / "cache/stamp", digest([folder]))
+
+    assert share().is_due
+    share().was_green()
+    assert not share().is_due
+    (folder / "inner/__pycache__/a.pyc").write_bytes(b"compiled")
+    assert not share().is_due
+    (folder / "inner/a.py").write_text("2")
+    assert share().is_due
+    (folder / "inner/a.py").write_text("1")
+    assert not share().is_due
+    # The same bytes under another name, or cut elsewhere, are another content.
+    (folder / "inner/a.py").rename(folder / "inner/b.py")
+    assert share().is_due
+
+
+def test_a_share_without_a_stamp_is_always_due() -> None:
+    share = Share("busy", ())
+    share.was_green()
+    assert share.is_due
