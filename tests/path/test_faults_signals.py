@@ -13,6 +13,7 @@ import pytest
 
 from tests.listeners.wire import dialled, eventually
 from tests.path.faulty import Faulty, gone, serving
+from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
 
 BULK = os.urandom(1024 * 1024) * 8
@@ -184,3 +185,28 @@ def test_what_a_gateway_that_was_killed_left_open_is_found_at_the_next_start(
         assert "died" in detail
         assert gateway.wait_for_event("sessions of a gateway that died were closed")["lost"] == 1
         assert gateway.ask() == 200
+
+
+LATE = """
+import asyncio.selector_events as events, os, signal
+close_pipe = events.BaseSelectorEventLoop._close_self_pipe
+def close_pipe_and_be_told(loop):
+    close_pipe(loop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+events.BaseSelectorEventLoop._close_self_pipe = close_pipe_and_be_told
+"""
+"""Sends a process signals at the moment that an impatient second one seldom meets."""
+
+
+def test_a_signal_that_comes_while_the_loop_is_closed_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    with Gateway(tmp_path) as gateway:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        gateway.start()
+        gateway.stop()
+        assert [line for line in gateway.lines if line["event"] == "not json"] == []
+        assert gateway.process is not None
+        assert gateway.process.returncode == 0

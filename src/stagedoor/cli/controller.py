@@ -1,12 +1,11 @@
 """`stagedoor controller`: make and remove shells on Kubernetes."""
 
-import asyncio
-
 import click
 
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import check_kubernetes
+from stagedoor.serve.process import run_process
 
 
 @click.command(
@@ -29,4 +28,4 @@ def controller(installation: Installation) -> None:
     # Only now: its libraries are an extra.
     from stagedoor.serve.controller import run_controller
 
-    asyncio.run(run_controller(settings))
+    run_process(run_controller(settings))

@@ -1,11 +1,11 @@
 """`stagedoor serve`: run the gateway in the foreground."""
 
-import asyncio
-
 import click
 
 from stagedoor.cli.installation import Installation
 from stagedoor.serve.supervisor import serve_forever
+from stagedoor.serve.process import run_process
+from stagedoor.serve.run import serve_forever
 
 
 @click.command(
@@ -18,4 +18,4 @@ from stagedoor.serve.supervisor import serve_forever
 @click.pass_obj
 def serve(installation: Installation) -> None:
     """Run the gateway until it is told to stop."""
-    asyncio.run(serve_forever(installation.settings_file))
+    run_process(serve_forever(installation.settings_file))

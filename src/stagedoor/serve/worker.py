@@ -26,6 +26,8 @@ from stagedoor.serve.control import (
 from stagedoor.serve.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.serve.doors import Doors
+from stagedoor.serve.process import run_process
 
 TICK_S = 1.0
 COUNTS_EVERY_S = 2.0
@@ -215,7 +217,7 @@ async def _main() -> int:
 def main() -> None:
     """Entry point; exits with 0 when every session is written down, 1 otherwise."""
     try:
-        sys.exit(1 if asyncio.run(_main()) else 0)
+        sys.exit(1 if run_process(_main()) else 0)
     except (StagedoorError, OSError) as error:
         tell(Failed(str(error)))
         sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)

@@ -1,0 +1,29 @@
+"""The event loop of a process that signals stop."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run_process(main: Coroutine[Any, Any, Result]) -> Result:
+    """As `asyncio.run`, in the main thread; `STOP_SIGNALS` are ignored while the loop is closed.
+
+    asyncio closes the pipe that signals are written to before it removes their handlers. A signal
+    between the two, such as an impatient second SIGTERM, would put a fault into the log.
+    """
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        with asyncio.Runner() as runner:
+            try:
+                return runner.run(main)
+            finally:
+                for number in STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
