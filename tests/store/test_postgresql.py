@@ -29,6 +29,7 @@ from stagedoor.store.sessions import Live, list_sessions, update_live
 from stagedoor.store.watch import PolicyWatch
 from tests.listeners.wire import eventually
 from tests.ports import free_port
+from tests.stopped import stopped
 from tests.store.sample import change, closed, denied, opened
 from tests.store.server import PASSWORD, ROLE, PostgresqlHere, name_of, server_here
 from tests.store.wire import Wire, wire
@@ -493,22 +494,15 @@ def test_a_network_that_swallows_everything_is_waited_for_with_a_bound(
 def test_a_server_that_hangs_is_waited_for_with_a_bound(hurt: PostgresqlHere) -> None:
     server = hurt.database()
     open_database(server).close()  # which makes the tables
-    with impatience():
-        database = opened_at_last(server)
+    with impatience(), contextlib.closing(opened_at_last(server)) as database:
         journal = StoreJournal(database)
         eventually("it is written", lambda: works(lambda: journal.append([opened("s1")])))
-        os.kill(hurt.postmaster(), signal.SIGSTOP)  # the first, so that it reaps none of the others
-        stopped = hurt.pids()
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(StoreError, match="did not answer within 1 s"):
-                journal.append([opened("s2")])
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+        with (
+            stopped(hurt.postmaster(), hurt.pids),
+            pytest.raises(StoreError, match="did not answer within 1 s"),
+        ):
+            journal.append([opened("s2")])
         eventually("it is used again", lambda: works(lambda: journal.append([opened("s3")])))
-        database.close()
     with contextlib.closing(open_database(server)) as later:
         assert "s3" in ids(later)
 

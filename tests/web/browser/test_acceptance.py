@@ -3,7 +3,6 @@
 Numbers are those of the list; item 5 is in `test_shortcuts.py`, 6 also in `test_acceptance_cuts.py`.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway, running
+from tests.stopped import stopped
 from tests.waiting import wait_until
 from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, run, shows, terminal
 from tests.web.cells import SPANS, as_drawn, captured, drawn
@@ -215,15 +215,10 @@ def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
         tab.until(f"/^[1-9]\\d{{6}}$/m.test({SCREEN})", 200)
         both = [*gateway.worker_pids(), *pids_of("stagedoor.holder attach stopped")]
         before = resident_kib(both)
-        stopped = pids_of(str(profile), program="/")
-        try:
-            for pid in stopped:
-                os.kill(pid, signal.SIGSTOP)
+        first = min(pids_of(str(profile), program="/"))
+        with stopped(first, lambda: pids_of(str(profile), program="/")):
             blocked(int((tmp_path / "pid").read_text()))
             grown = resident_kib(both) - before
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
         assert grown < ARENA_KIB + 1024, f"{grown} KiB"
         tab.until("document.getElementById('status').dataset.state === 'over'", 200)
         shows(tab, "5999999\n6000000")
