@@ -1,0 +1,317 @@
+"""A cluster's API in memory, of one field manager; and its pods, which run as soon as they are wanted.
+
+`tests/kube/api/test_memory.py` holds it to what the real API server does.
+"""
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any
+
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
+from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF
+
+Key = tuple[Kind, str, str]
+"""Kind, namespace, name."""
+
+
+class MemoryCluster:
+    """Satisfies `shells.kubernetes.ports.Cluster`. While it is `down` it answers nobody."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, dict[str, Any]] = {}
+        self.events: list[tuple[str, str]] = []
+        """Reason and message of each Event."""
+        self.said: dict[str, str] = {}
+        """A pod's log."""
+        self.asked: list[str] = []
+        """The verb and kind of each write."""
+        self.heard: list[Callable[[Key, Object | None], None]] = []
+        """Told of each object that is written, and None when it is deleted."""
+        self._applied: dict[Key, Object] = {}
+        self._down = False
+        self._versions = itertools.count(1)
+        self._watches: list[asyncio.Queue[Key | None]] = []
+
+    @property
+    def down(self) -> bool:
+        return self._down
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        """Those who watch have missed what happened, and list everything once it is up again."""
+        self._down = down
+        if not down:
+            self._tell(None)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        await self._answer()
+        return self.objects.get((kind, namespace, name))
+
+    async def list(
+        self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
+    ) -> Sequence[Object]:
+        await self._answer()
+        path, _, value = fields.partition("=")
+        found = self._selected(kind, namespace, labels)
+        return [one for one in found if not fields or str(_at(one, path)) == value]
+
+    async def apply(self, manifest: Object, *, force: bool = True) -> Object:
+        assert force, "there is one field manager here"
+        key, before = await self._asked("apply", manifest), self.objects.get(_key(manifest))
+        dropped = _dropped(self._applied.get(key, {}), manifest)
+        self._applied[key] = manifest
+        return self._write(key, merged(merged(before or {}, dropped), manifest))
+
+    async def create(self, manifest: Object) -> Object:
+        key = await self._asked("create", manifest)
+        if key in self.objects:
+            raise _refused(409, "AlreadyExists", f"{key[2]} already exists")
+        return self._write(key, dict(manifest))
+
+    async def merge(
+        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
+    ) -> Object:
+        key = (kind, namespace, name)
+        await self._asked("merge", {"kind": kind, "metadata": {"name": name}})
+        before = self.objects.get(key)
+        if before is None:
+            raise _refused(404, "NotFound", f"{name} not found")
+        expected = (patch.get("metadata") or {}).get("resourceVersion")
+        if expected not in (None, before["metadata"]["resourceVersion"]):
+            raise _refused(409, "Conflict", f"{name} has been modified")
+        return self._write(key, merged(before, patch))
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        await self._asked("delete", {"kind": kind, "metadata": {"name": name}})
+        found = self.objects.get((kind, namespace, name))
+        if found is not None:
+            meta = found["metadata"]
+            if uid in (None, meta["uid"]) and version in (None, meta["resourceVersion"]):
+                self.drop((kind, namespace, name))
+
+    async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
+        await self._answer()
+        return "".join(self.said.get(pod, "").splitlines(keepends=True)[-lines:])
+
+    async def report(
+        self, about: Object, *, reason: str, message: str, warning: bool = False
+    ) -> None:
+        if not self.down:
+            self.events.append((reason, message))
+
+    async def watch(
+        self, kind: Kind, namespace: str, labels: str = ""
+    ) -> AsyncGenerator[Change, None]:
+        news: asyncio.Queue[Key | None] = asyncio.Queue()
+        self._watches.append(news)
+        known: dict[str, Object] = {}
+        key: Key | None = None
+        try:
+            while True:
+                if key is None and not self.down:
+                    listed = self._selected(kind, namespace, labels)
+                    known = {str(one["metadata"]["name"]): one for one in listed}
+                    yield Change(Verb.LISTED, listed)
+                elif key is not None and not self.down and _is_in(key, kind, namespace):
+                    found = self.objects.get(key)
+                    if found is not None and _selects(labels, found):
+                        known[key[2]] = found
+                        yield Change(Verb.CHANGED, (found,))
+                    elif key[2] in known:
+                        yield Change(Verb.DELETED, (known.pop(key[2]),))
+                key = await news.get()
+        finally:
+            self._watches.remove(news)
+
+    async def may(
+        self, user: str, groups: Sequence[str], namespace: str, verb: str, resource: str
+    ) -> bool:
+        await self._answer()
+        return True
+
+    async def close(self) -> None: ...
+
+    # As the cluster's administrator and its controllers do it.
+
+    def drop(self, key: Key) -> None:
+        """Delete an object, and by garbage collection what it owns."""
+        gone = self.objects.pop(key)
+        self._applied.pop(key, None)
+        self._tell(key)
+        for other, found in list(self.objects.items()):
+            owners = found["metadata"].get("ownerReferences") or ()
+            if other in self.objects and any(o["uid"] == gone["metadata"]["uid"] for o in owners):
+                self.drop(other)
+
+    def _selected(self, kind: Kind, namespace: str, labels: str) -> Sequence[Object]:
+        return [
+            found
+            for key, found in sorted(self.objects.items())
+            if _is_in(key, kind, namespace) and _selects(labels, found)
+        ]
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise ClusterError("no answer", status=None, reason="NoAnswer", retry=True)
+
+    async def _asked(self, verb: str, manifest: Object) -> Key:
+        await self._answer()
+        self.asked.append(f"{verb} {manifest['kind']}")
+        return _key(manifest)
+
+    def _write(self, key: Key, wanted: dict[str, Any]) -> Object:
+        """What is written by somebody; an object that stays as it is keeps its version."""
+        before = self.objects.get(key)
+        meta = dict(wanted["metadata"])
+        own = before["metadata"] if before is not None else {"uid": f"uid-{next(self._versions)}"}
+        meta |= {name: own[name] for name in ("uid", "resourceVersion") if name in own}
+        written = {**wanted, "metadata": meta}
+        if written == before:
+            return before
+        meta["resourceVersion"] = str(next(self._versions))
+        self.objects[key] = written
+        self._tell(key)
+        return written
+
+    def _tell(self, key: Key | None) -> None:
+        for news in self._watches:
+            news.put_nowait(key)
+        if key is not None:
+            for heard in self.heard:
+                heard(key, self.objects.get(key))
+
+
+class Pods:
+    """What Kubernetes does for shells: a pod for each Deployment that wants one, which says `log`."""
+
+    def __init__(self, cluster: MemoryCluster, address: tuple[str, int], log: str) -> None:
+        self._cluster = cluster
+        self._address = address
+        self._log = log
+        self._numbers = itertools.count(1)
+        self._of: dict[str, tuple[Key, object]] = {}
+        """By the Deployment's name: its pod, and the template that it was made of."""
+        cluster.heard.append(self._heard)
+
+    def _heard(self, key: Key, found: Object | None) -> None:
+        kind, namespace, name = key
+        if kind is not Kind.DEPLOYMENT or (found is not None and not _app_of(found)):
+            return
+        wanted = found["spec"]["template"] if found and found["spec"].get("replicas", 1) else None
+        pod, template = self._of.pop(name, (None, None))
+        if wanted is not None and wanted == template:
+            assert pod is not None
+            self._of[name] = (pod, template)
+            return
+        if pod in self._cluster.objects:
+            self._cluster.drop(pod)
+        if found is not None and wanted is not None:
+            pod = (Kind.POD, namespace, f"{name}-{next(self._numbers)}")
+            self._of[name] = (pod, wanted)
+            self._cluster.said[pod[2]] = self._log
+            self._cluster._write(pod, self._pod(pod, found))
+            self._cluster._write((Kind.ENDPOINT_SLICE, namespace, pod[2]), self._slice(pod, found))
+
+    def _pod(self, pod: Key, owner: Object) -> dict[str, Any]:
+        return {
+            **_head("v1", pod, owner),
+            "spec": {},
+            "status": {
+                "phase": "Running",
+                "podIP": self._address[0],
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": CONTAINER, "state": {"running": {}}}],
+            },
+        }
+
+    def _slice(self, pod: Key, owner: Object) -> dict[str, Any]:
+        endpoint = {"addresses": [self._address[0]], "targetRef": {"kind": "Pod", "name": pod[2]}}
+        head = _head("discovery.k8s.io/v1", (Kind.ENDPOINT_SLICE, *pod[1:]), owner)
+        return {**head, "ports": [{"port": self._address[1]}], "endpoints": [endpoint]}
+
+
+def merged(before: Object, patch: Object) -> dict[str, Any]:
+    """RFC 7396."""
+    result = dict(before)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            inner = result.get(name)
+            result[name] = merged(inner if isinstance(inner, dict) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def _dropped(before: Object, now: Object) -> dict[str, Any]:
+    """The patch that removes what was applied and is applied no more."""
+    return dict(_drops(before, now))
+
+
+def _drops(before: Object, now: Object) -> Iterator[tuple[str, Any]]:
+    for name, value in before.items():
+        if name not in now:
+            yield name, None
+        elif isinstance(value, dict) and isinstance(now[name], dict):
+            yield name, dict(_drops(value, now[name]))
+
+
+def _key(manifest: Object) -> Key:
+    meta = manifest["metadata"]
+    return Kind(manifest["kind"]), str(meta.get("namespace", "")), str(meta["name"])
+
+
+def _is_in(key: Key, kind: Kind, namespace: str) -> bool:
+    return key[0] is kind and namespace in ("", key[1])
+
+
+def _selects(labels: str, found: Object) -> bool:
+    """A label selector: `name`, `name=value`, `name in (a, b)`, of which all must fit."""
+    has = found["metadata"].get("labels") or {}
+    for one in re.split(r",(?![^(]*\))", labels) if labels else ():
+        name, _, listed = one.partition(" in ")
+        name, _, value = name.partition("=")
+        wanted = listed.strip("() ").replace(" ", "").split(",") if listed else [value]
+        if name not in has or (("=" in one or listed) and has[name] not in wanted):
+            return False
+    return True
+
+
+def _at(found: Object, path: str) -> object:
+    value: Any = found
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _app_of(deployment: Object) -> str:
+    return str((deployment["metadata"].get("labels") or {}).get(SHELL_OF, ""))
+
+
+def _head(version: str, key: Key, owner: Object) -> dict[str, Any]:
+    kind, namespace, name = key
+    reference = {"kind": "Deployment", "name": owner["metadata"]["name"]}
+    reference["uid"] = owner["metadata"]["uid"]
+    labels = dict(owner["metadata"]["labels"])
+    meta = {"namespace": namespace, "name": name, "labels": labels}
+    return {
+        "apiVersion": version,
+        "kind": str(kind),
+        "metadata": {**meta, "ownerReferences": [reference]},
+    }
+
+
+def _refused(status: int, reason: str, message: str) -> ClusterError:
+    return ClusterError(message, status=status, reason=reason, retry=reason == "Conflict")
