@@ -2,8 +2,12 @@
 
 import asyncio
 import selectors
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
+
+Given = ParamSpec("Given")
 
 GRACE_S = 0.005
 """How long a loop in which something is connected waits by the real clock before it jumps."""
@@ -24,11 +28,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now += seconds
 
 
-class Policy(asyncio.DefaultEventLoopPolicy):
-    """What a module's fixture `event_loop_policy` returns to have its tests run in virtual time."""
+def in_virtual_time(story: Callable[Given, Coroutine[Any, Any, None]]) -> Callable[Given, None]:
+    """Decorates a test that is a coroutine; its fixtures are made outside of the loop."""
 
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return VirtualLoop()
+    @wraps(story)
+    def test(*given: Given.args, **named: Given.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(story(*given, **named))
+
+    return test
 
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]  # the best of this system

@@ -143,6 +143,10 @@ class MemoryCluster:
 
     # As the cluster's administrator and its controllers do it.
 
+    def put(self, manifest: Object) -> Object:
+        """Make or change an object, all of it."""
+        return self._write(_key(manifest), dict(manifest))
+
     def drop(self, key: Key) -> None:
         """Delete an object, and by garbage collection what it owns."""
         gone = self.objects.pop(key)
@@ -220,8 +224,8 @@ class Pods:
             pod = (Kind.POD, namespace, f"{name}-{next(self._numbers)}")
             self._of[name] = (pod, wanted)
             self._cluster.said[pod[2]] = self._log
-            self._cluster._write(pod, self._pod(pod, found))
-            self._cluster._write((Kind.ENDPOINT_SLICE, namespace, pod[2]), self._slice(pod, found))
+            self._cluster.put(self._pod(pod, found))
+            self._cluster.put(self._slice(pod, found))
 
     def _pod(self, pod: Key, owner: Object) -> dict[str, Any]:
         return {

@@ -189,10 +189,12 @@ class KubernetesShells:
 
     def _counted(self, target: Target, by: int) -> None:
         knocker = self._knockers.get(target.environment)
-        if knocker is None or not self.knows(target):
+        if knocker is None:
             return
+        # Those who leave an app that offers no shell any more are counted too, or its lease would be
+        # renewed for ever.
         knocker.count(target.app, by)
-        if by < 0:
+        if by < 0 and self.knows(target):
             # The idle time runs from the last one's leaving.
             self._spawn(self._keep(target))
 

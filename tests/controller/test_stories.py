@@ -1,0 +1,337 @@
+"""A shell's life, hours of it: the controller and a gateway's side of it, over a cluster in memory.
+
+What needs a kubelet, a real API server or OpenSSH is in `tests/kube/test_lifecycle.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from stagedoor.controller.loop import Controller
+from stagedoor.controller.make import Maker
+from stagedoor.model.cluster import Kind
+from stagedoor.model.denial import Denial
+from stagedoor.model.shell import Shell
+from stagedoor.model.target import Target
+from stagedoor.model.units import HOUR_S, MINUTE_S
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
+from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
+from tests.kube.apps import deployment
+from tests.kube.memory import MemoryCluster, Pods
+from tests.virtual_time import in_virtual_time
+
+EPOCH_S = 1_800_000_000.0
+APP01 = Target("app01")
+IDLE, BUSY = "stagedoor: idle\n", "stagedoor: busy sessions=1 tmux=0\n"
+DETACHED = "stagedoor: busy sessions=0 tmux=1\n"
+BOUND_S = 48 * HOUR_S
+SETTLED_S = 0.1
+"""Long enough for all who watch to hear of a change."""
+SHELL = (Kind.DEPLOYMENT, "apps", "app01-ssh")
+LEASE = (Kind.LEASE, "apps", "app01-ssh")
+
+
+def now() -> float:
+    return EPOCH_S + asyncio.get_running_loop().time()
+
+
+class Story:
+    """One app on a cluster in memory, whose shell says in its log who is inside."""
+
+    def __init__(self, cluster: MemoryCluster, shells: KubernetesShells) -> None:
+        self.cluster = cluster
+        self.shells = shells
+        self.controllers: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        cluster.heard.append(lambda key, found: self._changed.set())
+
+    def app(self, release: str = "1", **annotations: str) -> None:
+        self.cluster.put(deployment("apps", env={"RELEASE": release}, annotations=annotations))
+
+    def lead(self, settings: AppSettings) -> None:
+        """Start a controller, which works at once."""
+        made = Controller(
+            self.cluster,
+            {None: "apps"},
+            Maker(self.cluster, lambda names: (b"key", "cert"), lambda _: (), (), "controller"),
+            Kit("kit:1"),
+            on_problem=lambda target, problem, again_s: None,
+            defaults=settings,
+            now=now,
+            clock=asyncio.get_running_loop().time,
+        )
+        self.controllers.append(asyncio.create_task(made.run()))
+
+    async def enter(self) -> Shell:
+        entered = await self.shells.enter(APP01, lambda step: None)
+        assert isinstance(entered, Shell), entered
+        return entered
+
+    async def come(self) -> str:
+        """Somebody enters and stays; the pod."""
+        await self.enter()
+        self.shells.touch(APP01)
+        pod = self.pod()
+        self.says(pod, BUSY)
+        return pod
+
+    def go(self, log: str = IDLE) -> None:
+        self.says(self.pod(), log)
+        self.shells.release(APP01)
+
+    def says(self, pod: str, log: str) -> None:
+        self.cluster.said[pod] = log
+
+    def pods(self) -> list[str]:
+        return [name for kind, _, name in self.cluster.objects if kind is Kind.POD]
+
+    def pod(self) -> str:
+        (pod,) = self.pods()
+        return pod
+
+    def left(self) -> set[str]:
+        """The kinds of which the shell has an object."""
+        return {str(kind) for kind, _, name in self.cluster.objects if name != "app01"}
+
+    def annotation(self, name: str) -> str | None:
+        found = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
+        return found.get(name)
+
+    def release_of(self, pod: str) -> str:
+        """What the app had in its environment when the pod was made."""
+        (container,) = (
+            one
+            for one in self.cluster.objects[SHELL]["spec"]["template"]["spec"]["containers"]
+            if one["name"] == "shell"
+        )
+        return next(str(one["value"]) for one in container["env"] if one["name"] == "RELEASE")
+
+    async def until(self, true: Callable[[], object], within_s: float = BOUND_S) -> float:
+        """Wait for what the cluster will show; how many seconds passed."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not true():
+            self._changed.clear()
+            async with asyncio.timeout_at(began + within_s):
+                await self._changed.wait()
+            await asyncio.sleep(SETTLED_S)
+        return loop.time() - began
+
+
+@asynccontextmanager
+async def story(settings: AppSettings = AppSettings()) -> AsyncIterator[Story]:  # noqa: B008
+    """With a controller and a gateway; a server here says an SSH server's banner for every pod."""
+
+    async def banner(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-memory\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(banner, "127.0.0.1", 0)
+    cluster = MemoryCluster()
+    Pods(cluster, server.sockets[0].getsockname(), IDLE)
+    shells = KubernetesShells(cluster, {None: "apps"}, "gateway-1", now=now)
+    made = Story(cluster, shells)
+    try:
+        made.lead(settings)
+        shells.start()
+        assert await shells.synced(BOUND_S)
+        made.app()
+        await asyncio.sleep(SETTLED_S)
+        yield made
+    finally:
+        for task in made.controllers:
+            task.cancel()
+        await asyncio.gather(*made.controllers, shells.close(), return_exceptions=True)
+        server.close()
+
+
+@in_virtual_time
+async def test_a_shell_is_started_by_the_first_login_and_gone_when_nobody_has_come_for_long() -> (
+    None
+):
+    settings = AppSettings()
+    async with story() as it:
+        assert it.left() == set()
+        await it.enter()
+        assert {"Deployment", "Service", "ConfigMap", "Secret", "Lease", "Pod"} <= it.left()
+        idle_s = await it.until(lambda: it.pods() == [])
+        assert settings.idle_stop_s <= idle_s <= settings.idle_stop_s + RECHECK_S
+        gone_s = await it.until(lambda: it.left() == set(), settings.idle_delete_s + RECHECK_S)
+        assert gone_s >= settings.idle_delete_s - 1
+        # And once more from nothing.
+        await it.enter()
+
+
+@in_virtual_time
+async def test_somebody_inside_keeps_the_shell_and_the_idle_time_runs_from_the_last_ones_leaving() -> (
+    None
+):
+    settings = AppSettings(idle_stop_s=5 * MINUTE_S)
+    async with story(settings) as it:
+        pod = await it.come()
+        await asyncio.sleep(HOUR_S)
+        assert it.pods() == [pod]
+        # A second one comes, and the first leaves.
+        await it.enter()
+        it.shells.touch(APP01)
+        it.shells.release(APP01)
+        await asyncio.sleep(20 * MINUTE_S)
+        assert it.pods() == [pod]
+        it.go()
+        idle_s = await it.until(lambda: it.pods() == [])
+        assert settings.idle_stop_s - RENEW_S <= idle_s <= settings.idle_stop_s + RECHECK_S
+
+
+@in_virtual_time
+async def test_the_pods_own_word_keeps_a_shell_whose_lease_nobody_renews() -> None:
+    async with story(AppSettings(idle_stop_s=MINUTE_S)) as it:
+        pod = await it.come()
+        await it.shells.close()
+        await asyncio.sleep(HOUR_S)
+        assert it.pods() == [pod]
+        it.says(pod, IDLE)
+        assert await it.until(lambda: it.pods() == []) <= RECHECK_S + 1
+
+
+@in_virtual_time
+async def test_a_rollout_never_restarts_a_live_shell_which_is_replaced_when_idle() -> None:
+    async with story() as it:
+        pod = await it.come()
+        before = it.release_of(pod)
+        it.app("2")
+        await it.until(lambda: it.annotation(STALE), MINUTE_S)
+        await asyncio.sleep(HOUR_S)
+        # Who comes while it is in use comes into the one that is there.
+        await it.enter()
+        assert it.pod() == pod
+        assert it.release_of(pod) == before == "1"
+        it.go()
+        # A minute after the last one left it is replaced; nobody has to knock for that.
+        replaced_s = await it.until(lambda: it.pods() and it.pod() != pod, HOUR_S)
+        assert IN_USE_S - RENEW_S <= replaced_s <= IN_USE_S + RECHECK_S
+        assert it.release_of(it.pod()) == "2"
+        assert it.annotation(STALE) is None
+
+
+@in_virtual_time
+async def test_a_rollout_while_nobody_is_inside_reaches_a_shell_that_is_stopped() -> None:
+    async with story() as it:
+        await it.enter()
+        await it.until(lambda: it.pods() == [])
+        it.app("2")
+        await it.enter()
+        assert it.release_of(it.pod()) == "2"
+
+
+@in_virtual_time
+async def test_an_app_that_offers_no_shell_any_more_loses_it() -> None:
+    async with story() as it:
+        await it.enter()
+        app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
+        labels = {name: one for name, one in app["metadata"]["labels"].items() if name != OPT_IN}
+        it.cluster.put({**app, "metadata": {**app["metadata"], "labels": labels}})
+        lost_s = await it.until(lambda: it.left() == set(), HOUR_S)
+        assert lost_s <= IN_USE_S + RECHECK_S
+        assert not it.shells.knows(APP01)
+
+
+@in_virtual_time
+async def test_an_app_that_offers_no_shell_any_more_keeps_it_for_who_is_inside() -> None:
+    async with story() as it:
+        pod = await it.come()
+        app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
+        it.cluster.put({**app, "metadata": {**app["metadata"], "labels": {}}})
+        await asyncio.sleep(HOUR_S)
+        assert it.pods() == [pod]
+        it.go()
+        await it.until(lambda: it.left() == set(), IN_USE_S + RECHECK_S)
+
+
+@in_virtual_time
+async def test_a_detached_terminal_keeps_its_shell_for_its_grace() -> None:
+    settings = AppSettings(idle_stop_s=5 * MINUTE_S, tmux_grace_s=2 * HOUR_S)
+    async with story(settings) as it:
+        pod = await it.come()
+        it.go(DETACHED)
+        await it.until(lambda: it.annotation(IDLE_SINCE), settings.idle_stop_s + RECHECK_S)
+        assert it.pods() == [pod], "which has its grace from then on"
+        stopped_s = await it.until(lambda: it.pods() == [])
+        assert stopped_s <= settings.tmux_grace_s + RECHECK_S
+        assert stopped_s >= settings.tmux_grace_s - RECHECK_S
+
+
+@in_virtual_time
+async def test_what_a_gateway_that_died_had_started_goes_by_itself() -> None:
+    settings = AppSettings(idle_stop_s=5 * MINUTE_S, idle_delete_s=10 * MINUTE_S)
+    async with story(settings) as it:
+        pod = await it.come()
+        await it.shells.close()
+        it.says(pod, IDLE)  # its sessions have gone with it
+        gone_s = await it.until(lambda: it.left() == set())
+        assert gone_s <= settings.idle_stop_s + settings.idle_delete_s + RECHECK_S
+
+
+@in_virtual_time
+async def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than_its_idle_time() -> (
+    None
+):
+    settings = AppSettings(idle_stop_s=5 * MINUTE_S, idle_delete_s=MINUTE_S)
+    async with story(settings) as it:
+        pod = await it.come()
+        it.cluster.down = True
+        await asyncio.sleep(HOUR_S)
+        # A running shell is entered all the while; who would need the API is told.
+        await it.enter()
+        it.cluster.down = False
+        # Another leads by now. Nobody could renew the lease: by the clock the shell is idle.
+        renewed_at = objects.renewed_at(it.cluster.objects[LEASE])
+        assert renewed_at is not None
+        assert now() - renewed_at > settings.idle_stop_s
+        for task in it.controllers:
+            task.cancel()
+        it.lead(settings)
+
+        def renewed() -> bool:
+            return objects.renewed_at(it.cluster.objects[LEASE]) != renewed_at
+
+        assert await it.until(renewed, MINUTE_S) <= RENEW_S + 1, "the lease is renewed again"
+        assert it.pods() == [pod]
+        it.go()
+        await it.until(lambda: it.left() == set())
+
+
+@in_virtual_time
+async def test_who_asks_for_a_shell_while_the_api_is_gone_is_told() -> None:
+    async with story() as it:
+        it.cluster.down = True
+        refused = await it.shells.enter(APP01, lambda step: None)
+        assert isinstance(refused, Denial)
+        assert "asking the cluster" in refused.message
+        it.cluster.down = False
+        await it.enter()
+
+
+@in_virtual_time
+async def test_a_warm_app_has_its_shell_before_anybody_knocks_and_keeps_it() -> None:
+    async with story(AppSettings(idle_stop_s=MINUTE_S)) as it:
+        it.app(warm="true")
+        await it.until(it.pods, MINUTE_S)
+        pod = it.pod()
+        await asyncio.sleep(HOUR_S)
+        await it.enter()
+        assert it.pods() == [pod]
+
+
+@in_virtual_time
+async def test_deleting_the_app_deletes_its_shell() -> None:
+    async with story() as it:
+        await it.come()
+        it.cluster.drop((Kind.DEPLOYMENT, "apps", "app01"))
+        await it.until(lambda: it.cluster.objects == {}, MINUTE_S)
+        await asyncio.sleep(SETTLED_S)
+        assert not it.shells.knows(APP01)
