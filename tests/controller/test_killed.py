@@ -1,11 +1,11 @@
 """A controller that dies at any of its requests leaves nothing that the next one does not put right.
 
-Against the real API server. A death is a request at which all ends, before the API has it or after:
-whatever the controller had in memory is gone, and nothing of its code runs any more.
+A death is a request at which all ends, before the API has it or after: whatever the controller had in
+memory is gone, and nothing of its code runs any more. The same with a real process and a real API server,
+once for each of what it does, is `tests/kube/api/test_controller_sigkilled.py`.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,14 +14,16 @@ import pytest
 
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
-from stagedoor.kube.cluster import KubeCluster
-from stagedoor.model.cluster import Change, Kind, Object
+from stagedoor.model.cluster import Change, Kind
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.kube.apps import deployment
+from tests.kube.memory import MemoryCluster
+from tests.virtual_time import in_virtual_time
 
 BOUND_S = 60.0
+EPOCH_S = 1_800_000_000.0
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 KINDS = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.SECRET, Kind.LEASE)
@@ -35,7 +37,7 @@ class Killed(BaseException):
 class Mortal:
     """A cluster at whose `last`-th write everything ends, `late` after the API has done it."""
 
-    def __init__(self, cluster: KubeCluster, last: int, late: bool) -> None:
+    def __init__(self, cluster: MemoryCluster, last: int, late: bool) -> None:
         self._cluster = cluster
         self._left = last
         self._late = late
@@ -71,14 +73,14 @@ class Mortal:
 class World:
     """One app, and a clock that a test turns."""
 
-    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
+    def __init__(self, cluster: MemoryCluster, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.ahead_s = 0.0
-        self.app: Object
+        self.app = cluster.put(deployment(namespace))
 
     def now(self) -> float:
-        return time.time() + self.ahead_s
+        return EPOCH_S + asyncio.get_running_loop().time() + self.ahead_s
 
     async def knock(self) -> None:
         with suppress(Exception):
@@ -104,6 +106,7 @@ class World:
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
             now=self.now,
+            clock=asyncio.get_running_loop().time,
         )
         task = asyncio.create_task(made.run())
         try:
@@ -124,10 +127,8 @@ STOPPED = (ALL - {"Deployment"}) | {"stopped"}
 
 
 @pytest.fixture
-async def world(cluster: KubeCluster, namespace: str) -> World:
-    made = World(cluster, namespace)
-    made.app = await cluster.apply(deployment(namespace))
-    return made
+def world() -> World:
+    return World(MemoryCluster(), "apps")
 
 
 async def brought(world: World, wanted: set[str]) -> None:
@@ -171,7 +172,7 @@ async def killed_at_each_step(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.timeout(300)
+@in_virtual_time
 async def test_killed_at_any_step_of_a_start_the_next_one_finishes_it(
     world: World, late: bool
 ) -> None:
@@ -188,7 +189,7 @@ async def test_killed_at_any_step_of_a_start_the_next_one_finishes_it(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.timeout(300)
+@in_virtual_time
 async def test_killed_at_any_step_of_a_stop_the_next_one_finishes_it(
     world: World, late: bool
 ) -> None:
@@ -201,7 +202,7 @@ async def test_killed_at_any_step_of_a_stop_the_next_one_finishes_it(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.timeout(300)
+@in_virtual_time
 async def test_killed_at_any_step_of_a_deletion_the_next_one_leaves_nothing(
     world: World, late: bool
 ) -> None:
@@ -216,7 +217,7 @@ async def test_killed_at_any_step_of_a_deletion_the_next_one_leaves_nothing(
     assert steps >= len(KINDS)
 
 
-@pytest.mark.timeout(300)
+@in_virtual_time
 async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(world: World) -> None:
     """The knock falls between any two of the deletions; afterwards there is a shell."""
 

@@ -1,12 +1,10 @@
-"""The real `stagedoor controller`, killed at each request of what it does: nothing is left.
-
-The same as `test_controller_killed.py`, with a process that gets SIGKILL and one that takes over.
-"""
+"""The real `stagedoor controller`, which gets SIGKILL in the middle of what it does: nothing is left."""
 
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,13 @@ from tests.kube.api.reaper import Reaper
 from tests.kube.apps import deployment
 from tests.kube.house import until
 from tests.path.gateway import Gateway
+from tests.waiting import BOUND_S
 
-pytestmark = pytest.mark.timeout(600)  # a process for each of some requests
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 KINDS = {"Deployment", "Service", "ConfigMap", "Secret", "Lease"}
 STOPPED = (KINDS - {"Deployment"}) | {"stopped"}
-MOST = 20
 SHELL = "app01-ssh"
 
 
@@ -120,15 +118,6 @@ class World:
     def until(self, wanted: set[str]) -> None:
         until(lambda: self.here() == wanted, f"there is {wanted or 'nothing'}")
 
-    def to(self, wanted: set[str]) -> None:
-        """Bring the shell there, with nobody killed."""
-        self.reaper.disarm()
-        for deed, stage in ((self.knock, KINDS), (self.grow_idle, STOPPED), (self.grow_old, set())):
-            deed()
-            self.until(stage)
-            if stage == wanted:
-                return
-
 
 @pytest.fixture
 def world(api: LoneApi, tmp_path: Path) -> Iterator[World]:
@@ -137,47 +126,30 @@ def world(api: LoneApi, tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.parametrize(
-    ("before", "deed", "wanted", "least", "late"),
-    [
-        pytest.param(None, World.knock, KINDS, 4, False, id="start, before"),
-        pytest.param(None, World.knock, KINDS, 4, True, id="start, after"),
-        pytest.param(KINDS, World.grow_idle, STOPPED, 1, False, id="stop, before"),
-        pytest.param(STOPPED, World.grow_old, set(), 5, True, id="deletion, after"),
-    ],
-)
-def test_a_controller_killed_at_any_request_leaves_what_the_next_one_ends(
-    world: World,
-    before: set[str] | None,
-    deed: Callable[[World], None],
-    wanted: set[str],
-    least: int,
-    late: bool,
-) -> None:
+@dataclass(frozen=True)
+class Death:
+    """At the `last`-th write of what `deed` asks for: before the API has it, or `late` after."""
+
+    deed: Callable[[World], None]
+    wanted: set[str]
+    last: int
+    late: bool
+
+
+def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(world: World) -> None:
+    """At each request, in memory: `tests/controller/test_killed.py`. Here four processes start."""
     leader = world.next_controller()
-    for last in range(1, MOST):
-        if before is not None:
-            world.to(before)
-        elif world.here():
-            world.to(STOPPED)
-            world.grow_old()
-            world.until(set())
-        world.reaper.arm(leader.pid, last, late=late)
-        deed(world)
-        until(
-            lambda: world.reaper.killed.is_set() or world.here() == wanted,
-            "it is killed, or has done it all",
-        )
-        # The last of its requests may be under way: an Event, say.
-        if not world.reaper.killed.wait(2):
-            world.reaper.disarm()
-            assert last > least
-            break
-        print(f"killed at request {last}: {world.reaper.at}")
+    for death in (
+        Death(World.knock, KINDS, 3, late=False),
+        Death(World.grow_idle, STOPPED, 1, late=False),
+        Death(World.grow_old, set(), 3, late=True),
+    ):
+        world.reaper.arm(leader.pid, death.last, late=death.late)
+        death.deed(world)
+        assert world.reaper.killed.wait(BOUND_S), f"{death.wanted or 'nothing'} took fewer requests"
+        print(f"killed at request {death.last}: {world.reaper.at}")
+        assert world.here() != death.wanted
         # As if the dead one's lease had run out: fifteen seconds are the election's own tests'.
         world.kubectl("delete", "lease", "stagedoor-controller")
         leader = world.next_controller()
-        world.until(wanted)
-    else:
-        raise AssertionError("it never ends")
-    world.to(set())
+        world.until(death.wanted)
