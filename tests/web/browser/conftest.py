@@ -14,14 +14,26 @@ from tests.waiting import BOUND_S, wait_until
 TERMINAL = "document.querySelector('.xterm-rows')"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for all modules that a worker runs; ask for `browser`."""
     if found() is None:
         pytest.skip("no Chromium is installed; as root: apt-get install chromium")
     if not (FOLDER / "terminal.js").exists():
         pytest.skip("the page is not built: cd web && npm ci && npm run build")
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser(shared_browser: Browser) -> Iterator[Browser]:
+    """In which no other module is signed in or was allowed something; its gateway has a port of its own,
+    and so its pages an origin of their own."""
+    yield shared_browser
+    last = shared_browser.tab()
+    last.call("Network.clearBrowserCookies")
+    last.call("Browser.resetPermissions")
+    last.end()
 
 
 @pytest.fixture
