@@ -18,7 +18,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-WAITING = ("tests/kube", "tests/chart", "tests/path", "tests/shells", "tests/kit", "tests/ssh")
+WAITING = (
+    *("tests/kube", "tests/chart", "tests/path", "tests/shells", "tests/kit", "tests/ssh"),
+    *("tests/web/browser/test_acceptance_gap.py", "tests/web/browser/test_acceptance_vttest.py"),
+)
 """Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
 half of a core, so more of them than there are cores run at once."""
 WAITING_WORKERS = 5

@@ -1,17 +1,15 @@
 """What happens when something dies: the leader, a gateway, the cluster's API."""
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.fixtures import Cluster
-from tests.kube.house import House, until
+from tests.kube.house import House
 from tests.kube.relay import Relay, target_of, through
 from tests.path.gateway import Gateway
 
@@ -81,19 +79,6 @@ def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_house:
         assert leader.process.wait(30) == 0
 
 
-def test_when_the_gateway_is_killed_what_it_had_started_goes_by_itself(make_house: Make) -> None:
-    house = make_house(controller=False, idle_stop_s=20, idle_delete_s=3)
-    house.app()
-    with controllers(house, 1), house.inside("app01"):
-        assert house.gateway.process is not None
-        workers = house.gateway.worker_pids()
-        house.gateway.process.kill()
-        for pid in workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        until(lambda: house.left("app01") == [], "nothing is left")
-
-
 @pytest.fixture
 def relay(cluster: Cluster) -> Iterator[Relay]:
     made = Relay(target_of(cluster.kubeconfig))
@@ -126,28 +111,3 @@ def test_while_the_api_is_gone_sessions_go_on_and_running_shells_can_be_entered(
         house.must("app02")
         assert house.shell_pod() == pod
         assert session.run("echo to the end") == "to the end"
-
-
-def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than_its_idle_time(
-    make_house: Make, cluster: Cluster, relay: Relay, tmp_path: Path
-) -> None:
-    kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
-    house = make_house(kubeconfig=kubeconfig, idle_stop_s=20, idle_delete_s=3)
-    house.app()
-    with house.inside("app01") as session:
-        pod = house.shell_pod()
-        relay.cut()
-        house.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
-        # Nobody could renew the lease, and by the clock the shell is idle.
-        renewed = house.objects("leases")[0]["spec"]["renewTime"]
-        until(lambda: time.time() - datetime.fromisoformat(renewed).timestamp() > 28, "it is old")
-        seen = len(house.gateway.lines)
-        relay.mend()
-        house.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
-        until(
-            lambda: house.objects("leases")[0]["spec"]["renewTime"] != renewed,
-            "the lease is renewed again",
-        )
-        assert house.shell_pod() == pod
-        assert session.run("echo still") == "still"
-    until(lambda: house.left("app01") == [], "it goes once nobody is inside")

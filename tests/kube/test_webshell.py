@@ -117,27 +117,6 @@ def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
     assert (done.stdout, done.returncode) == (b"hello-42", 3), done.stderr
 
 
-def test_a_detached_terminal_keeps_its_shell_for_the_grace_of_a_detached_tmux(
-    make_house: Make,
-) -> None:
-    house = make_house(more=WEB, idle_stop_s=20, tmux_grace_s=25)
-    house.app()
-    visitor = come(house)
-    visitor.type(b"echo rea''dy\r")
-    visitor.shows(b"ready")
-    pod = house.shell_pod()
-    visitor.close()
-
-    def idle_since() -> str | None:
-        (shell,) = house.objects("deployments")
-        since = shell["metadata"]["annotations"].get("stagedoor.dev/idle-since")
-        return str(since) if since else None
-
-    until(idle_since, "the controller has seen that only the terminal is left")
-    assert house.pods() == [pod], "which has its grace from then on"
-    until(lambda: house.pods() == [], "it is stopped after that")
-
-
 def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:
     house = make_house(more=WEB)
     house.app()

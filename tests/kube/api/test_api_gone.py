@@ -15,8 +15,9 @@ from tests.kube.api.hands import Hands, LoneCluster
 from tests.kube.api.lone import LoneApi
 from tests.kube.house import House, running, until
 
-GONE_S = float(os.environ.get("STAGEDOOR_API_GONE_S", "20"))
-"""By default somewhat longer than the election's lease and the gateways' renewals."""
+GONE_S = float(os.environ.get("STAGEDOOR_API_GONE_S", "0"))
+"""Until the controller leads no more and somebody has entered, at least. That a shell outlives an hour of
+it in which its lease is not renewed is a story of `tests/controller/test_stories.py`."""
 LOUD = ("warning", "error", "critical")
 MOST_TROUBLES = 60
 """In the log, for as long as the API is away: each watch says once that it fails."""
