@@ -24,7 +24,14 @@ WAITING = (
 )
 """Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
 half of a core, so more of them than there are cores run at once."""
-WAITING_WORKERS = 5
+WAITING_WORKERS = 4
+
+API = (
+    *("tests/kube/api", "tests/chart/test_fences_admission.py"),
+    *("tests/chart/test_fences_rbac.py", "tests/chart/test_manifests.py"),
+)
+"""Tests that start an API server without a cluster, which takes ten seconds of the processor in each worker
+that runs one of them: so there is one."""
 
 SELF_TESTS = "tests/cluster"
 """The test cluster's own tests. They need minutes, and only a change of theirs changes their outcome."""
@@ -75,10 +82,10 @@ class Share:
 
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
     """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
-    aside = [f"--ignore={path}" for path in (*WAITING, SELF_TESTS)]
     return (
-        Share("busy", (*_spread(cores), *aside)),
-        Share("waiting", (*_spread(WAITING_WORKERS), *WAITING)),
+        Share("busy", (*_spread(cores), *_without(*WAITING, *API, SELF_TESTS))),
+        Share("waiting", (*_spread(WAITING_WORKERS), *WAITING, *_without(*API))),
+        Share("API server", (*_spread(1), *API)),
         Share(
             "test cluster",
             (*_spread(1), SELF_TESTS),
@@ -90,6 +97,10 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
 
 def _spread(workers: int) -> tuple[str, ...]:
     return ("-n", str(workers), "--dist", "worksteal", "--durations=10", "--durations-min=10")
+
+
+def _without(*paths: str) -> tuple[str, ...]:
+    return tuple(f"--ignore={path}" for path in paths)
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plan import QUICK, ROOT, SELF_TESTS, WAITING, Share, digest, whole
+from tests.plan import API, QUICK, ROOT, SELF_TESTS, WAITING, Share, digest, whole
 
 
 def said(*arguments: str) -> str:
@@ -31,19 +31,23 @@ def test_what_a_path_needs_is_what_its_tests_ask_for(
 
 
 def test_every_test_is_in_one_share_of_a_whole_run(tmp_path: Path) -> None:
-    busy, *beside = whole(2, tmp_path)
-    named = [one for share in beside for one in share.arguments if one.startswith("tests/")]
-    ignored = [
-        one.removeprefix("--ignore=") for one in busy.arguments if one.startswith("--ignore=")
-    ]
-    assert sorted(named) == sorted(ignored)
-    for one in named:
-        assert not any(Path(one).is_relative_to(other) for other in named if other != one)
-    # Without a path of its own it has all the rest.
-    assert not [one for one in busy.arguments if one.startswith("tests/")]
+    def takes(share: Share, file: Path) -> bool:
+        """As pytest reads them: named, or nothing named, and not ignored."""
+        named = [one for one in share.arguments if one.startswith("tests/")]
+        ignored = [one[9:] for one in share.arguments if one.startswith("--ignore=")]
+        inside = not named or any(file.is_relative_to(one) for one in named)
+        return inside and not any(file.is_relative_to(one) for one in ignored)
+
+    shares = whole(2, tmp_path)
+    files = [one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")]
+    assert {file: sum(takes(share, file) for share in shares) for file in files} == dict.fromkeys(
+        files, 1
+    )
+    for share in shares:
+        assert any(takes(share, file) for file in files), share.name
 
 
-@pytest.mark.parametrize("path", [*WAITING, SELF_TESTS, *QUICK])
+@pytest.mark.parametrize("path", [*WAITING, *API, SELF_TESTS, *QUICK])
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 
