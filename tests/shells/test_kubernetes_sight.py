@@ -15,9 +15,20 @@ from tests.shells.kubernetes_cluster import Memory
 LABELS = {SHELL_OF: "app01"}
 
 
+def owner(kind: str, name: str) -> dict[str, Any]:
+    """As `Memory` gives uids."""
+    found = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{name}"}
+    return {"ownerReferences": [{**found, "controller": True}]}
+
+
+def replica_set(name: str = "app01-ssh-1", of: str = "app01-ssh") -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": LABELS, **owner("Deployment", of)}}
+
+
 def pod(name: str, address: str | None, *, ready: bool = True, **meta: Any) -> dict[str, Any]:
+    owned = owner("ReplicaSet", "app01-ssh-1")
     return {
-        "metadata": {"name": name, "labels": LABELS, **meta},
+        "metadata": {"name": name, "labels": LABELS, **owned, **meta},
         "status": {
             "podIP": address,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
@@ -59,6 +70,7 @@ async def seen() -> AsyncIterator[Seen]:
     cluster = Memory()
     cluster.put(Kind.DEPLOYMENT, deployment("apps"))
     cluster.put(Kind.DEPLOYMENT, shell(1))
+    cluster.put(Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
     tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
     assert await made.sight.synced(5)
@@ -106,6 +118,53 @@ async def test_a_shell_that_is_scaled_to_zero_has_no_address_though_its_pod_stil
     seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
     assert await seen.addresses() == [("10.0.0.1", 2222)]
     seen.cluster.put(Kind.DEPLOYMENT, shell(0))
+    assert await seen.addresses() == []
+
+
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize(
+    "owners",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": None},
+        owner("ReplicaSet", "another"),
+        owner("StatefulSet", "app01-ssh-1"),
+        {
+            "ownerReferences": [
+                {**owner("ReplicaSet", "app01-ssh-1")["ownerReferences"][0], "uid": ""}
+            ]
+        },
+        {
+            "ownerReferences": [
+                {**owner("ReplicaSet", "app01-ssh-1")["ownerReferences"][0], "controller": False}
+            ]
+        },
+    ],
+    ids=["none", "null", "stranger", "kind", "uid", "not-its-controller"],
+)
+async def test_a_pod_that_only_has_the_labels_is_not_dialled(
+    seen: Seen, owners: dict[str, Any], ready: bool
+) -> None:
+    """Anybody who may make pods in the namespace can give one these labels."""
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", **owners))
+    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
+    assert await seen.addresses(ready=ready) == []
+    assert seen.sight.pods("app01") == []
+
+
+async def test_a_pod_of_a_replica_set_that_is_not_the_shells_is_not_dialled(seen: Seen) -> None:
+    seen.cluster.put(Kind.REPLICA_SET, replica_set("theirs", "app02-ssh"))
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", **owner("ReplicaSet", "theirs")))
+    assert await seen.addresses() == []
+
+
+async def test_a_pod_of_a_deployment_that_was_there_before_is_not_dialled(seen: Seen) -> None:
+    """Owners are compared by uid: a name can be taken again."""
+    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    assert await seen.addresses() == [("10.0.0.1", 2222)]
+    again = shell(1)
+    again["metadata"]["uid"] = "another"
+    seen.cluster.put(Kind.DEPLOYMENT, again)
     assert await seen.addresses() == []
 
 

@@ -9,6 +9,7 @@ from stagedoor.shells.kubernetes.annotations import is_offered
 from stagedoor.shells.kubernetes.facts import facts_of
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import FAILURE, SHELL_OF, SSHD_PORT, shell_object
+from stagedoor.shells.kubernetes.owners import owned_pods
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.target import valid_app
 
@@ -39,12 +40,14 @@ class Sight:
         self.pulse = asyncio.Event()
         self._deployments = Mirror(cluster, Kind.DEPLOYMENT, namespace, keep=_deployment)
         self._stateful_sets = Mirror(cluster, Kind.STATEFUL_SET, namespace, keep=_app)
+        self._replica_sets = Mirror(cluster, Kind.REPLICA_SET, namespace, SHELL_OF)
         self._pods = Mirror(cluster, Kind.POD, namespace, SHELL_OF)
         self._slices = Mirror(cluster, Kind.ENDPOINT_SLICE, namespace, SHELL_OF)
         self.leases = Mirror(cluster, Kind.LEASE, namespace, SHELL_OF)
         self.mirrors = (
             self._deployments,
             self._stateful_sets,
+            self._replica_sets,
             self._pods,
             self._slices,
             self.leases,
@@ -89,9 +92,13 @@ class Sight:
         found = self._deployments.get(shell_object(app))
         return found if found is not None and shell_of(found) == app else None
 
+    def replica_sets(self, app: str) -> list[Object]:
+        return [one for one in self._replica_sets.all() if shell_of(one) == app]
+
     def pods(self, app: str) -> list[Object]:
-        """The shell's pods, those that are being deleted included."""
-        return [pod for pod in self._pods.all() if shell_of(pod) == app]
+        """The pods that the shell's Deployment made, those that are being deleted included."""
+        labelled = (pod for pod in self._pods.all() if shell_of(pod) == app)
+        return owned_pods(labelled, self.replica_sets(app), self.shell(app))
 
     def lease(self, app: str) -> Object | None:
         return self.leases.get(shell_object(app))

@@ -11,7 +11,6 @@ from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.diagnose import LOG_LINES, SSHD, Cause, NeedsLog, diagnose
 from stagedoor.shells.kubernetes.knock import Knocker
-from stagedoor.shells.kubernetes.names import SHELL_OF
 from stagedoor.shells.kubernetes.objects import failure_of
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.sight import Address, Sight
@@ -57,7 +56,6 @@ class Start:
         self._told: StartStep | None = None
         self._logs: dict[tuple[str, str], str] = {}
         self._events: Sequence[Object] = ()
-        self._replica_sets: Sequence[Object] = ()
         self._events_at = 0.0
         self._cause: Cause | None = None
         self._cause_since = 0.0
@@ -129,7 +127,7 @@ class Start:
             app = self._target.app
             found = diagnose(
                 self._sight.shell(app),
-                self._replica_sets,
+                self._sight.replica_sets(app),
                 self._sight.pods(app),
                 self._events,
                 self._now(),
@@ -155,9 +153,6 @@ class Start:
         self._events_at = loop.time() + EVENTS_S
         app, namespace = self._target.app, self._sight.namespace
         with suppress(ClusterError):
-            self._replica_sets = await self._cluster.list(
-                Kind.REPLICA_SET, namespace, f"{SHELL_OF}={app}"
-            )
             events: list[Object] = []
             for pod in self._sight.pods(app):
                 events += await self._cluster.list(
