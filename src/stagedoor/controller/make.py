@@ -14,13 +14,18 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.compare import differences, spec_hash
 from stagedoor.shells.kubernetes.derive import Derived, with_replicas
-from stagedoor.shells.kubernetes.names import PREFIX, shell_object
+from stagedoor.shells.kubernetes.names import PREFIX, REGISTER, SPEC, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 
 POLICY = PREFIX + "policy"
 """Annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet bring the
 pod's files up to date at once, which it does once a minute otherwise."""
+
+APPROVAL_S = (0.02, 0.04, 0.08, 0.16, 0.32, *[0.5] * 14)
+"""How long to wait after each refusal of a start by the cluster's own fence: a gateway has to look at
+the Deployment first, which takes some 50 ms."""
 
 NewHostKey = Callable[[tuple[str, ...]], tuple[bytes, str]]
 """Makes a host key with a certificate for some names: OpenSSH's private text, the certificate's line."""
@@ -64,10 +69,51 @@ class Maker:
         names = (target.host_name, target.shell_name)
         key, certificate = await asyncio.to_thread(self.new_host_key, names)
         await self._apply("creating the host key", objects.secret(app, key, certificate))
-        deployment = await self._apply(
-            "creating the Deployment", with_replicas(derived.deployment, 1)
-        )
-        return [deployment, service, config]
+        made = await self._without_pods(derived)
+        return [await self._started(made), service, config]
+
+    async def _without_pods(self, derived: Derived) -> Object:
+        """The Deployment of no replicas: the fence lets one start that was looked at, and only as it
+        stands. Raises StepError."""
+        step, manifest = "creating the Deployment", with_replicas(derived.deployment, 0)
+        made = await self._apply(step, manifest)
+        if not differences(derived.deployment, made):
+            return made
+        meta = made["metadata"]
+        if meta.get("generation") == 1:
+            # Just made, so the cluster's own webhooks want it so; the fence judges that.
+            return made
+        # Fields of another manager: an apply would leave them there for ever.
+        try:
+            if meta.get("finalizers"):
+                patch = {"metadata": {"finalizers": None}}
+                await self.cluster.merge(Kind.DEPLOYMENT, meta["namespace"], meta["name"], patch)
+            await self.cluster.delete(
+                Kind.DEPLOYMENT, meta["namespace"], meta["name"], uid=meta["uid"]
+            )
+        except ClusterError as error:
+            raise StepError("deleting the Deployment that somebody changed", error) from error
+        return await self._apply(step, manifest)
+
+    async def _started(self, made: Object) -> Object:
+        """One replica of the Deployment as it stands; waits until a gateway has looked at it. Raises
+        StepError."""
+        meta = made["metadata"]
+        patch = {
+            "metadata": {"annotations": {SPEC: spec_hash(made)}},
+            "spec": {"replicas": 1},
+        }
+        for wait_s in (*APPROVAL_S, None):
+            try:
+                return await self.cluster.merge(
+                    Kind.DEPLOYMENT, meta["namespace"], meta["name"], patch
+                )
+            except ClusterError as error:
+                unseen = error.status == 403 and REGISTER in error.message
+                if not unseen or wait_s is None:
+                    raise StepError("starting the Deployment", error) from error
+                await asyncio.sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
 
     def config(
         self, app: Object, target: Target, settings: AppSettings, derived: Derived

@@ -16,6 +16,7 @@ from stagedoor.shells.kubernetes.annotations import (
     is_offered,
     read_settings,
 )
+from stagedoor.shells.kubernetes.compare import spec_hash
 from stagedoor.shells.kubernetes.derive import Derived, derive, running_digests
 from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.kit import Kit
@@ -24,6 +25,7 @@ from stagedoor.shells.kubernetes.lifecycle import (
     Delete,
     Keep,
     Mark,
+    OnePod,
     Refuse,
     Replace,
     ScaleToZero,
@@ -35,6 +37,7 @@ from stagedoor.shells.kubernetes.lifecycle import (
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     IDLE_SINCE,
+    SPEC,
     STALE,
     TEMPLATE,
     shell_object,
@@ -161,6 +164,9 @@ class _Look:
             case ScaleToZero():
                 await self._patch(objects.stop_patch(self._by.now()))
                 await self._report("ShellStopped", "nobody has used the shell; it was stopped")
+            case OnePod():
+                await self._patch({"spec": {"replicas": 1}})
+                await self._report("ShellCorrected", "somebody asked for more pods than one")
             case Delete():
                 name = self._target.app
                 await self._by.maker.remove(self._world.namespace, name, self._world.lease(name))
@@ -186,7 +192,9 @@ class _Look:
         ):
             world.put(written)
         await self.tell_failure(None)
-        if isinstance(decision, Replace):
+        if seen is not None and seen.bent and isinstance(decision, Replace):
+            await self._report("ShellReplaced", "somebody changed the shell; a new one was made")
+        elif isinstance(decision, Replace):
             await self._report("ShellReplaced", "the app has changed; its shell was made anew")
         else:
             await self._report("ShellStarted", "somebody asked for the shell")
@@ -288,4 +296,5 @@ def _seen_shell(shell: Object | None, running: bool) -> SeenShell | None:
         stale=said.get(STALE),
         idle_since=parse_time(str(said.get(IDLE_SINCE, ""))),
         running=running,
+        bent=said.get(SPEC) != spec_hash(shell),
     )

@@ -17,6 +17,7 @@ from stagedoor.shells.kubernetes.lifecycle import (
     Delete,
     Keep,
     Mark,
+    OnePod,
     Refuse,
     Replace,
     ScaleToZero,
@@ -38,6 +39,7 @@ BUSY = "stagedoor: idle\nstagedoor: busy sessions=2 tmux=0\nAccepted publickey\n
 TMUX = "stagedoor: busy sessions=1 tmux=0\nstagedoor: busy sessions=0 tmux=1\n"
 
 RUNNING = SeenShell(replicas=1, template="a", running=True)
+BENT = replace(RUNNING, bent=True)
 STARTING = SeenShell(replicas=1, template="a")
 STOPPED = SeenShell(replicas=0, template="a", idle_since=NOW - 100)
 
@@ -76,6 +78,17 @@ def seen(
         (seen(STARTING, ago=5, settings=WRONG), Refuse(WRONG.problems, NOW - 5 + 1800)),
         (seen(STARTING, ago=1800), ScaleToZero()),
         (seen(STARTING, settings=WARM), Keep()),
+        # Somebody else changed its Deployment.
+        (seen(BENT, ago=5), Mark("a", None)),
+        (seen(replace(BENT, stale="a"), ago=5), Keep(NOW - 5 + 60)),
+        (seen(BENT, ago=900), AskLog()),
+        (seen(replace(BENT, stale="a"), ago=900, log=BUSY), Keep(NOW + RECHECK_S)),
+        (seen(BENT, ago=900, log=IDLE), Replace()),
+        (seen(replace(BENT, running=False), ago=5), Replace()),
+        (seen(replace(BENT, replicas=3), ago=5), OnePod()),
+        (seen(replace(RUNNING, replicas=2), ago=5), OnePod()),
+        (seen(replace(STARTING, replicas=2), ago=5), OnePod()),
+        (seen(replace(RUNNING, replicas=2), told_to_stop=True), ScaleToZero()),
         # Somebody is inside.
         (seen(RUNNING, ago=5), Keep(NOW - 5 + 1800)),
         (seen(RUNNING, ago=IN_USE_S - 1, template="b"), Mark("b", None)),
@@ -250,6 +263,10 @@ class World:
                 assert self.shell is not None
                 self.shell = replace(self.shell, replicas=0, running=False, idle_since=self.now)
                 self.sessions = self.tmux = 0
+            case OnePod():
+                assert self.shell is not None
+                assert self.shell.replicas > 1, "a correction that corrects nothing is a loop"
+                self.shell = replace(self.shell, replicas=1)
             case Delete():
                 self.shell = self.renewed_at = None
                 self.sessions = self.tmux = 0
@@ -272,6 +289,7 @@ DEEDS = st.lists(
         st.tuples(st.just("offer"), st.booleans()),
         st.tuples(st.just("cut off"), st.booleans()),
         st.tuples(st.just("crash"), st.none()),
+        st.tuples(st.just("bend"), st.sampled_from([1, 3])),
     ),
     max_size=40,
 )
@@ -283,6 +301,10 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
             case "tick":
                 assert isinstance(how, float | int)
                 world.tick(how)
+            case "bend":
+                if world.shell is not None and world.shell.replicas:
+                    assert isinstance(how, int)
+                    world.shell = replace(world.shell, bent=True, replicas=how)
             case "knock":
                 world.knock()
                 world.tick(0)

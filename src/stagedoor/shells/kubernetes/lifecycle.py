@@ -46,7 +46,8 @@ class SeenShell:
     """The shell's Deployment and its pod.
 
     `template`, `stale` and `idle_since` are the annotations (`names.TEMPLATE`, `STALE`,
-    `IDLE_SINCE`, the last in seconds since the epoch); `running` is what `is_running` says.
+    `IDLE_SINCE`, the last in seconds since the epoch); `running` is what `is_running` says. `bent`:
+    its spec is not the one that was started (`names.SPEC`).
     """
 
     replicas: int
@@ -54,6 +55,7 @@ class SeenShell:
     stale: str | None = None
     idle_since: float | None = None
     running: bool = False
+    bent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """As `Start`, over a shell of another template that nobody is in."""
+    """As `Start`, over a shell of another template, or a bent one, that nobody is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ class Mark:
 @dataclass(frozen=True, slots=True)
 class ScaleToZero:
     """No replicas; IDLE_SINCE is now, in the same request, since the time to delete runs from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnePod:
+    """One replica again: somebody asked for more, and a shell has one pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class Refuse:
     look_again_at: float | None = None
 
 
-Decision = Keep | Start | Replace | Mark | ScaleToZero | Delete | AskLog | Refuse
+Decision = Keep | Start | Replace | Mark | ScaleToZero | OnePod | Delete | AskLog | Refuse
 
 
 def activity(log: str) -> Activity | None:
@@ -182,6 +189,8 @@ def decide(seen: Seen, now: float) -> Decision:
         return _stopped(seen, seen.shell, right, now)
     if seen.told_to_stop or (not seen.shell.running and not wanted):
         return ScaleToZero() if seen.offered else Delete()
+    if seen.shell.replicas > 1:
+        return OnePod()
     if not seen.shell.running:
         # Nobody is inside a shell that does not run: what keeps it from running may be mended.
         deed = Replace() if _outdated(seen, seen.shell) else Keep(wanted_until)
@@ -196,7 +205,7 @@ def _make(seen: Seen, deed: Decision, wanted_until: float | None) -> Decision:
 
 
 def _outdated(seen: Seen, shell: SeenShell) -> bool:
-    return seen.template is not None and seen.template != shell.template
+    return seen.template is not None and (shell.bent or seen.template != shell.template)
 
 
 def _stopped(seen: Seen, shell: SeenShell, settings: AppSettings, now: float) -> Decision:

@@ -25,6 +25,10 @@ FIELD_MANAGER = "stagedoor"
 TEMPLATE = PREFIX + "template"
 """Annotation of a shell's Deployment: the hash of what it was derived from."""
 
+SPEC = PREFIX + "spec"
+"""Annotation of a shell's Deployment: the hash of its spec as the API had it when it was started. A
+spec that has another one now was changed by somebody else."""
+
 STALE = PREFIX + "stale"
 """Annotation of a shell's Deployment: the hash that it should have, while a live shell has another."""
 
@@ -35,7 +39,7 @@ IDLE_SINCE = PREFIX + "idle-since"
 """Annotation of a shell's Deployment: when it was seen idle first, RFC 3339."""
 
 REGISTER = "stagedoor-apps"
-"""The ConfigMap in which the gateway says which apps there are and what they have; see `register`."""
+"""The ConfigMap in which the gateway says which shells may start; see `register`."""
 
 CONTAINER = "shell"
 """The container of a shell's pod in which sshd runs."""

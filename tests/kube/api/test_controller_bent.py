@@ -1,0 +1,126 @@
+"""A shell's Deployment that somebody else changed is made straight again by the controller.
+
+Against the real API server; there is no kubelet, so nobody is inside. When somebody is, the table in
+`test_lifecycle.py` says what happens.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.model.cluster import Kind, Object
+from tests.kube.api.test_controller_killed import ALL, BOUND_S, World, brought
+from tests.kube.apps import deployment
+
+pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
+
+SHELL = "app01-ssh"
+
+
+def in_pod(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": fields}}}
+
+
+BENDS: dict[str, dict[str, Any]] = {
+    "toleration": in_pod(tolerations=[{"operator": "Exists"}]),
+    "nodeSelector": in_pod(nodeSelector={"node-role.kubernetes.io/control-plane": ""}),
+    "processes": in_pod(shareProcessNamespace=True),
+    "gid": in_pod(securityContext={"runAsGroup": 0, "supplementalGroups": [0]}),
+    "aliases": in_pod(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["db"]}]),
+    "network": in_pod(hostNetwork=True),
+    "annotation of the pod": {
+        "spec": {"template": {"metadata": {"annotations": {"x.example/y": "z"}}}}
+    },
+    "paused": {"spec": {"paused": True}},
+    "history": {"spec": {"revisionHistoryLimit": 7}},
+}
+
+
+@pytest.fixture
+async def world(cluster: KubeCluster, namespace: str) -> World:
+    made = World(cluster, namespace)
+    made.app = await cluster.apply(deployment(namespace))
+    return made
+
+
+async def shell(world: World) -> Object:
+    found = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+    assert found is not None
+    return found
+
+
+async def becomes(world: World, wanted: Callable[[Object], bool]) -> Object:
+    async with asyncio.timeout(BOUND_S):
+        while True:
+            found = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+            if found is not None and wanted(found):
+                return found
+            await asyncio.sleep(0.02)  # each look is a request
+
+
+@pytest.mark.parametrize("bend", BENDS.values(), ids=BENDS)
+async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any]) -> None:
+    await world.knock()
+    async with world.controller(world.cluster):
+        await world.until(ALL)
+        straight = await shell(world)
+        bent = await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, bend)
+        assert bent["spec"] != straight["spec"]
+        found = await becomes(world, lambda one: one["spec"] == straight["spec"])
+    assert found["metadata"]["annotations"] == straight["metadata"]["annotations"]
+
+
+async def test_a_shell_that_was_bent_while_no_controller_ran_is_made_straight(world: World) -> None:
+    await world.knock()
+    await brought(world, ALL)
+    straight = await shell(world)
+    await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, BENDS["toleration"])
+    async with world.controller(world.cluster):
+        await becomes(world, lambda one: one["spec"] == straight["spec"])
+
+
+async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(world: World) -> None:
+    await world.knock()
+    await brought(world, ALL)
+    straight = await shell(world)
+    finalizer = {"metadata": {"finalizers": ["example.com/keep"]}}
+    for patch in (BENDS["processes"], finalizer, {"spec": {"replicas": 0}}):
+        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
+    async with world.controller(world.cluster):
+        found = await becomes(world, lambda one: one["spec"] == straight["spec"])
+    assert "finalizers" not in found["metadata"]
+
+
+async def test_of_more_pods_one_is_left(world: World) -> None:
+    await world.knock()
+    async with world.controller(world.cluster):
+        await world.until(ALL)
+        straight = await shell(world)
+        patch = {"spec": {"replicas": 3}}
+        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
+        found = await becomes(world, lambda one: one["spec"]["replicas"] == 1)
+    assert found["metadata"]["uid"] == straight["metadata"]["uid"], "it is the same shell"
+
+
+async def test_a_shell_that_nobody_bent_is_left_alone(world: World) -> None:
+    await world.knock()
+    await brought(world, ALL)
+    before = await shell(world)
+    async with world.controller(world.cluster):
+        # Something of the shell's changes, so that it is looked at.
+        await world.cluster.merge(
+            Kind.DEPLOYMENT, world.namespace, SHELL, {"metadata": {"labels": {"x.example/y": "z"}}}
+        )
+        await world.knock()
+        await world.until(ALL)
+        app = {"metadata": {"annotations": {"stagedoor.dev/grace": "7m"}}}
+        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, "app01", app)
+        await becomes(
+            world,
+            lambda one: one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 420,
+        )
+    after = await shell(world)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"], "it was applied over, not deleted"
