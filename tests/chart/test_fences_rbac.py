@@ -18,6 +18,7 @@ GATEWAY = {
     "replicasets.apps": {*READ},
     "pods": {*READ},
     "pods/log": {"get"},
+    "persistentvolumeclaims": {"get"},
     SLICES: {*READ},
     EVENTS: {*READ},
     LEASES: {*READ, "create", "patch", "update"},

@@ -72,6 +72,12 @@ def test_the_settings_are_taken_and_say_what_the_values_say() -> None:
     assert gateway.store.url == "postgresql://stagedoor@db.example/stagedoor"
     controller = settings_of(objects, "stagedoor-controller")
     assert controller.controller.kit_image == "localhost/stagedoor-kit:dev"
+    # Both derive shells, the gateway to compare: from the same settings, an administrator's own too.
+    assert gateway.controller == controller.controller
+    own = render(EVERYTHING, settings={"controller": {"grace_s": 7, "kit_way": "init"}})
+    [one, other] = [settings_of(own, f"stagedoor-{name}") for name in ("gateway", "controller")]
+    assert one.controller == other.controller
+    assert (one.controller.grace_s, one.controller.kit_way) == (7, "init")
     assert controller.user_ca_file.suffix == ".pub", "it signs no users"
     assert controller.store == gateway.store
 

@@ -86,6 +86,10 @@ kubernetes:
   {{- if .Values.fences.admission }}
   register: true
   {{- end }}
+# The gateway derives shells too, to say which may start.
+controller:
+  kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
+  kit_pull_policy: {{ .Values.kit.pullPolicy }}
 {{- end }}
 {{- end -}}
 
@@ -95,9 +99,6 @@ keys:
   user_ca_file: /run/stagedoor/user_ca.pub
   host_ca_file: /etc/stagedoor/host-ca/key
 {{- end }}
-controller:
-  kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
-  kit_pull_policy: {{ .Values.kit.pullPolicy }}
 {{- end -}}
 
 {{- define "stagedoor.gatewaySettings" -}}
@@ -164,11 +165,6 @@ capabilities: {drop: [ALL]}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
-{{- end -}}
-
-{{/* CEL: an image without its digest and tag. A colon before the last slash is a registry's port. */}}
-{{- define "stagedoor.withoutTag" -}}
-({{ . }}.split('@')[0].lastIndexOf(':') > {{ . }}.split('@')[0].lastIndexOf('/') ? {{ . }}.split('@')[0].substring(0, {{ . }}.split('@')[0].lastIndexOf(':')) : {{ . }}.split('@')[0])
 {{- end -}}
 
 {{- define "stagedoor.inApps" -}}

@@ -13,6 +13,7 @@ from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.kit import Kit, KitWay
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
+from stagedoor.shells.kubernetes.register import Judging
 from stagedoor.shells.kubernetes.rights import Rights
 
 OnProblem = Callable[[str, str | None], None]
@@ -48,10 +49,17 @@ def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) 
         settings.kubernetes.by_environment,
         holder,
         rights=Rights(cluster, authorise) if authorise else None,
-        register=(lambda problem: on_problem("register of apps", problem))
-        if settings.kubernetes.register
-        else None,
+        judging=_judging(settings, on_problem),
         on_problem=lambda problem: on_problem("leases of shells", problem),
+    )
+
+
+def _judging(settings: Settings, on_problem: OnProblem) -> Judging | None:
+    kit = kit_of(settings)
+    if not settings.kubernetes.register or kit is None:
+        return None
+    return Judging(
+        kit, defaults_of(settings), lambda problem: on_problem("register of shells", problem)
     )
 
 
@@ -81,4 +89,9 @@ def check_kubernetes(settings: Settings) -> None:
         raise SettingsError(
             "kubernetes.controller needs controller.kit_image, the image with sshd for the shells "
             "(deploy/kit builds it)"
+        )
+    if settings.kubernetes.register and settings.controller.kit_image is None:
+        raise SettingsError(
+            "kubernetes.register needs controller.kit_image and the rest of [controller] as the "
+            "controller has it: the gateway lets only those shells start that it would make too"
         )

@@ -47,8 +47,9 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         bool,
         Meta(
             description="Whether the gateway says in the ConfigMap `stagedoor-apps` of each namespace "
-            "what the apps have that offer a shell. The chart makes these, and a policy of the "
-            "cluster's that looks there."
+            "which shells may start: those that the controller made as the gateway would. The chart "
+            "makes these, and a policy of the cluster's that looks there. Needs `[controller]` with "
+            "the same values as the controller's."
         ),
     ] = False
     controller: Annotated[

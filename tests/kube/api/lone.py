@@ -201,6 +201,8 @@ class LoneApi:
             f"--service-account-signing-key-file={folder / 'accounts.key'}",
             # Nobody is here to make the accounts that it waits for.
             "--disable-admission-plugins=ServiceAccount",
+            # On by default from 1.35.
+            "--feature-gates=ImageVolume=true",
         ]
 
     def _certificates(self) -> None:

@@ -1,67 +1,78 @@
-"""The register of apps, in the real API: what the cluster's fence is told of apps that come and go."""
+"""The register of shells, in the real API: which shells a gateway lets start, and which not."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings, read_settings
+from stagedoor.shells.kubernetes.derive import Derived, derive, with_replicas
+from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
-from stagedoor.shells.kubernetes.register import Register
+from stagedoor.shells.kubernetes.register import Judging, Register, identity
 from stagedoor.shells.kubernetes.sight import Sight
+from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
 WITHIN_S = 60.0
+KIT = Kit("stagedoor.test/kit:1")
 
 
-def app(namespace: str, name: str, kind: str = "Deployment", offered: str = "true") -> Object:
-    labels = {"app": name}
-    spec = {
-        "selector": {"matchLabels": labels},
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {"containers": [{"name": "web", "image": "stagedoor.test/web:1"}]},
-        },
-    }
-    if kind == "StatefulSet":
-        spec["serviceName"] = name  # type: ignore[assignment]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "annotations": {"stagedoor.dev/shell": offered},
-        },
-        "spec": spec,
-    }
+class Running:
+    """A register that runs, with its sight, and what it has written."""
 
-
-class Written:
-    """The register's ConfigMap as it is now; `becomes` waits for what is wanted."""
-
-    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
+    def __init__(self, cluster: KubeCluster, namespace: str, kit: Kit = KIT) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.problems: list[str | None] = []
+        self.sight = Sight(cluster, namespace)
+        judging = Judging(kit, DEFAULT_SETTINGS, self.problems.append)
+        self.register = Register(cluster, self.sight, judging)
+        works = [mirror.run() for mirror in self.sight.mirrors] + [self.register.run()]
+        self.tasks = [asyncio.create_task(work) for work in works]
 
-    async def now(self) -> dict[str, str]:
+    async def app(self, name: str = "app01", **more: Any) -> Object:
+        return await self.cluster.apply(deployment(self.namespace, name, **more))
+
+    async def shell(self, app: Object, **claims: tuple[str, ...]) -> Object:
+        """As the controller makes it: without a pod."""
+        settings = read_settings(app)
+        assert isinstance(settings, AppSettings)
+        derived = derive(app, settings, KIT, digests={}, claims=claims)
+        assert isinstance(derived, Derived)
+        return await self.cluster.apply(with_replicas(derived.deployment, 0))
+
+    async def merge(self, patch: Object, name: str = "app01-ssh") -> Object:
+        return await self.cluster.merge(Kind.DEPLOYMENT, self.namespace, name, patch)
+
+    async def written(self) -> dict[str, str]:
         found = await self.cluster.get(Kind.CONFIG_MAP, self.namespace, REGISTER)
         assert found is not None
         return dict(found.get("data") or {})
 
     async def becomes(self, wanted: dict[str, str]) -> None:
         async with asyncio.timeout(WITHIN_S):
-            while await self.now() != wanted:
+            while await self.written() != wanted:
                 await asyncio.sleep(0.02)  # each look is a request; nobody tells us of this write
 
+    async def refused(self, shell: Object, *words: str) -> None:
+        """Until it is written of that generation why it may not start."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                said = (await self.written()).get("app01", "")
+                if said.startswith(f"{identity(shell)} ") and all(word in said for word in words):
+                    return
+                await asyncio.sleep(0.02)
 
-def fact(kind: str = "Deployment", image: str = "stagedoor.test/web") -> str:
-    """What is written of an app that has nothing."""
-    registries = ("", "docker.io/", "docker.io/library/")
-    lines = {"account=", f"kind={kind}", "runtime=", "token="}
-    return "\n".join(sorted(lines | {f"image={one}{image}" for one in registries}))
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 async def make(cluster: KubeCluster, namespace: str, data: dict[str, str]) -> None:
@@ -71,111 +82,128 @@ async def make(cluster: KubeCluster, namespace: str, data: dict[str, str]) -> No
     )
 
 
-class Running:
-    """A register that runs, with its sight."""
-
-    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
-        self.problems: list[str | None] = []
-        self.sight = Sight(cluster, namespace)
-        self.register = Register(cluster, self.sight, self.problems.append)
-        works = [mirror.run() for mirror in self.sight.mirrors] + [self.register.run()]
-        self.tasks = [asyncio.create_task(work) for work in works]
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
 @pytest.fixture
 async def running(cluster: KubeCluster, namespace: str) -> AsyncIterator[Running]:
+    await make(cluster, namespace, {"ghost": "of an older version"})
     one = Running(cluster, namespace)
     yield one
     await one.close()
 
 
-async def test_apps_that_come_and_go_are_written_down_and_ghosts_struck_out(
-    cluster: KubeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.WAIT_S", WITHIN_S)
-    written = Written(cluster, namespace)
-    await cluster.create(app(namespace, "app01"))
-    await cluster.create(app(namespace, "shy", offered="false"))
-    await make(cluster, namespace, {"ghost": "Deployment"})
-    running = Running(cluster, namespace)
+async def test_a_shell_as_it_is_derived_may_start_and_a_bent_one_may_not(running: Running) -> None:
+    app = await running.app()
+    shell = await running.shell(app)
+    await running.becomes({"app01": identity(shell)})
+    bent = await running.merge({"spec": {"template": {"spec": {"hostNetwork": True}}}})
+    await running.refused(bent, "spec.template.spec.hostNetwork")
+    straight = await running.merge({"spec": {"template": {"spec": {"hostNetwork": None}}}})
+    await running.becomes({"app01": identity(straight)})
+
+
+async def test_what_has_started_or_stopped_has_no_entry(running: Running) -> None:
+    shell = await running.shell(await running.app())
+    await running.becomes({"app01": identity(shell)})
+    await running.merge({"spec": {"replicas": 1}})
+    await running.becomes({})
+    await running.merge(objects.stop_patch(1.0))
+    other = await running.shell(await running.app("app02"))
+    await running.becomes({"app02": identity(other)})
+    await running.cluster.delete(Kind.DEPLOYMENT, running.namespace, "app02-ssh")
+    await running.becomes({})
+
+
+async def test_an_app_that_moves_on_takes_the_right_to_start_away(running: Running) -> None:
+    shell = await running.shell(await running.app(env={"A": "1"}))
+    await running.becomes({"app01": identity(shell)})
+    await running.app(env={"A": "2"})
+    # The template's hash is compared too.
+    await running.refused(shell, "env[A].value", "stagedoor.dev/template")
+    assert "2" not in (await running.written())["app01"].partition("value")[2], "no values"
+
+
+async def test_an_app_that_is_not_or_offers_none_has_no_shell(running: Running) -> None:
+    app = await running.app()
+    await running.merge({"metadata": {"labels": {"stagedoor.dev/shell": "false"}}}, "app01")
+    await running.refused(await running.shell(app), "no such app")
+    await running.cluster.delete(Kind.DEPLOYMENT, running.namespace, "app01")
+    await running.refused(await running.shell(app), "no such app")
+
+
+async def test_a_wrong_annotation_is_named(running: Running) -> None:
+    shell = await running.shell(await running.app())
+    await running.becomes({"app01": identity(shell)})
+    await running.app(annotations={"grace": "often"})
+    await running.refused(shell, "stagedoor.dev/grace", "often")
+
+
+async def test_an_owner_by_another_uid_is_a_difference(running: Running) -> None:
+    shell = await running.shell(await running.app())
+    owner = {**shell["metadata"]["ownerReferences"][0], "uid": "another"}
+    bent = await running.merge({"metadata": {"ownerReferences": [owner]}})
+    await running.refused(bent, "metadata.ownerReferences[app01].uid")
+
+
+async def test_claims_are_judged_by_their_access_modes(running: Running) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": running.namespace},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    await running.cluster.create(claim)
+    manifest = deployment(running.namespace, volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    manifest["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    ]
+    app = await running.cluster.apply(manifest)
+    bent = await running.shell(app, data=("ReadWriteMany",))
+    await running.refused(bent, "volumes")
+    straight = await running.shell(app, data=("ReadWriteOnce",))
+    await running.becomes({"app01": identity(straight)})
+
+
+async def test_another_kit_is_a_difference(running: Running) -> None:
+    other = Running(running.cluster, running.namespace, Kit("stagedoor.test/kit:2"))
     try:
-        await written.becomes({"app01": fact()})
-        await cluster.create(app(namespace, "db", "StatefulSet"))
-        await running.register.has("db")
-        assert await written.now() == {"app01": fact(), "db": fact("StatefulSet")}
-        await cluster.delete(Kind.DEPLOYMENT, namespace, "app01")
-        await written.becomes({"db": fact("StatefulSet")})
+        for task in running.tasks:
+            task.cancel()
+        shell = await running.shell(await running.app())
+        await other.refused(shell, "containers[kit].image")
     finally:
-        await running.close()
+        await other.close()
 
 
-async def test_two_gateways_agree(cluster: KubeCluster, namespace: str, running: Running) -> None:
-    await make(cluster, namespace, {})
-    other = Running(cluster, namespace)
+async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stagedoor.shells.kubernetes.register.OTHERS_S", 3600.0)
+    other = Running(running.cluster, running.namespace)
     try:
-        for name in ("a", "b", "c"):
-            await cluster.create(app(namespace, name))
-        await cluster.delete(Kind.DEPLOYMENT, namespace, "b")
-        await Written(cluster, namespace).becomes({"a": fact(), "c": fact()})
+        app = await running.app()
+        with other.register.asking("app01"):
+            await other.becomes({"app01": identity(await running.shell(app))})
     finally:
         await other.close()
 
 
 async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
-    cluster: KubeCluster, namespace: str, running: Running, monkeypatch: pytest.MonkeyPatch
+    cluster: KubeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stagedoor.shells.kubernetes.register.AGAIN_S", 0.05)
-    async with asyncio.timeout(WITHIN_S):
-        while not running.problems:
-            await asyncio.sleep(0.02)
-    assert "stagedoor-apps" in str(running.problems[0])
-    await cluster.create(app(namespace, "app01"))
-    await make(cluster, namespace, {})
-    await Written(cluster, namespace).becomes({"app01": fact()})
-    async with asyncio.timeout(WITHIN_S):
-        while running.problems[-1] is not None:
-            await asyncio.sleep(0.02)
-
-
-async def test_who_waits_for_an_app_that_is_none_is_let_go(
-    cluster: KubeCluster, namespace: str, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.WAIT_S", 0.1)
-    async with asyncio.timeout(WITHIN_S):
-        await running.register.has("nobody")
-
-
-async def test_a_roll_out_is_written_down_before_a_knock_goes_on(
-    cluster: KubeCluster, namespace: str, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.WAIT_S", WITHIN_S)
-    await make(cluster, namespace, {})
-    await cluster.create(app(namespace, "app01"))
-    written = Written(cluster, namespace)
-    await written.becomes({"app01": fact()})
-    containers = [{"name": "web", "image": "stagedoor.test/other:2"}]
-    patch = {"spec": {"template": {"spec": {"containers": containers}}}}
-    await cluster.merge(Kind.DEPLOYMENT, namespace, "app01", patch)
-    async with asyncio.timeout(WITHIN_S):
-        while "other" not in running.sight.facts()["app01"]:
-            await running.sight.pulse.wait()
-    await running.register.has("app01")
-    assert await written.now() == {"app01": fact(image="stagedoor.test/other")}
-
-
-async def test_what_another_gateway_wrote_is_put_right_now_and_then(
-    cluster: KubeCluster, namespace: str, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.REPEAT_S", 0.2)
-    await make(cluster, namespace, {})
-    await cluster.create(app(namespace, "app01"))
-    written = Written(cluster, namespace)
-    await written.becomes({"app01": fact()})
-    wrong = {"data": {"app01": "kind=Job", "ghost": "kind=Deployment"}}
-    await cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, wrong)
-    await written.becomes({"app01": fact()})
+    running = Running(cluster, namespace)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not running.problems:
+                await asyncio.sleep(0.02)
+        assert "stagedoor-apps" in str(running.problems[0])
+        shell = await running.shell(await running.app())
+        await make(cluster, namespace, {})
+        await running.becomes({"app01": identity(shell)})
+        async with asyncio.timeout(WITHIN_S):
+            while running.problems[-1] is not None:
+                await asyncio.sleep(0.02)
+    finally:
+        await running.close()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
 from stagedoor.model.cluster import ClusterError
@@ -17,7 +17,7 @@ from stagedoor.shells.kubernetes.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.objects import failure_of
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.register import Register
+from stagedoor.shells.kubernetes.register import Judging, Register
 from stagedoor.shells.kubernetes.rights import Rights
 from stagedoor.shells.kubernetes.sight import Address, Sight
 from stagedoor.shells.kubernetes.start import Start, shell_at, unavailable
@@ -38,9 +38,8 @@ class KubernetesShells:
     """Satisfies `shells.ports.Shells`. Belongs to the event loop that it is made in.
 
     `namespaces` go by environment; `holder` names this gateway in leases. `rights` asks the cluster
-    as well whether somebody may enter, None: our own grants decide alone. `register` is told
-    why apps cannot be written down for the cluster's fence, None: they are not to be. `now` is
-    seconds since the epoch.
+    as well whether somebody may enter, None: our own grants decide alone. `judging` says how shells
+    are judged for the cluster's fence, None: there is no fence. `now` is seconds since the epoch.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class KubernetesShells:
         holder: str,
         *,
         rights: Rights | None = None,
-        register: OnProblem | None = None,
+        judging: Judging | None = None,
         on_problem: OnProblem = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -64,9 +63,9 @@ class KubernetesShells:
             name: Knocker(cluster, sight, holder, now) for name, sight in self._sights.items()
         }
         self._registers = {
-            name: Register(cluster, sight, register)
+            name: Register(cluster, sight, judging)
             for name, sight in self._sights.items()
-            if register is not None
+            if judging is not None
         }
         self._answered: dict[Target, Address] = {}
         """Where each shell has said its banner to us."""
@@ -164,13 +163,12 @@ class KubernetesShells:
 
     async def _start(self, target: Target, sight: Sight, tell: Progress) -> Shell | Denial:
         register = self._registers.get(target.environment)
-        if register is not None:
-            await register.has(target.app)
         knocker = self._knockers[target.environment]
         start = Start(self._cluster, sight, target, knocker, tell, self._now)
         try:
-            async with asyncio.timeout(GIVE_UP_S):
-                outcome = await start.wait()
+            with register.asking(target.app) if register else nullcontext():
+                async with asyncio.timeout(GIVE_UP_S):
+                    outcome = await start.wait()
         except TimeoutError:
             return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
         if isinstance(outcome, Shell):

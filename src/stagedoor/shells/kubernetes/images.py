@@ -125,6 +125,25 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
     return True
 
 
+def selector_text(selector: Object) -> str:
+    """A LabelSelector as a list request has it (`labelSelector`)."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], ",".join(rule.get("values") or ())
+        match rule["operator"]:
+            case "In":
+                parts.append(f"{key} in ({values})")
+            case "NotIn":
+                parts.append(f"{key} notin ({values})")
+            case "Exists":
+                parts.append(key)
+            case "DoesNotExist":
+                parts.append(f"!{key}")
+            case unknown:
+                raise ValueError(f"no operator of a label selector: {unknown}")
+    return ",".join(parts)
+
+
 def _belongs(pod: Object, app: Object) -> bool:
     metadata = pod.get("metadata", {})
     selector = app.get("spec", {}).get("selector") or {}

@@ -1,91 +1,201 @@
-"""What a namespace's apps have, in a ConfigMap that the cluster's own fence looks into.
+"""Which shells of a namespace may start, in a ConfigMap that the cluster's own fence looks into.
 
-A ValidatingAdmissionPolicy holds whoever has the controller's token to shells of apps that there
-are, with what these have. It can look at one object beside the request: this one. The gateway,
-another account, writes it (docs/decisions/0023-fences.md).
+The controller makes a shell's Deployment with no replicas. A gateway, which is another account,
+derives the shell by itself and compares; if the two agree it writes the Deployment's uid and
+generation here. The fence (deploy/chart/templates/admission.yaml) lets the controller start that
+generation, and nothing else: docs/decisions/0023-fences.md.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings, read_settings
+from stagedoor.shells.kubernetes.compare import differences
+from stagedoor.shells.kubernetes.derive import Derived, derive
+from stagedoor.shells.kubernetes.images import running_digests, selector_text
+from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.sight import Sight
+from stagedoor.shells.kubernetes.sight import Sight, offers_shell
 
-AGAIN_S = 2.0
-"""How long until the next try, where it could not be written."""
-REPEAT_S = 300.0
-"""How often all is written anew: another gateway, of an older version, may have been the last."""
-WAIT_S = 2.0
-"""How long a knock waits for its app to be written down."""
+AGAIN_S = 1.0
+"""A shell that is still to start is judged again after this: its app may have moved on."""
+OTHERS_S = 0.5
+"""How long a start is left to the gateway that somebody asked for it. All gateways see all starts."""
+AT_ONCE = 8
+"""Shells that are judged at the same time. Most of it is waiting for the API."""
+MAX_CHARS = 1000
+"""Of what is written of one shell."""
 
 OnProblem = Callable[[str | None], None]
 """Told in one line why it cannot be written, and None when it can again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How shells are derived: the same as the controller's, or none would ever agree."""
+
+    kit: Kit
+    defaults: AppSettings
+    on_problem: OnProblem
+
+
 class Register:
-    """Keeps the ConfigMap REGISTER of one namespace: `facts_of` each app that offers a shell.
+    """Keeps the ConfigMap REGISTER of one namespace: an entry for each shell that is to start.
 
     The ConfigMap is there already (the chart makes it): a right to make some cannot be bound to a
-    name. Several gateways write the same, each after what it saw last.
+    name. Several gateways write the same. An entry names one generation of one object, so an old
+    one lets nothing start.
     """
 
-    def __init__(self, cluster: Cluster, sight: Sight, on_problem: OnProblem) -> None:
+    def __init__(self, cluster: Cluster, sight: Sight, judging: Judging) -> None:
         self._cluster = cluster
         self._sight = sight
-        self._on_problem = on_problem
-        self._written: Mapping[str, str] = {}
-        self._news = asyncio.Event()
+        self._judging = judging
+        self._asked: Counter[str] = Counter()
+        self._due: dict[str, tuple[str, float]] = {}
+        """Of each shell that is to start its identity, and when it is judged next."""
+        self._written: set[str] | None = None
+
+    @contextmanager
+    def asking(self, app: str) -> Iterator[None]:
+        """Meanwhile somebody waits for that shell, here: it is judged at once."""
+        self._asked[app] += 1
+        try:
+            yield
+        finally:
+            self._asked[app] -= 1
+            if not self._asked[app]:
+                del self._asked[app]
 
     async def run(self) -> None:
-        """Write at the start, at every change and now and then, until cancelled."""
+        """Judge each shell that is to start, until cancelled."""
         loop = asyncio.get_running_loop()
-        failing, whole_at = False, 0.0
+        problem: str | None = None
         for mirror in self._sight.mirrors:
             await mirror.synced.wait()
         while True:
             pulse = self._sight.pulse
-            wanted = self._sight.facts()
-            whole = loop.time() >= whole_at
-            if whole or wanted != self._written:
-                try:
-                    await self._write(wanted, {} if whole else self._written)
-                except ClusterError as error:
-                    if not failing:
-                        self._on_problem(error.message)
-                    failing = True
-                    await asyncio.sleep(AGAIN_S)
-                    continue
-                if failing:
-                    self._on_problem(None)
-                failing, self._written = False, wanted
-                whole_at = loop.time() + REPEAT_S if whole else whole_at
-                news, self._news = self._news, asyncio.Event()
-                news.set()
+            starting = self._sight.starting()
+            due = self._due_now(starting, loop.time())
+            before, problem = problem, await self._tried(due, starting)
+            if (problem is None) != (before is None):
+                self._judging.on_problem(problem)
+            times = [at for _, at in self._due.values()]
+            if problem is not None:
+                times.append(loop.time() + AGAIN_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(whole_at):
+                async with asyncio.timeout_at(min(times, default=None)):
                     await pulse.wait()
 
-    async def has(self, app: str) -> None:
-        """Return when what the app has now is written down, or after WAIT_S: then the controller is
-        told that it is not."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_S):
-                while self._written.get(app, "") != self._sight.facts().get(app):
-                    await self._news.wait()
+    async def _tried(self, due: Mapping[str, Object], starting: Mapping[str, Object]) -> str | None:
+        """Write what has to be written; why that was not possible."""
+        try:
+            if self._written is None:
+                # What was there before us: of shells that have started or gone meanwhile.
+                self._written = set((await self._merge({})).get("data") or {})
+            await self._write(due, self._written - starting.keys())
+        except ClusterError as error:
+            return error.message
+        return None
 
-    async def _write(self, wanted: Mapping[str, str], before: Mapping[str, str]) -> None:
-        changed = {app: facts for app, facts in wanted.items() if before.get(app) != facts}
-        gone = before.keys() - wanted.keys()
-        found = await self._merge({**dict.fromkeys(gone), **changed})
-        # What stood there before us: of apps that have gone meanwhile.
-        ghosts = (found.get("data") or {}).keys() - wanted.keys()
-        if ghosts:
-            await self._merge(dict.fromkeys(ghosts))
+    def _due_now(self, starting: Mapping[str, Object], now: float) -> dict[str, Object]:
+        """Those to be judged now; when the others are goes into `_due`."""
+        self._due = {app: due for app, due in self._due.items() if app in starting}
+        for app, shell in starting.items():
+            known = self._due.get(app)
+            if known is None or known[0] != identity(shell):
+                first = now if self._asked[app] else now + OTHERS_S
+                self._due[app] = (identity(shell), first)
+        due = {app: shell for app, shell in starting.items() if self._due[app][1] <= now}
+        for app, shell in due.items():
+            self._due[app] = (identity(shell), now + AGAIN_S)
+        return due
+
+    async def _write(self, due: Mapping[str, Object], gone: set[str]) -> None:
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def judged(app: str, shell: Object) -> str:
+            async with places:
+                try:
+                    return await self._judge(app, shell)
+                except ClusterError as error:
+                    return f"{identity(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
+
+        said = await asyncio.gather(*(judged(app, shell) for app, shell in due.items()))
+        entries: dict[str, str | None] = dict(zip(due, said, strict=True))
+        entries |= dict.fromkeys(gone)
+        if entries:
+            await self._merge(entries)
+        self._written = {*(self._written or ()), *due} - gone
 
     async def _merge(self, entries: Mapping[str, str | None]) -> Object:
         return await self._cluster.merge(
             Kind.CONFIG_MAP, self._sight.namespace, REGISTER, {"data": entries}
         )
+
+    async def _judge(self, app: str, shell: Object) -> str:
+        """What is written of it: its identity alone, or with why it may not start."""
+        wanted = await self._derived(app)
+        if isinstance(wanted, Derived):
+            found = differences(wanted.deployment, shell)
+            if not found:
+                return identity(shell)
+            why = f"not what the app has at {', '.join(found)}"
+        else:
+            why = wanted
+        return f"{identity(shell)} {why}"[:MAX_CHARS]
+
+    async def _derived(self, name: str) -> Derived | str:
+        """The shell as it should be by what the API says now, or why there is none."""
+        app = await self._app(name)
+        if app is None:
+            return "there is no such app that offers a shell"
+        settings = read_settings(app, self._judging.defaults)
+        if isinstance(settings, WrongSettings):
+            return "; ".join(settings.problems)
+        pods, claims = await asyncio.gather(self._pods(app), self._claims(app))
+        found = derive(
+            app, settings, self._judging.kit, digests=running_digests(app, pods), claims=claims
+        )
+        return found if isinstance(found, Derived) else "; ".join(found.problems)
+
+    async def _app(self, name: str) -> Object | None:
+        for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
+            found = await self._cluster.get(kind, self._sight.namespace, name)
+            if found is not None and offers_shell(found):
+                return found
+        return None
+
+    async def _pods(self, app: Object) -> Sequence[Object]:
+        labels = selector_text(app["spec"]["selector"])
+        return await self._cluster.list(Kind.POD, self._sight.namespace, labels)
+
+    async def _claims(self, app: Object) -> Mapping[str, Sequence[str]]:
+        """The access modes of the claims that the app's pods have."""
+        volumes = app["spec"]["template"]["spec"].get("volumes") or ()
+        named = [one["persistentVolumeClaim"]["claimName"] for one in volumes if _is_claim(one)]
+        found = await asyncio.gather(
+            *(
+                self._cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, self._sight.namespace, name)
+                for name in named
+            )
+        )
+        return {
+            name: tuple((claim.get("spec") or {}).get("accessModes") or ())
+            for name, claim in zip(named, found, strict=True)
+            if claim is not None
+        }
+
+
+def identity(shell: Object) -> str:
+    """`UID GENERATION` of a Deployment: what it is, its number of replicas included."""
+    return f"{shell['metadata'].get('uid')} {shell['metadata'].get('generation')}"
+
+
+def _is_claim(volume: Object) -> bool:
+    return bool((volume.get("persistentVolumeClaim") or {}).get("claimName"))

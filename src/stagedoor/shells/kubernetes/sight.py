@@ -6,15 +6,11 @@ from contextlib import suppress
 
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.annotations import is_offered
-from stagedoor.shells.kubernetes.facts import facts_of
 from stagedoor.shells.kubernetes.mirror import Mirror
-from stagedoor.shells.kubernetes.names import FAILURE, SHELL_OF, SSHD_PORT, shell_object
+from stagedoor.shells.kubernetes.names import FAILURE, IDLE_SINCE, SHELL_OF, SSHD_PORT, shell_object
 from stagedoor.shells.kubernetes.owners import owned_pods
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.target import valid_app
-
-FACTS = "facts"
-"""Where an app that is kept has what its spec says: the rest of the spec is not kept."""
 
 Address = tuple[str, int]
 """A pod's address and the port of its sshd."""
@@ -72,11 +68,15 @@ class Sight:
         found = (*self._deployments.all(), *self._stateful_sets.all())
         return sorted({str(one["metadata"]["name"]) for one in found if shell_of(one) is None})
 
-    def facts(self) -> dict[str, str]:
-        """What each app that offers a shell has (`facts_of`); a Deployment goes before a StatefulSet."""
-        found = (*self._stateful_sets.all(), *self._deployments.all())
+    def starting(self) -> dict[str, Object]:
+        """The Deployments of the shells that are to start and have no pod yet, by app."""
         return {
-            str(one["metadata"]["name"]): str(one[FACTS]) for one in found if shell_of(one) is None
+            app: one
+            for one in self._deployments.all()
+            if (app := shell_of(one)) is not None
+            and one["metadata"]["name"] == shell_object(app)
+            and one["spec"].get("replicas", 1) == 0
+            and IDLE_SINCE not in (one["metadata"].get("annotations") or {})
         }
 
     def app(self, name: str) -> Object | None:
@@ -165,7 +165,6 @@ def _app(found: Object) -> Object | None:
         "apiVersion": found.get("apiVersion"),
         "kind": found.get("kind"),
         "metadata": _meta(found),
-        FACTS: facts_of(found),
     }
 
 

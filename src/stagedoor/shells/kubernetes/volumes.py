@@ -50,7 +50,7 @@ _DISKS = frozenset(
 """core/v1 VolumeSource: a disk, which one node has at a time."""
 
 _SOURCES = frozenset({"configMap", "downwardAPI", "secret", "serviceAccountToken"})
-"""core/v1 VolumeProjection: those that the cluster's own fence knows too (`facts`)."""
+"""core/v1 VolumeProjection: those that a shell may have too."""
 
 _BRING_RWO = f"the annotation {PREFIX}volumes: {READ_WRITE_ONCE} brings it, on the app's node"
 _BRING_HOST = f"the annotation {PREFIX}volumes: {HOST_PATH} brings it"

@@ -1,0 +1,160 @@
+"""Whether a Deployment is the one that was derived: every field counts, whatever it is called."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.shells.kubernetes.compare import MAX_DIFFERENCES, differences, spec_hash
+from tests.shells.kubernetes.test_derive_golden import CASES
+from tests.shells.kubernetes.world import HERE
+
+Path = tuple[str | int, ...]
+
+
+def golden(case: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((HERE / "golden" / f"{case}.yaml").read_text())
+    shell: dict[str, Any] = found["deployment"]
+    return shell
+
+
+def leaves(found: Any, path: Path = ()) -> Iterator[Path]:
+    """Of everything that is in it, structs and lists too."""
+    if path:
+        yield path
+    if isinstance(found, dict):
+        for field, value in found.items():
+            yield from leaves(value, (*path, field))
+    elif isinstance(found, list):
+        for number, value in enumerate(found):
+            yield from leaves(value, (*path, number))
+
+
+def at(found: Any, path: Path) -> Any:
+    for step in path:
+        found = found[step]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_shell_is_what_it_is_and_any_part_that_goes_or_changes_is_seen(case: str) -> None:
+    shell = golden(case)
+    assert differences(shell, shell) == ()
+    for path in leaves(shell["spec"]):
+        bent = copy.deepcopy(shell)
+        parent = at(bent["spec"], path[:-1])
+        before = parent[path[-1]]
+        parent[path[-1]] = "bent"
+        assert differences(shell, bent), path
+        del parent[path[-1]]
+        assert differences(shell, bent) or before in ("", None, [], {}), path
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_field_that_comes_is_seen(case: str) -> None:
+    """As one of a future Kubernetes would."""
+    shell = golden(case)
+    for path in [(), *leaves(shell["spec"])]:
+        for value in ("x", 0, False, [], {}, {"a": "b"}):
+            bent = copy.deepcopy(shell)
+            there = at(bent["spec"], path)
+            if isinstance(there, dict):
+                there["ofTheFuture"] = value
+            elif isinstance(there, list):
+                there.append(value)
+            else:
+                continue
+            assert differences(shell, bent), (path, value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"a": 0}, {}),
+        ({"a": False}, {}),
+        ({}, {"a": 0}),
+        ({"runAsUser": 1}, {"runAsUser": True}),
+        ({"runAsUser": 0}, {"runAsUser": False}),
+        ({"value": "1000m"}, {"value": "1"}),
+        (
+            {"env": [{"name": "limits", "value": "1000m"}]},
+            {"env": [{"name": "limits", "value": "1"}]},
+        ),
+        ({}, {"dnsPolicy": "None"}),
+        ({}, {"imagePullPolicy": "Never"}),
+        ({"imagePullPolicy": "Always"}, {"imagePullPolicy": "IfNotPresent"}),
+        ({"serviceAccountName": "a"}, {"serviceAccountName": "a", "serviceAccount": "b"}),
+        ({}, {"serviceAccount": "b"}),
+        ({}, {"securityContext": {"privileged": True}}),
+        ({}, {"resources": {"limits": {"x.example/gpu": "1"}}}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+        ({"a": {}}, {"a": []}),
+    ],
+)
+def test_what_says_something_else_is_a_difference(wanted: Any, found: Any) -> None:
+    assert differences(deployment(wanted), deployment(found))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"value": ""}, {}),
+        ({"items": []}, {}),
+        ({}, {"creationTimestamp": None}),
+        ({"serviceAccountName": "a"}, {"serviceAccountName": "a", "serviceAccount": "a"}),
+        ({}, {"terminationMessagePath": "/dev/termination-log", "resources": {}}),
+        ({}, {"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}),
+        (
+            {"resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}},
+            {"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}},
+        ),
+        ({"emptyDir": {"sizeLimit": "1024Ki"}}, {"emptyDir": {"sizeLimit": "1Mi"}}),
+    ],
+)
+def test_what_the_api_server_fills_in_or_spells_otherwise_is_none(wanted: Any, found: Any) -> None:
+    assert differences(deployment(wanted), deployment(found)) == ()
+
+
+def deployment(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"metadata": metadata, "spec": spec}
+
+
+def test_owners_and_finalizers_are_compared_and_other_metadata_is_not() -> None:
+    owner = {"kind": "Deployment", "name": "app01", "uid": "1"}
+    ours = deployment({}, ownerReferences=[owner])
+    assert differences(ours, deployment({}, ownerReferences=[owner], generation=7)) == ()
+    for other in ([], [owner, owner], [{**owner, "uid": "2"}], [{**owner, "controller": True}]):
+        assert differences(ours, deployment({}, ownerReferences=other))
+    finalizers = deployment({}, ownerReferences=[owner], finalizers=["x.example/y"])
+    assert differences(ours, finalizers) == ("metadata.finalizers",)
+
+
+def test_a_few_places_are_named_and_no_values() -> None:
+    env = [{"name": f"V{n}", "value": "secret"} for n in range(9)]
+    bent = [{**one, "value": "other"} for one in env]
+    found = differences(deployment({"env": env}), deployment({"env": bent}))
+    assert len(found) == MAX_DIFFERENCES
+    assert found[0] == "spec.env[V0].value"
+    assert "secret" not in str(found)
+    assert "other" not in str(found)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON), st.integers(0, 9))
+def test_the_hash_is_of_the_spec_without_the_number_of_replicas(
+    spec: dict[str, Any], replicas: int
+) -> None:
+    one, other = deployment(spec), deployment({**spec, "replicas": replicas}, generation=2)
+    assert spec_hash(one) == spec_hash(other)
+    assert spec_hash(one) != spec_hash(deployment({**spec, "more": 1}))
+    assert differences(one, other) == ()
