@@ -5,7 +5,7 @@ import copy
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -116,9 +116,14 @@ class Shop:
 
 
 def enter(
-    fenced: Fenced, app: Manifest, namespace: str = "", kit: KitWay = KitWay.SIBLING, **digests: str
+    fenced: Fenced,
+    app: Manifest,
+    namespace: str = "",
+    kit: KitWay = KitWay.SIBLING,
+    claims: Mapping[str, Sequence[str]] | None = None,
+    **digests: str,
 ) -> Shop:
-    """Create the app, and a pod of it that runs these images."""
+    """Create the app, and a pod of it that runs these images; `claims` are there already."""
     app = {**app, "metadata": {**app["metadata"], "namespace": namespace or fenced.apps}}
     made = fenced.admin.create(app)
     assert made.ok, made.message
@@ -127,7 +132,7 @@ def enter(
         run(fenced, found, digests)
     settings = read_settings(found)
     assert isinstance(settings, AppSettings), settings
-    derived = derive(found, settings, Kit(KIT, kit), digests=digests, claims={})
+    derived = derive(found, settings, Kit(KIT, kit), digests=digests, claims=claims or {})
     assert isinstance(derived, Derived), derived
     return Shop(fenced, found, derived)
 

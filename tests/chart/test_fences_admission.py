@@ -131,10 +131,11 @@ def of_kind(shop: Shop, kind: str) -> Manifest:
     [
         {"finalizers": ["example.com/keep"]},
         {"annotations": {"replicator.v1.mittwald.de/replicate-from": "other/other-secret"}},
+        {"annotations": {"deprecated.deployment.rollback.to": "1"}},
         {"annotations": {"external-dns.alpha.kubernetes.io/hostname": "www.example"}},
         {"labels": {"grafana_datasource": "1"}},
     ],
-    ids=["finalizer", "copied", "dns", "label"],
+    ids=["finalizer", "copied", "rollback", "dns", "label"],
 )
 def test_nothing_is_given_a_mark_that_other_programs_act_on(
     shop: Shop, marks: Manifest, kind: str

@@ -133,6 +133,11 @@ def test_owners_and_finalizers_are_compared_and_other_metadata_is_not() -> None:
     assert differences(ours, finalizers) == ("metadata.finalizers",)
 
 
+def test_a_roll_back_to_an_older_template_is_a_difference() -> None:
+    marks = {"deprecated.deployment.rollback.to": "1"}
+    assert differences(deployment({}), deployment({}, annotations=marks))
+
+
 def test_a_few_places_are_named_and_no_values() -> None:
     env = [{"name": f"V{n}", "value": "secret"} for n in range(9)]
     bent = [{**one, "value": "other"} for one in env]

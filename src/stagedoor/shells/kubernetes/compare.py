@@ -28,6 +28,10 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "terminationMessagePath": ("/dev/termination-log",),
     "terminationMessagePolicy": ("File",),
 }
+_ROLL_BACK = "deprecated.deployment.rollback.to"
+"""apps/v1 DeprecatedRollbackTo: with this annotation the deployment controller itself puts the template
+of an older ReplicaSet in place."""
+
 Path = tuple[str, ...]
 """Of fields; an item of a list is `[NAME]`, or `[NUMBER]` if it has no name."""
 
@@ -53,6 +57,8 @@ def _of_deployment(wanted: Object, found: Object) -> Iterator[Path]:
     said, says = ours.get("annotations") or {}, theirs.get("annotations") or {}
     if said.get(TEMPLATE) != says.get(TEMPLATE):
         yield ("metadata", "annotations", TEMPLATE)
+    if _ROLL_BACK in says:
+        yield ("metadata", "annotations", _ROLL_BACK)
     yield from _differ(_without_replicas(wanted), _without_replicas(found), ("spec",))
 
 
