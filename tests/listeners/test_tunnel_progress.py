@@ -6,11 +6,10 @@ from typing import cast
 
 import pytest
 
-from stagedoor.listeners.tunnel import MAX_INTERIMS, _Door
+from stagedoor.listeners.tunnel import MAX_INTERIMS, _Downstream
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
 from stagedoor.wire.answer import interim
 from stagedoor.wire.connect import HeadParser, Request
@@ -42,8 +41,8 @@ class Wire:
     def shutdown_write(self) -> None: ...
 
 
-def door(wire: Wire, header: bytes) -> _Door:
-    made = _Door(cast(Stream, wire), Source(ip_address("127.0.0.1"), 1), cast(Relay, None))
+def downstream(wire: Wire, header: bytes) -> _Downstream:
+    made = _Downstream(cast(Stream, wire), Source(ip_address("127.0.0.1"), 1))
     request = HeadParser().feed(HEAD + header + b"\r\n")
     assert isinstance(request, Request)
     made.request = request
@@ -52,9 +51,9 @@ def door(wire: Wire, header: bytes) -> _Door:
 
 def test_only_a_client_that_asks_is_told() -> None:
     wire = Wire(1000)
-    door(wire, b"User-Agent: curl\r\n").progress(StartStep("scheduling"))
+    downstream(wire, b"User-Agent: curl\r\n").progress(StartStep("scheduling"))
     assert wire.sent == b""
-    door(wire, b"Stagedoor-Progress: 1\r\n").progress(StartStep("pulling image", "a/b:1"))
+    downstream(wire, b"Stagedoor-Progress: 1\r\n").progress(StartStep("pulling image", "a/b:1"))
     assert wire.sent == (
         b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: pulling image: a/b:1\r\n\r\n"
     )
@@ -62,7 +61,7 @@ def test_only_a_client_that_asks_is_told() -> None:
 
 async def test_what_does_not_go_out_at_once_comes_before_the_answer_whole() -> None:
     wire = Wire(7)
-    waiting = door(wire, b"Stagedoor-Progress: 1\r\n")
+    waiting = downstream(wire, b"Stagedoor-Progress: 1\r\n")
     waiting.progress(StartStep("scheduling"))
     wire.room = 0
     waiting.progress(StartStep("starting container"))
@@ -76,7 +75,7 @@ async def test_what_does_not_go_out_at_once_comes_before_the_answer_whole() -> N
 
 def test_a_start_that_never_ends_does_not_fill_the_clients_memory() -> None:
     wire = Wire(10_000_000)
-    waiting = door(wire, b"Stagedoor-Progress: 1\r\n")
+    waiting = downstream(wire, b"Stagedoor-Progress: 1\r\n")
     for number in range(1000):
         waiting.progress(StartStep(f"step {number}"))
     assert wire.sent.count(b"102 Processing") == MAX_INTERIMS

@@ -9,7 +9,7 @@ from stagedoor.model.credential import Credential, PasswordCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Counts, End, Ended, Opened, Ready, Way
+from stagedoor.model.session import Counts, End, Ended, Opened, Origin, Ready, Way
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
@@ -21,6 +21,7 @@ DEV = Identity("dev", frozenset(), Method.PASSWORD)
 APP01 = Target("app01")
 SHELL = Shell(APP01, "app01-ssh.apps.svc", 22)
 SOURCE = Source(ip_address("127.0.0.1"), 40000)
+ORIGIN = Origin(Way.CONNECT, SOURCE)
 GRANT = Grant(DEV, APP01, 1, None)
 OPENED = Opened("s1", 90.0, Way.CONNECT, SOURCE, Ready(GRANT, SHELL))
 
@@ -36,7 +37,7 @@ class Script:
     audit: Denial | None = None
     addresses: tuple[str, ...] = ("10.0.0.9",)
     resolve_error: OSError | None = None
-    dial_error: OSError | None = None
+    dial_error: BaseException | None = None
     open_error: BaseException | None = None
     gateway: str | None = None
     hold: asyncio.Event | None = None
@@ -197,27 +198,30 @@ class Network:
 
 
 @dataclass
-class FakeDoor:
-    script: Script
-    way: Way = Way.CONNECT
-    source: Source = SOURCE
-    running: Running | None = None
+class Listener:
+    """What every listener does around `Flow.enter`."""
 
-    async def refuse(self, denial: Denial) -> None:
-        self.script.asked.append(f"refuse {denial.reason.value}")
-        self.script.told = denial.message
+    script: Script
+    flow: Flow
+    running: Running | None = None
 
     def progress(self, step: StartStep) -> None:
         self.script.asked.append(f"progress {step.name}")
 
-    async def open(
-        self, opened: Opened, upstream: object, on_end: Callable[[Ended], None]
-    ) -> Running:
-        self.script.asked.append("door.open")
-        if self.script.open_error:
-            raise self.script.open_error
-        self.running = Running(self.script, on_end)
-        return self.running
+    async def serve(self, host: str, port: str) -> None:
+        entered = await self.flow.enter_by_name(
+            host, port, PasswordCredential("dev", "secret"), ORIGIN, self.progress
+        )
+        if isinstance(entered, Denial):
+            self.script.asked.append(f"refuse {entered.reason.value}")
+            self.script.told = entered.message
+            return
+        with entered.handing_over():
+            self.script.asked.append("hand over")
+            if self.script.open_error:
+                raise self.script.open_error
+            self.running = Running(self.script, entered.leave)
+        entered.carried_by(self.running)
 
 
 def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
@@ -236,10 +240,10 @@ def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
     )
 
 
-async def knock(
+async def serve(
     script: Script, host: str = "app01.ssh", port: str = "22", start_timeout_s: float = 60
-) -> tuple[Flow, FakeDoor]:
-    """One login, up to where the relay runs or the door is shut."""
-    flow, door = flow_of(script, start_timeout_s), FakeDoor(script)
-    await flow.enter(host, port, PasswordCredential("dev", "secret"), door)
-    return flow, door
+) -> tuple[Flow, Listener]:
+    """One login, up to where the relay runs or the developer is told why not."""
+    listener = Listener(script, flow_of(script, start_timeout_s))
+    await listener.serve(host, port)
+    return listener.flow, listener

@@ -7,7 +7,7 @@ import pytest
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import End, Ended
 
-from .stages import GRANT, Script, knock
+from .stages import GRANT, Listener, Script, flow_of, serve
 
 LET_IN = [
     "authenticate",
@@ -18,26 +18,26 @@ LET_IN = [
     "touch",
     "resolve app01-ssh.apps.svc",
     "dial 10.0.0.9:22",
-    "door.open",
+    "hand over",
 ]
 
 
 async def test_somebody_with_a_grant_is_let_in_step_by_step() -> None:
     script = Script()
-    flow, door = await knock(script)
+    flow, listener = await serve(script)
     assert script.asked == LET_IN
     assert len(flow.registry) == 1
-    assert door.running is not None
-    door.running.on_end(Ended(End.CLOSED))
+    assert listener.running is not None
+    listener.running.on_end(Ended(End.CLOSED))
     assert script.asked[len(LET_IN) :] == ["audit.close closed", "release"]
     assert len(flow.registry) == 0
 
 
 async def test_one_line_tells_all_of_a_session() -> None:
     script = Script()
-    _, door = await knock(script)
-    assert door.running is not None
-    door.running.close(End.EVICTED, "an administrator closed it")
+    _, listener = await serve(script)
+    assert listener.running is not None
+    listener.running.close(End.EVICTED, "an administrator closed it")
     assert script.lines == [
         {
             "event": "session",
@@ -62,7 +62,7 @@ async def test_one_line_tells_all_of_a_session() -> None:
 @pytest.mark.parametrize("host", ["example.com", "127.0.0.1", "app01.ssh\n", "2130706433", ""])
 async def test_a_name_outside_the_grammar_gets_no_further_than_its_parsing(host: str) -> None:
     script = Script()
-    await knock(script, host)
+    await serve(script, host)
     assert [a for a in script.asked if not a.startswith(("audit.deny", "refuse"))] == []
     assert script.asked[-1].startswith("refuse ")
 
@@ -99,7 +99,7 @@ DENIED = Denial(Reason.NO_GRANT, "no grant")
 async def test_a_denied_step_is_the_last_and_nothing_is_dialled(
     script: Script, asked: list[str]
 ) -> None:
-    flow, _ = await knock(script)
+    flow, _ = await serve(script)
     assert script.asked == asked
     assert len(flow.registry) == 0
     assert [line["outcome"] for line in script.lines] == ["denied"]
@@ -119,7 +119,7 @@ async def test_a_denied_step_is_the_last_and_nothing_is_dialled(
 async def test_a_shell_that_cannot_be_reached_closes_the_audit_and_says_why(
     script: Script, reason: str
 ) -> None:
-    flow, _ = await knock(script)
+    flow, _ = await serve(script)
     assert script.asked[-3:] == ["audit.close unreached", "release", f"refuse {reason}"]
     assert "app01-ssh" in script.told
     assert len(flow.registry) == 0
@@ -128,7 +128,7 @@ async def test_a_shell_that_cannot_be_reached_closes_the_audit_and_says_why(
 @pytest.mark.line(20)
 async def test_one_look_up_and_only_what_it_gave_and_passed_is_dialled() -> None:
     script = Script(addresses=("127.0.0.1", "10.0.0.9", "169.254.169.254", "10.0.0.10"))
-    await knock(script)
+    await serve(script)
     assert script.asked.count("resolve app01-ssh.apps.svc") == 1
     assert "dial 10.0.0.9,10.0.0.10:22" in script.asked
 
@@ -136,9 +136,21 @@ async def test_one_look_up_and_only_what_it_gave_and_passed_is_dialled() -> None
 @pytest.mark.line(34)
 async def test_a_developer_who_hung_up_leaves_nothing_open() -> None:
     script = Script(open_error=BrokenPipeError())
-    flow, _ = await knock(script)
+    listener = Listener(script, flow_of(script))
+    with pytest.raises(BrokenPipeError):
+        await listener.serve("app01.ssh", "22")
     assert script.asked[len(LET_IN) :] == ["upstream.abort", "audit.close unreached", "release"]
-    assert len(flow.registry) == 0
+    assert len(listener.flow.registry) == 0
+
+
+@pytest.mark.line(34)
+async def test_a_login_that_is_cancelled_while_it_connects_leaves_nothing_open() -> None:
+    script = Script(dial_error=asyncio.CancelledError())
+    listener = Listener(script, flow_of(script))
+    with pytest.raises(asyncio.CancelledError):
+        await listener.serve("app01.ssh", "22")
+    assert script.asked[-2:] == ["audit.close unreached", "release"]
+    assert len(listener.flow.registry) == 0
 
 
 @pytest.mark.line(34)
@@ -150,21 +162,21 @@ async def test_whatever_breaks_closes_the_audit_exactly_once(
 ) -> None:
     script = Script(open_error=error)
     with pytest.raises(type(error)):
-        await knock(script)
+        await serve(script)
     assert script.asked[len(LET_IN) :] == ["upstream.abort", f"audit.close {end}", "release"]
 
 
 @pytest.mark.line(37)
 async def test_a_start_that_takes_too_long_says_how_far_it_came() -> None:
     script = Script(hold=asyncio.Event())
-    await knock(script, start_timeout_s=0.01)
+    await serve(script, start_timeout_s=0.01)
     assert script.asked[-1] == "refuse start_timeout"
     assert "pulling image: 3 of 5" in script.told
 
 
 async def test_a_session_whose_grant_goes_as_it_opens_is_closed_at_once() -> None:
     script = Script(grants=[GRANT, GRANT, DENIED])
-    flow, _ = await knock(script)
+    flow, _ = await serve(script)
     assert script.asked[len(LET_IN) :] == [
         "relay.close revoked",
         "audit.close revoked",

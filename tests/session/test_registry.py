@@ -35,13 +35,13 @@ class Inside:
     def link(self, session: Opened) -> Running:
         def on_end(ended: object) -> None:
             self.ended.append((session.id, ended.end, ended.detail))  # type: ignore[attr-defined]
-            self.registry.leave(session)
+            self.registry.unregister(session)
 
         return Running(self.script, on_end)
 
     def enter(self, session: Opened) -> None:
-        self.registry.take_seat(session)
-        self.registry.seat(session, self.link(session))
+        self.registry.register(session)
+        self.registry.attach(session, self.link(session))
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,18 @@ def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> No
 def test_a_session_asked_to_leave_before_its_relay_runs_leaves_when_it_does() -> None:
     inside = Inside()
     session = opened("a")
-    inside.registry.take_seat(session)
+    inside.registry.register(session)
     assert inside.registry.close("a", End.EVICTED, "by hand")
-    inside.registry.seat(session, inside.link(session))
+    inside.registry.attach(session, inside.link(session))
     assert inside.ended == [("a", End.EVICTED, "by hand")]
 
 
-def test_a_relay_that_ended_before_it_was_seated_leaves_no_seat_behind() -> None:
+def test_a_relay_that_ended_before_it_was_attached_leaves_nothing_behind() -> None:
     inside = Inside()
     session = opened("a")
-    inside.registry.take_seat(session)
-    inside.registry.leave(session)
-    inside.registry.seat(session, inside.link(session))
+    inside.registry.register(session)
+    inside.registry.unregister(session)
+    inside.registry.attach(session, inside.link(session))
     assert len(inside.registry) == 0
     assert inside.registry.counts() == []
 
@@ -127,9 +127,9 @@ def test_everybody_can_be_asked_to_leave_and_bytes_are_told_until_then() -> None
 def test_bytes_are_told_again_only_once_more_have_moved() -> None:
     inside = Inside()
     session = opened("a")
-    inside.registry.take_seat(session)
+    inside.registry.register(session)
     link = Moving(inside.script, lambda ended: None)
-    inside.registry.seat(session, link)
+    inside.registry.attach(session, link)
     inside.registry.told(inside.registry.counts())
     assert inside.registry.counts() == []
     link.sent = 7

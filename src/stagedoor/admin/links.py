@@ -5,9 +5,8 @@ from urllib.parse import quote, urlsplit
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
-from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.identity import Identity, Method
 from stagedoor.model.share import Share
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.form import split_address
@@ -45,9 +44,7 @@ def make_link(
     base = _site(settings, url)
     found = admin.require_user(office, user)
     scopes = None if target is None else (f"connect:{target.login_name}",)
-    identity = Identity(
-        user, found.groups, Method.PASSWORD, scopes=scopes, password_hash=found.password_hash
-    )
+    identity = on_password_of(found, scopes)
     now = office.clock()
     given = pass_for(PassKind.LINK, identity, now, Lifetimes())
     with office.change("web.link") as change:
@@ -83,7 +80,7 @@ def make_share_link(
         )
     base = _site(settings, url)
     found = admin.require_user(office, user)
-    host = Identity(user, found.groups, Method.PASSWORD, password_hash=found.password_hash)
+    host = on_password_of(found)
     share, secret = make_share(office, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.policy import Policy
+from stagedoor.model.policy import Policy, User
 from stagedoor.model.webpass import PassKind, WebPass, password_mark
 
 SIGN_IN_AGAIN = "sign in again"
@@ -43,6 +43,13 @@ def pass_for(
         password_mark(identity.password_hash),
         target,
         identity.sign_in,
+    )
+
+
+def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
+    """Who a link of an administrator's lets in: `user`, for as long as the password stays the same."""
+    return Identity(
+        user.name, user.groups, Method.PASSWORD, scopes=scopes, password_hash=user.password_hash
     )
 
 

@@ -3,9 +3,8 @@
 import click
 
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.supervisor import serve_forever
 from stagedoor.serve.process import run_process
-from stagedoor.serve.run import serve_forever
+from stagedoor.serve.supervisor import serve_forever
 
 
 @click.command(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened, Way
+from stagedoor.model.session import Origin, Way
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Network, Source, within
 from stagedoor.model.units import KIB
@@ -19,8 +19,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
-from stagedoor.session.flow import Flow
-from stagedoor.session.ports import Link, OnEnd
+from stagedoor.session.flow import Entered, Flow
 from stagedoor.wire.answer import established, interim, refusal
 from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.proxyproto import parse as parse_proxy_header
@@ -58,7 +57,7 @@ class TunnelListener:
         self._flow = flow
         self._relay = relay
         self._limits = limits
-        self._pending: dict[asyncio.Task[None], _Door] = {}
+        self._pending: dict[asyncio.Task[None], _Downstream] = {}
         """Downstreams whose header has not come yet, the oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,31 +65,31 @@ class TunnelListener:
         """Take a downstream that was just accepted; `secure` where this socket speaks TLS."""
         if len(self._pending) >= self._limits.max_pending:
             self._evict()
-        door = _Door(stream, source, self._relay)
-        task = asyncio.create_task(self._serve(door, stream, secure))
-        self._pending[task] = door
+        downstream = _Downstream(stream, source)
+        task = asyncio.create_task(self._serve(downstream, stream, secure))
+        self._pending[task] = downstream
         self._tasks.add(task)
-        task.add_done_callback(partial(self._done, door))
+        task.add_done_callback(partial(self._done, downstream))
 
     def _evict(self) -> None:
         """Close the oldest of those who wait: it has had the most time; honest clients need little."""
         oldest = next(iter(self._pending))
-        door = self._pending.pop(oldest)
+        downstream = self._pending.pop(oldest)
         oldest.cancel()
-        self._flow.write_down(
+        self._flow.deny(
             Denial(
                 Reason.OVERLOADED,
                 f"more than {self._limits.max_pending} connections had not sent a whole header "
                 "(listen.max_pending), and this was the oldest",
             ),
-            door,
+            downstream.origin,
         )
 
-    def _done(self, door: "_Door", task: asyncio.Task[None]) -> None:
+    def _done(self, downstream: "_Downstream", task: asyncio.Task[None]) -> None:
         self._pending.pop(task, None)
         self._tasks.discard(task)
-        if not door.handed_over:
-            door.stream.abort()  # here, because a task that is cancelled at once never runs
+        if not downstream.handed_over:
+            downstream.stream.abort()  # here, because a task that is cancelled at once never runs
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a downstream was dropped by a fault of ours", "exception": error}
@@ -107,7 +106,9 @@ class TunnelListener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, door: "_Door", stream: TcpStream, secure: Secure | None) -> None:
+    async def _serve(
+        self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -115,7 +116,7 @@ class TunnelListener:
             try:
                 # Absolute (line 12): no byte that drips in moves it.
                 async with asyncio.timeout(self._limits.header_timeout_s):
-                    request = await self._request(door, stream, secure)
+                    request = await self._request(downstream, stream, secure)
             except TimeoutError:
                 limit_s = self._limits.header_timeout_s
                 request = Denial(
@@ -126,37 +127,50 @@ class TunnelListener:
             if request is None:
                 return
             if isinstance(request, Denial):
-                await self._flow.refuse(request, door)
+                await downstream.refuse(self._flow.deny(request, downstream.origin))
                 return
-            door.request = request
-            await self._flow.enter(request.host, request.port, request.credential, door)
+            await self._enter(downstream, request)
         except OSError:
             return  # the downstream has gone: there is nobody to tell
         except Exception:
-            # `_done` logs it. The developer is told that it is no fault of his.
-            if not door.answered:
+            # `_done` logs it. The developer is told that it is not their fault.
+            if not downstream.answered:
+                fault = Denial(Reason.INTERNAL, "a fault in the gateway; its log has more")
                 with suppress(OSError):
-                    await self._flow.refuse(
-                        Denial(Reason.INTERNAL, "a fault in the gateway; its log has more"), door
-                    )
+                    await downstream.refuse(self._flow.deny(fault, downstream.origin))
             raise
 
+    async def _enter(self, downstream: "_Downstream", request: Request) -> None:
+        """Raises OSError where the downstream has gone."""
+        downstream.request = request
+        entered = await self._flow.enter_by_name(
+            request.host, request.port, request.credential, downstream.origin, downstream.progress
+        )
+        if isinstance(entered, Denial):
+            await downstream.refuse(entered)
+            return
+        with entered.handing_over():
+            early = await downstream.accept(entered)
+            link = self._relay.start(downstream.stream, entered.stream, early, entered.leave)
+            downstream.handed_over = True
+        entered.carried_by(link)
+
     async def _request(
-        self, door: "_Door", stream: TcpStream, secure: Secure | None
+        self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
     ) -> Request | Denial | None:
         """The request, or why it is none; None if the downstream said nothing and left."""
         received = b""
-        if within(door.source.address, self._limits.proxy_protocol_from):
-            answer = await self._proxy_header(door)
+        if within(downstream.source.address, self._limits.proxy_protocol_from):
+            answer = await self._proxy_header(downstream)
             if not isinstance(answer, bytes):
                 return answer
             received = answer
-        if not within(door.source.address, self._limits.networks):
+        if not within(downstream.source.address, self._limits.networks):
             # Strangers get no handshake, and over TLS there are no words without one.
-            door.mute = secure is not None
+            downstream.mute = secure is not None
             return Denial(
                 Reason.SOURCE_NOT_ALLOWED,
-                f"your address {door.source.address} is in none of the networks that may come in "
+                f"your address {downstream.source.address} is in none of the networks that may come in "
                 "(an administrator adds one to listen.networks)",
             )
         if secure is not None:
@@ -168,21 +182,21 @@ class TunnelListener:
                     Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address"
                 )
             tls = secure(stream, received)
-            door.stream, received = tls, b""
+            downstream.stream, received = tls, b""
             await tls.handshake()
         parser = HeadParser()
         while True:
             if received and (request := parser.feed(received)) is not None:
                 return request
-            received = await aio.read(door.stream, READ_BYTES)
+            received = await aio.read(downstream.stream, READ_BYTES)
             if not received:
                 return None
 
-    async def _proxy_header(self, door: "_Door") -> bytes | Denial | None:
-        """What follows the load balancer's header, whose source becomes the door's."""
+    async def _proxy_header(self, downstream: "_Downstream") -> bytes | Denial | None:
+        """What follows the load balancer's header, whose source becomes the downstream's."""
         received = b""
         while True:
-            more = await aio.read(door.stream, READ_BYTES)
+            more = await aio.read(downstream.stream, READ_BYTES)
             if not more:
                 return None
             received += more
@@ -192,16 +206,14 @@ class TunnelListener:
             if isinstance(header, Denial):
                 return header
             if header.source is not None:
-                door.source = header.source
+                downstream.source = header.source
             return received[header.consumed :]
 
 
-class _Door:
-    """How CONNECT says yes, no and wait (`session.ports.Door`)."""
+class _Downstream:
+    """One client: how CONNECT says yes, no and wait."""
 
-    way = Way.CONNECT
-
-    def __init__(self, stream: TcpStream, source: Source, relay: Relay) -> None:
+    def __init__(self, stream: TcpStream, source: Source) -> None:
         self.stream: Stream = stream
         self.source = source
         self.request: Request | None = None
@@ -209,9 +221,12 @@ class _Door:
         """Nothing may be said: the denial is only written down."""
         self.answered = False
         self.handed_over = False
-        self._relay = relay
         self._interims = MAX_INTERIMS
         self._unsent = b""
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(Way.CONNECT, self.source)
 
     def progress(self, step: StartStep) -> None:
         """CONNECT has no word for it: an interim 1xx would break every stock client (line 7).
@@ -222,7 +237,7 @@ class _Door:
             return
         self._interims -= 1
         self._unsent += interim(step)
-        with suppress(OSError):  # it has gone: whoever writes the answer finds out
+        with suppress(OSError):  # it has gone, which writing the answer will show
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
 
     async def _write(self, answer: bytes) -> None:
@@ -244,16 +259,16 @@ class _Door:
         except TimeoutError:
             return
 
-    async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
-        assert self.request is not None, "the flow opens a door that has asked"
+    async def accept(self, entered: Entered) -> bytes:
+        """Say yes; returns what the client has sent early. Raises OSError."""
+        assert self.request is not None, "only what has asked is let in"
         early = self.request.early
         self.answered = True
-        await self._write(established(opened.id))
+        await self._write(established(entered.opened.id))
         if self.request.bare_line_feed and not early:
             # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
-            early = await self._first_bytes()
-        self.handed_over = True
-        return self._relay.start(self.stream, upstream, early, on_end)
+            return await self._first_bytes()
+        return early
 
     async def _first_bytes(self) -> bytes:
         try:

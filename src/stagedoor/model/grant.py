@@ -37,6 +37,26 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedTerminal:
+    """The claim to one terminal by a share."""
+
+    share_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTerminal:
+    """The claim to watch one terminal, which is reached as `host`, by a rule of watching."""
+
+    target: Target
+    terminal: str
+    host: str
+
+
+Claim = Target | SharedTerminal | WatchedTerminal
+"""What somebody asks to be let into: an app's shell, or one terminal as a guest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """The proof that `identity` may enter `target` now. Made by `authz.decide` and `authz.guest` only.
 

@@ -21,6 +21,14 @@ class Way(StrEnum):
     WEB = "web"
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where somebody comes from: the access method and the source address."""
+
+    way: Way
+    source: Source
+
+
 class End(StrEnum):
     """Why a session ended."""
 

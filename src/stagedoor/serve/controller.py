@@ -31,14 +31,12 @@ from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.health import METRICS_TYPE
-from stagedoor.serve.problem_log import ProblemLog, Troubles
+from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.process import run_process
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.admin.authorities import host_ca, public_half
-from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
-from stagedoor.serve.process import run_process
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.instances import new_instance_id

@@ -24,10 +24,9 @@ from stagedoor.serve.control import (
     read_to_worker,
 )
 from stagedoor.serve.listening import ListeningSockets
+from stagedoor.serve.process import run_process
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.serve.doors import Doors
-from stagedoor.serve.process import run_process
 
 TICK_S = 1.0
 COUNTS_EVERY_S = 2.0

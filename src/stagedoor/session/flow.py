@@ -1,37 +1,77 @@
-"""The one story that every way in tells.
+"""The one flow of every access method, from a name and a credential to a stream to the shell.
 
-    parse → authenticate → authorise → ensure → audit.open → connect → relay → audit.close
+    parse → authenticate → authorise → ensure → audit.open → connect → (carried) → audit.close
 
-Each step takes what the step before it proved. A listener brings the words of its protocol in (the
-name, the credential) and carries the outcome back (a `Door`); it cannot start in the middle, since
-only this file makes the proofs.
+Each step takes what the step before it proved, and `enter` returns the last proof: `Entered`, or the
+`Denial` of the step that said no. A listener translates its protocol on both sides of that call. It
+cannot start in the middle: no method here takes a grant.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import End, Ended, Opened, Ready
-from stagedoor.model.shell import StartStep
+from stagedoor.model.session import End, Ended, Opened, Origin, Ready
+from stagedoor.model.shell import Progress, ShellState, StartStep
+from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
 from stagedoor.session.connect import Connector
 from stagedoor.session.line import Line, denied_line, ended_line
-from stagedoor.session.ports import Authenticator, Authoriser, Comer, Door, Ledger
+from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link
 from stagedoor.session.registry import Registry
 from stagedoor.shells.ports import Shells
 from stagedoor.wire.target import parse_target
 
-ASKED = StartStep("asked for")
+FIRST_STEP = StartStep("asked for")
+
+
+class Entered:
+    """A session that is open in the audit, with a stream to its shell. Made by `Flow` only.
+
+    Whoever has it carries `stream`, says so with `carried_by`, and calls `leave` exactly once, in
+    any thread, when that is over. Thousands of idle sessions hold one each, hence the slots.
+    """
+
+    __slots__ = ("_flow", "opened", "stream")
+
+    def __init__(self, flow: "Flow", opened: Opened, stream: Stream) -> None:
+        self._flow = flow
+        self.opened = opened
+        self.stream = stream
+
+    @property
+    def grant(self) -> Grant:
+        """By what this session was let in."""
+        return self.opened.ready.grant
+
+    def carried_by(self, link: Link) -> None:
+        """From now on `link` is asked to close when the session has to end; at once if it has to now."""
+        self._flow.registry.attach(self.opened, link)
+
+    def leave(self, ended: Ended) -> None:
+        """The session is over. Never blocks."""
+        self._flow.leave(self.opened, ended)
+
+    @contextmanager
+    def handing_over(self) -> Iterator[None]:
+        """Around the lines that hand `stream` to a relay: if they raise, the session ends here."""
+        try:
+            yield
+        except BaseException as error:
+            self.stream.abort()
+            self.leave(_never_carried(error))
+            raise
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The stages, and the two halves of the story: `enter` and, when the relay is over, `leave`.
+    """The stages in their order.
 
     `now` gives seconds since the epoch; `write_line` writes a log line from any thread.
     """
@@ -46,50 +86,122 @@ class Flow:
     write_line: Callable[[Line], None]
     start_timeout_s: float
 
-    async def enter(self, host: str, port: str, credential: Credential | None, door: Door) -> None:
-        """Let somebody in, or tell them why not. Returns once the relay runs or the door is shut."""
+    # Who somebody is, and what they may do.
+
+    async def authenticate(
+        self, credential: Credential | None, source: Source
+    ) -> Identity | Denial:
+        """Verify a credential. The listener decides whether a denial is written down (`deny`): an
+        SSH client offers many keys before one fits."""
+        return await self.authenticator.authenticate(credential, source)
+
+    def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
+        """Why a connection that was authenticated has to end now; None if it may stay."""
+        return self.authenticator.still_holds(credential, identity)
+
+    def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
+        """What the policy says now, for a listener to show; `enter` asks by itself."""
+        match claim:
+            case Target():
+                return self.authoriser.authorise(identity, claim)
+            case SharedTerminal(share_id):
+                return self.authoriser.by_share(identity, share_id)
+            case WatchedTerminal(target, terminal, host):
+                return self.authoriser.to_watch(identity, target, terminal, host)
+
+    def grants(self, identity: Identity) -> Iterator[Grant]:
+        """The apps that `identity` may enter now, in order of name."""
+        for target in self.shells.targets():
+            grant = self.authoriser.authorise(identity, target)
+            if isinstance(grant, Grant):
+                yield grant
+
+    async def observe(self, target: Target) -> ShellState:
+        """The state of a target's shell."""
+        return await self.shells.observe(target)
+
+    # In, and out.
+
+    async def enter_by_name(
+        self,
+        host: str,
+        port: str,
+        credential: Credential | None,
+        origin: Origin,
+        progress: Progress,
+    ) -> Entered | Denial:
+        """`enter` for a protocol that brings name and credential in one request (CONNECT)."""
         target = parse_target(host, port)
         if isinstance(target, Denial):
-            return await self.refuse(target, door)
-        identity = await self.authenticator.authenticate(credential, door.source)
+            return self.deny(target, origin)
+        identity = await self.authenticate(credential, origin.source)
         if isinstance(identity, Denial):
-            return await self.refuse(identity, door, target=target)
-        return await self.enter_as(identity, target, door)
+            return self.deny(identity, origin, target=target)
+        return await self.enter(identity, target, origin, progress)
 
-    async def enter_as(self, identity: Identity, target: Target, door: Door) -> None:
-        """The same for a listener whose downstream has authenticated already (SSH, the web)."""
-        grant = self.authoriser.authorise(identity, target)
+    async def enter(
+        self,
+        identity: Identity,
+        claim: Claim,
+        origin: Origin,
+        progress: Progress,
+        *,
+        start: bool = True,
+    ) -> Entered | Denial:
+        """Let somebody in: the session as it was opened, or why not, which is then written down.
+
+        With `start` False, and for guests, a shell that does not run is not started. A cancelled
+        call leaves nothing behind.
+        """
+        grant = self.authorise(identity, claim)
         if isinstance(grant, Denial):
-            return await self.refuse(grant, door, identity, target)
-        return await self.enter_by(grant, door)
-
-    async def enter_by(self, grant: Grant, door: Door, *, start: bool = True) -> None:
-        """The same for who has his grant already. With `start` False, and for guests, a shell that
-        does not run is not started."""
-        identity, target = grant.identity, grant.target
+            return self.deny(grant, origin, identity, _target_of(claim))
         if start and grant.guest is None:
-            ready = await self._ensure(grant, door)
+            ready = await self._ensure(grant, progress)
         else:
-            ready = await self._find(grant, door)
+            ready = await self._find(grant, progress)
         if isinstance(ready, Denial):
-            return await self.refuse(ready, door, identity, target)
-        opened = await self.ledger.open(ready, door.way, door.source)
+            return self.deny(ready, origin, identity, grant.target)
+        opened = await self.ledger.open(ready, origin.way, origin.source)
         if isinstance(opened, Denial):
-            return await self.refuse(opened, door, identity, target)
-        return await self._relay(opened, door)
+            return self.deny(opened, origin, identity, grant.target)
+        return await self._connect(opened)
 
-    async def _ensure(self, grant: Grant, door: Door) -> Ready | Denial:
-        """The shell, held for while it starts; and the grant again, which may be gone by then."""
-        last = ASKED
+    def deny(
+        self,
+        denial: Denial,
+        origin: Origin,
+        identity: Identity | None = None,
+        target: Target | None = None,
+    ) -> Denial:
+        """Write down that somebody was not let in; returns `denial`."""
+        name = identity.name if identity else None
+        self.ledger.deny(denial, origin.way, origin.source, identity=name, target=target)
+        self.write_line(denied_line(denial, origin.way, origin.source, name, target))
+        return denial
 
-        def progress(step: StartStep) -> None:
+    def leave(self, opened: Opened, ended: Ended) -> None:
+        """A session is over. For `Entered.leave`, in whatever thread its stream was carried."""
+        try:
+            self.ledger.close(opened, ended)
+            self.shells.release(opened.ready.grant.target)
+            self.write_line(ended_line(opened, ended, self.now()))
+        finally:
+            # Last: a gateway that stops waits until nobody is in, and then closes what records.
+            self.registry.unregister(opened)
+
+    async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
+        """The shell, started if need be; and the grant again, which may be gone by then."""
+        last = FIRST_STEP
+
+        def remember(step: StartStep) -> None:
             nonlocal last
             last = step
-            door.progress(step)
+            progress(step)
 
         try:
             async with asyncio.timeout(self.start_timeout_s):
-                shell = await self.shells.ensure(grant, progress)
+                shell = await self.shells.ensure(grant, remember)
         except TimeoutError:
             return Denial(
                 Reason.START_TIMEOUT,
@@ -102,89 +214,48 @@ class Flow:
         still = self.authoriser.again(grant)
         return still if isinstance(still, Denial) else Ready(still, shell)
 
-    async def _find(self, grant: Grant, door: Door) -> Ready | Denial:
-        """The shell as it runs. Who only looks is let to it by his host's right to be there."""
-        found = await self.shells.resolve(grant.target)
-        if found is None:
+    async def _find(self, grant: Grant, progress: Progress) -> Ready | Denial:
+        """The shell as it runs. A guest who only watches enters on the host's grant."""
+        shell = await self.shells.resolve(grant.target)
+        if shell is None:
             return Denial(
                 Reason.SHELL_UNAVAILABLE, f"the shell {grant.target.shell_name} does not run now"
             )
         if grant.guest is not None and not grant.guest.may_type:
             still = self.authoriser.again(grant)
-            return still if isinstance(still, Denial) else Ready(still, found)
-        return await self._ensure(grant, door)
+            return still if isinstance(still, Denial) else Ready(still, shell)
+        return await self._ensure(grant, progress)
 
-    async def _relay(self, opened: Opened, door: Door) -> None:
-        """From the durable record to the running relay; every way out of here closes the record."""
-        leave = _Exit(self, opened)
+    async def _connect(self, opened: Opened) -> Entered | Denial:
+        """From the durable record to a stream; every other way out of here closes the record."""
         self.shells.touch(opened.ready.grant.target)
-        self.registry.take_seat(opened)
-        reached: Stream | Denial | None = None
+        self.registry.register(opened)
         try:
-            reached = await self.connector.connect(opened)
-            if not isinstance(reached, Denial):
-                link = await door.open(opened, reached, leave)
+            stream = await self.connector.connect(opened)
         except BaseException as error:
-            if reached is not None and not isinstance(reached, Denial):
-                reached.abort()
-            if isinstance(error, asyncio.CancelledError):
-                leave(Ended(End.UNREACHED, detail="the gateway stopped"))
-                raise
-            if not isinstance(error, OSError):
-                leave(Ended(End.FAULT, detail="a fault in the gateway; its log has more"))
-                raise
-            return leave(Ended(End.UNREACHED, detail="the developer's side hung up"))
-        if isinstance(reached, Denial):
-            leave(Ended(End.UNREACHED, detail=reached.message))
-            return await door.refuse(reached)
-        return self.registry.seat(opened, link)
-
-    def leave(self, opened: Opened, ended: Ended) -> None:
-        """The relay is over, in whatever thread it ran."""
-        try:
-            self.ledger.close(opened, ended)
-            self.shells.release(opened.ready.grant.target)
-            self.write_line(ended_line(opened, ended, self.now()))
-        finally:
-            # Last: a gateway that stops waits until nobody is in, and then closes what records.
-            self.registry.leave(opened)
-
-    async def refuse(
-        self,
-        denial: Denial,
-        door: Door,
-        identity: Identity | None = None,
-        target: Target | None = None,
-    ) -> None:
-        """Write a denial down and tell it; by itself for what a listener could not even read."""
-        self.write_down(denial, door, identity, target)
-        await door.refuse(denial)
-
-    def write_down(
-        self,
-        denial: Denial,
-        comer: Comer,
-        identity: Identity | None = None,
-        target: Target | None = None,
-    ) -> None:
-        """Only write it down: for a downstream that is not to be waited for, or is answered by its
-        listener."""
-        name = identity.name if identity else None
-        self.ledger.deny(denial, comer.way, comer.source, identity=name, target=target)
-        self.write_line(denied_line(denial, comer.way, comer.source, name, target))
+            self.leave(opened, _never_carried(error))
+            raise
+        if isinstance(stream, Denial):
+            self.leave(opened, Ended(End.UNREACHED, detail=stream.message))
+            return stream
+        return Entered(self, opened, stream)
 
 
-class _Exit:
-    """What the relay calls when it is over: `leave` of this session.
+def _target_of(claim: Claim) -> Target | None:
+    match claim:
+        case Target():
+            return claim
+        case WatchedTerminal(target):
+            return target
+        case SharedTerminal():
+            return None
 
-    Thousands of idle sessions hold one each; a `functools.partial` would be five times as large.
-    """
 
-    __slots__ = ("_flow", "_opened")
-
-    def __init__(self, flow: Flow, opened: Opened) -> None:
-        self._flow = flow
-        self._opened = opened
-
-    def __call__(self, ended: Ended) -> None:
-        self._flow.leave(self._opened, ended)
+def _never_carried(error: BaseException) -> Ended:
+    """How a session ends that nobody came to carry."""
+    match error:
+        case asyncio.CancelledError():
+            return Ended(End.UNREACHED, detail="the gateway stopped")
+        case OSError():
+            return Ended(End.UNREACHED, detail="the developer's side hung up")
+    return Ended(End.FAULT, detail="a fault in the gateway; its log has more")

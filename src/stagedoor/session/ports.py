@@ -8,7 +8,6 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Counts, End, Ended, Opened, Ready, Way
-from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
@@ -85,30 +84,3 @@ class Link(Protocol):
 
 OnEnd = Callable[[Ended], None]
 """Called exactly once when a relay is over, in whatever thread it ran; must not block."""
-
-
-class Comer(Protocol):
-    """Somebody who comes: by which way, and from where."""
-
-    way: Way
-    source: Source
-
-
-class Door(Comer, Protocol):
-    """A listener's side of one login: how this protocol says yes, no and wait."""
-
-    async def refuse(self, denial: Denial) -> None:
-        """Tell the developer why not, in the protocol's own words, and hang up."""
-        ...
-
-    def progress(self, step: StartStep) -> None:
-        """A shell is being started and has come so far."""
-        ...
-
-    async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
-        """Say yes and start the relay, which owns `upstream` from now on.
-
-        Raises OSError if the developer has gone; then `upstream` is still the caller's and
-        `on_end` will not be called.
-        """
-        ...

@@ -47,13 +47,13 @@ class Registry:
         """The sessions that are in."""
         return tuple(self._seats)
 
-    def take_seat(self, opened: Opened) -> None:
+    def register(self, opened: Opened) -> None:
         with self._lock:
             self._seats[opened.id] = _Seat(opened.ready.grant)
             if opened.ready.grant.expires_at is not None:
                 self._expiring.add(opened.id)
 
-    def seat(self, opened: Opened, link: Link) -> None:
+    def attach(self, opened: Opened, link: Link) -> None:
         """The relay runs. If it is over already, or has to be, that is seen to here."""
         found = self._look_at(opened.id)
         with self._lock:
@@ -65,7 +65,7 @@ class Registry:
         if found is not None:
             link.close(*found)
 
-    def leave(self, opened: Opened) -> None:
+    def unregister(self, opened: Opened) -> None:
         with self._lock:
             self._seats.pop(opened.id, None)
             self._expiring.discard(opened.id)

@@ -96,20 +96,19 @@ class Upstream:
         `name` is whose right to be there it rests on, by default the identity's own; the shell's log
         names the identity in either case.
         """
-        principal = name or identity.name
-        account = self.account(target)
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        certificate = self.sign_user(
-            key.export_public_key().decode().strip(),
-            identity.name,
-            [principal],
-            CERTIFICATE_S,
-            extensions=extensions,
-        )
-        shell_name = target.shell_name
-        turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
         sock = stream.detach()
         try:
+            principal = name or identity.name
+            account = self.account(target)
+            key = asyncssh.generate_private_key("ssh-ed25519")
+            certificate = self.sign_user(
+                key.export_public_key().decode().strip(),
+                identity.name,
+                [principal],
+                CERTIFICATE_S,
+                extensions=extensions,
+            )
+            turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
             async with turn, asyncio.timeout(self.timeout_s):
                 options = await asyncssh.SSHClientConnectionOptions.construct(
                     host=target.host_name,
@@ -132,7 +131,7 @@ class Upstream:
         except BaseException as error:
             # Until now nobody's, or of a connection that has been given up already.
             sock.close()
-            why = self._why(error, shell_name, identity)
+            why = self._why(error, target.shell_name, identity)
             if why is None:
                 raise
             raise UnreachedError(why) from None

@@ -12,20 +12,24 @@ from dataclasses import dataclass, field
 
 import asyncssh
 
+from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
 from stagedoor.listeners.ssh.direct_forward import Forward
-from stagedoor.listeners.ssh.direct_rights import RightsOf, is_loopback
+from stagedoor.listeners.ssh.direct_rights import RightsOf, certificate_extensions, is_loopback
 from stagedoor.listeners.ssh.direct_session import DirectSession
-from stagedoor.listeners.ssh.direct_stay import RefusedError, Stay, StayDoor
+from stagedoor.listeners.ssh.direct_stay import RefusedError, ShellWatch, Stay
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
-from stagedoor.model.session import End
+from stagedoor.model.denial import Denial
+from stagedoor.model.session import End, Origin, Way
 from stagedoor.model.shell import StartStep
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.recording.witness import Asked, Note, Witness, header
-from stagedoor.upstream.login import Upstream
+from stagedoor.session.flow import Entered
+from stagedoor.upstream.login import UnreachedError, Upstream
 
 PATIENT_S = 2.0
-"""Whoever waits in a terminal longer than this is told what for."""
+"""A terminal that waits longer than this is told what for."""
+HUNG_UP = "the developer's side hung up"
 
 
 @dataclass(eq=False, slots=True)
@@ -34,7 +38,7 @@ class _Visit:
 
     login: Login
     stay: Stay | None = None
-    entering: asyncio.Task[Stay] | None = None
+    entering: asyncio.Future[Stay] | None = None
     sessions: set[DirectSession] = field(default_factory=set)
     agent_refused: bool = False
     gone: bool = False
@@ -67,6 +71,7 @@ class Direct:
         self._idle_timeout_s = idle_timeout_s
         self._now = now
         self._visits: dict[Login, _Visit] = {}
+        self._serving: set[asyncio.Task[None]] = set()
 
     # What the listener asks for (`seam.DirectLogin`).
 
@@ -94,7 +99,7 @@ class Direct:
                 "gateway's settings)"
             )
         asked = Asked("forward", f"{host}:{port}")
-        forward = Forward(stay, self._witness(stay, stay.next_channel(), asked))
+        forward = Forward(stay, stay.session.audit_channel(asked))
         await forward.open(host, port)
         return forward.near
 
@@ -139,11 +144,12 @@ class Direct:
         return await self._enter(self._visit(login))
 
     async def witness(self, stay: Stay, asked: Asked, session: DirectSession) -> Witness:
-        number = stay.next_channel()
+        number = stay.session.next_channel()
         recording = None
         if asked.is_watched and stay.rights.recorded:
             recording = await self._recording(stay, number, asked, session)
-        return self._witness(stay, number, asked, recording)
+        record_input = self._plan is not None and self._plan.record_input
+        return stay.session.audit_channel(asked, number, recording, record_input=record_input)
 
     def agent_refused(self, login: Login) -> bool:
         return self._visit(login).agent_refused
@@ -152,12 +158,6 @@ class Direct:
         visit = self._visits.get(login)
         if visit is not None:
             visit.sessions.discard(session)
-
-    def _witness(
-        self, stay: Stay, number: int, asked: Asked, recording: Recording | None = None
-    ) -> Witness:
-        record_input = self._plan is not None and self._plan.record_input
-        return Witness(self._note, stay.opened, number, asked, recording, record_input=record_input)
 
     async def _recording(
         self, stay: Stay, number: int, asked: Asked, session: DirectSession
@@ -169,13 +169,14 @@ class Direct:
             # The recorder has written it to the audit and the log.
             session.recording_has_room()
             if not plan.go_on:
-                stay.close(End.UNRECORDED, f"this session cannot be recorded any more ({why})")
+                detail = f"this session cannot be recorded any more ({why})"
+                stay.session.close_soon(End.UNRECORDED, detail)
 
         try:
             recording = await plan.recorder.begin(
-                stay.opened,
+                stay.session.opened,
                 number,
-                header(stay.opened, number, asked, self._now()),
+                header(stay.session.opened, number, asked, self._now()),
                 on_room=session.recording_has_room,
                 on_failure=on_failure,
             )
@@ -203,65 +204,113 @@ class Direct:
 
     async def _enter(self, visit: _Visit) -> Stay:
         if visit.gone:
-            raise RefusedError("the developer's side hung up")
+            raise RefusedError(HUNG_UP)
         if visit.stay is not None and not visit.stay.over:
             return visit.stay
         if visit.entering is None:
-            visit.entering = asyncio.create_task(self._let_in(visit))
-            visit.entering.add_done_callback(_heard)
+            visit.entering = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._serve(visit, visit.entering))
+            self._serving.add(task)
+            task.add_done_callback(self._served)
         # Shielded: a channel that is closed meanwhile leaves the entering to the others.
         return await asyncio.shield(visit.entering)
 
-    async def _let_in(self, visit: _Visit) -> Stay:
-        login = visit.login
-        assert login.target is not None, "the listener hands over logins with a target only"
-
-        loop = asyncio.get_running_loop()
-        patient_until = loop.time() + PATIENT_S
-        last: StartStep | None = None
-
-        def on_progress(step: StartStep) -> None:
-            nonlocal last
-            last = step
-            if loop.time() >= patient_until:
-                tell()
-
-        def tell() -> None:
-            step = last or StartStep("starting")
-            line = (
-                f"stagedoor: {login.target}: {step.name}{': ' if step.detail else ''}{step.detail}"
-            )
-            self.warn(login, line)
-
-        waiting = loop.call_at(patient_until, tell)
-        door = StayDoor(login, self._upstream, self._rights_of, lambda: visit.gone, on_progress)
+    async def _serve(self, visit: _Visit, entering: "asyncio.Future[Stay]") -> None:
+        """The whole of one session; `entering` has it, or why there is none."""
         try:
-            await login.flow.enter_as(login.identity, login.target, door)
+            await self._enter_and_stay(visit, entering)
+        except (UnreachedError, RefusedError, ConnectionResetError) as error:
+            _refuse(entering, str(error))
+        except SessionEndedError:
+            _refuse(entering, "the session was ended before it began")
         except BaseException:
-            if door.stay is not None:
-                door.stay.finish(End.FAULT, "a fault in the gateway; its log has more")
+            _refuse(entering, "a fault in the gateway; its log has more")
             raise
         finally:
-            waiting.cancel()
+            if visit.entering is entering:
+                visit.entering = None
+
+    async def _enter_and_stay(self, visit: _Visit, entering: "asyncio.Future[Stay]") -> None:
+        login = visit.login
+        assert login.target is not None, "the listener hands over logins with a target only"
+        progress = _Progress(lambda line: self.warn(login, f"stagedoor: {login.target}: {line}"))
+        try:
+            entered = await login.flow.enter(
+                login.identity, login.target, Origin(Way.DIRECT, login.source), progress.step
+            )
+            if isinstance(entered, Denial):
+                raise RefusedError(entered.message)
+            await self._stay(visit, entered, entering, progress)
+        finally:
+            progress.stop()
+
+    async def _stay(
+        self,
+        visit: _Visit,
+        entered: Entered,
+        entering: "asyncio.Future[Stay]",
+        progress: "_Progress",
+    ) -> None:
+        login = visit.login
+        with entered.handing_over():
+            if visit.gone:
+                raise ConnectionResetError(HUNG_UP)
+            rights = self._rights_of(entered.grant)
+        watch = ShellWatch()
+        shell_login = ShellLogin(
+            self._upstream,
+            self._note,
+            certificate_extensions(rights, login.permits),
+            lambda: watch,
+        )
+        async with shell_session(entered, shell_login) as session:
+            if visit.gone:
+                session.end_as(End.UNREACHED, HUNG_UP)
+                raise RefusedError(HUNG_UP)
+            visit.stay = stay = Stay(login, session, rights)
+            watch.tell(stay.shell_lost)
+            if self._idle_timeout_s is not None:
+                stay.watch_idle(self._idle_timeout_s)
             visit.entering = None
-        if door.stay is None:
-            raise RefusedError(door.refusal)
-        if door.stay.over:
-            raise RefusedError("the session was ended before it began")
-        visit.stay = door.stay
-        if self._idle_timeout_s is not None:
-            door.stay.watch_idle(self._idle_timeout_s)
-        return door.stay
+            progress.stop()
+            entering.set_result(stay)
+            await stay.until_over()
 
-
-def _heard(entering: "asyncio.Task[Stay]") -> None:
-    """A refusal that nobody waits for any more is no fault to log."""
-    if not entering.cancelled():
-        error = entering.exception()
-        if error is not None and not isinstance(error, RefusedError):
+    def _served(self, task: "asyncio.Task[None]") -> None:
+        self._serving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a login was dropped by a fault of ours", "exception": error}
             )
+
+
+def _refuse(entering: "asyncio.Future[Stay]", why: str) -> None:
+    if not entering.done():
+        entering.set_exception(RefusedError(why))
+        entering.exception()  # a refusal that nobody waits for any more is no fault to log
+
+
+class _Progress:
+    """Tells `tell` of a start's steps, once somebody has waited for PATIENT_S."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._last = StartStep("starting")
+        self._loop = asyncio.get_running_loop()
+        self._patient_until = self._loop.time() + PATIENT_S
+        self._waiting = self._loop.call_at(self._patient_until, self._say)
+
+    def step(self, step: StartStep) -> None:
+        self._last = step
+        if self._loop.time() >= self._patient_until:
+            self._say()
+
+    def stop(self) -> None:
+        self._waiting.cancel()
+
+    def _say(self) -> None:
+        step = self._last
+        self._tell(f"{step.name}{': ' if step.detail else ''}{step.detail}")
 
 
 def _prohibited(why: str) -> asyncssh.ChannelOpenError:

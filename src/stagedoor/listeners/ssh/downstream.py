@@ -12,7 +12,7 @@ from stagedoor.listeners.ssh.credentials import (
     signed_by_ca,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.jump import JumpDoor, refused
+from stagedoor.listeners.ssh.jump import open_jump, refused
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
 from stagedoor.listeners.ssh.relay import ChannelRelay
@@ -20,7 +20,7 @@ from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogi
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import End
+from stagedoor.model.session import End, Origin, Way
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -91,7 +91,7 @@ class Downstream(asyncssh.SSHServer):
         shown = read_shown(name, blob)
         if shown is None:
             return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
-        verdict = await self._house.flow.authenticator.authenticate(shown.credential, self.source)
+        verdict = await self._house.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
             return self._not_now(verdict) or self._not_taken(verdict.message)
         if not signed_by_ca(shown):
@@ -125,7 +125,7 @@ class Downstream(asyncssh.SSHServer):
 
     async def _password(self, name: str, password: str) -> bool:
         """A password, or a token in its place; a token says by itself whose it is."""
-        authenticate = self._house.flow.authenticator.authenticate
+        authenticate = self._house.flow.authenticate
         credential: Credential = PasswordCredential(name, password)
         verdict = await authenticate(credential, self.source)
         if isinstance(verdict, Denial) and parse_login(name) is not None:
@@ -134,7 +134,7 @@ class Downstream(asyncssh.SSHServer):
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if isinstance(verdict, Denial):
             self._not_now(verdict)
-            self._house.flow.write_down(verdict, self._door())
+            self._house.flow.deny(verdict, self._origin)
             return False
         self._proof = _Proof(verdict, name, credential)
         return True
@@ -165,8 +165,7 @@ class Downstream(asyncssh.SSHServer):
         """Some time has passed: may this person still be here?"""
         if self._proof is None or self._login is None or self.connection.leaving:
             return
-        authenticator = self._house.flow.authenticator
-        denial = authenticator.still_holds(self._proof.credential, self._proof.identity)
+        denial = self._house.flow.still_holds(self._proof.credential, self._proof.identity)
         if denial is not None:
             self.leave(denial)
         elif self._login.draining and not self.connection.channel_count:
@@ -196,35 +195,35 @@ class Downstream(asyncssh.SSHServer):
                     f"ssh -J {login.identity.name}@GATEWAY app01.ssh"
                 )
             return await self._house.direct.forward(login, dest_host, dest_port)
-        door = self._door()
         if isinstance(target, Denial):
-            self._house.flow.write_down(target, door, login.identity)
+            self._house.flow.deny(target, self._origin, login.identity)
             raise refused(target.message)
         if PORT_FORWARDING not in login.permits:
             denial = Denial(
                 Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
             )
-            self._house.flow.write_down(denial, door, login.identity, target)
+            self._house.flow.deny(denial, self._origin, login.identity, target)
             raise refused(denial.message)
-        return await self._enter(login, target, door)
+        return await self._jump(login, target)
 
-    async def _enter(
-        self, login: Login, target: Target, door: JumpDoor
-    ) -> asyncssh.SSHTCPSession[bytes]:
+    async def _jump(self, login: Login, target: Target) -> asyncssh.SSHTCPSession[bytes]:
+        house = self._house
         self._entering += 1
         try:
-            await self._house.flow.enter_as(login.identity, target, door)
+            channel = await open_jump(
+                house.flow, self, login.identity, target, self._origin, house.limits.idle_timeout_s
+            )
+        except asyncssh.ChannelOpenError:
+            raise
         except Exception as error:
-            self._house.fault(error)
+            house.fault(error)
             raise refused("a fault in the gateway; its log has more") from None
         finally:
             self._entering -= 1
-        if door.relay is None:
-            raise refused(door.denial.message if door.denial else "the developer's side hung up")
         if self.connection.is_closed():
             # It went while we entered: asyncssh will not tell the session of it.
-            door.relay.connection_lost(asyncssh.ConnectionLost("gone"))
-        return door.relay
+            channel.connection_lost(asyncssh.ConnectionLost("gone"))
+        return channel
 
     async def agent_wanted(self) -> bool:
         login, direct = self._login, self._house.direct
@@ -250,8 +249,9 @@ class Downstream(asyncssh.SSHServer):
             )
         return login
 
-    def _door(self) -> JumpDoor:
-        return JumpDoor(self.source, self, self._house.limits.idle_timeout_s)
+    @property
+    def _origin(self) -> Origin:
+        return Origin(Way.JUMP, self.source)
 
     # What happens meanwhile?
 
@@ -282,7 +282,7 @@ class Downstream(asyncssh.SSHServer):
     def channel_began(self, relay: ChannelRelay) -> None:
         self._relays.add(relay)
 
-    def murmur(self, line: str) -> None:
+    def send_debug_line(self, line: str) -> None:
         self.connection.send_debug(line, always_display=True)
 
     def channel_ended(self, relay: ChannelRelay, told: str) -> None:
@@ -321,7 +321,7 @@ class Downstream(asyncssh.SSHServer):
             shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
             text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
             denial = Denial(Reason.CREDENTIAL_WRONG, text)
-            self._house.flow.write_down(denial, self._door())
+            self._house.flow.deny(denial, self._origin)
         if self._login is not None and self._login.target is not None and self._house.direct:
             self._house.direct.ended(self._login)
         self._house.gone(self)

@@ -1,4 +1,4 @@
-"""How a jump channel says yes and no (`session.ports.Door`, RFC 4254 §5.1 and §7.2)."""
+"""One jump channel: a `direct-tcpip` channel into a shell (RFC 4254 §5.1 and §7.2)."""
 
 from typing import Protocol
 
@@ -7,14 +7,14 @@ import asyncssh
 from stagedoor.listeners.ssh import relay
 from stagedoor.listeners.ssh.relay import ChannelRelay
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Opened, Way
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.source import Source
-from stagedoor.relay.ports import Stream
-from stagedoor.session.ports import Link, OnEnd
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
 
 
-class House(relay.House, Protocol):
+class JumpConnection(relay.House, Protocol):
     """The connection that the channel is asked for on."""
 
     @property
@@ -22,44 +22,45 @@ class House(relay.House, Protocol):
 
     def channel_began(self, relay: ChannelRelay) -> None: ...
 
-    def murmur(self, line: str) -> None:
-        """Say a line to whoever listens closely: `ssh -v` does."""
+    def send_debug_line(self, line: str) -> None:
+        """A line that `ssh -v` shows."""
         ...
 
 
-class JumpDoor:
-    """One `direct-tcpip` channel. After the flow, either `relay` or `denial` is set.
+async def open_jump(
+    flow: Flow,
+    connection: JumpConnection,
+    identity: Identity,
+    target: Target,
+    origin: Origin,
+    idle_timeout_s: float | None,
+) -> ChannelRelay:
+    """Enter `target`; the session that asyncssh gives the channel to.
 
-    Without a `house` it only says whose denial is written down: nobody has come so far as a channel.
+    Raises ChannelOpenError with the line that OpenSSH prints.
     """
 
-    way = Way.JUMP
+    def progress(step: StartStep) -> None:
+        # A channel that is not open yet has no words, and a banner (RFC 4252 §5.4) is for before the
+        # login, when nobody has named a target. What is left is a debug message (RFC 4253 §11.3),
+        # which OpenSSH shows with -v alone, and hands on to the ssh of its -J.
+        if not connection.gone:
+            detail = f": {step.detail}" if step.detail else ""
+            connection.send_debug_line(f"stagedoor: {step.name}{detail}")
 
-    def __init__(
-        self, source: Source, house: House | None = None, idle_timeout_s: float | None = None
-    ) -> None:
-        self.source = source
-        self.relay: ChannelRelay | None = None
-        self.denial: Denial | None = None
-        self._house = house
-        self._idle_timeout_s = idle_timeout_s
-
-    def progress(self, step: StartStep) -> None:
-        """A channel that is not open yet has no words, and a banner (RFC 4252 §5.4) is for before the
-        login, when nobody has named a target. What is left is a debug message (RFC 4253 §11.3), which
-        OpenSSH shows with -v alone, and hands on to the ssh of its -J."""
-        if self._house is not None and not self._house.gone:
-            self._house.murmur(f"stagedoor: {step.name}{': ' if step.detail else ''}{step.detail}")
-
-    async def refuse(self, denial: Denial) -> None:
-        self.denial = denial
-
-    async def open(self, opened: Opened, upstream: Stream, on_end: OnEnd) -> Link:
-        if self._house is None or self._house.gone:
-            raise ConnectionResetError("the developer's side hung up")
-        self.relay = ChannelRelay(self._house, upstream, on_end, self._idle_timeout_s)
-        self._house.channel_began(self.relay)
-        return self.relay
+    entered = await flow.enter(identity, target, origin, progress)
+    if isinstance(entered, Denial):
+        raise refused(entered.message)
+    try:
+        with entered.handing_over():
+            if connection.gone:
+                raise ConnectionResetError
+            channel = ChannelRelay(connection, entered.stream, entered.leave, idle_timeout_s)
+            connection.channel_began(channel)
+    except ConnectionResetError:
+        raise refused("the developer's side hung up") from None
+    entered.carried_by(channel)
+    return channel
 
 
 def refused(message: str) -> asyncssh.ChannelOpenError:

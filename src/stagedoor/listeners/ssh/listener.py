@@ -10,12 +10,12 @@ import asyncssh
 
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.downstream import Downstream, House
-from stagedoor.listeners.ssh.jump import JumpDoor
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Origin, Way
 from stagedoor.model.source import Source, within
 from stagedoor.model.units import DAY_S, KIB
 from stagedoor.net import aio
@@ -171,7 +171,7 @@ class SshListener:
                     self._fault(error)
 
     def _write_down(self, source: Source, denial: Denial) -> None:
-        self._flow.write_down(denial, JumpDoor(source))
+        self._flow.deny(denial, Origin(Way.JUMP, source))
 
     def _logged_in(self, downstream: Downstream) -> None:
         self._startups.go(downstream)

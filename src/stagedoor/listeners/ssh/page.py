@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import asyncssh
 
 from stagedoor.listeners.ssh.seam import Login
-from stagedoor.model.grant import Grant
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
 
@@ -66,12 +65,10 @@ class Page:
     async def entries(self) -> list[Entry]:
         """By the policy of now, in order of name."""
         flow, identity = self._login.flow, self._login.identity
-        found = []
-        for target in flow.shells.targets():
-            grant = flow.authoriser.authorise(identity, target)
-            if isinstance(grant, Grant):
-                found.append(Entry(target, await flow.shells.observe(target), grant.expires_at))
-        return found
+        return [
+            Entry(grant.target, await flow.observe(grant.target), grant.expires_at)
+            for grant in flow.grants(identity)
+        ]
 
     def jump(self, target: Target) -> str:
         """The command that enters `target`."""

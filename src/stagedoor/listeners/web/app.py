@@ -25,19 +25,19 @@ from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.signin import object_of, shown_cookie
-from stagedoor.listeners.web.terminal import Visit
+from stagedoor.listeners.web.terminal_session import TerminalSession
 from stagedoor.listeners.web.terminals import ShareRules, Terminals
 from stagedoor.listeners.web.terminals_words import target_in, terminal_named
-from stagedoor.listeners.web.threshold import At, Threshold, WebLimits
+from stagedoor.listeners.web.threshold import Threshold, WebLimits, web
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
+from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.credential import parse_credential
-from stagedoor.wire.target import parse_target
 from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, TerminalError, Word
 
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
@@ -62,7 +62,7 @@ class House:
         self._threshold = Threshold(self._flow, limits)
         self.ping_s = limits.ping_s
         self.anteroom = Anteroom(limits.header_timeout_s, limits.max_pending)
-        self.visits: set[Visit] = set()
+        self.visits: set[TerminalSession] = set()
         self.files = Files(self._threshold, passes, backstage, rules)
         ours: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
@@ -100,33 +100,34 @@ class House:
 
     def write_down(self, denial: Denial, source: Source) -> None:
         """That somebody was turned away before he had said what he wants."""
-        self._flow.write_down(denial, At(source), None, None)
+        self._flow.deny(denial, web(source))
 
     # A ticket for one terminal.
 
     async def _ticket(self, request: Request) -> Response:
         source = self._threshold.source_of(request)
+
+        def refused(
+            denial: Denial, identity: Identity | None = None, target: Target | None = None
+        ) -> Response:
+            return refusal(self._flow.deny(denial, web(source), identity, target))
+
         barred = self._threshold.barred(source)
         if barred is not None:
-            self._flow.write_down(barred, At(source), None, None)
-            return refusal(barred)
+            return refused(barred)
         asked = await object_of(request)
         target = asked if isinstance(asked, Denial) else target_in(asked)
         if isinstance(target, Denial):
-            self._flow.write_down(target, At(source), None, None)
-            return refusal(target)
+            return refused(target)
         identity = await self._identity(request, source)
         if isinstance(identity, Denial):
-            self._flow.write_down(identity, At(source), None, target)
-            return refusal(identity)
-        grant = self._flow.authoriser.authorise(identity, target)
+            return refused(identity, None, target)
+        grant = self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
-            self._flow.write_down(grant, At(source), identity, target)
-            return refusal(grant)
+            return refused(grant, identity, target)
         secret = await self._passes.issue(PassKind.TICKET, identity, str(target))
         if isinstance(secret, Denial):
-            self._flow.write_down(secret, At(source), identity, target)
-            return refusal(secret)
+            return refused(secret, identity, target)
         return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
 
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
@@ -143,7 +144,7 @@ class House:
         credential = parse_credential(shown.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
-        return await self._flow.authenticator.authenticate(credential, source)
+        return await self._flow.authenticate(credential, source)
 
     # The terminal.
 
@@ -151,7 +152,7 @@ class House:
         source = self._threshold.source_of(socket)
         barred = self._threshold.barred(source) or self._threshold.foreign(socket)
         if barred is not None:
-            self._flow.write_down(barred, At(source), None, None)
+            self._flow.deny(barred, web(source))
             # Closed before it was accepted, a WebSocket is answered with 403 (RFC 6455 §4.2.2).
             await socket.close()
             return
@@ -170,28 +171,25 @@ class House:
             return
         found = await self._passes.use_up(PassKind.TICKET, hello.ticket)
         if isinstance(found, Denial):
-            self._flow.write_down(found, At(source), None, None)
+            self._flow.deny(found, web(source))
             await self._turn_away(wire, Word.DENIED, found.message)
             return
         identity, good_for = found
-        grant = await self._terminals.guest(identity, good_for or "")
-        target = parse_target(good_for or "") if grant is None else None
-        # Of a guest's is made sure elsewhere; the holder would end without a word that gets here.
-        name = terminal_named(hello.terminal) if grant is None else ""
-        if isinstance(grant, Denial) or isinstance(target, Denial) or isinstance(name, Denial):
-            refused = next(each for each in (grant, target, name) if isinstance(each, Denial))
-            self._flow.write_down(refused, At(source), identity)
-            await self._turn_away(wire, Word.DENIED, refused.message)
-            return
-        visit = Visit(self._backstage, wire, source, hello, self._marks.look)
-        self.visits.add(visit)
+        claim = await self._terminals.claim(identity, good_for or "")
+        # A guest's terminal is checked by its grant. The holder would end without a word that gets here.
+        name = terminal_named(hello.terminal) if isinstance(claim, Target) else ""
+        for refused in (claim, name):
+            if isinstance(refused, Denial):
+                self._flow.deny(refused, web(source), identity)
+                await self._turn_away(wire, Word.DENIED, refused.message)
+                return
+        assert not isinstance(claim, Denial), "it was turned away"
+        terminal = TerminalSession(self._backstage, wire, source, hello, self._marks.look)
+        self.visits.add(terminal)
         try:
-            if grant is not None:
-                await visit.run(identity, grant.target, grant)
-            elif target is not None:
-                await visit.run(identity, target)
+            await terminal.run(identity, claim)
         finally:
-            self.visits.discard(visit)
+            self.visits.discard(terminal)
 
     async def _live(self, identity: Identity) -> str | Denial:
         """The home page's section for those who may watch."""

@@ -4,15 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import asyncssh
-
+from stagedoor.listeners.shell_session import ShellLogin
 from stagedoor.listeners.web.company import Company
 from stagedoor.model.grant import Grant
 from stagedoor.model.target import Target
-from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.witness import Note
-from stagedoor.relay.ports import Stream
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Upstream
 
@@ -36,14 +33,6 @@ class Backstage:
     company: Company
     now: Callable[[], float] = time.time
 
-    async def log_in(
-        self, grant: Grant, stream: Stream, extensions: Sequence[str] = ()
-    ) -> asyncssh.SSHClientConnection:
-        """Log in to the shell by `grant`, over `stream`, which is its own from now on.
-
-        `extensions` are what the certificate permits besides commands. Raises UnreachedError.
-        """
-        assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
-        return await self.upstream.connect(
-            stream, grant.target, grant.identity, extensions, asyncssh.SSHClient, grant.login
-        )
+    def login(self, extensions: Sequence[str] = ()) -> ShellLogin:
+        """How shells are logged in to; `extensions` are what the certificate permits besides commands."""
+        return ShellLogin(self.upstream, self.note, extensions)

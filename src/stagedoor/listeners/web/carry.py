@@ -8,11 +8,12 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import asyncssh
 
 from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
+from stagedoor.listeners.shell_session import ShellSession
 from stagedoor.listeners.web.guests import passed_over
 from stagedoor.listeners.web.wire import GoneError, Wire
 from stagedoor.model.session import End
@@ -50,29 +51,25 @@ _SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s"
 
 @dataclass(slots=True)
 class Carrier:
-    """Of one visit. Belongs to one event loop.
+    """Of one terminal session. Belongs to one event loop.
 
-    `hello` is the first frame as the holder gets it. Who `joins` starts no terminal, and nothing that is
-    typed by one who only `looks` reaches the shell. `room` is set once the recording takes more again. `sent`
-    and `received` are bytes; `exit` is how the shell ended, None as long as it has not.
+    `hello` is the first frame as the holder gets it. With `joins` no terminal is started; with `looks`
+    nothing that is typed reaches the shell. `room` is set once the recording takes more again; `exit`
+    is how the shell ended, None as long as it has not.
     """
 
     wire: Wire
-    shell_name: str
     hello: Hello
-    witness: Witness
+    session: ShellSession
+    channel: Witness
     room: asyncio.Event
     joins: bool
     looks: bool
-    sent: int = 0
-    received: int = 0
     exit: Exit | None = None
     _errors: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def carry(
-        self, shell: asyncssh.SSHClientConnection, holder: Sequence[str]
-    ) -> tuple[End, str]:
+    async def carry(self, holder: Sequence[str]) -> tuple[End, str]:
         """Until one side is gone: how it ended, and a line for the person. May be cancelled.
 
         `holder` is the command that runs it in the shell.
@@ -81,7 +78,7 @@ class Carrier:
         command = shlex.join([*holder, verb, self.hello.terminal])
         try:
             async with asyncio.timeout(HOLDER_S):
-                process = await shell.create_process(command, encoding=None)
+                process = await self.session.shell.create_process(command, encoding=None)
         except TimeoutError:
             return await self._faulty(_SILENT)
         except asyncssh.Error as error:
@@ -128,10 +125,10 @@ class Carrier:
                     continue
             match frame:
                 case In(_, data_in):
-                    self.sent += len(data_in)
-                    self.witness.typed(data_in)
+                    self.session.sent += len(data_in)
+                    self.channel.typed(data_in)
                 case Resize(size):
-                    self.witness.resized(size.columns, size.rows)
+                    self.channel.resized(size.columns, size.rows)
                 case _:
                     pass
             try:
@@ -159,7 +156,9 @@ class Carrier:
         except TimeoutError:
             return await self._faulty(_SILENT)
         except (asyncssh.Error, OSError) as error:
-            return await self._faulty(hung_up(self.shell_name, error))
+            return await self._faulty(
+                hung_up(self.session.opened.ready.grant.target.shell_name, error)
+            )
         except TerminalError as error:
             said = one_line(str(error), SAID_CHARS)
             return await self._faulty(f"the shell's holder breaks the terminals' protocol: {said}")
@@ -176,7 +175,7 @@ class Carrier:
                 begun.reschedule(None)
                 match frame:
                     case Out(_, shown):
-                        self.received += len(shown)
+                        self.session.received += len(shown)
                         await self._witnessed(shown)
                     case Snapshot(shown):
                         await self._witnessed(shown)
@@ -229,5 +228,5 @@ class Carrier:
     async def _witnessed(self, shown: bytes) -> None:
         """Write down what is shown, before it is shown; a slow disk holds the terminal back."""
         self.room.clear()
-        if shown and not self.witness.shown(shown):
+        if shown and not self.channel.shown(shown):
             await self.room.wait()

@@ -31,7 +31,6 @@ from stagedoor.listeners.web.files_move import (
     open_to_read,
     take,
 )
-from stagedoor.listeners.web.files_stay import DeniedError, GoneError, Stay
 from stagedoor.listeners.web.files_words import (
     FilesError,
     Upload,
@@ -46,8 +45,14 @@ from stagedoor.listeners.web.files_words import (
     validators,
 )
 from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.sftp_session import (
+    DeniedError,
+    GoneError,
+    SftpSession,
+    sftp_session,
+)
 from stagedoor.listeners.web.signin import shown_cookie
-from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.listeners.web.threshold import Threshold, web
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
@@ -70,7 +75,7 @@ class FileRules:
 
 
 class Files:
-    """Belongs to one event loop. `stays` are those that move files now."""
+    """Belongs to one event loop. `busy` is how many requests move files now."""
 
     def __init__(
         self, threshold: Threshold, passes: Passes, backstage: Backstage, rules: FileRules
@@ -79,7 +84,7 @@ class Files:
         self._passes = passes
         self._backstage = backstage
         self._rules = rules
-        self.stays: set[Stay] = set()
+        self.busy = 0
         self.routes: list[BaseRoute] = [
             Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
             Route(
@@ -95,22 +100,22 @@ class Files:
 
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._threshold.source_of(request)
-        at = At(source)
+        deny, origin = self._backstage.flow.deny, web(source)
         denial = self._threshold.barred(source) or self._not_ours(request)
         if denial is not None:
-            return self._written(denial, at)
+            return deny(denial, origin)
         target = parse_login(request.path_params["app"])
         if target is None:
-            return self._written(Denial(Reason.NO_APP, "there is no app of that name"), at)
+            return deny(Denial(Reason.NO_APP, "there is no app of that name"), origin)
         cookie = shown_cookie(self._threshold, request)
         if cookie is None:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
-            return self._written(cookie, at, None, target)
+            return deny(cookie, origin, None, target)
         identity = await self._passes.show(PassKind.SESSION, cookie)
         if isinstance(identity, Denial):
-            return self._written(identity, at, None, target)
-        grant = self._backstage.flow.authoriser.authorise(identity, target)
+            return deny(identity, origin, None, target)
+        grant = self._backstage.flow.authorise(identity, target)
         if isinstance(grant, Grant) and not self._rules.allowed(grant):
             grant = Denial(
                 Reason.NO_GRANT,
@@ -118,18 +123,8 @@ class Files:
                 "gateway's settings)",
             )
         if isinstance(grant, Denial):
-            return self._written(grant, at, identity, target)
+            return deny(grant, origin, identity, target)
         return identity, target
-
-    def _written(
-        self,
-        denial: Denial,
-        at: At,
-        identity: Identity | None = None,
-        target: Target | None = None,
-    ) -> Denial:
-        self._backstage.flow.write_down(denial, at, identity, target)
-        return denial
 
     def _not_ours(self, request: Request) -> Denial | None:
         """A browser sends an Origin with all but GET. With that it says by Fetch Metadata, or by the
@@ -144,30 +139,30 @@ class Files:
         return self._threshold.not_ours(request)
 
     @asynccontextmanager
-    async def _inside(self, request: Request) -> AsyncIterator[Stay]:
+    async def _inside(self, request: Request) -> AsyncIterator[SftpSession]:
         admitted = await self._admitted(request)
         if isinstance(admitted, Denial):
             raise DeniedError(admitted)
-        stay = Stay(self._backstage, self._threshold.source_of(request))
-        self.stays.add(stay)
+        source = self._threshold.source_of(request)
+        self.busy += 1
         try:
-            async with stay.entered(*admitted):
-                yield stay
+            async with sftp_session(self._backstage, source, *admitted) as session:
+                yield session
         finally:
-            self.stays.discard(stay)
+            self.busy -= 1
 
     # Out of the shell.
 
     async def _file(self, request: Request, send: Send) -> Response | None:
         path = path_of(fields_of(request.scope["query_string"]))
-        async with self._inside(request) as stay:
+        async with self._inside(request) as session:
             if request.method == "POST":
-                return JSONResponse(await about(stay, path))
-            await self._give(request, send, stay, path)
+                return JSONResponse(await about(session, path))
+            await self._give(request, send, session, path)
             return None
 
-    async def _give(self, request: Request, send: Send, stay: Stay, path: bytes) -> None:
-        file, size, changed_at = await open_to_read(stay, path)
+    async def _give(self, request: Request, send: Send, session: SftpSession, path: bytes) -> None:
+        file, size, changed_at = await open_to_read(session, path)
         headers = {
             "content-type": "application/octet-stream",
             "content-disposition": attachment(path),
@@ -190,15 +185,17 @@ class Files:
         await send({"type": "http.response.start", "status": status, "headers": raw})
         if request.method != "HEAD":
             try:
-                await self._pour(request, send, stay, blocks(file, start, None if unknown else end))
+                await self._pour(
+                    request, send, session, blocks(file, start, None if unknown else end)
+                )
             except BaseException:
-                stay.moved(path, whole=False)
+                session.moved(path, whole=False)
                 raise
-            stay.moved(path)
+            session.moved(path)
         await send({"type": "http.response.body", "body": b""})
 
     async def _pour(
-        self, request: Request, send: Send, stay: Stay, pieces: AsyncGenerator[bytes]
+        self, request: Request, send: Send, session: SftpSession, pieces: AsyncGenerator[bytes]
     ) -> None:
         """Each block once the one before it is on its way: a slow line holds the shell back."""
         gone = asyncio.create_task(_until_gone(request))
@@ -208,7 +205,7 @@ class Files:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     if gone.done():
                         raise GoneError
-                    stay.received += len(piece)
+                    session.received += len(piece)
         finally:
             gone.cancel()
 
@@ -224,16 +221,18 @@ class Files:
                 f"{shown(upload.name)} has {upload.size} bytes, and {most} may be sent at most "
                 "(web.max_upload_mib in the gateway's settings)",
             )
-        async with self._inside(request) as stay:
+        async with self._inside(request) as session:
             if request.method == "POST":
-                return JSONResponse({"offset": await begin(stay, upload)})
+                return JSONResponse({"offset": await begin(session, upload)})
             if request.method == "DELETE":
-                await drop(stay, upload)
-                stay.moved(upload.part, "remove")
+                await drop(session, upload)
+                session.moved(upload.part, "remove")
                 return JSONResponse({})
-            return await self._take(request, stay, upload, number_of(fields, "at"))
+            return await self._take(request, session, upload, number_of(fields, "at"))
 
-    async def _take(self, request: Request, stay: Stay, upload: Upload, at: int) -> Response:
+    async def _take(
+        self, request: Request, session: SftpSession, upload: Upload, at: int
+    ) -> Response:
         more = True
 
         async def pieces() -> bytes | None:
@@ -252,11 +251,11 @@ class Files:
             return body
 
         try:
-            path = await take(stay, upload, at, pieces)
+            path = await take(session, upload, at, pieces)
         except BaseException:
-            stay.moved(join(upload.folder, upload.name), whole=False)
+            session.moved(join(upload.folder, upload.name), whole=False)
             raise
-        stay.moved(path or join(upload.folder, upload.name), whole=path is not None)
+        session.moved(path or join(upload.folder, upload.name), whole=path is not None)
         if path is None:
             raise FilesError(400, f"{shown(upload.name)} is not whole yet")
         return JSONResponse({"name": shown(path.rpartition(b"/")[2])})

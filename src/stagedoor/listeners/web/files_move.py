@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import asyncssh
 
-from stagedoor.listeners.web.files_stay import Stay
 from stagedoor.listeners.web.files_words import MAX_PATH_BYTES, FilesError, Upload, join, shown
+from stagedoor.listeners.web.sftp_session import SftpSession
 from stagedoor.upstream.connection import SAID_CHARS
 from stagedoor.wire.oneline import one_line
 
@@ -53,32 +53,34 @@ async def speaking_of(path: bytes, doing: str) -> AsyncIterator[None]:
         raise FilesError(504, f"the shell did not {doing} {name} in time") from None
 
 
-async def about(stay: Stay, path: bytes) -> dict[str, str | int]:
+async def about(session: SftpSession, path: bytes) -> dict[str, str | int]:
     """What is at `path`: where that is in the shell, percent-encoded and for a person, and what."""
     async with speaking_of(path, "look at"), asyncio.timeout(OPEN_S):
-        real = _bytes(await stay.sftp.realpath(path))
+        real = _bytes(await session.sftp.realpath(path))
         if len(real) > MAX_PATH_BYTES:
             raise FilesError(
                 502, f"the shell says that {shown(path)} is a path of {len(real)} bytes"
             )
-        found = await stay.sftp.stat(real)
+        found = await session.sftp.stat(real)
     mode = found.permissions or 0
     kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
     return {"path": quote(real), "shown": shown(real), "kind": kind, "size": found.size or 0}
 
 
-async def open_to_read(stay: Stay, path: bytes) -> "tuple[asyncssh.SFTPClientFile, int, int]":
+async def open_to_read(
+    session: SftpSession, path: bytes
+) -> "tuple[asyncssh.SFTPClientFile, int, int]":
     """The file, its size, and when it was changed (seconds since the epoch)."""
     async with speaking_of(path, "read"), asyncio.timeout(OPEN_S):
         # Asked before it is opened: to open a pipe would wait for somebody who writes into it.
-        mode = (await stay.sftp.stat(path)).permissions or 0
+        mode = (await session.sftp.stat(path)).permissions or 0
         if S_ISDIR(mode):
             raise FilesError(
                 409, f"{shown(path)} is a folder; pack it first: tar -czf FILE.tgz FOLDER"
             )
         if not S_ISREG(mode):
             raise FilesError(409, f"{shown(path)} is no regular file")
-        file = await stay.sftp.open(path, "rb", encoding=None)
+        file = await session.sftp.open(path, "rb", encoding=None)
         found = await file.stat()
     return file, found.size or 0, int(found.mtime or 0)
 
@@ -126,26 +128,26 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
     return whole
 
 
-async def begin(stay: Stay, upload: Upload) -> int:
+async def begin(session: SftpSession, upload: Upload) -> int:
     """Make room for a file, or find what has come of it; returns the offset to go on from."""
     async with speaking_of(upload.folder, "write into"), asyncio.timeout(OPEN_S):
-        if not S_ISDIR((await stay.sftp.stat(upload.folder)).permissions or 0):
+        if not S_ISDIR((await session.sftp.stat(upload.folder)).permissions or 0):
             raise FilesError(409, f"{shown(upload.folder)} is no folder")
     async with speaking_of(join(upload.folder, upload.name), "write"), asyncio.timeout(OPEN_S):
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
-        async with stay.sftp.open(upload.part, flags, encoding=None) as file:
+        async with session.sftp.open(upload.part, flags, encoding=None) as file:
             has = (await file.stat()).size or 0
     # When a line is cut, some of the last blocks may be there and one before them not.
     offset = 0 if has > upload.size else max(has - BLOCK_BYTES * AHEAD, 0)
-    await _room(stay, upload, upload.size - has)
+    await _room(session, upload, upload.size - has)
     return offset
 
 
-async def _room(stay: Stay, upload: Upload, more: int) -> None:
+async def _room(session: SftpSession, upload: Upload, more: int) -> None:
     """Raises FilesError if the file system has less room than that, as far as it tells."""
     with suppress(asyncssh.SFTPError):
         async with asyncio.timeout(OPEN_S):
-            system = await stay.sftp.statvfs(upload.folder)
+            system = await session.sftp.statvfs(upload.folder)
         free = (system.bavail or 0) * (system.frsize or system.bsize or 0)
         if free < more:
             raise FilesError(
@@ -155,14 +157,14 @@ async def _room(stay: Stay, upload: Upload, more: int) -> None:
             )
 
 
-async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes | None:
+async def take(session: SftpSession, upload: Upload, offset: int, pieces: Pieces) -> bytes | None:
     """Write what comes, from `offset` on; the path once the file is whole, None if more is to come.
 
     Blocks are written at their own offsets: what comes twice, of a line that was cut, is the same.
     """
     path = join(upload.folder, upload.name)
     async with speaking_of(path, "write"), asyncio.timeout(OPEN_S):
-        file = await stay.sftp.open(upload.part, asyncssh.FXF_WRITE, encoding=None)
+        file = await session.sftp.open(upload.part, asyncssh.FXF_WRITE, encoding=None)
         has = (await file.stat()).size or 0
     if offset > has:
         raise FilesError(409, f"{shown(upload.name)} has {has} bytes, and cannot go on at {offset}")
@@ -177,7 +179,7 @@ async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes
             if block and (piece is None or len(block) >= BLOCK_BYTES):
                 sent.append(asyncio.create_task(file.write(bytes(block), offset)))
                 offset += len(block)
-                stay.sent += len(block)
+                session.sent += len(block)
                 block.clear()
             while sent and (piece is None or len(sent) >= AHEAD):
                 async with speaking_of(path, "write"), asyncio.timeout(BLOCK_S):
@@ -186,45 +188,45 @@ async def take(stay: Stay, upload: Upload, offset: int, pieces: Pieces) -> bytes
                 break
     except FilesError as error:
         if error.status == 500:  # what has no word of its own may be a full disk
-            await _room(stay, upload, max(upload.size - offset, BLOCK_BYTES))
+            await _room(session, upload, max(upload.size - offset, BLOCK_BYTES))
         raise
     finally:
         await _drop(sent)
     async with speaking_of(path, "write"), asyncio.timeout(BLOCK_S):
         await file.close()  # where a file system tells of a full disk only now
-        return await _finish(stay, upload) if offset == upload.size else None
+        return await _finish(session, upload) if offset == upload.size else None
 
 
-async def _finish(stay: Stay, upload: Upload) -> bytes:
+async def _finish(session: SftpSession, upload: Upload) -> bytes:
     """Give a whole file its name, or the next that is free: nothing is ever replaced."""
     for number in range(TAKEN):
         path = upload.path(number)
         try:
             # A link, unlike a rename, cannot replace what has come there meanwhile.
-            await stay.sftp.link(upload.part, path)
+            await session.sftp.link(upload.part, path)
         except asyncssh.SFTPError:
-            if await _is_there(stay, path):
+            if await _is_there(session, path):
                 continue
-            await stay.sftp.rename(upload.part, path)  # a file system without hard links
+            await session.sftp.rename(upload.part, path)  # a file system without hard links
             return path
-        await stay.sftp.remove(upload.part)
+        await session.sftp.remove(upload.part)
         return path
     raise FilesError(409, f"{shown(upload.name)} and {TAKEN - 1} names like it are taken")
 
 
-async def _is_there(stay: Stay, path: bytes) -> bool:
+async def _is_there(session: SftpSession, path: bytes) -> bool:
     try:
-        await stay.sftp.lstat(path)
+        await session.sftp.lstat(path)
     except asyncssh.SFTPNoSuchFile:
         return False
     return True
 
 
-async def drop(stay: Stay, upload: Upload) -> None:
+async def drop(session: SftpSession, upload: Upload) -> None:
     """Remove what has come of a file that is not wanted any more; fine if nothing has."""
     async with speaking_of(upload.part, "remove"), asyncio.timeout(OPEN_S):
         with suppress(asyncssh.SFTPNoSuchFile):
-            await stay.sftp.remove(upload.part)
+            await session.sftp.remove(upload.part)
 
 
 async def _drop(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -13,7 +13,6 @@ from stagedoor.listeners.web.pages import SEE_OTHER, Pages
 from stagedoor.listeners.web.ports import Desk
 from stagedoor.listeners.web.threshold import Threshold
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.wire.answer import status_of
 
@@ -53,18 +52,18 @@ class Home:
 
     async def _home_of(self, identity: Identity) -> Response:
         apps = []
-        for target in self._flow.shells.targets():
-            if isinstance(self._flow.authoriser.authorise(identity, target), Grant):
-                state = await self._flow.shells.observe(target)
-                apps.append(
-                    App(
-                        target.login_name,
-                        target.host_name,
-                        state.value,
-                        f"{self._pages.place.path}/app/{quote(target.login_name)}",
-                        self._desk.ssh_line(identity, target),
-                    )
+        for grant in self._flow.grants(identity):
+            target = grant.target
+            state = await self._flow.observe(target)
+            apps.append(
+                App(
+                    target.login_name,
+                    target.host_name,
+                    state.value,
+                    f"{self._pages.place.path}/app/{quote(target.login_name)}",
+                    self._desk.ssh_line(identity, target),
                 )
+            )
         past = await self._desk.sessions(identity)
         keys = await self._desk.keys(identity)
         live = await self._live(identity)

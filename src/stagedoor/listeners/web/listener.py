@@ -95,7 +95,7 @@ class WebListener:
     @property
     def busy(self) -> int:
         """How many visits have not been let in, or shown out, yet; and files on their way."""
-        return len(self._house.visits) + len(self._house.files.stays)
+        return len(self._house.visits) + self._house.files.busy
 
     def drain(self) -> None:
         """Let nobody more in; those who are in stay."""

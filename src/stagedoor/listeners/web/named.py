@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.listeners.web.threshold import Threshold, web
 from stagedoor.wire.answer import status_of
 
 
@@ -24,7 +24,7 @@ class Named:
             await self._app(scope, receive, send)
             return
         source = self._threshold.source_of(connection)
-        self._threshold.flow.write_down(denial, At(source), None, None)
+        self._threshold.flow.deny(denial, web(source), None, None)
         answer: ASGIApp = WebSocketClose()
         if scope["type"] == "http":
             answer = PlainTextResponse(f"{denial.message}\n", status_of(denial.reason))

@@ -22,7 +22,7 @@ from stagedoor.listeners.web.signin import (
     shown_cookie,
     shown_cookies,
 )
-from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.listeners.web.threshold import Threshold, web
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -110,7 +110,7 @@ class Pages:
     def denied(
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
-        self._flow.write_down(denial, At(self._threshold.source_of(request)), identity)
+        self._flow.deny(denial, web(self._threshold.source_of(request)), identity)
         status = 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
         return self.said("Not let in", denial.message, status)
 
@@ -134,11 +134,11 @@ class Pages:
         name = fields.get("name", "").strip()
         wanted = safe_path(fields.get("next", ""), self._home_path)
         source = self._threshold.source_of(request)
-        found = await self._flow.authenticator.authenticate(
+        found = await self._flow.authenticate(
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
         )
         if isinstance(found, Denial):
-            self._flow.write_down(found, At(source))
+            self._flow.deny(found, web(source))
             status = 403 if found.reason is Reason.CREDENTIAL_WRONG else status_of(found.reason)
             page = markup.sign_in(self._place, wanted, found.message, name)
             return HTMLResponse(page, status)
@@ -197,9 +197,9 @@ class Pages:
         identity = await self.signed_in(request)
         if isinstance(identity, Response):
             return identity
-        grant = self._flow.authoriser.authorise(identity, target)
+        grant = self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
-            self._flow.write_down(grant, At(self._threshold.source_of(request)), identity, target)
+            self._flow.deny(grant, web(self._threshold.source_of(request)), identity, target)
             return self.said("Not let in", grant.message, status_of(grant.reason))
         if "terminal.js" not in self._assets:
             return self.said("Not built", _NOT_BUILT, 503)

@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web import terminals_markup
 from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Company
-from stagedoor.listeners.web.errand import Errand
 from stagedoor.listeners.web.guests import SHARE, WATCH
 from stagedoor.listeners.web.pages import Pages
 from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.remote_command import run_remote
 from stagedoor.listeners.web.signin import object_of
 from stagedoor.listeners.web.terminals_words import (
     Asked,
@@ -29,9 +29,9 @@ from stagedoor.listeners.web.terminals_words import (
     target_in,
     terminal_in,
 )
-from stagedoor.listeners.web.threshold import At, Threshold
+from stagedoor.listeners.web.threshold import Threshold, web
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import Present
 from stagedoor.model.shell import ShellState
@@ -105,11 +105,11 @@ class Terminals:
             denial = self._threshold.barred(source)
             asked: Asked | Denial = denial or await object_of(request)
             if isinstance(asked, Denial):
-                self._flow.write_down(asked, At(source))
+                self._flow.deny(asked, web(source))
                 return self._refusal(asked)
             identity = await self._identify(request, source)
             if isinstance(identity, Denial):
-                self._flow.write_down(identity, At(source))
+                self._flow.deny(identity, web(source))
                 return self._refusal(identity)
             found = await act(identity, asked, source)
             if isinstance(found, Denial):
@@ -121,15 +121,14 @@ class Terminals:
     def _denied(
         self, denial: Denial, source: Source, identity: Identity, target: Target | None = None
     ) -> Denial:
-        self._flow.write_down(denial, At(source), identity, target)
-        return denial
+        return self._flow.deny(denial, web(source), identity, target)
 
     def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
         """His grant for the app that is asked for."""
         target = target_in(asked)
         if isinstance(target, Denial):
             return self._denied(target, source, identity)
-        grant = self._flow.authoriser.authorise(identity, target)
+        grant = self._flow.authorise(identity, target)
         return self._denied(grant, source, identity, target) if isinstance(grant, Denial) else grant
 
     def _granted_at(
@@ -149,10 +148,10 @@ class Terminals:
         grant = self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
-        state = await self._flow.shells.observe(grant.target)
+        state = await self._flow.observe(grant.target)
         names: list[str] = []
         if state is ShellState.READY:
-            listed = await Errand(self._backstage, source, ["list"]).run(grant)
+            listed = await run_remote(self._backstage, source, grant, ["list"])
             if isinstance(listed, Denial):
                 return listed
             names = listed.split()
@@ -182,7 +181,7 @@ class Terminals:
         if isinstance(found, Denial):
             return found
         grant, name = found
-        done = await Errand(self._backstage, source, ["end", name]).run(grant)
+        done = await run_remote(self._backstage, source, grant, ["end", name])
         return done if isinstance(done, Denial) else {"ended": name}
 
     # Shares.
@@ -231,13 +230,14 @@ class Terminals:
         if isinstance(secret, str):
             share = self._company.find_share(secret[:MAX_SECRET_CHARS])
             # None by that id: refused in the words for one that has ended.
-            grant = self._flow.authoriser.by_share(identity, share.id if share else "")
+            claim: Claim | Denial = SharedTerminal(share.id if share else "")
             good_for = SHARE + (share.id if share else "")
         elif isinstance(session, str):
-            grant = await self._to_watch(identity, session)
+            claim = await self._watched(identity, session)
             good_for = WATCH + session
         else:
             return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
+        grant = claim if isinstance(claim, Denial) else self._flow.authorise(identity, claim)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity)
         ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)
@@ -254,15 +254,15 @@ class Terminals:
             "expires_at": grant.expires_at,
         }
 
-    async def guest(self, identity: Identity, good_for: str) -> Grant | Denial | None:
-        """What a ticket lets a guest do now; None for one that is no guest's."""
+    async def claim(self, identity: Identity, good_for: str) -> Claim | Denial:
+        """What a ticket is good for: a share, a session to watch, or an app."""
         if good_for.startswith(SHARE):
-            return self._flow.authoriser.by_share(identity, good_for.removeprefix(SHARE))
+            return SharedTerminal(good_for.removeprefix(SHARE))
         if good_for.startswith(WATCH):
-            return await self._to_watch(identity, good_for.removeprefix(WATCH))
-        return None
+            return await self._watched(identity, good_for.removeprefix(WATCH))
+        return parse_target(good_for)
 
-    async def _to_watch(self, identity: Identity, session: str) -> Grant | Denial:
+    async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
         if not self._company.may_watch(identity):
             return nothing_to_watch()
         present = await self._company.present(looks=False)
@@ -271,7 +271,7 @@ class Terminals:
         for each in present:
             target = parse_target(each.target)
             if each.session == session and isinstance(target, Target):
-                return self._flow.authoriser.to_watch(identity, target, each.terminal, each.name)
+                return WatchedTerminal(target, each.terminal, each.name)
         return nothing_to_watch()
 
     async def _live(self, identity: Identity, asked: Asked, source: Source) -> Answer:
@@ -291,9 +291,10 @@ class Terminals:
         found = []
         for each in present:
             target = parse_target(each.target)
-            if isinstance(target, Target) and isinstance(
-                self._flow.authoriser.to_watch(identity, target, each.terminal, each.name), Grant
-            ):
+            if isinstance(target, Denial):
+                continue
+            claim = WatchedTerminal(target, each.terminal, each.name)
+            if isinstance(self._flow.authorise(identity, claim), Grant):
                 found.append(each)
         return found
 

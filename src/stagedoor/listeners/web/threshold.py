@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Way
+from stagedoor.model.session import Origin, Way
 from stagedoor.model.source import Network, Source, within
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -41,12 +41,9 @@ class WebLimits:
     tmux: bool = True
 
 
-@dataclass(slots=True)
-class At:
-    """A door that is only written down: what HTTP refuses, it answers itself."""
-
-    source: Source
-    way: Way = Way.WEB
+def web(source: Source) -> Origin:
+    """The origin of what comes over HTTP from `source`."""
+    return Origin(Way.WEB, source)
 
 
 class Threshold:

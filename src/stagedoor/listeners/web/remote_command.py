@@ -1,0 +1,78 @@
+"""One command of the holder's, run in a shell for somebody: by the flow, audited, and short.
+
+A shell that does not run is not started for it.
+"""
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+
+import asyncssh
+
+from stagedoor.listeners.shell_session import SessionEndedError, shell_session
+from stagedoor.listeners.web.backstage import Backstage
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.session import End, Ended, Origin, Way
+from stagedoor.model.source import Source
+from stagedoor.recording.witness import Asked
+from stagedoor.upstream.command import CommandResult, run_command
+from stagedoor.upstream.connection import SAID_CHARS, hung_up
+from stagedoor.upstream.login import UnreachedError
+from stagedoor.wire.oneline import one_line
+
+COMMAND_S = 20.0
+"""Longer than a terminal takes that does not want to end."""
+MAX_ANSWER = 64 * 1024
+
+
+async def run_remote(
+    backstage: Backstage, source: Source, grant: Grant, arguments: Sequence[str]
+) -> str | Denial:
+    """What the command has printed; or why it was not run, or failed."""
+    target = grant.target
+    entered = await backstage.flow.enter(
+        grant.identity, target, Origin(Way.WEB, source), lambda step: None, start=False
+    )
+    if isinstance(entered, Denial):
+        return entered
+    holder = backstage.holder(target)
+    if holder is None:
+        why = f"the shell {target.shell_name} holds no terminals"
+        entered.stream.abort()
+        entered.leave(Ended(End.UNREACHED, detail=why))
+        return Denial(Reason.SHELL_UNAVAILABLE, why)
+    name = target.shell_name
+    try:
+        async with shell_session(entered, backstage.login()) as session:
+            asked = Asked("exec", shlex.join(["terminal", *arguments]))
+            with session.channel(asked) as channel:
+                async with asyncio.timeout(COMMAND_S):
+                    command = shlex.join([*holder, *arguments])
+                    done = await run_command(session.shell, command, MAX_ANSWER)
+                channel.ended(done.exit_status, 0, 0)
+            return _answer(done, name)
+    except SessionEndedError as error:
+        return Denial(Reason.NO_GRANT, str(error))
+    except UnreachedError as error:
+        return Denial(Reason.SHELL_UNAVAILABLE, str(error))
+    except TimeoutError:
+        why = f"the shell {name} did not do it within {COMMAND_S:g} s"
+        return Denial(Reason.SHELL_UNAVAILABLE, why)
+    except (asyncssh.Error, OSError) as error:
+        return Denial(Reason.SHELL_UNAVAILABLE, hung_up(name, error))
+
+
+def _answer(done: CommandResult, name: str) -> str | Denial:
+    """What the command has printed in the shell `name`; or how it failed."""
+    if done.too_long:
+        return Denial(
+            Reason.SHELL_UNAVAILABLE,
+            f"the shell {name} printed more than {MAX_ANSWER // 1024} KiB where its terminals' holder "
+            "answers in a line, and was cut off; look at what runs there",
+        )
+    if done.exit_status == 0:
+        return done.output.decode("utf-8", "replace")
+    said = done.errors.decode("utf-8", "replace").strip().splitlines()
+    why = said[-1].removeprefix("stagedoor: ") if said else f"the shell {name} runs no holder"
+    return Denial(Reason.BAD_REQUEST, one_line(why, SAID_CHARS))

@@ -1,0 +1,238 @@
+"""One WebSocket at a terminal: let in by the flow, recorded if it has to be, carried until it is over."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from stagedoor.listeners.shell_session import (
+    STOPPING,
+    SessionEndedError,
+    ShellSession,
+    shell_session,
+)
+from stagedoor.listeners.web.backstage import Backstage
+from stagedoor.listeners.web.carry import LAST_WORDS_S, Carrier
+from stagedoor.listeners.web.guests import for_holder, held_to
+from stagedoor.listeners.web.threshold import web
+from stagedoor.listeners.web.wire import GoneError, Wire
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Claim
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import End, Ended
+from stagedoor.model.shell import StartStep
+from stagedoor.model.source import Source
+from stagedoor.recording.recorder import Recording, RecordingError
+from stagedoor.recording.witness import Asked, Witness, header
+from stagedoor.session.flow import Entered
+from stagedoor.upstream.login import UnreachedError
+from stagedoor.wire.terminal import Hello, Mode, Notice, Word
+
+_PTY = "permit-pty"
+
+
+class TerminalSession:
+    """Satisfies `company.Watched`. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        backstage: Backstage,
+        wire: Wire,
+        source: Source,
+        hello: Hello,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when somebody is in, or has left."""
+        self._backstage = backstage
+        self._wire = wire
+        self._origin = web(source)
+        self._hello = hello
+        self._changed = changed
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """What is told or written down beside the terminal's bytes."""
+        self._looks = self._said_why = False
+        self._watchers: tuple[str, ...] = ()
+        self.place: tuple[str, str, str] | None = None
+
+    async def run(self, identity: Identity, claim: Claim) -> None:
+        """From the request to the last word. Returns once it is over."""
+        denied = await self._enter(identity, claim)
+        if denied is not None:
+            self._tell(Notice(Word.DENIED, denied))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._wire.close()
+
+    def watched_by(self, names: tuple[str, ...]) -> None:
+        """Show who watches this terminal, if that has changed."""
+        if names != self._watchers:
+            self._watchers = names
+            self._tell(Notice(Word.WATCHED, ", ".join(names)))
+
+    async def _enter(self, identity: Identity, claim: Claim) -> str | None:
+        """Carry the terminal until it is over; or why that could not be."""
+        flow = self._backstage.flow
+        grant = flow.authorise(identity, claim)
+        if not isinstance(grant, Denial) and grant.guest is not None:
+            hello = held_to(self._hello, grant.guest)
+            if isinstance(hello, Denial):
+                return flow.deny(hello, self._origin, identity, grant.target).message
+        entered = await flow.enter(identity, claim, self._origin, self._progress)
+        if isinstance(entered, Denial):
+            return entered.message
+        guest = entered.grant.guest
+        if guest is not None:
+            hello = held_to(self._hello, guest)
+            assert isinstance(hello, Hello), "the terminal's name was looked at above"
+            self._hello, self._looks = hello, not guest.may_type
+        return await self._inside(entered)
+
+    async def _inside(self, entered: Entered) -> str | None:
+        grant = entered.grant
+        holder = self._backstage.holder(grant.target)
+        if holder is None:
+            entered.stream.abort()
+            why = (
+                "no command is known that holds terminals in the shell "
+                f"{grant.target.shell_name}; an administrator names it in `holder` of its "
+                "[[shells.static]] entry; until then come by ssh"
+            )
+            entered.leave(Ended(End.UNREACHED, detail=why))
+            return why
+        arriving = asyncio.create_task(self._arrive(entered))
+        try:
+            if grant.guest is not None or self._hello.mode is Mode.WATCH:
+                # Whoever works there is told of a watcher before that watcher sees a thing.
+                with entered.handing_over():
+                    unseen = await asyncio.shield(arriving)
+                if unseen is not None:
+                    entered.stream.abort()
+                    entered.leave(Ended(End.UNREACHED, detail=unseen.message))
+                    return unseen.message
+            async with shell_session(entered, self._backstage.login([_PTY])) as session:
+                return await self._carry(session, holder, arriving)
+        except UnreachedError as error:
+            return str(error)
+        except SessionEndedError as error:
+            await self._say_why(error.end, error.detail)
+        except asyncio.CancelledError:
+            await self._say_why(End.DRAINED, STOPPING)
+        finally:
+            self._do(self._part(arriving, entered.opened.id))
+        return None
+
+    async def _carry(
+        self,
+        session: ShellSession,
+        holder: Sequence[str],
+        arriving: "asyncio.Task[Denial | None]",
+    ) -> str | None:
+        grant = session.opened.ready.grant
+        try:
+            channel = await self._audit(session)
+        except RecordingError as error:
+            why = f"this terminal has to be recorded and cannot be ({error}); tell an administrator"
+            session.end_as(End.UNREACHED, why)
+            return why
+        carrier = Carrier(
+            self._wire,
+            for_holder(self._hello, grant),
+            session,
+            channel,
+            self._room,
+            joins=grant.guest is not None or self._hello.mode is Mode.WATCH,
+            looks=self._looks,
+        )
+        try:
+            unseen = await asyncio.shield(arriving)
+            if unseen is not None and unseen.reason is Reason.OVERLOADED:
+                session.end_as(End.UNREACHED, unseen.message)
+                return unseen.message
+            self.place = (session.opened.id, str(grant.target), self._hello.terminal)
+            self._changed()
+            session.end_as(*await carrier.carry(holder))
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self._say_why(*(session.ended_by_flow or (End.DRAINED, STOPPING)))
+            raise
+        finally:
+            code = carrier.exit.code if carrier.exit else None
+            channel.ended(code, session.sent, session.received)
+        return None
+
+    async def _arrive(self, entered: Entered) -> Denial | None:
+        grant, hello = entered.grant, self._hello
+        return await self._backstage.company.arrive(
+            entered.opened.id,
+            grant.target,
+            hello.terminal,
+            looks=hello.mode is Mode.WATCH,
+            share=grant.guest.share if grant.guest else None,
+        )
+
+    async def _audit(self, session: ShellSession) -> Witness:
+        """Raises RecordingError where the terminal must be recorded and cannot be."""
+        hello, plan = self._hello, self._backstage.plan
+        asked = Asked("shell", hello.command, hello.term, hello.size.columns, hello.size.rows)
+        number, recording = session.next_channel(), None
+        if self._backstage.recorded(session.opened.ready.grant):
+            recording = await self._record(session, number, asked)
+        if recording is not None and plan.notice:
+            self._tell(Notice(Word.RECORDED, "this terminal is recorded"))
+        return session.audit_channel(asked, number, recording, record_input=plan.record_input)
+
+    async def _record(self, session: ShellSession, number: int, asked: Asked) -> Recording | None:
+        plan = self._backstage.plan
+
+        def failed(why: str) -> None:
+            self._room.set()
+            if not plan.go_on:
+                detail = f"this terminal cannot be recorded any more ({why})"
+                session.close_soon(End.UNRECORDED, detail)
+
+        try:
+            return await plan.recorder.begin(
+                session.opened,
+                number,
+                header(session.opened, number, asked, self._backstage.now()),
+                on_room=self._room.set,
+                on_failure=failed,
+            )
+        except RecordingError:
+            if not plan.go_on:
+                raise
+            return None
+
+    async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
+        await arriving
+        await self._backstage.company.leave(session_id)
+        self._changed()
+
+    # What the developer's side is told.
+
+    def _progress(self, step: StartStep) -> None:
+        text = f"{step.name}{': ' if step.detail else ''}{step.detail}"
+        self._tell(Notice(Word.PROGRESS, text))
+
+    async def _say_why(self, end: End, detail: str) -> None:
+        if self._said_why:
+            return
+        self._said_why = True
+        word = Word.DETACHED if end is End.DRAINED else Word.REVOKED
+        with suppress(GoneError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._wire.say(Notice(word, detail or end.value))
+
+    def _tell(self, notice: Notice) -> None:
+        async def say() -> None:
+            with suppress(GoneError):
+                await self._wire.say(notice)
+
+        self._do(say())
+
+    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
