@@ -10,14 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.target import Target
+from stagedoor.model.target import Target, valid_app, valid_environment, valid_label
 from stagedoor.wire.target import (
     MAX_SHOWN_CHARS,
     parse_target,
     shown,
-    valid_app,
-    valid_environment,
-    valid_label,
     valid_pattern,
     valid_user_name,
 )

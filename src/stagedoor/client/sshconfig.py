@@ -21,9 +21,8 @@ from pathlib import Path
 
 from stagedoor.client import tunnel
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.model.target import SSH_PORT, Target, valid_environment
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
-from stagedoor.wire.target import valid_environment
 
 CONFIG_NAME = "config"
 KNOWN_HOSTS_NAME = "known_hosts"

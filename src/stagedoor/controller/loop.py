@@ -12,12 +12,11 @@ from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
 from stagedoor.controller.world import World
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.model.target import Target
+from stagedoor.model.target import Target, valid_app
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.wire.target import valid_app
 
 AT_ONCE = 8
 """Keys that are looked at at the same time. Most of a look is waiting for the API."""

@@ -1,8 +1,15 @@
 """A target: the app, and where apps have several, the environment, whose shell is asked for."""
 
+import re
 from dataclasses import dataclass
 
 SSH_PORT = 22
+MAX_LABEL_CHARS = 63
+SHELL_SUFFIX = "-ssh"
+"""What the name of an app's shell ends with."""
+
+# Used with `fullmatch`: `match` with `$` would take a trailing newline.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class Target:
     @property
     def shell_name(self) -> str:
         """The name of the Deployment and Service: `app01-ssh`, `app01-ssh.staging`."""
-        return f"{self.app}-ssh" + (f".{self.environment}" if self.environment else "")
+        return f"{self.app}{SHELL_SUFFIX}" + (f".{self.environment}" if self.environment else "")
 
     @property
     def host_name(self) -> str:
@@ -33,3 +40,22 @@ class Target:
 
     def __str__(self) -> str:
         return self.host_name
+
+
+def valid_label(text: str) -> bool:
+    """Whether `text` is a lower-case RFC 1123 label of at most 63 characters."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def valid_app(text: str) -> bool:
+    """Whether `text` may name an app: `text` and `text-ssh` are labels, `text` ends not in -ssh."""
+    return (
+        len(text) <= MAX_LABEL_CHARS - len(SHELL_SUFFIX)
+        and valid_label(text)
+        and not text.endswith(SHELL_SUFFIX)
+    )
+
+
+def valid_environment(text: str) -> bool:
+    """Whether `text` may name an environment: any label but `ssh`."""
+    return valid_label(text) and text != "ssh"

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from stagedoor.model.scope import FORM, valid_scope
+from stagedoor.model.target import valid_app, valid_environment
 from stagedoor.model.units import DAY_S
-from stagedoor.wire.target import valid_app, valid_environment
 
 Seconds = Annotated[float, Meta(gt=0, le=366 * DAY_S)]
 """Finite: no timer takes infinity."""

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from stagedoor.model.target import valid_environment, valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.wire.target import valid_environment, valid_label
 
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
 

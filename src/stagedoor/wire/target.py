@@ -14,40 +14,18 @@ no name has two readings. An address in any notation never matches, because no a
 import re
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.model.target import SHELL_SUFFIX, SSH_PORT, Target, valid_app, valid_environment
 
-MAX_LABEL_CHARS = 63
 MAX_USER_NAME_CHARS = 64
 MAX_SHOWN_CHARS = 100
 """How much of an offered name a message repeats."""
 
-_SUFFIX = "-ssh"
 # Every pattern here is used with `fullmatch`: `match` with `$` would take a trailing newline.
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 _PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,63}")
 # What inet_aton(3) takes for an address: one to four decimal, octal or hexadecimal numbers.
 _INET_ATON = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?")
 _DIGITS = re.compile(r"[0-9]+")
-
-
-def valid_label(text: str) -> bool:
-    """Whether `text` is a lower-case RFC 1123 label of at most 63 characters."""
-    return _LABEL.fullmatch(text) is not None
-
-
-def valid_app(text: str) -> bool:
-    """Whether `text` may name an app: `text` and `text-ssh` are labels, `text` ends not in -ssh."""
-    return (
-        len(text) <= MAX_LABEL_CHARS - len(_SUFFIX)
-        and valid_label(text)
-        and not text.endswith(_SUFFIX)
-    )
-
-
-def valid_environment(text: str) -> bool:
-    """Whether `text` may name an environment: any label but `ssh`."""
-    return valid_label(text) and text != "ssh"
 
 
 def valid_pattern(text: str) -> bool:
@@ -133,10 +111,10 @@ def _read(name: str) -> Target | None:
             pass
         case [app, environment, "ssh"]:
             pass
-        case [shell] if shell.endswith(_SUFFIX):
-            app = shell.removesuffix(_SUFFIX)
-        case [shell, environment] if shell.endswith(_SUFFIX):
-            app = shell.removesuffix(_SUFFIX)
+        case [shell] if shell.endswith(SHELL_SUFFIX):
+            app = shell.removesuffix(SHELL_SUFFIX)
+        case [shell, environment] if shell.endswith(SHELL_SUFFIX):
+            app = shell.removesuffix(SHELL_SUFFIX)
         case _:
             return None
     if not valid_app(app) or (environment is not None and not valid_environment(environment)):

@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from stagedoor.model.cluster import Kind, Object
+from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.annotations import is_offered
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import FAILURE, IDLE_SINCE, SHELL_OF, SSHD_PORT, shell_object
 from stagedoor.shells.kubernetes.owners import owned_pods
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.wire.target import valid_app
 
 Address = tuple[str, int]
 """A pod's address and the port of its sshd."""
