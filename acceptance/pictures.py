@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
@@ -57,7 +57,7 @@ def _take(stage: Stage, folder: Path) -> None:
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _keep(tab, folder / "terminal.png")
-        with open_office(stage.settings, create=False) as office:
+        with open_service(stage.settings, create=False) as office:
             session = list_sessions(office, limit=1)[0].id
         tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
         tab.until("document.body.dataset.looked === 'true'")

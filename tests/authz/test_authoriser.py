@@ -21,7 +21,7 @@ RULE = GrantRule(1, "user:dev", "app01")
 HELD = Policy(users={"dev": User("dev", frozenset(), "hash 1")}, grants=(RULE,))
 
 
-class Office:
+class AdminService:
     """An authoriser whose policy and clock a test sets."""
 
     def __init__(self, policy: Policy = HELD) -> None:
@@ -33,12 +33,12 @@ class Office:
 
 
 def test_those_who_come_again_share_one_grant() -> None:
-    office = Office()
+    office = AdminService()
     assert office.ask() is office.ask(replace(DEV), Target("app01"))
 
 
 def test_a_new_policy_holds_at_once() -> None:
-    office = Office()
+    office = AdminService()
     assert isinstance(office.ask(), Grant)
     office.policy = replace(HELD, grants=())
     assert isinstance(office.ask(), Denial)
@@ -47,14 +47,14 @@ def test_a_new_policy_holds_at_once() -> None:
 
 
 def test_what_an_old_password_opened_is_not_covered_by_what_the_new_one_did() -> None:
-    office = Office(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
+    office = AdminService(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
     assert isinstance(office.ask(replace(DEV, password_hash="hash 2")), Grant)
     assert isinstance(office.ask(DEV), Denial)
 
 
 def test_what_one_sign_in_opened_is_not_covered_by_what_another_did() -> None:
     one, other = (replace(DEV, sign_in=SignIn(name, 60.0)) for name in (b"one", b"other"))
-    office = Office(replace(HELD, signed_out=frozenset({b"one"})))
+    office = AdminService(replace(HELD, signed_out=frozenset({b"one"})))
     assert isinstance(office.ask(other), Grant)
     assert isinstance(office.ask(), Grant)
     denial = office.ask(one)
@@ -63,7 +63,7 @@ def test_what_one_sign_in_opened_is_not_covered_by_what_another_did() -> None:
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:
-    office = Office(replace(HELD, grants=(GrantRule(1, "user:dev", "*"),)))
+    office = AdminService(replace(HELD, grants=(GrantRule(1, "user:dev", "*"),)))
     for number in range(module.REMEMBERED + 2):
         assert isinstance(office.ask(target=Target(f"app{number}")), Grant)
 
@@ -99,7 +99,7 @@ _times = st.floats(0, 11)
 def test_it_always_says_what_the_policy_says_now(
     policies: list[Policy], asked: list[tuple[int, float, Identity, Target]]
 ) -> None:
-    office = Office()
+    office = AdminService()
     for number, now, identity, target in sorted(asked, key=lambda each: each[1]):
         office.policy, office.now = policies[number % len(policies)], now
         assert office.ask(identity, target) == authorise(office.policy, identity, target, now)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from stagedoor.admin.service import Office, open_office
+from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli.app import stagedoor
 
 
@@ -54,6 +54,6 @@ def alice(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def office(alice: Desk) -> Iterator[Office]:
-    with open_office(alice.data_dir, clock=time.time) as opened:
+def office(alice: Desk) -> Iterator[AdminService]:
+    with open_service(alice.data_dir, clock=time.time) as opened:
         yield opened

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stagedoor.admin.service import Office, account
+from stagedoor.admin.service import AdminService, account
 from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened
@@ -46,7 +46,9 @@ def test_root_by_sudo_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert account().startswith("root@")
 
 
-def test_the_audit_is_read_by_session_user_time_and_count(alice: Desk, office: Office) -> None:
+def test_the_audit_is_read_by_session_user_time_and_count(
+    alice: Desk, office: AdminService
+) -> None:
     now = time.time()
     StoreJournal(office.database).append(
         [
@@ -68,7 +70,7 @@ def test_the_audit_is_read_by_session_user_time_and_count(alice: Desk, office: O
 
 
 def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
-    alice: Desk, office: Office
+    alice: Desk, office: AdminService
 ) -> None:
     code = (
         "import sys, click\n"

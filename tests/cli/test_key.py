@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from tests.cli.conftest import Desk
 
@@ -37,7 +37,9 @@ def test_all_keys_of_an_agent_come_by_stdin(alice: Desk, tmp_path: Path) -> None
     assert [row["comment"] for row in alice.json("key", "list")] == ["one", "two"]
 
 
-def test_of_several_keys_all_are_taken_or_none(alice: Desk, office: Office, tmp_path: Path) -> None:
+def test_of_several_keys_all_are_taken_or_none(
+    alice: Desk, office: AdminService, tmp_path: Path
+) -> None:
     good = make_key(tmp_path, "good", "-t", "ed25519").read_text()
     with pytest.raises(RefusedError):
         alice.out("key", "add", "alice", "-", stdin=good + "ssh-dss AAAAB3NzaC1kc3M= old\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.keys.age import AgeSeal
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
@@ -32,7 +32,7 @@ def keep(desk: Desk, name: str, seal: Seal | None = None) -> Path:
     return path
 
 
-def told(office: Office, path: Path) -> None:
+def told(office: AdminService, path: Path) -> None:
     """The audit has it."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     session = path.name.partition(".")[0]
@@ -42,7 +42,7 @@ def told(office: Office, path: Path) -> None:
 
 
 @pytest.fixture
-def sessions(office: Office) -> Office:
+def sessions(office: AdminService) -> AdminService:
     StoreJournal(office.database).append(
         [opened(S1, at=time.time() - 90), opened(S2, at=time.time(), who="bob")]
     )
@@ -93,7 +93,7 @@ def test_an_export_never_overwrites_and_is_for_the_owner_only(alice: Desk, tmp_p
 
 
 def test_a_file_that_was_changed_since_the_audit_has_it_is_told(
-    sessions: Office, alice: Desk
+    sessions: AdminService, alice: Desk
 ) -> None:
     path = keep(alice, f"{S1}.1.cast")
     told(sessions, path)

@@ -5,7 +5,7 @@ import time
 import click
 import pytest
 
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
 from stagedoor.store.instances import HeldInstance, hold_instance, instances_folder
@@ -18,7 +18,7 @@ S1, S2 = "0199aaaa111122223333444455", "0199bbbb111122223333444455"
 
 
 @pytest.fixture
-def worker(office: Office) -> HeldInstance:
+def worker(office: AdminService) -> HeldInstance:
     """A worker that lives, with alice and bob inside."""
     held = hold_instance(instances_folder(office.data_dir), "one")
     StoreJournal(office.database).append(
@@ -42,7 +42,7 @@ def test_who_is_in_is_listed(alice: Desk) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_those_who_have_left_are_listed_on_demand(alice: Desk, office: Office) -> None:
+def test_those_who_have_left_are_listed_on_demand(alice: Desk, office: AdminService) -> None:
     StoreJournal(office.database).append([closed(S1, end="idle")])
     assert [row["id"] for row in alice.json("session", "list")] == [S2]
     assert {row["id"]: row["end"] for row in alice.json("session", "list", "--all")} == {
@@ -53,7 +53,7 @@ def test_those_who_have_left_are_listed_on_demand(alice: Desk, office: Office) -
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, office: Office) -> None:
+def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, office: AdminService) -> None:
     def serve() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -110,7 +110,7 @@ def test_an_id_must_name_one_session(alice: Desk) -> None:
         alice.out("session", "close", "%%%%%%")
 
 
-def test_two_sessions_that_begin_alike_are_not_mixed_up(alice: Desk, office: Office) -> None:
+def test_two_sessions_that_begin_alike_are_not_mixed_up(alice: Desk, office: AdminService) -> None:
     StoreJournal(office.database).append([opened("0199aaaa1"), opened("0199aaaa2")])
     with pytest.raises(RefusedError, match="more than one session begins with 0199aaaa"):
         alice.out("session", "close", "0199aaaa")
@@ -129,7 +129,7 @@ def test_a_reason_cannot_forge_lines(alice: Desk) -> None:
         alice.out("session", "close", S1, "--reason", "x\nroot let in")
 
 
-def test_a_closing_by_hand_is_in_the_audit(alice: Desk, office: Office) -> None:
+def test_a_closing_by_hand_is_in_the_audit(alice: Desk, office: AdminService) -> None:
     StoreJournal(office.database).append([opened(S1, instance="dead")])
     alice.out("session", "close", S1, "--reason", "go home")
     events = [e for e in alice.out("audit", "--json").splitlines() if "session.close" in e]
@@ -138,7 +138,7 @@ def test_a_closing_by_hand_is_in_the_audit(alice: Desk, office: Office) -> None:
 
 
 def test_hostile_names_in_the_audit_cannot_speak_to_the_terminal(
-    alice: Desk, office: Office
+    alice: Desk, office: AdminService
 ) -> None:
     hostile = Event(1.0, Kind.SESSION_DENIED, "one", fields={"message": "\x1b]0;owned\x07"})
     StoreJournal(office.database).append([hostile])

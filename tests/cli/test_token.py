@@ -5,7 +5,7 @@ import click
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.authn.decide import decide
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial
@@ -14,7 +14,7 @@ from stagedoor.model.identity import Identity
 from tests.cli.conftest import Desk
 
 
-def test_a_token_is_shown_once_and_only_its_hash_is_kept(alice: Desk, office: Office) -> None:
+def test_a_token_is_shown_once_and_only_its_hash_is_kept(alice: Desk, office: AdminService) -> None:
     text = alice.out("token", "create", "alice").strip()
     (record,) = admin.policy(office).tokens.values()
     assert record.secret_hash == hashlib.sha256(text.encode()).digest()
@@ -24,7 +24,7 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(alice: Desk, office: Of
         assert text not in alice.out(*argv)
 
 
-def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, office: Office) -> None:
+def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, office: AdminService) -> None:
     text = alice.out("token", "create", "alice").strip()
     policy = admin.policy(office)
     now = time.time()
@@ -34,7 +34,7 @@ def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, office: Office) 
     assert isinstance(decide(policy, TokenCredential(text), now + 31 * 86400), Denial)
 
 
-def test_a_revoked_token_is_gone(alice: Desk, office: Office) -> None:
+def test_a_revoked_token_is_gone(alice: Desk, office: AdminService) -> None:
     made = alice.json("token", "create", "alice", "--expires", "8h", "--scope", "connect:app*")
     assert [row["id"] for row in alice.json("token", "list", "alice")] == [made["id"]]
     assert made["scopes"] == ["connect:app*"]
@@ -45,7 +45,7 @@ def test_a_revoked_token_is_gone(alice: Desk, office: Office) -> None:
 
 
 def test_the_whole_token_can_be_given_to_revoke_it_and_is_not_written_down(
-    alice: Desk, office: Office
+    alice: Desk, office: AdminService
 ) -> None:
     text = alice.out("token", "create", "alice").strip()
     alice.out("token", "revoke", text)

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.authn.passwords import verify
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from tests.cli.conftest import Desk
@@ -25,7 +25,9 @@ def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
     assert desk.json("user", "list") == []
 
 
-def test_the_password_is_kept_as_a_hash_that_it_alone_opens(alice: Desk, office: Office) -> None:
+def test_the_password_is_kept_as_a_hash_that_it_alone_opens(
+    alice: Desk, office: AdminService
+) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
     stored = admin.policy(office).users["alice"].password_hash
     assert stored is not None
@@ -34,7 +36,7 @@ def test_the_password_is_kept_as_a_hash_that_it_alone_opens(alice: Desk, office:
     assert b"correct horse" not in (alice.data_dir / "stagedoor.db-wal").read_bytes()
 
 
-def test_a_new_password_replaces_the_old_one(alice: Desk, office: Office) -> None:
+def test_a_new_password_replaces_the_old_one(alice: Desk, office: AdminService) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
     alice.out("user", "password", "alice", "--password-stdin", stdin="battery staple\n")
     stored = admin.policy(office).users["alice"].password_hash

@@ -13,7 +13,7 @@ import pytest
 
 from acceptance.kubernetes_tools import checkout, kit_image
 from stagedoor.admin.authorities import user_key
-from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_office
+from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.settings.file import load_settings
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
@@ -55,7 +55,7 @@ class House:
         )
         self.key = folder / "id_ed25519"
         self.token_file = folder / "token"
-        with open_office(load_settings(self.gateway.file)) as office:
+        with open_service(load_settings(self.gateway.file)) as office:
             add_user(office, "dev")
             add_keys(office, "dev", [user_key(self.key)])
             add_grant(office, "user:dev", "*")

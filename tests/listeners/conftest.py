@@ -60,7 +60,7 @@ def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
             + static("own2", OWN_PORT, host="127.0.0.2")
         )
         with open_house(folder, settings) as one:
-            with admin.open_office(one.data_dir) as office:
+            with admin.open_service(one.data_dir) as office:
                 admin.set_password(office, "dev", PASSWORD)
                 admin.add_user(office, "other", password=PASSWORD)
                 admin.add_grant(office, "user:other", "app01")

@@ -47,7 +47,7 @@ class House:
             listening.close()
         self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
         self.lines: list[dict[str, Any]] = []
-        with admin.open_office(self.data_dir) as office:
+        with admin.open_service(self.data_dir) as office:
             admin.add_user(office, USER)
             admin.add_grant(office, f"user:{USER}", "*")
             self.token = admin.create_token(office, USER).text

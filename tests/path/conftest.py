@@ -10,7 +10,7 @@ import pytest
 from acceptance.reach import Reach, reach
 from acceptance.verdict import NotHereError
 from stagedoor.admin.authorities import user_key
-from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_office
+from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Client, Login
 from stagedoor.demo.stage import stagedoor_command
 from tests.path.gateway import PASSWORD, Gateway
@@ -48,7 +48,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     gateway = Gateway(folder, APP)
     key, token_file = folder / "id_ed25519", folder / "token"
     # All is written before the start, so that it is in force from the first moment.
-    with open_office(gateway.data_dir) as office:
+    with open_service(gateway.data_dir) as office:
         add_user(office, "dev", password=PASSWORD)
         add_keys(office, "dev", [user_key(key)])
         add_grant(office, "user:dev", "app01")

@@ -161,13 +161,13 @@ class Gateway:
         return done
 
     @contextlib.contextmanager
-    def office(self) -> Iterator[admin.Office]:
+    def office(self) -> Iterator[admin.AdminService]:
         """As the administrator's commands do, without the time that a process of their own takes."""
-        with admin.open_office(load_settings(self.file)) as office:
+        with admin.open_service(load_settings(self.file)) as office:
             yield office
 
     @contextlib.contextmanager
-    def changed(self) -> Iterator[admin.Office]:
+    def changed(self) -> Iterator[admin.AdminService]:
         """The same, and a gateway that runs has heard of the change when the block is over."""
         with self.office() as office:
             yield office

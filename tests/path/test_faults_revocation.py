@@ -39,7 +39,7 @@ class Guest:
     def by_password(self) -> str:
         return basic(self.name, PASSWORD)
 
-    def change(self, what: Callable[[admin.Office], object]) -> None:
+    def change(self, what: Callable[[admin.AdminService], object]) -> None:
         with self.gateway.office() as office:
             what(office)
 
@@ -75,23 +75,23 @@ def ends_of(gateway: Faulty, sessions: list[Inside]) -> dict[str, tuple[str, str
     return {one.session: closed[one.session] for one in sessions if one.session in closed}
 
 
-def grant_remove(guest: Guest, office: admin.Office) -> None:
+def grant_remove(guest: Guest, office: admin.AdminService) -> None:
     admin.remove_grant(office, guest.grant)
 
 
-def user_remove(guest: Guest, office: admin.Office) -> None:
+def user_remove(guest: Guest, office: admin.AdminService) -> None:
     admin.remove_user(office, guest.name)
 
 
-def token_revoke(guest: Guest, office: admin.Office) -> None:
+def token_revoke(guest: Guest, office: admin.AdminService) -> None:
     admin.revoke_token(office, guest.token_id)
 
 
-def password_change(guest: Guest, office: admin.Office) -> None:
+def password_change(guest: Guest, office: admin.AdminService) -> None:
     admin.set_password(office, guest.name, PASSWORD + " 2")
 
 
-def password_removal(guest: Guest, office: admin.Office) -> None:
+def password_removal(guest: Guest, office: admin.AdminService) -> None:
     admin.set_password(office, guest.name, None)
 
 
@@ -112,7 +112,7 @@ CHANGES = [
 def test_what_is_taken_away_closes_the_live_sessions_in_every_worker(
     gateway: Faulty,
     guest: Guest,
-    change: Callable[[Guest, admin.Office], None],
+    change: Callable[[Guest, admin.AdminService], None],
     way: str,
     detail: str,
 ) -> None:

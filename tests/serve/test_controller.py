@@ -30,7 +30,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
         "test",
     )
     prepare(settings)
-    with admin.open_office(settings) as office:
+    with admin.open_service(settings) as office:
         admin.add_user(office, "ann")
         admin.add_keys(office, "ann", [user_key(tmp_path / "key")])
         admin.add_grant(office, "user:ann", "app01")

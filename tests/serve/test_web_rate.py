@@ -7,16 +7,16 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import StoreDesk
+from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import AT_ONCE, Allowance
-from stagedoor.admin.presence import StoreCompany
+from stagedoor.admin.passes import PassService
+from stagedoor.admin.presence import Presence
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve.web import StorePasses
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -32,9 +32,9 @@ class Web:
         self.database = database
         self.now = 0.0
         allowance = Allowance()
-        self.desk = StoreDesk(settings, database, self.policy, allowance, lambda: self.now)
-        self.company = StoreCompany(settings, database, self.policy, allowance, lambda: self.now)
-        self.passes = StorePasses(
+        self.desk = AccountService(settings, database, allowance, lambda: self.now)
+        self.company = Presence(settings, database, self.policy, allowance, lambda: self.now)
+        self.passes = PassService(
             settings, database, self.policy, Lifetimes(), allowance, lambda: self.now
         )
 
@@ -45,7 +45,7 @@ class Web:
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     settings = Settings(data_dir=tmp_path)
-    with admin.open_office(settings) as office:
+    with admin.open_service(settings) as office:
         admin.add_user(office, "ann")
         database = open_database(settings.place)
         yield Web(settings, database)

@@ -100,12 +100,12 @@ def last_words(process: "subprocess.Popen[bytes]") -> str:
     return process.stderr.read().decode()
 
 
-def remove_grants(office: admin.Office) -> None:
+def remove_grants(office: admin.AdminService) -> None:
     for rule in admin.policy(office).grants:
         admin.remove_grant(office, rule.id)
 
 
-def remove_keys(office: admin.Office) -> None:
+def remove_keys(office: admin.AdminService) -> None:
     for fingerprint in admin.policy(office).keys:
         admin.remove_key(office, fingerprint)
 
@@ -120,7 +120,7 @@ def remove_keys(office: admin.Office) -> None:
     ids=["grant", "key", "user"],
 )
 def test_whoever_is_no_longer_let_in_is_told_why_as_he_is_put_out(
-    house: World, change: Callable[[admin.Office], object], reason: str
+    house: World, change: Callable[[admin.AdminService], object], reason: str
 ) -> None:
     with talking(house) as inside:
         with house.office() as office:

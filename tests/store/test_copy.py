@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stagedoor.admin.migrate_store import copy_store
-from stagedoor.admin.service import Office
+from stagedoor.admin.migrate_store import migrate_store
+from stagedoor.admin.service import AdminService
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
@@ -20,9 +20,9 @@ from tests.store.sample import change, closed, denied, opened
 
 
 @pytest.fixture
-def office(database: Database, tmp_path: Path) -> Office:
+def office(database: Database, tmp_path: Path) -> AdminService:
     """An empty store of each kind, to copy to."""
-    return Office(database, tmp_path, "root@here", lambda: 900.0)
+    return AdminService(database, tmp_path, "root@here", lambda: 900.0)
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def old(tmp_path: Path) -> Path:
     return file
 
 
-def test_all_of_it_is_there_and_goes_on_where_it_was(office: Office, old: Path) -> None:
+def test_all_of_it_is_there_and_goes_on_where_it_was(office: AdminService, old: Path) -> None:
     source = open_database(old)
-    copied = copy_store(office, old)
+    copied = migrate_store(office, old)
     assert (copied["users"], copied["grants"], copied["sessions"]) == (2, 1, 2500)
     there = office.database
     for of in ("users", "tokens", "keys", "grants"):
@@ -71,11 +71,11 @@ def test_all_of_it_is_there_and_goes_on_where_it_was(office: Office, old: Path) 
     source.close()
 
 
-def test_only_an_empty_store_is_copied_to(office: Office, old: Path) -> None:
+def test_only_an_empty_store_is_copied_to(office: AdminService, old: Path) -> None:
     with change(office.database, "user.add") as c:
         people.add_user(c.transaction, "bob", frozenset(), None, 1.0)
     with pytest.raises(RefusedError, match="is not empty"):
-        copy_store(office, old)
+        migrate_store(office, old)
     assert set(load_policy(office.database).users) == {"bob"}
 
 
@@ -88,18 +88,18 @@ def test_what_cannot_be_copied_whole_is_not_copied(
     database.close()
     there = open_database(server)
     with pytest.raises(StoreError, match="too long"):
-        copy_store(Office(there, tmp_path, "root@here", lambda: 900.0), old)
+        migrate_store(AdminService(there, tmp_path, "root@here", lambda: 900.0), old)
     assert load_policy(there).users == {}
     assert read_entries(there) == []
     there.close()
 
 
-def test_a_store_in_use_is_not_copied(office: Office, old: Path) -> None:
+def test_a_store_in_use_is_not_copied(office: AdminService, old: Path) -> None:
     held = hold_instance(instances_folder(old.parent), "one")
     with pytest.raises(RefusedError, match=r"a gateway runs on .*stop it first"):
-        copy_store(office, old)
+        migrate_store(office, old)
     held.close()
-    copy_store(office, old)
+    migrate_store(office, old)
 
 
 def test_the_command_copies_into_the_store_that_the_settings_name(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
@@ -30,17 +30,17 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def office(disk: SmallDisk) -> Iterator[Office]:
+def office(disk: SmallDisk) -> Iterator[AdminService]:
     """A store on the small disk that another process has open too, as a worker has."""
     file = disk.folder / "data" / "stagedoor.db"
     worker = open_database(file)
     database = open_database(file)
-    yield Office(database, file.parent, "root@here", lambda: 1000.0)
+    yield AdminService(database, file.parent, "root@here", lambda: 1000.0)
     database.close()
     worker.close()
 
 
-def test_each_right_can_be_taken_away(office: Office, disk: SmallDisk) -> None:
+def test_each_right_can_be_taken_away(office: AdminService, disk: SmallDisk) -> None:
     for name in ("ann", "bob", "cid"):
         admin.add_user(office, name, groups=["dev"], password=PASSWORD)
     grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(12)]
@@ -81,7 +81,7 @@ def test_each_right_can_be_taken_away(office: Office, disk: SmallDisk) -> None:
     reader.close()
 
 
-def test_nothing_else_uses_what_is_kept_for_it(office: Office, disk: SmallDisk) -> None:
+def test_nothing_else_uses_what_is_kept_for_it(office: AdminService, disk: SmallDisk) -> None:
     admin.add_user(office, "ann")
     grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(3)]
     disk.fill()
@@ -99,7 +99,7 @@ def test_nothing_else_uses_what_is_kept_for_it(office: Office, disk: SmallDisk) 
     assert not admin.policy(office).grants
 
 
-def test_it_is_kept_again_as_soon_as_there_is_space(office: Office, disk: SmallDisk) -> None:
+def test_it_is_kept_again_as_soon_as_there_is_space(office: AdminService, disk: SmallDisk) -> None:
     reserve = office.data_dir / "stagedoor.db.reserve"
     assert reserve.stat().st_size == SIZE
     assert reserve.stat().st_mode & 0o777 == 0o600
@@ -115,7 +115,7 @@ def test_it_is_kept_again_as_soon_as_there_is_space(office: Office, disk: SmallD
     assert not list(office.data_dir.glob("*.reserve.*")), "no draft is left"
 
 
-def test_a_disk_with_space_keeps_its_reserve(office: Office) -> None:
+def test_a_disk_with_space_keeps_its_reserve(office: AdminService) -> None:
     admin.add_user(office, "ann")
     reserve = office.data_dir / "stagedoor.db.reserve"
     before = reserve.stat().st_ino

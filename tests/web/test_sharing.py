@@ -23,9 +23,9 @@ from tests.web.test_pages import Person
 from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 
-def desk(gateway: Gateway) -> AbstractContextManager[admin.Office]:
+def desk(gateway: Gateway) -> AbstractContextManager[admin.AdminService]:
     """As the commands have it, without a process for each."""
-    return admin.open_office(gateway.data_dir)
+    return admin.open_service(gateway.data_dir)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,16 @@
 """What a person sees and changes of his own on the web, from the store; each change is audited."""
 
-import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import AT_ONCE, Allowance
-from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+from stagedoor.admin.allowance import Allowance, too_much
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import KeyRecord, Policy
+from stagedoor.model.policy import KeyRecord
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -32,20 +31,18 @@ class Past:
     until: float | None
 
 
-class StoreDesk:
+class AccountService:
     """Satisfies `listeners.web.ports.Desk`. The store is asked in a thread."""
 
     def __init__(
         self,
         settings: Settings,
         database: Database,
-        policy: Callable[[], Policy],
         allowance: Allowance,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._policy = policy
         self._allowance = allowance
         self._now = now
 
@@ -55,10 +52,7 @@ class StoreDesk:
             with self._database.read() as transaction:
                 return keys_of(transaction, identity.name)
 
-        try:
-            return await asyncio.to_thread(load)
-        except StoreError as error:
-            return unavailable(error)
+        return await ask(load)
 
     async def add_key(self, identity: Identity, line: str) -> Denial | None:
         if (denial := too_much(self._allowance, identity, self._now())) is not None:
@@ -67,7 +61,7 @@ class StoreDesk:
         def add() -> None:
             admin.add_keys(self._office(identity), identity.name, [line])
 
-        return await _changed(add)
+        return await ask(add)
 
     async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
         def remove() -> None:
@@ -77,19 +71,18 @@ class StoreDesk:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint!r}")
             admin.remove_key(self._office(identity), fingerprint)
 
-        return await _changed(remove)
+        return await ask(remove)
 
     async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
-        try:
-            records = await asyncio.to_thread(
-                list_sessions,
-                self._database,
-                open_only=False,
-                identity=identity.name,
-                limit=LAST_SESSIONS,
-            )
-        except StoreError as error:
-            return unavailable(error)
+        records = await ask(
+            list_sessions,
+            self._database,
+            open_only=False,
+            identity=identity.name,
+            limit=LAST_SESSIONS,
+        )
+        if isinstance(records, Denial):
+            return records
         return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
@@ -101,40 +94,5 @@ class StoreDesk:
         at = f"{target.login_name}@{ssh.host_names[0]}"
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
-    def _office(self, identity: Identity) -> admin.Office:
-        return admin.Office(
-            self._database, self._settings.data_dir, f"{identity.name} (web)", time.time
-        )
-
-
-async def _changed(change: Callable[[], None]) -> Denial | None:
-    try:
-        await asyncio.to_thread(change)
-    except StoreError as error:
-        return unavailable(error)
-    except (RefusedError, NotFoundError, ConflictError) as error:
-        return Denial(Reason.BAD_REQUEST, str(error))
-    return None
-
-
-def too_much(allowance: Allowance, identity: Identity, now: float) -> Denial | None:
-    """Why this user may be given nothing more now; None if they may."""
-    wait_s = allowance.take(identity.name, now)
-    if wait_s == 0:
-        return None
-    seconds = math.ceil(wait_s)
-    return Denial(
-        Reason.THROTTLED,
-        f"{identity.name} has made {AT_ONCE} changes (keys, shares, sign-ins) in a row; "
-        f"try again in {seconds} s",
-        seconds,
-    )
-
-
-def unavailable(error: StoreError) -> Denial:
-    """Why nothing can be looked up now."""
-    return Denial(
-        Reason.AUDIT_UNAVAILABLE,
-        f"the gateway cannot use its store, so nobody is let in ({error.public}); try again",
-        retry_after_s=5,
-    )
+    def _office(self, identity: Identity) -> admin.AdminService:
+        return on_the_web(self._settings, self._database, identity.name)

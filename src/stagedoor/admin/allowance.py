@@ -5,6 +5,11 @@ something (a key, a share, a sign-in) is counted. What takes away is not: it mus
 is never more to take away than was given. Each worker counts for itself.
 """
 
+import math
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+
 AT_ONCE = 60
 """Changes that nobody waits for: an administrator's script, or a browser with many tabs."""
 EACH_S = 1.0
@@ -35,3 +40,17 @@ class Allowance:
             self._due = {one: at for one, at in self._due.items() if at > now}
         self._due[name] = due + self._each_s
         return 0.0
+
+
+def too_much(allowance: Allowance, identity: Identity, now: float) -> Denial | None:
+    """Why this user may be given nothing more now; None if they may."""
+    wait_s = allowance.take(identity.name, now)
+    if wait_s == 0:
+        return None
+    seconds = math.ceil(wait_s)
+    return Denial(
+        Reason.THROTTLED,
+        f"{identity.name} has made {AT_ONCE} changes (keys, shares, sign-ins) in a row; "
+        f"try again in {seconds} s",
+        seconds,
+    )

@@ -8,6 +8,7 @@ from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.share import Share
+from stagedoor.model.source import host_port
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -25,7 +26,7 @@ class MadeLink:
 
 def make_link(
     settings: Settings,
-    office: admin.Office,
+    office: admin.AdminService,
     user: str,
     *,
     app: str | None = None,
@@ -57,7 +58,7 @@ def make_link(
 
 def make_share_link(
     settings: Settings,
-    office: admin.Office,
+    office: admin.AdminService,
     user: str,
     app: str,
     terminal: str,
@@ -103,8 +104,7 @@ def _base(settings: Settings) -> str:
         for address in addresses:
             host, port = split_address(address)
             if port:
-                shown = f"[{host}]" if ":" in host else host
-                return f"{scheme}://{shown}:{port}{web.path}"
+                return f"{scheme}://{host_port(host, port)}{web.path}"
     raise RefusedError(
         "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST"
     )

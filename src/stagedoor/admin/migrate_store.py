@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
 from stagedoor.store.instances import Sign, instances_folder, sign_of
 
 
-def copy_store(office: Office, file: Path) -> dict[str, int]:
+def migrate_store(office: AdminService, file: Path) -> dict[str, int]:
     """Copy the SQLite store in `file`; how many rows, by table. Audited.
 
     Raises RefusedError where a gateway still uses `file`, or the office's store is not empty;

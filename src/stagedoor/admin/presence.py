@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import too_much, unavailable
-from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.allowance import Allowance, too_much
+from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.places import crowded
 from stagedoor.admin.shares import end_share, make_share
-from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.presence import Present
@@ -23,7 +23,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
 
 
-class StoreCompany:
+class Presence:
     """Satisfies `listeners.web.company.Company`. The store is asked in a thread."""
 
     def __init__(
@@ -53,10 +53,7 @@ class StoreCompany:
                 visits.leave(self._database, session)
             return denial
 
-        try:
-            return await asyncio.to_thread(write)
-        except StoreError as error:
-            return unavailable(error)
+        return await ask(write)
 
     async def leave(self, session: str) -> None:
         try:
@@ -65,29 +62,16 @@ class StoreCompany:
             return  # the session's end says the same
 
     async def present(self, *, looks: bool | None = None) -> Sequence[Present] | Denial:
-        try:
-            found = await asyncio.to_thread(visits.list_visits, self._database, looks=looks)
-        except StoreError as error:
-            return unavailable(error)
-        return _present(found)
+        found = await ask(visits.list_visits, self._database, looks=looks)
+        return found if isinstance(found, Denial) else _present(found)
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
         if (denial := too_much(self._allowance, identity, self._now())) is not None:
             return denial
-
-        def make() -> tuple[Share, str]:
-            return make_share(
-                self._office(identity), identity, target, terminal, lasts_s, typing=typing
-            )
-
-        try:
-            return await asyncio.to_thread(make)
-        except StoreError as error:
-            return unavailable(error)
-        except (RefusedError, NotFoundError) as error:
-            return Denial(Reason.BAD_REQUEST, str(error))
+        office = self._office(identity)
+        return await ask(make_share, office, identity, target, terminal, lasts_s, typing=typing)
 
     async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
         def end() -> None:
@@ -95,13 +79,7 @@ class StoreCompany:
                 require_share(transaction, share_id, identity.name)
             end_share(self._office(identity), share_id, host=identity.name)
 
-        try:
-            await asyncio.to_thread(end)
-        except StoreError as error:
-            return unavailable(error)
-        except NotFoundError as error:
-            return Denial(Reason.BAD_REQUEST, str(error))
-        return None
+        return await ask(end)
 
     def shares(self, identity: Identity) -> Sequence[Share]:
         now = time.time()
@@ -126,10 +104,8 @@ class StoreCompany:
         }
         return any(rule.subject in subjects for rule in policy.watch_rules)
 
-    def _office(self, identity: Identity) -> admin.Office:
-        return admin.Office(
-            self._database, self._settings.data_dir, f"{identity.name} (web)", time.time
-        )
+    def _office(self, identity: Identity) -> admin.AdminService:
+        return on_the_web(self._settings, self._database, identity.name)
 
 
 def _present(found: Sequence[visits.VisitRecord]) -> list[Present]:

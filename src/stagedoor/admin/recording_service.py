@@ -1,6 +1,5 @@
 """Recordings for those who may play them on the web: the folder, the store, and the setting."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,9 @@ from typing import TypeVar
 
 from stagedoor.admin import recordings
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import unavailable
+from stagedoor.admin.asking import ask
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Way
 from stagedoor.model.source import Source
@@ -54,7 +52,7 @@ class Take:
     written_at: float
 
 
-class StoreTakes:
+class RecordingService:
     """Satisfies `listeners.web.ports.Takes`. Belongs to one event loop; the disk and the store are
     asked in a thread.
     """
@@ -99,7 +97,7 @@ class StoreTakes:
             return None
 
         def note() -> None:
-            office = admin.Office(self._database, self._settings.data_dir, "", time.time)
+            office = admin.AdminService(self._database, self._settings.data_dir, "", time.time)
             target = None if take.target is None else str(take.target)
             recordings.note_viewed(
                 office,
@@ -111,10 +109,9 @@ class StoreTakes:
                 way=Way.WEB.value,
             )
 
-        try:
-            await asyncio.to_thread(note)
-        except StoreError as error:
-            return unavailable(error)
+        refused = await ask(note)
+        if refused is not None:
+            return refused
         if len(self._noted) >= _NOTED:
             self._noted.clear()  # then some are written down once more
         self._noted[key] = now
@@ -152,8 +149,6 @@ def _fits(take: Take, wanted: str) -> bool:
 
 async def _asked(look: Callable[[], _T]) -> _T | Denial:
     try:
-        return await asyncio.to_thread(look)
-    except StoreError as error:
-        return unavailable(error)
+        return await ask(look)
     except OSError as error:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
@@ -40,7 +40,7 @@ class Recorded:
         return self.file.suffix == SUFFIX
 
 
-def list_recordings(office: Office, *, identity: str | None = None) -> list[Recorded]:
+def list_recordings(office: AdminService, *, identity: str | None = None) -> list[Recorded]:
     """Oldest first. Raises StagedoorError."""
     known: dict[str, SessionRecord | None] = {}
     found = []
@@ -54,7 +54,7 @@ def list_recordings(office: Office, *, identity: str | None = None) -> list[Reco
     return found
 
 
-def find(office: Office, given: str) -> Recorded:
+def find(office: AdminService, given: str) -> Recorded:
     """The one whose id, or session's id, alone begins so. Raises NotFoundError, RefusedError."""
     if len(given) < oversight.MIN_PREFIX:
         raise RefusedError(
@@ -89,7 +89,7 @@ def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
         raise StagedoorError(f"{recorded.file.path} is no recording: {error}") from None
 
 
-def was_changed(office: Office, recorded: Recorded) -> bool | None:
+def was_changed(office: AdminService, recorded: Recorded) -> bool | None:
     """Whether the file differs from what the audit says of it; None while the audit says nothing.
 
     The audit has it once a recording has ended. Reads the whole file. Raises StagedoorError.
@@ -106,7 +106,9 @@ def was_changed(office: Office, recorded: Recorded) -> bool | None:
     return None
 
 
-def note_viewed(office: Office, session: str, target: str | None, name: str, **who: str) -> None:
+def note_viewed(
+    office: AdminService, session: str, target: str | None, name: str, **who: str
+) -> None:
     """Write to the audit, before anything is shown, that somebody reads the recording in file `name`.
 
     `who` are `identity`, `source` and `way` of whoever came by the web; without them it is the actor
@@ -127,7 +129,7 @@ def note_viewed(office: Office, session: str, target: str | None, name: str, **w
     StoreJournal(office.database).append([event])
 
 
-def _kept(office: Office) -> list[Kept]:
+def _kept(office: AdminService) -> list[Kept]:
     try:
         return kept(office.data_dir / FOLDER)
     except OSError as error:

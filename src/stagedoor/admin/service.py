@@ -33,7 +33,7 @@ _PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class AdminService:
     """An opened store, and who is at the desk. `actor` is written into the audit."""
 
     database: Database
@@ -59,13 +59,13 @@ class Office:
 
 
 @contextmanager
-def open_office(
+def open_service(
     where: Settings | Path,
     *,
     create: bool = True,
     actor: str | None = None,
     clock: Callable[[], float] = time.time,
-) -> Iterator[Office]:
+) -> Iterator[AdminService]:
     """Open the store that the settings name, and make it if `create` allows. Raises StoreError.
 
     A path is a `data_dir` with default settings. `actor` is by default the account that this
@@ -75,7 +75,7 @@ def open_office(
     database = open_database(settings.place, create=create)
     data_dir = settings.data_dir
     try:
-        yield Office(database, data_dir, actor or account(), clock)
+        yield AdminService(database, data_dir, actor or account(), clock)
     finally:
         database.close()
 
@@ -96,12 +96,12 @@ def account() -> str:
     return f"{name}@{platform.node()}"
 
 
-def policy(office: Office) -> Policy:
+def policy(office: AdminService) -> Policy:
     """The whole policy now. Raises StoreError."""
     return load_policy(office.database)
 
 
-def require_user(office: Office, name: str) -> User:
+def require_user(office: AdminService, name: str) -> User:
     """Raises NotFoundError, StoreError."""
     with office.database.read() as transaction:
         people.require_user(transaction, name)
@@ -109,7 +109,7 @@ def require_user(office: Office, name: str) -> User:
 
 
 def add_user(
-    office: Office, name: str, *, groups: Iterable[str] = (), password: str | None = None
+    office: AdminService, name: str, *, groups: Iterable[str] = (), password: str | None = None
 ) -> None:
     """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
     check_name(name, "user")
@@ -124,7 +124,7 @@ def add_user(
         }
 
 
-def set_password(office: Office, name: str, password: str | None) -> None:
+def set_password(office: AdminService, name: str, password: str | None) -> None:
     """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
     password_hash = None if password is None else _hash(password)
     with office.change("user.password", revokes=password is None) as change:
@@ -133,7 +133,7 @@ def set_password(office: Office, name: str, password: str | None) -> None:
 
 
 def change_groups(
-    office: Office, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    office: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> frozenset[str]:
     """The groups that the user is in afterwards. Raises NotFoundError, RefusedError, StoreError."""
     joined = _groups(add)
@@ -149,7 +149,7 @@ def change_groups(
     return after
 
 
-def remove_user(office: Office, name: str) -> dict[str, int]:
+def remove_user(office: AdminService, name: str) -> dict[str, int]:
     """Remove a user with all keys, tokens and grants of the name; how many of each went.
 
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
@@ -160,7 +160,7 @@ def remove_user(office: Office, name: str) -> dict[str, int]:
     return gone
 
 
-def add_keys(office: Office, user: str, lines: Iterable[str]) -> list[KeyRecord]:
+def add_keys(office: AdminService, user: str, lines: Iterable[str]) -> list[KeyRecord]:
     """Register OpenSSH public keys, given as lines of `.pub` files; all or none.
 
     Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
@@ -181,7 +181,7 @@ def add_keys(office: Office, user: str, lines: Iterable[str]) -> list[KeyRecord]
     return found
 
 
-def remove_key(office: Office, fingerprint: str) -> str:
+def remove_key(office: AdminService, fingerprint: str) -> str:
     """Whose key it was. Raises NotFoundError, StoreError."""
     with office.change("key.remove", revokes=True) as change:
         user = people.remove_key(change.transaction, fingerprint)
@@ -190,7 +190,7 @@ def remove_key(office: Office, fingerprint: str) -> str:
 
 
 def create_token(
-    office: Office,
+    office: AdminService,
     user: str,
     *,
     scopes: Iterable[str] | None = None,
@@ -217,7 +217,7 @@ def create_token(
     return token
 
 
-def revoke_token(office: Office, given: str) -> str:
+def revoke_token(office: AdminService, given: str) -> str:
     """Whose token it was. `given` is its id, or the whole token. Raises NotFoundError, StoreError."""
     name = token_id(given) or given
     with office.change("token.revoke", revokes=True) as change:
@@ -227,7 +227,7 @@ def revoke_token(office: Office, given: str) -> str:
 
 
 def add_grant(
-    office: Office,
+    office: AdminService,
     subject: str,
     app_pattern: str,
     *,
@@ -259,7 +259,7 @@ def add_grant(
     return GrantRule(number, subject, app_pattern, environment_pattern, expires_at)
 
 
-def remove_grant(office: Office, number: int, *, watch: bool = False) -> GrantRule:
+def remove_grant(office: AdminService, number: int, *, watch: bool = False) -> GrantRule:
     """The grant that is gone. Raises NotFoundError, StoreError."""
     action = "grant.watch.remove" if watch else "grant.remove"
     with office.change(action, revokes=True) as change:
@@ -328,7 +328,7 @@ def _check_scope(scope: str) -> None:
         )
 
 
-def _check_expiry(office: Office, expires_at: float | None) -> None:
+def _check_expiry(office: AdminService, expires_at: float | None) -> None:
     if expires_at is not None and expires_at <= office.clock():
         raise RefusedError("it would end before it begins; give a time to come")
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from stagedoor.admin.service import Office
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
 from stagedoor.store.instances import close_lost, instances_folder
@@ -30,13 +30,17 @@ MIN_PREFIX = 6
 
 
 def list_sessions(
-    office: Office, *, open_only: bool = True, identity: str | None = None, limit: int | None = 1000
+    office: AdminService,
+    *,
+    open_only: bool = True,
+    identity: str | None = None,
+    limit: int | None = 1000,
 ) -> list[SessionRecord]:
     """The newest sessions, oldest first. Raises StoreError."""
     return rows.list_sessions(office.database, open_only=open_only, identity=identity, limit=limit)
 
 
-def find_session(office: Office, given: str) -> SessionRecord:
+def find_session(office: AdminService, given: str) -> SessionRecord:
     """The session with this id, or whose id alone begins so. Raises NotFoundError, RefusedError."""
     if len(given) < MIN_PREFIX:
         raise RefusedError(f"{given!r} is too short for a session's id: {MIN_PREFIX} characters")
@@ -48,7 +52,7 @@ def find_session(office: Office, given: str) -> SessionRecord:
     return found[0]
 
 
-def request_close(office: Office, session_ids: Sequence[str], reason: str) -> int:
+def request_close(office: AdminService, session_ids: Sequence[str], reason: str) -> int:
     """Ask the workers to close sessions, audited; how many of them were open and not asked yet.
 
     Every worker sees it within a second. Sessions of workers that died are closed here and now.
@@ -63,7 +67,7 @@ def request_close(office: Office, session_ids: Sequence[str], reason: str) -> in
     return asked
 
 
-def find_lost(office: Office) -> list[str]:
+def find_lost(office: AdminService) -> list[str]:
     """Close in the audit what belonged to workers that died; the sessions' ids."""
     return close_lost(
         office.database,
@@ -74,7 +78,7 @@ def find_lost(office: Office) -> list[str]:
 
 
 def wait_closed(
-    office: Office,
+    office: AdminService,
     session_ids: Sequence[str],
     timeout_s: float,
     *,
@@ -89,7 +93,7 @@ def wait_closed(
         sleep(0.1)
 
 
-def entries(office: Office, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
+def entries(office: AdminService, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
     """The audit's entries in the order of writing; `last`: only so many of the newest."""
     after = 0 if last is None else before_last(office.database, wanted, last)
     while page := read_entries(office.database, wanted, after=after):
@@ -98,7 +102,7 @@ def entries(office: Office, wanted: Filter, *, last: int | None = None) -> Itera
 
 
 def follow(
-    office: Office,
+    office: AdminService,
     wanted: Filter,
     *,
     last: int | None = 10,

@@ -14,7 +14,7 @@ ID_BYTES = 6
 
 
 def make_share(
-    office: admin.Office,
+    office: admin.AdminService,
     host: Identity,
     target: Target,
     terminal: str,
@@ -47,7 +47,7 @@ def make_share(
     return share, secret
 
 
-def end_share(office: admin.Office, share_id: str, *, host: str | None = None) -> Share:
+def end_share(office: admin.AdminService, share_id: str, *, host: str | None = None) -> Share:
     """Whoever is in by it leaves within seconds. With `host`, only one of his.
 
     Raises NotFoundError, StoreError.
@@ -58,7 +58,7 @@ def end_share(office: admin.Office, share_id: str, *, host: str | None = None) -
     return share
 
 
-def list_shares(office: admin.Office) -> Sequence[Share]:
+def list_shares(office: admin.AdminService) -> Sequence[Share]:
     """Those that last, the first to end first. Raises StoreError."""
     now = office.clock()
     return [share for share in admin.policy(office).shares.values() if share.expires_at > now]

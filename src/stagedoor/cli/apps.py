@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.ask import sure
 from stagedoor.cli.complete import app_names
@@ -108,7 +108,7 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     _refuse_own(settings, target, "stopped")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_office(settings, create=False) as office:
+    with open_service(settings, create=False) as office:
         inside = [
             one.id
             for one in oversight.list_sessions(office, limit=100_000)
@@ -166,7 +166,7 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
 
 
 def _sessions(settings: Settings) -> Counter[str]:
-    with open_office(settings) as office:
+    with open_service(settings) as office:
         return Counter(one.target for one in oversight.list_sessions(office, limit=100_000))
 
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Entry, Filter
 from stagedoor.cli import show
 from stagedoor.cli.complete import session_ids, user_names
@@ -68,7 +68,7 @@ def audit(
     """Print the audit in the order of writing, oldest first."""
     write = _write_json if json_ else _write_line
     wanted = Filter(since=since, session=session, identity=user)
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         if not follow:
             for entry in oversight.entries(office, wanted, last=lines):
                 write(entry)

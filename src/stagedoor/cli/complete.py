@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from stagedoor.admin.recordings import list_recordings
-from stagedoor.admin.service import Office, open_office, policy
+from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
@@ -22,7 +22,7 @@ COMPLETE_S = 2.0
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _offer(read: Callable[[Office], Iterable[tuple[str, str]]]) -> Complete:
+def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complete:
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
@@ -30,7 +30,7 @@ def _offer(read: Callable[[Office], Iterable[tuple[str, str]]]) -> Complete:
         given = ctx.find_root().params.get("settings_file")
         installation = Installation(Path(given) if given else None)
         try:
-            with open_office(installation.settings, create=False) as office:
+            with open_service(installation.settings, create=False) as office:
                 return [
                     CompletionItem(name, help=about)
                     for name, about in read(office)

@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import grant_ids, subjects
 from stagedoor.cli.installation import Installation
@@ -58,7 +58,7 @@ def add(
 
     It holds at once, in every worker.
     """
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         rule = admin.add_grant(
             office, subject, app, environment_pattern=environment, expires_at=expires, watch=watch
         )
@@ -82,7 +82,7 @@ def add(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the grants."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         policy = admin.policy(office)
         now = office.clock()
     rules = [(rule, False) for rule in policy.grants]
@@ -113,7 +113,7 @@ def remove(installation: Installation, number: str) -> None:
     digits = number.removeprefix("w")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 18):
         raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`")
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         rule = admin.remove_grant(office, int(digits), watch=watch)
     show.note(f"Removed grant {number}: {rule.subject} to {_may(watch=watch)} {rule.app_pattern}.")
 

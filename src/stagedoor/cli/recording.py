@@ -15,7 +15,7 @@ import click
 
 from stagedoor.admin import recordings
 from stagedoor.admin.recordings import Recorded
-from stagedoor.admin.service import Office, open_office
+from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
 from stagedoor.cli.attach import is_utf8, language
 from stagedoor.cli.complete import recording_ids, user_names
@@ -56,7 +56,7 @@ def recording() -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         found = recordings.list_recordings(office, identity=user)
     keep_days = installation.settings.recording.keep_days
     if json_:
@@ -142,7 +142,7 @@ def play(
     Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. What is not
     known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
     """
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         found = recordings.find(office, recording_id)
         _note_viewed(office, found)
         changed = _told_if_changed(office, found)
@@ -181,7 +181,7 @@ def export(
     identities: tuple[Path, ...],
 ) -> None:
     """Write the recording with this ID as plain asciicast v2, for any player."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         found = recordings.find(office, recording_id)
         _note_viewed(office, found)
         changed = _told_if_changed(office, found)
@@ -196,14 +196,14 @@ def export(
         raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
 
 
-def _note_viewed(office: Office, found: Recorded) -> None:
+def _note_viewed(office: AdminService, found: Recorded) -> None:
     session = found.session
     recordings.note_viewed(
         office, found.file.session, session.target if session else None, found.file.path.name
     )
 
 
-def _told_if_changed(office: Office, found: Recorded) -> bool:
+def _told_if_changed(office: AdminService, found: Recorded) -> bool:
     changed = recordings.was_changed(office, found)
     if changed:
         show.note(f"Attention: {found.file.id} is not what the audit says that was recorded.")

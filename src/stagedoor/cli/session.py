@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import SessionRecord
 from stagedoor.cli import show
 from stagedoor.cli.ask import sure
@@ -44,7 +44,7 @@ def list_(
     installation: Installation, all_: bool, user: str | None, limit: int, json_: bool
 ) -> None:
     """List the open sessions, oldest first. Byte counts are some seconds old."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         found = oversight.list_sessions(office, open_only=not all_, identity=user, limit=limit)
         now = office.clock()
         shared = office.database.shared
@@ -129,7 +129,7 @@ def close(
         raise click.UsageError("name sessions, or give --user or --all, and only one of these")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         if ids:
             found = [oversight.find_session(office, one) for one in dict.fromkeys(ids)]
         else:

@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin.links import make_share_link
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.admin.shares import end_share, list_shares
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
@@ -55,7 +55,7 @@ def create(
         check_name(name)
     except PlaceError as error:
         raise click.UsageError(str(error)) from None
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         made, link = make_share_link(
             installation.settings, office, user, app, name, seconds, typing=typing, url=url
         )
@@ -70,7 +70,7 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the shares that last, the first to end first."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         found = list_shares(office)
     if json_:
         return show.as_json([_document(one) for one in found])
@@ -94,7 +94,7 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
     """End the share ID (from `share list`). Whoever looks by it has to leave within seconds."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         gone = end_share(office, share_id)
     show.note(f"Ended share {gone.id} of {gone.host}: {gone.terminal} of {gone.target}.")
 

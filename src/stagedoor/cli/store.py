@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.migrate_store import copy_store
-from stagedoor.admin.service import open_office
+from stagedoor.admin.migrate_store import migrate_store
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 
@@ -29,8 +29,8 @@ def copy(installation: Installation, file: Path) -> None:
     Stop the gateway first. Users, keys, tokens, grants, sessions and the audit are copied, all or
     nothing, and FILE stays as it is. The keys of the CAs and recordings are files: move them yourself.
     """
-    with open_office(installation.settings) as office:
-        copied = copy_store(office, file)
+    with open_service(installation.settings) as office:
+        copied = migrate_store(office, file)
         name = office.database.name
     show.note(
         f"Copied {show.count(copied['users'], 'user')}, {show.count(copied['sessions'], 'session')} "

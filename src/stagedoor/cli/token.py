@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import token_ids, user_names
 from stagedoor.cli.installation import Installation
@@ -49,7 +49,7 @@ def create(
     json_: bool,
 ) -> None:
     """Make a token for USER and print it. It is shown this once; only its hash is kept."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         made = admin.create_token(office, user, scopes=scopes or None, expires_at=expires)
     if json_:
         return show.as_json(
@@ -75,7 +75,7 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens, of USER or of all; never the secrets."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         if user is not None:
             admin.require_user(office, user)
         policy = admin.policy(office)
@@ -112,6 +112,6 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def revoke(installation: Installation, token_id: str) -> None:
     """Remove the token with this ID (from `token list`). Its live sessions are closed."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         user = admin.revoke_token(office, token_id)
     show.note(f"Revoked the token of {user}.")

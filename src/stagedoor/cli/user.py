@@ -4,7 +4,7 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names
@@ -42,7 +42,7 @@ def add(
         raise click.UsageError("--password-stdin and --no-password exclude each other")
     admin.check_name(name, "user")
     password = None if no_password else new_password(name, from_stdin=password_stdin)
-    with open_office(installation.settings) as office:
+    with open_service(installation.settings) as office:
         admin.add_user(office, name, groups=groups, password=password)
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
 
@@ -52,7 +52,7 @@ def add(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         policy = admin.policy(office)
     rows = [
         {
@@ -89,7 +89,7 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, name: str, yes: bool) -> None:
     """Remove the user NAME with all keys, tokens and grants; live sessions are closed."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         policy = admin.policy(office)
         live = oversight.list_sessions(office, identity=name)
         if name in policy.users:
@@ -131,7 +131,7 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
     """
     if password_stdin and remove_:
         raise click.UsageError("--password-stdin and --remove exclude each other")
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         admin.require_user(office, name)
         admin.set_password(
             office, name, None if remove_ else new_password(name, from_stdin=password_stdin)
@@ -153,7 +153,7 @@ def group(
     installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
 ) -> None:
     """Print the groups of the user NAME, after changing them if asked to."""
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         if add_ or remove_:
             groups = admin.change_groups(office, name, add=add_, remove=remove_)
         else:

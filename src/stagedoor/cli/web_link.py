@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin.links import make_link
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
@@ -31,7 +31,7 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
     the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
     the user's password is changed, or the user is removed.
     """
-    with open_office(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as office:
         made = make_link(installation.settings, office, user, app=app, url=url)
     click.echo(made.url)
     show.note(f"It signs {user} in once, until {show.local(made.expires_at, 'never')}.")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import click
 
-from stagedoor.admin.service import Office, open_office
+from stagedoor.admin.service import AdminService, open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
@@ -32,7 +32,7 @@ async def show() -> None:
         async with staged("error") as (stage, supervisor):
             print(await asyncio.to_thread(what_to_try, stage), flush=True)
             ended = asyncio.create_task(supervisor.wait())
-            with open_office(stage.settings) as office:
+            with open_service(stage.settings) as office:
                 await _watch(office, ended)
             await ended
     print("Stopped; nothing is left behind.", flush=True)
@@ -89,7 +89,7 @@ def what_to_try(stage: Stage) -> str:
     return "\n".join(lines)
 
 
-async def _watch(office: Office, ended: asyncio.Task[None]) -> None:
+async def _watch(office: AdminService, ended: asyncio.Task[None]) -> None:
     """Print what happens as it does; on a terminal, those who are inside stay below it."""
     after = 0
     screen = _Screen()
@@ -113,7 +113,7 @@ async def _watch(office: Office, ended: asyncio.Task[None]) -> None:
             screen.draw(told, records, time.time())
 
 
-def _look(office: Office, after: int) -> tuple[list[Entry], list[SessionRecord]]:
+def _look(office: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
     return read_entries(office.database, after=after), list_sessions(office, limit=200)
 
 

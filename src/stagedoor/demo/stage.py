@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stagedoor.admin.authorities import host_ca, user_key
 from stagedoor.admin.links import make_link
-from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_office
+from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Login
 from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_configs
 from stagedoor.model.errors import StagedoorError
@@ -75,7 +75,7 @@ class Stage(Entrance):
 
     def web_link(self, app: str | None = None) -> str:
         """A link that signs the developer in, once. Raises StagedoorError."""
-        with open_office(self.settings, create=False) as office:
+        with open_service(self.settings, create=False) as office:
             return make_link(self.settings, office, USER, app=app, url=self.web).url
 
 
@@ -219,7 +219,7 @@ def _let_in(
 ) -> dict[str, tuple[str, Path]]:
     """Write everybody into the store; each one's password and token file by name."""
     found = {}
-    with open_office(settings) as office:
+    with open_service(settings) as office:
         for person in people:
             password = secrets.token_urlsafe(12)
             add_user(office, person.name, password=password)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.source import host_port
 
 REQUEST_TIMEOUT_S = 5.0
 """A request must have come, and its answer gone, within this time."""
@@ -51,7 +52,7 @@ class HealthListener:
         except OSError as error:
             # asyncio's own sentence holds the address; strerror says what is the matter.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            shown = host_port(host, port)
             raise StagedoorError(f"cannot listen on {shown}: {why} (change {setting})") from None
 
     def addresses(self) -> list[tuple[str, int]]:

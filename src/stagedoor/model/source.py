@@ -24,8 +24,12 @@ class Source:
         return cls(_unmapped(host), port)
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}"
+        return host_port(str(self.address), self.port)
+
+
+def host_port(host: str, port: int) -> str:
+    """`127.0.0.1:8022`, `[::1]:8022`: as in a URL (RFC 3986 §3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=4096)  # the same few machines come again and again, and one address serves all

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.source import Source
+from stagedoor.model.source import Source, host_port
 from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
 
@@ -61,12 +61,12 @@ def bind(
     except OSError as error:
         for sock in sockets:
             sock.close()
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         why = error.strerror or str(error)
         if error.errno == errno.EACCES:  # ip(7), ip_unprivileged_port_start
             why += "; a port below 1024 needs CAP_NET_BIND_SERVICE"
         raise StagedoorError(
-            f"cannot listen on {shown}: {why}" + (f" (change {setting})" if setting else "")
+            f"cannot listen on {host_port(host, port)}: {why}"
+            + (f" (change {setting})" if setting else "")
         ) from None
     return Listening(sockets)
 

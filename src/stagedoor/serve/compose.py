@@ -35,6 +35,7 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import open_database
+from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.instances import hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import CloseRequest, Live, update_live
@@ -131,10 +132,11 @@ class Gateway:
         self.ledger.start()
         self.watch.start()
         self.recorder.start()
-        self.heartbeat = heartbeat_of(
-            settings, self.database, instance, self.registry, self._problems
-        )
+        self.heartbeat = self._heartbeat(settings)
         """For a store that machines share."""
+
+    def _heartbeat(self, settings: Settings) -> Heartbeat | None:
+        return heartbeat_of(settings, self.database, self._instance, self.registry, self._problems)
 
     def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
         return Flow(

@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from stagedoor.admin.authorities import ensure_cas, host_ca_line
-from stagedoor.admin.service import open_office
+from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.net.listen import Listening, bind
@@ -74,7 +74,7 @@ def prepare(settings: Settings) -> None:
 
     Raises StagedoorError.
     """
-    with open_office(settings) as office:
+    with open_service(settings) as office:
         ensure_cas(settings)
         host_ca_line(settings)  # where it is a public half, that it can be read
         lost = find_lost(office)
@@ -120,7 +120,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
 
 def bury(settings: Settings, instance: str) -> list[str]:
     """Close in the audit what a worker that has died left open; the sessions' ids. Raises StoreError."""
-    with open_office(settings, create=False) as office:
+    with open_service(settings, create=False) as office:
         lost = find_lost(office)
     take_down(instances_folder(settings.data_dir), instance)
     return lost

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
 from stagedoor.serve.control import Begin
@@ -125,9 +126,7 @@ class Supervisor:
             raise
         await self._controller.follow(self._checked)
         for kind, names in self.addresses().items():
-            shown = [
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in names
-            ]
+            shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
         notify_service_manager("READY=1")
         return True

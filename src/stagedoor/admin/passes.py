@@ -1,0 +1,85 @@
+"""Passes to the web over the store: tickets, sessions and links, and signing out. Audited."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from stagedoor.admin.allowance import Allowance, too_much
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes
+from stagedoor.store.database import Database
+
+
+class PassService:
+    """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        lifetimes: Lifetimes,
+        allowance: Allowance,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._lifetimes = lifetimes
+        self._allowance = allowance
+        self._monotonic = monotonic
+
+    async def issue(
+        self, kind: PassKind, identity: Identity, target: str | None = None
+    ) -> str | Denial:
+        # A ticket lasts seconds and changes no policy.
+        counted = kind is not PassKind.TICKET
+        if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
+            return denial
+        now = time.time()
+        given = pass_for(kind, identity, now, self._lifetimes, target)
+        return await ask(passes.issue, self._database, given, now)
+
+    async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
+        shown = await ask(passes.find, self._database, kind, secret)
+        if isinstance(shown, Denial):
+            return shown
+        return identity_of(shown, self._policy(), time.time())
+
+    async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
+        shown = await ask(passes.use_up, self._database, kind, secret)
+        if isinstance(shown, Denial):
+            return shown
+        identity = identity_of(shown, self._policy(), time.time())
+        if isinstance(identity, Denial):
+            return identity
+        return identity, shown.target if shown is not None else None
+
+    async def sign_out(self, secret: str) -> Denial | None:
+        def end() -> None:
+            # Looked for first: what is no session must not make every worker read the policy again.
+            found = passes.find(self._database, PassKind.SESSION, secret)
+            if found is None:
+                return
+            office = on_the_web(self._settings, self._database, found.name)
+            with (
+                suppress(NotFoundError),
+                office.change("web.sign-out", revokes=True) as change,
+            ):
+                passes.sign_out(change.transaction, secret, office.clock())
+                change.fields |= {"user": found.name}
+
+        return await ask(end)
+
+    def over(self, identity: Identity) -> Denial | None:
+        if identity.sign_in is None:
+            return None
+        why = self._policy().sign_in_over(identity.name, identity.sign_in, time.time())
+        return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

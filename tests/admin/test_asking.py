@@ -1,0 +1,46 @@
+"""How a listener asks an administrator's function: every failure that a person may meet is a denial."""
+
+import threading
+
+import pytest
+
+from stagedoor.admin.asking import ask
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+
+
+async def test_what_the_function_returns_comes_back_from_a_thread_of_its_own() -> None:
+    def add(one: int, *, other: int) -> tuple[int, str]:
+        return one + other, threading.current_thread().name
+
+    total, thread = await ask(add, 1, other=2)  # type: ignore[misc]  # no denial here
+    assert total == 3
+    assert thread != threading.current_thread().name
+
+
+async def test_a_store_that_fails_lets_nobody_in_and_says_when_to_try_again() -> None:
+    def fail() -> None:
+        raise StoreError("the disk is full")
+
+    denial = await ask(fail)
+    assert isinstance(denial, Denial)
+    assert denial.reason is Reason.AUDIT_UNAVAILABLE
+    assert "the disk is full" in denial.message
+    assert denial.retry_after_s == 5
+
+
+@pytest.mark.parametrize("error", [RefusedError, NotFoundError, ConflictError])
+async def test_what_cannot_be_done_is_refused_in_its_own_words(error: type[Exception]) -> None:
+    def fail() -> None:
+        raise error("alice has no key 'x'")
+
+    denial = await ask(fail)
+    assert denial == Denial(Reason.BAD_REQUEST, "alice has no key 'x'")
+
+
+async def test_a_fault_of_ours_is_no_denial() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await ask(fail)
