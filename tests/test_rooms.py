@@ -1,0 +1,94 @@
+"""`script/rooms`: what it counts and draws, by sources made up here, and once of this checkout."""
+
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def rooms() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("rooms", str(ROOT / "script/rooms"))
+    spec = importlib.util.spec_from_loader("rooms", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["rooms"] = module  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
+
+
+SOURCES = {
+    "src/stagedoor/__init__.py": '__version__ = "1"\n',
+    "src/stagedoor/model/grant.py": "x = 1\n",
+    "src/stagedoor/wire/target.py": "from stagedoor.model.grant import x\n",
+    "src/stagedoor/serve/run.py": "from stagedoor import __version__, wire\n"
+    "import stagedoor.model.grant\ndef long():\n" + "    x = 1\n" * 70,
+    "acceptance/check.py": "from stagedoor.serve import run\nfrom acceptance import other\n",
+    "deploy/kit/source/start.c": "int x;\n",
+}
+
+
+def test_imports_are_counted_between_packages_alone(rooms: ModuleType) -> None:
+    modules = rooms.Revision("x", SOURCES).modules
+    assert rooms.imports(modules) == {
+        ("wire", "model"): 1,
+        ("serve", "wire"): 1,
+        ("serve", "model"): 1,
+        ("acceptance", "serve"): 1,
+    }
+
+
+def test_a_package_stands_above_all_that_it_imports(rooms: ModuleType) -> None:
+    edges = rooms.edges_of(rooms.imports(rooms.Revision("x", SOURCES).modules))
+    assert rooms.ranks(edges) == {"model": 0, "wire": 1, "serve": 2, "acceptance": 3}
+    assert rooms.circles(edges) == set()
+    assert rooms.other_path(edges, "serve", "model"), "by way of wire"
+    assert not rooms.other_path(edges, "serve", "wire")
+
+
+def test_packages_that_import_each_other_are_found_and_drawn_all_the_same(
+    rooms: ModuleType,
+) -> None:
+    files = SOURCES | {"src/stagedoor/model/odd.py": "import stagedoor.wire.target\n"}
+    revision = rooms.Revision("x", files)
+    edges = rooms.edges_of(rooms.imports(revision.modules))
+    assert rooms.circles(edges) == {("wire", "model"), ("model", "wire")}
+    assert "#c62828" in rooms.draw(revision)
+
+
+def test_the_table_tells_lines_and_what_is_longest(rooms: ModuleType) -> None:
+    figures = rooms.figures(rooms.Revision("x", SOURCES))
+    assert figures["longest function"] == "serve/run.py:long 71"
+    assert figures["functions over 60 lines"] == "1"
+    assert figures["lines in the wheel's Python"] == "76"
+    assert figures["lines in the kit's source"] == "1"
+
+
+def test_this_checkout_is_counted_and_drawn(tmp_path: Path) -> None:
+    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("not in a git checkout")
+    picture = tmp_path / "rooms.svg"
+    done = subprocess.run(
+        [sys.executable, ROOT / "script/rooms", "--svg", picture, "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| packages that import each other | 0 |" in done.stdout.splitlines()
+    texts = {node.text for node in ElementTree.parse(picture).iter() if node.tag.endswith("text")}
+    assert {"serve", "admin", "settings", "acceptance", "model"} <= texts
+
+
+def test_a_revision_that_is_none_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "script/rooms", "no-such-revision"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "no such revision" in done.stderr
