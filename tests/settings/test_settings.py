@@ -128,3 +128,37 @@ def test_a_tls_key_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(SettingsError, match=rf"tunnel\.key_file.*chmod o= {key}"):
         check(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (
+            "[listen]\nnetwork = []",
+            "listen: Object contains unknown field `network`; did you mean `networks`?",
+        ),
+        ("[tunel]\naddresses = []", "did you mean `tunnel`?"),
+        ('[[shells.local]]\napp = "a"\nenvironmen = "x"', "did you mean `environment`?"),
+        ("[keys]\nuser_ca = 'x'", "did you mean `user_ca_file`?"),
+    ],
+)
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(text, "stagedoor.toml")
+    assert str(caught.value).endswith(meant)
+
+
+@pytest.mark.parametrize("text", ["[listen]\nzzz = 1", "qqqqqq = 1"])
+def test_a_setting_like_no_other_is_told_alone(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(text, "stagedoor.toml")
+    assert "did you mean" not in str(caught.value)
+    assert "unknown field" in str(caught.value)
+
+
+@given(st.text(max_size=20), st.sampled_from(["", "[web]", "[[shells.static]]", "[kubernetes]"]))
+def test_whatever_the_misspelt_name_is_it_is_one_line(name: str, table: str) -> None:
+    key = "".join(c for c in name if c.isprintable() and c not in '"\\') or "x"
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(f'{table}\n"{key} " = 1\n', "stagedoor.toml")
+    assert "\n" not in str(caught.value)

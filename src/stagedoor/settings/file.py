@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from stagedoor.model.errors import SettingsError
+from stagedoor.settings.meant import meant
 from stagedoor.settings.settings import Settings
 
 
@@ -45,7 +46,8 @@ def parse_settings(text: str, name: str) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name} is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{name}: {_plain(str(error))}") from None
+        message = str(error)
+        raise SettingsError(f"{name}: {_plain(message)}{meant(message, Settings)}") from None
 
 
 def _plain(message: str) -> str:
