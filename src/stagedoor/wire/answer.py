@@ -2,7 +2,7 @@
 
 import re
 
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial, Reason, one_line
 from stagedoor.model.shell import StartStep
 
 RETRY_AFTER_S = 5
@@ -72,7 +72,7 @@ def interim(step: StartStep) -> bytes:
     """
     text = f"{step.name}: {step.detail}" if step.detail else step.name
     line = text.encode("ascii", "replace").decode("ascii")
-    line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    line = one_line(line)
     line = line[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
@@ -89,7 +89,7 @@ def refusal(denial: Denial) -> bytes:
     and control characters become spaces, in the status line all that is not ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
-    message = " ".join("".join(c if c.isprintable() else " " for c in denial.message).split())
+    message = one_line(denial.message)
     message = message[:MAX_MESSAGE_CHARS]
     body = f"{message}\n".encode("utf-8", "replace")
     brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")

@@ -7,6 +7,7 @@ What an image or its log says is a stranger's text: it is made printable, one li
 
 import re
 
+from stagedoor.model.denial import one_line
 from stagedoor.shells.kubernetes.names import PREFIX
 
 MAX_CHARS = 700
@@ -56,7 +57,7 @@ _POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
 
 def plain(text: str, most: int = MAX_CHARS) -> str:
     """One line of printable characters, cut at `most`."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = one_line(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial, Reason, one_line
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.diagnose import LOG_LINES, SSHD, Cause, NeedsLog, diagnose
@@ -184,9 +184,8 @@ def shell_at(target: Target, address: Address) -> Shell:
 
 def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
     """Why there is no shell, as a line for its person."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in why).split())
     return Denial(
         Reason.SHELL_UNAVAILABLE,
-        f"the shell {target.shell_name} could not be started; {line}",
+        f"the shell {target.shell_name} could not be started; {one_line(why)}",
         retry_after_s=retry_after_s,
     )
