@@ -5,21 +5,25 @@ from collections.abc import Sequence
 
 import structlog
 
+from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.ssh.direct import Direct
 from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.model.grant import Grant
 from stagedoor.model.scope import covers
 from stagedoor.model.session import Opened
+from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
 from stagedoor.recording.folder import FolderShelf
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Over, Recorder
 from stagedoor.recording.retention import Keeper, Removed, Retention
 from stagedoor.recording.witness import Note
-from stagedoor.serve.shells import upstream_of
 from stagedoor.settings.settings import Settings
+from stagedoor.upstream.login import Account, Upstream
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
@@ -102,4 +106,23 @@ def retention_of(settings: Settings) -> Retention:
     days, gib = settings.recording.keep_days, settings.recording.keep_gib
     return Retention(
         None if days is None else days * DAY_S, None if gib is None else int(gib * GIB)
+    )
+
+
+def upstream_of(settings: Settings) -> Upstream:
+    """By the gateway's own user CA, and accounts as the settings name them. Raises StagedoorError."""
+    accounts = {
+        Target(entry.app, entry.environment): Account(entry.login_name, entry.host_keys)
+        for entry in settings.shells.static
+    }
+    for entry in settings.shells.static:
+        for line in entry.host_keys:
+            key = parse_public_key(line)
+            if isinstance(key, KeyRefused):
+                raise SettingsError(f"host_keys of the shell {entry.app}: {key.reason}")
+    ours = Account()
+    return Upstream(
+        user_ca(settings).sign_user,
+        (host_ca_line(settings),),
+        lambda target: accounts.get(target, ours),
     )

@@ -1,4 +1,4 @@
-"""The shells that the settings name, as one source, and how the gateway itself logs in to them."""
+"""The shells that the settings name, as one source, and what holds terminals in them."""
 
 import shlex
 import sys
@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from stagedoor.admin.authorities import host_ca, host_ca_line, user_ca
+from stagedoor.admin.authorities import host_ca, user_ca
 from stagedoor.authz.admitted import admitted
-from stagedoor.model.errors import SettingsError
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
@@ -19,8 +18,6 @@ from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
-from stagedoor.upstream.login import Account, Upstream
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 365 * DAY_S
 IN_THE_KIT = ("/kit/bin/hold",)
@@ -84,25 +81,6 @@ def shells_of(
 def stop_local_shells(settings: Settings) -> None:
     """End the processes of local shells, which would outlive the gateway. Blocks."""
     shells_of(settings, Policy).local.stop_all()
-
-
-def upstream_of(settings: Settings) -> Upstream:
-    """By the gateway's own user CA, and accounts as the settings name them. Raises StagedoorError."""
-    accounts = {
-        Target(entry.app, entry.environment): Account(entry.login_name, entry.host_keys)
-        for entry in settings.shells.static
-    }
-    for entry in settings.shells.static:
-        for line in entry.host_keys:
-            key = parse_public_key(line)
-            if isinstance(key, KeyRefused):
-                raise SettingsError(f"host_keys of the shell {entry.app}: {key.reason}")
-    ours = Account()
-    return Upstream(
-        user_ca(settings).sign_user,
-        (host_ca_line(settings),),
-        lambda target: accounts.get(target, ours),
-    )
 
 
 def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:

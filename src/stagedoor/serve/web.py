@@ -21,8 +21,8 @@ from stagedoor.model.units import MIB
 from stagedoor.net.tls import ServerTls
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
-from stagedoor.serve.direct import recording_plan
-from stagedoor.serve.shells import holders_of, upstream_of
+from stagedoor.serve.direct import recording_plan, upstream_of
+from stagedoor.serve.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store.database import Database
