@@ -318,6 +318,15 @@ def test_two_cookies_of_the_name_are_refused(
         assert (Person(port, cookie=each).get("/").status == 303) is over
 
 
+@pytest.mark.parametrize("host", ["[", "[::1", "a]b", ":", "a:b:c", "x" * 300, "ü.example"])
+def test_an_odd_host_is_no_fault(gateway: Gateway, inside: Person, host: str) -> None:
+    """Which name a cookie has hangs on it."""
+    inside.host = host.encode().decode("latin-1")
+    for answer in (inside.get("/"), inside.post("/sign-out"), inside.get("/app/app01")):
+        assert answer.status < 500
+    assert not [line for line in gateway.lines if line.get("level") == "error"]
+
+
 def test_two_cookie_lines_are_two_cookies(inside: Person) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", inside.port, timeout=30)) as line:
         line.putrequest("GET", "/")
