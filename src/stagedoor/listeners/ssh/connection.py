@@ -5,7 +5,7 @@ Names with an underscore are asyncssh's own; they are looked up by name there, a
 """
 
 import asyncio
-from typing import NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import asyncssh
 
@@ -20,6 +20,12 @@ UNREAD_BEFORE_LOGIN = 256 * KIB
 UNSENT_BYTES = 4 * MIB
 """From so much on that a client does not take, nothing more is read from it either."""
 CONGESTED_BYTES = 256 * KIB
+ENVIRONMENT_BYTES = 64 * KIB
+"""Variables that a channel may bring; more are passed over."""
+_VARIABLE_BYTES = 256
+"""Of memory beside its name and value."""
+WAITING_REQUESTS = 64
+"""Of one channel, behind one that takes its time: a wish for the agent waits for the shell."""
 LINGER_S = 1.0
 """How long a client that was told to go has to read why."""
 KEXINIT_WAIT_S = 1.0
@@ -28,6 +34,7 @@ _OPENSSH = b"SSH-2.0-OpenSSH_"
 _GCM = tuple(name.encode() for name in AES_GCM)
 _DISCONNECT = 1
 _KEXINIT = 20
+_CHANNEL_REQUEST = 98
 _REFUSED = "the gateway forwards to apps' shells only, such as app01.ssh:22"
 
 
@@ -123,6 +130,25 @@ class Connection(PacketConnection):
             self.abort()
         elif self._wire is not None and self._wire.get_write_buffer_size() > UNSENT_BYTES:
             self._wire.pause_reading()
+
+    def _finish_recv_packet(
+        self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
+    ) -> None:
+        super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        if pkttype == _CHANNEL_REQUEST:
+            channel: Any
+            for channel in self._channels.values():
+                self._bound_requests(channel)
+
+    def _bound_requests(self, channel: Any) -> None:
+        """What a channel asks for is kept until something runs."""
+        kept = 0
+        for name, value in tuple(channel._env.items()):
+            kept += len(name) + len(value) + _VARIABLE_BYTES
+            if kept > ENVIRONMENT_BYTES:
+                del channel._env[name]
+        if len(channel._request_queue) > WAITING_REQUESTS:
+            self.hang_up(f"more than {WAITING_REQUESTS} requests of one channel wait for an answer")
 
     def eof_received(self) -> None:
         self.hung_up = True
