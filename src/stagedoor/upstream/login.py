@@ -140,6 +140,12 @@ class Upstream:
         """What to tell of `error`; None where it is a fault of ours, or we were cancelled."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
+            case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
+                return (
+                    f"the shell {name} and the gateway have no algorithm in common; its sshd must "
+                    f"offer one of {', '.join(_KEX)} (KexAlgorithms), and one of "
+                    f"{', '.join(_CIPHERS)} (Ciphers)"
+                )
             case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
                 return (
                     f"the shell {name} shows no host key that the gateway knows ({said}); an "

@@ -1,0 +1,154 @@
+"""The gateway's SSH connection to a shell: what is held back comes all the same, in order."""
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncssh
+import pytest
+
+from stagedoor.upstream.command import run_command
+from stagedoor.upstream.connection import CONGESTED_BYTES, MisbehavedError, ShellConnection, hung_up
+
+KIB = 1024
+MIB = 1024 * KIB
+BOUND_S = 60.0
+SENT = 12 * MIB
+BLOCK = bytes(range(256)) * 256
+
+
+async def digest(process: "asyncssh.SSHServerProcess[bytes]") -> None:
+    """Say what came, once it has ended; `slow` begins to read when it is told to."""
+    found = hashlib.sha256()
+    while data := await process.stdin.read(64 * KIB):
+        found.update(data)
+    process.stdout.write(found.hexdigest().encode())
+    process.exit(0)
+
+
+@asynccontextmanager
+async def shell(**options: Any) -> AsyncIterator[tuple[ShellConnection, list[Any]]]:
+    """A connection to a shell, and the shell's own ends of such."""
+    ends: list[Any] = []
+
+    class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            ends.append(conn)
+
+        def begin_auth(self, username: str) -> bool:
+            return False
+
+    server = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Server,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        process_factory=digest,
+        encoding=None,
+        **options,
+    )
+    sock = socket.create_connection(("127.0.0.1", server.get_port()))
+    sock.setblocking(False)
+    wanted = await asyncssh.SSHClientConnectionOptions.construct(
+        host="shell",
+        config=None,
+        username="dev",
+        known_hosts=None,
+        client_keys=None,
+        agent_path=None,
+    )
+    connection = await ShellConnection.connect(sock, wanted)
+    try:
+        yield connection, ends
+    finally:
+        connection.abort()
+        await connection.wait_closed()
+        for end in ends:
+            end.abort()
+        server.close()
+        await server.wait_closed()
+
+
+async def pour(process: "asyncssh.SSHClientProcess[bytes]") -> str:
+    found = hashlib.sha256()
+    for _ in range(SENT // len(BLOCK)):
+        process.stdin.write(BLOCK)
+        found.update(BLOCK)
+        await process.stdin.drain()
+    process.stdin.write_eof()
+    return found.hexdigest()
+
+
+def run(story: Any) -> None:
+    asyncio.run(asyncio.wait_for(story(), BOUND_S))
+
+
+def test_what_is_sent_while_keys_are_renewed_comes_whole() -> None:
+    async def story() -> None:
+        async with shell(rekey_bytes=256 * KIB) as (connection, _):
+            process = await connection.create_process("x", encoding=None)
+            expected = await pour(process)
+            assert (await process.stdout.read()).decode() == expected
+
+    run(story)
+
+
+def test_a_shell_that_does_not_read_is_not_sent_more_whatever_its_window() -> None:
+    async def story() -> None:
+        async with shell(window=1 << 30) as (connection, ends):
+            process = await connection.create_process("x", encoding=None)
+            (end,) = ends
+            end._transport.pause_reading()
+            pouring = asyncio.create_task(pour(process))
+            assert connection._wire is not None
+            while not connection._holds:
+                await asyncio.sleep(0.01)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not pouring.done()
+            assert connection._wire.get_write_buffer_size() < 2 * CONGESTED_BYTES
+            end._transport.resume_reading()
+            expected = await pouring
+            assert (await process.stdout.read()).decode() == expected
+
+    run(story)
+
+
+def test_a_command_returns_what_it_printed_and_how_it_ended() -> None:
+    async def story() -> None:
+        async with shell() as (connection, _):
+            running = asyncio.create_task(run_command(connection, "x", 1000))
+            while not connection._channels:
+                await asyncio.sleep(0.01)
+            (channel,) = connection._channels.values()
+            while channel._send_state != "open" or channel._session is None:
+                await asyncio.sleep(0.01)
+            channel.write_eof()
+            done = await running
+            assert (done.exit_status, done.too_long) == (0, False)
+            assert done.output.decode() == hashlib.sha256(b"").hexdigest()
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, "the shell app01-ssh hung up"),
+        (ConnectionResetError(), "the shell app01-ssh hung up"),
+        (asyncssh.ConnectionLost("gone"), "the shell app01-ssh hung up"),
+        (
+            MisbehavedError("it says too much"),
+            "the shell app01-ssh broke the SSH protocol: it says too much",
+        ),
+        (
+            asyncssh.DisconnectError(11, "bye\x1b[2J" + "x" * 300, "en"),
+            "the shell app01-ssh hung up: bye\N{REPLACEMENT CHARACTER}[2J" + "x" * 192 + "…",
+        ),
+    ],
+)
+def test_how_a_connection_ended_is_one_line(error: Exception | None, told: str) -> None:
+    assert hung_up("app01-ssh", error) == told
