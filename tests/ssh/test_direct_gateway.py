@@ -56,6 +56,24 @@ def test_an_app_is_entered_by_its_name_and_everything_is_written_down(world: Wor
     assert closed() == [("dev", "direct", "exec", 3, 3)]
 
 
+def test_a_long_command_is_in_the_audit_whole_and_told_to_be_cut_for_a_person(world: World) -> None:
+    """What stood behind its first 400 characters ran, and nobody could know."""
+    mark = os.urandom(4).hex()
+    command = f"true {mark} {'#' * 60_000}\necho evil"
+    assert world.ssh("app01@gw", command).stdout == b"evil\n"
+
+    def opened() -> list[str]:
+        asked = [str(one["fields"]["what"]) for one in events(world, "channel.opened")]  # type: ignore[index]  # JSON
+        return [what for what in asked if mark in what]
+
+    wait_until(opened)
+    assert opened() == [command.replace("\n", "\\n")]
+    shown = world.gateway.command("audit").stdout
+    (line,) = [one for one in shown.splitlines() if mark in one and "channel.opened" in one]
+    assert len(line) < 1000
+    assert "characters; --json has them" in line
+
+
 def test_an_environment_of_an_app_is_part_of_its_name(tmp_path: Path) -> None:
     settings = SSH_TABLE + local("app01", 'environment = "staging"\n')
     with open_world(tmp_path, settings, ()) as world:

@@ -17,6 +17,7 @@ from stagedoor.keys.files import load_or_create
 from stagedoor.listeners.ssh import direct
 from stagedoor.listeners.ssh.direct_rights import Rights
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.event import Kind
 from stagedoor.model.session import End
 from stagedoor.upstream.login import Account
 from tests.shells.world import World
@@ -437,6 +438,8 @@ def test_a_forced_command_runs_whatever_was_asked_for(world: World) -> None:
         assert asked == [("exec", "only this")] * 3
         (first, *_) = [one[1] for one in shells.seen if one[0] == "env"]
         assert first == {"SSH_ORIGINAL_COMMAND": "rm -rf /"}
+        (told, *_) = house.seen.of(Kind.CHANNEL_OPENED)
+        assert (told["what"], told["original"]) == ("only this", "rm -rf /")
 
 
 def test_a_certificate_without_a_terminal_gets_none(world: World) -> None:

@@ -39,7 +39,8 @@ class Asked:
 
     `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` the command, the subsystem's name
     or the forward's destination. `terminal` is TERM, None where there is no terminal; the size is
-    in characters.
+    in characters. `original` is what the client asked for where its certificate forces a command, which may
+    do with it what it likes.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Asked:
     terminal: str | None = None
     columns: int = 0
     rows: int = 0
+    original: str = ""
 
     @property
     def is_watched(self) -> bool:
@@ -79,19 +81,19 @@ def header(opened: Opened, number: int, asked: Asked, now: float) -> Header:
     )
 
 
-def asked_fields(what: str) -> Fields:
+def asked_fields(what: str, name: str = "what") -> Fields:
     """What was asked for, as an event has it: whole, or both ends, the length in bytes and the SHA-256.
 
     The limits are of UTF-8; both ends together are `COMMAND_BYTES`.
     """
     data = what.encode("utf-8", "surrogatepass")
     if len(data) <= COMMAND_BYTES:
-        return {"what": what or None}
+        return {name: what or None}
     return {
-        "what": data[: COMMAND_BYTES - TAIL_BYTES].decode("utf-8", "ignore"),
-        "what_end": data[-TAIL_BYTES:].decode("utf-8", "ignore"),
-        "what_bytes": len(data),
-        "what_sha256": hashlib.sha256(data).hexdigest(),
+        name: data[: COMMAND_BYTES - TAIL_BYTES].decode("utf-8", "ignore"),
+        f"{name}_end": data[-TAIL_BYTES:].decode("utf-8", "ignore"),
+        f"{name}_bytes": len(data),
+        f"{name}_sha256": hashlib.sha256(data).hexdigest(),
     }
 
 
@@ -126,7 +128,10 @@ class Witness:
         self._watch = _file_watch(asked)
         self._files = FileTally()
         recorded = {"recording": recording.name} if recording else {}
-        note(opened, Kind.CHANNEL_OPENED, {**self._about, **asked_fields(asked.what), **recorded})
+        what = asked_fields(asked.what)
+        if asked.original:
+            what = {**what, **asked_fields(asked.original, "original")}
+        note(opened, Kind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def shown(self, data: bytes, datatype: int | None = None) -> bool:
         """From the shell. False: hold it back until the recording has room."""

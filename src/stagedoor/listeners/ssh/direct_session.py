@@ -141,7 +141,7 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         near, inward = self._near, self._inward
         if near is None or inward is None:
             return  # the developer has gone meanwhile
-        kind, asked = self._kind, self._asked
+        kind, asked, original = self._kind, self._asked, ""
         environment = allowed_environment(
             near.get_environment_bytes(), self._house.environment_patterns
         )
@@ -149,8 +149,9 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             # PROTOCOL.certkeys: it runs whatever was asked for, which it is told as sshd(8) does.
             if asked:
                 environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
-            kind, asked = "exec", self._login.force_command
-        self._witness = await self._house.witness(stay, self._what(kind, asked), self)
+            kind, asked, original = "exec", self._login.force_command, asked
+        what = self._what(kind, asked, original)
+        self._witness = await self._house.witness(stay, what, self)
         unwitnessed, self._unwitnessed = self._unwitnessed, []
         for piece in unwitnessed:
             self._witness.typed(piece)
@@ -180,11 +181,11 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             one(far)
         inward.connect(far)
 
-    def _what(self, kind: str, asked: str) -> Asked:
+    def _what(self, kind: str, asked: str, original: str) -> Asked:
         if self._terminal is None:
-            return Asked(kind, asked)
+            return Asked(kind, asked, original=original)
         term_type, (columns, rows, _, _), _ = self._terminal
-        return Asked(kind, asked, term_type, columns, rows)
+        return Asked(kind, asked, term_type, columns, rows, original)
 
     def _forward_agent(self, stay: Stay, near: "asyncssh.SSHServerChannel[bytes]") -> None:
         path = near.get_agent_path()
