@@ -213,3 +213,12 @@ def test_an_sftp_of_another_version_is_told_not_to_be_understood() -> None:
     assert watch.received(text(bytes([2]) + struct.pack(">I", 6))) == [
         FileEvent("lost", "", whole=False)
     ]
+
+
+def test_long_names_without_end_are_told_and_not_collected() -> None:
+    watch = SftpWatch()
+    told = []
+    for n in range(2000):
+        told += watch.sent(packet(18, n, text(b"%d" % n + b"\xff" * 4000), text(b"\xff" * 4000)))
+        assert sum(len(event.path) for event in watch._pending.values()) < 1_100_000
+    assert len(told) + len(watch.end()) == 2000

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
 from stagedoor.model.event import Kind
 from stagedoor.wire.sftp import FileEvent
@@ -18,6 +18,25 @@ Fields = Mapping[str, str | int | float | bool | None]
 _Event = tuple[Kind, Fields]
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Files that will share an event: sums, since their names may be long."""
+
+    did: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    last: str = ""
+    sent: int = 0
+    received: int = 0
+
+    def add(self, event: FileEvent) -> None:
+        if not self.did:
+            self.first = event.path
+        self.last = event.path
+        self.did[event.did] += 1
+        self.sent += event.sent
+        self.received += event.received
+
+
 class FileTally:
     """Of one channel. It returns what is to be written down now.
 
@@ -29,7 +48,7 @@ class FileTally:
     def __init__(self) -> None:
         self.count = 0
         self._hash = hashlib.sha256()
-        self._batch: list[FileEvent] = []
+        self._batch = _Batch()
 
     def add(self, event: FileEvent) -> Iterator[_Event]:
         """One more."""
@@ -38,24 +57,23 @@ class FileTally:
         if self.count <= NAMED:
             yield Kind.CHANNEL_FILE, _fields(event)
             return
-        self._batch.append(event)
-        if len(self._batch) == BATCH:
+        self._batch.add(event)
+        if self._batch.did.total() == BATCH:
             yield from self.end()
 
     def end(self) -> Iterator[_Event]:
         """The channel is closed: what has no event yet."""
-        batch, self._batch = self._batch, []
-        if batch:
-            did = Counter(event.did for event in batch)
+        batch, self._batch = self._batch, _Batch()
+        if batch.did:
             yield (
                 Kind.CHANNEL_FILES,
                 {
-                    "files": len(batch),
-                    "did": ", ".join(f"{count} {name}" for name, count in sorted(did.items())),
-                    "first": batch[0].path,
-                    "last": batch[-1].path,
-                    "sent": sum(event.sent for event in batch),
-                    "received": sum(event.received for event in batch),
+                    "files": batch.did.total(),
+                    "did": ", ".join(f"{n} {name}" for name, n in sorted(batch.did.items())),
+                    "first": batch.first,
+                    "last": batch.last,
+                    "sent": batch.sent,
+                    "received": batch.received,
                     "sha256": self._hash.hexdigest(),
                 },
             )

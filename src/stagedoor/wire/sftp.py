@@ -19,6 +19,10 @@ _HEAD = 9 * 1024
 """Bytes of a packet that are looked at: two paths of PATH_MAX and what stands before them."""
 _OUTSTANDING = 4096
 """Requests without an answer, and open files, that are kept in mind."""
+_NAMES = 1024 * 1024
+"""Characters of names that are kept in mind for them."""
+_PATH_BYTES = 4096
+"""PATH_MAX of Linux. No longer name is one of a file; where it is cut, an ellipsis stands."""
 _PATHS = {13: "remove", 14: "mkdir", 15: "rmdir"}
 """Requests that change what is at one path (§6.5, §6.6)."""
 _PAIRS = {18: "rename", 20: "symlink"}
@@ -74,6 +78,8 @@ class SftpWatch:
         """Changes, and `transfer` for a file that is being opened, by the number of the request."""
         self._reading: dict[int, bytes] = {}
         self._files: dict[bytes, _File] = {}
+        self._names = 0
+        """Characters of names in `_pending` and `_files`."""
         self._unmatched = False
         """Answers cannot be matched to requests any more."""
 
@@ -99,6 +105,7 @@ class SftpWatch:
             case 4:  # SSH_FXP_CLOSE
                 file = self._files.pop(words.string(), None)
                 if file is not None:
+                    self._names -= len(file.path)
                     yield _transfer(file)
             case 5:  # SSH_FXP_READ, §6.4
                 if len(self._reading) < _OUTSTANDING:
@@ -142,17 +149,27 @@ class SftpWatch:
 
     def _keep(self, request: int, event: FileEvent) -> Iterator[FileEvent]:
         """Until it is answered."""
-        if request in self._pending or len(self._pending) >= _OUTSTANDING:
+        size = _size(event)
+        full = len(self._pending) >= _OUTSTANDING or self._names + size > _NAMES
+        if request in self._pending or full:
             self._unmatched = True
             yield from self._all_pending()
         if self._unmatched:
             yield _unanswered(event)
         else:
             self._pending[request] = event
+            self._names += size
+
+    def _answered_one(self, request: int) -> FileEvent | None:
+        event = self._pending.pop(request, None)
+        if event is not None:
+            self._names -= _size(event)
+        return event
 
     def _all_pending(self) -> Iterator[FileEvent]:
         pending, self._pending = self._pending, {}
         for event in pending.values():
+            self._names -= _size(event)
             yield _unanswered(event)
 
     def _answer(self, head: bytes) -> Iterator[FileEvent]:
@@ -162,15 +179,17 @@ class SftpWatch:
             case 2 if request != _VERSION:  # SSH_FXP_VERSION, §4
                 yield FileEvent("lost", "", whole=False)
             case 101:  # SSH_FXP_STATUS, §7
-                changed = self._pending.pop(request, None)
+                changed = self._answered_one(request)
                 self._reading.pop(request, None)
                 if changed is not None and changed.did != "transfer" and words.number(4) == _OK:
                     yield changed
             case 102:  # SSH_FXP_HANDLE
-                opened = self._pending.pop(request, None)
+                opened = self._answered_one(request)
                 if opened is not None and opened.did == "transfer":
-                    if len(self._files) < _OUTSTANDING:
-                        self._files[words.string()] = _File(opened.path)
+                    name = words.string()
+                    if len(self._files) < _OUTSTANDING and name not in self._files:
+                        self._files[name] = _File(opened.path)
+                        self._names += len(opened.path)
                     else:
                         yield _unanswered(opened)
                 elif opened is not None:
@@ -239,7 +258,12 @@ class _Words:
 
 
 def _text(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    cut = "…" if len(path) > _PATH_BYTES else ""
+    return path[:_PATH_BYTES].decode("utf-8", "backslashreplace") + cut
+
+
+def _size(event: FileEvent) -> int:
+    return len(event.path) + len(event.to or "")
 
 
 def _attributes(words: _Words) -> str:
