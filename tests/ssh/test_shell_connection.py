@@ -10,8 +10,10 @@ from typing import Any
 import asyncssh
 import pytest
 
+from stagedoor.model.identity import Identity, Method
 from stagedoor.upstream.command import run_command
 from stagedoor.upstream.connection import CONGESTED_BYTES, MisbehavedError, ShellConnection, hung_up
+from stagedoor.upstream.login import Account, Upstream
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -132,6 +134,18 @@ def test_a_command_returns_what_it_printed_and_how_it_ended() -> None:
             assert done.output.decode() == hashlib.sha256(b"").hexdigest()
 
     run(story)
+
+
+def test_a_shell_that_shares_no_key_exchange_is_told_what_to_offer() -> None:
+    error = asyncssh.KeyExchangeFailed(
+        "No matching key exchange algorithm found, sent x and received y"
+    )
+    upstream = Upstream(lambda *_, **__: "", (), lambda target: Account())
+    told = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
+    assert told is not None
+    assert "curve25519-sha256" in told
+    assert "KexAlgorithms" in told
+    assert "host key" not in told
 
 
 @pytest.mark.parametrize(
