@@ -49,6 +49,7 @@ def make_link(
     now = office.clock()
     given = pass_for(PassKind.LINK, identity, now, Lifetimes())
     with office.change("web.link") as change:
+        change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
     secret = passes.issue(office.database, given, now)
     # The app's page is reached by its path under any name.

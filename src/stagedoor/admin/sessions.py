@@ -63,6 +63,7 @@ def request_close(office: AdminService, session_ids: Sequence[str], reason: str)
         asked = rows.request_close(
             change.transaction, session_ids, at=office.clock(), reason=reason
         )
+        change.unchanged = True
         change.fields |= {"sessions": " ".join(session_ids), "reason": reason}
     return asked
 

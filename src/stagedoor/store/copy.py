@@ -6,7 +6,15 @@ from sqlalchemy import Column, Table, func, insert, literal_column, select, text
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import audit_events, grants, instances, meta, metadata, watch_rules
+from stagedoor.store.schema import (
+    audit_events,
+    grants,
+    instances,
+    meta,
+    metadata,
+    policy_changes,
+    watch_rules,
+)
 
 CHUNK = 1000
 """Rows that are on their way at once."""
@@ -37,7 +45,9 @@ def copy_rows(source: Database, target: Transaction) -> dict[str, int]:
 
 def _tables() -> Iterable[Table]:
     """In an order in which whatever is referred to comes first."""
-    return (table for table in metadata.sorted_tables if table not in (meta, instances))
+    return (
+        table for table in metadata.sorted_tables if table not in (meta, instances, policy_changes)
+    )
 
 
 def _require_empty(target: Transaction) -> None:

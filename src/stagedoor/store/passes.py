@@ -6,14 +6,15 @@ it opened is over.
 
 import hashlib
 import secrets
-from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
 
@@ -92,24 +93,36 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
         .order_by(web_passes.c.expires_at.desc())
         .offset(MOST_SIGNED_OUT + 1)
     )
-    transaction.execute(delete(web_passes).where(web_passes.c.secret_hash.in_(before)))
+    over = delete(web_passes).where(web_passes.c.secret_hash.in_(before))
+    forgotten = transaction.execute(over.returning(web_passes.c.secret_hash)).scalars().all()
+    named = [bytes(one).hex() for one in (_hash(secret), *forgotten)]
+    touch(transaction, Part.SIGNED_OUT, named)
+    touch(transaction, Part.SIGN_INS_END, [user])
 
 
-def read_signed_out(transaction: Transaction) -> tuple[frozenset[bytes], dict[str, float]]:
-    """Sign-ins that were ended before their time: `signed_out` and `sign_ins_end` of the policy."""
-    rows = transaction.execute(
-        select(web_passes.c.secret_hash, web_passes.c.user_name, web_passes.c.expires_at)
+def read_signed_out(
+    transaction: Transaction, only: Collection[bytes] | None = None
+) -> frozenset[bytes]:
+    """The sign-ins that were ended before their time; of those named, if some are."""
+    query = select(web_passes.c.secret_hash).where(web_passes.c.kind == _SIGNED_OUT)
+    if only is not None:
+        query = query.where(web_passes.c.secret_hash.in_(only))
+    return frozenset(transaction.execute(query).scalars())
+
+
+def read_sign_ins_end(
+    transaction: Transaction, only: Collection[str] | None = None
+) -> dict[str, float]:
+    """Of the users who ended more sign-ins than are kept one by one: `sign_ins_end` of the policy."""
+    query = (
+        select(web_passes.c.user_name, func.min(web_passes.c.expires_at))
         .where(web_passes.c.kind == _SIGNED_OUT)
-        .order_by(web_passes.c.expires_at)
-    ).all()
-    counts = Counter(row.user_name for row in rows)
-    # The dictionary keeps what it is given last: the first to end.
-    marks = {
-        row.user_name: row.expires_at
-        for row in reversed(rows)
-        if counts[row.user_name] > MOST_SIGNED_OUT
-    }
-    return frozenset(row.secret_hash for row in rows), marks
+        .group_by(web_passes.c.user_name)
+        .having(func.count() > MOST_SIGNED_OUT)
+    )
+    if only is not None:
+        query = query.where(web_passes.c.user_name.in_(only))
+    return {row[0]: row[1] for row in transaction.execute(query)}
 
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:

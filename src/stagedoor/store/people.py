@@ -5,6 +5,7 @@ from sqlalchemy import Executable, Table, delete, insert, select, update
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
+from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import grants, keys, shares, tokens, user_groups, users, watch_rules
 
@@ -26,6 +27,7 @@ def add_user(
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
         raise ConflictError(f"the user {name} is there already; see `stagedoor user list`")
     transaction.execute(insert(users).values(name=name, password_hash=password_hash, created_at=at))
+    touch(transaction, Part.USERS, [name])
     set_groups(transaction, name, groups)
 
 
@@ -43,6 +45,7 @@ def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> N
         transaction.execute(
             insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(groups)]
         )
+    touch(transaction, Part.USERS, [name])
 
 
 def set_password(transaction: Transaction, name: str, password_hash: str | None) -> None:
@@ -51,23 +54,32 @@ def set_password(transaction: Transaction, name: str, password_hash: str | None)
     transaction.execute(
         update(users).where(users.c.name == name).values(password_hash=password_hash)
     )
+    touch(transaction, Part.USERS, [name])
 
 
 def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
     """Remove the user with all that hangs on the name; how many of each went. NotFoundError."""
     require_user(transaction, name)
-    gone = {
-        "keys": transaction.execute(delete(keys).where(keys.c.user_name == name)).rowcount,
-        "tokens": transaction.execute(delete(tokens).where(tokens.c.user_name == name)).rowcount,
-        "grants": transaction.execute(
-            delete(grants).where(grants.c.subject == f"user:{name}")
-        ).rowcount,
-    }
-    transaction.execute(delete(watch_rules).where(watch_rules.c.subject == f"user:{name}"))
-    transaction.execute(delete(shares).where(shares.c.user_name == name))
+    subject = f"user:{name}"
+    gone = {}
+    for part, theirs in (
+        (Part.KEYS, delete(keys).where(keys.c.user_name == name).returning(keys.c.fingerprint)),
+        (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
+        (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
+        (
+            Part.WATCH_RULES,
+            delete(watch_rules).where(watch_rules.c.subject == subject).returning(watch_rules.c.id),
+        ),
+        (Part.SHARES, delete(shares).where(shares.c.user_name == name).returning(shares.c.id)),
+    ):
+        removed = transaction.execute(theirs).scalars().all()
+        touch(transaction, part, removed)
+        gone[part.value] = len(removed)
+    # With them go the passes of the web, whose sign-ins that were ended are nobody's any more.
     transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
     transaction.execute(delete(users).where(users.c.name == name))
-    return gone
+    touch(transaction, Part.USERS, [name])
+    return {part: gone[part] for part in ("keys", "tokens", "grants")}
 
 
 def add_key(transaction: Transaction, key: KeyRecord, at: float) -> None:
@@ -87,6 +99,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float) -> None:
             created_at=at,
         )
     )
+    touch(transaction, Part.KEYS, [key.fingerprint])
 
 
 def keys_of(transaction: Transaction, name: str) -> list[KeyRecord]:
@@ -102,6 +115,8 @@ def remove_key(transaction: Transaction, fingerprint: str) -> str:
     """Whose key it was. Raises NotFoundError."""
     return _remove(
         transaction,
+        Part.KEYS,
+        fingerprint,
         delete(keys).where(keys.c.fingerprint == fingerprint).returning(keys.c.user_name),
         f"there is no key {fingerprint}; see `stagedoor key list`",
     )
@@ -120,12 +135,15 @@ def add_token(transaction: Transaction, token: TokenRecord, at: float) -> None:
             created_at=at,
         )
     )
+    touch(transaction, Part.TOKENS, [token.id])
 
 
 def remove_token(transaction: Transaction, token_id: str) -> str:
     """Whose token it was. Raises NotFoundError."""
     return _remove(
         transaction,
+        Part.TOKENS,
+        token_id,
         delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.user_name),
         f"there is no token {token_id}; see `stagedoor token list`",
     )
@@ -164,7 +182,9 @@ def add_grant(transaction: Transaction, rule: GrantRule, at: float, *, watch: bo
         )
         .returning(table.c.id)
     )
-    return int(added.scalar_one())
+    given = int(added.scalar_one())
+    touch(transaction, _part(watch=watch), [given])
+    return given
 
 
 def remove_grant(transaction: Transaction, grant_id: int, *, watch: bool = False) -> GrantRule:
@@ -176,6 +196,7 @@ def remove_grant(transaction: Transaction, grant_id: int, *, watch: bool = False
     if row is None:
         number = f"w{grant_id}" if watch else str(grant_id)
         raise NotFoundError(f"there is no grant {number}; see `stagedoor grant list`")
+    touch(transaction, _part(watch=watch), [grant_id])
     return GrantRule(row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at)
 
 
@@ -183,8 +204,15 @@ def _table(*, watch: bool) -> Table:
     return watch_rules if watch else grants
 
 
-def _remove(transaction: Transaction, removal: Executable, missing: str) -> str:
+def _part(*, watch: bool) -> Part:
+    return Part.WATCH_RULES if watch else Part.GRANTS
+
+
+def _remove(
+    transaction: Transaction, part: Part, name: str, removal: Executable, missing: str
+) -> str:
     whose = transaction.execute(removal).scalar()
     if whose is None:
         raise NotFoundError(missing)
+    touch(transaction, part, [name])
     return str(whose)

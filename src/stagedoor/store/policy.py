@@ -1,23 +1,32 @@
 """The policy as one snapshot, and the only way to change it: counted and audited."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import ColumnElement, Select, Table, select
 
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
-from stagedoor.store.passes import read_signed_out
+from stagedoor.store.passes import read_sign_ins_end, read_signed_out
 from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users, watch_rules
 from stagedoor.store.shares import read_shares
 
 Plain = str | int | float | bool | None
+Row = TypeVar("Row")
+
+
+class _Read(Protocol[Row]):
+    """Reads the rows that are there of those named, by name."""
+
+    def __call__(self, transaction: Transaction, only: Collection[str], /) -> dict[str, Row]: ...
 
 
 def load_policy(database: Database) -> Policy:
@@ -28,61 +37,123 @@ def load_policy(database: Database) -> Policy:
 
 def read_policy(transaction: Transaction) -> Policy:
     """The whole policy, as `transaction` sees it."""
-    groups: dict[str, set[str]] = defaultdict(set)
-    for row in transaction.execute(select(user_groups)):
-        groups[row.user_name].add(row.group_name)
-    signed_out, sign_ins_end = read_signed_out(transaction)
     return Policy(
         version=transaction.execute(
             select(meta.c.value).where(meta.c.name == "policy_version")
         ).scalar_one(),
-        users=MappingProxyType(
-            {
-                row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)
-                for row in transaction.execute(select(users).order_by(users.c.name))
-            }
-        ),
-        tokens=MappingProxyType(
-            {
-                row.id: TokenRecord(
-                    row.id,
-                    row.user_name,
-                    row.secret_hash,
-                    None if row.scopes is None else tuple(row.scopes.split()),
-                    row.expires_at,
-                )
-                for row in transaction.execute(select(tokens).order_by(tokens.c.created_at))
-            }
-        ),
-        keys=MappingProxyType(
-            {
-                row.fingerprint: KeyRecord(
-                    row.user_name, row.fingerprint, row.public_key, row.comment
-                )
-                for row in transaction.execute(select(keys).order_by(keys.c.created_at))
-            }
-        ),
-        grants=_rules(transaction, grants),
+        users=MappingProxyType(_users(transaction)),
+        tokens=MappingProxyType(_tokens(transaction)),
+        keys=MappingProxyType(_keys(transaction)),
+        grants=tuple(_rules(transaction, grants).values()),
         shares=MappingProxyType(read_shares(transaction)),
-        watch_rules=_rules(transaction, watch_rules),
+        watch_rules=tuple(_rules(transaction, watch_rules).values()),
+        signed_out=read_signed_out(transaction),
+        sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
+    )
+
+
+def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy | None:
+    """The policy of version `now`, from the one of an earlier version and what has changed since; None
+    where that cannot be told, and all of it must be read.
+    """
+    touched = touched_since(transaction, before.version, now)
+    if touched is None:
+        return None
+
+    def fresh(part: Part, old: Mapping[str, Row], read: _Read[Row]) -> Mapping[str, Row]:
+        names = touched.get(part)
+        if names is None:
+            return old
+        kept = {name: row for name, row in old.items() if name not in names}
+        return MappingProxyType(kept | read(transaction, names))
+
+    def fresh_rules(part: Part, old: tuple[GrantRule, ...], table: Table) -> tuple[GrantRule, ...]:
+        by_id = {str(rule.id): rule for rule in old}
+        found = fresh(part, by_id, lambda transaction, names: _rules(transaction, table, names))
+        return old if found is by_id else tuple(sorted(found.values(), key=lambda rule: rule.id))
+
+    signed_out = before.signed_out
+    if (names := touched.get(Part.SIGNED_OUT)) is not None:
+        hashes = frozenset(bytes.fromhex(name) for name in names)
+        signed_out = (signed_out - hashes) | read_signed_out(transaction, hashes)
+    return Policy(
+        version=now,
+        users=fresh(Part.USERS, before.users, _users),
+        tokens=fresh(Part.TOKENS, before.tokens, _tokens),
+        keys=fresh(Part.KEYS, before.keys, _keys),
+        grants=fresh_rules(Part.GRANTS, before.grants, grants),
+        shares=fresh(Part.SHARES, before.shares, read_shares),
+        watch_rules=fresh_rules(Part.WATCH_RULES, before.watch_rules, watch_rules),
         signed_out=signed_out,
-        sign_ins_end=MappingProxyType(sign_ins_end),
+        sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
     )
 
 
-def _rules(transaction: Transaction, table: Table) -> tuple[GrantRule, ...]:
-    return tuple(
-        GrantRule(row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at)
-        for row in transaction.execute(select(table).order_by(table.c.id))
-    )
+def _users(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
+    groups: dict[str, set[str]] = defaultdict(set)
+    for row in transaction.execute(_of(select(user_groups), user_groups.c.user_name, only)):
+        groups[row.user_name].add(row.group_name)
+    query = _of(select(users).order_by(users.c.name), users.c.name, only)
+    return {
+        row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)
+        for row in transaction.execute(query)
+    }
+
+
+def _tokens(
+    transaction: Transaction, only: Collection[str] | None = None
+) -> dict[str, TokenRecord]:
+    query = _of(select(tokens).order_by(tokens.c.created_at), tokens.c.id, only)
+    return {
+        row.id: TokenRecord(
+            row.id,
+            row.user_name,
+            row.secret_hash,
+            None if row.scopes is None else tuple(row.scopes.split()),
+            row.expires_at,
+        )
+        for row in transaction.execute(query)
+    }
+
+
+def _keys(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, KeyRecord]:
+    query = _of(select(keys).order_by(keys.c.created_at), keys.c.fingerprint, only)
+    return {
+        row.fingerprint: KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
+        for row in transaction.execute(query)
+    }
+
+
+def _rules(
+    transaction: Transaction, table: Table, only: Collection[str] | None = None
+) -> dict[str, GrantRule]:
+    """By number, as text."""
+    numbers = None if only is None else [int(name) for name in only]
+    query = _of(select(table).order_by(table.c.id), table.c.id, numbers)
+    return {
+        str(row.id): GrantRule(
+            row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at
+        )
+        for row in transaction.execute(query)
+    }
+
+
+def _of(
+    query: Select[Any], column: ColumnElement[Any], only: Collection[Any] | None
+) -> Select[Any]:
+    return query if only is None else query.where(column.in_(only))
 
 
 @dataclass
 class Change:
-    """A policy change in the making: what to write with, and what the audit will say of it."""
+    """A policy change in the making: what to write with, and what the audit will say of it.
+
+    `unchanged`: nothing that a policy is made of was written, so nobody has to read anything.
+    """
 
     transaction: Transaction
     fields: dict[str, Plain] = field(default_factory=dict)
+    unchanged: bool = False
 
 
 @contextmanager
@@ -104,9 +175,7 @@ def change_policy(
     with database.write(revokes=revokes) as transaction:
         change = Change(transaction, {"action": action})
         yield change
-        transaction.execute(
-            update(meta).where(meta.c.name == "policy_version").values(value=meta.c.value + 1)
-        )
+        next_version(transaction, unchanged=change.unchanged)
         event = Event(
             at=at,
             kind=Kind.POLICY_CHANGED,

@@ -242,6 +242,17 @@ visits = Table(
 open session counts."""
 
 
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("part", String(16), primary_key=True),
+    Column("name", _name(128), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""See `changes`. Since version 6."""
+
+
 def check(connection: Connection, hint: str = "name another") -> int:
     """The version of the tables that are there, fit for this program; 0 for an empty store.
 

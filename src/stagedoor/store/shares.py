@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select
@@ -10,6 +11,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
+from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
 from stagedoor.store.schema import shares
@@ -34,7 +36,8 @@ def hash_of(secret: str) -> bytes:
 def add_share(transaction: Transaction, share: Share, now: float) -> None:
     """What has expired is thrown away with it. Raises NotFoundError, RefusedError."""
     require_user(transaction, share.host)
-    transaction.execute(delete(shares).where(shares.c.expires_at <= now))
+    over = delete(shares).where(shares.c.expires_at <= now).returning(shares.c.id)
+    touch(transaction, Part.SHARES, [*transaction.execute(over).scalars(), share.id])
     count = transaction.execute(
         select(func.count()).select_from(shares).where(shares.c.user_name == share.host)
     ).scalar_one()
@@ -72,12 +75,14 @@ def remove_share(transaction: Transaction, share_id: str, host: str | None = Non
     row = transaction.execute(query.returning(*shares.c)).first()
     if row is None:
         raise NotFoundError(f"there is no share {share_id}; it may have ended")
+    touch(transaction, Part.SHARES, [share_id])
     return _share(row)
 
 
-def read_shares(transaction: Transaction) -> dict[str, Share]:
-    """All of them, by id, whether expired or not."""
-    rows = transaction.execute(select(shares).order_by(shares.c.expires_at, shares.c.id))
+def read_shares(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, Share]:
+    """All of them, or those named, by id, whether expired or not."""
+    query = select(shares).order_by(shares.c.expires_at, shares.c.id)
+    rows = transaction.execute(query if only is None else query.where(shares.c.id.in_(only)))
     return {row.id: _share(row) for row in rows}
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
-from stagedoor.store.database import Database
-from stagedoor.store.policy import load_policy, read_policy
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.policy import load_policy, read_changes, read_policy
 from stagedoor.store.schema import meta
 from stagedoor.store.sessions import CloseRequest, close_requests
 
@@ -26,6 +26,9 @@ FAIL_CLOSED_AFTER_S = 30.0
 """How long the last policy is trusted while the store cannot be read: longer than a backup or a
 slow disk, shorter than an administrator who removes a grant would wait before worrying."""
 
+
+WHOLE_EACH_S = 300.0
+"""The first change after so long makes us read the whole policy again."""
 
 STOP_S = 1.0
 """How long `stop` waits: a process that ends has others to wait for too."""
@@ -67,7 +70,7 @@ class PolicyWatch:
         self._clock = clock
         self._policy = load_policy(database)
         self._announced = self._policy.version
-        self._read_at = clock()
+        self._read_at = self._whole_at = clock()
         self._closes_seen = -1
         self._problem: str | None = None
         self._wake = threading.Event()
@@ -149,8 +152,9 @@ class PolicyWatch:
             )
             versions = {row.name: row.value for row in found}
             policy = None
-            if versions["policy_version"] != self._policy.version:
-                policy = read_policy(transaction)
+            now = versions["policy_version"]
+            if now != self._policy.version:
+                policy = self._read(transaction, now)
             requests: tuple[CloseRequest, ...] = ()
             if versions["close_version"] != self._closes_seen:
                 requests = close_requests(transaction, self._instance)
@@ -160,6 +164,16 @@ class PolicyWatch:
                     self._closes_seen = versions["close_version"]
         self._read_at = self._clock()
         return policy, requests
+
+    def _read(self, transaction: Transaction, now: int) -> Policy:
+        """What has changed, or all of it where that is not known; and all of it once in a while, so that
+        no fault of ours in telling what a change has touched lasts."""
+        if self._clock() - self._whole_at < WHOLE_EACH_S:
+            changed = read_changes(transaction, self._policy, now)
+            if changed is not None:
+                return changed
+        self._whole_at = self._clock()
+        return read_policy(transaction)
 
     def _tell(self, problem: str | None) -> None:
         if problem != self._problem:

@@ -1,0 +1,218 @@
+"""Workers read what a change has touched, and have then what a whole reading would give."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, update
+from stagedoor.serve.admin import Office
+from stagedoor.serve.shares import end_share, make_share
+from stagedoor.store.place import Place
+
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.keys.files import new_key, public_line
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.webpass import PassKind
+from stagedoor.serve import admin, oversight
+from stagedoor.store import changes, passes, schema
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.policy import load_policy
+from stagedoor.store.watch import WHOLE_EACH_S, PolicyWatch
+from stagedoor.wire.target import parse_login
+
+NAMES = ("ann", "bob", "cid")
+GROUPS = ("dev", "ops")
+APPS = ("app01", "app*", "web")
+
+
+@pytest.fixture
+def office(database: Database, tmp_path: Path) -> Office:
+    return Office(database, tmp_path, "root@here", lambda: 1000.0)
+
+
+class Reader:
+    """A watch, whose clock stands still, and what it asks for rows of the policy."""
+
+    def __init__(self, place: Place) -> None:
+        self.database = open_database(place)
+        self.now = 0.0
+        self.watch = PolicyWatch(
+            self.database,
+            "one",
+            on_change=lambda _: None,
+            on_close_requests=lambda _: None,
+            on_problem=self._problem,
+            clock=lambda: self.now,
+        )
+        self.asked: list[str] = []
+        engine = self.database._adapter.reading  # type: ignore[attr-defined]  # to see the SQL
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def asks(_1: object, _2: object, statement: str, *_3: object) -> None:
+            self.asked.append(" ".join(statement.split()))
+
+    def _problem(self, problem: str | None) -> None:
+        assert problem is None, problem
+
+    def poll(self) -> list[str]:
+        """The tables that were read whole."""
+        self.asked.clear()
+        self.watch.poll()
+        policy_tables = ("users", "tokens", "keys", "grants", "shares", "watch_rules")
+        return [
+            table
+            for table in policy_tables
+            for said in self.asked
+            if f"FROM {table}" in said and "WHERE" not in said
+        ]
+
+
+@pytest.fixture
+def reader(database: Database, place: Place) -> Iterator[Reader]:
+    made = Reader(place)
+    yield made
+    made.database.close()
+
+
+def everything(office: Office, dice: random.Random) -> list[Callable[[], object]]:
+    """Each way to change the policy, with something made up; what does not fit is refused."""
+    policy = admin.policy(office)
+    name, group, app = dice.choice(NAMES), dice.choice(GROUPS), dice.choice(APPS)
+    host = Identity(name, frozenset(), Method.PASSWORD)
+    target = parse_login("app01")
+    assert target is not None
+
+    def some(of: object) -> str:
+        return str(dice.choice(sorted(of, key=str) or ["none"]))  # type: ignore[call-overload]
+
+    def sign_in_and_out() -> None:
+        if name not in policy.users:
+            raise NotFoundError(name)
+        secret = passes.issue(
+            office.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
+        )
+        if dice.random() < 0.7:
+            with office.change("web.sign-out", revokes=True) as change:
+                passes.sign_out(change.transaction, secret, 1000.0)
+
+    def rule(watch: bool) -> int:
+        rules = policy.watch_rules if watch else policy.grants
+        return dice.choice([one.id for one in rules] or [99])
+
+    return [
+        lambda: admin.add_user(office, name, groups=[group]),
+        lambda: admin.remove_user(office, name),
+        lambda: admin.set_password(office, name, None),
+        lambda: admin.change_groups(office, name, add=[group]),
+        lambda: admin.change_groups(office, name, remove=[group]),
+        lambda: admin.add_keys(office, name, [public_line(new_key()) for _ in range(2)]),
+        lambda: admin.remove_key(office, some(policy.keys)),
+        lambda: admin.create_token(office, name),
+        lambda: admin.revoke_token(office, some(policy.tokens)),
+        lambda: admin.add_grant(office, f"user:{name}", app),
+        lambda: admin.add_grant(office, f"group:{group}", app, watch=True),
+        lambda: admin.add_grant(office, f"user:{name}", app, watch=True),
+        lambda: admin.remove_grant(office, rule(watch=False)),
+        lambda: admin.remove_grant(office, rule(watch=True), watch=True),
+        lambda: make_share(office, host, target, "main", 60.0, typing=True),
+        lambda: end_share(office, some(policy.shares)),
+        lambda: oversight.request_close(office, ["none"], "why"),
+        sign_in_and_out,
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_any_changes_it_is_what_a_whole_reading_gives(
+    office: Office, reader: Reader, seed: int
+) -> None:
+    dice = random.Random(seed)
+    made = 0
+    for _ in range(60):
+        for _ in range(dice.randrange(1, 4)):
+            try:
+                dice.choice(everything(office, dice))()
+            except (NotFoundError, ConflictError, RefusedError):
+                continue
+            made += 1
+        whole = reader.poll()
+        assert whole == [], "nothing is read whole"
+        found, told = reader.watch.policy, load_policy(office.database)
+        # Nobody can show the sign-ins of a user that is gone.
+        assert told.signed_out <= found.signed_out
+        found = found.__class__(
+            **{
+                name: getattr(told if name == "signed_out" else found, name)
+                for name in found.__dataclass_fields__
+            }
+        )
+        assert found == told
+    assert made > 30
+
+
+def test_of_a_change_by_an_older_program_everything_is_read(office: Office, reader: Reader) -> None:
+    """It records nothing of what it touches."""
+    admin.add_user(office, "ann")
+    reader.poll()
+    with office.database.write() as transaction:
+        transaction.execute(schema.users.delete())
+        transaction.execute(
+            update(schema.meta)
+            .where(schema.meta.c.name == "policy_version")
+            .values(value=schema.meta.c.value + 1)
+        )
+    admin.add_user(office, "bob")
+    assert "users" in reader.poll()
+    assert list(reader.watch.policy.users) == ["bob"]
+
+
+def test_of_a_change_that_says_nothing_everything_is_read(office: Office, reader: Reader) -> None:
+    admin.add_user(office, "ann")
+    reader.poll()
+    with office.change("by hand") as change:
+        change.transaction.execute(schema.users.delete())
+    assert "users" in reader.poll()
+    assert not reader.watch.policy.users
+
+
+def test_who_is_too_far_behind_reads_everything(
+    office: Office, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "KEPT", 3)
+    for name in ("a", "b", "c", "d", "e"):
+        admin.add_user(office, name)
+    assert "users" in reader.poll()
+    assert sorted(reader.watch.policy.users) == ["a", "b", "c", "d", "e"]
+    with office.database.read() as transaction:
+        kept = transaction.execute(schema.policy_changes.select()).all()
+    assert len(kept) == 3
+
+
+def test_a_store_from_a_backup_is_read_whole(office: Office, reader: Reader) -> None:
+    admin.add_user(office, "ann")
+    reader.poll()
+    with office.database.write() as transaction:
+        transaction.execute(schema.users.delete())
+        transaction.execute(
+            update(schema.meta).where(schema.meta.c.name == "policy_version").values(value=0)
+        )
+    assert "users" in reader.poll()
+    assert not reader.watch.policy.users
+
+
+def test_once_in_a_while_everything_is_read(office: Office, reader: Reader) -> None:
+    admin.add_user(office, "ann")
+    assert reader.poll() == []
+    reader.now += WHOLE_EACH_S
+    admin.add_user(office, "bob")
+    assert "users" in reader.poll()
+    admin.add_user(office, "cid")
+    assert reader.poll() == []
+
+
+def test_a_closed_session_makes_nobody_read_rows(office: Office, reader: Reader) -> None:
+    oversight.request_close(office, ["none"], "why")
+    reader.poll()
+    assert not [said for said in reader.asked if "FROM users" in said or "FROM grants" in said]
+    assert reader.watch.policy.version == 1
