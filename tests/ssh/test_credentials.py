@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.listeners.ssh.credentials import read_shown, signed_by_ca, signed_by_owner
+from stagedoor.listeners.ssh.credentials import read_shown, signed_by_owner
 from stagedoor.wire.blob import string
 from tests.ssh.world import new_key
 
@@ -58,7 +58,7 @@ def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_pat
     key = SecurityKey()
     shown = read_shown("dev", certify(tmp_path, key.blob, "-O", "no-touch-required"))
     assert shown is not None
-    assert signed_by_ca(shown)
+    assert shown.credential.signed_by_ca()
     assert signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
 
 
@@ -78,7 +78,7 @@ def test_no_byte_of_a_certificate_can_be_changed_under_its_CAs_signature(tmp_pat
     assert shown is not None
     assert shown.credential.certificate is not None
     assert shown.credential.certificate.principals == ("bob",)
-    assert not signed_by_ca(shown)
+    assert not shown.credential.signed_by_ca()
 
 
 CERTIFICATE = b64decode(
@@ -99,8 +99,7 @@ def test_a_certificate_with_any_byte_changed_is_none_or_is_not_its_CAs(at: int, 
     mutated = bytearray(CERTIFICATE)
     mutated[at] ^= flip
     shown = read_shown("dev", bytes(mutated))
-    certificate_still = shown is not None and shown.signed is not None
-    assert not certificate_still or not signed_by_ca(shown)  # type: ignore[arg-type]  # it is one
+    assert shown is None or not shown.credential.signed_by_ca()
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda tail: CERTIFICATE[:100] + tail))

@@ -38,11 +38,19 @@ def decide_key(
 
     A certificate without principals is for nobody: it would be good for every name.
     """
+    certificate = credential.certificate
+    if certificate is not None:
+        # Before all that depends on a name: a forged one must cost the same for every name.
+        denial = _stranger(certificate, trust)
+        if denial is None and not credential.signed_by_ca():
+            denial = _wrong("a certificate that its CA did not sign")
+        if denial is not None:
+            return denial
     revoked = revoked_now(credential, trust)
     if revoked is not None:
         return revoked
-    if credential.certificate is not None:
-        return _by_certificate(policy, credential, credential.certificate, trust, source, now)
+    if certificate is not None:
+        return _by_certificate(policy, credential, certificate, source, now)
     record = policy.keys.get(credential.fingerprint)
     user = policy.users.get(record.user) if record else None
     if user is None or not _meant(credential.name, user.name):
@@ -63,18 +71,24 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
         return _wrong(f"the key {credential.fingerprint} was revoked (ssh.revoked_keys_file)")
     if certificate is None:
         return None
-    if certificate.ca_fingerprint not in trust.user_cas:
-        return _wrong(f"the CA {certificate.ca_fingerprint} is not one of ours")
+    stranger = _stranger(certificate, trust)
+    if stranger is not None:
+        return stranger
     if trust.revocations.holds_certificate(certificate):
         return _wrong(f"{_named(certificate)} was revoked (ssh.revoked_keys_file)")
     return None
+
+
+def _stranger(certificate: Certificate, trust: Trust) -> Denial | None:
+    if certificate.ca_fingerprint in trust.user_cas:
+        return None
+    return _wrong(f"the CA {certificate.ca_fingerprint} is not one of ours")
 
 
 def _by_certificate(
     policy: Policy,
     credential: KeyCredential,
     certificate: Certificate,
-    trust: Trust,
     source: Source,
     now: float,
 ) -> Identity | Denial:

@@ -1,5 +1,6 @@
 """What somebody shows to say who they are, not yet believed. Its repr never shows the secret."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
@@ -24,14 +25,15 @@ class TokenCredential:
 class KeyCredential:
     """A public key under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
 
-    That whoever shows it holds the private half is for the listener to verify; so is the CA's
-    signature on `certificate`, whose key `key` then is.
+    That whoever shows it holds the private half is for the listener to verify. `key` is the key of
+    `certificate`, if there is one; `signed_by_ca` verifies the CA's signature on that, and costs time.
     """
 
     name: str
     key: bytes
     fingerprint: str
     certificate: Certificate | None = None
+    signed_by_ca: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
 
 Credential = PasswordCredential | TokenCredential | KeyCredential

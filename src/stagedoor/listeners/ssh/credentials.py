@@ -5,6 +5,7 @@ The only cryptography of a login that is not asyncssh's own course; who may come
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import partial
 
 import asyncssh
 
@@ -38,7 +39,6 @@ class ShownKey:
 
     credential: KeyCredential
     key: asyncssh.SSHKey
-    signed: SignedCertificate | None = None
 
     @property
     def permits(self) -> frozenset[str]:
@@ -63,16 +63,10 @@ def read_shown(login_name: str, blob: bytes) -> ShownKey | None:
     if key is None:
         return None
     certificate = signed.certificate if signed else None
-    credential = KeyCredential(login_name, blob, fingerprint(blob), certificate)
-    return ShownKey(credential, key, signed)
-
-
-def signed_by_ca(shown: ShownKey) -> bool:
-    """Whether the certificate, if there is one, is really its CA's."""
-    if shown.signed is None:
-        return True
-    ca = _key(shown.signed.certificate.ca)
-    return ca is not None and _verified(ca, shown.signed.signed, shown.signed.signature)
+    credential = KeyCredential(
+        login_name, blob, fingerprint(blob), certificate, partial(_signed_by_ca, signed)
+    )
+    return ShownKey(credential, key)
 
 
 def signed_by_owner(shown: ShownKey, message: bytes, signature: bytes) -> bool:
@@ -88,6 +82,13 @@ def signed_by_owner(shown: ShownKey, message: bytes, signature: bytes) -> bool:
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
     return not wants_pin or _user_verified(signature)
+
+
+def _signed_by_ca(signed: SignedCertificate | None) -> bool:
+    if signed is None:
+        return False
+    ca = _key(signed.certificate.ca)
+    return ca is not None and _verified(ca, signed.signed, signed.signature)
 
 
 def _key(blob: bytes) -> asyncssh.SSHKey | None:

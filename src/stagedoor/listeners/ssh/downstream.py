@@ -9,7 +9,6 @@ from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.credentials import (
     ShownKey,
     read_shown,
-    signed_by_ca,
     signed_by_owner,
 )
 from stagedoor.listeners.ssh.jump import open_jump, refused
@@ -94,8 +93,6 @@ class Downstream(asyncssh.SSHServer):
         verdict = await self._house.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
             return self._not_now(verdict) or self._not_taken(verdict.message)
-        if not signed_by_ca(shown):
-            return self._not_taken("a certificate that its CA did not sign")
         if not message:
             return True
         if not signed_by_owner(shown, message, signature):
