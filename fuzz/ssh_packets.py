@@ -169,6 +169,7 @@ async def gateway(folder: Path) -> AsyncIterator[World]:
     world = World(
         folder,
         '[ssh]\naddresses = ["127.0.0.1:0"]\npasswords = true\nkeyboard_interactive = true\n'
+        "handshakes_per_s = 1000\n"
         'local_forward = ["*"]\nagent_forward = ["*"]\n'
         '[recording]\nsessions = ["*"]\n[log]\nformat = "json"\nlevel = "info"\n'
         f'[[shells.static]]\napp = "app01"\nhost = "127.0.0.1"\nport = {shell.get_port()}\n'

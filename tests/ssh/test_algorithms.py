@@ -12,6 +12,7 @@ from stagedoor.listeners.ssh.connection import KEXINIT_WAIT_S, Connection
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
 from stagedoor.listeners.ssh.startups import StartupLimits
+from stagedoor.model.rate import Rate
 from tests.ssh.world import BOUND_S, World
 
 AES_GCM = "aes128-gcm@openssh.com"
@@ -21,6 +22,7 @@ LIMITS = SshLimits(
     header_timeout_s=10,
     login_grace_s=60,
     startups=StartupLimits(),
+    handshakes=Rate(100, 0.05),
     max_auth_tries=6,
     max_channels=16,
     alive_interval_s=15,

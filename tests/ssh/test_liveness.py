@@ -31,6 +31,7 @@ SETTINGS = """
 [ssh]
 addresses = ["127.0.0.1:0"]
 max_startups = "50:30:100"
+handshakes_per_s = 1000
 max_channels = 20
 {more}
 [workers]

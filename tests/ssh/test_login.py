@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import asyncssh
@@ -288,10 +289,11 @@ async def test_guessing_is_slowed_down_as_at_CONNECT_by_the_same_count(world: Wo
     with world.office() as office:
         admin.add_user(office, "guessed", password=PASSWORD)
     assert await attempt(world, "guessed", PASSWORD)
+    wrong = (f"wrong password {n}" for n in count())
     for _ in range(5):
-        assert not await attempt(world, "guessed", "wrong password")
-    while wait_at_connect(world, "guessed", "wrong password") < LONG_S:
-        assert not await attempt(world, "guessed", "wrong password")
+        assert not await attempt(world, "guessed", next(wrong))
+    while wait_at_connect(world, "guessed", next(wrong)) < LONG_S:
+        assert not await attempt(world, "guessed", next(wrong))
     assert not await attempt(world, "guessed", PASSWORD)
     assert why(world, "too many")
     assert wait_at_connect(world, "guessed", PASSWORD)

@@ -16,6 +16,7 @@ from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.rate import Rate
 from stagedoor.model.units import DAY_S
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
@@ -25,6 +26,11 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
 """Signed anew each day; so long for a worker that is stopped and goes on."""
+
+HANDSHAKE_BURST_S = 5.0
+"""After a quiet time, what comes in so many seconds may come at once."""
+HANDSHAKE_PATIENCE_S = 15.0
+"""A handshake may wait so long: people who share an address all come back at once after a restart."""
 
 
 def ssh_listener(
@@ -43,6 +49,11 @@ def ssh_listener(
         header_timeout_s=settings.listen.header_timeout_s,
         login_grace_s=settings.ssh.login_grace_s,
         startups=parse_limits(settings.ssh.max_startups),
+        handshakes=Rate(
+            max(round(settings.ssh.handshakes_per_s * HANDSHAKE_BURST_S), 1),
+            1 / settings.ssh.handshakes_per_s,
+            HANDSHAKE_PATIENCE_S,
+        ),
         max_auth_tries=settings.ssh.max_auth_tries,
         max_channels=settings.ssh.max_channels,
         alive_interval_s=settings.ssh.alive_interval_s,

@@ -173,9 +173,21 @@ class Ssh(Table, frozen=True):
         Meta(
             description="START:RATE:FULL, connections in one worker that have not logged in yet: from START "
             "on a newcomer costs one of those who wait its place with a chance of RATE per cent, growing "
-            "to certainty at FULL. It is drawn from the source that has the most of them."
+            "to certainty at FULL. It is drawn from the source (an IPv4 address, an IPv6 /64) that has the "
+            "most of them."
         ),
     ] = "100:30:500"
+    handshakes_per_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=10_000,
+            description="SSH handshakes a second of one source (an IPv4 address, an IPv6 /64) in one worker: "
+            "each costs the worker some 10 ms before anybody has logged in. Five seconds' worth may come at "
+            "once; more wait for their turn, up to 15 s, and beyond that are cut off. Raise it where many "
+            "people share an address.",
+        ),
+    ] = 20.0
     max_auth_tries: Annotated[
         Count,
         Meta(

@@ -16,7 +16,8 @@ from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Origin, Way
-from stagedoor.model.source import Source, within
+from stagedoor.model.source import Source, within, source_network
+from stagedoor.model.rate import SourceRates
 from stagedoor.model.units import DAY_S, KIB
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -27,6 +28,11 @@ REVIEW_EVERY_S = 2.0
 RENEW_S = DAY_S
 """The host certificate is signed anew each day, so that it never runs out in a worker's life."""
 READ_BYTES = 16 * KIB
+
+_TOO_FAST = Denial(
+    Reason.THROTTLED,
+    "more SSH connections came from this address at once than ssh.handshakes_per_s allows",
+)
 
 
 class SshListener:
@@ -49,6 +55,7 @@ class SshListener:
         self._options_at = time.monotonic()
         self._house = House(flow, limits, direct, self._logged_in, self._gone, self._fault)
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
+        self._handshakes = SourceRates(limits.handshakes)
         self._downstreams: set[Downstream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reviewing: asyncio.Task[None] | None = None
@@ -112,12 +119,18 @@ class SshListener:
                 return
             if self._draining:
                 return
+            wait_s = self._handshakes.take(source_network(source.address), time.monotonic())
+            if wait_s is None:
+                self._write_down(source, _TOO_FAST)
+                return
             downstream = Downstream(self._house, source)
             connection = Connection(self._current_options(), downstream, self._buffer)
             downstream.connection = connection
             self._come(downstream)
             if self._reviewing is None:
                 self._reviewing = asyncio.create_task(self._review())
+            if wait_s:
+                await self._wait(downstream, wait_s)
             handed_over = True
             await aio.hand_over(stream, connection, received)
         except (OSError, TimeoutError):
@@ -140,9 +153,16 @@ class SshListener:
             return header.source or source, received[header.consumed :]
         return None
 
+    async def _wait(self, downstream: Downstream, wait_s: float) -> None:
+        try:
+            await asyncio.sleep(wait_s)
+        except asyncio.CancelledError:
+            self._gone(downstream)  # asyncssh has not begun, and so will not tell
+            raise
+
     def _come(self, downstream: Downstream) -> None:
         self._downstreams.add(downstream)
-        victim = self._startups.come(downstream, str(downstream.source.address))
+        victim = self._startups.come(downstream, source_network(downstream.source.address))
         if victim is None:
             return
         victim.connection.abort()

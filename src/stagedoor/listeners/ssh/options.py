@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.ssh.credentials import SIGNATURES
+from stagedoor.listeners.ssh.startups import StartupLimits
+from stagedoor.model.rate import Rate
 from stagedoor.model.source import Network
 from stagedoor.settings.startups import StartupLimits
 
@@ -48,6 +50,7 @@ class SshLimits:
     header_timeout_s: float
     login_grace_s: float
     startups: StartupLimits
+    handshakes: Rate
     max_auth_tries: int
     max_channels: int
     alive_interval_s: float

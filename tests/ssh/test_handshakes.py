@@ -1,0 +1,34 @@
+"""How many handshakes one source may have: they cost us, and nothing is known of whoever asks."""
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.ssh.world import BOUND_S, SSH_TABLE, local, open_world
+
+
+def greeted(sock: socket.socket) -> bytes:
+    sock.settimeout(BOUND_S)
+    try:
+        return sock.recv(64)
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_flood_of_handshakes_from_one_source_waits_and_others_do_not(tmp_path: Path) -> None:
+    """One a second: five at once, fifteen that wait for their turn, and the rest are cut off."""
+    settings = SSH_TABLE + "handshakes_per_s = 1\n[workers]\ncount = 1\n" + local("app01")
+    with open_world(tmp_path / "world", settings) as world, ExitStack() as open_:
+        flood = [
+            open_.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+            for _ in range(40)
+        ]
+        cut = [greeted(sock) for sock in flood[20:]]
+        # One or two more, if a second went by meanwhile.
+        assert cut.count(b"") >= 17, cut
+        other = open_.enter_context(
+            socket.create_connection(("127.0.0.1", world.port), source_address=("127.0.0.2", 0))
+        )
+        assert greeted(other).startswith(b"SSH-2.0-Stagedoor")
+        assert greeted(flood[0]).startswith(b"SSH-2.0-Stagedoor")
+        assert greeted(flood[6]).startswith(b"SSH-2.0-Stagedoor"), "it has waited for its turn"
