@@ -43,6 +43,7 @@ def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
     """A gateway runs, which nobody asks for a shell: it judges those that others asked for too."""
     patch = pytest.MonkeyPatch()
     patch.setattr("stagedoor.shells.kubernetes.register.OTHERS_S", 0.0)
+    patch.setattr("stagedoor.shells.kubernetes.register.AGAIN_S", 0.1)
     with gateway(lone, fenced):
         yield
     patch.undo()

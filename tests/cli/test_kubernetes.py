@@ -85,6 +85,16 @@ def test_a_cluster_that_is_not_there_completes_nothing_and_says_nothing(
     assert [line.split(",")[1] for line in found.splitlines()] == ["app01", "app02"]
 
 
+def test_a_gateway_that_judges_shells_needs_what_the_controller_derives_them_by(
+    desk: Desk, tmp_path: Path
+) -> None:
+    judging = cluster(desk, tmp_path).replace("[kubernetes]\n", "[kubernetes]\nregister = true\n")
+    settings(desk, judging)
+    error = refused(desk, "serve")
+    assert isinstance(error, SettingsError)
+    assert "kubernetes.register needs controller.kit_image" in str(error)
+
+
 def test_a_controller_says_what_it_lacks(desk: Desk, tmp_path: Path) -> None:
     error = refused(desk, "controller")
     assert isinstance(error, SettingsError)
