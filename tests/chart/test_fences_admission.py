@@ -237,6 +237,15 @@ def test_a_secret_that_would_be_filled_with_a_token_is_refused(shop: Shop) -> No
     denied(shop.fenced.controller.create(token), "Opaque")
 
 
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_who_may_log_in_cannot_be_made_unchangeable(shop: Shop, kind: str) -> None:
+    manifest = of_kind(shop, kind)
+    denied(shop.fenced.controller.create({**manifest, "immutable": True}), "can be changed")
+    made = eventually(shop.fenced, manifest)
+    assert made.ok, made.message
+    denied(shop.fenced.controller.merge(manifest, {"immutable": True}), "can be changed")
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -193,7 +193,10 @@ class _Look:
             world.put(written)
         await self.tell_failure(None)
         if seen is not None and seen.bent and isinstance(decision, Replace):
-            await self._report("ShellReplaced", "somebody changed the shell; a new one was made")
+            changed = (
+                "somebody changed the shell's Deployment, or the cluster does since an upgrade"
+            )
+            await self._report("ShellReplaced", f"{changed}; a new shell was made")
         elif isinstance(decision, Replace):
             await self._report("ShellReplaced", "the app has changed; its shell was made anew")
         else:
