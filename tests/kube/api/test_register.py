@@ -9,7 +9,12 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings, read_settings
+from stagedoor.shells.kubernetes.annotations import (
+    DEFAULT_SETTINGS,
+    AppSettings,
+    WrongSettings,
+    read_settings,
+)
 from stagedoor.shells.kubernetes.derive import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
@@ -174,6 +179,27 @@ async def test_another_kit_is_a_difference(running: Running) -> None:
         await other.refused(shell, "containers[kit].image")
     finally:
         await other.close()
+
+
+async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(app: Object, *rest: Any, **more: Any) -> Derived | WrongSettings:
+        if app["metadata"]["name"] == "app01":
+            raise KeyError("something that no app had before")
+        return derive(app, *rest, **more)
+
+    faults: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    one, other = await running.app(), await running.app("app02")
+    monkeypatch.setattr("stagedoor.shells.kubernetes.register.derive", faulty)
+    first, second = await running.shell(one), await running.shell(other)
+    await running.refused(first, "a fault")
+    async with asyncio.timeout(WITHIN_S):
+        while (await running.written()).get("app02") != identity(second):
+            await asyncio.sleep(0.02)
+    assert "app01" in faults[0]["message"]
 
 
 async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(

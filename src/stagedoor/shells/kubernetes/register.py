@@ -125,6 +125,12 @@ class Register:
                     return await self._judge(app, shell)
                 except ClusterError as error:
                     return f"{identity(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
+                except Exception as error:
+                    # A fault of ours with one app is no reason to keep the others from starting.
+                    asyncio.get_running_loop().call_exception_handler(
+                        {"message": f"a fault in judging the shell of {app}", "exception": error}
+                    )
+                    return f"{identity(shell)} cannot be judged: a fault, see the gateway's log"
 
         said = await asyncio.gather(*(judged(app, shell) for app, shell in due.items()))
         entries: dict[str, str | None] = dict(zip(due, said, strict=True))
