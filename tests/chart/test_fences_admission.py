@@ -13,7 +13,7 @@ import pytest
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import AppSettings, read_settings
-from tests.chart.asking import Manifest
+from tests.chart.asking import Manifest, item
 from tests.chart.conftest import Fenced, install, wait_for_policies
 from tests.chart.shops import DIGEST, IMAGE, Shop, app, denied, enter, eventually, foreign, numbers
 from tests.kube.api.lone import LoneApi
@@ -224,6 +224,16 @@ def test_the_app_itself_is_neither_changed_nor_deleted(shop: Shop) -> None:
     labels = {"stagedoor.dev/shell-of": shop.name, "app.kubernetes.io/managed-by": "stagedoor"}
     denied(controller.merge(shop.app, {"metadata": {"labels": labels}}))
     denied(controller.delete(shop.app))
+
+
+@pytest.mark.parametrize("how", [{"propagationPolicy": "Orphan"}, {"orphanDependents": True}])
+def test_a_shell_s_pod_is_not_left_behind_without_its_deployment(shop: Shop, how: Manifest) -> None:
+    made = eventually(shop.fenced, shop.shell)
+    assert made.ok, made.message
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", **how}
+    denied(shop.fenced.controller.request("DELETE", item(shop.shell), options), "go its pods")
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    assert shop.fenced.controller.request("DELETE", item(shop.shell), options).ok
 
 
 def test_a_secret_that_would_be_filled_with_a_token_is_refused(shop: Shop) -> None:
