@@ -335,3 +335,14 @@ async def test_deleting_the_app_deletes_its_shell() -> None:
         await it.until(lambda: it.cluster.objects == {}, MINUTE_S)
         await asyncio.sleep(SETTLED_S)
         assert not it.shells.knows(APP01)
+
+
+@in_virtual_time
+async def test_what_is_left_of_a_shell_is_removed_though_somebody_deleted_its_lease() -> None:
+    async with story() as it:
+        await it.enter()
+        await it.until(lambda: it.pods() == [])
+        it.cluster.drop(LEASE)
+        it.cluster.drop(SHELL)
+        assert it.left() == {"Service", "ConfigMap", "Secret"}
+        await it.until(lambda: it.left() == set(), MINUTE_S)
