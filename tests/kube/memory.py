@@ -6,6 +6,7 @@
 import asyncio
 import itertools
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,7 +30,12 @@ class MemoryCluster:
         """The verb and kind of each write."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
         """Told of each object that is written, and None when it is deleted."""
+        self.allowed = True
+        """What it answers to whoever asks whether somebody may do something."""
+        self.reviews: list[tuple[str, tuple[str, ...], str, str, str]] = []
+        """What was asked so: user, groups, namespace, verb, resource."""
         self._applied: dict[Key, Object] = {}
+        self._made: Counter[Key] = Counter()
         self._down = False
         self._versions = itertools.count(1)
         self._watches: list[asyncio.Queue[Key | None]] = []
@@ -136,12 +142,18 @@ class MemoryCluster:
     async def may(
         self, user: str, groups: Sequence[str], namespace: str, verb: str, resource: str
     ) -> bool:
+        self.reviews.append((user, tuple(groups), namespace, verb, resource))
         await self._answer()
-        return True
+        return self.allowed
 
     async def close(self) -> None: ...
 
     # As the cluster's administrator and its controllers do it.
+
+    def _uid(self, key: Key) -> str:
+        """Of an object that is made: another one under the same name later is another object."""
+        times = self._made[key]
+        return f"uid-{key[0]}-{key[2]}" + (f"-{times}" if times > 1 else "")
 
     def put(self, manifest: Object) -> Object:
         """Make or change an object, all of it."""
@@ -178,7 +190,9 @@ class MemoryCluster:
         """What is written by somebody; an object that stays as it is keeps its version."""
         before = self.objects.get(key)
         meta = dict(wanted["metadata"])
-        own = before["metadata"] if before is not None else {"uid": f"uid-{next(self._versions)}"}
+        if before is None:
+            self._made[key] += 1
+        own = before["metadata"] if before is not None else {"uid": self._uid(key)}
         meta |= {name: own[name] for name in ("uid", "resourceVersion") if name in own}
         written = {**wanted, "metadata": meta}
         if written == before:

@@ -12,7 +12,7 @@ from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.knock import FRESH_S, Knocker
 from stagedoor.shells.kubernetes.sight import Sight
 from tests.kube.apps import deployment
-from tests.shells.kubernetes_cluster import Memory
+from tests.kube.memory import MemoryCluster
 
 NOW = 1_800_000_000.0
 
@@ -20,26 +20,26 @@ NOW = 1_800_000_000.0
 class Gate:
     """A knocker over a cluster in memory; `now` is its clock."""
 
-    def __init__(self, cluster: Memory) -> None:
+    def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
         self.now = NOW
         self.sight = Sight(cluster, "apps")
         self.knocker = Knocker(cluster, self.sight, "gateway-1", lambda: self.now)
 
     def lease(self) -> Any:
-        return self.cluster.objects[Kind.LEASE, "app01-ssh"]
+        return self.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]
 
     def renewed_at(self) -> float | None:
         return objects.renewed_at(self.lease())
 
     def writes(self) -> int:
-        return sum(one[0] in ("create", "merge") for one in self.cluster.asked)
+        return len(self.cluster.asked)
 
 
 @pytest.fixture
 async def gate() -> AsyncIterator[Gate]:
-    cluster = Memory()
-    cluster.put(Kind.DEPLOYMENT, deployment("apps"))
+    cluster = MemoryCluster()
+    cluster.put(deployment("apps"))
     made = Gate(cluster)
     tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
     assert await made.sight.synced(5)
@@ -64,9 +64,9 @@ async def test_many_who_knock_at_once_cost_one_write(gate: Gate) -> None:
 
 
 async def test_a_lease_that_another_gateway_made_meanwhile_is_renewed(gate: Gate) -> None:
-    app = gate.cluster.objects[Kind.DEPLOYMENT, "app01"]
+    app = gate.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
     # The watch has not brought it yet.
-    gate.cluster.objects[Kind.LEASE, "app01-ssh"] = {
+    gate.cluster.objects[Kind.LEASE, "apps", "app01-ssh"] = {
         **objects.lease(app, "gateway-2", NOW - 100),
         "metadata": {
             **objects.lease(app, "x", NOW)["metadata"],
@@ -80,7 +80,7 @@ async def test_a_lease_that_another_gateway_made_meanwhile_is_renewed(gate: Gate
 
 async def test_a_lease_that_went_meanwhile_is_made_again(gate: Gate) -> None:
     await gate.knocker.knock("app01")
-    del gate.cluster.objects[Kind.LEASE, "app01-ssh"]  # and the watch has not told it yet
+    del gate.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]  # and the watch has not told it yet
     gate.now += 100
     await gate.knocker.knock("app01")
     assert gate.renewed_at() == NOW + 100

@@ -10,14 +10,14 @@ from stagedoor.model.cluster import Kind
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from stagedoor.shells.kubernetes.sight import Sight
 from tests.kube.apps import deployment
-from tests.shells.kubernetes_cluster import Memory
+from tests.kube.memory import MemoryCluster
 
 LABELS = {SHELL_OF: "app01"}
 
 
 def owner(kind: str, name: str) -> dict[str, Any]:
-    """As `Memory` gives uids."""
-    found = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{name}"}
+    """As `MemoryCluster` gives uids."""
+    found = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{kind}-{name}"}
     return {"ownerReferences": [{**found, "controller": True}]}
 
 
@@ -51,8 +51,13 @@ def shell(replicas: int) -> dict[str, Any]:
     return {"metadata": {"name": "app01-ssh", "labels": LABELS}, "spec": {"replicas": replicas}}
 
 
+def put(cluster: MemoryCluster, kind: Kind, found: dict[str, Any]) -> None:
+    metadata = {"namespace": "apps", **found["metadata"]}
+    cluster.put({**found, "kind": str(kind), "metadata": metadata})
+
+
 class Seen:
-    def __init__(self, cluster: Memory) -> None:
+    def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
         self.sight = Sight(cluster, "apps")
 
@@ -67,10 +72,10 @@ class Seen:
 
 @pytest.fixture
 async def seen() -> AsyncIterator[Seen]:
-    cluster = Memory()
-    cluster.put(Kind.DEPLOYMENT, deployment("apps"))
-    cluster.put(Kind.DEPLOYMENT, shell(1))
-    cluster.put(Kind.REPLICA_SET, replica_set())
+    cluster = MemoryCluster()
+    put(cluster, Kind.DEPLOYMENT, deployment("apps"))
+    put(cluster, Kind.DEPLOYMENT, shell(1))
+    put(cluster, Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
     tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
     assert await made.sight.synced(5)
@@ -83,31 +88,31 @@ async def seen() -> AsyncIterator[Seen]:
 async def test_the_port_is_the_slices_and_a_pod_without_one_is_taken_at_its_word(
     seen: Seen,
 ) -> None:
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
     assert await seen.addresses() == [("10.0.0.1", 2222)]
-    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1"), port=2200))
+    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1"), port=2200))
     assert await seen.addresses() == [("10.0.0.1", 2200)]
 
 
 async def test_a_slice_that_lags_behind_brings_no_dead_address(seen: Seen) -> None:
-    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("gone", "10.0.0.9")))
+    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("gone", "10.0.0.9")))
     assert await seen.addresses(ready=False) == []
 
 
 async def test_a_pod_that_is_being_deleted_is_left_to_those_who_are_in_it(seen: Seen) -> None:
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", deletionTimestamp="2026-01-01T00:00:00Z"))
-    seen.cluster.put(Kind.POD, pod("b", "10.0.0.2"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", deletionTimestamp="2026-01-01T00:00:00Z"))
+    put(seen.cluster, Kind.POD, pod("b", "10.0.0.2"))
     assert await seen.addresses() == [("10.0.0.2", 2222)]
 
 
 async def test_the_newest_pod_comes_first(seen: Seen) -> None:
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", creationTimestamp="2026-01-01T00:00:00Z"))
-    seen.cluster.put(Kind.POD, pod("b", "10.0.0.2", creationTimestamp="2026-01-02T00:00:00Z"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", creationTimestamp="2026-01-01T00:00:00Z"))
+    put(seen.cluster, Kind.POD, pod("b", "10.0.0.2", creationTimestamp="2026-01-02T00:00:00Z"))
     assert [address for address, _ in await seen.addresses()] == ["10.0.0.2", "10.0.0.1"]
 
 
 async def test_only_who_waits_for_a_start_dials_a_pod_that_is_not_ready(seen: Seen) -> None:
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", ready=False))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", ready=False))
     assert await seen.addresses() == []
     assert await seen.addresses(ready=False) == [("10.0.0.1", 2222)]
 
@@ -115,9 +120,9 @@ async def test_only_who_waits_for_a_start_dials_a_pod_that_is_not_ready(seen: Se
 async def test_a_shell_that_is_scaled_to_zero_has_no_address_though_its_pod_still_ends(
     seen: Seen,
 ) -> None:
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
     assert await seen.addresses() == [("10.0.0.1", 2222)]
-    seen.cluster.put(Kind.DEPLOYMENT, shell(0))
+    put(seen.cluster, Kind.DEPLOYMENT, shell(0))
     assert await seen.addresses() == []
 
 
@@ -146,38 +151,37 @@ async def test_a_pod_that_only_has_the_labels_is_not_dialled(
     seen: Seen, owners: dict[str, Any], ready: bool
 ) -> None:
     """Anybody who may make pods in the namespace can give one these labels."""
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", **owners))
-    seen.cluster.put(Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owners))
+    put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
     assert await seen.addresses(ready=ready) == []
     assert seen.sight.pods("app01") == []
 
 
 async def test_a_pod_of_a_replica_set_that_is_not_the_shells_is_not_dialled(seen: Seen) -> None:
-    seen.cluster.put(Kind.REPLICA_SET, replica_set("theirs", "app02-ssh"))
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1", **owner("ReplicaSet", "theirs")))
+    put(seen.cluster, Kind.REPLICA_SET, replica_set("theirs", "app02-ssh"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owner("ReplicaSet", "theirs")))
     assert await seen.addresses() == []
 
 
 async def test_a_pod_of_a_deployment_that_was_there_before_is_not_dialled(seen: Seen) -> None:
     """Owners are compared by uid: a name can be taken again."""
-    seen.cluster.put(Kind.POD, pod("a", "10.0.0.1"))
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
     assert await seen.addresses() == [("10.0.0.1", 2222)]
-    again = shell(1)
-    again["metadata"]["uid"] = "another"
-    seen.cluster.put(Kind.DEPLOYMENT, again)
+    del seen.cluster.objects[Kind.DEPLOYMENT, "apps", "app01-ssh"]
+    put(seen.cluster, Kind.DEPLOYMENT, shell(1))
     assert await seen.addresses() == []
 
 
 async def test_what_offers_no_shell_or_is_one_is_no_app(seen: Seen) -> None:
     other = deployment("apps", "app02")
     other["metadata"]["labels"] = {}
-    seen.cluster.put(Kind.DEPLOYMENT, other)
+    put(seen.cluster, Kind.DEPLOYMENT, other)
     await seen.settled()
     assert seen.sight.apps() == ["app01"]
     assert seen.sight.app("app02") is None
     assert seen.sight.app("app01-ssh") is None
     # Another app's Deployment that is only called like our shell is none.
     stranger = deployment("apps", "app01-ssh")
-    seen.cluster.put(Kind.DEPLOYMENT, stranger)
+    put(seen.cluster, Kind.DEPLOYMENT, stranger)
     await seen.settled()
     assert seen.sight.shell("app01") is None
