@@ -7,6 +7,7 @@ named here.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.web.browser.aside import Aside, aside
 from tests.web.browser.conftest import run, screen, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, as_drawn, captured, drawn
-from tests.web.outer import attach_command, outer, settled, ssh_command
+from tests.web.outer import Outer, attach_command, outer, settled, ssh_command
 from tests.web.scenes import MISSING
 from tests.web.vttest import MENU, walk
 
@@ -66,6 +67,14 @@ def whole(said: str) -> list[list[Cell]]:
     return rows + [[] for _ in range(ROWS - len(rows))]
 
 
+def in_order(native: Outer) -> dict[str, list[list[Cell]]]:
+    """By native ssh in tmux: what is drawn at each stop."""
+    stops: dict[str, list[list[Cell]]] = {}
+    native.shows(MENU)
+    walk(native, lambda step: stops.update({step: whole(native.settled("-e", "-N"))}))
+    return stops
+
+
 def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, Any]]:
     """By native ssh in the page's own emulator: what is drawn at each stop."""
     stops: list[tuple[str, Any]] = []
@@ -91,15 +100,15 @@ def test_13_vttest_in_the_page_is_what_ssh_shows(
 ) -> None:
     attach_command(tmp_path, port)
     by_ssh = ssh_command(gateway, tmp_path, "vttest")
-    in_tmux: dict[str, list[list[Cell]]] = {}
-    with outer(tmp_path) as native:
+    # Each waits for its own terminal to come to rest, most of the time, so both do so at once.
+    with outer(tmp_path) as native, ThreadPoolExecutor(1) as another:
         native.start(by_ssh)
-        native.shows(MENU)
-        walk(native, lambda step: in_tmux.update({step: whole(native.settled("-e", "-N"))}))
-    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
-    terminal(tab, base, "vttest")
-    cell_width = sized(tab, COLUMNS, ROWS)
-    stops = beside(browser, tab, by_ssh)
+        walking = another.submit(in_order, native)
+        tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        terminal(tab, base, "vttest")
+        cell_width = sized(tab, COLUMNS, ROWS)
+        stops = beside(browser, tab, by_ssh)
+        in_tmux = walking.result()
     assert len(stops) > 50
 
     terminal(tab, base, "vttest")
