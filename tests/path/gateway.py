@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stagedoor.admin import service as admin
+from click.testing import CliRunner
+from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
@@ -207,8 +209,12 @@ class Gateway:
             return admin.create_token(office, name).text
 
     def audit(self) -> list[dict[str, Any]]:
-        """Every audit event, oldest first."""
-        done = self.command("audit", "--json")
+        """Every audit event, oldest first, as `stagedoor audit --json` has it: here, since tests that wait
+        for one ask again and again."""
+        command = ["--config", str(self.file), "audit", "--json"]
+        done = CliRunner().invoke(stagedoor, command, standalone_mode=False)
+        if done.exception is not None:
+            raise done.exception
         return [json.loads(text) for text in done.stdout.splitlines()]
 
     def worker_pids(self) -> list[int]:
