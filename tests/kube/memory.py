@@ -13,6 +13,8 @@ from typing import Any
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF
 
+OWN = ("uid", "resourceVersion", "generation")
+"""What the server alone writes of an object's metadata."""
 Key = tuple[Kind, str, str]
 """Kind, namespace, name."""
 
@@ -193,8 +195,10 @@ class MemoryCluster:
         if before is None:
             self._made[key] += 1
         own = before["metadata"] if before is not None else {"uid": self._uid(key)}
-        meta |= {name: own[name] for name in ("uid", "resourceVersion") if name in own}
+        meta |= {name: own[name] for name in OWN if name in own}
         written = {**wanted, "metadata": meta}
+        if key[0] is Kind.DEPLOYMENT and (before is None or before["spec"] != wanted["spec"]):
+            meta["generation"] = own.get("generation", 0) + 1
         if written == before:
             return before
         meta["resourceVersion"] = str(next(self._versions))
@@ -232,13 +236,14 @@ class Pods:
             assert pod is not None
             self._of[name] = (pod, template)
             return
-        if pod in self._cluster.objects:
-            self._cluster.drop(pod)
+        if pod is not None and _replica_set_of(pod) in self._cluster.objects:
+            self._cluster.drop(_replica_set_of(pod))
         if found is not None and wanted is not None:
             pod = (Kind.POD, namespace, f"{name}-{next(self._numbers)}")
             self._of[name] = (pod, wanted)
             self._cluster.said[pod[2]] = self._log
-            self._cluster.put(self._pod(pod, found))
+            replica_set = self._cluster.put(_head("apps/v1", _replica_set_of(pod), found))
+            self._cluster.put(self._pod(pod, replica_set))
             self._cluster.put(self._slice(pod, found))
 
     def _pod(self, pod: Key, owner: Object) -> dict[str, Any]:
@@ -318,10 +323,19 @@ def _app_of(deployment: Object) -> str:
     return str((deployment["metadata"].get("labels") or {}).get(SHELL_OF, ""))
 
 
+def _replica_set_of(pod: Key) -> Key:
+    return Kind.REPLICA_SET, pod[1], pod[2]
+
+
 def _head(version: str, key: Key, owner: Object) -> dict[str, Any]:
     kind, namespace, name = key
-    reference = {"kind": "Deployment", "name": owner["metadata"]["name"]}
-    reference["uid"] = owner["metadata"]["uid"]
+    reference = {
+        "apiVersion": "apps/v1",
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
     labels = dict(owner["metadata"]["labels"])
     meta = {"namespace": namespace, "name": name, "labels": labels}
     return {
