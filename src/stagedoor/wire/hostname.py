@@ -1,0 +1,50 @@
+"""Is a Host header (RFC 9110 §7.2) one of the names that a site is known by?
+
+A page of somebody else's whose name is made to lead here (DNS rebinding) is of our origin for the
+browser, but what it sends bears that name. So names are listed; an address needs no list, since no
+page of another site can have it for its own.
+"""
+
+import re
+from ipaddress import ip_address
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_NAME = re.compile(
+    r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+_THIS_MACHINE = "localhost"
+
+
+def valid_host_name(text: str) -> bool:
+    """Whether `text` is a name in lower case, as `known` takes it: `shell.example.com`, `*.example.com`."""
+    return len(text) <= 253 and bool(_NAME.fullmatch(text))
+
+
+def name_in(host: str) -> str | None:
+    """The name or address in a Host header, in lower case and without its port; None: it is none."""
+    found = _HOST.fullmatch(host)
+    return found["name"].lower().rstrip(".") if found is not None else None
+
+
+def is_known(host: str, names: frozenset[str], domain: str | None = None) -> bool:
+    """Whether the Host header `host` is an address, localhost, one of `names`, or `domain` or below it.
+
+    A name that begins with `*.` stands for each name of one label more (RFC 9525 §6.3).
+    """
+    name = name_in(host)
+    if name is None:
+        return False
+    if name == _THIS_MACHINE or name in names or f"*.{name.partition('.')[2]}" in names:
+        return True
+    if domain is not None and (name == domain or name.endswith(f".{domain}")):
+        return True
+    return is_address(name)
+
+
+def is_address(name: str) -> bool:
+    """Whether what `name_in` returned is an address of IPv4 or, in brackets, of IPv6."""
+    try:
+        ip_address(name[1:-1] if name.startswith("[") else name)
+    except ValueError:
+        return False
+    return True

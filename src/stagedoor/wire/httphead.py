@@ -1,0 +1,44 @@
+"""Is the head of an HTTP/1.1 request beyond doubt? What two programs could read in two ways is refused.
+
+A proxy in front of us that reads a head otherwise than we do can be made to take one request for two
+(request smuggling). Sources: RFC 9112 §2.2 (bare LF and CR), §5.2 (folded lines), §6.1 and §6.3 (a
+length and a transfer coding), §3.2 (Host).
+"""
+
+import re
+
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_FOLDED = re.compile(rb"\n[ \t]")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\Z")
+_LENGTH = b"content-length"
+_CODING = b"transfer-encoding"
+_ONCE = (_LENGTH, _CODING, b"host")
+
+
+def fault_in(received: bytes) -> str | None:
+    """What is wrong with the head that `received` begins with, None if nothing is, as far as it goes.
+
+    An incomplete head is judged by what is there, a complete one as a whole; what follows it is not
+    looked at. Besides this a parser of HTTP has to do its own part.
+    """
+    head, end, _ = received.partition(b"\r\n\r\n")
+    if _BARE.search(head) or (end and head.endswith(b"\r")):
+        return "a line of the header ends in LF or CR alone, and not in CR LF"
+    if _FOLDED.search(head):
+        return "a line of the header is folded: it begins with a space or a tab"
+    return _fault_in_fields(head) if end else None
+
+
+def _fault_in_fields(head: bytes) -> str | None:
+    line, *fields = head.split(b"\r\n")
+    if not _REQUEST_LINE.match(line):
+        return "the first line is no METHOD PATH HTTP/1.1"
+    names = [field.partition(b":")[0].lower() for field in fields]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            return f"there is more than one {name.decode()}"
+    if _CODING in names and _LENGTH in names:
+        return "there is a content-length and a transfer-encoding"
+    if _CODING in names and line.endswith(b"0"):
+        return "there is a transfer-encoding in HTTP/1.0"
+    return None
