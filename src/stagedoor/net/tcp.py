@@ -1,8 +1,11 @@
 """A plain TCP end."""
 
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 
 _RST = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: close(2) sends RST and forgets what was not sent (socket(7))."""
@@ -44,6 +47,21 @@ class TcpStream:
 
     def shutdown_write(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)
+
+    def unacknowledged(self) -> int:
+        """Bytes that were sent and that the peer has not acknowledged (tcp(7), SIOCOUTQ).
+
+        0 where this system does not say. Raises OSError.
+        """
+        if not sys.platform.startswith("linux"):
+            return 0
+        return int.from_bytes(
+            fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """As setsockopt(2). Raises OSError."""
+        self._sock.setsockopt(level, option, value)
 
     def error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

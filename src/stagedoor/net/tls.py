@@ -8,6 +8,8 @@ import contextlib
 import ssl
 from pathlib import Path
 
+from cryptography import x509
+
 from stagedoor.model.errors import SettingsError
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -16,6 +18,9 @@ _RECORD = 16 * 1024
 """The most plain text in one record (RFC 8446 §5.1). We hold no more than that on the way out."""
 
 _READ = 64 * 1024
+_MOST_UNSENT = 64 * 1024
+"""More than a record and a handshake's flight: beyond it stand answers to messages of TLS itself
+(KeyUpdate, RFC 8446 §4.6.3), and a peer that asks for those and reads none is cut off."""
 
 
 class TlsStream:
@@ -24,10 +29,13 @@ class TlsStream:
     `await handshake()` comes first.
     """
 
-    __slots__ = ("_in", "_out", "_ready", "_shut", "_tcp", "_tcp_ended", "_tls")
+    __slots__ = ("_in", "_out", "_read_bytes", "_ready", "_shut", "_tcp", "_tcp_ended", "_tls")
 
-    def __init__(self, stream: TcpStream, context: ssl.SSLContext, received: bytes) -> None:
+    def __init__(
+        self, stream: TcpStream, context: ssl.SSLContext, received: bytes, read_bytes: int
+    ) -> None:
         self._tcp = stream
+        self._read_bytes = read_bytes
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
@@ -38,9 +46,18 @@ class TlsStream:
         self._tcp_ended = False
 
     @classmethod
-    def over(cls, stream: TcpStream, context: ssl.SSLContext, received: bytes = b"") -> "TlsStream":
-        """Take over a stream from which `received` was read already."""
-        return cls(stream, context, received)
+    def over(
+        cls,
+        stream: TcpStream,
+        context: ssl.SSLContext,
+        received: bytes = b"",
+        read_bytes: int = _READ,
+    ) -> "TlsStream":
+        """Take over a stream from which `received` was read already.
+
+        At most `read_bytes` are read at once. OpenSSL keeps a buffer of that size for each stream.
+        """
+        return cls(stream, context, received, read_bytes)
 
     @property
     def spliceable(self) -> bool:
@@ -126,6 +143,14 @@ class TlsStream:
         self._shut = True
         self.flush()
 
+    def unacknowledged(self) -> int:
+        """As `TcpStream.unacknowledged`, of what is enciphered."""
+        return self._tcp.unacknowledged()
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """As `TcpStream.set_option`."""
+        self._tcp.set_option(level, option, value)
+
     def error(self) -> int:
         return self._tcp.error()
 
@@ -152,7 +177,9 @@ class TlsStream:
 
     def _fill(self) -> bool:
         """Take more from the socket; whether there was any."""
-        data = self._tcp.recv(_READ)
+        if self._out.pending > _MOST_UNSENT and not self.flush():
+            raise ConnectionResetError("the peer asks for more than it reads")
+        data = self._tcp.recv(self._read_bytes)
         if data is None:
             return False
         if not data:
@@ -197,6 +224,19 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     except ssl.SSLError as error:
         raise SettingsError(_wrong(error, cert_file, key_file)) from None
     return context
+
+
+def names_in(cert_file: Path) -> frozenset[str]:
+    """The DNS names that a certificate is for (RFC 5280 §4.2.1.6), in lower case.
+
+    Of a file that `server_context` takes. Raises OSError, ValueError.
+    """
+    certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(name.lower() for name in names.get_values_for_type(x509.DNSName))
 
 
 class _EncryptedError(Exception):
