@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stagedoor.admin import service as admin
 from click.testing import CliRunner
+
+from stagedoor.admin import service as admin
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.shells import stop_local_shells

@@ -59,7 +59,7 @@ def test_a_header_that_drips_in_is_cut_off_and_written_down(hurried: Gateway) ->
     at = len(hurried.lines)
     with line(hurried) as slow:
         source = source_of(slow)
-        answer, took_s = drip(slow, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"x" * 600)
+        answer, took_s = drip(slow, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 600)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert took_s < 20
     found = hurried.wait_for_session(source, after=at)
@@ -69,7 +69,7 @@ def test_a_header_that_drips_in_is_cut_off_and_written_down(hurried: Gateway) ->
 
 def test_so_is_the_second_one_on_a_connection(hurried: Gateway) -> None:
     with line(hurried) as slow:
-        slow.sendall(b"GET /sign-in HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.sendall(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = slow.recv(65536)
         while b"</html>" not in answer:
             answer += slow.recv(65536)
@@ -79,7 +79,7 @@ def test_so_is_the_second_one_on_a_connection(hurried: Gateway) -> None:
 
 def test_a_body_that_drips_in_is_cut_off(hurried: Gateway) -> None:
     with line(hurried) as slow:
-        head = b"POST /api/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+        head = b"POST /api/ticket HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
         slow.sendall(head)
         answer, took_s = drip(slow, b"{" + b" " * 600)
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -135,7 +135,7 @@ def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gate
 def test_no_compression_is_agreed_on_whatever_is_offered(hurried: Gateway) -> None:
     with line(hurried) as browser:
         browser.sendall(
-            b"GET /terminal HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n"
             b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"

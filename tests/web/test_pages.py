@@ -474,7 +474,7 @@ def test_nobody_removes_the_key_of_another(
 PROXIED = SETTINGS.replace(
     'addresses = ["127.0.0.1:0"]',
     'addresses = ["127.0.0.1:0"]\nforwarded_from = ["127.0.0.1/32"]\ndomain = "shell.example.com"\n'
-    'path = "/door"',
+    'path = "/door"\nhost_names = ["other.example"]',
 )
 
 

@@ -278,7 +278,7 @@ def test_a_terminal_behind_it_and_no_headers_but_its_own(
 ) -> None:
     folder = tmp_path_factory.mktemp("named")
     ours = write_certificate(folder, NAME)
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
+    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
         let_in(gateway)
         with (
             proxied(folder / "proxy", gateway.port("web"), ours) as reverse,
@@ -324,7 +324,7 @@ def test_traefik_cuts_an_upload_that_takes_too_long_and_never_a_terminal(
 ) -> None:
     folder = tmp_path_factory.mktemp("slow")
     ours = write_certificate(folder, NAME)
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
+    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
         let_in(gateway)
         with (
             traefik(folder / "proxy", gateway.port("web"), ours, TOO_LONG_S) as reverse,
@@ -358,7 +358,7 @@ def sealed(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
 ) -> Iterator[tuple[Gateway, Reverse]]:
     folder = tmp_path_factory.mktemp("sealed")
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"])) as gateway:
+    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
         let_in(gateway)
         with nginx(folder / "nginx", gateway.port("web"), certificate) as proxy:
             yield gateway, proxy

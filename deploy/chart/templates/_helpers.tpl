@@ -126,6 +126,7 @@ web:
   {{- end }}
   forwarded_from: {{ toJson .forwardedFrom }}
   origins: {{ toJson .origins }}
+  host_names: {{ toJson (concat .hostNames (ternary (list .ingress.host) list (and .ingress.enabled (not (empty .ingress.host))))) }}
   {{- with .domain }}
   domain: {{ . }}
   {{- end }}

@@ -49,17 +49,16 @@ class ListeningSockets:
         web: "WebListener | None" = None,
     ) -> None:
         """Begin to accept, on the running event loop."""
-        for kind in _WEB:
-            sockets = [sock for of, sock in self._sockets if of == kind]
-            if sockets:
-                assert web is not None, "whoever binds a socket for the web composes its listener"
-                web.open(sockets, secure=kind == "web-tls")
+        if web is not None:
+            web.start()
         for kind, sock in self._sockets:
+            answer: Callable[[TcpStream, Source], None]
             if kind in _WEB:
-                continue
-            if kind == "ssh":
+                assert web is not None, "whoever binds a socket for the web composes its listener"
+                answer = partial(web.accepted, secure=kind == "web-tls")
+            elif kind == "ssh":
                 assert ssh is not None, "whoever binds a socket for SSH composes its listener"
-                answer: Callable[[TcpStream, Source], None] = ssh.accepted
+                answer = ssh.accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None
                 answer = partial(_accepted, tunnel, secure)

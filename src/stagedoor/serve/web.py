@@ -18,7 +18,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.policy import Policy
 from stagedoor.model.scope import covers
 from stagedoor.model.units import MIB
-from stagedoor.net.tls import ServerTls
+from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.witness import Note
 from stagedoor.serve.direct import recording_plan, upstream_of
@@ -63,6 +63,8 @@ def web_listener(
             WebLimits(
                 networks(settings.listen.networks),
                 networks(settings.web.forwarded_from),
+                networks(settings.listen.proxy_protocol_from),
+                _host_names(settings),
                 frozenset(settings.web.origins),
                 settings.web.domain,
                 settings.web.path,
@@ -76,3 +78,11 @@ def web_listener(
         ),
         secure,
     )
+
+
+def _host_names(settings: Settings) -> frozenset[str]:
+    """The names that are set, and those in the certificate, where the WebShell itself speaks TLS."""
+    names = frozenset(settings.web.host_names)
+    if not settings.web.tls_addresses or settings.tunnel.certificate_file is None:
+        return names
+    return names | names_in(settings.tunnel.certificate_file)

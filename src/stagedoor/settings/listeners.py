@@ -34,7 +34,8 @@ class Listen(Table, frozen=True):
     networks: Annotated[
         tuple[str, ...],
         Meta(
-            description="Only these source networks (CIDR) are answered; others get 403. "
+            description="Only these source networks (CIDR) are answered; others get 403, and over TLS no "
+            "handshake. "
             "The default is loopback and private ranges, so that a gateway that is "
             "bound to a public address by mistake lets nobody in."
         ),
@@ -43,7 +44,8 @@ class Listen(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Connections from these networks (your load balancer) must begin with a PROXY "
-            "protocol header (v1 or v2), and the address that it names is taken as the source. "
+            "protocol header (v1 or v2), and the address that it names is taken as the source; to the "
+            "WebShell, a proxy in `web.forwarded_from` sends none. "
             "Empty: a PROXY line is refused, since anybody could write one."
         ),
     ] = ()
@@ -58,7 +60,9 @@ class Listen(Table, frozen=True):
         Count,
         Meta(
             description="Connections in one worker that have not yet sent a whole header. When one more "
-            "arrives the oldest of them is closed, so that slow clients cannot lock others out."
+            "arrives the oldest of them is closed, so that slow clients cannot lock others out. The WebShell "
+            "counts those that have said nothing, a quarter of them at most from one source, and keeps at "
+            "most 768 that have, and 384 over TLS, until they prove who they are."
         ),
     ] = 4096
 

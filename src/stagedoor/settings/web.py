@@ -14,6 +14,7 @@ from stagedoor.settings.form import (
     check_networks,
     check_scopes,
 )
+from stagedoor.wire.hostname import valid_host_name
 
 _DOMAIN = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -44,6 +45,15 @@ class Web(Table, frozen=True):
             description="Networks (CIDR) of reverse proxies: the last address in the X-Forwarded-For of "
             "theirs is taken as the source. A request whose last entry is not an address is refused. "
             "Empty: nobody is believed."
+        ),
+    ] = ()
+    host_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The names by which browsers reach the WebShell (`shell.example.com`; "
+            "`*.example.com` stands for one label more): a request for another name is answered 421. "
+            "Addresses, `localhost`, `domain` with all below it, and with `tls_addresses` the names in "
+            "the certificate, are known without being named."
         ),
     ] = ()
     origins: Annotated[
@@ -116,6 +126,12 @@ class Web(Table, frozen=True):
         check_addresses(self.tls_addresses, "web.tls_addresses")
         check_networks(self.forwarded_from, "web.forwarded_from")
         check_scopes(self.files, "web.files")
+        for name in self.host_names:
+            if not valid_host_name(name):
+                raise ValueError(
+                    f"web.host_names holds {name!r}; write a lower-case name without a port, as "
+                    "shell.example.com"
+                )
         for origin in self.origins:
             scheme, separator, rest = origin.partition("://")
             if scheme not in ("http", "https") or not separator or not rest or "/" in rest:

@@ -15,9 +15,9 @@ from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Origin, Way
-from stagedoor.model.source import Source, within, source_network
 from stagedoor.model.rate import SourceRates
+from stagedoor.model.session import Origin, Way
+from stagedoor.model.source import Source, source_network, within
 from stagedoor.model.units import DAY_S, KIB
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream

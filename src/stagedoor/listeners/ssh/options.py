@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.ssh.credentials import SIGNATURES
-from stagedoor.listeners.ssh.startups import StartupLimits
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Network
 from stagedoor.settings.startups import StartupLimits

@@ -14,14 +14,13 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.listeners.web import terminals_markup
-from stagedoor.listeners.web.anteroom import Anteroom
 from stagedoor.listeners.web.backstage import Backstage
 from stagedoor.listeners.web.company import Marks
 from stagedoor.listeners.web.files import FileRules, Files
 from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.home import Home
-from stagedoor.listeners.web.named import Named
 from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.signin import object_of, shown_cookie
@@ -59,9 +58,9 @@ class House:
         self._backstage = backstage
         self._flow: Flow = backstage.flow
         self._passes = passes
-        self._threshold = Threshold(self._flow, limits)
+        self.threshold = self._threshold = Threshold(self._flow, limits)
         self.ping_s = limits.ping_s
-        self.anteroom = Anteroom(limits.header_timeout_s, limits.max_pending)
+        self.pending = PendingConnections(limits.max_pending)
         self.visits: set[TerminalSession] = set()
         self.files = Files(self._threshold, passes, backstage, rules)
         ours: list[BaseRoute] = [
@@ -85,7 +84,7 @@ class House:
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
         self.app = Starlette(
             routes=[*ours, *mounted],
-            middleware=[Middleware(Guarded), Middleware(Named, self._threshold)],
+            middleware=[Middleware(Guarded, self._threshold)],
             exception_handlers={404: pages.not_found, 405: pages.not_found},
         )
 
@@ -138,13 +137,16 @@ class House:
                 return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
-            return self._threshold.not_ours(request) or await self._passes.show(
-                PassKind.SESSION, cookie
-            )
+            denial = self._threshold.not_ours(request)
+            if denial is not None:
+                return denial
+            shown_by = await self._passes.show(PassKind.SESSION, cookie)
+            return self._threshold.proved(request, shown_by)
         credential = parse_credential(shown.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
-        return await self._flow.authenticate(credential, source)
+        identity = await self._flow.authenticate(credential, source)
+        return self._threshold.proved(request, identity)
 
     # The terminal.
 
@@ -169,7 +171,9 @@ class House:
         except TerminalError as error:
             await self._turn_away(wire, Word.FAULT, str(error))
             return
-        found = await self._passes.use_up(PassKind.TICKET, hello.ticket)
+        found = self._threshold.proved(
+            socket, await self._passes.use_up(PassKind.TICKET, hello.ticket)
+        )
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
             await self._turn_away(wire, Word.DENIED, found.message)
@@ -200,13 +204,8 @@ class House:
 
     async def _hello(self, wire: Wire) -> Hello:
         """Raises as `Wire.hello` does, and TimeoutError for one who has waited too long."""
-        now = asyncio.get_running_loop().time
-        async with asyncio.timeout(None) as patience:
-            place = self.anteroom.enter(lambda _: patience.reschedule(now()))
-            try:
-                return await wire.hello()
-            finally:
-                self.anteroom.leave(place)
+        async with asyncio.timeout(self._threshold.limits.header_timeout_s):
+            return await wire.hello()
 
     async def _turn_away(self, wire: Wire, word: Word, why: str) -> None:
         try:

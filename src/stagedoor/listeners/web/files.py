@@ -112,7 +112,9 @@ class Files:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
             return deny(cookie, origin, None, target)
-        identity = await self._passes.show(PassKind.SESSION, cookie)
+        identity = self._threshold.proved(
+            request, await self._passes.show(PassKind.SESSION, cookie)
+        )
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
         grant = self._backstage.flow.authorise(identity, target)

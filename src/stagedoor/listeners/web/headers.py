@@ -1,10 +1,18 @@
-"""What every answer says of itself, so that no page of ours can be framed, sniffed or injected into.
+"""What is asked of every request, and what every answer says of itself.
 
-Sources: Content Security Policy Level 3, Fetch Metadata, the OWASP Secure Headers Project.
+No page of ours can be framed, sniffed or injected into. Sources: Content Security Policy Level 3, Fetch
+Metadata, the OWASP Secure Headers Project; RFC 6797 for TLS alone.
 """
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stagedoor.listeners.web.threshold import Threshold, web
+from stagedoor.model.denial import Reason
+from stagedoor.wire.answer import status_of
+from stagedoor.wire.hostname import is_address, name_in
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -40,23 +48,68 @@ def of_terminal(nonce: str) -> str:
     )
 
 
-class Guarded:
-    """Middleware that sets them."""
+TLS_ALONE = "max-age=31536000"
+"""Strict-Transport-Security: for a year, browsers come to this name by TLS only (RFC 6797 §6.1)."""
+MISDIRECTED = 421
+"""RFC 9110 §15.5.20: this server answers for other names."""
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class Guarded:
+    """Middleware: strangers, and requests for another name, get a refusal; all answers, the headers."""
+
+    def __init__(self, app: ASGIApp, threshold: Threshold) -> None:
         self._app = app
+        self._threshold = threshold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        connection = HTTPConnection(scope)
+        denial = self._threshold.refused(connection)
+        if denial is not None:
+            self._threshold.flow.deny(denial, web(self._threshold.source_of(connection)))
+            if scope["type"] == "websocket":
+                # Closed before it was accepted, it is answered with 403 (RFC 6455 §4.2.2).
+                await send({"type": "websocket.close"})
+                return
+            misdirected = denial.reason is Reason.TARGET_NOT_ALLOWED
+            status = MISDIRECTED if misdirected else status_of(denial.reason)
+            app: ASGIApp = PlainTextResponse(f"{denial.message}\n", status)
+        else:
+            app = self._app
+        tls_alone = denial is None and self._tls_alone(connection)
+        await app(scope, receive, self._guarded(connection, send, tls_alone))
 
+    def _guarded(self, connection: HTTPConnection, send: Send, tls_alone: bool) -> Send:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if tls_alone:
+                    headers["strict-transport-security"] = TLS_ALONE
+                if "location" in headers:
+                    headers["location"] = _path_alone(headers["location"], connection)
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        return guarded
+
+    def _tls_alone(self, connection: HTTPConnection) -> bool:
+        """Whether to say so. It is for a whole name: not ours to say below a path of another site,
+        nor of an address, where no browser heeds it (RFC 6797 §8.1.1)."""
+        host = name_in(connection.headers.get("host", ""))
+        return (
+            self._threshold.secure(connection)
+            and not self._threshold.limits.path
+            and host is not None
+            and not is_address(host)
+        )
+
+
+def _path_alone(location: str, connection: HTTPConnection) -> str:
+    """Where a redirect leads, without our own origin: behind a proxy that does TLS, we see http."""
+    ours = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
+    rest = location.removeprefix(ours)
+    return rest if rest.startswith("/") and not rest.startswith("//") else location

@@ -1,52 +1,39 @@
-"""The WebShell's listening sockets: uvicorn answers them, on the worker's event loop."""
+"""The WebShell's listener: from an accepted socket to uvicorn, which answers on the worker's event loop."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import uvicorn
 
+from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
 from stagedoor.listeners.web.app import House
 from stagedoor.listeners.web.http import PatientHttp
+from stagedoor.listeners.web.pending import PendingConnection, counted_as
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.source import Source, within
+from stagedoor.net import aio
 from stagedoor.net.listen import Socket
-from stagedoor.net.tls import ServerTls
+from stagedoor.net.tcp import TcpStream
+from stagedoor.net.tls import ServerTls, TlsStream
+from stagedoor.net.transport import StreamTransport
+from stagedoor.wire.answer import refusal
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 
+LINGER_S = 1.0
+"""How long a stranger who is refused may take to say something, and to read why."""
 GOODBYE_S = 3
 """After the last visit was told to go, what still hangs on a socket has so long."""
-BACKLOG = 512
+TLS_HANDSHAKE = b"\x16"
+"""What TLS begins with: the content type of its first record (RFC 8446 §5.1)."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn on our sockets, with our patience, and without its own signals: the worker says when to
-    stop."""
-
-    def __init__(self, config: uvicorn.Config, house: House) -> None:
-        super().__init__(config)
-        self._house = house
+    """uvicorn without sockets and signals of its own: we accept, and the worker says when to stop."""
 
     async def startup(self, sockets: list[Socket] | None = None) -> None:
-        protocol = partial(
-            PatientHttp,
-            self._house.anteroom,
-            self._house.write_down,
-            config=self.config,
-            server_state=self.server_state,
-            app_state={},
-        )
-        secure = self.config.ssl
-        patience_s = self._house.anteroom.patience_s if secure else None
-        self.servers = [
-            await asyncio.get_running_loop().create_server(
-                protocol,
-                sock=each,
-                ssl=secure,
-                ssl_handshake_timeout=patience_s,
-                backlog=self.config.backlog,
-            )
-            for each in sockets or ()
-        ]
+        self.servers = []
         self.started = True
 
     @contextmanager
@@ -55,15 +42,22 @@ class _Server(uvicorn.Server):
 
 
 class WebListener:
-    """Serves one `House`. `secure` is TLS for the sockets of that kind, None where there are none."""
+    """Serves one `House` on any number of sockets. Belongs to one event loop.
 
-    def __init__(self, house: House, secure: ServerTls | None = None) -> None:
+    `tls` is for those of them that speak it, None where there are none.
+    """
+
+    def __init__(self, house: House, tls: ServerTls | None = None) -> None:
         self._house = house
-        self._secure = secure
-        self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
+        self._limits = house.threshold.limits
+        self._pending = house.pending
+        self._tls = tls
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, sockets: list[Socket], *, secure: bool) -> None:
-        """Begin to answer on these sockets, on the running event loop."""
+    def start(self) -> None:
+        """Be ready to answer, on the running event loop."""
         config = uvicorn.Config(
             self._house.app,
             http=PatientHttp,
@@ -84,13 +78,18 @@ class WebListener:
             date_header=True,
             proxy_headers=False,
             timeout_graceful_shutdown=GOODBYE_S,
-            backlog=BACKLOG,
         )
         config.load()
-        if secure:
-            config.ssl = self._secure
-        server = _Server(config, self._house)
-        self._servers.append((server, asyncio.create_task(server.serve(sockets))))
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve([]))
+
+    def accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
+        """Take a connection that was just accepted; `secure` where its socket speaks TLS."""
+        pending = self._pending.arrive(source, self._counted_as(source))
+        task = asyncio.create_task(self._begin(stream, pending, secure))
+        pending.crowded_out = partial(self._crowded_out, pending, task.cancel)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._begun, stream, pending))
 
     @property
     def busy(self) -> int:
@@ -98,18 +97,133 @@ class WebListener:
         return len(self._house.visits) + self._house.files.busy
 
     def drain(self) -> None:
-        """Let nobody more in; those who are in stay."""
+        """Let nobody more in; those who are in stay. Nothing more is accepted by now."""
         self._house.draining = True
-        for server, _ in self._servers:
-            for listening in getattr(server, "servers", ()):  # none before it has begun
-                listening.close()
-            for connection in list(server.server_state.connections):
-                # A browser or proxy would go on asking here, and be refused, instead of the next worker.
-                if isinstance(connection, PatientHttp):
-                    connection.shutdown()
+        assert self._server is not None, "it has been started"
+        for connection in list(self._server.server_state.connections):
+            # A browser or proxy would go on asking here, and be refused, instead of the next worker.
+            if isinstance(connection, PatientHttp):
+                connection.shutdown()
 
     async def close(self) -> None:
         """Stop answering; visits that the flow has ended get their last word."""
-        for server, _ in self._servers:
-            server.should_exit = True
-        await asyncio.gather(*(task for _, task in self._servers), return_exceptions=True)
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.gather(self._serving, *self._tasks, return_exceptions=True)
+
+    # From the accept to HTTP.
+
+    async def _begin(self, stream: TcpStream, pending: PendingConnection, secure: bool) -> None:
+        timeout_s = self._limits.header_timeout_s
+        due = asyncio.get_running_loop().time() + timeout_s
+        carried: TcpStream | TlsStream = stream
+        try:
+            async with asyncio.timeout_at(due):
+                received = await self._first_bytes(stream, pending, secure)
+                if not received:
+                    return
+                if secure:
+                    assert self._tls is not None, "a socket that speaks TLS has a certificate"
+                    carried = TlsStream.over(stream, self._tls, received, READ_BYTES)
+                    received = b""
+                    await carried.handshake()
+        except (OSError, TimeoutError):
+            return  # it has gone, speaks no TLS of ours, or never said what it wants
+        assert self._server is not None, "it is started before anything is accepted"
+        transport = StreamTransport(carried, pending.source, self._tls if secure else None)
+        transport.on_lost = partial(self._pending.leave, pending)
+        pending.peer = transport
+        pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
+        protocol = PatientHttp(
+            pending,
+            timeout_s,
+            due,
+            self._house.write_down,
+            config=self._server.config,
+            server_state=self._server.server_state,
+        )
+        transport.start(protocol, received)
+
+    async def _first_bytes(
+        self, stream: TcpStream, pending: PendingConnection, secure: bool
+    ) -> bytes:
+        """What it says first, empty if it is to be closed: a stranger gets no handshake of TLS."""
+        received = b""
+        if self._speaks_for_others(pending.source):
+            announced = await read_proxy_header(stream)
+            if announced is None:
+                return b""
+            if isinstance(announced, Denial):
+                self._house.write_down(announced, pending.source)
+                return b""
+            source, received = announced
+            if source is not None:
+                pending.comes_from(source, self._counted_as(source))
+        denial = self._house.threshold.outsider(pending.source)
+        if denial is None:
+            received = received or await aio.read(stream, READ_BYTES)
+            if not received:
+                return b""
+            self._pending.speaks(pending, self._counted_as(pending.source), secure=secure)
+            if not secure or received.startswith(TLS_HANDSHAKE):
+                return received
+            why = "this port speaks TLS; write https:// before its address"
+            denial, secure = Denial(Reason.BAD_REQUEST, why), False
+        self._house.write_down(denial, pending.source)
+        if not secure:
+            await _refuse(stream, denial, received)
+        return b""
+
+    def _speaks_for_others(self, source: Source) -> bool:
+        """Whether a PROXY header has to come; a reverse proxy says it in X-Forwarded-For."""
+        return within(source.address, self._limits.proxy_protocol_from) and not within(
+            source.address, self._limits.forwarded_from
+        )
+
+    def _counted_as(self, source: Source) -> str:
+        """As which source it counts. One that speaks for many is not counted as one."""
+        many = within(source.address, self._limits.forwarded_from) or self._speaks_for_others(
+            source
+        )
+        return str(source) if many else counted_as(source)
+
+    def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
+        if pending.has_spoken:
+            denial = Denial(
+                Reason.OVERLOADED,
+                f"more connections than this worker keeps (listen.max_pending: {self._pending.most}) "
+                "had not signed in, and this was the oldest of the source that has most of them",
+            )
+            self._house.write_down(denial, pending.source)
+        end()
+
+    def _begun(
+        self, stream: TcpStream, pending: PendingConnection, task: asyncio.Task[None]
+    ) -> None:
+        self._tasks.discard(task)
+        if pending.peer is None:
+            self._pending.leave(pending)
+            # It refers to the task, and the task to it: what TLS holds must not wait for the collector.
+            pending.crowded_out = _nothing
+            stream.close()  # nothing is unsent but a last word
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a connection was dropped by a fault of ours", "exception": error}
+            )
+
+
+def _nothing() -> None:
+    """For a connection that is gone."""
+
+
+async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
+    """Say why in plain HTTP, so that it arrives: RFC 9112 §9.6 on lingering. Raises OSError."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            if received or await aio.read(stream, READ_BYTES):
+                await aio.write_all(stream, refusal(denial))
+                stream.shutdown_write()
+            while await aio.read(stream, READ_BYTES):
+                pass

@@ -86,6 +86,7 @@ class Pages:
             return HTMLResponse(f"<!doctype html><title>Stagedoor</title>{body}")
         identity = None if secret is None else await self._passes.show(PassKind.SESSION, secret)
         if isinstance(identity, Identity):
+            self._threshold.proved(request, identity)
             return identity
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
             return self.said("Not now", identity.message, status_of(identity.reason))
@@ -164,6 +165,7 @@ class Pages:
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
         ended = None if before is None else await self._passes.sign_out(before)
+        self._threshold.proved(request, identity)
         secret = ended or await self._passes.issue(PassKind.SESSION, identity)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -11,9 +12,11 @@ from stagedoor.model.source import Network, Source, within
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.wire.forwarded import last_forwarded
+from stagedoor.wire.hostname import is_known
 from stagedoor.wire.target import parse_login
 
 _PORT = re.compile(r":[0-9]+\Z")
+_Proof = TypeVar("_Proof")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +24,21 @@ class WebLimits:
     """Who may come, from where pages may speak to us, and what a page begins with.
 
     `networks` are the source networks that are answered. `forwarded_from` are reverse proxies whose
-    X-Forwarded-For and X-Forwarded-Proto are believed. `origins` are the pages that may open a
+    X-Forwarded-For and X-Forwarded-Proto are believed; from `proxy_protocol_from` a PROXY header has to
+    come, unless such a proxy is there. `host_names` are the names that requests may be for, besides
+    addresses, localhost, and `domain` with all below it. `origins` are the pages that may open a
     terminal, besides those that this gateway serves under the name that they were asked for by.
     `domain` is the name below which each app has its own, None for none; `path` is what every path
     begins with, empty or `/stagedoor`. A request's header, and a WebSocket's first frame, must be there
-    within `header_timeout_s`, and `max_pending` connections at once may be without. Each `ping_s`
+    within `header_timeout_s`, and `max_pending` connections at once may have said nothing. Each `ping_s`
     seconds a WebSocket is sent a PING (RFC 6455 §5.5.2). `tmux`: whether a page starts that in a new
     terminal.
     """
 
     networks: tuple[Network, ...]
     forwarded_from: tuple[Network, ...] = ()
+    proxy_protocol_from: tuple[Network, ...] = ()
+    host_names: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     domain: str | None = None
     path: str = ""
@@ -57,12 +64,12 @@ class Threshold:
     def source_of(self, connection: HTTPConnection) -> Source:
         """The developer's address: the peer's, or what a trusted reverse proxy says it is.
 
-        What `unnamed` refuses has the proxy's own, so that it can be written down.
+        What `refused` refuses for it has the proxy's own, so that it can be written down.
         """
         peer = _peer(connection)
         return self._forwarded(connection, peer) or peer
 
-    def unnamed(self, connection: HTTPConnection) -> Denial | None:
+    def _unnamed(self, connection: HTTPConnection) -> Denial | None:
         """A trusted proxy names somebody in a way that cannot be read; they must not pass for the proxy."""
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
@@ -83,12 +90,42 @@ class Threshold:
         """Why nobody from there is answered now."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
+        return self._elsewhere(source)
+
+    def outsider(self, peer: Source) -> Denial | None:
+        """Why nothing of `peer` is read: it is in none of the networks, and is no proxy of ours."""
+        return None if self._believed(peer) else self._elsewhere(peer)
+
+    def refused(self, connection: HTTPConnection) -> Denial | None:
+        """Why this is not answered, whatever it asks for: where it comes from, and what name it is for."""
+        return (
+            self._unnamed(connection)
+            or self._elsewhere(self.source_of(connection))
+            or self._misnamed(connection)
+        )
+
+    def proved(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
+        """`proof`, once it is noted that this connection is no stranger's any more, unless it failed."""
+        if not isinstance(proof, Denial):
+            connection.scope["state"]["connection"].prove()
+        return proof
+
+    def _elsewhere(self, source: Source) -> Denial | None:
         if within(source.address, self.limits.networks):
             return None
         return Denial(
             Reason.SOURCE_NOT_ALLOWED,
             f"your address {source.address} is in none of the networks that may come in "
             "(an administrator adds one to listen.networks)",
+        )
+
+    def _misnamed(self, connection: HTTPConnection) -> Denial | None:
+        host = connection.headers.get("host", "")
+        if is_known(host, self.limits.host_names, self.limits.domain):
+            return None
+        return Denial(
+            Reason.TARGET_NOT_ALLOWED,
+            f"{host!r} is none of this gateway's names (an administrator adds it to web.host_names)",
         )
 
     def secure(self, connection: HTTPConnection) -> bool:
