@@ -189,7 +189,10 @@ async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:
         assert here.closed == ["audit.close revoked"]
 
 
-async def test_a_shell_that_never_answers_is_left_when_the_session_is_revoked() -> None:
+@pytest.mark.parametrize(("end", "audited"), [(End.EVICTED, "evicted"), (End.DRAINED, "unreached")])
+async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
+    end: End, audited: str
+) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             await reader.read()  # until the gateway has hung up
@@ -202,11 +205,11 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_is_revoked() 
         port = silent.sockets[0].getsockname()[1]
         here.script.shell = Shell(APP01, "127.0.0.1", port, started_by_us=True)
         entered = await here.enter()
-        here.flow.registry.close_all(End.EVICTED, "by hand")
+        here.flow.registry.close_all(end, "by hand")
         with pytest.raises(SessionEndedError, match="by hand"):
             async with shell_session(entered, here.login):
                 raise AssertionError("nobody let us in")
-        assert here.closed == ["audit.close evicted"]
+        assert here.closed == [f"audit.close {audited}"]
         async with asyncio.timeout(BOUND_S):
             await hung_up.wait()
 

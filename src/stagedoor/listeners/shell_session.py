@@ -139,6 +139,8 @@ class ShellSession:
         match error:
             case None:
                 return End.CLOSED, ""
+            case SessionEndedError(end=End.DRAINED) | asyncio.CancelledError() if not self._shell:
+                return End.UNREACHED, "the gateway stopped"  # before anybody was in
             case SessionEndedError(end=end, detail=detail):
                 return end, detail
             case UnreachedError():
