@@ -7,7 +7,7 @@ from pathlib import Path
 from acceptance.chromium import BrowserError, Tab, chromium, found
 from acceptance.verdict import FailedError, NotHereError, expect
 from stagedoor.demo.clients import Login
-from stagedoor.listeners.web.assets import FOLDER
+from stagedoor.listeners.web.pages.assets import FOLDER
 
 ATTACH_S = 60.0
 Drive = Callable[[Path], object]

@@ -23,7 +23,7 @@ import yaml
 from acceptance.chromium import chromium
 from acceptance.chromium import found as chromium_found
 from acceptance.kubernetes_tools import checkout, gateway_image
-from stagedoor.listeners.web.assets import FOLDER
+from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.chart.asking import Manifest
 from tests.chart.chart import merged
 from tests.chart.front import HTTP, HTTPS, TOO_LONG_S, Front, Guest, front

@@ -119,7 +119,7 @@ def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     assert run(str(place / "bin/stagedoor"), "--version").split()[-1] == version
     told = run(
         "-c",
-        "from stagedoor.listeners.web.assets import FOLDER; print(FOLDER, *FOLDER.iterdir())",
+        "from stagedoor.listeners.web.pages.assets import FOLDER; print(FOLDER, *FOLDER.iterdir())",
     )
     assert told.startswith(str(place))
     assert "terminal.js" in told

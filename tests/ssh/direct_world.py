@@ -16,8 +16,8 @@ from typing import Any
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct import Direct
-from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.direct.login import Direct
+from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.listeners.ssh.seam import EVERYTHING, Login
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Kind

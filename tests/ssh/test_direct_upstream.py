@@ -14,8 +14,8 @@ import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
-from stagedoor.listeners.ssh import direct
-from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.direct import login as direct
+from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
 from stagedoor.model.session import End

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.event import Kind
 from stagedoor.model.session import End, Opened
 from stagedoor.recording.folder import FileTape, FolderShelf

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stagedoor.listeners.web.files_words import (
+from stagedoor.listeners.web.files.fields import (
     MAX_NAME_BYTES,
     FilesError,
     Upload,

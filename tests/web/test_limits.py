@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from stagedoor.listeners.web.signin import BODY_S
+from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 from tests.path.gateway import Gateway, running
 from tests.web.conftest import SETTINGS

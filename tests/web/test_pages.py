@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.listeners.web.assets import FOLDER
+from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS

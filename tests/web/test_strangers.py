@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.listeners.web.assets import FOLDER
+from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.net.peers import write_certificate
 from tests.path.gateway import Gateway, running
 from tests.waiting import wait_until

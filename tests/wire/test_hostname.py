@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.hostname import is_address, is_known, name_in, valid_host_name
+from stagedoor.model.hostname import valid_host_pattern
+from stagedoor.wire.hostname import is_address, is_known, name_in
 
 NAMES = frozenset({"shell.example.com", "*.apps.example.com"})
 
@@ -41,8 +42,8 @@ def test_without_a_list_only_addresses_and_this_machine() -> None:
 
 
 def test_names_for_the_settings() -> None:
-    assert valid_host_name("shell.example.com")
-    assert valid_host_name("*.example.com")
+    assert valid_host_pattern("shell.example.com")
+    assert valid_host_pattern("*.example.com")
     for wrong in (
         "",
         "*",
@@ -52,7 +53,7 @@ def test_names_for_the_settings() -> None:
         "-a.example",
         "a..b",
     ):
-        assert not valid_host_name(wrong)
+        assert not valid_host_pattern(wrong)
 
 
 @given(st.text(max_size=80))

@@ -7,8 +7,8 @@ import structlog
 
 from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
-from stagedoor.listeners.ssh.direct import Direct
-from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.direct.login import Direct
+from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.model.grant import Grant

@@ -9,11 +9,11 @@ from stagedoor.admin.presence import Presence
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.listeners.web.app import House
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.files import FileRules
+from stagedoor.listeners.web.files.api import FileRules
+from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
-from stagedoor.listeners.web.terminals import ShareRules
-from stagedoor.listeners.web.threshold import WebLimits
+from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.grant import Grant
 from stagedoor.model.policy import Policy
 from stagedoor.model.scope import covers

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from stagedoor.model.hostname import valid_host_name, valid_host_pattern
 from stagedoor.model.scope import FORM
 from stagedoor.model.units import HOUR_S
 from stagedoor.settings.form import (
@@ -14,11 +15,7 @@ from stagedoor.settings.form import (
     check_networks,
     check_scopes,
 )
-from stagedoor.wire.hostname import valid_host_name
 
-_DOMAIN = re.compile(
-    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
@@ -116,7 +113,7 @@ class Web(Table, frozen=True):
     ] = 8 * HOUR_S
 
     def __post_init__(self) -> None:
-        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
+        if self.domain is not None and not valid_host_name(self.domain):
             raise ValueError(
                 f"web.domain is {self.domain!r}; write a lower-case name, as shell.example.com"
             )
@@ -127,7 +124,7 @@ class Web(Table, frozen=True):
         check_networks(self.forwarded_from, "web.forwarded_from")
         check_scopes(self.files, "web.files")
         for name in self.host_names:
-            if not valid_host_name(name):
+            if not valid_host_pattern(name):
                 raise ValueError(
                     f"web.host_names holds {name!r}; write a lower-case name without a port, as "
                     "shell.example.com"

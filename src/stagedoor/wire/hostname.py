@@ -9,15 +9,7 @@ import re
 from ipaddress import ip_address
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-_NAME = re.compile(
-    r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-)
 _THIS_MACHINE = "localhost"
-
-
-def valid_host_name(text: str) -> bool:
-    """Whether `text` is a name in lower case, as `known` takes it: `shell.example.com`, `*.example.com`."""
-    return len(text) <= 253 and bool(_NAME.fullmatch(text))
 
 
 def name_in(host: str) -> str | None:

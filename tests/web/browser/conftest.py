@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
-from stagedoor.listeners.web.assets import FOLDER
+from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
 

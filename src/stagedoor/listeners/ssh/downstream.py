@@ -11,10 +11,10 @@ from stagedoor.listeners.ssh.credentials import (
     read_shown,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.jump import open_jump, refused
+from stagedoor.listeners.ssh.jump.channel import open_jump, refused
+from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
-from stagedoor.listeners.ssh.relay import ChannelRelay
 from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason

@@ -13,22 +13,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from stagedoor.listeners.web import terminals_markup
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.company import Marks
-from stagedoor.listeners.web.files import FileRules, Files
+from stagedoor.listeners.web.files.api import FileRules, Files
+from stagedoor.listeners.web.guard import Threshold, WebLimits, web
 from stagedoor.listeners.web.headers import Guarded
-from stagedoor.listeners.web.home import Home
-from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.ports import Desk, Passes, Takes
-from stagedoor.listeners.web.replay import Replay
-from stagedoor.listeners.web.signin import object_of, shown_cookie
-from stagedoor.listeners.web.terminal_session import TerminalSession
-from stagedoor.listeners.web.terminals import ShareRules, Terminals
-from stagedoor.listeners.web.terminals_words import target_in, terminal_named
-from stagedoor.listeners.web.threshold import Threshold, WebLimits, web
-from stagedoor.listeners.web.wire import GoneError, Wire
+from stagedoor.listeners.web.recordings.replay import Replay
+from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
+from stagedoor.listeners.web.terminal import markup as terminals_markup
+from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
+from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
+from stagedoor.listeners.web.terminal.presence import Marks
+from stagedoor.listeners.web.terminal.session import TerminalSession
+from stagedoor.listeners.web.terminal.socket import GoneError, Wire
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source

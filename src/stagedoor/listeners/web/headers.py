@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.threshold import Threshold, web
+from stagedoor.listeners.web.guard import Threshold, web
 from stagedoor.model.denial import Reason
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.hostname import is_address, name_in

@@ -14,8 +14,8 @@ import asyncssh
 
 from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.shell_session import ShellSession
-from stagedoor.listeners.web.guests import passed_over
-from stagedoor.listeners.web.wire import GoneError, Wire
+from stagedoor.listeners.web.terminal.guests import passed_over
+from stagedoor.listeners.web.terminal.socket import GoneError, Wire
 from stagedoor.model.session import End
 from stagedoor.recording.witness import Witness
 from stagedoor.upstream.connection import SAID_CHARS, hung_up

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct_pipe import Pipe
-from stagedoor.listeners.ssh.direct_rights import allowed_environment
-from stagedoor.listeners.ssh.direct_stay import RefusedError, Stay
+from stagedoor.listeners.ssh.direct.pipe import Pipe
+from stagedoor.listeners.ssh.direct.rights import allowed_environment
+from stagedoor.listeners.ssh.direct.session import RefusedError, Stay
 from stagedoor.listeners.ssh.seam import PTY, Login
 from stagedoor.recording.witness import Asked, Exit, Witness
 from stagedoor.upstream.connection import SAID_CHARS, hung_up

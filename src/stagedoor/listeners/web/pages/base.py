@@ -9,11 +9,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web import headers, markup
-from stagedoor.listeners.web.assets import Assets
-from stagedoor.listeners.web.markup import Place
+from stagedoor.listeners.web import headers
+from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.pages import markup
+from stagedoor.listeners.web.pages.assets import Assets
+from stagedoor.listeners.web.pages.markup import Place
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.signin import (
+from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
     form_of,
@@ -22,7 +24,6 @@ from stagedoor.listeners.web.signin import (
     shown_cookie,
     shown_cookies,
 )
-from stagedoor.listeners.web.threshold import Threshold, web
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant

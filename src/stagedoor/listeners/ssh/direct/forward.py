@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct_pipe import Pipe
-from stagedoor.listeners.ssh.direct_stay import Stay
+from stagedoor.listeners.ssh.direct.pipe import Pipe
+from stagedoor.listeners.ssh.direct.session import Stay
 from stagedoor.recording.witness import Witness
 
 OPEN_S = 75.0

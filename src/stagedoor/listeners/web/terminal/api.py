@@ -12,15 +12,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web import terminals_markup
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.company import Company
-from stagedoor.listeners.web.guests import SHARE, WATCH
-from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.remote_command import run_remote
-from stagedoor.listeners.web.signin import object_of
-from stagedoor.listeners.web.terminals_words import (
+from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.sign_in.cookies import object_of
+from stagedoor.listeners.web.terminal import markup as terminals_markup
+from stagedoor.listeners.web.terminal.fields import (
     Asked,
     at_terminal,
     nothing_to_watch,
@@ -29,7 +27,9 @@ from stagedoor.listeners.web.terminals_words import (
     target_in,
     terminal_in,
 )
-from stagedoor.listeners.web.threshold import Threshold, web
+from stagedoor.listeners.web.terminal.guests import SHARE, WATCH
+from stagedoor.listeners.web.terminal.presence import Company
+from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity

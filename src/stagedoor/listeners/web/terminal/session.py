@@ -13,11 +13,11 @@ from stagedoor.listeners.shell_session import (
     ShellSession,
     shell_session,
 )
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.carry import LAST_WORDS_S, Carrier
-from stagedoor.listeners.web.guests import for_holder, held_to
-from stagedoor.listeners.web.threshold import web
-from stagedoor.listeners.web.wire import GoneError, Wire
+from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.terminal.carry import LAST_WORDS_S, Carrier
+from stagedoor.listeners.web.terminal.guests import for_holder, held_to
+from stagedoor.listeners.web.terminal.socket import GoneError, Wire
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity

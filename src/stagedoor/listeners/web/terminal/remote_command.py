@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, shell_session
-from stagedoor.listeners.web.backstage import Backstage
+from stagedoor.listeners.web.shell_access import Backstage
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import End, Ended, Origin, Way

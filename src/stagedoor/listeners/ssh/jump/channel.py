@@ -4,8 +4,8 @@ from typing import Protocol
 
 import asyncssh
 
-from stagedoor.listeners.ssh import relay
-from stagedoor.listeners.ssh.relay import ChannelRelay
+from stagedoor.listeners.ssh.jump import relay
+from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Origin

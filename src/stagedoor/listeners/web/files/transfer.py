@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import asyncssh
 
-from stagedoor.listeners.web.files_words import MAX_PATH_BYTES, FilesError, Upload, join, shown
-from stagedoor.listeners.web.sftp_session import SftpSession
+from stagedoor.listeners.web.files.fields import MAX_PATH_BYTES, FilesError, Upload, join, shown
+from stagedoor.listeners.web.files.session import SftpSession
 from stagedoor.upstream.connection import SAID_CHARS
 from stagedoor.wire.oneline import one_line
 

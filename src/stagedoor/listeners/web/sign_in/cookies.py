@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from stagedoor.listeners.web.threshold import Threshold
+from stagedoor.listeners.web.guard import Threshold
 from stagedoor.model.denial import Denial, Reason
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"

@@ -7,7 +7,7 @@ from typing import Protocol
 import asyncssh
 
 from stagedoor.listeners.shell_session import ShellSession
-from stagedoor.listeners.ssh.direct_rights import Rights
+from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.session import End
 from stagedoor.upstream.connection import hung_up

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
-from stagedoor.listeners.ssh.direct_forward import Forward
-from stagedoor.listeners.ssh.direct_rights import RightsOf, certificate_extensions, is_loopback
-from stagedoor.listeners.ssh.direct_session import DirectSession
-from stagedoor.listeners.ssh.direct_stay import RefusedError, ShellWatch, Stay
+from stagedoor.listeners.ssh.direct.channel import DirectSession
+from stagedoor.listeners.ssh.direct.forward import Forward
+from stagedoor.listeners.ssh.direct.rights import RightsOf, certificate_extensions, is_loopback
+from stagedoor.listeners.ssh.direct.session import RefusedError, ShellWatch, Stay
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
 from stagedoor.model.denial import Denial
 from stagedoor.model.session import End, Origin, Way

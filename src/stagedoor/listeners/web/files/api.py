@@ -21,17 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.files_move import (
-    SILENT_S,
-    about,
-    begin,
-    blocks,
-    drop,
-    open_to_read,
-    take,
-)
-from stagedoor.listeners.web.files_words import (
+from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
     attachment,
@@ -44,15 +34,25 @@ from stagedoor.listeners.web.files_words import (
     upload_of,
     validators,
 )
-from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.sftp_session import (
+from stagedoor.listeners.web.files.session import (
     DeniedError,
     GoneError,
     SftpSession,
     sftp_session,
 )
-from stagedoor.listeners.web.signin import shown_cookie
-from stagedoor.listeners.web.threshold import Threshold, web
+from stagedoor.listeners.web.files.transfer import (
+    SILENT_S,
+    about,
+    begin,
+    blocks,
+    drop,
+    open_to_read,
+    take,
+)
+from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.sign_in.cookies import shown_cookie
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from stagedoor.admin.recording_service import Take
-from stagedoor.listeners.web.markup import Place, time_of
+from stagedoor.listeners.web.pages.markup import Place, time_of
 from stagedoor.model.target import Target
 from stagedoor.model.units import size
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.listeners.shell_session import ShellLogin
-from stagedoor.listeners.web.company import Company
+from stagedoor.listeners.web.terminal.presence import Company
 from stagedoor.model.grant import Grant
 from stagedoor.model.target import Target
 from stagedoor.recording.plan import RecordingPlan

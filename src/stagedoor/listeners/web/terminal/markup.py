@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from stagedoor.listeners.web.markup import Place, time_of
+from stagedoor.listeners.web.pages.markup import Place, time_of
 from stagedoor.model.presence import Present
 
 

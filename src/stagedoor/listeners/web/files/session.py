@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellSession, shell_session
-from stagedoor.listeners.web.backstage import Backstage
-from stagedoor.listeners.web.files_words import FilesError, shown
-from stagedoor.listeners.web.threshold import web
+from stagedoor.listeners.web.files.fields import FilesError, shown
+from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.shell_access import Backstage
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import End

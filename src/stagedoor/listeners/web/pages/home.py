@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web import markup
-from stagedoor.listeners.web.markup import App
-from stagedoor.listeners.web.pages import SEE_OTHER, Pages
+from stagedoor.listeners.web.guard import Threshold
+from stagedoor.listeners.web.pages import markup
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.markup import App
 from stagedoor.listeners.web.ports import Desk
-from stagedoor.listeners.web.threshold import Threshold
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.wire.answer import status_of

@@ -16,10 +16,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
 from stagedoor.admin.recording_service import Take
-from stagedoor.listeners.web import headers, replay_markup
-from stagedoor.listeners.web.pages import Pages
+from stagedoor.listeners.web import headers
+from stagedoor.listeners.web.guard import Threshold
+from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import Passes, Takes
-from stagedoor.listeners.web.threshold import Threshold
+from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.wire.answer import status_of

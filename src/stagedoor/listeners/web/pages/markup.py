@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from html import escape
 
 from stagedoor.admin.account import Past
-from stagedoor.listeners.web.assets import Assets
-from stagedoor.listeners.web.files_markup import BUTTON, PANEL
+from stagedoor.listeners.web.files.markup import BUTTON, PANEL
+from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.model.policy import KeyRecord
 
 _STATES = {"absent": "not running", "ready": "running"}

@@ -1,0 +1,1 @@
+"""Jump channels: SSH end to end, relayed."""

@@ -1,0 +1,1 @@
+"""Files into a shell and out of it, for the terminal's page."""

@@ -1,0 +1,1 @@
+"""Pages: the home page, and what all pages share."""
