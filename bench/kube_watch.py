@@ -136,7 +136,7 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
     from stagedoor.kube.kubeconfig import load
     from stagedoor.model.cluster import Kind
     from stagedoor.shells.kubernetes.mirror import Mirror
-    from stagedoor.shells.kubernetes.sight import Sight
+    from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 
     async def start() -> Any:
         cluster = KubeCluster(
@@ -147,7 +147,7 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
             on_problem=lambda what, problem: say(f"{what}: {problem}"),
         )
         mirrors = (
-            Sight(cluster, NAMESPACE).mirrors
+            NamespaceCache(cluster, NAMESPACE).mirrors
             if gateway
             else [Mirror(cluster, Kind(name), NAMESPACE) for name in KINDS]
         )

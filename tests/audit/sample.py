@@ -9,7 +9,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -63,7 +63,7 @@ def full() -> None:
 
 
 async def enter(ledger: AuditLedger) -> Opened:
-    opened = await ledger.open(READY, Way.CONNECT, SOURCE)
+    opened = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
     assert isinstance(opened, Opened), opened
     return opened
 

@@ -6,7 +6,7 @@ from stagedoor.audit.ledger import BATCH, DENIALS, AuditLedger
 from stagedoor.audit.tally import SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
-from stagedoor.model.session import Counts, End, Ended, Opened, Way
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.source import Source
 from stagedoor.store.sessions import list_sessions
 from tests.audit.sample import READY, SOURCE, TARGET, Disk, enter, flushed, full
@@ -70,7 +70,7 @@ async def test_while_the_disk_is_full_nobody_is_let_in_and_everybody_is_told_why
 ) -> None:
     disk.fail()
     for _ in range(3):
-        denial = await ledger.open(READY, Way.CONNECT, SOURCE)
+        denial = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
         assert isinstance(denial, Denial)
         assert denial.reason is Reason.AUDIT_UNAVAILABLE
         assert "cannot be written to the audit" in denial.message
@@ -120,7 +120,7 @@ async def test_a_problem_is_told_when_it_begins_and_when_it_ends(disk: Disk) -> 
     ledger = AuditLedger(disk, "w", retry_s=(0.01, 0.01), on_problem=told.append)
     ledger.start()
     disk.fail()
-    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     disk.recover()
     await flushed(ledger)
     assert await asyncio.to_thread(ledger.stop, 20) == 0
@@ -131,7 +131,7 @@ async def test_a_commit_that_fails_after_it_was_written_leaves_no_open_session(
     ledger: AuditLedger, disk: Disk
 ) -> None:
     disk.after = full
-    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     disk.after = lambda: None
     await flushed(ledger)
     assert list_sessions(disk.database) == []
@@ -144,9 +144,9 @@ async def test_a_disk_that_hangs_is_waited_for_with_a_bound(disk: Disk) -> None:
     ledger.start()
     answer = threading.Event()
     disk.before = lambda: assert_true(answer.wait(20))
-    writing = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    writing = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
     await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    waiting = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
     for denial in await asyncio.gather(writing, waiting):
         assert isinstance(denial, Denial)
         assert "did not answer within 0.05 s" in denial.message
@@ -173,9 +173,9 @@ async def test_a_developer_who_hangs_up_while_the_disk_writes_leaves_no_open_ses
         assert go_on.wait(20)
 
     disk.before = wait
-    first = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    first = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
     assert await asyncio.to_thread(writing.wait, 20)
-    second = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+    second = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
     await asyncio.sleep(0)
     first.cancel()
     second.cancel()
@@ -197,7 +197,7 @@ async def test_hanging_up_at_any_moment_leaves_no_open_session(
     ledger: AuditLedger, disk: Disk
 ) -> None:
     async def impatient(turns: int) -> None:
-        task = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+        task = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
         for _ in range(turns):
             await asyncio.sleep(0.0005)
         task.cancel()
@@ -218,8 +218,8 @@ async def test_a_flood_of_wrong_guesses_fills_neither_disk_nor_memory(
 ) -> None:
     missing = Denial(Reason.CREDENTIAL_MISSING, "say who you are")
     for _ in range(5000):
-        ledger.deny(missing, Way.CONNECT, SOURCE)
-        ledger.deny(NO_GRANT, Way.CONNECT, SOURCE, identity="alice", target=TARGET)
+        ledger.deny(missing, AccessMethod.CONNECT, SOURCE)
+        ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
     await flushed(ledger)
     events = disk.events(Kind.SESSION_DENIED)
     assert len(events) == SOURCE_SHARE + 2
@@ -232,7 +232,7 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
     disk.fail()
     for number in range(DENIALS + 500):
         source = Source(ip_address(number), 1)
-        ledger.deny(NO_GRANT, Way.CONNECT, source, identity="alice", target=TARGET)
+        ledger.deny(NO_GRANT, AccessMethod.CONNECT, source, identity="alice", target=TARGET)
     disk.recover()
     await flushed(ledger)
     events = disk.events(Kind.SESSION_DENIED)
@@ -242,7 +242,7 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
 
 
 async def test_a_single_denial_says_who_was_refused_what(ledger: AuditLedger, disk: Disk) -> None:
-    ledger.deny(NO_GRANT, Way.CONNECT, SOURCE, identity="alice", target=TARGET)
+    ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
     await flushed(ledger)
     (event,) = disk.events(Kind.SESSION_DENIED)
     assert (event.identity, event.target, event.source, event.reason, event.session) == (
@@ -260,7 +260,7 @@ async def test_text_that_no_database_takes_cannot_stop_the_audit(
 ) -> None:
     opened = await enter(ledger)
     ledger.close(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
-    ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), Way.CONNECT, SOURCE, identity="\ud800")
+    ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), AccessMethod.CONNECT, SOURCE, identity="\ud800")
     await flushed(ledger)
     detail = disk.events(Kind.SESSION_CLOSED)[0].fields["detail"]
     assert isinstance(detail, str)
@@ -275,7 +275,7 @@ async def test_a_fault_in_the_journal_is_no_end_of_the_audit(
         raise ZeroDivisionError("a bug")
 
     disk.before = bug
-    denial = await ledger.open(READY, Way.CONNECT, SOURCE)
+    denial = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
     assert isinstance(denial, Denial)
     disk.recover()
     await flushed(ledger)
@@ -291,7 +291,7 @@ async def test_a_stopped_ledger_lets_nobody_in_and_says_what_it_could_not_write(
     disk.fail()
     ledger.close(opened, Ended(End.CLOSED))
     assert await asyncio.to_thread(ledger.stop, 0.1) == 1
-    assert isinstance(await ledger.open(READY, Way.CONNECT, SOURCE), Denial)
+    assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     # The next start finds it: the session is still open in the store.
     assert [row.id for row in list_sessions(disk.database)] == [opened.id]
 
@@ -305,7 +305,7 @@ def test_sessions_of_an_event_loop_that_is_gone_are_closed(ledger: AuditLedger, 
 
     disk.before = wait
     loop = asyncio.new_event_loop()
-    login = ledger.open(READY, Way.CONNECT, SOURCE)
+    login = ledger.open(READY, AccessMethod.CONNECT, SOURCE)
 
     async def begin() -> None:
         asyncio.ensure_future(login).add_done_callback(lambda task: None)

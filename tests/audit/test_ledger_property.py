@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
-from stagedoor.model.session import End, Ended, Opened, Way
+from stagedoor.model.session import AccessMethod, End, Ended, Opened
 from tests.audit.sample import READY, SOURCE, Disk, flushed, full
 
 STEPS = st.sampled_from(["open", "open", "hang up", "close", "deny", "turn", "pause"])
@@ -72,7 +72,7 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
 
     for step in steps:
         if step == "open":
-            login = asyncio.create_task(ledger.open(READY, Way.CONNECT, SOURCE))
+            login = asyncio.create_task(ledger.open(READY, AccessMethod.CONNECT, SOURCE))
             login.add_done_callback(arrive)
             logins.append(login)
         elif step == "hang up" and logins:
@@ -80,7 +80,7 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
         elif step == "close" and inside:
             ledger.close(inside.pop(chance.randrange(len(inside))), Ended(End.CLOSED))
         elif step == "deny":
-            ledger.deny(Denial(Reason.NO_GRANT, "no"), Way.CONNECT, SOURCE)
+            ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.CONNECT, SOURCE)
         elif step == "turn":
             await asyncio.sleep(0)
         elif step == "pause":

@@ -12,7 +12,7 @@ from stagedoor.audit.tally import (
     DenialTally,
 )
 from stagedoor.model.denial import Reason
-from stagedoor.model.session import Way
+from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import source_network
 
 HERE = ip_address("10.0.0.1")
@@ -38,7 +38,7 @@ def test_many_sources_together_cannot_fill_the_disk() -> None:
     written = sum(tally.admit(Reason.NO_GRANT, ip_address(n), 0.0) for n in range(100_000))
     assert written == TOTAL_SHARE
     for n in range(100_000):
-        tally.count(Reason.NO_GRANT, Way.CONNECT, ip_address(n), 1.0)
+        tally.count(Reason.NO_GRANT, AccessMethod.CONNECT, ip_address(n), 1.0)
     events = tally.take(60.0, "w")
     assert len(events) == SOURCES + 1
     assert sum(int(event.fields["count"] or 0) for event in events) == 100_000
@@ -56,8 +56,8 @@ def test_one_ipv6_host_is_one_source_whatever_address_it_takes() -> None:
 def test_each_minute_begins_anew() -> None:
     tally = DenialTally()
     assert tally.due_at() is None
-    tally.count(Reason.BAD_REQUEST, Way.CONNECT, HERE, 5.0)
-    tally.count(Reason.BAD_REQUEST, Way.CONNECT, HERE, 7.0)
+    tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 5.0)
+    tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 7.0)
     assert tally.due_at() == 65.0
     (event,) = tally.take(66.0, "w")
     assert event.fields == {"count": 2, "first_at": 5.0, "last_at": 7.0}
@@ -68,8 +68,8 @@ def test_each_minute_begins_anew() -> None:
 
 def test_a_clock_that_is_set_back_does_not_stop_the_sums() -> None:
     tally = DenialTally()
-    tally.count(Reason.BAD_REQUEST, Way.CONNECT, HERE, 10_000.0)
-    tally.count(Reason.BAD_REQUEST, Way.CONNECT, HERE, 100.0)
+    tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 10_000.0)
+    tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 100.0)
     assert tally.due_at() == 160.0
 
 
@@ -92,7 +92,7 @@ def test_no_denial_is_forgotten(
         if tally.admit(reason, address, now):  # type: ignore[arg-type]  # ip_address's own type
             seen += 1
         else:
-            tally.count(reason, Way.CONNECT, address, now)  # type: ignore[arg-type]  # the same
+            tally.count(reason, AccessMethod.CONNECT, address, now)  # type: ignore[arg-type]  # the same
         if take:
             seen += sum(int(event.fields["count"] or 0) for event in tally.take(now, "w"))
     seen += sum(int(event.fields["count"] or 0) for event in tally.take(0.0, "w"))

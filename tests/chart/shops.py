@@ -15,8 +15,8 @@ from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings, read_settings
 from stagedoor.shells.kubernetes.derive import Derived, Kit, derive, with_replicas
 from stagedoor.shells.kubernetes.kit import KitWay
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.register import Judging, Register, identity
-from stagedoor.shells.kubernetes.sight import Sight
 from tests.chart.asking import Answer, Manifest, item
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
 from tests.kube.api.lone import LoneApi
@@ -233,9 +233,9 @@ def gateway(
         judging = Judging(Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
         tasks = []
         for namespace in (fenced.apps, fenced.staging):
-            sight = Sight(cluster, namespace)
-            register = Register(cluster, sight, judging)
-            works = (*(mirror.run() for mirror in sight.mirrors), register.run())
+            cache = NamespaceCache(cluster, namespace)
+            register = Register(cluster, cache, judging)
+            works = (*(mirror.run() for mirror in cache.mirrors), register.run())
             tasks += [loop.create_task(work) for work in works]
         await stop.wait()
         for task in tasks:

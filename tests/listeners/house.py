@@ -88,7 +88,9 @@ class House:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         sockets = ListeningSockets(self._sockets, self.settings)
-        self.gateway = Gateway(self.settings, f"house-{os.getpid()}-{id(self)}", sockets.ports)
+        self.gateway = Gateway(
+            self.settings, f"house-{os.getpid()}-{id(self)}", frozenset(self.ports.values())
+        )
         accepted = self.gateway.listener.accepted
 
         def keep(stream: TcpStream, source: Source, secure: Secure | None = None) -> None:

@@ -21,7 +21,7 @@ from stagedoor.model.event import Kind
 from stagedoor.model.session import Counts, End
 from stagedoor.model.shell import Shell
 from stagedoor.net.dial import Dialer
-from stagedoor.recording.witness import Asked
+from stagedoor.recording.channel_audit import Asked
 from stagedoor.session.flow import Entered, Flow
 from stagedoor.upstream.login import Account, UnreachedError, Upstream
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of

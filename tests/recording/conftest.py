@@ -9,7 +9,7 @@ import pytest
 
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -25,7 +25,7 @@ DEV = Identity("dev", frozenset(), Method.PUBLIC_KEY)
 OPENED = Opened(
     "0" * 26,
     1000.0,
-    Way.DIRECT,
+    AccessMethod.DIRECT,
     Source(ip_address("127.0.0.1"), 40000),
     Ready(Grant(DEV, APP01, 7, None), Shell(APP01, "127.0.0.1", 2222)),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.authorities import user_key
-from stagedoor.serve.controller import ControllerProcess
+from stagedoor.serve.controller import ControllerManager
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import parse_settings
 from stagedoor.store.database import open_database
@@ -36,7 +36,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
         admin.add_grant(office, "user:ann", "app01")
     target = parse_login("app01")
     assert target is not None
-    process = ControllerProcess(settings, health=False)
+    process = ControllerManager(settings, health=False)
     process.database = open_database(settings.place)
     process.watch = PolicyWatch(
         process.database,

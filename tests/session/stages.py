@@ -9,7 +9,7 @@ from stagedoor.model.credential import Credential, PasswordCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Counts, End, Ended, Opened, Origin, Ready, Way
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Origin, Ready
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
@@ -21,9 +21,9 @@ DEV = Identity("dev", frozenset(), Method.PASSWORD)
 APP01 = Target("app01")
 SHELL = Shell(APP01, "app01-ssh.apps.svc", 22)
 SOURCE = Source(ip_address("127.0.0.1"), 40000)
-ORIGIN = Origin(Way.CONNECT, SOURCE)
+ORIGIN = Origin(AccessMethod.CONNECT, SOURCE)
 GRANT = Grant(DEV, APP01, 1, None)
-OPENED = Opened("s1", 90.0, Way.CONNECT, SOURCE, Ready(GRANT, SHELL))
+OPENED = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, SHELL))
 
 
 @dataclass
@@ -161,7 +161,7 @@ class OneShell:
 class Audit:
     script: Script
 
-    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
         self.script.asked.append("audit.open")
         return self.script.audit or Opened("s1", 90.0, way, source, ready)
 
@@ -171,7 +171,7 @@ class Audit:
     def deny(
         self,
         denial: Denial,
-        way: Way,
+        way: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
@@ -43,7 +43,7 @@ class Pods:
 
 
 def opened(shell: Shell) -> Opened:
-    return Opened("s1", 90.0, Way.CONNECT, SOURCE, Ready(GRANT, shell))
+    return Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, shell))
 
 
 async def test_a_pod_that_was_replaced_is_found_at_its_new_address() -> None:

@@ -10,7 +10,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.knock import FRESH_S, Knocker
-from stagedoor.shells.kubernetes.sight import Sight
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 
@@ -23,8 +23,8 @@ class Gate:
     def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
         self.now = NOW
-        self.sight = Sight(cluster, "apps")
-        self.knocker = Knocker(cluster, self.sight, "gateway-1", lambda: self.now)
+        self.cache = NamespaceCache(cluster, "apps")
+        self.knocker = Knocker(cluster, self.cache, "gateway-1", lambda: self.now)
 
     def lease(self) -> Any:
         return self.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]
@@ -41,8 +41,8 @@ async def gate() -> AsyncIterator[Gate]:
     cluster = MemoryCluster()
     cluster.put(deployment("apps"))
     made = Gate(cluster)
-    tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
-    assert await made.sight.synced(5)
+    tasks = [asyncio.create_task(mirror.run()) for mirror in made.cache.mirrors]
+    assert await made.cache.synced(5)
     yield made
     for task in tasks:
         task.cancel()
@@ -89,7 +89,7 @@ async def test_a_lease_that_went_meanwhile_is_made_again(gate: Gate) -> None:
 async def test_a_knock_takes_an_old_failure_away_and_a_renewal_does_not(gate: Gate) -> None:
     await gate.knocker.knock("app01")
     failure = objects.failure_patch(Cause("quota", "no room"), NOW)
-    gate.sight.leases.put(await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", failure))
+    gate.cache.leases.put(await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", failure))
     gate.now += 100
     await gate.knocker.keep("app01")
     assert objects.failure_of(gate.lease()) == Cause("quota", "no room")
@@ -121,7 +121,7 @@ async def test_a_shell_that_was_told_to_stop_is_not_kept_but_can_be_asked_for_an
     gate: Gate,
 ) -> None:
     await gate.knocker.knock("app01")
-    gate.sight.leases.put(
+    gate.cache.leases.put(
         await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", objects.stop_request())
     )
     gate.now += 100

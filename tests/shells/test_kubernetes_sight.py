@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.model.cluster import Kind
 from stagedoor.shells.kubernetes.names import SHELL_OF
-from stagedoor.shells.kubernetes.sight import Sight
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 
@@ -59,7 +59,7 @@ def put(cluster: MemoryCluster, kind: Kind, found: dict[str, Any]) -> None:
 class Seen:
     def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
-        self.sight = Sight(cluster, "apps")
+        self.cache = NamespaceCache(cluster, "apps")
 
     async def settled(self) -> None:
         for _ in range(20):
@@ -67,7 +67,7 @@ class Seen:
 
     async def addresses(self, *, ready: bool = True) -> list[tuple[str, int]]:
         await self.settled()
-        return list(self.sight.addresses("app01", ready=ready))
+        return list(self.cache.addresses("app01", ready=ready))
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ async def seen() -> AsyncIterator[Seen]:
     put(cluster, Kind.DEPLOYMENT, shell(1))
     put(cluster, Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
-    tasks = [asyncio.create_task(mirror.run()) for mirror in made.sight.mirrors]
-    assert await made.sight.synced(5)
+    tasks = [asyncio.create_task(mirror.run()) for mirror in made.cache.mirrors]
+    assert await made.cache.synced(5)
     yield made
     for task in tasks:
         task.cancel()
@@ -154,7 +154,7 @@ async def test_a_pod_that_only_has_the_labels_is_not_dialled(
     put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owners))
     put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
     assert await seen.addresses(ready=ready) == []
-    assert seen.sight.pods("app01") == []
+    assert seen.cache.pods("app01") == []
 
 
 async def test_a_pod_of_a_replica_set_that_is_not_the_shells_is_not_dialled(seen: Seen) -> None:
@@ -177,11 +177,11 @@ async def test_what_offers_no_shell_or_is_one_is_no_app(seen: Seen) -> None:
     other["metadata"]["labels"] = {}
     put(seen.cluster, Kind.DEPLOYMENT, other)
     await seen.settled()
-    assert seen.sight.apps() == ["app01"]
-    assert seen.sight.app("app02") is None
-    assert seen.sight.app("app01-ssh") is None
+    assert seen.cache.apps() == ["app01"]
+    assert seen.cache.app("app02") is None
+    assert seen.cache.app("app01-ssh") is None
     # Another app's Deployment that is only called like our shell is none.
     stranger = deployment("apps", "app01-ssh")
     put(seen.cluster, Kind.DEPLOYMENT, stranger)
     await seen.settled()
-    assert seen.sight.shell("app01") is None
+    assert seen.cache.shell("app01") is None

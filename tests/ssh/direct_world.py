@@ -23,14 +23,14 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.event import Kind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Ended, Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, Ended, Opened, Ready
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
 from stagedoor.net.resolve import Resolver
+from stagedoor.recording.channel_audit import Fields
 from stagedoor.recording.plan import RecordingPlan
-from stagedoor.recording.witness import Fields
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -70,7 +70,7 @@ class Seen:
 
     # The audit stage (`session.ports.Ledger`), and `Note`.
 
-    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
         opened = Opened(f"{len(self.opened):026x}", time.time(), way, source, ready)
         self._add(self.opened, opened)
         return opened
@@ -81,7 +81,7 @@ class Seen:
     def deny(
         self,
         denial: Denial,
-        way: Way,
+        way: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

@@ -12,7 +12,7 @@ import asyncssh
 import pytest
 
 from stagedoor.model.event import Kind
-from stagedoor.model.session import End, Way
+from stagedoor.model.session import AccessMethod, End
 from stagedoor.wire.blob import string
 from tests.shells.world import World
 from tests.ssh.direct_world import Client, DirectHouse, direct_house, ok
@@ -118,7 +118,7 @@ def test_channels_of_one_connection_share_one_session(
         client.run("ssh", "-F", client.config, *control, "-O", "exit", TO)
     assert len(house.seen.opened) == before + 1
     opened = house.seen.opened[-1]
-    assert opened.way is Way.DIRECT
+    assert opened.way is AccessMethod.DIRECT
     _, ended = house.seen.wait(
         lambda: next((pair for pair in house.seen.ended if pair[0] is opened), None)
     )

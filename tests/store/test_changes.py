@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event, update
-from stagedoor.serve.admin import Office
 from stagedoor.serve.shares import end_share, make_share
 from stagedoor.store.place import Place
 
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as oversight
+from stagedoor.admin.service import AdminService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve import admin, oversight
 from stagedoor.store import changes, passes, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -28,8 +29,8 @@ APPS = ("app01", "app*", "web")
 
 
 @pytest.fixture
-def office(database: Database, tmp_path: Path) -> Office:
-    return Office(database, tmp_path, "root@here", lambda: 1000.0)
+def office(database: Database, tmp_path: Path) -> AdminService:
+    return AdminService(database, tmp_path, "root@here", lambda: 1000.0)
 
 
 class Reader:
@@ -76,7 +77,7 @@ def reader(database: Database, place: Place) -> Iterator[Reader]:
     made.database.close()
 
 
-def everything(office: Office, dice: random.Random) -> list[Callable[[], object]]:
+def everything(office: AdminService, dice: random.Random) -> list[Callable[[], object]]:
     """Each way to change the policy, with something made up; what does not fit is refused."""
     policy = admin.policy(office)
     name, group, app = dice.choice(NAMES), dice.choice(GROUPS), dice.choice(APPS)
@@ -125,7 +126,7 @@ def everything(office: Office, dice: random.Random) -> list[Callable[[], object]
 
 @pytest.mark.parametrize("seed", range(3))
 def test_after_any_changes_it_is_what_a_whole_reading_gives(
-    office: Office, reader: Reader, seed: int
+    office: AdminService, reader: Reader, seed: int
 ) -> None:
     dice = random.Random(seed)
     made = 0
@@ -151,7 +152,9 @@ def test_after_any_changes_it_is_what_a_whole_reading_gives(
     assert made > 30
 
 
-def test_of_a_change_by_an_older_program_everything_is_read(office: Office, reader: Reader) -> None:
+def test_of_a_change_by_an_older_program_everything_is_read(
+    office: AdminService, reader: Reader
+) -> None:
     """It records nothing of what it touches."""
     admin.add_user(office, "ann")
     reader.poll()
@@ -167,7 +170,9 @@ def test_of_a_change_by_an_older_program_everything_is_read(office: Office, read
     assert list(reader.watch.policy.users) == ["bob"]
 
 
-def test_of_a_change_that_says_nothing_everything_is_read(office: Office, reader: Reader) -> None:
+def test_of_a_change_that_says_nothing_everything_is_read(
+    office: AdminService, reader: Reader
+) -> None:
     admin.add_user(office, "ann")
     reader.poll()
     with office.change("by hand") as change:
@@ -177,7 +182,7 @@ def test_of_a_change_that_says_nothing_everything_is_read(office: Office, reader
 
 
 def test_who_is_too_far_behind_reads_everything(
-    office: Office, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    office: AdminService, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "KEPT", 3)
     for name in ("a", "b", "c", "d", "e"):
@@ -189,7 +194,7 @@ def test_who_is_too_far_behind_reads_everything(
     assert len(kept) == 3
 
 
-def test_a_store_from_a_backup_is_read_whole(office: Office, reader: Reader) -> None:
+def test_a_store_from_a_backup_is_read_whole(office: AdminService, reader: Reader) -> None:
     admin.add_user(office, "ann")
     reader.poll()
     with office.database.write() as transaction:
@@ -201,7 +206,7 @@ def test_a_store_from_a_backup_is_read_whole(office: Office, reader: Reader) -> 
     assert not reader.watch.policy.users
 
 
-def test_once_in_a_while_everything_is_read(office: Office, reader: Reader) -> None:
+def test_once_in_a_while_everything_is_read(office: AdminService, reader: Reader) -> None:
     admin.add_user(office, "ann")
     assert reader.poll() == []
     reader.now += WHOLE_EACH_S
@@ -211,7 +216,7 @@ def test_once_in_a_while_everything_is_read(office: Office, reader: Reader) -> N
     assert reader.poll() == []
 
 
-def test_a_closed_session_makes_nobody_read_rows(office: Office, reader: Reader) -> None:
+def test_a_closed_session_makes_nobody_read_rows(office: AdminService, reader: Reader) -> None:
     oversight.request_close(office, ["none"], "why")
     reader.poll()
     assert not [said for said in reader.asked if "FROM users" in said or "FROM grants" in said]

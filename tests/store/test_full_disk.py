@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
+from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.serve import admin, oversight
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy

@@ -23,7 +23,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
 
 
-class Presence:
+class PresenceService:
     """Satisfies `listeners.web.company.Company`. The store is asked in a thread."""
 
     def __init__(

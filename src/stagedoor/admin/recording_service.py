@@ -12,7 +12,7 @@ from stagedoor.admin.asking import ask
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import Way
+from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.viewer import may_view, views_some
@@ -106,7 +106,7 @@ class RecordingService:
                 take.path.name,
                 identity=identity.name,
                 source=str(source),
-                way=Way.WEB.value,
+                way=AccessMethod.WEB.value,
             )
 
         refused = await ask(note)

@@ -22,7 +22,7 @@ from stagedoor.audit.words import Fields, closed_event, denied_event, noted_even
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
-from stagedoor.model.session import End, Ended, Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, End, Ended, Opened, Ready
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
@@ -123,7 +123,7 @@ class AuditLedger:
         """Start the writer; before the first `open`, after fork."""
         self._thread.start()
 
-    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial:
+    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
         """Return `Opened` once it survives a power cut; else a Denial (AUDIT_UNAVAILABLE).
 
         If the caller is cancelled, or the time runs out, while the event may already be written,
@@ -168,7 +168,7 @@ class AuditLedger:
     def deny(
         self,
         denial: Denial,
-        way: Way,
+        way: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

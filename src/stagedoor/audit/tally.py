@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, Kind
-from stagedoor.model.session import Way
+from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Address, source_network
 from stagedoor.model.units import MINUTE_S
 
@@ -54,7 +54,7 @@ class DenialTally:
     def __init__(self) -> None:
         self._began_at: float | None = None
         self._written: Counter[str] = Counter()
-        self._sums: dict[tuple[str, Reason, Way], _Sum] = {}
+        self._sums: dict[tuple[str, Reason, AccessMethod], _Sum] = {}
         self._sources: set[str] = set()
 
     def admit(self, reason: Reason, address: Address, now: float) -> bool:
@@ -68,7 +68,7 @@ class DenialTally:
         self._written[source] += 1
         return True
 
-    def count(self, reason: Reason, way: Way, address: Address, now: float) -> None:
+    def count(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> None:
         """Add one to the sums."""
         self._begin(now)
         source = source_network(address)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import Ended, Opened, Way
+from stagedoor.model.session import AccessMethod, Ended, Opened
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escaped, one_line
@@ -106,7 +106,7 @@ def _noted(name: str, value: str) -> str:
 
 def denied_event(
     denial: Denial,
-    way: Way,
+    way: AccessMethod,
     source: Source,
     identity: str | None,
     target: Target | None,

@@ -8,8 +8,8 @@ from functools import partial
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.namespace_cache import offers_shell, shell_of
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.sight import offers_shell, shell_of
 
 Named = Callable[[str, Kind], None]
 """Told that something of an app has changed, and what kind of thing."""

@@ -18,8 +18,8 @@ import asyncssh
 
 from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
+from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note
 from stagedoor.recording.recorder import Recording
-from stagedoor.recording.witness import Asked, Note, Witness
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError, Upstream
@@ -88,9 +88,9 @@ class ShellSession:
         recording: Recording | None = None,
         *,
         record_input: bool = False,
-    ) -> Witness:
+    ) -> ChannelAudit:
         """Write down that a channel is opened; whoever asks for it writes down its end (`ended`)."""
-        return Witness(
+        return ChannelAudit(
             self._note,
             self.opened,
             self.next_channel() if number is None else number,
@@ -100,7 +100,7 @@ class ShellSession:
         )
 
     @contextmanager
-    def channel(self, asked: Asked) -> Iterator[Witness]:
+    def channel(self, asked: Asked) -> Iterator[ChannelAudit]:
         """The session's only channel: unless the block writes down its end, it hung up."""
         channel = self.audit_channel(asked)
         try:

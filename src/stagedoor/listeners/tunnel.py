@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Origin, Way
+from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Network, Source, within
 from stagedoor.model.units import KIB
@@ -226,7 +226,7 @@ class _Downstream:
 
     @property
     def origin(self) -> Origin:
-        return Origin(Way.CONNECT, self.source)
+        return Origin(AccessMethod.CONNECT, self.source)
 
     def progress(self, step: StartStep) -> None:
         """CONNECT has no word for it: an interim 1xx would break every stock client (line 7).

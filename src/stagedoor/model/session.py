@@ -12,7 +12,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 
 
-class Way(StrEnum):
+class AccessMethod(StrEnum):
     """The way in: which listener a session came through."""
 
     CONNECT = "connect"
@@ -25,7 +25,7 @@ class Way(StrEnum):
 class Origin:
     """Where somebody comes from: the access method and the source address."""
 
-    way: Way
+    way: AccessMethod
     source: Source
 
 
@@ -70,7 +70,7 @@ class Opened:
 
     id: str
     at: float
-    way: Way
+    way: AccessMethod
     source: Source
     ready: Ready
 

@@ -18,7 +18,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.relay.pump import Pump, leave, push
 from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
 from stagedoor.relay.sweep import Sweep
-from stagedoor.relay.tunnel import Flow, OnEnd, SinkError, SourceError, Tunnel
+from stagedoor.relay.tunnel import Direction, OnEnd, SinkError, SourceError, Tunnel
 from stagedoor.relay.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ class Relay:
         self._sweep = Sweep(limits.idle_timeout_s, clock())
         self._wake = Wake()
         self._tunnels: set[Tunnel] = set()
-        self._flows: list[Flow | None] = []
+        self._flows: list[Direction | None] = []
         """By the descriptor of their source."""
-        self._again: set[Flow] = set()
+        self._again: set[Direction] = set()
         """Flows that had more to move when their turn was over."""
         self._asked: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
@@ -163,7 +163,7 @@ class Relay:
         wait = self._poller.wait
         sweep = self._sweep
         bell = self._wake.fileno()
-        flows = self._flows
+        directions = self._flows
         work = self._work
         while not self._stopped:
             rung = False
@@ -175,21 +175,21 @@ class Relay:
                 if fd == bell:
                     rung = True
                     continue
-                flow = flows[fd]
-                if flow is None:  # its tunnel ended earlier in this batch
+                direction = directions[fd]
+                if direction is None:  # its tunnel ended earlier in this batch
                     continue
                 if events & _COMES:
                     if events & _NEAR_END:
-                        flow.eager = True
-                    work(flow)
-                if events & WRITE and flow.twin.blocked:
-                    work(flow.twin)
-                if events & FAILED and flows[fd] is flow:
-                    self._look_for_error(flow)
+                        direction.eager = True
+                    work(direction)
+                if events & WRITE and direction.twin.blocked:
+                    work(direction.twin)
+                if events & FAILED and directions[fd] is direction:
+                    self._look_for_error(direction)
             if self._again:
                 turn, self._again = self._again, set()
-                for flow in turn:
-                    work(flow)
+                for direction in turn:
+                    work(direction)
             if sweep.timeout_s is not None and sweep.due(self._clock()):
                 self._reap()
             # Last, so that a descriptor which comes anew has no stale event in this batch. One that
@@ -202,15 +202,15 @@ class Relay:
     def _watch(self, tunnel: Tunnel) -> None:
         """Raises OSError."""
         ways = (tunnel.sent, tunnel.received)
-        for flow in ways:
-            fd = flow.source_fd
+        for direction in ways:
+            fd = direction.source_fd
             if fd < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if fd >= len(self._flows):
                 self._flows.extend([None] * (fd + 1 - len(self._flows)))
-            self._flows[fd] = flow
-        for flow in ways:
-            self._poller.add(flow.source_fd)
+            self._flows[fd] = direction
+        for direction in ways:
+            self._poller.add(direction.source_fd)
 
     def _adopt(self, tunnel: Tunnel) -> None:
         """Take up a tunnel that `start` was given."""
@@ -228,85 +228,87 @@ class Relay:
 
     def _begin(self, tunnel: Tunnel) -> None:
         """Move what came before we watched: early bytes, and what TLS has deciphered already."""
-        for flow in (tunnel.sent, tunnel.received):
-            self._work(flow)
+        for direction in (tunnel.sent, tunnel.received):
+            self._work(direction)
 
-    def _work(self, flow: Flow) -> None:
+    def _work(self, direction: Direction) -> None:
         """Move what can be moved in one direction, and see whether it, or all, has ended."""
-        tunnel = flow.tunnel
+        tunnel = direction.tunnel
         try:
-            if flow.stage is _OPEN:
-                more = self._splice.move(flow) if tunnel.spliced else self._pump.move(flow)
+            if direction.stage is _OPEN:
+                more = (
+                    self._splice.move(direction) if tunnel.spliced else self._pump.move(direction)
+                )
                 if more:
-                    self._again.add(flow)
+                    self._again.add(direction)
                 elif more is None:
-                    flow.stage = TRANSITIONS[flow.stage, Step.END_READ]
+                    direction.stage = TRANSITIONS[direction.stage, Step.END_READ]
                     # The last end of plain TCP is told by close(2), which follows at once.
-                    last = tunnel.spliced and flow.twin.stage is Stage.ENDED
-                    flow.blocked = not (last or leave(flow))
-            elif flow.stage is _SHUT:
-                flow.blocked = not push(flow)
-            if flow.stage is _SHUT and not flow.blocked:
-                flow.stage = TRANSITIONS[flow.stage, Step.FLUSHED]
+                    last = tunnel.spliced and direction.twin.stage is Stage.ENDED
+                    direction.blocked = not (last or leave(direction))
+            elif direction.stage is _SHUT:
+                direction.blocked = not push(direction)
+            if direction.stage is _SHUT and not direction.blocked:
+                direction.stage = TRANSITIONS[direction.stage, Step.FLUSHED]
                 if over(tunnel.sent.stage, tunnel.received.stage):
                     self._finish(tunnel, End.CLOSED)
                     return
-            if flow.blocked or self._poller.level:
-                self._poller.settle(flow)
+            if direction.blocked or self._poller.level:
+                self._poller.settle(direction)
         except SourceError as error:
-            self._fail(flow, error.__cause__)
+            self._fail(direction, error.__cause__)
         except SinkError as error:
-            self._fail(flow.twin, error.__cause__)
+            self._fail(direction.twin, error.__cause__)
         except Exception:  # one tunnel's fault must not take the others with it
             log.exception("relay: a tunnel ended by a fault of ours")
             self._finish(tunnel, End.FAULT, _FAULT)
 
-    def _look_for_error(self, flow: Flow) -> None:
+    def _look_for_error(self, direction: Direction) -> None:
         """An end failed: say so, unless reading or writing it has said so already."""
-        number = flow.source.error()
+        number = direction.source.error()
         if number:
-            self._fail(flow, OSError(number, os.strerror(number)))
+            self._fail(direction, OSError(number, os.strerror(number)))
 
-    def _fail(self, flow: Flow, error: BaseException | None) -> None:
-        """The source of `flow` has failed: RST goes to the other end, as it came from this one.
+    def _fail(self, direction: Direction, error: BaseException | None) -> None:
+        """The source of `direction` has failed: RST goes to the other end, as it came from this one.
 
         What it had sent before, and we had not read, still goes first if the other end takes it,
         as it would without a gateway between.
         """
-        tunnel = flow.tunnel
+        tunnel = direction.tunnel
         move = self._splice.move if tunnel.spliced else self._pump.move
-        flow.eager = True
+        direction.eager = True
         with contextlib.suppress(SourceError, SinkError, OSError):
             for _ in range(_LAST_TURNS):
-                if flow.stage is not _OPEN or flow.blocked or not move(flow):
+                if direction.stage is not _OPEN or direction.blocked or not move(direction):
                     break
         number = error.errno if isinstance(error, OSError) else None
-        self._finish(tunnel, failed(flow.side, number), _words(flow.side, error))
+        self._finish(tunnel, failed(direction.side, number), _words(direction.side, error))
 
     def _finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
         """Close both ends, let go of all that the tunnel held, and tell its holder."""
         if tunnel.over:
             return
         tunnel.over = True
-        for flow in (tunnel.sent, tunnel.received):
-            fd = flow.source_fd
-            if fd < len(self._flows) and self._flows[fd] is flow:
+        for direction in (tunnel.sent, tunnel.received):
+            fd = direction.source_fd
+            if fd < len(self._flows) and self._flows[fd] is direction:
                 self._flows[fd] = None
                 with contextlib.suppress(OSError):
                     self._poller.remove(fd)
-            self._again.discard(flow)
-            if flow.pipe is not None:
-                self._splice.pipes.give(flow.pipe)
-                flow.pipe = None
-            flow.rest = b""
-            flow.blocked = False
-            flow.stage = Stage.ENDED  # whoever still has it in hand finds nothing to do
+            self._again.discard(direction)
+            if direction.pipe is not None:
+                self._splice.pipes.give(direction.pipe)
+                direction.pipe = None
+            direction.rest = b""
+            direction.blocked = False
+            direction.stage = Stage.ENDED  # whoever still has it in hand finds nothing to do
         with self._lock:  # `start` may be about to have the second end watched
-            for flow in (tunnel.sent, tunnel.received):
+            for direction in (tunnel.sent, tunnel.received):
                 # In order means FIN, which close(2) leaves to the kernel to deliver; all else is
                 # RST, so that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
-                    flow.source.close() if end is End.CLOSED else flow.source.abort()
+                    direction.source.close() if end is End.CLOSED else direction.source.abort()
         self._tunnels.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _told
         try:

@@ -5,7 +5,7 @@ import selectors
 from typing import Protocol
 
 from stagedoor.relay.state import Stage
-from stagedoor.relay.tunnel import Flow
+from stagedoor.relay.tunnel import Direction
 
 # What an event says, in epoll's numbers (a part of Linux's ABI), so that they need no translation.
 READ = 0x001
@@ -23,7 +23,7 @@ _BATCH = 256
 class Poller(Protocol):
     """Watches descriptors for one thread.
 
-    `settle` is called after a flow was worked, when it is blocked or when `level` is True: from
+    `settle` is called after a direction was worked, when it is blocked or when `level` is True: from
     then on the poller must tell when a blocked sink takes more or an unblocked source has more.
     """
 
@@ -31,7 +31,7 @@ class Poller(Protocol):
 
     def add(self, fd: int) -> None: ...
 
-    def settle(self, flow: Flow) -> None: ...
+    def settle(self, direction: Direction) -> None: ...
 
     def remove(self, fd: int) -> None:
         """The descriptor is about to be closed."""
@@ -57,11 +57,11 @@ class EdgePoller:
     def add(self, fd: int) -> None:
         self._epoll.register(fd, READ | URGENT | LAST | _EDGE)
 
-    def settle(self, flow: Flow) -> None:
-        if flow.blocked and not flow.armed:
-            flow.armed = True
+    def settle(self, direction: Direction) -> None:
+        if direction.blocked and not direction.armed:
+            direction.armed = True
             # Changing it looks anew: if the sink takes more by now, that is told (epoll_ctl(2)).
-            self._epoll.modify(flow.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
+            self._epoll.modify(direction.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
 
     def remove(self, fd: int) -> None:
         """Nothing to do: close(2), which follows at once, takes it out (epoll(7), Q6)."""
@@ -84,18 +84,18 @@ class LevelPoller:
     def add(self, fd: int) -> None:
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def settle(self, flow: Flow) -> None:
-        self._watch(flow)
-        self._watch(flow.twin)
+    def settle(self, direction: Direction) -> None:
+        self._watch(direction)
+        self._watch(direction.twin)
 
-    def _watch(self, flow: Flow) -> None:
-        """Watch the flow's source, which is its twin's sink."""
+    def _watch(self, direction: Direction) -> None:
+        """Watch the direction's source, which is its twin's sink."""
         wanted = 0
-        if flow.stage is Stage.OPEN and not flow.blocked:
+        if direction.stage is Stage.OPEN and not direction.blocked:
             wanted |= selectors.EVENT_READ
-        if flow.twin.blocked:
+        if direction.twin.blocked:
             wanted |= selectors.EVENT_WRITE
-        fd = flow.source_fd
+        fd = direction.source_fd
         key = self._selector.get_map().get(fd)
         if key is None:
             if wanted:

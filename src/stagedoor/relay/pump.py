@@ -4,11 +4,11 @@ For TLS, whose bytes the kernel cannot move, and for machines without splice.
 """
 
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.tunnel import Flow, SinkError, SourceError
+from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
 
 class Pump:
-    """Moves flows; holds no state of theirs."""
+    """Moves directions; holds no state of theirs."""
 
     __slots__ = ("_chunk", "_turn")
 
@@ -19,21 +19,21 @@ class Pump:
         self._chunk = limits.chunk_bytes
         self._turn = limits.turn_bytes
 
-    def move(self, flow: Flow) -> bool | None:
+    def move(self, direction: Direction) -> bool | None:
         """Move what can be moved in one turn.
 
         True: there may be more, call again. False: the source is dry or the sink is `blocked`;
         an event will tell. None: the source's end was read. Raises SourceError or SinkError.
         """
         left = self._turn
-        send = flow.sink.send
+        send = direction.sink.send
         while True:
-            if (flow.rest or flow.blocked) and not push(flow):
+            if (direction.rest or direction.blocked) and not push(direction):
                 return False
             if left <= 0:
                 return True
             try:
-                data = flow.source.recv(self._chunk)
+                data = direction.source.recv(self._chunk)
             except OSError as error:
                 raise SourceError from error
             if data is None:
@@ -42,36 +42,38 @@ class Pump:
                 return None
             try:
                 taken = send(data)
-                flow.blocked = taken < len(data) or not flow.sink.flush()
+                direction.blocked = taken < len(data) or not direction.sink.flush()
             except OSError as error:
                 raise SinkError from error
-            flow.moved += taken
+            direction.moved += taken
             left -= taken
             if taken < len(data):
-                flow.rest = data[taken:]
+                direction.rest = data[taken:]
 
 
-def push(flow: Flow) -> bool:
+def push(direction: Direction) -> bool:
     """Hand `rest` to the sink, and make the sink let go of what it holds; whether all is out."""
     try:
-        while flow.rest:
-            taken = flow.sink.send(flow.rest)
+        while direction.rest:
+            taken = direction.sink.send(direction.rest)
             if not taken:
-                flow.blocked = True
+                direction.blocked = True
                 return False
-            flow.moved += taken
+            direction.moved += taken
             # A view, so that what is left of a large early part is not copied each time.
-            flow.rest = memoryview(flow.rest)[taken:] if taken < len(flow.rest) else b""
-        flow.blocked = not flow.sink.flush()
+            direction.rest = (
+                memoryview(direction.rest)[taken:] if taken < len(direction.rest) else b""
+            )
+        direction.blocked = not direction.sink.flush()
     except OSError as error:
         raise SinkError from error
-    return not flow.blocked
+    return not direction.blocked
 
 
-def leave(flow: Flow) -> bool:
+def leave(direction: Direction) -> bool:
     """Tell the sink that no more will come (half-close); whether it holds nothing back."""
     try:
-        flow.sink.shutdown_write()
-        return flow.sink.flush()
+        direction.sink.shutdown_write()
+        return direction.sink.flush()
     except OSError as error:
         raise SinkError from error

@@ -10,13 +10,13 @@ import os
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.pipes import PipePool
 from stagedoor.relay.pump import push
-from stagedoor.relay.tunnel import Flow, SinkError, SourceError
+from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
 AVAILABLE = hasattr(os, "splice")
 
 
 class Splice:
-    """Moves flows; holds the pool of pipes."""
+    """Moves directions; holds the pool of pipes."""
 
     __slots__ = ("_chunk", "_turn", "pipes")
 
@@ -30,16 +30,16 @@ class Splice:
         self._turn = limits.turn_bytes
         self.pipes.apply(limits.pipe_bytes, limits.pipes)
 
-    def move(self, flow: Flow) -> bool | None:
+    def move(self, direction: Direction) -> bool | None:
         """As `Pump.move`."""
-        if flow.rest and not push(flow):
+        if direction.rest and not push(direction):
             return False
-        if flow.pipe is not None and not self._pour(flow):
+        if direction.pipe is not None and not self._pour(direction):
             return False
         left = self._turn
         while left > 0:
-            if flow.bulk:
-                got = self._splice(flow)
+            if direction.bulk:
+                got = self._splice(direction)
                 if got is None or got < 0:
                     return None if got is None else False
                 left -= got
@@ -47,7 +47,7 @@ class Splice:
             # The way of a keystroke. It is written out here, without calls of our own, because
             # what it costs is what a person waits for at each key.
             try:
-                data = os.read(flow.source_fd, self._chunk)
+                data = os.read(direction.source_fd, self._chunk)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -55,34 +55,34 @@ class Splice:
             if not data:
                 return None
             try:
-                taken = os.write(flow.sink_fd, data)
+                taken = os.write(direction.sink_fd, data)
             except BlockingIOError:
                 taken = 0
             except OSError as error:
                 raise SinkError from error
-            flow.moved += taken
+            direction.moved += taken
             size = len(data)
             if taken < size:
-                flow.rest = data[taken:]
-                flow.blocked = True
+                direction.rest = data[taken:]
+                direction.blocked = True
                 return False
             if size == self._chunk:
-                flow.bulk = self.pipes.ready()
-            elif not flow.eager:
+                direction.bulk = self.pipes.ready()
+            elif not direction.eager:
                 # epoll(7), "Edge-triggered and stream-oriented files": a short read means dry.
                 return False
             left -= size
         return True
 
-    def _splice(self, flow: Flow) -> int | None:
+    def _splice(self, direction: Direction) -> int | None:
         """Bytes moved; -1: dry or blocked; None: the end."""
         pipe = self.pipes.take()
         if pipe is None:  # all are in use: go on by copying
-            flow.bulk = False
+            direction.bulk = False
             return 0
         try:
             got = os.splice(
-                flow.source_fd, pipe.write_fd, pipe.size, None, None, os.SPLICE_F_NONBLOCK
+                direction.source_fd, pipe.write_fd, pipe.size, None, None, os.SPLICE_F_NONBLOCK
             )
         except BlockingIOError:
             self.pipes.give(pipe)
@@ -94,28 +94,28 @@ class Splice:
             self.pipes.give(pipe)
             return None
         pipe.full = got
-        flow.pipe = pipe
+        direction.pipe = pipe
         if got < self._chunk:
-            flow.bulk = False
-        return got if self._pour(flow) else -1
+            direction.bulk = False
+        return got if self._pour(direction) else -1
 
-    def _pour(self, flow: Flow) -> bool:
-        """Empty the flow's pipe into the sink and give the pipe back; whether it got so far."""
-        pipe = flow.pipe
+    def _pour(self, direction: Direction) -> bool:
+        """Empty the direction's pipe into the sink and give the pipe back; whether it got so far."""
+        pipe = direction.pipe
         assert pipe is not None  # the callers have looked
         try:
             while pipe.full:
                 taken = os.splice(
-                    pipe.read_fd, flow.sink_fd, pipe.full, None, None, os.SPLICE_F_NONBLOCK
+                    pipe.read_fd, direction.sink_fd, pipe.full, None, None, os.SPLICE_F_NONBLOCK
                 )
                 pipe.full -= taken
-                flow.moved += taken
+                direction.moved += taken
         except BlockingIOError:
-            flow.blocked = True
+            direction.blocked = True
             return False
         except OSError as error:
             raise SinkError from error
-        flow.blocked = False
-        flow.pipe = None
+        direction.blocked = False
+        direction.pipe = None
         self.pipes.give(pipe)
         return True

@@ -29,7 +29,7 @@ class Stage(IntEnum):
     OPEN = 0
     """Its source may still send."""
     SHUT = 1
-    """Its source's end was read, and so everything before it was handed on (see `Flow`), and the
+    """Its source's end was read, and so everything before it was handed on (see `Direction`), and the
     sink was told; the sink may still hold something back (TLS: the close_notify)."""
     ENDED = 2
     """Nothing is left to do."""

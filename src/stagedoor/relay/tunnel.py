@@ -25,7 +25,7 @@ class SinkError(Exception):
     """Writing a direction's sink failed; the cause is the OSError."""
 
 
-class Flow:
+class Direction:
     """One direction: from `source` to `sink`. Only the relay's thread touches it.
 
     `rest` and `pipe` hold what was read and not yet written, `rest` first. Nothing is read while
@@ -51,7 +51,7 @@ class Flow:
         "twin",
     )
 
-    twin: "Flow"
+    twin: "Direction"
     sink_fd: int
 
     def __init__(self, tunnel: "Tunnel", source: Stream, sink: Stream, rest: bytes) -> None:
@@ -89,8 +89,8 @@ class Tunnel:
     ) -> None:
         self.relay = relay
         self.on_end: OnEnd = on_end
-        self.sent = Flow(self, downstream, upstream, early)
-        self.received = Flow(self, upstream, downstream, b"")
+        self.sent = Direction(self, downstream, upstream, early)
+        self.received = Direction(self, upstream, downstream, b"")
         self.sent.twin = self.received
         self.received.twin = self.sent
         # The same numbers, not equal ones: an int for each would be 64 bytes more for a tunnel.

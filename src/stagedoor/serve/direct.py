@@ -16,11 +16,11 @@ from stagedoor.model.scope import covers
 from stagedoor.model.session import Opened
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
+from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.folder import FolderShelf
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Over, Recorder
 from stagedoor.recording.retention import Keeper, Removed, Retention
-from stagedoor.recording.witness import Note
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key

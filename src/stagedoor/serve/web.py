@@ -5,22 +5,22 @@ from collections.abc import Callable
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.passes import PassService
-from stagedoor.admin.presence import Presence
+from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.authn.passes import Lifetimes
-from stagedoor.listeners.web.app import House
+from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.files.api import FileRules
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.grant import Grant
 from stagedoor.model.policy import Policy
 from stagedoor.model.scope import covers
 from stagedoor.model.units import MIB
 from stagedoor.net.tls import ServerTls, names_in
+from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
-from stagedoor.recording.witness import Note
 from stagedoor.serve.direct import recording_plan, upstream_of
 from stagedoor.serve.shells import holders_of
 from stagedoor.session.flow import Flow
@@ -47,15 +47,15 @@ def web_listener(
 
     allowance = Allowance()
     return WebListener(
-        House(
-            Backstage(
+        WebApp(
+            ShellAccess(
                 flow,
                 upstream_of(settings),
                 holders_of(settings),
                 recorded,
                 recording_plan(settings, recorder),
                 note,
-                Presence(settings, database, policy, allowance),
+                PresenceService(settings, database, policy, allowance),
             ),
             PassService(settings, database, policy, Lifetimes(), allowance),
             AccountService(settings, database, allowance),

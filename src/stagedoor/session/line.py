@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Ended, Opened, Way
+from stagedoor.model.session import AccessMethod, Ended, Opened
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
@@ -32,7 +32,7 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
 
 
 def denied_line(
-    denial: Denial, way: Way, source: Source, identity: str | None, target: Target | None
+    denial: Denial, way: AccessMethod, source: Source, identity: str | None, target: Target | None
 ) -> Line:
     """Somebody who was not let in."""
     return {

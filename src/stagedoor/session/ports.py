@@ -7,7 +7,7 @@ from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import Counts, End, Ended, Opened, Ready, Way
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
@@ -44,14 +44,14 @@ class Authoriser(Protocol):
 class Ledger(Protocol):
     """The audit stage. `close` and `deny` may be called from any thread and never block."""
 
-    async def open(self, ready: Ready, way: Way, source: Source) -> Opened | Denial: ...
+    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial: ...
 
     def close(self, opened: Opened, ended: Ended) -> None: ...
 
     def deny(
         self,
         denial: Denial,
-        way: Way,
+        way: AccessMethod,
         source: Source,
         *,
         identity: str | None = None,

@@ -18,8 +18,8 @@ from stagedoor.shells.kubernetes.annotations import (
 from stagedoor.shells.kubernetes.derive import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.register import Judging, Register, identity
-from stagedoor.shells.kubernetes.sight import Sight
 from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -29,16 +29,16 @@ KIT = Kit("stagedoor.test/kit:1")
 
 
 class Running:
-    """A register that runs, with its sight, and what it has written."""
+    """A register that runs, with its cache, and what it has written."""
 
     def __init__(self, cluster: KubeCluster, namespace: str, kit: Kit = KIT) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.problems: list[str | None] = []
-        self.sight = Sight(cluster, namespace)
+        self.cache = NamespaceCache(cluster, namespace)
         judging = Judging(kit, DEFAULT_SETTINGS, self.problems.append)
-        self.register = Register(cluster, self.sight, judging)
-        works = [mirror.run() for mirror in self.sight.mirrors] + [self.register.run()]
+        self.register = Register(cluster, self.cache, judging)
+        works = [mirror.run() for mirror in self.cache.mirrors] + [self.register.run()]
         self.tasks = [asyncio.create_task(work) for work in works]
 
     async def app(self, name: str = "app01", **more: Any) -> Object:

@@ -19,7 +19,7 @@ from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogi
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import End, Origin, Way
+from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -30,7 +30,7 @@ STOPPING = "the gateway is stopping or was reloaded; connect again"
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ListenerContext:
     """What all connections of a listener share. `gone` is told when one has ended."""
 
     flow: Flow
@@ -52,10 +52,10 @@ class _Proof:
 
 
 class Downstream(asyncssh.SSHServer):
-    """Satisfies `connection.Visitor` and `relay.House`."""
+    """Satisfies `connection.Visitor` and `jump.relay.RelayOwner`."""
 
-    def __init__(self, house: House, source: Source) -> None:
-        self._house = house
+    def __init__(self, context: ListenerContext, source: Source) -> None:
+        self._context = context
         self.source = source
         self.congested = False
         self.connection: Connection
@@ -83,14 +83,14 @@ class Downstream(asyncssh.SSHServer):
         try:
             return await self._key_offered(name, blob, message, signature)
         except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
-            self._house.fault(error)
+            self._context.fault(error)
             return False
 
     async def _key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         shown = read_shown(name, blob)
         if shown is None:
             return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
-        verdict = await self._house.flow.authenticate(shown.credential, self.source)
+        verdict = await self._context.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
             return self._not_now(verdict) or self._not_taken(verdict.message)
         if not message:
@@ -117,12 +117,12 @@ class Downstream(asyncssh.SSHServer):
         try:
             return await self._password(username, password)
         except Exception as error:  # as above
-            self._house.fault(error)
+            self._context.fault(error)
             return False
 
     async def _password(self, name: str, password: str) -> bool:
         """A password, or a token in its place; a token says by itself whose it is."""
-        authenticate = self._house.flow.authenticate
+        authenticate = self._context.flow.authenticate
         credential: Credential = PasswordCredential(name, password)
         verdict = await authenticate(credential, self.source)
         if isinstance(verdict, Denial) and parse_login(name) is not None:
@@ -131,7 +131,7 @@ class Downstream(asyncssh.SSHServer):
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if isinstance(verdict, Denial):
             self._not_now(verdict)
-            self._house.flow.deny(verdict, self._origin)
+            self._context.flow.deny(verdict, self._origin)
             return False
         self._proof = _Proof(verdict, name, credential)
         return True
@@ -139,7 +139,7 @@ class Downstream(asyncssh.SSHServer):
     def tries_used_up(self) -> bool:
         self._tries += 1
         # Every client's first try is `none`, to be told what there is (RFC 4252 §5.2).
-        return self._tries > self._house.limits.max_auth_tries + 1
+        return self._tries > self._context.limits.max_auth_tries + 1
 
     def auth_completed(self) -> None:
         proof = self._proof
@@ -150,19 +150,19 @@ class Downstream(asyncssh.SSHServer):
             login_name=proof.name,
             target=None if proof.name == proof.identity.name else parse_login(proof.name),
             source=self.source,
-            flow=self._house.flow,
+            flow=self._context.flow,
             connection=self.connection,
             permits=key.permits if key else EVERYTHING,
             force_command=key.force_command if key else None,
         )
         self._refused.clear()
-        self._house.logged_in(self)
+        self._context.logged_in(self)
 
     def review(self) -> None:
         """Some time has passed: may this person still be here?"""
         if self._proof is None or self._login is None or self.connection.leaving:
             return
-        denial = self._house.flow.still_holds(self._proof.credential, self._proof.identity)
+        denial = self._context.flow.still_holds(self._proof.credential, self._proof.identity)
         if denial is not None:
             self.leave(denial)
         elif self._login.draining and not self.connection.channel_count:
@@ -173,12 +173,12 @@ class Downstream(asyncssh.SSHServer):
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         login = self._admitted(self.connection.channel_count + 1)
         if login.target is None:
-            return PageSession(Page(login, self._house.limits.host_names), self._house.fault)
-        if self._house.direct is None:
+            return PageSession(Page(login, self._context.limits.host_names), self._context.fault)
+        if self._context.direct is None:
             raise refused(
                 f"this gateway only jumps: ssh -J {login.identity.name}@GATEWAY {login.target}"
             )
-        return self._house.direct.session(login)
+        return self._context.direct.session(login)
 
     async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -186,34 +186,39 @@ class Downstream(asyncssh.SSHServer):
         login = self._admitted(self.connection.channel_count)  # asyncssh has made this one already
         target = parse_target(dest_host, str(dest_port))
         if login.target is not None:
-            if self._house.direct is None or isinstance(target, Target):
+            if self._context.direct is None or isinstance(target, Target):
                 raise refused(
                     f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
                     f"ssh -J {login.identity.name}@GATEWAY app01.ssh"
                 )
-            return await self._house.direct.forward(login, dest_host, dest_port)
+            return await self._context.direct.forward(login, dest_host, dest_port)
         if isinstance(target, Denial):
-            self._house.flow.deny(target, self._origin, login.identity)
+            self._context.flow.deny(target, self._origin, login.identity)
             raise refused(target.message)
         if PORT_FORWARDING not in login.permits:
             denial = Denial(
                 Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
             )
-            self._house.flow.deny(denial, self._origin, login.identity, target)
+            self._context.flow.deny(denial, self._origin, login.identity, target)
             raise refused(denial.message)
         return await self._jump(login, target)
 
     async def _jump(self, login: Login, target: Target) -> asyncssh.SSHTCPSession[bytes]:
-        house = self._house
+        context = self._context
         self._entering += 1
         try:
             channel = await open_jump(
-                house.flow, self, login.identity, target, self._origin, house.limits.idle_timeout_s
+                context.flow,
+                self,
+                login.identity,
+                target,
+                self._origin,
+                context.limits.idle_timeout_s,
             )
         except asyncssh.ChannelOpenError:
             raise
         except Exception as error:
-            house.fault(error)
+            context.fault(error)
             raise refused("a fault in the gateway; its log has more") from None
         finally:
             self._entering -= 1
@@ -223,13 +228,13 @@ class Downstream(asyncssh.SSHServer):
         return channel
 
     async def agent_wanted(self) -> bool:
-        login, direct = self._login, self._house.direct
+        login, direct = self._login, self._context.direct
         if login is None or login.target is None or direct is None:
             return False
         try:
             return await direct.agent(login)
         except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
-            self._house.fault(error)
+            self._context.fault(error)
             return False
 
     def _admitted(self, channels: int) -> Login:
@@ -238,7 +243,7 @@ class Downstream(asyncssh.SSHServer):
         assert login is not None, "no channel is opened before the login"
         if login.draining:
             raise refused(STOPPING)
-        limit = self._house.limits.max_channels
+        limit = self._context.limits.max_channels
         if channels > limit:
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE,
@@ -248,14 +253,14 @@ class Downstream(asyncssh.SSHServer):
 
     @property
     def _origin(self) -> Origin:
-        return Origin(Way.JUMP, self.source)
+        return Origin(AccessMethod.JUMP, self.source)
 
     # What happens meanwhile?
 
     @property
     def entering(self) -> int:
         """How many channels are between the request and the answer."""
-        login, direct = self._login, self._house.direct
+        login, direct = self._login, self._context.direct
         if login is None or login.target is None or direct is None:
             return self._entering
         return self._entering + direct.entering(login)
@@ -293,8 +298,8 @@ class Downstream(asyncssh.SSHServer):
 
     def leave(self, denial: Denial) -> None:
         """This person has to go, whatever is open."""
-        if self._login is not None and self._login.target is not None and self._house.direct:
-            self._house.direct.leave(self._login, denial.message)
+        if self._login is not None and self._login.target is not None and self._context.direct:
+            self._context.direct.leave(self._login, denial.message)
         self.connection.hang_up(denial.message)
         for relay in tuple(self._relays):
             relay.finish(End.REVOKED, denial.message)
@@ -307,8 +312,8 @@ class Downstream(asyncssh.SSHServer):
         login.draining = True
         if not self.connection.channel_count:
             self.connection.hang_up(STOPPING)
-        elif login.target is not None and self._house.direct is not None:
-            self._house.direct.warn(login, line)
+        elif login.target is not None and self._context.direct is not None:
+            self._context.direct.warn(login, line)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for relay in tuple(self._relays):
@@ -318,7 +323,7 @@ class Downstream(asyncssh.SSHServer):
             shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
             text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
             denial = Denial(Reason.CREDENTIAL_WRONG, text)
-            self._house.flow.deny(denial, self._origin)
-        if self._login is not None and self._login.target is not None and self._house.direct:
-            self._house.direct.ended(self._login)
-        self._house.gone(self)
+            self._context.flow.deny(denial, self._origin)
+        if self._login is not None and self._login.target is not None and self._context.direct:
+            self._context.direct.ended(self._login)
+        self._context.gone(self)

@@ -9,14 +9,14 @@ from contextlib import suppress
 import asyncssh
 
 from stagedoor.listeners.ssh.connection import Connection
-from stagedoor.listeners.ssh.downstream import Downstream, House
+from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import SourceRates
-from stagedoor.model.session import Origin, Way
+from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source, source_network, within
 from stagedoor.model.units import DAY_S, KIB
 from stagedoor.net import aio
@@ -53,7 +53,9 @@ class SshListener:
         self._host_key = host_key
         self._options = server_options(host_key(), limits)
         self._options_at = time.monotonic()
-        self._house = House(flow, limits, direct, self._logged_in, self._gone, self._fault)
+        self._context = ListenerContext(
+            flow, limits, direct, self._logged_in, self._gone, self._fault
+        )
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
         self._handshakes = SourceRates(limits.handshakes)
         self._downstreams: set[Downstream] = set()
@@ -123,7 +125,7 @@ class SshListener:
             if wait_s is None:
                 self._write_down(source, _TOO_FAST)
                 return
-            downstream = Downstream(self._house, source)
+            downstream = Downstream(self._context, source)
             connection = Connection(self._current_options(), downstream, self._buffer)
             downstream.connection = connection
             self._come(downstream)
@@ -191,7 +193,7 @@ class SshListener:
                     self._fault(error)
 
     def _write_down(self, source: Source, denial: Denial) -> None:
-        self._flow.deny(denial, Origin(Way.JUMP, source))
+        self._flow.deny(denial, Origin(AccessMethod.JUMP, source))
 
     def _logged_in(self, downstream: Downstream) -> None:
         self._startups.go(downstream)

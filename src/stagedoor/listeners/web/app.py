@@ -14,21 +14,22 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.listeners.web.files.api import FileRules, Files
-from stagedoor.listeners.web.guard import Threshold, WebLimits, web
+from stagedoor.listeners.web.gone import GoneError
+from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Desk, Passes, Takes
+from stagedoor.listeners.web.ports import Account, Passes, Recordings
 from stagedoor.listeners.web.recordings.replay import Replay
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
 from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
 from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
-from stagedoor.listeners.web.terminal.presence import Marks
+from stagedoor.listeners.web.terminal.presence import WatchNotifier
 from stagedoor.listeners.web.terminal.session import TerminalSession
-from stagedoor.listeners.web.terminal.socket import GoneError, Wire
+from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
@@ -42,60 +43,60 @@ from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, TerminalError, W
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 
 
-class House:
+class WebApp:
     """The application, and who is inside. Belongs to one event loop."""
 
     def __init__(
         self,
-        backstage: Backstage,
+        access: ShellAccess,
         passes: Passes,
-        desk: Desk,
-        takes: Takes,
+        account: Account,
+        recordings: Recordings,
         limits: WebLimits,
         rules: FileRules,
         shares: ShareRules,
     ) -> None:
-        self._backstage = backstage
-        self._flow: Flow = backstage.flow
+        self._access = access
+        self._flow: Flow = access.flow
         self._passes = passes
-        self.threshold = self._threshold = Threshold(self._flow, limits)
+        self.guard = self._guard = RequestGuard(self._flow, limits)
         self.ping_s = limits.ping_s
         self.pending = PendingConnections(limits.max_pending)
         self.visits: set[TerminalSession] = set()
-        self.files = Files(self._threshold, passes, backstage, rules)
+        self.files = Files(self._guard, passes, access, rules)
         ours: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
         ]
-        pages = Pages(self._threshold, passes, rules.allowed)
-        self._marks = Marks(backstage.company, lambda: self.visits)
+        pages = Pages(self._guard, passes, rules.allowed)
+        self._notifier = WatchNotifier(access.presence, lambda: self.visits)
         self._terminals = Terminals(
-            self._threshold, passes, backstage, pages, shares, self._identity, refusal
+            self._guard, passes, access, pages, shares, self._identity, refusal
         )
         ours += self._terminals.ours
         routes = [
-            *Home(self._threshold, pages, desk, takes.viewer, self._live).routes,
+            *Home(self._guard, pages, account, recordings.viewer, self._live).routes,
             *pages.routes,
-            *Replay(self._threshold, passes, pages, takes).routes,
+            *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
         self.app = Starlette(
             routes=[*ours, *mounted],
-            middleware=[Middleware(Guarded, self._threshold)],
+            middleware=[Middleware(Guarded, self._guard)],
             exception_handlers={404: pages.not_found, 405: pages.not_found},
         )
 
     @property
     def draining(self) -> bool:
         """Whether nobody more is let in."""
-        return self._threshold.draining
+        return self._guard.draining
 
     @draining.setter
     def draining(self, draining: bool) -> None:
-        self._threshold.draining = draining
+        self._guard.draining = draining
 
     def write_down(self, denial: Denial, source: Source) -> None:
         """That somebody was turned away before he had said what he wants."""
@@ -104,14 +105,14 @@ class House:
     # A ticket for one terminal.
 
     async def _ticket(self, request: Request) -> Response:
-        source = self._threshold.source_of(request)
+        source = self._guard.source_of(request)
 
         def refused(
             denial: Denial, identity: Identity | None = None, target: Target | None = None
         ) -> Response:
             return refusal(self._flow.deny(denial, web(source), identity, target))
 
-        barred = self._threshold.barred(source)
+        barred = self._guard.barred(source)
         if barred is not None:
             return refused(barred)
         asked = await object_of(request)
@@ -132,27 +133,27 @@ class House:
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
         shown = request.headers.get("authorization")
         if shown is None:
-            cookie = shown_cookie(self._threshold, request)
+            cookie = shown_cookie(self._guard, request)
             if isinstance(cookie, Denial):
                 return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
-            denial = self._threshold.not_ours(request)
+            denial = self._guard.not_ours(request)
             if denial is not None:
                 return denial
             shown_by = await self._passes.show(PassKind.SESSION, cookie)
-            return self._threshold.proved(request, shown_by)
+            return self._guard.proved(request, shown_by)
         credential = parse_credential(shown.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
         identity = await self._flow.authenticate(credential, source)
-        return self._threshold.proved(request, identity)
+        return self._guard.proved(request, identity)
 
     # The terminal.
 
     async def _terminal(self, socket: WebSocket) -> None:
-        source = self._threshold.source_of(socket)
-        barred = self._threshold.barred(source) or self._threshold.foreign(socket)
+        source = self._guard.source_of(socket)
+        barred = self._guard.barred(source) or self._guard.foreign(socket)
         if barred is not None:
             self._flow.deny(barred, web(source))
             # Closed before it was accepted, a WebSocket is answered with 403 (RFC 6455 §4.2.2).
@@ -162,7 +163,7 @@ class House:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        wire = Wire(socket)
+        wire = TerminalSocket(socket)
         try:
             hello = await self._hello(wire)
         except (GoneError, TimeoutError):
@@ -171,9 +172,7 @@ class House:
         except TerminalError as error:
             await self._turn_away(wire, Word.FAULT, str(error))
             return
-        found = self._threshold.proved(
-            socket, await self._passes.use_up(PassKind.TICKET, hello.ticket)
-        )
+        found = self._guard.proved(socket, await self._passes.use_up(PassKind.TICKET, hello.ticket))
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
             await self._turn_away(wire, Word.DENIED, found.message)
@@ -188,7 +187,7 @@ class House:
                 await self._turn_away(wire, Word.DENIED, refused.message)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
-        terminal = TerminalSession(self._backstage, wire, source, hello, self._marks.look)
+        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.look)
         self.visits.add(terminal)
         try:
             await terminal.run(identity, claim)
@@ -198,16 +197,16 @@ class House:
     async def _live(self, identity: Identity) -> str | Denial:
         """The home page's section for those who may watch."""
         live = await self._terminals.live(identity)
-        if isinstance(live, Denial) or not self._backstage.company.may_watch(identity):
+        if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
             return live if isinstance(live, Denial) else ""
         return terminals_markup.live(self._terminals.place, live)
 
-    async def _hello(self, wire: Wire) -> Hello:
-        """Raises as `Wire.hello` does, and TimeoutError for one who has waited too long."""
-        async with asyncio.timeout(self._threshold.limits.header_timeout_s):
+    async def _hello(self, wire: TerminalSocket) -> Hello:
+        """Raises as `TerminalSocket.hello` does, and TimeoutError for one who has waited too long."""
+        async with asyncio.timeout(self._guard.limits.header_timeout_s):
             return await wire.hello()
 
-    async def _turn_away(self, wire: Wire, word: Word, why: str) -> None:
+    async def _turn_away(self, wire: TerminalSocket, word: Word, why: str) -> None:
         try:
             await wire.say(Notice(word, why))
         except GoneError:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from starlette.requests import HTTPConnection
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Origin, Way
+from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Network, Source, within
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
@@ -50,10 +50,10 @@ class WebLimits:
 
 def web(source: Source) -> Origin:
     """The origin of what comes over HTTP from `source`."""
-    return Origin(Way.WEB, source)
+    return Origin(AccessMethod.WEB, source)
 
 
-class Threshold:
+class RequestGuard:
     """Asked of every connection, whatever it wants."""
 
     def __init__(self, flow: Flow, limits: WebLimits) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.model.denial import Reason
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.hostname import is_address, name_in
@@ -57,9 +57,9 @@ MISDIRECTED = 421
 class Guarded:
     """Middleware: strangers, and requests for another name, get a refusal; all answers, the headers."""
 
-    def __init__(self, app: ASGIApp, threshold: Threshold) -> None:
+    def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:
         self._app = app
-        self._threshold = threshold
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -67,9 +67,9 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        denial = self._threshold.refused(connection)
+        denial = self._guard.refused(connection)
         if denial is not None:
-            self._threshold.flow.deny(denial, web(self._threshold.source_of(connection)))
+            self._guard.flow.deny(denial, web(self._guard.source_of(connection)))
             if scope["type"] == "websocket":
                 # Closed before it was accepted, it is answered with 403 (RFC 6455 §4.2.2).
                 await send({"type": "websocket.close"})
@@ -101,8 +101,8 @@ class Guarded:
         nor of an address, where no browser heeds it (RFC 6797 §8.1.1)."""
         host = name_in(connection.headers.get("host", ""))
         return (
-            self._threshold.secure(connection)
-            and not self._threshold.limits.path
+            self._guard.secure(connection)
+            and not self._guard.limits.path
             and host is not None
             and not is_address(host)
         )

@@ -8,7 +8,7 @@ from functools import partial
 import uvicorn
 
 from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
-from stagedoor.listeners.web.app import House
+from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.http import PatientHttp
 from stagedoor.listeners.web.pending import PendingConnection, counted_as
 from stagedoor.model.denial import Denial, Reason
@@ -42,15 +42,15 @@ class _Server(uvicorn.Server):
 
 
 class WebListener:
-    """Serves one `House` on any number of sockets. Belongs to one event loop.
+    """Serves one `WebApp` on any number of sockets. Belongs to one event loop.
 
     `tls` is for those of them that speak it, None where there are none.
     """
 
-    def __init__(self, house: House, tls: ServerTls | None = None) -> None:
-        self._house = house
-        self._limits = house.threshold.limits
-        self._pending = house.pending
+    def __init__(self, app: WebApp, tls: ServerTls | None = None) -> None:
+        self._app = app
+        self._limits = app.guard.limits
+        self._pending = app.pending
         self._tls = tls
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -59,7 +59,7 @@ class WebListener:
     def start(self) -> None:
         """Be ready to answer, on the running event loop."""
         config = uvicorn.Config(
-            self._house.app,
+            self._app.app,
             http=PatientHttp,
             ws="websockets-sansio",
             ws_max_size=MAX_FRAME_BYTES,
@@ -67,7 +67,7 @@ class WebListener:
             ws_per_message_deflate=False,
             # For the proxies on the way. Under a flood a PONG waits behind what it is to prove: silence
             # does not mean gone, and a dead peer is found by TCP.
-            ws_ping_interval=self._house.ping_s,
+            ws_ping_interval=self._app.ping_s,
             ws_ping_timeout=None,
             lifespan="off",
             interface="asgi3",
@@ -94,11 +94,11 @@ class WebListener:
     @property
     def busy(self) -> int:
         """How many visits have not been let in, or shown out, yet; and files on their way."""
-        return len(self._house.visits) + self._house.files.busy
+        return len(self._app.visits) + self._app.files.busy
 
     def drain(self) -> None:
         """Let nobody more in; those who are in stay. Nothing more is accepted by now."""
-        self._house.draining = True
+        self._app.draining = True
         assert self._server is not None, "it has been started"
         for connection in list(self._server.server_state.connections):
             # A browser or proxy would go on asking here, and be refused, instead of the next worker.
@@ -140,7 +140,7 @@ class WebListener:
             pending,
             timeout_s,
             due,
-            self._house.write_down,
+            self._app.write_down,
             config=self._server.config,
             server_state=self._server.server_state,
         )
@@ -156,12 +156,12 @@ class WebListener:
             if announced is None:
                 return b""
             if isinstance(announced, Denial):
-                self._house.write_down(announced, pending.source)
+                self._app.write_down(announced, pending.source)
                 return b""
             source, received = announced
             if source is not None:
                 pending.comes_from(source, self._counted_as(source))
-        denial = self._house.threshold.outsider(pending.source)
+        denial = self._app.guard.outsider(pending.source)
         if denial is None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
@@ -171,7 +171,7 @@ class WebListener:
                 return received
             why = "this port speaks TLS; write https:// before its address"
             denial, secure = Denial(Reason.BAD_REQUEST, why), False
-        self._house.write_down(denial, pending.source)
+        self._app.write_down(denial, pending.source)
         if not secure:
             await _refuse(stream, denial, received)
         return b""
@@ -196,7 +196,7 @@ class WebListener:
                 f"more connections than this worker keeps (listen.max_pending: {self._pending.most}) "
                 "had not signed in, and this was the oldest of the source that has most of them",
             )
-            self._house.write_down(denial, pending.source)
+            self._app.write_down(denial, pending.source)
         end()
 
     def _begun(

@@ -39,7 +39,7 @@ class Passes(Protocol):
         ...
 
 
-class Desk(Protocol):
+class Account(Protocol):
     """What a person may see and change of his own. A store that fails is a Denial."""
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
@@ -63,7 +63,7 @@ class Desk(Protocol):
         ...
 
 
-class Takes(Protocol):
+class Recordings(Protocol):
     """The recordings of this gateway, for those who may play them. Default deny."""
 
     def viewer(self, identity: Identity) -> bool:

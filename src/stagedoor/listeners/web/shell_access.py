@@ -5,22 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.listeners.shell_session import ShellLogin
-from stagedoor.listeners.web.terminal.presence import Company
+from stagedoor.listeners.web.terminal.presence import Presence
 from stagedoor.model.grant import Grant
 from stagedoor.model.target import Target
+from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.plan import RecordingPlan
-from stagedoor.recording.witness import Note
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Upstream
 
 
 @dataclass(frozen=True, slots=True)
-class Backstage:
+class ShellAccess:
     """What terminals, errands and stays share.
 
     `holder` is the command that runs the holder in the shell of a target, None where a shell has none.
     `recorded` says whether a grant's terminals must be recorded, which is then done by `plan`. `note`
-    writes an event of a session to the audit; `company` is who else is at terminals; `now` is seconds
+    writes an event of a session to the audit; `presence` is who else is at terminals; `now` is seconds
     since the epoch.
     """
 
@@ -30,7 +30,7 @@ class Backstage:
     recorded: Callable[[Grant], bool]
     plan: RecordingPlan
     note: Note
-    company: Company
+    presence: Presence
     now: Callable[[], float] = time.time
 
     def login(self, extensions: Sequence[str] = ()) -> ShellLogin:

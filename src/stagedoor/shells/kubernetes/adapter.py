@@ -15,11 +15,11 @@ from stagedoor.shells.kubernetes.diagnose import Cause, NeedsLog, diagnose
 from stagedoor.shells.kubernetes.knock import Knocker
 from stagedoor.shells.kubernetes.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.names import OPT_IN
+from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.objects import failure_of
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.register import Judging, Register
 from stagedoor.shells.kubernetes.rights import Rights
-from stagedoor.shells.kubernetes.sight import Address, Sight
 from stagedoor.shells.kubernetes.start import Start, shell_at, unavailable
 from stagedoor.shells.starts import Starts
 
@@ -58,13 +58,13 @@ class KubernetesShells:
         self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self._sights = {name: Sight(cluster, space) for name, space in namespaces.items()}
+        self._caches = {name: NamespaceCache(cluster, space) for name, space in namespaces.items()}
         self._knockers = {
-            name: Knocker(cluster, sight, holder, now) for name, sight in self._sights.items()
+            name: Knocker(cluster, cache, holder, now) for name, cache in self._caches.items()
         }
         self._registers = {
-            name: Register(cluster, sight, judging)
-            for name, sight in self._sights.items()
+            name: Register(cluster, cache, judging)
+            for name, cache in self._caches.items()
             if judging is not None
         }
         self._answered: dict[Target, Address] = {}
@@ -73,9 +73,9 @@ class KubernetesShells:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to watch; `ensure` waits for the first sight by itself."""
-        for sight in self._sights.values():
-            for mirror in sight.mirrors:
+        """Begin to watch; `ensure` waits for the first list by itself."""
+        for cache in self._caches.values():
+            for mirror in cache.mirrors:
                 self._spawn(mirror.run())
         for register in self._registers.values():
             self._spawn(register.run())
@@ -83,45 +83,45 @@ class KubernetesShells:
 
     async def synced(self, within_s: float) -> bool:
         """Whether all namespaces were seen once, waiting for it as long as said."""
-        return all([await sight.synced(within_s) for sight in self._sights.values()])
+        return all([await cache.synced(within_s) for cache in self._caches.values()])
 
     def targets(self) -> tuple[Target, ...]:
-        found = [Target(app, name) for name, sight in self._sights.items() for app in sight.apps()]
+        found = [Target(app, name) for name, cache in self._caches.items() for app in cache.apps()]
         return tuple(sorted(found, key=str))
 
     def knows(self, target: Target) -> bool:
-        sight = self._sights.get(target.environment)
-        return sight is not None and sight.app(target.app) is not None
+        cache = self._caches.get(target.environment)
+        return cache is not None and cache.app(target.app) is not None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         target = grant.target
-        sight = self._sights.get(target.environment)
-        if sight is None:
+        cache = self._caches.get(target.environment)
+        if cache is None:
             return self._no_app(target)
-        if not await sight.synced(SYNC_S):
+        if not await cache.synced(SYNC_S):
             return unavailable(target, "asking the cluster: its API has not answered yet")
-        if sight.app(target.app) is None:
+        if cache.app(target.app) is None:
             return self._no_app(target)
         if self._rights is not None:
-            denial = await self._rights.judge(grant, sight.namespace)
+            denial = await self._rights.judge(grant, cache.namespace)
             if denial is not None:
                 return denial
         return await self.enter(target, progress)
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
-        sight = self._sights[target.environment]
+        cache = self._caches[target.environment]
         known = self._answered.get(target)
-        if known is not None and known in sight.addresses(target.app, ready=True):
+        if known is not None and known in cache.addresses(target.app, ready=True):
             await self._keep(target)
             return shell_at(target, known)
-        return await self._starts.join(target, partial(self._start, target, sight), progress)
+        return await self._starts.join(target, partial(self._start, target, cache), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
-        sight = self._sights.get(target.environment)
-        if sight is None or not await sight.synced(SYNC_S):
+        cache = self._caches.get(target.environment)
+        if cache is None or not await cache.synced(SYNC_S):
             return None
-        found = sight.addresses(target.app, ready=True)
+        found = cache.addresses(target.app, ready=True)
         return shell_at(target, found[0]) if found else None
 
     async def observe(self, target: Target) -> ShellState:
@@ -136,15 +136,15 @@ class KubernetesShells:
 
     def stands(self, target: Target) -> StartStep | Cause | None:
         """Where a start is or why it failed, by what the mirrors show; None if there is no start."""
-        sight = self._sights[target.environment]
-        shell, lease = sight.shell(target.app), sight.lease(target.app)
+        cache = self._caches[target.environment]
+        shell, lease = cache.shell(target.app), cache.lease(target.app)
         failure = failure_of(lease) if lease else None
         if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
             return None
         logs: dict[tuple[str, str], str] = {}
         while True:
             found = diagnose(
-                shell, (), sight.pods(target.app), (), self._now(), logs=logs, failure=failure
+                shell, (), cache.pods(target.app), (), self._now(), logs=logs, failure=failure
             )
             if not isinstance(found, NeedsLog):
                 return found
@@ -161,10 +161,10 @@ class KubernetesShells:
             task.cancel()
         await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
 
-    async def _start(self, target: Target, sight: Sight, tell: Progress) -> Shell | Denial:
+    async def _start(self, target: Target, cache: NamespaceCache, tell: Progress) -> Shell | Denial:
         register = self._registers.get(target.environment)
         knocker = self._knockers[target.environment]
-        start = Start(self._cluster, sight, target, knocker, tell, self._now)
+        start = Start(self._cluster, cache, target, knocker, tell, self._now)
         try:
             with register.asking(target.app) if register else nullcontext():
                 async with asyncio.timeout(GIVE_UP_S):
@@ -211,12 +211,12 @@ class KubernetesShells:
 
     def _no_app(self, target: Target) -> Denial:
         place = f"{target.app} in {target.environment}" if target.environment else target.app
-        sight = self._sights.get(target.environment)
-        if sight is None:
+        cache = self._caches.get(target.environment)
+        if cache is None:
             fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
         else:
             fix = (
-                f"a Deployment or StatefulSet {target.app} in the namespace {sight.namespace} offers "
+                f"a Deployment or StatefulSet {target.app} in the namespace {cache.namespace} offers "
                 f"a shell once it is labelled {OPT_IN}=true"
             )
         return Denial(Reason.NO_APP, f"there is no app {place} here ({fix})")

@@ -9,8 +9,8 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.names import FAILURE, shell_object
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.sight import Sight
 
 FRESH_S = 0.75 * RENEW_S
 """A lease that anybody renewed within this is left as it is: all who are inside share it."""
@@ -23,10 +23,14 @@ class Knocker:
     """
 
     def __init__(
-        self, cluster: Cluster, sight: Sight, holder: str, now: Callable[[], float] = time.time
+        self,
+        cluster: Cluster,
+        cache: NamespaceCache,
+        holder: str,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
-        self._sight = sight
+        self._cache = cache
         self._holder = holder
         self._now = now
         self._inside: Counter[str] = Counter()
@@ -55,7 +59,7 @@ class Knocker:
 
         Raises ClusterError.
         """
-        lease = self._sight.lease(app)
+        lease = self._cache.lease(app)
         at = objects.renewed_at(lease) if lease else None
         if lease is not None and at is None:
             return  # `stagedoor app stop`: only a new login asks again
@@ -75,27 +79,27 @@ class Knocker:
     async def _write(self, app: str, *, clear: bool) -> None:
         """One small write; three where the lease comes or goes in this very moment."""
         for _ in range(3):
-            if self._sight.lease(app) is None and await self._create(app):
+            if self._cache.lease(app) is None and await self._create(app):
                 return
             patch = objects.renewal(self._holder, self._now())
-            if clear and self._sight.failure(app) is not None:
+            if clear and self._cache.failure(app) is not None:
                 patch = {**patch, "metadata": {"annotations": {FAILURE: None}}}
             try:
-                self._sight.leases.put(
+                self._cache.leases.put(
                     await self._cluster.merge(
-                        Kind.LEASE, self._sight.namespace, shell_object(app), patch
+                        Kind.LEASE, self._cache.namespace, shell_object(app), patch
                     )
                 )
             except ClusterError as error:
                 if error.status != 404:
                     raise
-                self._sight.leases.forget(shell_object(app))
+                self._cache.leases.forget(shell_object(app))
             else:
                 return
 
     async def _create(self, app: str) -> bool:
         """Whether that is all; False if somebody else's is there, which is to be renewed."""
-        owner = self._sight.app(app)
+        owner = self._cache.app(app)
         if owner is None:
             return True  # the app went meanwhile: there is nothing to ask for
         try:
@@ -104,5 +108,5 @@ class Knocker:
             if error.reason != "AlreadyExists":
                 raise
             return False
-        self._sight.leases.put(made)
+        self._cache.leases.put(made)
         return True

@@ -19,8 +19,8 @@ from stagedoor.shells.kubernetes.derive import Derived, derive
 from stagedoor.shells.kubernetes.images import running_digests, selector_text
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
+from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache, offers_shell
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.sight import Sight, offers_shell
 
 AGAIN_S = 1.0
 """A shell that is still to start is judged again after this: its app may have moved on."""
@@ -52,9 +52,9 @@ class Register:
     one lets nothing start.
     """
 
-    def __init__(self, cluster: Cluster, sight: Sight, judging: Judging) -> None:
+    def __init__(self, cluster: Cluster, cache: NamespaceCache, judging: Judging) -> None:
         self._cluster = cluster
-        self._sight = sight
+        self._cache = cache
         self._judging = judging
         self._asked: Counter[str] = Counter()
         self._due: dict[str, tuple[str, float]] = {}
@@ -76,11 +76,11 @@ class Register:
         """Judge each shell that is to start, until cancelled."""
         loop = asyncio.get_running_loop()
         problem: str | None = None
-        for mirror in self._sight.mirrors:
+        for mirror in self._cache.mirrors:
             await mirror.synced.wait()
         while True:
-            pulse = self._sight.pulse
-            starting = self._sight.starting()
+            pulse = self._cache.pulse
+            starting = self._cache.starting()
             due = self._due_now(starting, loop.time())
             before, problem = problem, await self._tried(due, starting)
             if (problem is None) != (before is None):
@@ -141,7 +141,7 @@ class Register:
 
     async def _merge(self, entries: Mapping[str, str | None]) -> Object:
         return await self._cluster.merge(
-            Kind.CONFIG_MAP, self._sight.namespace, REGISTER, {"data": entries}
+            Kind.CONFIG_MAP, self._cache.namespace, REGISTER, {"data": entries}
         )
 
     async def _judge(self, app: str, shell: Object) -> str:
@@ -172,14 +172,14 @@ class Register:
 
     async def _app(self, name: str) -> Object | None:
         for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
-            found = await self._cluster.get(kind, self._sight.namespace, name)
+            found = await self._cluster.get(kind, self._cache.namespace, name)
             if found is not None and offers_shell(found):
                 return found
         return None
 
     async def _pods(self, app: Object) -> Sequence[Object]:
         labels = selector_text(app["spec"]["selector"])
-        return await self._cluster.list(Kind.POD, self._sight.namespace, labels)
+        return await self._cluster.list(Kind.POD, self._cache.namespace, labels)
 
     async def _claims(self, app: Object) -> Mapping[str, Sequence[str]]:
         """The access modes of the claims that the app's pods have."""
@@ -187,7 +187,7 @@ class Register:
         named = [one["persistentVolumeClaim"]["claimName"] for one in volumes if _is_claim(one)]
         found = await asyncio.gather(
             *(
-                self._cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, self._sight.namespace, name)
+                self._cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, self._cache.namespace, name)
                 for name in named
             )
         )

@@ -11,9 +11,9 @@ from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.diagnose import LOG_LINES, SSHD, Cause, NeedsLog, diagnose
 from stagedoor.shells.kubernetes.knock import Knocker
+from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.objects import failure_of
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.sight import Address, Sight
 
 DIAL_S = 2.0
 """A pod's address that does not answer in this time is tried again, or another one is."""
@@ -40,17 +40,17 @@ class Start:
     def __init__(
         self,
         cluster: Cluster,
-        sight: Sight,
+        cache: NamespaceCache,
         target: Target,
         knocker: Knocker,
         tell: Progress,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
-        self._sight = sight
+        self._cache = cache
         self._target = target
         self._knocker = knocker
-        self._before = sight.failure(target.app)
+        self._before = cache.failure(target.app)
         self._tell = tell
         self._now = now
         self._told: StartStep | None = None
@@ -67,14 +67,14 @@ class Start:
         renew_at = loop.time() + AWAITED_S
         self._events_at = loop.time() + EVENTS_S / 2
         while True:
-            pulse = self._sight.pulse
-            addresses = self._sight.addresses(self._target.app, ready=False)
+            pulse = self._cache.pulse
+            addresses = self._cache.addresses(self._target.app, ready=False)
             for address in addresses:
                 if await answers(address):
                     return shell_at(self._target, address)
             if problem is not None:
                 return unavailable(self._target, problem)
-            if self._sight.lease(self._target.app) is None:
+            if self._cache.lease(self._target.app) is None:
                 # It was deleted in the very moment of our knock, or somebody did it by hand.
                 problem = await self._ask()
             elif loop.time() >= renew_at:
@@ -108,12 +108,12 @@ class Start:
 
     def _is_fresh(self, cause: Cause) -> bool:
         """Whether it is what the controller has just written: then there is nothing to wait for."""
-        lease = self._sight.lease(self._target.app)
+        lease = self._cache.lease(self._target.app)
         return lease is not None and self._failure() is not None and failure_of(lease) == cause
 
     def _failure(self) -> Cause | None:
-        text = self._sight.failure(self._target.app)
-        lease = self._sight.lease(self._target.app)
+        text = self._cache.failure(self._target.app)
+        lease = self._cache.lease(self._target.app)
         return failure_of(lease) if lease and text is not None and text != self._before else None
 
     def _say(self, step: StartStep) -> None:
@@ -126,9 +126,9 @@ class Start:
         while True:
             app = self._target.app
             found = diagnose(
-                self._sight.shell(app),
-                self._sight.replica_sets(app),
-                self._sight.pods(app),
+                self._cache.shell(app),
+                self._cache.replica_sets(app),
+                self._cache.pods(app),
                 self._events,
                 self._now(),
                 logs=self._logs,
@@ -141,7 +141,7 @@ class Start:
     async def _log(self, wanted: NeedsLog) -> str:
         with suppress(ClusterError):
             return await self._cluster.logs(
-                self._sight.namespace, wanted.pod, wanted.container, lines=LOG_LINES
+                self._cache.namespace, wanted.pod, wanted.container, lines=LOG_LINES
             )
         return ""
 
@@ -151,10 +151,10 @@ class Start:
         if loop.time() < self._events_at:
             return
         self._events_at = loop.time() + EVENTS_S
-        app, namespace = self._target.app, self._sight.namespace
+        app, namespace = self._target.app, self._cache.namespace
         with suppress(ClusterError):
             events: list[Object] = []
-            for pod in self._sight.pods(app):
+            for pod in self._cache.pods(app):
                 events += await self._cluster.list(
                     Kind.EVENT, namespace, fields=f"regarding.name={pod['metadata']['name']}"
                 )

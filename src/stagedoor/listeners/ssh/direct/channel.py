@@ -9,9 +9,9 @@ import asyncssh
 
 from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
-from stagedoor.listeners.ssh.direct.session import RefusedError, Stay
+from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.seam import PTY, Login
-from stagedoor.recording.witness import Asked, Exit, Witness
+from stagedoor.recording.channel_audit import Asked, ChannelAudit, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
 
@@ -25,23 +25,25 @@ EARLY_LIMIT = 64
 Size = tuple[int, int, int, int]
 
 
-class House(Protocol):
+class ChannelOwner(Protocol):
     """What a session needs of direct login as a whole."""
 
     environment_patterns: tuple[str, ...]
 
-    async def enter(self, login: Login, session: "DirectSession") -> Stay:
+    async def enter(self, login: Login, channel: "DirectChannel") -> DirectSession:
         """The login's session in the flow, which begins with its first channel.
 
         Raises RefusedError.
         """
         ...
 
-    async def witness(self, stay: Stay, asked: Asked, session: "DirectSession") -> Witness:
+    async def channel_audit(
+        self, session: DirectSession, asked: Asked, channel: "DirectChannel"
+    ) -> ChannelAudit:
         """Raises RefusedError where it must be recorded and cannot be."""
         ...
 
-    def left(self, login: Login, session: "DirectSession") -> None:
+    def left(self, login: Login, channel: "DirectChannel") -> None:
         """The developer's channel is closed."""
         ...
 
@@ -50,11 +52,11 @@ class House(Protocol):
         ...
 
 
-class DirectSession(asyncssh.SSHServerSession[bytes]):
+class DirectChannel(asyncssh.SSHServerSession[bytes]):
     """The developer's end. The shell is entered when something is to be run, not before."""
 
-    def __init__(self, house: House, login: Login) -> None:
-        self._house = house
+    def __init__(self, owner: ChannelOwner, login: Login) -> None:
+        self._owner = owner
         self._login = login
         self._near: asyncssh.SSHServerChannel[bytes] | None = None
         self._far: asyncssh.SSHClientChannel[bytes] | None = None
@@ -65,10 +67,10 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         self._asked = ""
         self._opening: asyncio.Task[None] | None = None
         self._early: list[Callable[[asyncssh.SSHClientChannel[bytes]], None]] = []
-        self._stay: Stay | None = None
-        self._witness: Witness | None = None
-        self._unwitnessed: list[bytes] = []
-        """What came before there was a witness; the pipe holds the developer back after the first piece."""
+        self._session: DirectSession | None = None
+        self._channel_audit: ChannelAudit | None = None
+        self._unaudited: list[bytes] = []
+        """What came before the audit knew the channel; the pipe holds back all but the first piece."""
         self._exit: Exit = None
         self._near_full = False
         self._exit_waits = False
@@ -113,10 +115,10 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         try:
             if self._login.draining:
                 raise RefusedError("the gateway is stopping; try again in a moment")
-            stay = await self._house.enter(self._login, self)
-            self._stay = stay
-            stay.channels.add(self)
-            await self._connect(stay)
+            session = await self._owner.enter(self._login, self)
+            self._session = session
+            session.channels.add(self)
+            await self._connect(session)
         except RefusedError as error:
             self._refuse(str(error))
         except asyncssh.ChannelOpenError as error:
@@ -126,7 +128,7 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         except (asyncssh.Error, OSError) as error:
             self._refuse(hung_up(self._target, error))
         except Exception:
-            if self._stay is not None and self._stay.over:
+            if self._session is not None and self._session.over:
                 # asyncssh stumbles over a connection that was lost while its channel was opened.
                 self._refuse(f"the shell {self._target} hung up")
                 return
@@ -137,13 +139,13 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
             if self._near is None:
                 self._written_down()
 
-    async def _connect(self, stay: Stay) -> None:
+    async def _connect(self, session: DirectSession) -> None:
         near, inward = self._near, self._inward
         if near is None or inward is None:
             return  # the developer has gone meanwhile
         kind, asked, original = self._kind, self._asked, ""
         environment = allowed_environment(
-            near.get_environment_bytes(), self._house.environment_patterns
+            near.get_environment_bytes(), self._owner.environment_patterns
         )
         if self._login.force_command is not None:
             # PROTOCOL.certkeys: it runs whatever was asked for, which it is told as sshd(8) does.
@@ -151,16 +153,16 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
                 environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
             kind, asked, original = "exec", self._login.force_command, asked
         what = self._what(kind, asked, original)
-        self._witness = await self._house.witness(stay, what, self)
-        unwitnessed, self._unwitnessed = self._unwitnessed, []
-        for piece in unwitnessed:
-            self._witness.typed(piece)
+        self._channel_audit = await self._owner.channel_audit(session, what, self)
+        unaudited, self._unaudited = self._unaudited, []
+        for piece in unaudited:
+            self._channel_audit.typed(piece)
         if self._near is None:
             return
-        self._forward_agent(stay, near)
+        self._forward_agent(session, near)
         term_type, term_size, term_modes = self._terminal or (None, None, None)
         async with asyncio.timeout(OPEN_S):
-            far, _ = await stay.shell.create_session(
+            far, _ = await session.shell.create_session(
                 lambda: _Far(self),
                 # asyncssh takes an empty command for none at all, and would give a shell.
                 (asked or " ") if kind == "exec" else None,
@@ -187,12 +189,14 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         term_type, (columns, rows, _, _), _ = self._terminal
         return Asked(kind, asked, term_type, columns, rows, original)
 
-    def _forward_agent(self, stay: Stay, near: "asyncssh.SSHServerChannel[bytes]") -> None:
+    def _forward_agent(
+        self, session: DirectSession, near: "asyncssh.SSHServerChannel[bytes]"
+    ) -> None:
         path = near.get_agent_path()
-        if path is not None and stay.rights.agent_forward:
+        if path is not None and session.rights.agent_forward:
             # asyncssh takes it as an option of the whole connection only, which stands already.
-            stay.shell._agent_forward_path = path
-        elif self._terminal is not None and self._house.agent_refused(self._login):
+            session.shell._agent_forward_path = path
+        elif self._terminal is not None and self._owner.agent_refused(self._login):
             self.say(
                 f"stagedoor: agent forwarding into {self._login.target} is not granted "
                 "(ssh.agent_forward in the gateway's settings)"
@@ -223,13 +227,13 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if self._inward is None:
             return
-        if self._stay is not None:
-            self._stay.moved(sent=len(data))
+        if self._session is not None:
+            self._session.moved(sent=len(data))
         self._inward.data(data)
-        if self._witness is None:
-            self._unwitnessed.append(data)
+        if self._channel_audit is None:
+            self._unaudited.append(data)
         else:
-            self._witness.typed(data)
+            self._channel_audit.typed(data)
 
     def eof_received(self) -> bool:
         if self._inward is not None:
@@ -237,8 +241,8 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
         return True  # the other way stays open
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._witness is not None:
-            self._witness.resized(width, height)
+        if self._channel_audit is not None:
+            self._channel_audit.resized(width, height)
         self._tell_far(lambda far: far.change_terminal_size(width, height, pixwidth, pixheight))
 
     def signal_received(self, signal: str) -> None:
@@ -272,12 +276,12 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The developer's channel is closed."""
         self._near = None
-        self._house.left(self._login, self)
+        self._owner.left(self._login, self)
         if self._far is not None:
             self._far.close()
-        if self._stay is not None:
-            self._stay.channels.discard(self)
-            self._stay.downstream_lost |= isinstance(exc, asyncssh.ConnectionLost)
+        if self._session is not None:
+            self._session.channels.discard(self)
+            self._session.downstream_lost |= isinstance(exc, asyncssh.ConnectionLost)
         self._written_down()
 
     # While it runs: from the shell.
@@ -291,10 +295,10 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
     def far_data(self, data: bytes, datatype: int | None) -> None:
         if self._outward is None or self._near is None:
             return
-        if self._stay is not None:
-            self._stay.moved(received=len(data))
+        if self._session is not None:
+            self._session.moved(received=len(data))
         self._outward.data(data, datatype)
-        if self._witness is not None and not self._witness.shown(data, datatype):
+        if self._channel_audit is not None and not self._channel_audit.shown(data, datatype):
             self._outward.hold("recording")
 
     def far_ended(self) -> None:
@@ -344,42 +348,42 @@ class DirectSession(asyncssh.SSHServerSession[bytes]):
                 self._near.write_stderr(f"{line}\r\n".encode())
 
     def _written_down(self) -> None:
-        if self._witness is not None:
+        if self._channel_audit is not None:
             sent = self._inward.size if self._inward else 0
             received = self._outward.size if self._outward else 0
-            self._witness.ended(self._exit, sent, received)
+            self._channel_audit.ended(self._exit, sent, received)
 
 
 class _Far(asyncssh.SSHClientSession[bytes]):
     """The shell's end."""
 
-    def __init__(self, session: DirectSession) -> None:
-        self._session = session
+    def __init__(self, channel: DirectChannel) -> None:
+        self._channel = channel
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        self._session.far_made(chan)
+        self._channel.far_made(chan)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._session.far_data(data, datatype)
+        self._channel.far_data(data, datatype)
 
     def eof_received(self) -> bool:
-        self._session.far_ended()
+        self._channel.far_ended()
         return True
 
     def pause_writing(self) -> None:
-        self._session.far_full(True)
+        self._channel.far_full(True)
 
     def resume_writing(self) -> None:
-        self._session.far_full(False)
+        self._channel.far_full(False)
 
     def exit_status_received(self, status: int) -> None:
-        self._session.far_exited(status)
+        self._channel.far_exited(status)
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         said = one_line(msg, SAID_CHARS)
-        self._session.far_exited(
+        self._channel.far_exited(
             (one_line(signal, SAID_CHARS), core_dumped, said, lang[:SAID_CHARS])
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._session.far_lost(exc)
+        self._channel.far_lost(exc)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import asyncssh
 
 from stagedoor.listeners.ssh.direct.pipe import Pipe
-from stagedoor.listeners.ssh.direct.session import Stay
-from stagedoor.recording.witness import Witness
+from stagedoor.listeners.ssh.direct.session import DirectSession
+from stagedoor.recording.channel_audit import ChannelAudit
 
 OPEN_S = 75.0
 """So long may the shell take; a connection to a port of its own may take as long as TCP tries."""
@@ -65,19 +65,19 @@ class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
 class Forward:
     """Both ends of one forward."""
 
-    def __init__(self, stay: Stay, witness: Witness) -> None:
-        self._stay = stay
-        self._witness = witness
-        self.near = ForwardEnd(lambda size: stay.moved(sent=size), self._lost)
-        self._far = ForwardEnd(lambda size: stay.moved(received=size), self._lost)
+    def __init__(self, session: DirectSession, channel_audit: ChannelAudit) -> None:
+        self._session = session
+        self._channel_audit = channel_audit
+        self.near = ForwardEnd(lambda size: session.moved(sent=size), self._lost)
+        self._far = ForwardEnd(lambda size: session.moved(received=size), self._lost)
         self.near.other, self._far.other = self._far, self.near
-        stay.channels.add(self)
+        session.channels.add(self)
 
     async def open(self, host: str, port: int) -> None:
         """Ask the shell for it. Raises asyncssh.ChannelOpenError, as the shell said it."""
         try:
             async with asyncio.timeout(OPEN_S):
-                await self._stay.shell.create_connection(lambda: self._far, host, port)
+                await self._session.shell.create_connection(lambda: self._far, host, port)
         except TimeoutError:
             self._lost()
             raise asyncssh.ChannelOpenError(
@@ -91,5 +91,5 @@ class Forward:
         """There is nobody to tell inside somebody else's bytes."""
 
     def _lost(self) -> None:
-        self._stay.channels.discard(self)
-        self._witness.ended(None, self.near.size, self._far.size)
+        self._session.channels.discard(self)
+        self._channel_audit.ended(None, self.near.size, self._far.size)

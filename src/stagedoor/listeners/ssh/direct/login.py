@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
-from stagedoor.listeners.ssh.direct.channel import DirectSession
+from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.forward import Forward
 from stagedoor.listeners.ssh.direct.rights import RightsOf, certificate_extensions, is_loopback
-from stagedoor.listeners.ssh.direct.session import RefusedError, ShellWatch, Stay
+from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, ShellWatch
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import End, Origin, Way
+from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
+from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
-from stagedoor.recording.witness import Asked, Note, Witness, header
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.login import UnreachedError, Upstream
 
@@ -33,19 +33,19 @@ HUNG_UP = "the developer's side hung up"
 
 
 @dataclass(eq=False, slots=True)
-class _Visit:
-    """One connection of a developer. Several stays may follow each other in it."""
+class _Client:
+    """One connection of a developer. Several sessions may follow each other in it."""
 
     login: Login
-    stay: Stay | None = None
-    entering: asyncio.Future[Stay] | None = None
-    sessions: set[DirectSession] = field(default_factory=set)
+    session: DirectSession | None = None
+    entering: asyncio.Future[DirectSession] | None = None
+    channels: set[DirectChannel] = field(default_factory=set)
     agent_refused: bool = False
     gone: bool = False
 
 
 class Direct:
-    """Satisfies `seam.DirectLogin` and `direct_session.House`. Belongs to one event loop.
+    """Satisfies `seam.DirectLogin` and `channel.ChannelOwner`. Belongs to one event loop.
 
     `plan` is None where nothing can be recorded. `environment_patterns` are names of variables that
     are carried on, as in sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is
@@ -70,15 +70,15 @@ class Direct:
         self._plan = plan
         self._idle_timeout_s = idle_timeout_s
         self._now = now
-        self._visits: dict[Login, _Visit] = {}
+        self._clients: dict[Login, _Client] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     # What the listener asks for (`seam.DirectLogin`).
 
-    def session(self, login: Login) -> DirectSession:
-        session = DirectSession(self, login)
-        self._visit(login).sessions.add(session)
-        return session
+    def session(self, login: Login) -> DirectChannel:
+        channel = DirectChannel(self, login)
+        self._client(login).channels.add(channel)
+        return channel
 
     async def forward(self, login: Login, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
         if not is_loopback(host):
@@ -90,94 +90,98 @@ class Direct:
         if login.draining:
             raise _prohibited("the gateway is stopping; try again in a moment")
         try:
-            stay = await self._enter(self._visit(login))
+            session = await self._enter(self._client(login))
         except RefusedError as error:
             raise _prohibited(str(error)) from None
-        if not stay.rights.local_forward:
+        if not session.rights.local_forward:
             raise _prohibited(
                 f"port forwarding into {login.target} is not granted (ssh.local_forward in the "
                 "gateway's settings)"
             )
         asked = Asked("forward", f"{host}:{port}")
-        forward = Forward(stay, stay.session.audit_channel(asked))
+        forward = Forward(session, session.shell_session.audit_channel(asked))
         await forward.open(host, port)
         return forward.near
 
     async def agent(self, login: Login) -> bool:
         if AGENT_FORWARDING not in login.permits:
             return False
-        visit = self._visit(login)
+        client = self._client(login)
         try:
-            stay = await self._enter(visit)
+            session = await self._enter(client)
         except RefusedError:
             return False  # the session that is asked for next says why
-        visit.agent_refused = not stay.rights.agent_forward
-        return stay.rights.agent_forward
+        client.agent_refused = not session.rights.agent_forward
+        return session.rights.agent_forward
 
     def entering(self, login: Login) -> int:
-        visit = self._visits.get(login)
-        return int(visit is not None and visit.entering is not None)
+        client = self._clients.get(login)
+        return int(client is not None and client.entering is not None)
 
     def warn(self, login: Login, line: str) -> None:
-        visit = self._visits.get(login)
-        for session in tuple(visit.sessions) if visit else ():
-            if session.has_terminal:
-                session.say(line)
+        client = self._clients.get(login)
+        for channel in tuple(client.channels) if client else ():
+            if channel.has_terminal:
+                channel.say(line)
 
     def leave(self, login: Login, detail: str) -> None:
-        visit = self._visits.get(login)
-        if visit is not None and visit.stay is not None:
-            visit.stay.put_out(End.REVOKED, detail)
+        client = self._clients.get(login)
+        if client is not None and client.session is not None:
+            client.session.put_out(End.REVOKED, detail)
 
     def ended(self, login: Login) -> None:
-        visit = self._visits.pop(login, None)
-        if visit is None:
+        client = self._clients.pop(login, None)
+        if client is None:
             return
-        visit.gone = True
-        if visit.stay is not None:
-            lost = visit.stay.downstream_lost
-            visit.stay.finish(End.DOWNSTREAM_LOST if lost else End.CLOSED)
+        client.gone = True
+        if client.session is not None:
+            lost = client.session.downstream_lost
+            client.session.finish(End.DOWNSTREAM_LOST if lost else End.CLOSED)
 
-    # What a session asks for (`direct_session.House`).
+    # What a session asks for (`channel.ChannelOwner`).
 
-    async def enter(self, login: Login, session: DirectSession) -> Stay:
-        return await self._enter(self._visit(login))
+    async def enter(self, login: Login, channel: DirectChannel) -> DirectSession:
+        return await self._enter(self._client(login))
 
-    async def witness(self, stay: Stay, asked: Asked, session: DirectSession) -> Witness:
-        number = stay.session.next_channel()
+    async def channel_audit(
+        self, session: DirectSession, asked: Asked, channel: DirectChannel
+    ) -> ChannelAudit:
+        number = session.shell_session.next_channel()
         recording = None
-        if asked.is_watched and stay.rights.recorded:
-            recording = await self._recording(stay, number, asked, session)
+        if asked.is_watched and session.rights.recorded:
+            recording = await self._recording(session, number, asked, channel)
         record_input = self._plan is not None and self._plan.record_input
-        return stay.session.audit_channel(asked, number, recording, record_input=record_input)
+        return session.shell_session.audit_channel(
+            asked, number, recording, record_input=record_input
+        )
 
     def agent_refused(self, login: Login) -> bool:
-        return self._visit(login).agent_refused
+        return self._client(login).agent_refused
 
-    def left(self, login: Login, session: DirectSession) -> None:
-        visit = self._visits.get(login)
-        if visit is not None:
-            visit.sessions.discard(session)
+    def left(self, login: Login, channel: DirectChannel) -> None:
+        client = self._clients.get(login)
+        if client is not None:
+            client.channels.discard(channel)
 
     async def _recording(
-        self, stay: Stay, number: int, asked: Asked, session: DirectSession
+        self, session: DirectSession, number: int, asked: Asked, channel: DirectChannel
     ) -> Recording | None:
         plan = self._plan
         assert plan is not None, "nobody has to be recorded where nothing can be"
 
         def on_failure(why: str) -> None:
             # The recorder has written it to the audit and the log.
-            session.recording_has_room()
+            channel.recording_has_room()
             if not plan.go_on:
                 detail = f"this session cannot be recorded any more ({why})"
-                stay.session.close_soon(End.UNRECORDED, detail)
+                session.shell_session.close_soon(End.UNRECORDED, detail)
 
         try:
             recording = await plan.recorder.begin(
-                stay.session.opened,
+                session.shell_session.opened,
                 number,
-                header(stay.session.opened, number, asked, self._now()),
-                on_room=session.recording_has_room,
+                header(session.shell_session.opened, number, asked, self._now()),
+                on_room=channel.recording_has_room,
                 on_failure=on_failure,
             )
         except RecordingError as error:
@@ -187,38 +191,38 @@ class Direct:
                 f"this session has to be recorded and cannot be ({error}); tell an administrator"
             ) from None
         if plan.notice:
-            session.say("stagedoor: this session is recorded")
+            channel.say("stagedoor: this session is recorded")
         return recording
 
     # One session in the flow for each connection.
 
-    def _visit(self, login: Login) -> _Visit:
-        visit = self._visits.get(login)
-        if visit is None:
-            visit = _Visit(login)
+    def _client(self, login: Login) -> _Client:
+        client = self._clients.get(login)
+        if client is None:
+            client = _Client(login)
             if login.connection.is_closed():
-                visit.gone = True  # what it asked for is served after it went: `ended` came before
+                client.gone = True  # what it asked for is served after it went: `ended` came before
             else:
-                self._visits[login] = visit
-        return visit
+                self._clients[login] = client
+        return client
 
-    async def _enter(self, visit: _Visit) -> Stay:
-        if visit.gone:
+    async def _enter(self, client: _Client) -> DirectSession:
+        if client.gone:
             raise RefusedError(HUNG_UP)
-        if visit.stay is not None and not visit.stay.over:
-            return visit.stay
-        if visit.entering is None:
-            visit.entering = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._serve(visit, visit.entering))
+        if client.session is not None and not client.session.over:
+            return client.session
+        if client.entering is None:
+            client.entering = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._serve(client, client.entering))
             self._serving.add(task)
             task.add_done_callback(self._served)
         # Shielded: a channel that is closed meanwhile leaves the entering to the others.
-        return await asyncio.shield(visit.entering)
+        return await asyncio.shield(client.entering)
 
-    async def _serve(self, visit: _Visit, entering: "asyncio.Future[Stay]") -> None:
+    async def _serve(self, client: _Client, entering: "asyncio.Future[DirectSession]") -> None:
         """The whole of one session; `entering` has it, or why there is none."""
         try:
-            await self._enter_and_stay(visit, entering)
+            await self._enter_and_stay(client, entering)
         except (UnreachedError, RefusedError, ConnectionResetError) as error:
             _refuse(entering, str(error))
         except SessionEndedError:
@@ -227,33 +231,38 @@ class Direct:
             _refuse(entering, "a fault in the gateway; its log has more")
             raise
         finally:
-            if visit.entering is entering:
-                visit.entering = None
+            if client.entering is entering:
+                client.entering = None
 
-    async def _enter_and_stay(self, visit: _Visit, entering: "asyncio.Future[Stay]") -> None:
-        login = visit.login
+    async def _enter_and_stay(
+        self, client: _Client, entering: "asyncio.Future[DirectSession]"
+    ) -> None:
+        login = client.login
         assert login.target is not None, "the listener hands over logins with a target only"
         progress = _Progress(lambda line: self.warn(login, f"stagedoor: {login.target}: {line}"))
         try:
             entered = await login.flow.enter(
-                login.identity, login.target, Origin(Way.DIRECT, login.source), progress.step
+                login.identity,
+                login.target,
+                Origin(AccessMethod.DIRECT, login.source),
+                progress.step,
             )
             if isinstance(entered, Denial):
                 raise RefusedError(entered.message)
-            await self._stay(visit, entered, entering, progress)
+            await self._stay(client, entered, entering, progress)
         finally:
             progress.stop()
 
     async def _stay(
         self,
-        visit: _Visit,
+        client: _Client,
         entered: Entered,
-        entering: "asyncio.Future[Stay]",
+        entering: "asyncio.Future[DirectSession]",
         progress: "_Progress",
     ) -> None:
-        login = visit.login
+        login = client.login
         with entered.handing_over():
-            if visit.gone:
+            if client.gone:
                 raise ConnectionResetError(HUNG_UP)
             rights = self._rights_of(entered.grant)
         watch = ShellWatch()
@@ -263,18 +272,18 @@ class Direct:
             certificate_extensions(rights, login.permits),
             lambda: watch,
         )
-        async with shell_session(entered, shell_login) as session:
-            if visit.gone:
-                session.end_as(End.UNREACHED, HUNG_UP)
+        async with shell_session(entered, shell_login) as in_shell:
+            if client.gone:
+                in_shell.end_as(End.UNREACHED, HUNG_UP)
                 raise RefusedError(HUNG_UP)
-            visit.stay = stay = Stay(login, session, rights)
-            watch.tell(stay.shell_lost)
+            client.session = session = DirectSession(login, in_shell, rights)
+            watch.tell(session.shell_lost)
             if self._idle_timeout_s is not None:
-                stay.watch_idle(self._idle_timeout_s)
-            visit.entering = None
+                session.watch_idle(self._idle_timeout_s)
+            client.entering = None
             progress.stop()
-            entering.set_result(stay)
-            await stay.until_over()
+            entering.set_result(session)
+            await session.until_over()
 
     def _served(self, task: "asyncio.Task[None]") -> None:
         self._serving.discard(task)
@@ -284,7 +293,7 @@ class Direct:
             )
 
 
-def _refuse(entering: "asyncio.Future[Stay]", why: str) -> None:
+def _refuse(entering: "asyncio.Future[DirectSession]", why: str) -> None:
     if not entering.done():
         entering.set_exception(RefusedError(why))
         entering.exception()  # a refusal that nobody waits for any more is no fault to log

@@ -17,21 +17,21 @@ class RefusedError(Exception):
     """This person does not get in, or not now; one line that says why."""
 
 
-class Told(Protocol):
+class SessionChannel(Protocol):
     """A channel of the session, which is told of what happens to it."""
 
     def say(self, line: str) -> None: ...
 
 
-class Stay:
+class DirectSession:
     """Made inside a `shell_session`. It ends when the developer's connection, or the shell's, or the
     flow ends it, whichever comes first."""
 
-    def __init__(self, login: Login, session: ShellSession, rights: Rights) -> None:
+    def __init__(self, login: Login, shell_session: ShellSession, rights: Rights) -> None:
         self.login = login
-        self.session = session
+        self.shell_session = shell_session
         self.rights = rights
-        self.channels: set[Told] = set()
+        self.channels: set[SessionChannel] = set()
         self.downstream_lost = False
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
@@ -41,7 +41,7 @@ class Stay:
     @property
     def shell(self) -> asyncssh.SSHClientConnection:
         """The SSH connection to the shell."""
-        return self.session.shell
+        return self.shell_session.shell
 
     @property
     def over(self) -> bool:
@@ -53,8 +53,8 @@ class Stay:
         try:
             await self._over.wait()
         except asyncio.CancelledError:
-            if self.session.ended_by_flow is not None:
-                end, detail = self.session.ended_by_flow
+            if self.shell_session.ended_by_flow is not None:
+                end, detail = self.shell_session.ended_by_flow
                 self.put_out(end, detail)
                 self.login.disconnect(detail or f"this session is {end.value}")
             raise
@@ -65,14 +65,14 @@ class Stay:
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
         """Bytes of a channel came."""
         self._moved_at = self._loop.time()
-        self.session.sent += sent
-        self.session.received += received
+        self.shell_session.sent += sent
+        self.shell_session.received += received
 
     def watch_idle(self, timeout_s: float) -> None:
         """Close once no channel has moved a byte for `timeout_s`."""
         left_s = self._moved_at + timeout_s - self._loop.time()
         if left_s <= 0:
-            self.session.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
+            self.shell_session.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
         elif not self.over:
             self._idle = self._loop.call_later(left_s, self.watch_idle, timeout_s)
 
@@ -86,7 +86,7 @@ class Stay:
 
     def finish(self, end: End, detail: str = "") -> None:
         """It is over; the first call counts."""
-        self.session.end_as(end, detail)
+        self.shell_session.end_as(end, detail)
         self._over.set()
 
     def shell_lost(self, error: Exception | None) -> None:
@@ -94,7 +94,7 @@ class Stay:
         if isinstance(error, ConnectionResetError):
             self.finish(End.UPSTREAM_RESET, "the shell reset the connection")
         else:
-            name = self.session.opened.ready.grant.target.shell_name
+            name = self.shell_session.opened.ready.grant.target.shell_name
             self.finish(End.UPSTREAM_LOST, hung_up(name, error))
 
 

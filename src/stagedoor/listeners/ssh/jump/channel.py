@@ -14,7 +14,7 @@ from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 
 
-class JumpConnection(relay.House, Protocol):
+class JumpConnection(relay.RelayOwner, Protocol):
     """The connection that the channel is asked for on."""
 
     @property

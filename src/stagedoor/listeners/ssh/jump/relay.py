@@ -20,7 +20,7 @@ ENDS_TOLD = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.I
 """Ends that come from the gateway: whoever is inside is told why."""
 
 
-class House(Protocol):
+class RelayOwner(Protocol):
     """What a relay needs of the connection that its channel belongs to."""
 
     @property
@@ -52,9 +52,13 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     """What comes may be a piece of a larger whole (`PacketConnection`)."""
 
     def __init__(
-        self, house: House, upstream: Stream, on_end: OnEnd, idle_timeout_s: float | None = None
+        self,
+        owner: RelayOwner,
+        upstream: Stream,
+        on_end: OnEnd,
+        idle_timeout_s: float | None = None,
     ) -> None:
-        self._house = house
+        self._owner = owner
         self._upstream = upstream
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -136,7 +140,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self.update()
         elif exc is None:
             self.finish(End.CLOSED)
-        elif isinstance(exc, asyncssh.ConnectionLost) and not self._house.hung_up:
+        elif isinstance(exc, asyncssh.ConnectionLost) and not self._owner.hung_up:
             self.finish(End.DOWNSTREAM_LOST, "the developer's side answers no more")
         else:
             self.finish(End.DOWNSTREAM_RESET, "the developer's side hung up")
@@ -146,7 +150,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def update(self) -> None:
         """Read from the shell if, and only if, there is room for what it says."""
         wanted = not (
-            self._over or self._shell_ended or self._held_by_channel or self._house.congested
+            self._over or self._shell_ended or self._held_by_channel or self._owner.congested
         )
         if wanted and not self._reading:
             self._loop.add_reader(self._upstream.fileno(), self._readable)
@@ -167,7 +171,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._moved_at = self._loop.time()
             self._received += len(data)
             try:
-                self._house.send_data(self._chan, data)
+                self._owner.send_data(self._chan, data)
             except OSError:  # the client is closing the channel; that is told in a moment
                 self._shell_ended = True
                 self.update()
@@ -240,7 +244,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._upstream.abort()
         told = detail if end in ENDS_TOLD else ""
         self._on_end(Ended(end, self.counts(), detail))
-        self._house.channel_ended(self, told)
+        self._owner.channel_ended(self, told)
 
     def cut(self) -> None:
         """Close the channel at once; what was not sent yet is dropped."""

@@ -36,7 +36,6 @@ from stagedoor.listeners.web.files.fields import (
 )
 from stagedoor.listeners.web.files.session import (
     DeniedError,
-    GoneError,
     SftpSession,
     sftp_session,
 )
@@ -49,9 +48,10 @@ from stagedoor.listeners.web.files.transfer import (
     open_to_read,
     take,
 )
-from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.gone import GoneError
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import shown_cookie
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -78,11 +78,11 @@ class Files:
     """Belongs to one event loop. `busy` is how many requests move files now."""
 
     def __init__(
-        self, threshold: Threshold, passes: Passes, backstage: Backstage, rules: FileRules
+        self, guard: RequestGuard, passes: Passes, access: ShellAccess, rules: FileRules
     ) -> None:
-        self._threshold = threshold
+        self._guard = guard
         self._passes = passes
-        self._backstage = backstage
+        self._access = access
         self._rules = rules
         self.busy = 0
         self.routes: list[BaseRoute] = [
@@ -99,25 +99,23 @@ class Files:
     # Who, and where to.
 
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
-        source = self._threshold.source_of(request)
-        deny, origin = self._backstage.flow.deny, web(source)
-        denial = self._threshold.barred(source) or self._not_ours(request)
+        source = self._guard.source_of(request)
+        deny, origin = self._access.flow.deny, web(source)
+        denial = self._guard.barred(source) or self._not_ours(request)
         if denial is not None:
             return deny(denial, origin)
         target = parse_login(request.path_params["app"])
         if target is None:
             return deny(Denial(Reason.NO_APP, "there is no app of that name"), origin)
-        cookie = shown_cookie(self._threshold, request)
+        cookie = shown_cookie(self._guard, request)
         if cookie is None:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
             return deny(cookie, origin, None, target)
-        identity = self._threshold.proved(
-            request, await self._passes.show(PassKind.SESSION, cookie)
-        )
+        identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, cookie))
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
-        grant = self._backstage.flow.authorise(identity, target)
+        grant = self._access.flow.authorise(identity, target)
         if isinstance(grant, Grant) and not self._rules.allowed(grant):
             grant = Denial(
                 Reason.NO_GRANT,
@@ -133,22 +131,22 @@ class Files:
         Referer, that a page of ours asks; a page of another site can forge neither."""
         if request.method in ("GET", "HEAD") and "origin" not in request.headers:
             site = request.headers.get("sec-fetch-site")
-            ours = f"{self._threshold.own_origin(request)}/"
+            ours = f"{self._guard.own_origin(request)}/"
             # `none` is the browser itself, which goes on with a download that was cut.
             by_us = request.headers.get("referer", "").startswith(ours)
             if site == "same-origin" or (site in (None, "none") and by_us):
                 return None
-        return self._threshold.not_ours(request)
+        return self._guard.not_ours(request)
 
     @asynccontextmanager
     async def _inside(self, request: Request) -> AsyncIterator[SftpSession]:
         admitted = await self._admitted(request)
         if isinstance(admitted, Denial):
             raise DeniedError(admitted)
-        source = self._threshold.source_of(request)
+        source = self._guard.source_of(request)
         self.busy += 1
         try:
-            async with sftp_session(self._backstage, source, *admitted) as session:
+            async with sftp_session(self._access, source, *admitted) as session:
                 yield session
         finally:
             self.busy -= 1

@@ -12,14 +12,15 @@ import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellSession, shell_session
 from stagedoor.listeners.web.files.fields import FilesError, shown
+from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import End
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.recording.witness import Asked, Witness
+from stagedoor.recording.channel_audit import Asked, ChannelAudit
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.sftp import FileEvent
@@ -36,14 +37,12 @@ class DeniedError(Exception):
         self.denial = denial
 
 
-class GoneError(Exception):
-    """The developer's side has gone, or fell silent."""
-
-
 class SftpSession:
     """Made by `sftp_session` only. Whoever moves bytes adds them to `sent` and `received`."""
 
-    def __init__(self, session: ShellSession, sftp: asyncssh.SFTPClient, channel: Witness) -> None:
+    def __init__(
+        self, session: ShellSession, sftp: asyncssh.SFTPClient, channel: ChannelAudit
+    ) -> None:
         self.sftp = sftp
         self._session = session
         self._channel = channel
@@ -73,16 +72,16 @@ class SftpSession:
 
 @asynccontextmanager
 async def sftp_session(
-    backstage: Backstage, source: Source, identity: Identity, target: Target
+    access: ShellAccess, source: Source, identity: Identity, target: Target
 ) -> AsyncIterator[SftpSession]:
     """Inside, until the block ends. Raises DeniedError: at once, or when it is over in the middle;
     FilesError where the shell hangs up."""
     # The terminal beside it shows how far a shell is.
-    entered = await backstage.flow.enter(identity, target, web(source), lambda step: None)
+    entered = await access.flow.enter(identity, target, web(source), lambda step: None)
     if isinstance(entered, Denial):
         raise DeniedError(entered)
     try:
-        async with shell_session(entered, backstage.login()) as session:
+        async with shell_session(entered, access.login()) as session:
             sftp = await _start_sftp(session)
             with session.channel(Asked("subsystem", "sftp")) as channel:
                 try:

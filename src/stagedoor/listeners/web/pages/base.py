@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web import headers
-from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import Place
@@ -45,16 +45,16 @@ class Pages:
 
     def __init__(
         self,
-        threshold: Threshold,
+        guard: RequestGuard,
         passes: Passes,
         moves_files: Callable[[Grant], bool],
     ) -> None:
-        self._threshold = threshold
-        self._flow = threshold.flow
+        self._guard = guard
+        self._flow = guard.flow
         self._passes = passes
         self._moves_files = moves_files
         self._assets = Assets()
-        self.place = self._place = Place(threshold.limits.path, self._assets)
+        self.place = self._place = Place(guard.limits.path, self._assets)
         self.routes: list[BaseRoute] = [
             Route("/app/{app}", self._terminal),
             Route("/sign-in", self._sign_in_form, methods=["GET"]),
@@ -74,10 +74,10 @@ class Pages:
 
     async def signed_in(self, request: Request) -> Identity | Response:
         """Whose pass the browser shows; or what to answer instead."""
-        barred = self._threshold.barred(self._threshold.source_of(request))
+        barred = self._guard.barred(self._guard.source_of(request))
         if barred is not None:
             return self.denied(request, barred)
-        secret = shown_cookie(self._threshold, request)
+        secret = shown_cookie(self._guard, request)
         if isinstance(secret, Denial):
             return self._two_cookies(request, secret)
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
@@ -87,7 +87,7 @@ class Pages:
             return HTMLResponse(f"<!doctype html><title>Stagedoor</title>{body}")
         identity = None if secret is None else await self._passes.show(PassKind.SESSION, secret)
         if isinstance(identity, Identity):
-            self._threshold.proved(request, identity)
+            self._guard.proved(request, identity)
             return identity
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
             return self.said("Not now", identity.message, status_of(identity.reason))
@@ -96,8 +96,8 @@ class Pages:
 
     async def posted(self, request: Request) -> dict[str, str] | Response:
         """The fields of a form that our own page sent; or what to answer instead."""
-        denial = self._threshold.barred(self._threshold.source_of(request))
-        denial = denial or self._threshold.not_ours(request)
+        denial = self._guard.barred(self._guard.source_of(request))
+        denial = denial or self._guard.not_ours(request)
         if denial is not None:
             return self.denied(request, denial)
         fields = await form_of(request)
@@ -106,13 +106,13 @@ class Pages:
     def _two_cookies(self, request: Request, denial: Denial) -> Response:
         """Refused, and both are taken back as far as can be: the page alone could not get out of it."""
         response = self.denied(request, denial)
-        drop_cookies(response, self._threshold, request)
+        drop_cookies(response, self._guard, request)
         return response
 
     def denied(
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
-        self._flow.deny(denial, web(self._threshold.source_of(request)), identity)
+        self._flow.deny(denial, web(self._guard.source_of(request)), identity)
         status = 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
         return self.said("Not let in", denial.message, status)
 
@@ -135,7 +135,7 @@ class Pages:
             return fields
         name = fields.get("name", "").strip()
         wanted = safe_path(fields.get("next", ""), self._home_path)
-        source = self._threshold.source_of(request)
+        source = self._guard.source_of(request)
         found = await self._flow.authenticate(
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
         )
@@ -162,16 +162,16 @@ class Pages:
         )
 
     async def _let_in(self, request: Request, identity: Identity, wanted: str) -> Response:
-        before = shown_cookie(self._threshold, request)
+        before = shown_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
         ended = None if before is None else await self._passes.sign_out(before)
-        self._threshold.proved(request, identity)
+        self._guard.proved(request, identity)
         secret = ended or await self._passes.issue(PassKind.SESSION, identity)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)
         response = RedirectResponse(wanted, SEE_OTHER)
-        set_cookie(response, secret, self._threshold, request)
+        set_cookie(response, secret, self._guard, request)
         return response
 
     async def _sign_out(self, request: Request) -> Response:
@@ -179,12 +179,12 @@ class Pages:
         if isinstance(fields, Response):
             return fields
         # Of two, nobody knows which is the person's own: both end.
-        for secret in shown_cookies(self._threshold, request)[:MOST_SIGNED_OUT]:
+        for secret in shown_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:
                 return self.said("Not signed out", denial.message, status_of(denial.reason))
         response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
-        drop_cookies(response, self._threshold, request)
+        drop_cookies(response, self._guard, request)
         return response
 
     # The terminal's page.
@@ -202,7 +202,7 @@ class Pages:
             return identity
         grant = self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
-            self._flow.deny(grant, web(self._threshold.source_of(request)), identity, target)
+            self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
             return self.said("Not let in", grant.message, status_of(grant.reason))
         if "terminal.js" not in self._assets:
             return self.said("Not built", _NOT_BUILT, 503)
@@ -213,7 +213,7 @@ class Pages:
             nonce,
             identity.name,
             moves_files=self._moves_files(grant),
-            tmux=self._threshold.limits.tmux,
+            tmux=self._guard.limits.tmux,
         )
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 
@@ -231,7 +231,7 @@ class Pages:
     async def _manifest(self, request: Request) -> Response:
         """So that the page can be an app of its own, whose window leaves Ctrl-W to the terminal."""
         app = parse_login(request.query_params.get("app", ""))
-        target = app or self._threshold.app_of(request)
+        target = app or self._guard.app_of(request)
         start = (
             self._home_path if app is None else f"{self._place.path}/app/{quote(app.login_name)}"
         )

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import Threshold
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.markup import App
-from stagedoor.listeners.web.ports import Desk
+from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.wire.answer import status_of
@@ -22,17 +22,17 @@ class Home:
 
     def __init__(
         self,
-        threshold: Threshold,
+        guard: RequestGuard,
         pages: Pages,
-        desk: Desk,
+        account: Account,
         shows_recordings: Callable[[Identity], bool],
         live: Callable[[Identity], Awaitable[str | Denial]],
     ) -> None:
         """`live` makes the section for those who may watch others, empty for who may not."""
-        self._threshold = threshold
-        self._flow = threshold.flow
+        self._guard = guard
+        self._flow = guard.flow
         self._pages = pages
-        self._desk = desk
+        self._account = account
         self._shows_recordings = shows_recordings
         self._live = live
         self.routes: list[BaseRoute] = [
@@ -42,7 +42,7 @@ class Home:
         ]
 
     async def _home(self, request: Request) -> Response:
-        target = self._threshold.app_of(request)
+        target = self._guard.app_of(request)
         if target is not None:
             return await self._pages.terminal_of(request, target)
         identity = await self._pages.signed_in(request)
@@ -61,11 +61,11 @@ class Home:
                     target.host_name,
                     state.value,
                     f"{self._pages.place.path}/app/{quote(target.login_name)}",
-                    self._desk.ssh_line(identity, target),
+                    self._account.ssh_line(identity, target),
                 )
             )
-        past = await self._desk.sessions(identity)
-        keys = await self._desk.keys(identity)
+        past = await self._account.sessions(identity)
+        keys = await self._account.keys(identity)
         live = await self._live(identity)
         for found in (past, keys, live):
             if isinstance(found, Denial):
@@ -106,7 +106,7 @@ class Home:
                 "only who has signed in with a password, or a link for all apps, may change keys",
             )
             return self._pages.denied(request, denial, identity)
-        change = self._desk.add_key if field == "line" else self._desk.remove_key
+        change = self._account.add_key if field == "line" else self._account.remove_key
         denied = await change(identity, fields.get(field, "").strip())
         if denied is not None:
             return self._pages.said("Nothing was changed", denied.message, status_of(denied.reason))

@@ -17,9 +17,9 @@ from starlette.types import Send
 
 from stagedoor.admin.recording_service import Take
 from stagedoor.listeners.web import headers
-from stagedoor.listeners.web.guard import Threshold
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import Passes, Takes
+from stagedoor.listeners.web.ports import Passes, Recordings
 from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -35,11 +35,13 @@ _MAX_TEXT = 100
 class Replay:
     """Belongs to one event loop."""
 
-    def __init__(self, threshold: Threshold, passes: Passes, pages: Pages, takes: Takes) -> None:
-        self._threshold = threshold
+    def __init__(
+        self, guard: RequestGuard, passes: Passes, pages: Pages, recordings: Recordings
+    ) -> None:
+        self._guard = guard
         self._passes = passes
         self._pages = pages
-        self._takes = takes
+        self._recordings = recordings
         self.routes: list[BaseRoute] = [
             Route("/recordings", self._list),
             Route("/recordings/{id}", self._play),
@@ -49,7 +51,7 @@ class Replay:
     async def _viewer(self, request: Request) -> Identity | Response:
         """Who it is that may play recordings; or what to answer instead."""
         identity = await self._pages.signed_in(request)
-        if isinstance(identity, Response) or self._takes.viewer(identity):
+        if isinstance(identity, Response) or self._recordings.viewer(identity):
             return identity
         denial = Denial(
             Reason.NO_GRANT,
@@ -64,7 +66,7 @@ class Replay:
             return identity
         wanted = request.query_params.get("wanted", "").strip()[:_MAX_TEXT]
         before = request.query_params.get("before", "")[:_MAX_TEXT]
-        found = await self._takes.listed(identity, before, wanted)
+        found = await self._recordings.listed(identity, before, wanted)
         if isinstance(found, Denial):
             return self._pages.said("Not now", found.message, status_of(found.reason))
         takes, go_on = found
@@ -99,7 +101,7 @@ class Replay:
         identity, take = found
         if take.sealed:
             return Response(f"{replay_markup.sealed_line(take)}\n", 409)
-        denial = await self._takes.viewed(identity, take, self._threshold.source_of(request))
+        denial = await self._recordings.viewed(identity, take, self._guard.source_of(request))
         if denial is not None:
             return Response(f"{denial.message}\n", status_of(denial.reason))
         try:
@@ -125,7 +127,7 @@ class Replay:
         identity = await self._viewer(request)
         if isinstance(identity, Response):
             return identity
-        found = await self._takes.found(identity, request.path_params["id"])
+        found = await self._recordings.found(identity, request.path_params["id"])
         if isinstance(found, Denial):
             return self._pages.said("Not now", found.message, status_of(found.reason))
         if found is None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from stagedoor.listeners.web.guard import Threshold
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.model.denial import Denial, Reason
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
@@ -28,12 +28,12 @@ BODY_S = 10.0
 """What is sent is small and must be complete within this time, however its bytes drip in."""
 
 
-def shown_cookies(threshold: Threshold, connection: HTTPConnection) -> list[str]:
+def shown_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
     """The secrets of all cookies of this connection's name, in the order in which they came.
 
     Only blanks and tabs are around a name (RFC 6265 §4.2.1): what else Unicode calls a blank is part of it.
     """
-    wanted, _, _ = _kind(threshold, connection)
+    wanted, _, _ = _kind(guard, connection)
     pairs = ";".join(connection.headers.getlist("cookie")).split(";")
     named = (pair.partition("=") for pair in pairs)
     return [
@@ -43,9 +43,9 @@ def shown_cookies(threshold: Threshold, connection: HTTPConnection) -> list[str]
     ]
 
 
-def shown_cookie(threshold: Threshold, connection: HTTPConnection) -> str | Denial | None:
+def shown_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial | None:
     """The secret of the pass that the browser shows, if any. Two cookies of its name are refused."""
-    found = shown_cookies(threshold, connection)
+    found = shown_cookies(guard, connection)
     if len(found) > 1:
         return Denial(
             Reason.BAD_REQUEST,
@@ -55,29 +55,29 @@ def shown_cookie(threshold: Threshold, connection: HTTPConnection) -> str | Deni
     return found[0] or None if found else None
 
 
-def set_cookie(response: Response, secret: str, threshold: Threshold, request: Request) -> None:
+def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Request) -> None:
     """Give the browser the pass. It ends with the browser's session, or the pass's time.
 
     Where each app has a domain of its own, one signing in holds for all of them.
     """
-    name, domain, secure = _kind(threshold, request)
+    name, domain, secure = _kind(guard, request)
     response.set_cookie(
         name, secret, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
     )
 
 
-def drop_cookies(response: Response, threshold: Threshold, request: Request) -> None:
+def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:
     """Take it back; where it is of a whole domain, one of the same name for this host alone too."""
-    name, domain, secure = _kind(threshold, request)
+    name, domain, secure = _kind(guard, request)
     for each in {domain, None}:
         response.delete_cookie(
             name, path="/", domain=each, secure=secure, httponly=True, samesite="strict"
         )
 
 
-def _kind(threshold: Threshold, connection: HTTPConnection) -> tuple[str, str | None, bool]:
-    secure = threshold.secure(connection)
-    domain = threshold.limits.domain
+def _kind(guard: RequestGuard, connection: HTTPConnection) -> tuple[str, str | None, bool]:
+    secure = guard.secure(connection)
+    domain = guard.limits.domain
     host = connection.url.hostname or ""
     if domain is not None and (host == domain or host.endswith(f".{domain}")):
         return (_ON_DOMAIN if secure else _PLAIN), domain, secure

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import Threshold, web
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of
 from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.fields import (
@@ -28,7 +28,7 @@ from stagedoor.listeners.web.terminal.fields import (
     terminal_in,
 )
 from stagedoor.listeners.web.terminal.guests import SHARE, WATCH
-from stagedoor.listeners.web.terminal.presence import Company
+from stagedoor.listeners.web.terminal.presence import Presence
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
@@ -59,19 +59,19 @@ class Terminals:
 
     def __init__(
         self,
-        threshold: Threshold,
+        guard: RequestGuard,
         passes: Passes,
-        backstage: Backstage,
+        access: ShellAccess,
         pages: Pages,
         rules: ShareRules,
         identify: Identify,
         refusal: Refusal,
     ) -> None:
-        self._threshold = threshold
+        self._guard = guard
         self._passes = passes
-        self._backstage = backstage
-        self._flow = backstage.flow
-        self._company: Company = backstage.company
+        self._access = access
+        self._flow = access.flow
+        self._presence: Presence = access.presence
         self._pages = pages
         self.place = pages.place
         self._rules = rules
@@ -101,8 +101,8 @@ class Terminals:
         self, path: str, act: Callable[[Identity, Asked, Source], Awaitable[Answer]]
     ) -> Route:
         async def answer(request: Request) -> Response:
-            source = self._threshold.source_of(request)
-            denial = self._threshold.barred(source)
+            source = self._guard.source_of(request)
+            denial = self._guard.barred(source)
             asked: Asked | Denial = denial or await object_of(request)
             if isinstance(asked, Denial):
                 self._flow.deny(asked, web(source))
@@ -151,11 +151,11 @@ class Terminals:
         state = await self._flow.observe(grant.target)
         names: list[str] = []
         if state is ShellState.READY:
-            listed = await run_remote(self._backstage, source, grant, ["list"])
+            listed = await run_remote(self._access, source, grant, ["list"])
             if isinstance(listed, Denial):
                 return listed
             names = listed.split()
-        present = await self._company.present()
+        present = await self._presence.present()
         if isinstance(present, Denial):
             return present
         return {
@@ -171,7 +171,7 @@ class Terminals:
         grant = self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
-        present = await self._company.present()
+        present = await self._presence.present()
         if isinstance(present, Denial):
             return present
         return {"attached": at_terminal(present, grant.target, str(asked.get("terminal", "")))}
@@ -181,7 +181,7 @@ class Terminals:
         if isinstance(found, Denial):
             return found
         grant, name = found
-        done = await run_remote(self._backstage, source, grant, ["end", name])
+        done = await run_remote(self._access, source, grant, ["end", name])
         return done if isinstance(done, Denial) else {"ended": name}
 
     # Shares.
@@ -206,7 +206,7 @@ class Terminals:
                 identity,
                 grant.target,
             )
-        made = await self._company.share(
+        made = await self._presence.share(
             identity, grant.target, name, minutes * MINUTE_S, typing=asked.get("typing") is True
         )
         if isinstance(made, Denial):
@@ -215,11 +215,11 @@ class Terminals:
         return {**shown(share), "fragment": secret}
 
     async def _shares(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        return {"shares": [shown(share) for share in self._company.shares(identity)]}
+        return {"shares": [shown(share) for share in self._presence.shares(identity)]}
 
     async def _end_share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         share_id = str(asked.get("id", ""))[:MAX_SECRET_CHARS]
-        denial = await self._company.end_share(identity, share_id)
+        denial = await self._presence.end_share(identity, share_id)
         return {"ended": share_id} if denial is None else denial
 
     # Guests.
@@ -228,7 +228,7 @@ class Terminals:
         """A ticket for a guest: by the secret of a share, or to watch a session by its id."""
         secret, session = asked.get("share"), asked.get("watch")
         if isinstance(secret, str):
-            share = self._company.find_share(secret[:MAX_SECRET_CHARS])
+            share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
             # None by that id: refused in the words for one that has ended.
             claim: Claim | Denial = SharedTerminal(share.id if share else "")
             good_for = SHARE + (share.id if share else "")
@@ -263,9 +263,9 @@ class Terminals:
         return parse_target(good_for)
 
     async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
-        if not self._company.may_watch(identity):
+        if not self._presence.may_watch(identity):
             return nothing_to_watch()
-        present = await self._company.present(looks=False)
+        present = await self._presence.present(looks=False)
         if isinstance(present, Denial):
             return present
         for each in present:
@@ -283,9 +283,9 @@ class Terminals:
 
     async def live(self, identity: Identity) -> Sequence[Present] | Denial:
         """The sessions in terminals that he may watch now."""
-        if not self._company.may_watch(identity):
+        if not self._presence.may_watch(identity):
             return ()
-        present = await self._company.present(looks=False)
+        present = await self._presence.present(looks=False)
         if isinstance(present, Denial):
             return present
         found = []
@@ -301,7 +301,7 @@ class Terminals:
     # Pages.
 
     async def _landing(self, request: Request) -> Response:
-        barred = self._threshold.barred(self._threshold.source_of(request))
+        barred = self._guard.barred(self._guard.source_of(request))
         if barred is not None:
             return self._pages.denied(request, barred)
         return HTMLResponse(terminals_markup.landing(self.place))

@@ -14,10 +14,11 @@ import asyncssh
 
 from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.shell_session import ShellSession
+from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.terminal.guests import passed_over
-from stagedoor.listeners.web.terminal.socket import GoneError, Wire
+from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.session import End
-from stagedoor.recording.witness import Witness
+from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.oneline import one_line
@@ -58,10 +59,10 @@ class Carrier:
     is how the shell ended, None as long as it has not.
     """
 
-    wire: Wire
+    wire: TerminalSocket
     hello: Hello
     session: ShellSession
-    channel: Witness
+    channel: ChannelAudit
     room: asyncio.Event
     joins: bool
     looks: bool

@@ -16,7 +16,7 @@ LOOK_S = 1.0
 """How often it is asked who looks on, while anybody is at a terminal here: one query of few rows."""
 
 
-class Company(Protocol):
+class Presence(Protocol):
     """A store that fails is a Denial."""
 
     async def arrive(
@@ -71,10 +71,10 @@ class Watched(Protocol):
 
 
 @dataclass(slots=True)
-class Marks:
+class WatchNotifier:
     """Tells everybody at a terminal who looks on, wherever those are. Belongs to one event loop."""
 
-    company: Company
+    presence: Presence
     visits: Callable[[], Iterable[Watched]]
     _looking: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +88,7 @@ class Marks:
     async def _look(self) -> None:
         while visits := list(self.visits()):
             self._news.clear()
-            found = await self.company.present(looks=True)
+            found = await self.presence.present(looks=True)
             if not isinstance(found, Denial):
                 for visit in visits:
                     if visit.place is not None:

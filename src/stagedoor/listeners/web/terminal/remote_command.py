@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, shell_session
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import End, Ended, Origin, Way
+from stagedoor.model.session import AccessMethod, End, Ended, Origin
 from stagedoor.model.source import Source
-from stagedoor.recording.witness import Asked
+from stagedoor.recording.channel_audit import Asked
 from stagedoor.upstream.command import CommandResult, run_command
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.login import UnreachedError
@@ -27,16 +27,16 @@ MAX_ANSWER = 64 * 1024
 
 
 async def run_remote(
-    backstage: Backstage, source: Source, grant: Grant, arguments: Sequence[str]
+    access: ShellAccess, source: Source, grant: Grant, arguments: Sequence[str]
 ) -> str | Denial:
     """What the command has printed; or why it was not run, or failed."""
     target = grant.target
-    entered = await backstage.flow.enter(
-        grant.identity, target, Origin(Way.WEB, source), lambda step: None, start=False
+    entered = await access.flow.enter(
+        grant.identity, target, Origin(AccessMethod.WEB, source), lambda step: None, start=False
     )
     if isinstance(entered, Denial):
         return entered
-    holder = backstage.holder(target)
+    holder = access.holder(target)
     if holder is None:
         why = f"the shell {target.shell_name} holds no terminals"
         entered.stream.abort()
@@ -44,7 +44,7 @@ async def run_remote(
         return Denial(Reason.SHELL_UNAVAILABLE, why)
     name = target.shell_name
     try:
-        async with shell_session(entered, backstage.login()) as session:
+        async with shell_session(entered, access.login()) as session:
             asked = Asked("exec", shlex.join(["terminal", *arguments]))
             with session.channel(asked) as channel:
                 async with asyncio.timeout(COMMAND_S):

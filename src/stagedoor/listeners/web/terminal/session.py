@@ -13,19 +13,20 @@ from stagedoor.listeners.shell_session import (
     ShellSession,
     shell_session,
 )
+from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import Backstage
+from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.carry import LAST_WORDS_S, Carrier
 from stagedoor.listeners.web.terminal.guests import for_holder, held_to
-from stagedoor.listeners.web.terminal.socket import GoneError, Wire
+from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import End, Ended
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
+from stagedoor.recording.channel_audit import Asked, ChannelAudit, header
 from stagedoor.recording.recorder import Recording, RecordingError
-from stagedoor.recording.witness import Asked, Witness, header
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.terminal import Hello, Mode, Notice, Word
@@ -34,18 +35,18 @@ _PTY = "permit-pty"
 
 
 class TerminalSession:
-    """Satisfies `company.Watched`. Belongs to one event loop."""
+    """Satisfies `presence.Watched`. Belongs to one event loop."""
 
     def __init__(
         self,
-        backstage: Backstage,
-        wire: Wire,
+        access: ShellAccess,
+        wire: TerminalSocket,
         source: Source,
         hello: Hello,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when somebody is in, or has left."""
-        self._backstage = backstage
+        self._access = access
         self._wire = wire
         self._origin = web(source)
         self._hello = hello
@@ -73,7 +74,7 @@ class TerminalSession:
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Carry the terminal until it is over; or why that could not be."""
-        flow = self._backstage.flow
+        flow = self._access.flow
         grant = flow.authorise(identity, claim)
         if not isinstance(grant, Denial) and grant.guest is not None:
             hello = held_to(self._hello, grant.guest)
@@ -91,7 +92,7 @@ class TerminalSession:
 
     async def _inside(self, entered: Entered) -> str | None:
         grant = entered.grant
-        holder = self._backstage.holder(grant.target)
+        holder = self._access.holder(grant.target)
         if holder is None:
             entered.stream.abort()
             why = (
@@ -111,7 +112,7 @@ class TerminalSession:
                     entered.stream.abort()
                     entered.leave(Ended(End.UNREACHED, detail=unseen.message))
                     return unseen.message
-            async with shell_session(entered, self._backstage.login([_PTY])) as session:
+            async with shell_session(entered, self._access.login([_PTY])) as session:
                 return await self._carry(session, holder, arriving)
         except UnreachedError as error:
             return str(error)
@@ -164,7 +165,7 @@ class TerminalSession:
 
     async def _arrive(self, entered: Entered) -> Denial | None:
         grant, hello = entered.grant, self._hello
-        return await self._backstage.company.arrive(
+        return await self._access.presence.arrive(
             entered.opened.id,
             grant.target,
             hello.terminal,
@@ -172,19 +173,19 @@ class TerminalSession:
             share=grant.guest.share if grant.guest else None,
         )
 
-    async def _audit(self, session: ShellSession) -> Witness:
+    async def _audit(self, session: ShellSession) -> ChannelAudit:
         """Raises RecordingError where the terminal must be recorded and cannot be."""
-        hello, plan = self._hello, self._backstage.plan
+        hello, plan = self._hello, self._access.plan
         asked = Asked("shell", hello.command, hello.term, hello.size.columns, hello.size.rows)
         number, recording = session.next_channel(), None
-        if self._backstage.recorded(session.opened.ready.grant):
+        if self._access.recorded(session.opened.ready.grant):
             recording = await self._record(session, number, asked)
         if recording is not None and plan.notice:
             self._tell(Notice(Word.RECORDED, "this terminal is recorded"))
         return session.audit_channel(asked, number, recording, record_input=plan.record_input)
 
     async def _record(self, session: ShellSession, number: int, asked: Asked) -> Recording | None:
-        plan = self._backstage.plan
+        plan = self._access.plan
 
         def failed(why: str) -> None:
             self._room.set()
@@ -196,7 +197,7 @@ class TerminalSession:
             return await plan.recorder.begin(
                 session.opened,
                 number,
-                header(session.opened, number, asked, self._backstage.now()),
+                header(session.opened, number, asked, self._access.now()),
                 on_room=self._room.set,
                 on_failure=failed,
             )
@@ -207,7 +208,7 @@ class TerminalSession:
 
     async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
         await arriving
-        await self._backstage.company.leave(session_id)
+        await self._access.presence.leave(session_id)
         self._changed()
 
     # What the developer's side is told.

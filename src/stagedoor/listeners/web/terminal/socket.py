@@ -2,6 +2,7 @@
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stagedoor.listeners.web.gone import GoneError
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
 
@@ -10,11 +11,7 @@ _BAD = 1002
 """Protocol error (RFC 6455 §7.4.1)."""
 
 
-class GoneError(Exception):
-    """The developer's side has gone."""
-
-
-class Wire:
+class TerminalSocket:
     """Reads what the developer's side says, and says what the terminal's side does."""
 
     def __init__(self, socket: WebSocket) -> None:

@@ -107,7 +107,7 @@ def _file_watch(asked: Asked) -> SftpWatch | ScpWatch | None:
     return None if way is None else ScpWatch(way)
 
 
-class Witness:
+class ChannelAudit:
     """Of one channel. `recording` is None where none is made."""
 
     def __init__(

@@ -10,7 +10,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import AT_ONCE, Allowance
 from stagedoor.admin.passes import PassService
-from stagedoor.admin.presence import Presence
+from stagedoor.admin.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.denial import Denial, Reason
@@ -32,8 +32,10 @@ class Web:
         self.database = database
         self.now = 0.0
         allowance = Allowance()
-        self.desk = AccountService(settings, database, allowance, lambda: self.now)
-        self.company = Presence(settings, database, self.policy, allowance, lambda: self.now)
+        self.account = AccountService(settings, database, allowance, lambda: self.now)
+        self.presence = PresenceService(
+            settings, database, self.policy, allowance, lambda: self.now
+        )
         self.passes = PassService(
             settings, database, self.policy, Lifetimes(), allowance, lambda: self.now
         )
@@ -56,7 +58,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     made = []
     for _ in range(2 * AT_ONCE):
         line = public_line(new_key())
-        denial = await web.desk.add_key(ANN, line)
+        denial = await web.account.add_key(ANN, line)
         if denial is not None:
             break
         made.append(line)
@@ -64,13 +66,13 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     assert denial is not None
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
     assert "60 changes" in denial.message
-    keys = await web.desk.keys(ANN)
+    keys = await web.account.keys(ANN)
     assert not isinstance(keys, Denial)
     for key in keys:
-        assert await web.desk.remove_key(ANN, key.fingerprint) is None
+        assert await web.account.remove_key(ANN, key.fingerprint) is None
     assert not web.policy().keys
     web.now += 1.0
-    assert await web.desk.add_key(ANN, made[0]) is None
+    assert await web.account.add_key(ANN, made[0]) is None
 
 
 async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:
@@ -89,10 +91,10 @@ async def test_shares_count_too(web: Web) -> None:
     target = parse_login("app01")
     assert target is not None
     for _ in range(2 * AT_ONCE):
-        made = await web.company.share(ANN, target, "main", 60.0, typing=False)
+        made = await web.presence.share(ANN, target, "main", 60.0, typing=False)
         if isinstance(made, Denial):
             break
-        assert await web.company.end_share(ANN, made[0].id) is None
+        assert await web.presence.end_share(ANN, made[0].id) is None
     assert isinstance(made, Denial)
     assert made.reason is Reason.THROTTLED
 
@@ -107,7 +109,7 @@ async def test_what_is_not_there_takes_no_lock_from_those_who_log_in(web: Web) -
         begun.append("write" if options.get("stagedoor_writes") else "read")
 
     assert isinstance(await web.passes.use_up(PassKind.LINK, "guessed"), Denial)
-    assert await web.company.end_share(ANN, "guessed") is not None
-    assert await web.desk.remove_key(ANN, "SHA256:guessed") is not None
+    assert await web.presence.end_share(ANN, "guessed") is not None
+    assert await web.account.remove_key(ANN, "SHA256:guessed") is not None
     assert await web.passes.sign_out("guessed") is None
     assert "write" not in begun

@@ -28,7 +28,7 @@ def offers_shell(found: Object) -> bool:
     return named and shell_of(found) is None and is_offered(found)
 
 
-class Sight:
+class NamespaceCache:
     """The gateway's mirrors of one namespace. `pulse` is set, and replaced, whenever one changes."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.admin import allowance
 from stagedoor.admin.allowance import Allowance
-from stagedoor.serve import allowance
 
 
 def test_so_many_at_once_then_one_each_second() -> None:
