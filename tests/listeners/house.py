@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.authorities import ensure_cas
 from stagedoor.listeners.tunnel import Secure
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
@@ -46,6 +47,7 @@ class House:
             self._sockets.append((kind, os.dup(listening.fds()[0])))
             listening.close()
         self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
+        ensure_cas(self.settings)
         self.lines: list[dict[str, Any]] = []
         with admin.open_service(self.data_dir) as office:
             admin.add_user(office, USER)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event, update
-from stagedoor.serve.shares import end_share, make_share
-from stagedoor.store.place import Place
+from stagedoor.admin.shares import end_share, make_share
+from stagedoor.settings.place import Place
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
