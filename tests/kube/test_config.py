@@ -376,7 +376,7 @@ async def test_it_may_bring_a_certificate(tmp_path: Path, pem: Path) -> None:
             "print('" + SECRET + "'); sys.exit('please log in:\\n  cloud login')",
             "please log in: cloud",
         ),
-        ("sys.stdout.write('" + SECRET + "' * 100000)", "printed no ExecCredential"),
+        ("sys.stdout.write('" + SECRET + "' * 100000)", "printed more than 1048576 bytes"),
     ],
 )
 async def test_a_program_that_fails_is_told_by_what_it_complains_of(

@@ -82,7 +82,22 @@ class Hands:
         """As the controllers of Kubernetes and the kubelet would. Kubernetes takes no loopback address
         for an endpoint; of the slice the gateway reads the port alone."""
         name, labels = shell_object(app), dict(shell_labels(app))
-        pod = {"name": f"{name}-0", "labels": labels}
+        owner = self._owner("Deployment", name)
+        self._create(
+            "apps/v1",
+            "ReplicaSet",
+            {"name": f"{name}-0", "labels": labels, "ownerReferences": [owner]},
+            spec={
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": CONTAINER, "image": "by-hand"}]},
+                },
+            },
+        )
+        owner = self._owner("ReplicaSet", f"{name}-0")
+        pod = {"name": f"{name}-0", "labels": labels, "ownerReferences": [owner]}
         container: dict[str, Any] = {"name": CONTAINER, "image": "by-hand"}
         self._create("v1", "Pod", pod, spec={"nodeName": "n", "containers": [container]})
         ready = {"type": "Ready", "status": "True"}
@@ -107,6 +122,11 @@ class Hands:
             ],
         )
         self._house.kubectl("patch", *target, "--subresource=status", "--type=merge", "-p", patch)
+
+    def _owner(self, kind: str, name: str) -> dict[str, Any]:
+        """A reference to it (metav1 OwnerReference)."""
+        uid = self._house.kubectl("get", kind, name, "-o", "jsonpath={.metadata.uid}")
+        return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
 
     def _create(self, version: str, kind: str, metadata: dict[str, Any], **rest: Any) -> None:
         manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}

@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
-from tests.kube.api.test_controller_killed import ALL, BOUND_S, World, brought
+from tests.kube.api.one_app import ALL, BOUND_S, World, brought
 from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server

@@ -1,0 +1,76 @@
+"""One app on a real API server, and a controller that works there. There is no kubelet."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from stagedoor.controller.loop import Controller
+from stagedoor.controller.make import Maker
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.names import SHELL_OF
+
+BOUND_S = 60.0
+KINDS = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.SECRET, Kind.LEASE)
+ALL = {str(kind) for kind in KINDS}
+
+
+class World:
+    """One app, and a clock that a test turns."""
+
+    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.ahead_s = 0.0
+        self.app: Object
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+    async def knock(self) -> None:
+        with suppress(Exception):
+            await self.cluster.delete(Kind.LEASE, self.namespace, "app01-ssh")
+        await self.cluster.create(objects.lease(self.app, "gateway", self.now()))
+
+    async def here(self) -> set[str]:
+        """The kinds of which the shell has an object; a Deployment of no replicas says so."""
+        found = set()
+        for kind in KINDS:
+            for one in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
+                stopped = kind is Kind.DEPLOYMENT and one["spec"]["replicas"] == 0
+                found.add("stopped" if stopped else str(kind))
+        return found
+
+    @asynccontextmanager
+    async def controller(self, cluster: Any) -> "AsyncIterator[asyncio.Task[None]]":
+        """A controller that works; whatever it ends with is no error of the test's."""
+        made = Controller(
+            cluster,
+            {None: self.namespace},
+            Maker(cluster, lambda names: (b"key", "certificate"), lambda _: (), (), "controller"),
+            Kit("kit:1"),
+            on_problem=lambda target, problem, again_s: None,
+            now=self.now,
+        )
+        task = asyncio.create_task(made.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            with suppress(BaseException):
+                await task
+
+    async def until(self, wanted: set[str]) -> None:
+        async with asyncio.timeout(BOUND_S):
+            while await self.here() != wanted:
+                await asyncio.sleep(0.02)
+
+
+async def brought(world: World, wanted: set[str]) -> None:
+    """Have a healthy controller bring the shell there."""
+    async with world.controller(world.cluster):
+        await world.until(wanted)
