@@ -157,6 +157,8 @@ class Gateway:
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
+            # What `ssh-config` sets up is not for the person who runs the tests.
+            env={**os.environ, "HOME": str(self.file.parent)},
         )
         assert not check or done.returncode == 0, (arguments, done.returncode, done.stderr)
         if before is not None and self._policy_version() not in (None, before):

@@ -507,7 +507,7 @@ def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> Non
             house.call(come_and_go(turns))
 
         def nobody_is_left() -> bool:
-            inside = len(house.registry) + len(house.direct._visits)
+            inside = len(house.registry) + len(house.direct._clients)
             return not inside and len(house.seen.ended) == len(house.seen.opened)
 
         wait_until(lambda: house.do(nobody_is_left))

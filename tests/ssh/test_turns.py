@@ -14,6 +14,7 @@ from stagedoor.keys.files import load_or_create
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
+from stagedoor.upstream.connection import ShellConnection
 from stagedoor.upstream.login import AT_ONCE, Account, Upstream
 
 DEV = Identity("dev", frozenset(), Method.PASSWORD)
@@ -27,8 +28,9 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
     news = asyncio.Condition()
     go_on = asyncio.Event()
 
-    async def connect(host: str, sock: socket.socket, **_options: object) -> object:
+    async def connect(sock: socket.socket, options: asyncssh.SSHClientConnectionOptions) -> object:
         nonlocal most
+        host = options.host
         under_way[host] += 1
         most = max(most, under_way["app01.ssh"])
         async with news:
@@ -38,7 +40,7 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
         sock.close()
         return object()
 
-    monkeypatch.setattr(asyncssh, "connect", connect)
+    monkeypatch.setattr(ShellConnection, "connect", connect)
     ca = CertificateAuthority(load_or_create(tmp_path / "ca"), time.time)
     upstream = Upstream(ca.sign_user, (), lambda _: Account())
     with ExitStack() as stack:

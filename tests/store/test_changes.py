@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event, update
-from stagedoor.admin.shares import end_share, make_share
-from stagedoor.settings.place import Place
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import AdminService
+from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import PassKind
+from stagedoor.settings.place import Place
 from stagedoor.store import changes, passes, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy

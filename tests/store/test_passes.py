@@ -14,7 +14,14 @@ from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.store import passes, people
 from stagedoor.store.database import Database
-from stagedoor.store.passes import find, issue, read_signed_out, sign_out, use_up
+from stagedoor.store.passes import (
+    find,
+    issue,
+    read_sign_ins_end,
+    read_signed_out,
+    sign_out,
+    use_up,
+)
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import web_passes
 
@@ -129,7 +136,8 @@ def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
             sign_out(transaction, wrong, NOW)
     issue(database, SESSION, SESSION.expires_at - 1)
     with database.read() as transaction:
-        assert read_signed_out(transaction) == (ended, {})
+        assert read_signed_out(transaction) == ended
+        assert read_sign_ins_end(transaction) == {}
     issue(database, SESSION, SESSION.expires_at)
     assert not load_policy(database).signed_out
 

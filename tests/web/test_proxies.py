@@ -48,7 +48,9 @@ def below(
 ) -> Iterator[tuple[Gateway, Reverse]]:
     """A gateway at a path of a site of somebody else's, with TLS at nginx and an idle time of 4 s."""
     folder = tmp_path_factory.mktemp("below")
-    web = settings(path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5)
+    web = settings(
+        path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5, host_names=[NAME]
+    )
     with running(folder, web) as gateway:
         let_in(gateway)
         more = f"proxy_read_timeout {IDLE_S}s; proxy_send_timeout {IDLE_S}s;"
