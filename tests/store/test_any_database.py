@@ -51,6 +51,7 @@ def make_old(database: Database) -> None:
             schema.watch_rules,
             schema.shares,
             schema.visits,
+            schema.policy_changes,
         ):
             table.drop(transaction)
         transaction.execute(update(schema.meta).values(value=1))
@@ -77,6 +78,7 @@ def test_passes_of_version_4_are_kept(place: Place) -> None:
         people.add_user(transaction, "dev", frozenset(), None, 0.0)
         transaction.exec_driver_sql("ALTER TABLE web_passes DROP COLUMN sign_in")
         transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
+        schema.policy_changes.drop(transaction)
         transaction.execute(update(schema.meta).values(value=4))
         given = insert(schema.web_passes).values(
             secret_hash=b"secret",
@@ -100,6 +102,7 @@ def test_visits_of_version_5_are_kept(place: Place) -> None:
     StoreJournal(database).append([opened("s1")])
     with database.write() as transaction:
         transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
+        schema.policy_changes.drop(transaction)
         transaction.exec_driver_sql("INSERT INTO visits VALUES ('s1', 'app01.ssh', 'main', 1)")
         transaction.execute(update(schema.meta).values(value=5))
     database.close()
