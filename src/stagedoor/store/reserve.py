@@ -16,8 +16,8 @@ from pathlib import Path
 
 from stagedoor.model.errors import StoreError
 
-SIZE = 1024 * 1024
-"""Some 250 pages of the log; a grant that is removed takes about ten."""
+SIZE = 4 * 1024 * 1024
+"""Some 1,000 pages of the log; a grant that is removed takes five or six."""
 ROOM = SIZE // 2
 """A user with hundreds of keys and tokens takes so much to remove; less free space counts as none."""
 
