@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from stagedoor.listeners.proxied import read_proxy_header
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
@@ -22,7 +23,6 @@ from stagedoor.relay.ports import Stream
 from stagedoor.session.flow import Entered, Flow
 from stagedoor.wire.answer import established, interim, refusal
 from stagedoor.wire.connect import HeadParser, Request
-from stagedoor.wire.proxyproto import parse as parse_proxy_header
 
 READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
@@ -161,10 +161,11 @@ class TunnelListener:
         """The request, or why it is none; None if the downstream said nothing and left."""
         received = b""
         if within(downstream.source.address, self._limits.proxy_protocol_from):
-            answer = await self._proxy_header(downstream)
-            if not isinstance(answer, bytes):
-                return answer
-            received = answer
+            announced = await read_proxy_header(stream)
+            if announced is None or isinstance(announced, Denial):
+                return announced
+            forwarded, received = announced
+            downstream.source = forwarded or downstream.source
         if not within(downstream.source.address, self._limits.networks):
             # Strangers get no handshake, and over TLS there are no words without one.
             downstream.mute = secure is not None
@@ -191,23 +192,6 @@ class TunnelListener:
             received = await aio.read(downstream.stream, READ_BYTES)
             if not received:
                 return None
-
-    async def _proxy_header(self, downstream: "_Downstream") -> bytes | Denial | None:
-        """What follows the load balancer's header, whose source becomes the downstream's."""
-        received = b""
-        while True:
-            more = await aio.read(downstream.stream, READ_BYTES)
-            if not more:
-                return None
-            received += more
-            header = parse_proxy_header(received)
-            if header is None:
-                continue
-            if isinstance(header, Denial):
-                return header
-            if header.source is not None:
-                downstream.source = header.source
-            return received[header.consumed :]
 
 
 class _Downstream:

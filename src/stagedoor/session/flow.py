@@ -58,6 +58,11 @@ class Entered:
         """The session is over. Never blocks."""
         self._flow.leave(self.opened, ended)
 
+    def give_up(self, why: str) -> None:
+        """End a session that was opened, but cannot be carried."""
+        self.stream.abort()
+        self.leave(Ended(End.UNREACHED, detail=why))
+
     @contextmanager
     def handing_over(self) -> Iterator[None]:
         """Around the lines that hand `stream` to a relay: if they raise, the session ends here."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import asyncssh
 
+from stagedoor.listeners.proxied import read_proxy_header
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
@@ -22,7 +23,6 @@ from stagedoor.model.units import DAY_S, KIB
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.session.flow import Flow
-from stagedoor.wire.proxyproto import parse as parse_proxy_header
 
 REVIEW_EVERY_S = 2.0
 RENEW_S = DAY_S
@@ -104,10 +104,14 @@ class SshListener:
             received = b""
             if within(source.address, self._limits.proxy_protocol_from):
                 async with asyncio.timeout(self._limits.header_timeout_s):
-                    announced = await self._proxy_header(stream, source)
+                    announced = await read_proxy_header(stream)
                 if announced is None:
                     return
-                source, received = announced
+                if isinstance(announced, Denial):
+                    self._write_down(source, announced)
+                    return
+                forwarded, received = announced
+                source = forwarded or source
             if not within(source.address, self._limits.networks):
                 # Not a byte to strangers, our version least of all.
                 self._write_down(
@@ -140,20 +144,6 @@ class SshListener:
         finally:
             if not handed_over:
                 stream.abort()
-
-    async def _proxy_header(self, stream: TcpStream, source: Source) -> tuple[Source, bytes] | None:
-        """Whom a load balancer speaks for, and what follows its header; None if that is refused."""
-        received = b""
-        while more := await aio.read(stream, READ_BYTES):
-            received += more
-            header = parse_proxy_header(received)
-            if header is None:
-                continue
-            if isinstance(header, Denial):
-                self._write_down(source, header)
-                return None
-            return header.source or source, received[header.consumed :]
-        return None
 
     async def _wait(self, downstream: Downstream, wait_s: float) -> None:
         try:

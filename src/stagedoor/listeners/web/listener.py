@@ -10,9 +10,9 @@ import uvicorn
 from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.http import PatientHttp
-from stagedoor.listeners.web.pending import PendingConnection, counted_as
+from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.source import Source, within
+from stagedoor.model.source import Source, source_network, within
 from stagedoor.net import aio
 from stagedoor.net.listen import Socket
 from stagedoor.net.tcp import TcpStream
@@ -187,7 +187,7 @@ class WebListener:
         many = within(source.address, self._limits.forwarded_from) or self._speaks_for_others(
             source
         )
-        return str(source) if many else counted_as(source)
+        return str(source) if many else source_network(source.address)
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:

@@ -151,10 +151,3 @@ def _enter(
     victim = limit.enter(connection, counted_as)
     if victim is not None:
         victim.crowded_out()
-
-
-def counted_as(source: Source) -> str:
-    """What counts as one source: an IPv4 address, or the /64 that one IPv6 host has for itself."""
-    if source.address.version == 4:
-        return str(source.address)
-    return f"{int(source.address) >> 64:x}::/64"

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, shell_session
+from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, End, Ended, Origin
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import Asked
 from stagedoor.upstream.command import CommandResult, run_command
@@ -32,15 +32,14 @@ async def run_remote(
     """What the command has printed; or why it was not run, or failed."""
     target = grant.target
     entered = await access.flow.enter(
-        grant.identity, target, Origin(AccessMethod.WEB, source), lambda step: None, start=False
+        grant.identity, target, web(source), lambda step: None, start=False
     )
     if isinstance(entered, Denial):
         return entered
     holder = access.holder(target)
     if holder is None:
         why = f"the shell {target.shell_name} holds no terminals"
-        entered.stream.abort()
-        entered.leave(Ended(End.UNREACHED, detail=why))
+        entered.give_up(why)
         return Denial(Reason.SHELL_UNAVAILABLE, why)
     name = target.shell_name
     try:

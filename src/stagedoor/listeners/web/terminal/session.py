@@ -22,7 +22,7 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import End, Ended
+from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, header
@@ -94,13 +94,12 @@ class TerminalSession:
         grant = entered.grant
         holder = self._access.holder(grant.target)
         if holder is None:
-            entered.stream.abort()
             why = (
                 "no command is known that holds terminals in the shell "
                 f"{grant.target.shell_name}; an administrator names it in `holder` of its "
                 "[[shells.static]] entry; until then come by ssh"
             )
-            entered.leave(Ended(End.UNREACHED, detail=why))
+            entered.give_up(why)
             return why
         arriving = asyncio.create_task(self._arrive(entered))
         try:
@@ -109,8 +108,7 @@ class TerminalSession:
                 with entered.handing_over():
                     unseen = await asyncio.shield(arriving)
                 if unseen is not None:
-                    entered.stream.abort()
-                    entered.leave(Ended(End.UNREACHED, detail=unseen.message))
+                    entered.give_up(unseen.message)
                     return unseen.message
             async with shell_session(entered, self._access.login([_PTY])) as session:
                 return await self._carry(session, holder, arriving)
