@@ -20,7 +20,7 @@ def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser
     if found() is None:
         pytest.skip("no Chromium is installed; as root: apt-get install chromium")
     if not (FOLDER / "terminal.js").exists():
-        pytest.skip("the page is not built: cd web && npm ci && npm run build")
+        pytest.skip("the page is not built: script/web")
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 
