@@ -1,10 +1,11 @@
 """Asking an API server as somebody: one request after the other, whatever it answers."""
 
+import http.client
 import json
 import ssl
-import urllib.error
-import urllib.request
+import weakref
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from stagedoor.kube.paths import RESOURCES
@@ -70,19 +71,29 @@ class Asker:
         body: Manifest | None = None,
         content: str = "application/json",
     ) -> Answer:
-        request = urllib.request.Request(
-            self.url + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self.token}", "Content-Type": content},
-            method=method,
-        )
-        context = ssl.create_default_context(cafile=self.ca)
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content}
+        asked = (method, path, None if body is None else json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-                return Answer(answer.status, json.loads(answer.read()))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, json.loads(error.read()))
+            return self._ask(*asked)
+        except (ConnectionError, http.client.BadStatusLine):
+            # The server has closed a line on which nothing was asked for long.
+            self._line.close()
+            return self._ask(*asked)
+
+    @cached_property
+    def _line(self) -> http.client.HTTPSConnection:
+        """One for all requests: a TLS handshake costs as much as most of them."""
+        context = ssl.create_default_context(cafile=self.ca)
+        line = http.client.HTTPSConnection(
+            self.url.removeprefix("https://"), timeout=30, context=context
+        )
+        weakref.finalize(self, line.close)
+        return line
+
+    def _ask(self, *asked: Any) -> Answer:
+        self._line.request(*asked)
+        answer = self._line.getresponse()
+        return Answer(answer.status, json.loads(answer.read()))
 
     def create(self, manifest: Manifest) -> Answer:
         return self.request("POST", collection(manifest), manifest)

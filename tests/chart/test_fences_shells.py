@@ -49,6 +49,15 @@ def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def none_left(fenced: Fenced) -> Iterator[None]:
+    """A shell that was refused would be judged ten times a second for as long as it is there."""
+    yield
+    of_shells = "deployments?labelSelector=stagedoor.dev/shell-of"
+    gone = fenced.admin.request("DELETE", f"/apis/apps/v1/namespaces/{fenced.apps}/{of_shells}")
+    assert gone.ok, gone.message
+
+
 @pytest.fixture
 def shop(fenced: Fenced) -> Shop:
     return enter(fenced, app(f"shop{next(numbers)}"), web=DIGEST)
