@@ -1,5 +1,6 @@
 """vttest(1) by its menus, on whatever shows it."""
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +12,15 @@ WITHIN = {"Character-Set Tests": ["8", "9", "10", "11"]}
 """What is chosen in a menu of a section; of most there is nothing that stands still.
 
 To a terminal that it takes for a VT100 vttest shows the same without that menu."""
+
+
+_ASKS = re.compile(rb"(Push <RETURN>|Enter choice number \(0 - \d+\): |\x1bZ)$")
+"""The last is what a VT52 is asked (DECID): tmux and xterm.js are none, and say nothing."""
+
+
+def stands(shown: bytes, after: int) -> bool:
+    """Whether it waits for a key, by the bytes that it has shown; `after` were there at the stop before."""
+    return len(shown) > after and _ASKS.search(shown) is not None
 
 
 class Screen(Protocol):

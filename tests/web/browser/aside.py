@@ -67,6 +67,11 @@ class Aside(Tab):
                 self._tell(Out(at, shown[at : at + MAX_DATA_BYTES]))
             self._shown = len(shown)
 
+    @property
+    def shown(self) -> bytes:
+        """All that the program has shown."""
+        return b"" if self._console is None else self._console.shown
+
     def end(self) -> None:
         """The program ends; the page stays as it is."""
         if self._console is not None:

@@ -6,6 +6,7 @@ to account for everything. And it has to be, in every cell, what ssh shows in tm
 named here.
 """
 
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +21,9 @@ from tests.web.browser.aside import Aside, aside
 from tests.web.browser.conftest import run, screen, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, as_drawn, captured, drawn
-from tests.web.outer import Outer, attach_command, outer, settled, ssh_command
+from tests.web.outer import Outer, attach_command, outer, ssh_command
 from tests.web.scenes import MISSING
-from tests.web.vttest import MENU, walk
+from tests.web.vttest import MENU, stands, walk
 
 DIFFERENT = {
     "1.1": "132 columns in 120: what is written beyond the last is put elsewhere",
@@ -36,6 +37,11 @@ DIFFERENT = {
 ELSEWHERE = {"3.0": "3.1", "3.1": "3.10"}
 """Stops that have another number in the page. It says that it is a VT220, of which vttest shows more than of
 the VT100 that tmux says it is."""
+
+
+FRAME = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
+SAME = 4
+"""So many frames have to be the same, once all has come: what is written is drawn with the next."""
 
 
 class Page:
@@ -60,6 +66,27 @@ class Page:
         self._carry()
         return self._tab.ask(SPANS)
 
+    def drawn(self) -> Any:
+        """The spans when all that has come is drawn."""
+        before, same = self.spans(), 1
+        while same < SAME:
+            self._tab.ask(FRAME)
+            now = self.spans()
+            before, same = now, same + 1 if now == before else 1
+        return before
+
+
+class Stops:
+    """Waits for vttest to come to its next stop, by what `shown` says it has shown."""
+
+    def __init__(self, shown: Callable[[], bytes]) -> None:
+        self._shown = shown
+        self._at = 0
+
+    def next(self) -> None:
+        wait_until(lambda: stands(self._shown(), self._at))
+        self._at = len(self._shown())
+
 
 def whole(said: str) -> list[list[Cell]]:
     """All rows of tmux's screen: of those at its end that are empty it may say nothing."""
@@ -67,17 +94,22 @@ def whole(said: str) -> list[list[Cell]]:
     return rows + [[] for _ in range(ROWS - len(rows))]
 
 
-def in_order(native: Outer) -> dict[str, list[list[Cell]]]:
-    """By native ssh in tmux: what is drawn at each stop."""
-    stops: dict[str, list[list[Cell]]] = {}
-    native.shows(MENU)
-    walk(native, lambda step: stops.update({step: whole(native.settled("-e", "-N"))}))
-    return stops
+def in_order(native: Outer, shown: Path) -> dict[str, list[list[Cell]]]:
+    """By native ssh in tmux, which writes down what is shown: what is drawn at each stop."""
+    found: dict[str, list[list[Cell]]] = {}
+    stops = Stops(shown.read_bytes)
+
+    def look(step: str) -> None:
+        stops.next()
+        found[step] = whole(native.screen("-e", "-N"))
+
+    walk(native, look)
+    return found
 
 
 def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, Any]]:
     """By native ssh in the page's own emulator: what is drawn at each stop."""
-    stops: list[tuple[str, Any]] = []
+    found: list[tuple[str, Any]] = []
 
     def there(line: Aside) -> bool:
         line.carry()
@@ -88,8 +120,19 @@ def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, An
         wait_until(lambda: there(line))
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
         page = Page(tab, line.carry)
-        walk(page, lambda step: stops.append((step, settled(page.spans))))
-    return stops
+
+        def shown() -> bytes:
+            line.carry()
+            return line.shown
+
+        stops = Stops(shown)
+
+        def look(step: str) -> None:
+            stops.next()
+            found.append((step, page.drawn()))
+
+        walk(page, look)
+    return found
 
 
 @pytest.mark.webshell(13)
@@ -100,10 +143,12 @@ def test_13_vttest_in_the_page_is_what_ssh_shows(
 ) -> None:
     attach_command(tmp_path, port)
     by_ssh = ssh_command(gateway, tmp_path, "vttest")
-    # Each waits for its own terminal to come to rest, most of the time, so both do so at once.
     with outer(tmp_path) as native, ThreadPoolExecutor(1) as another:
         native.start(by_ssh)
-        walking = another.submit(in_order, native)
+        shown = tmp_path / "shown"
+        shown.touch()
+        native.tmux("pipe-pane", "-t", "o", f"exec cat >>{shlex.quote(str(shown))}")
+        walking = another.submit(in_order, native, shown)
         tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
         terminal(tab, base, "vttest")
         cell_width = sized(tab, COLUMNS, ROWS)
