@@ -27,11 +27,23 @@ half of a core, so more of them than there are cores run at once."""
 WAITING_WORKERS = 4
 
 API = (
-    *("tests/kube/api", "tests/chart/test_fences_admission.py"),
-    *("tests/chart/test_fences_rbac.py", "tests/chart/test_manifests.py"),
+    *("tests/kube/api", "tests/chart/test_fences_admission.py", "tests/chart/test_fences_rbac.py"),
+    *("tests/chart/test_fences_shells.py", "tests/chart/test_manifests.py"),
 )
 """Tests that start an API server without a cluster, which takes ten seconds of the processor in each worker
 that runs one of them: so there is one."""
+
+LONGEST = (
+    *("tests/ssh/test_hostile_shells.py", "tests/web/browser/test_acceptance_gap.py"),
+    *("tests/kube/test_lifecycle.py", "tests/kube/test_lifecycle_causes.py"),
+    *("tests/acceptance/test_kubernetes.py", "tests/web/browser/test_acceptance_vttest.py"),
+    *("tests/kube/test_lifecycle_failover.py", "tests/kube/test_lifecycle_authorise.py"),
+    *("tests/chart/test_install.py", "tests/chart/test_ingress.py", "tests/kube/test_webshell.py"),
+    *("tests/kube/test_lifecycle_commands.py", "tests/kube/test_shell_objects.py"),
+    *("tests/web/browser/test_page.py", "tests/web/browser/test_acceptance.py"),
+)
+"""Of each share these begin first, so that no worker is left with one when the others are through. A file is
+run by one worker, as what it sets up is for all its tests."""
 
 SELF_TESTS = "tests/cluster"
 """The test cluster's own tests. They need minutes, and only a change of theirs changes their outcome."""
@@ -96,7 +108,14 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
 
 
 def _spread(workers: int) -> tuple[str, ...]:
-    return ("-n", str(workers), "--dist", "worksteal", "--durations=10", "--durations-min=10")
+    by_file = ("--dist", "loadfile", "--no-loadscope-reorder")
+    return ("-n", str(workers), *by_file, "--durations=10", "--durations-min=10")
+
+
+def rank(file: Path) -> int:
+    """By this a share's files are sorted."""
+    name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def _without(*paths: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from typing import IO
 import pytest
 
 from tests.cluster.place import cache
-from tests.plan import QUICK, Share, whole
+from tests.plan import QUICK, Share, rank, whole
 
 MAX_FLAKY = 3
 MAX_RERUNS = 20
@@ -167,6 +167,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Meter())
         if not hasattr(config, "workerinput"):
             config.pluginmanager.register(Recorder(Path(file)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.path))
 
 
 class Process:
