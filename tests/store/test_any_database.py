@@ -3,16 +3,15 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import insert, inspect, select, update
+from sqlalchemy import select, update
 
 from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Place
-from stagedoor.store import people, schema
+from stagedoor.store import schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
-from stagedoor.store.visits import list_visits
 from tests.store.conftest import Outage
 from tests.store.sample import change, denied, opened, python
 
@@ -39,76 +38,6 @@ def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: Place) ->
     database = open_database(place)
     with database.read() as transaction:
         assert schema.check(transaction) == 9, "and is not taken back"
-    database.close()
-
-
-def make_old(database: Database) -> None:
-    """As the program before version 2 left it."""
-    with database.write() as transaction:
-        schema.instances.drop(transaction)
-        for table in (
-            schema.web_passes,
-            schema.watch_rules,
-            schema.shares,
-            schema.visits,
-            schema.policy_changes,
-        ):
-            table.drop(transaction)
-        transaction.execute(update(schema.meta).values(value=1))
-
-
-def test_a_store_of_an_older_program_is_brought_up_to_date(place: Place) -> None:
-    database = open_database(place)
-    make_old(database)
-    StoreJournal(database).append([opened("s1")])
-    database.close()
-    database = open_database(place)
-    with database.read() as transaction:
-        assert inspect(transaction).has_table("instances")
-        for name in ("web_passes", "watch_rules", "shares", "visits"):
-            assert inspect(transaction).has_table(name)
-        assert schema.check(transaction) == schema.SCHEMA_VERSION
-    assert [row.id for row in list_sessions(database)] == ["s1"]
-    database.close()
-
-
-def test_passes_of_version_4_are_kept(place: Place) -> None:
-    database = open_database(place)
-    with database.write() as transaction:
-        people.add_user(transaction, "dev", frozenset(), None, 0.0)
-        transaction.exec_driver_sql("ALTER TABLE web_passes DROP COLUMN sign_in")
-        transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
-        schema.policy_changes.drop(transaction)
-        transaction.execute(update(schema.meta).values(value=4))
-        given = insert(schema.web_passes).values(
-            secret_hash=b"secret",
-            kind="session",
-            user_name="dev",
-            method="password",
-            expires_at=4e9,
-        )
-        transaction.execute(given)
-    database.close()
-    database = open_database(place)
-    with database.read() as transaction:
-        (row,) = transaction.execute(select(schema.web_passes)).all()
-        assert schema.check(transaction) == schema.SCHEMA_VERSION
-    assert (row.secret_hash, row.sign_in) == (b"secret", None)
-    database.close()
-
-
-def test_visits_of_version_5_are_kept(place: Place) -> None:
-    database = open_database(place)
-    StoreJournal(database).append([opened("s1")])
-    with database.write() as transaction:
-        transaction.exec_driver_sql("ALTER TABLE visits DROP COLUMN share")
-        schema.policy_changes.drop(transaction)
-        transaction.exec_driver_sql("INSERT INTO visits VALUES ('s1', 'app01.ssh', 'main', 1)")
-        transaction.execute(update(schema.meta).values(value=5))
-    database.close()
-    database = open_database(place)
-    (visit,) = list_visits(database)
-    assert (visit.session, visit.looks, visit.share) == ("s1", True, None)
     database.close()
 
 
@@ -158,16 +87,6 @@ def assert_all_wrote(database: Database) -> None:
 
 
 def test_processes_that_make_one_store_at_once_all_write_to_it(place: Place) -> None:
-    at_once(place)
-    database = open_database(place)
-    assert_all_wrote(database)
-    database.close()
-
-
-def test_processes_that_upgrade_one_store_at_once_all_write_to_it(place: Place) -> None:
-    database = open_database(place)
-    make_old(database)
-    database.close()
     at_once(place)
     database = open_database(place)
     assert_all_wrote(database)
