@@ -1,6 +1,7 @@
 """A shell's life on a real cluster: OpenSSH's client, `stagedoor serve`, the controller, the kit.
 
-What passes by the clock alone is in `tests/controller/test_stories.py`.
+What passes by the clock alone, a roll-out of the app, and one that is kept warm are in
+`tests/controller/test_stories.py`.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ IDLE_S = 20
 lease that was renewed a moment ago is not renewed for it."""
 
 
-def test_a_shell_is_started_by_the_first_login_and_gone_when_nobody_has_come_for_long(
+def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_app(
     make_house: Make,
 ) -> None:
     house = make_house(idle_stop_s=IDLE_S, idle_delete_s=3)
@@ -37,36 +38,6 @@ def test_a_shell_is_started_by_the_first_login_and_gone_when_nobody_has_come_for
     until(lambda: house.objects("pods") == [], "it is scaled to zero")
     until(lambda: house.left("app01") == [], "all is deleted")
     # And once more from nothing.
-    house.must("app01")
-
-
-def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
-    make_house: Make,
-) -> None:
-    house = make_house()
-    house.app(env={"RELEASE": "1"})
-    with house.inside("app01") as session:
-        pod = house.shell_pod()
-        house.app(env={"RELEASE": "2"})
-
-        def stale() -> bool:
-            (shell,) = house.objects("deployments")
-            return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
-
-        until(stale, "the shell is marked stale")
-        assert session.run("echo $RELEASE") == "1"
-        # Who comes while it is in use comes into the one that is there.
-        assert house.must("app01", "echo $RELEASE") == "1\n"
-        assert house.shell_pod() == pod
-    # That it is replaced by itself a minute later is a story of tests/controller.
-    house.gateway.command("app", "stop", "app01", "--yes")
-    assert house.must("app01", "echo $RELEASE") == "2\n"
-    assert house.shell_pod() != pod
-
-
-def test_deleting_the_app_deletes_its_shell(make_house: Make) -> None:
-    house = make_house(idle_stop_s=IDLE_S)
-    house.app()
     house.must("app01")
     house.kubectl("delete", "deployment", "app01")
     until(lambda: house.left("app01") == [], "the garbage collector has taken all")
@@ -119,19 +90,3 @@ def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
     after = house.must("app01", "hostname").strip()
     assert after != before
     assert house.pods() == [after]
-
-
-def test_a_warm_app_has_its_shell_before_anybody_knocks(make_house: Make) -> None:
-    house = make_house(idle_stop_s=2)
-    house.app(annotations={"warm": "true"})
-
-    def ready() -> bool:
-        return any(
-            condition["type"] == "Ready" and condition["status"] == "True"
-            for pod in house.objects("pods")
-            for condition in pod["status"].get("conditions", ())
-        )
-
-    until(ready, "the pod is there")
-    pod = house.shell_pod()
-    assert house.must("app01", "hostname").strip() == pod
