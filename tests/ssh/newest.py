@@ -1,4 +1,4 @@
-"""The OpenSSH client of Debian's newest release, beside the machine's own.
+"""OpenSSH of Debian's newest release, client and server, beside the machine's own.
 
 Its packages are fetched by debootstrap once, unpacked into a folder outside the checkout, and run
 with their own libraries, so nothing is installed and nobody has to be root to run them.
@@ -18,6 +18,8 @@ _WRAPPER = """\
 exec {loader} --argv0 "$0" --library-path {libraries} {program} "$@"
 """
 """ssh starts itself again for a jump, by the name that it was called by."""
+SERVER_PROGRAMS = ("sshd-session", "sshd-auth")
+"""Since OpenSSH 9.8 sshd runs the first for each connection, and that one the second (10.0)."""
 _RUN_SSH = ("scp", "sftp")
 """They run /usr/bin/ssh unless they are told another."""
 
@@ -33,7 +35,8 @@ def folder() -> Path:
     kept.parent.mkdir(parents=True, exist_ok=True)
     with (kept.parent / f"openssh-{SUITE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and it is made once
-        if not kept.exists():
+        if not (kept / "usr" / "sbin" / "sshd").exists():
+            shutil.rmtree(kept, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
                 _make(Path(beside))
                 (Path(beside) / "root").rename(kept)
@@ -47,7 +50,7 @@ def _make(beside: Path) -> None:
     if os.geteuid() != 0:
         raise MissingError("debootstrap wants to be root, once")
     # Packages only: no script of a package runs, and no chroot is made.
-    options = ("--download-only", "--variant=minbase", "--include=openssh-client")
+    options = ("--download-only", "--variant=minbase", "--include=openssh-client,openssh-server")
     fetched = subprocess.run(
         ["debootstrap", *options, SUITE, beside / "tree"], capture_output=True, text=True,
         timeout=300, check=False,
@@ -57,7 +60,7 @@ def _make(beside: Path) -> None:
         raise MissingError(f"debootstrap failed: {said[-1] if said else fetched.returncode}")
     for package in (beside / "tree").glob("var/cache/apt/archives/*.deb"):
         subprocess.run(["dpkg-deb", "--extract", package, beside / "root"], check=True)
-    for left_out in ("usr/share", "usr/sbin", "var", "boot"):
+    for left_out in ("usr/share", "var", "boot"):
         shutil.rmtree(beside / "root" / left_out, ignore_errors=True)
 
 
@@ -68,15 +71,28 @@ def _wrappers(root: Path) -> Path:
     libraries = ":".join(str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu*")))
     place = root / "run-here"
     place.mkdir(exist_ok=True)
-    for name in PROGRAMS:
+
+    def wrap(name: str, program: str) -> None:
         wrapper = place / name
-        program = f"{root / 'usr' / 'bin' / name}"
-        if name in _RUN_SSH:
-            program += f" -S {place / 'ssh'}"
         text = _WRAPPER.format(loader=loader, libraries=libraries, program=program)
         if not wrapper.exists() or wrapper.read_text() != text:
             made = wrapper.with_name(f"{name}.{os.getpid()}")
             made.write_text(text)
             made.chmod(0o755)
             made.replace(wrapper)
+
+    for name in PROGRAMS:
+        program = f"{root / 'usr' / 'bin' / name}"
+        wrap(name, f"{program} -S {place / 'ssh'}" if name in _RUN_SSH else program)
+    wrap("sshd", f"{root / 'usr' / 'sbin' / 'sshd'}")
+    for name in SERVER_PROGRAMS:
+        wrap(name, f"{root / 'usr' / 'lib' / 'openssh' / name}")
     return place
+
+
+def server_settings(programs: Path) -> tuple[str, ...]:
+    """For its sshd_config: where the other programs of `sshd` are."""
+    return (
+        f"SshdSessionPath {programs / 'sshd-session'}",
+        f"SshdAuthPath {programs / 'sshd-auth'}",
+    )

@@ -22,9 +22,11 @@ ACCOUNT = getpass.getuser()
 class Sshd:
     """An sshd of the test's own that trusts the gateway's user CA; `log` is what it wrote."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = SSHD, *settings: str) -> None:
         folder.mkdir()
         self.folder = folder
+        self._program = program
+        self._settings = settings
         self.host_key = new_key(folder / "host_key")
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -38,7 +40,7 @@ class Sshd:
     def log(self) -> str:
         return self._log.read_text()
 
-    def start(self, user_ca: str) -> None:
+    def start(self, user_ca: str, *settings: str) -> None:
         (self.folder / "user_ca.pub").write_text(user_ca)
         (self.folder / "principals").write_text("dev\n")
         config = self.folder / "sshd_config"
@@ -50,10 +52,11 @@ class Sshd:
             "AuthorizedKeysFile none\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nAllowAgentForwarding yes\nAcceptEnv LC_*\n"
             "Subsystem sftp internal-sftp\n"
+            + "".join(f"{line}\n" for line in (*self._settings, *settings))
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        self.process = subprocess.Popen([SSHD, "-D", "-f", config, "-E", self._log])
+        self.process = subprocess.Popen([self._program, "-D", "-f", config, "-E", self._log])
         wait_until(lambda: self._log.exists() and "listening" in self.log)
 
     def stop(self) -> None:

@@ -222,7 +222,7 @@ def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> Non
         done = Client.of(house).ssh(TO, "true")
         thread.join()
         assert done.returncode == 255
-        assert b"the shell app01-ssh cannot be logged in to" in done.stderr
+        assert b"of the shell app01-ssh refused ('HTTP/1.1 400 Bad Request')" in done.stderr
 
 
 def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(

@@ -62,7 +62,7 @@ async def shell(**options: Any) -> AsyncIterator[tuple[ShellConnection, list[Any
         client_keys=None,
         agent_path=None,
     )
-    connection = await ShellConnection.connect(sock, wanted)
+    connection = await ShellConnection.connect(sock, wanted, "app01-ssh")
     try:
         yield connection, ends
     finally:

@@ -28,7 +28,9 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
     news = asyncio.Condition()
     go_on = asyncio.Event()
 
-    async def connect(sock: socket.socket, options: asyncssh.SSHClientConnectionOptions) -> object:
+    async def connect(
+        sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, name: str
+    ) -> object:
         nonlocal most
         host = options.host
         under_way[host] += 1

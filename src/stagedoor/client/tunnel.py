@@ -44,7 +44,7 @@ EXITS = {
     NO_ANSWER: "the gateway hung up or fell silent before its answer was complete",
     CREDENTIAL: "407: no credential, a refused one, or one that could not be read",
     FORBIDDEN: "403: this target is not for you",
-    NO_SHELL: "404 or 502: no such app, or its shell does not answer",
+    NO_SHELL: "404 or 502: no such app, or its shell does not answer or lets nobody in",
     BUSY: "429 or 503, after three tries",
     START_TIMEOUT: "504: the shell did not start or answer in time",
     REFUSED: "any other refusal",
@@ -118,6 +118,8 @@ TRIES = 3  # at 429 and 503; at a prompt
 LONGEST_RETRY_S = 30.0  # a longer Retry-After is told, not waited for
 PATIENT_S = 2.0  # a log is told how far a start is once it takes longer than this
 STEP_SHOWN = 60  # characters of it that fit beside the rest in a terminal's line
+HEARD = 2048  # bytes: a refusal in SSH's place, the gateway's words on it included
+EXPLAINED = b"stagedoor: "  # how the gateway's line on such a refusal begins
 GONE_TIMEOUT_S = 10.0  # to send what is left once ssh has gone
 
 
@@ -565,6 +567,7 @@ class Plain:
         self.awaited = ""  # what a person is told that we wait for
         self.step = ""  # how far the gateway says that it has come
         self.session = ""  # the gateway's name for the tunnel, by which an administrator finds it
+        self.heard = b""  # what came first through the tunnel
 
     def peek(self, limit: int) -> bytes:
         return self.sock.recv(limit, socket.MSG_PEEK)
@@ -793,7 +796,21 @@ def settle(wire: Plain, call: Callable[[], Result], event: int, deadline: float)
             show("\r\x1b[K")
 
 
-def carry(source: Plain | Local, sink: Plain | Local) -> Iterator[tuple[int, int] | None]:
+class Heard:
+    """The wire, of which the first bytes are kept in `heard`."""
+
+    def __init__(self, wire: Plain) -> None:
+        self.wire = wire
+        self.read_fd = wire.read_fd
+
+    def recv(self, limit: int) -> bytes:
+        data = self.wire.recv(limit)
+        if len(self.wire.heard) <= HEARD:
+            self.wire.heard += data[: HEARD + 1]
+        return data
+
+
+def carry(source: Heard | Local, sink: Plain | Local) -> Iterator[tuple[int, int] | None]:
     """Bring one direction's bytes over, then its end. Yields what it waits for: (fd, event).
 
     Yields None after each chunk, so that a fast direction never starves the other.
@@ -822,7 +839,7 @@ def carry(source: Plain | Local, sink: Plain | Local) -> Iterator[tuple[int, int
 
 def pump(wire: Plain, local: Local) -> None:
     """Carry both directions until both have ended. Raises OSError when the gateway is lost."""
-    upward, downward = carry(local, wire), carry(wire, local)
+    upward, downward = carry(local, wire), carry(Heard(wire), local)
     live = [upward, downward]
     deadline = None  # set once ssh has gone
     try:
@@ -1213,18 +1230,39 @@ def hand_over(wire: Plain) -> int:
     return carry_on(wire, Local(ours.fileno(), ours.fileno()))
 
 
+def refused_by(heard: bytes) -> str:
+    """Why the shell's SSH server let nobody in, if all that it said is a line in SSH's place (RFC 4253 §4.2).
+
+    The gateway adds a line of its own, which says what mends it.
+    """
+    if heard.startswith(b"SSH-") or len(heard) > HEARD:
+        return ""
+    lines = heard.split(b"\n")
+    if len(lines) > 2 and lines[1].startswith(EXPLAINED):
+        return clean(lines[1][len(EXPLAINED) :].decode("utf-8", "replace"), REASON_LIMIT)
+    if len(lines) == 2 and not lines[1]:
+        return f"its SSH server said {clean(lines[0].decode('utf-8', 'replace'))!r} and hung up"
+    return ""
+
+
 def carry_on(wire: Plain, local: Local) -> int:
     start = time.monotonic()
+    lost = None
     try:
         pump(wire, local)
     except OSError as error:
-        after_s = time.monotonic() - start
-        reason = error.strerror or str(error)
-        session = f" (session {wire.session})" if wire.session else ""
-        line = f"the connection to {wire.name} was lost after {after_s:.0f} s: {reason}{session}"
-        raise TunnelError(LOST, line) from None
+        lost = error
     finally:
         local.close()
+    refused = refused_by(wire.heard)
+    if refused:
+        raise TunnelError(NO_SHELL, f"{clean(wire.awaited)} let nobody in: {refused}")
+    if lost is not None:
+        after_s = time.monotonic() - start
+        reason = lost.strerror or str(lost)
+        session = f" (session {wire.session})" if wire.session else ""
+        line = f"the connection to {wire.name} was lost after {after_s:.0f} s: {reason}{session}"
+        raise TunnelError(LOST, line)
     return OK
 
 

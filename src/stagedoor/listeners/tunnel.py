@@ -23,6 +23,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.session.flow import Entered, Flow
 from stagedoor.wire.answer import established, interim, refusal
 from stagedoor.wire.connect import HeadParser, Request
+from stagedoor.wire.ssh_preface import SshPreface
 
 READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
@@ -151,7 +152,10 @@ class TunnelListener:
             return
         with entered.handing_over():
             early = await downstream.accept(entered)
-            link = self._relay.start(downstream.stream, entered.stream, early, entered.leave)
+            preface = SshPreface(entered.grant.target.shell_name)
+            link = self._relay.start(
+                downstream.stream, entered.stream, early, entered.leave, preface
+            )
             downstream.handed_over = True
         entered.carried_by(link)
 

@@ -14,8 +14,8 @@ from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
-from stagedoor.relay.ports import Stream
-from stagedoor.relay.pump import Pump, leave, push
+from stagedoor.relay.ports import Preface, Stream
+from stagedoor.relay.pump import Pump, leave, push, refuse
 from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
 from stagedoor.relay.sweep import Sweep
 from stagedoor.relay.tunnel import Direction, OnEnd, SinkError, SourceError, Tunnel
@@ -29,6 +29,7 @@ _OPEN, _SHUT = Stage.OPEN, Stage.SHUT
 _COMES = READ | URGENT | FAILED | HANG_UP | LAST
 _NEAR_END = URGENT | FAILED | HANG_UP | LAST
 _LAST_TURNS = 16
+_IN_ORDER = (End.CLOSED, End.UNREACHED)
 
 _STOPPED = "the gateway stopped"
 _FAULT = "a fault in the gateway; its log has more"
@@ -75,14 +76,22 @@ class Relay:
 
     # From any thread
 
-    def start(self, downstream: Stream, upstream: Stream, early: bytes, on_end: OnEnd) -> Tunnel:
+    def start(
+        self,
+        downstream: Stream,
+        upstream: Stream,
+        early: bytes,
+        on_end: OnEnd,
+        preface: Preface | None = None,
+    ) -> Tunnel:
         """Relay between the two ends until both directions ended, and own them from now on.
 
         `early` is what came from downstream with the request's head; upstream gets it first.
+        `preface` hears what upstream says first; a refusal there is explained to downstream.
         `on_end` is called once, after both ends are closed, in the relay's thread; it must not
         block. After `close` the tunnel ends at once, as drained, and `on_end` is called here.
         """
-        tunnel = Tunnel(self, downstream, upstream, early, on_end)
+        tunnel = Tunnel(self, downstream, upstream, early, on_end, preface)
         self._sweep.mark(tunnel, self._clock())  # before the sweep can see it
         with self._lock:
             if not self._closing:
@@ -242,6 +251,7 @@ class Relay:
                 if more:
                     self._again.add(direction)
                 elif more is None:
+                    tunnel.refused = tunnel.refused or refuse(direction)
                     direction.stage = TRANSITIONS[direction.stage, Step.END_READ]
                     # The last end of plain TCP is told by close(2), which follows at once.
                     last = tunnel.spliced and direction.twin.stage is Stage.ENDED
@@ -282,6 +292,7 @@ class Relay:
             for _ in range(_LAST_TURNS):
                 if direction.stage is not _OPEN or direction.blocked or not move(direction):
                     break
+        tunnel.refused = tunnel.refused or refuse(direction)
         number = error.errno if isinstance(error, OSError) else None
         self._finish(tunnel, failed(direction.side, number), _words(direction.side, error))
 
@@ -290,6 +301,9 @@ class Relay:
         if tunnel.over:
             return
         tunnel.over = True
+        if tunnel.refused:
+            # RST would overtake the explanation: what the client sent for an answer met a closed port.
+            end, detail = End.UNREACHED, tunnel.refused
         for direction in (tunnel.sent, tunnel.received):
             fd = direction.source_fd
             if fd < len(self._flows) and self._flows[fd] is direction:
@@ -308,7 +322,7 @@ class Relay:
                 # In order means FIN, which close(2) leaves to the kernel to deliver; all else is
                 # RST, so that no peer takes a part for the whole.
                 with contextlib.suppress(OSError):
-                    direction.source.close() if end is End.CLOSED else direction.source.abort()
+                    direction.source.close() if end in _IN_ORDER else direction.source.abort()
         self._tunnels.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _told
         try:

@@ -3,6 +3,22 @@
 from typing import Protocol
 
 
+class Preface(Protocol):
+    """What the upstream says first, which may be a refusal in words that the downstream would not show."""
+
+    def hear(self, data: bytes) -> bool:
+        """Take the next bytes; False once no more need be heard."""
+        ...
+
+    def refusal(self) -> str | None:
+        """Why the upstream let nobody in, where it hung up now; asked only if `hear` was always True."""
+        ...
+
+    def farewell(self, why: str) -> bytes:
+        """What the downstream gets after those bytes, so that it shows `why`."""
+        ...
+
+
 class Stream(Protocol):
     """One non-blocking end of a relay.
 

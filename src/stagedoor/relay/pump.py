@@ -3,6 +3,8 @@
 For TLS, whose bytes the kernel cannot move, and for machines without splice.
 """
 
+import contextlib
+
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError
 
@@ -40,6 +42,8 @@ class Pump:
                 return False
             if not data:
                 return None
+            if direction.preface is not None and not direction.preface.hear(data):
+                direction.preface = None
             try:
                 taken = send(data)
                 direction.blocked = taken < len(data) or not direction.sink.flush()
@@ -68,6 +72,21 @@ def push(direction: Direction) -> bool:
     except OSError as error:
         raise SinkError from error
     return not direction.blocked
+
+
+def refuse(direction: Direction) -> str:
+    """Explain to the sink why the source, which hangs up, let nobody in; empty if it did not say so.
+
+    Once: what the sink does not take now it does not get.
+    """
+    preface, direction.preface = direction.preface, None
+    why = None if preface is None or direction.rest else preface.refusal()
+    if preface is None or why is None:
+        return ""
+    with contextlib.suppress(OSError):
+        direction.moved += direction.sink.send(preface.farewell(why))
+        direction.sink.flush()
+    return why
 
 
 def leave(direction: Direction) -> bool:

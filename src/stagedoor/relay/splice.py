@@ -54,6 +54,8 @@ class Splice:
                 raise SourceError from error
             if not data:
                 return None
+            if direction.preface is not None and not direction.preface.hear(data):
+                direction.preface = None
             try:
                 taken = os.write(direction.sink_fd, data)
             except BlockingIOError:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.relay.pipes import Pipe
-from stagedoor.relay.ports import Stream
+from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.state import Side, Stage
 
 OnEnd = Callable[[Ended], None]
@@ -41,6 +41,7 @@ class Direction:
         "eager",
         "moved",
         "pipe",
+        "preface",
         "rest",
         "sink",
         "sink_fd",
@@ -72,6 +73,8 @@ class Direction:
         """Much is coming: splice rather than copy."""
         self.eager = False
         """The source's end, or urgent data, is near: only an empty read says that it is dry."""
+        self.preface: Preface | None = None
+        """Hears what the source says first; None once it has heard enough."""
 
     @property
     def side(self) -> Side:
@@ -82,15 +85,34 @@ class Direction:
 class Tunnel:
     """Both directions; also the `Link` that its holder keeps (`counts` and `close`, any thread)."""
 
-    __slots__ = ("idle_since", "marked", "on_end", "over", "received", "relay", "sent", "spliced")
+    __slots__ = (
+        "idle_since",
+        "marked",
+        "on_end",
+        "over",
+        "received",
+        "refused",
+        "relay",
+        "sent",
+        "spliced",
+    )
 
     def __init__(
-        self, relay: Closer, downstream: Stream, upstream: Stream, early: bytes, on_end: OnEnd
+        self,
+        relay: Closer,
+        downstream: Stream,
+        upstream: Stream,
+        early: bytes,
+        on_end: OnEnd,
+        preface: Preface | None = None,
     ) -> None:
         self.relay = relay
         self.on_end: OnEnd = on_end
         self.sent = Direction(self, downstream, upstream, early)
         self.received = Direction(self, upstream, downstream, b"")
+        self.received.preface = preface
+        self.refused = ""
+        """Why the upstream let nobody in, if it said so in its preface."""
         self.sent.twin = self.received
         self.received.twin = self.sent
         # The same numbers, not equal ones: an int for each would be 64 bytes more for a tunnel.

@@ -14,6 +14,7 @@ from asyncssh.stream import SSHStreamSession
 from stagedoor.model.units import KIB, MIB
 from stagedoor.upstream.chatter import Chatter
 from stagedoor.wire.oneline import one_line
+from stagedoor.wire.ssh_preface import SshPreface
 
 READ_BYTES = 64 * KIB
 """At a time: others are served before the next. It may be two thousand messages."""
@@ -55,10 +56,14 @@ def hung_up(name: str, error: Exception | None) -> str:
     return f"the shell {name} hung up"
 
 
+class RefusedError(Exception):
+    """The shell's SSH server let nobody in, and said so before it spoke SSH; one line for the person."""
+
+
 class ShellConnection(asyncssh.SSHClientConnection):
     """One connection to a shell. Made by `connect`."""
 
-    def __init__(self, options: asyncssh.SSHClientConnectionOptions) -> None:
+    def __init__(self, options: asyncssh.SSHClientConnectionOptions, name: str) -> None:
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
         self._chatter = Chatter(self._loop.time())
         self._wire: asyncio.Transport | None = None
@@ -67,17 +72,26 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._withheld: dict[Any, int] = {}
         """What a channel may send, bytes, once it is sent again."""
         self._rekeying: asyncio.TimerHandle | None = None
+        self._preface: SshPreface | None = SshPreface(name)
 
     @classmethod
     async def connect(
-        cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions
+        cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, name: str
     ) -> "ShellConnection":
-        """Log in. Raises asyncssh.Error and OSError. When it fails, `sock` is closed."""
+        """Log in to the shell `name`. Raises RefusedError, asyncssh.Error and OSError.
+
+        When it fails, `sock` is closed.
+        """
         loop = asyncio.get_running_loop()
         options.waiter = loop.create_future()
-        _, connection = await loop.create_connection(lambda: cls(options), sock=sock)
+        _, connection = await loop.create_connection(lambda: cls(options, name), sock=sock)
         try:
             await options.waiter
+        except (asyncssh.Error, OSError):
+            connection.abort()
+            if (why := connection._preface and connection._preface.refusal()) is not None:
+                raise RefusedError(why) from None
+            raise
         except BaseException:
             connection.abort()
             raise
@@ -90,6 +104,11 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._wire.set_write_buffer_limits(CONGESTED_BYTES)
         self._wire.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own, of its sockets
         super().connection_made(transport)
+
+    def data_received(self, data: bytes, datatype: Any = None) -> None:
+        if self._preface is not None and not self._preface.hear(data):
+            self._preface = None
+        super().data_received(data, datatype)
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False

@@ -19,7 +19,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
-from stagedoor.upstream.connection import SAID_CHARS, ShellConnection
+from stagedoor.upstream.connection import SAID_CHARS, RefusedError, ShellConnection
 from stagedoor.wire.oneline import one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
@@ -127,7 +127,7 @@ class Upstream:
                     client_version="Stagedoor",
                     login_timeout=self.timeout_s,
                 )
-                return await ShellConnection.connect(sock, options)
+                return await ShellConnection.connect(sock, options, target.shell_name)
         except BaseException as error:
             # Until now nobody's, or of a connection that has been given up already.
             sock.close()
@@ -140,6 +140,8 @@ class Upstream:
         """What to tell of `error`; None where it is a fault of ours, or we were cancelled."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
+            case RefusedError():
+                return str(error)
             case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
                 return (
                     f"the shell {name} and the gateway have no algorithm in common; its sshd must "

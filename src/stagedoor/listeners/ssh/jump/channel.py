@@ -12,6 +12,7 @@ from stagedoor.model.session import Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
+from stagedoor.wire.ssh_preface import SshPreface
 
 
 class JumpConnection(relay.RelayOwner, Protocol):
@@ -55,7 +56,10 @@ async def open_jump(
         with entered.handing_over():
             if connection.gone:
                 raise ConnectionResetError
-            channel = ChannelRelay(connection, entered.stream, entered.leave, idle_timeout_s)
+            preface = SshPreface(entered.grant.target.shell_name)
+            channel = ChannelRelay(
+                connection, entered.stream, entered.leave, idle_timeout_s, preface
+            )
             connection.channel_began(channel)
     except ConnectionResetError:
         raise refused("the developer's side hung up") from None

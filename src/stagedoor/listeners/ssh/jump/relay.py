@@ -12,7 +12,7 @@ import asyncssh
 
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
-from stagedoor.relay.ports import Stream
+from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
 
 READ_BYTES = 256 * KIB
@@ -57,6 +57,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         upstream: Stream,
         on_end: OnEnd,
         idle_timeout_s: float | None = None,
+        preface: Preface | None = None,
     ) -> None:
         self._owner = owner
         self._upstream = upstream
@@ -74,6 +75,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._client_ended = False
         self._shell_ended = False
         self._over = False
+        self._preface = preface
+        """Hears what the shell says first; None once it has heard enough."""
+        self._refused: str | None = None
         self._idle_timeout_s = idle_timeout_s
         self._moved_at = self._loop.time()
         self._idle: asyncio.TimerHandle | None = None
@@ -170,6 +174,8 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if data:
             self._moved_at = self._loop.time()
             self._received += len(data)
+            if self._preface is not None and not self._preface.hear(data):
+                self._preface = None
             try:
                 self._owner.send_data(self._chan, data)
             except OSError:  # the client is closing the channel; that is told in a moment
@@ -178,6 +184,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return
         self._shell_ended = True
         self.update()
+        self._explain_refusal()
         self._chan.write_eof()
         self._end_if_both()
 
@@ -219,7 +226,18 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             # Here, because `ssh -W` has what it wanted, and leaves without a word.
             self.finish(End.CLOSED)
 
+    def _explain_refusal(self) -> None:
+        """The shell hangs up: if what it said first was a refusal, the client gets to show why."""
+        preface, self._preface = self._preface, None
+        if preface is None:
+            return
+        self._refused = preface.refusal()
+        if self._refused and self._chan is not None:
+            with suppress(OSError):  # the client is closing the channel
+                self._owner.send_data(self._chan, preface.farewell(self._refused))
+
     def _upstream_failed(self, error: OSError) -> None:
+        self._explain_refusal()
         lost = isinstance(error, TimeoutError)
         self.finish(
             End.UPSTREAM_LOST if lost else End.UPSTREAM_RESET,
@@ -233,6 +251,8 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if self._over:
             return
         self._over = True
+        if self._refused:
+            end, detail = End.UNREACHED, self._refused
         if self._idle is not None:
             self._idle.cancel()
         fd = self._upstream.fileno()

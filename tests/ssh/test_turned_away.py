@@ -1,0 +1,121 @@
+"""sshd turns the gateway away with a line in SSH's place: every access method says why."""
+
+import getpass
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.client import tunnel
+from tests.path.gateway import PASSWORD
+from tests.ssh import newest
+from tests.ssh.test_direct_sshd import SSHD, Sshd
+from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, open_world, static, wait_until
+from tests.web.visitor import Visitor, ticket
+
+Done = subprocess.CompletedProcess[bytes]
+WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
+HOLDER = 'holder = "/nowhere"\n'
+"""Without one the WebShell would not try."""
+PENALTY = "PerSourcePenaltyExemptList"
+
+
+def turn_away(sock: socket.socket) -> None:
+    sock.sendall(b"Not allowed at this time\r\n")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    server = Echo(turn_away)
+    settings = SSH_TABLE + WEB + static("app01", server.port) + HOLDER
+    with open_world(tmp_path_factory.mktemp("away"), settings) as one:
+        yield one
+    server.close()
+
+
+def through_client(world: World, command: "list[str | Path]", *options: str) -> Done:
+    """Run `command` with the client's password in its environment."""
+    return subprocess.run(
+        [*command, *options], input=b"", capture_output=True, timeout=BOUND_S,
+        env={**os.environ, "STAGEDOOR_PASSWORD": PASSWORD},
+    )  # fmt: skip
+
+
+def by_connect(world: World, client_option: str = "", ssh_option: str = "LogLevel=INFO") -> Done:
+    """ssh through `stagedoor tunnel`."""
+    script = f"{sys.executable} {tunnel.__file__} --gateway 127.0.0.1:{world.gateway.port()}"
+    proxy = f"ProxyCommand={script} --user dev {client_option} -- %h %p"
+    command = ["ssh", "-F", world.config(), "-o", proxy, "-o", ssh_option]
+    return through_client(world, command, "dev@app01.ssh", "true")
+
+
+def said_by_every_method(world: World, setting: str) -> None:
+    alone = through_client(
+        world,
+        [sys.executable, tunnel.__file__, "--gateway", f"127.0.0.1:{world.gateway.port()}"],
+        *("--user", "dev", "app01.ssh"),
+    )
+    assert alone.returncode == tunnel.NO_SHELL
+    assert setting in alone.stderr.decode()
+    for done in (by_connect(world), world.ssh("app01.ssh", "true"), world.ssh("app01@gw", "true")):
+        assert done.returncode == 255
+        assert setting in done.stderr.decode(), done.stderr
+    port = world.gateway.port("web")
+    visitor = Visitor(port).hello(ticket(port, "app01"))
+    assert any(setting in getattr(notice, "text", "") for notice in visitor.notices)
+    visitor.close()
+
+
+def test_every_access_method_says_what_turned_them_away_and_what_mends_it(world: World) -> None:
+    said_by_every_method(world, PENALTY)
+
+
+def test_ssh_that_has_the_socket_itself_is_told_too(world: World) -> None:
+    done = by_connect(world, "--fdpass", "ProxyUseFdpass=yes")
+    assert PENALTY in done.stderr.decode()
+
+
+def test_the_audit_says_that_nobody_got_in(world: World) -> None:
+    by_connect(world)
+    world.ssh("app01.ssh", "true")
+    for way in ("connect", "jump"):
+        wait_until(
+            lambda way=way: any(
+                one["way"] == way
+                and one["outcome"] == "unreached"
+                and PENALTY in str(one["detail"])
+                for one in world.sessions()
+            )
+        )
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    """Debian 13's sshd, which has penalties since 9.8."""
+    try:
+        programs = newest.folder()
+    except newest.MissingError as error:
+        pytest.skip(f"no newer OpenSSH: {error}")
+    one = Sshd(tmp_path / "sshd", str(programs / "sshd"), *newest.server_settings(programs))
+    yield one
+    one.stop()
+
+
+@pytest.mark.skipif(not Path(SSHD).exists(), reason="sshd is missing; apt install openssh-server")
+def test_one_persons_wrong_key_turns_all_away_and_they_learn_it(tmp_path: Path, sshd: Sshd) -> None:
+    entry = f'login_name = "{getpass.getuser()}"\nhost_keys = ["{sshd.public}"]\n'
+    settings = SSH_TABLE + WEB + static("app01", sshd.port) + entry + HOLDER
+    with open_world(tmp_path / "gateway", settings) as world:
+        sshd.start(
+            (world.gateway.data_dir / "keys" / "user_ca.pub").read_text(),
+            "PerSourcePenalties authfail:1h min:1s",
+        )
+        assert world.ssh("app01@gw", "true").returncode == 0
+        # The developer's own key, which this server does not know; nothing else is wrong.
+        trusting = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+        assert b"Permission denied" in world.ssh(*trusting, "app01.ssh", "true").stderr
+        said_by_every_method(world, PENALTY)

@@ -1,0 +1,75 @@
+"""A shell's sshd that says a line in SSH's place: which lines are a refusal, and what a client is sent."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.wire.blob import Reader
+from stagedoor.wire.ssh_preface import MAX_BYTES, SshPreface, farewell
+
+
+def refusal(*pieces: bytes) -> str | None:
+    preface = SshPreface("app01-ssh")
+    if all(preface.hear(piece) for piece in pieces):
+        return preface.refusal()
+    return None
+
+
+@pytest.mark.parametrize(
+    ("line", "setting"),
+    [
+        (b"Not allowed at this time\r\n", "PerSourcePenaltyExemptList"),
+        (b"Exceeded MaxStartups\r\n", "raise MaxStartups"),
+        (b"Go away\n", "its own log"),
+    ],
+)
+def test_a_line_in_place_of_ssh_is_a_refusal_whose_remedy_is_named(
+    line: bytes, setting: str
+) -> None:
+    whole = refusal(line)
+    assert whole is not None
+    assert setting in whole
+    assert "app01-ssh" in whole
+    assert refusal(*(bytes([byte]) for byte in line)) == whole
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        b"SSH-2.0-OpenSSH_10.0\r\n",
+        b"welcome\r\nSSH-2.0-x\r\n",
+        b"",
+        b"no end of line",
+        b"\r\n",
+        b"x" * 600 + b"\n",
+    ],
+)
+def test_ssh_and_what_is_no_line_of_text_are_none(heard: bytes) -> None:
+    assert refusal(heard) is None
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=5))
+def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_line(
+    pieces: list[bytes],
+) -> None:
+    preface = SshPreface("app01-ssh")
+    for piece in pieces:
+        if not preface.hear(piece):
+            return
+        assert len(preface._heard) <= MAX_BYTES
+    why = preface.refusal()
+    assert why is None or why.isprintable()
+
+
+@given(st.text(max_size=400))
+def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> None:
+    why = why.replace("\n", " ")
+    line, _, rest = farewell(why).partition(b"\r\nSSH-2.0-Stagedoor\r\n")
+    assert line == b"stagedoor: " + why.encode()
+    packet = Reader(rest)
+    body = Reader(packet.string())
+    packet.end()
+    assert len(rest) % 8 == 0
+    padding = body.byte()
+    assert padding >= 4
+    assert (body.byte(), body.uint32(), body.string()) == (1, 12, why.encode())
