@@ -60,6 +60,23 @@ def test_another_ca_than_the_known_hosts_has_must_be_named(desk: Desk, tmp_path:
     )
 
 
+def test_the_program_is_named_by_its_whole_path(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor runs ssh with a PATH of its own."""
+    program, ca = tmp_path / "bin" / "stagedoor", tmp_path / "ca"
+    program.parent.mkdir()
+    program.touch()
+    load_or_create(ca)
+    written = (*GATEWAY, str(tmp_path / "ssh"), "--host-ca", f"{ca}.pub", "--print")
+    for called, named in (("stagedoor", f"{program} tunnel"), ("pytest", "/stagedoor tunnel")):
+        monkeypatch.setattr("sys.argv", [str(program.with_name(called))])
+        assert f"{named} --gateway" in desk.out(*written)
+    assert "ProxyCommand python3 /x/tun.py --gateway" in desk.out(
+        *written, "--client", "python3 /x/tun.py"
+    )
+
+
 def test_on_the_gateway_s_own_machine_its_host_ca_is_the_default(
     desk: Desk, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`stagedoor ssh-config`: write what ssh needs to reach the shells without a question."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -45,9 +46,8 @@ from stagedoor.settings.settings import Settings
 @click.option("--login-name", help="Who you are in the shell. Default: what ssh sends by itself.")
 @click.option(
     "--client",
-    default="stagedoor tunnel",
-    show_default=True,
-    help="The program that opens the tunnel, such as `python3 /home/me/tun.py`.",
+    help="The program that opens the tunnel, such as `python3 /home/me/tun.py`. Taken literally. "
+    "Default: `tunnel` of this program, by its whole path.",
 )
 @click.option(
     "--token-file",
@@ -83,7 +83,7 @@ def ssh_config(
     host_ca_files: tuple[Path, ...],
     environments: tuple[str, ...],
     login_name: str | None,
-    client: str,
+    client: str | None,
     token_file: Path | None,
     ca_file: Path | None,
     host_keys_file: Path | None,
@@ -112,7 +112,9 @@ def ssh_config(
         client=tuple(
             str(Path(word).expanduser()) if word.startswith("~") else word
             for word in shlex.split(client)
-        ),
+        )
+        if client is not None
+        else (*_this_program(), "tunnel"),
         client_options=tuple(options),
         environments=environments,
         login_name=login_name,
@@ -134,6 +136,15 @@ def ssh_config(
             "now put this line at the top of ~/.ssh/config (or call this again with --include):\n"
             f"  {written.include_line}"
         )
+
+
+def _this_program() -> tuple[str, ...]:
+    """How to run this program under any PATH. Links stay, so that an upgrade behind one is found."""
+    called = Path(sys.argv[0])
+    if called.name == "stagedoor" and called.is_file():
+        return (str(called.absolute()),)
+    beside = Path(sys.executable).with_name("stagedoor")
+    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")
 
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
