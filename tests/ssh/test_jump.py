@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -265,7 +266,13 @@ def test_the_config_that_is_written_for_a_jump_needs_no_other_program_and_no_que
         "  IdentitiesOnly yes\n  BatchMode yes\n"
     )
     assert world.ssh("app01.ssh", "echo hello", config=config).stdout == b"hello\n"
-    assert world.ssh("stagedoor-gateway", "ls", config=config).stdout.startswith(b"app01.ssh")
+    listed = world.ssh("stagedoor-gateway", "ls", config=config).stdout.decode()
+    assert listed.startswith("app01.ssh")
+    # What it prints is typed as it is.
+    ssh, *words = shlex.split(listed.splitlines()[0])[2:]
+    assert ssh == "ssh"
+    typed = world.ssh(*words, "echo typed", config=config)
+    assert typed.stdout == b"typed\n", typed.stderr
 
 
 def test_whoever_jumps_under_a_name_that_is_not_his_is_told_which_is(world: World) -> None:

@@ -36,6 +36,8 @@ _HOST_PORT = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*))(?::(?P<port>[0-9]{1,5}))?"
 )
 
+_OWN_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+"""ssh's default (ssh_config(5), UserKnownHostsFile)."""
 _HEADER = "# Written by 'stagedoor ssh-config', which overwrites what is changed here.\n"
 
 
@@ -141,7 +143,10 @@ def _jump(access: SshAccess, known_hosts: Path) -> tuple[list[str], list[str]]:
     if access.user is not None:
         lines.append(f"  User {_plain(access.user)}")
     # The gateway only sees what is encrypted already; the fastest cipher is enough for it.
-    lines += ["  Ciphers ^aes128-gcm@openssh.com", *_known(known_hosts)]
+    lines += ["  Ciphers ^aes128-gcm@openssh.com", *_known(known_hosts), ""]
+    # What the gateway prints names it by its own name and port, where people's own known_hosts stay in
+    # force: the machine may have an sshd of its own.
+    lines += [f"Host {host}", f"  UserKnownHostsFile {_OWN_KNOWN_HOSTS} {_path(known_hosts)}"]
     return [*lines, ""], [f"  ProxyJump {JUMP_HOST}"]
 
 
