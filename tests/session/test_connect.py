@@ -2,12 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import pytest
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
+from stagedoor.session import connect
 from stagedoor.session.connect import Connector
 
 from .stages import GRANT, SOURCE, Script, Upstream
@@ -84,3 +88,41 @@ async def test_what_we_did_not_start_is_dialled_once() -> None:
     reached = await pods.connector().connect(opened(static))
     assert isinstance(reached, Denial)
     assert pods.dialled == ["10.0.0.1"]
+
+
+STATIC = Shell(APP01, "shell.internal", 22)
+
+
+class Server(Pods):
+    """A server of somebody's own, by name."""
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        return (ip_address("10.0.0.9"),)
+
+
+async def test_whether_a_server_answers_is_looked_at_once_for_all_who_ask() -> None:
+    server = Server({"10.0.0.9"}, [None])
+    looking = server.connector()
+    assert await asyncio.gather(*(looking.answers(STATIC) for _ in range(20))) == [True] * 20
+    assert server.dialled == ["10.0.0.9"]
+
+
+async def test_a_server_that_was_stopped_is_seen_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({"10.0.0.9"}, [None])
+    looking = server.connector()
+    assert await looking.answers(STATIC)
+    server.alive.clear()
+    assert await looking.answers(STATIC), "for a while, what was seen holds"
+    monkeypatch.setattr(connect, "LOOK_AGAIN_S", 0.0)
+    assert not await looking.answers(STATIC)
+
+
+async def test_a_look_goes_past_no_filter_of_addresses() -> None:
+    server = Server({"127.0.0.1"}, [None])
+    server.resolve = lambda host: loopback()  # type: ignore[method-assign]
+    assert not await server.connector().answers(STATIC)
+    assert server.dialled == []
+
+
+async def loopback() -> tuple[Address, ...]:
+    return (ip_address("127.0.0.1"),)

@@ -11,8 +11,10 @@ import pytest
 from stagedoor.holder.place import end_all
 from stagedoor.wire.terminal import Notice, Word
 from tests.holder.compiled import compiled
+from tests.ports import free_port
 from tests.ssh.test_direct_sshd import SSHD, Sshd
 from tests.ssh.world import SSH_TABLE, World, static
+from tests.web.test_pages import Person
 from tests.web.visitor import Visitor, ticket
 
 pytestmark = pytest.mark.usefixtures("openssh")
@@ -30,8 +32,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     entry = f'login_name = "{getpass.getuser()}"\nhost_keys = ["{sshd.public}"]\n'
     words = shlex.join(["env", f"STAGEDOOR_TERMINALS={terminals}", str(hold)])
     settings = SSH_TABLE + WEB + static("app01", sshd.port) + entry + f'holder = "{words}"\n'
-    settings += static("app02", sshd.port) + entry
-    world = World(tmp_path / "gateway", settings, ("app01", "app02"))
+    settings += static("app02", sshd.port) + entry + static("app03", free_port())
+    world = World(tmp_path / "gateway", settings, ("app01", "app02", "app03"))
     try:
         world.gateway.start()
         sshd.start((world.gateway.data_dir / "keys" / "user_ca.pub").read_text())
@@ -63,3 +65,20 @@ def test_a_server_whose_entry_names_none_is_refused_in_words(world: World) -> No
     assert notice.word is Word.DENIED
     assert "`holder` of its [[shells.static]] entry" in notice.text
     visitor.close()
+
+
+def test_the_home_page_offers_what_there_is_and_says_what_answers(world: World) -> None:
+    port = world.gateway.port("web")
+    person = Person(port)
+    person.sign_in()
+    home = person.get("/").text
+    one, two = home.split("<h3>app01</h3>")[1].split("<h3>app02</h3>")
+    assert ">running<" in one
+    assert ">Terminal<" in one
+    assert ">running<" in two
+    assert ">Terminal<" not in two, "it could only refuse"
+
+
+def test_a_server_that_is_stopped_is_not_called_ready(world: World, tmp_path: Path) -> None:
+    listed = world.ssh("gw", "ls").stdout.decode()
+    assert [line.split()[1] for line in listed.splitlines()] == ["ready", "ready", "unreachable"]

@@ -15,6 +15,10 @@ class ShellState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     FAILED = "failed"
+    UNKNOWN = "unknown"
+    """Nobody has looked."""
+    UNREACHABLE = "unreachable"
+    """It is not ours to start, and did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

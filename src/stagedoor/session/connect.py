@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from stagedoor.model.denial import Denial, Reason
@@ -14,6 +14,10 @@ from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Dialer, Resolver
 from stagedoor.shells.address import decide
 
+LOOK_TIMEOUT_S = 1.0
+"""A page waits for it."""
+LOOK_AGAIN_S = 30.0
+"""How long it holds what was seen of a shell; sshd counts each look as a connection that did not log in."""
 AGAIN_S = 0.2
 """How soon a shell that we started is looked for again, where it was not at the address it had."""
 
@@ -32,6 +36,28 @@ class Connector:
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
+    _looks: dict[Target, tuple[float, asyncio.Task[bool]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    async def answers(self, shell: Shell) -> bool:
+        """Whether a connection to the shell is accepted, or was in the last `LOOK_AGAIN_S`.
+
+        Any number of callers cause one connection; it is closed at once.
+        """
+        now = asyncio.get_running_loop().time()
+        at, look = self._looks.get(shell.target, (0.0, None))
+        if look is None or now - at >= LOOK_AGAIN_S:
+            look = asyncio.create_task(self._look(shell))
+            self._looks[shell.target] = (now, look)
+        return await asyncio.shield(look)
+
+    async def _look(self, shell: Shell) -> bool:
+        stream = await self._try(shell, LOOK_TIMEOUT_S)
+        if isinstance(stream, Denial):
+            return False
+        stream.close()
+        return True
 
     async def connect(self, opened: Opened) -> Stream | Denial:
         """A stream to the shell's sshd, or why there is none after `dial_timeout_s`."""

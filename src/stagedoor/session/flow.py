@@ -122,8 +122,15 @@ class Flow:
                 yield grant
 
     async def observe(self, target: Target) -> ShellState:
-        """The state of a target's shell."""
-        return await self.shells.observe(target)
+        """The state of a target's shell; of one that we do not start, whether it answers."""
+        state = await self.shells.observe(target)
+        if state is not ShellState.UNKNOWN:
+            return state
+        shell = await self.shells.resolve(target)
+        if shell is None:
+            return ShellState.ABSENT
+        answers = await self.connector.answers(shell)
+        return ShellState.READY if answers else ShellState.UNREACHABLE
 
     # In, and out.
 

@@ -29,10 +29,9 @@ class StaticShell:
 
 
 class StaticShells:
-    """Satisfies `shells.ports.Shells`. Starts nothing, so being configured is being ready.
+    """Satisfies `shells.ports.Shells`. Starts nothing, so every server counts as started.
 
-    Whether the server answers is found when the session is connected, past the filter of
-    addresses; a look from here would go round it.
+    Whether it answers is `UNKNOWN` here: only `session.connect` dials, past the filter of addresses.
     """
 
     def __init__(self, shells: Iterable[StaticShell]) -> None:
@@ -55,7 +54,7 @@ class StaticShells:
         return self._shells.get(target)
 
     async def observe(self, target: Target) -> ShellState:
-        return ShellState.READY if target in self._shells else ShellState.ABSENT
+        return ShellState.UNKNOWN if target in self._shells else ShellState.ABSENT
 
     def touch(self, target: Target) -> None:
         """Nothing to keep alive."""

@@ -65,9 +65,11 @@ class Page:
     async def entries(self) -> list[Entry]:
         """By the policy of now, in order of name."""
         flow, identity = self._login.flow, self._login.identity
+        grants = list(flow.grants(identity))
+        states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
         return [
-            Entry(grant.target, await flow.observe(grant.target), grant.expires_at)
-            for grant in flow.grants(identity)
+            Entry(grant.target, state, grant.expires_at)
+            for grant, state in zip(grants, states, strict=True)
         ]
 
     def jump(self, target: Target) -> str:

@@ -76,7 +76,14 @@ class WebApp:
         )
         ours += self._terminals.ours
         routes = [
-            *Home(self._guard, pages, account, recordings.viewer, self._live).routes,
+            *Home(
+                self._guard,
+                pages,
+                account,
+                recordings.viewer,
+                self._live,
+                lambda target: access.holder(target) is not None,
+            ).routes,
             *pages.routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,

@@ -1,5 +1,6 @@
 """The home page of somebody who is signed in, and what he changes there: his keys."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from stagedoor.listeners.web.pages.markup import App
 from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
 
 
@@ -27,14 +29,19 @@ class Home:
         account: Account,
         shows_recordings: Callable[[Identity], bool],
         live: Callable[[Identity], Awaitable[str | Denial]],
+        has_terminals: Callable[[Target], bool],
     ) -> None:
-        """`live` makes the section for those who may watch others, empty for who may not."""
+        """`live` makes the section for those who may watch others, empty for who may not.
+
+        `has_terminals` says whether something is known that holds terminals in the shell of a target.
+        """
         self._guard = guard
         self._flow = guard.flow
         self._pages = pages
         self._account = account
         self._shows_recordings = shows_recordings
         self._live = live
+        self._has_terminals = has_terminals
         self.routes: list[BaseRoute] = [
             Route("/", self._home),
             Route("/keys/add", self._add_key, methods=["POST"]),
@@ -51,19 +58,19 @@ class Home:
         return await self._home_of(identity)
 
     async def _home_of(self, identity: Identity) -> Response:
-        apps = []
-        for grant in self._flow.grants(identity):
-            target = grant.target
-            state = await self._flow.observe(target)
-            apps.append(
-                App(
-                    target.login_name,
-                    target.host_name,
-                    state.value,
-                    f"{self._pages.place.path}/app/{quote(target.login_name)}",
-                    self._account.ssh_line(identity, target),
-                )
+        targets = [grant.target for grant in self._flow.grants(identity)]
+        states = await asyncio.gather(*(self._flow.observe(target) for target in targets))
+        apps = [
+            App(
+                target.login_name,
+                target.host_name,
+                state.value,
+                f"{self._pages.place.path}/app/{quote(target.login_name)}",
+                self._account.ssh_line(identity, target),
+                self._has_terminals(target),
             )
+            for target, state in zip(targets, states, strict=True)
+        ]
         past = await self._account.sessions(identity)
         keys = await self._account.keys(identity)
         live = await self._live(identity)

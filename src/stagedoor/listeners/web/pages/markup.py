@@ -10,7 +10,7 @@ from stagedoor.listeners.web.files.markup import BUTTON, PANEL
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.model.policy import KeyRecord
 
-_STATES = {"absent": "not running", "ready": "running"}
+_STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
 COMPANY = (
     '<button type="button" id="terminals" aria-haspopup="dialog">Terminals</button>'
     '<button type="button" id="share" aria-haspopup="dialog">Share…</button>'
@@ -27,6 +27,7 @@ class App:
     state: str
     page: str
     ssh: str
+    has_terminals: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +135,17 @@ def home(
 
 
 def _app(app: App) -> str:
+    # Where nothing holds terminals in the shell, the page could only refuse.
+    terminal = (
+        f'<a class="button" href="{escape(app.page)}">Terminal</a>'
+        f'<button type="button" class="terminals" hidden data-app="{escape(app.name)}" '
+        f'data-page="{escape(app.page)}">Terminals</button>'
+    )
     code = f"vscode://vscode-remote/ssh-remote+{app.host}/"
     return (
         f"<li><h3>{escape(app.name)}</h3>"
         f'<span class="state {escape(app.state)}">{escape(_STATES.get(app.state, app.state))}</span>'
-        f'<a class="button" href="{escape(app.page)}">Terminal</a>'
-        f'<button type="button" class="terminals" hidden data-app="{escape(app.name)}" '
-        f'data-page="{escape(app.page)}">Terminals</button>'
+        f"{terminal if app.has_terminals else ''}"
         f'<code class="ssh">{escape(app.ssh)}</code>'
         f'<button type="button" class="copy" hidden data-copy="{escape(app.ssh)}">Copy</button>'
         f'<a href="{escape(code)}">VS Code</a></li>'
