@@ -125,6 +125,29 @@ def test_a_shell_that_nobody_uses_stops_itself_and_comes_back(world: World) -> N
         shells.stop_all()
 
 
+@pytest.mark.parametrize("leave", ["nohup", "setsid", "setsid nohup"])
+def test_what_people_left_running_ends_with_everything_else(
+    world: World, leave: str, tmp_path: Path
+) -> None:
+    shells = world.shells()
+    shell = world.started(shells)
+    job = f"{leave} sh -c 'trap : HUP TERM; echo $$ >{tmp_path}/pid; while :; do sleep 300; done'"
+    assert ssh_with(world.config(shell))(f"{job} >/dev/null 2>&1 </dev/null &").returncode == 0
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    assert runs(pid)
+    shells.stop_all()
+    assert not runs(pid)
+
+
+def runs(pid: int) -> bool:
+    """False for a zombie too, which is there until its parent takes notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_a_shell_whose_folder_was_removed_does_not_live_for_ever(world: World) -> None:
     world.started(world.shells(idle_stop_s=2))
     process = state(world)  # None if it was quicker than we

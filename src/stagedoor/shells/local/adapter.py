@@ -19,6 +19,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.shells.authorized import authorized_keys
 from stagedoor.shells.local import tmux
+from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.place import Place, Running, lives
 from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.start import Starter, StartFailedError
@@ -134,8 +135,8 @@ class LocalShells:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def stop_all(self) -> None:
-        """Stop every process, with its sessions after `drain_grace_s`, every terminal and every tmux.
-        Blocks until they are gone.
+        """Stop every process, with its sessions after `drain_grace_s`, every terminal, every tmux and
+        what people left running. Blocks until they are gone.
 
         For the end of a demo; a gateway that stops leaves shells to their sessions.
         """
@@ -148,6 +149,7 @@ class LocalShells:
         for place in (*self._places.values(), *self._left_over()):
             end_all(place.terminals)
             tmux.end(place.folder)
+            end_jobs(place.terminals)
 
     def _tell_to_stop(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
         """Each process that runs, and its life sign, which `stack` closes."""
