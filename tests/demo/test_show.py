@@ -187,7 +187,7 @@ def test_ctrl_c_with_somebody_inside_leaves_no_process_and_no_folder(
     assert [line for line in demo.lines if "the gateway stops" in line]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_it_starts_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -197,6 +197,29 @@ def test_a_signal_while_it_starts_leaves_nothing_behind(
         demo.ends(number)
     finally:
         demo.clear_away()
+
+
+def test_a_terminal_that_is_closed_ends_it(demo: Demo) -> None:
+    demo.ends(signal.SIGHUP)
+    assert demo.lines[-1] == "Stopped; nothing is left behind."
+
+
+def test_a_reader_who_leaves_ends_it(tmp_path: Path) -> None:
+    """As in `stagedoor demo | head`."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as demo:
+        assert demo.stdout is not None
+        login = next(line for line in demo.stdout if "ssh_config app01.ssh" in line)
+        demo.stdout.close()
+        # The next line that it has to print.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run(["sh", "-c", f"{login.strip()} true"])
+        assert demo.wait(BOUND_S) == 0
+        assert demo.stderr is not None
+        assert demo.stderr.read() == ""
+    assert_nothing_is_left(tmp_path)
 
 
 def test_a_signal_while_the_worker_starts_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`stagedoor demo`: print what to try, then who comes and goes, until Ctrl-C."""
 
 import asyncio
+import os
 import shlex
 import shutil
 import subprocess
@@ -27,15 +28,34 @@ _CLEAR_BELOW = "\x1b[J"
 
 
 async def show() -> None:
-    """Run until SIGINT or SIGTERM. Raises StagedoorError when it cannot start."""
-    with suppress(StoppedError):
+    """Run until a signal ends it, or nobody reads what it prints.
+
+    Raises StagedoorError when it cannot start.
+    """
+    with suppress(StoppedError, _UnreadError):
         async with staged("error") as (stage, supervisor):
-            print(await asyncio.to_thread(what_to_try, stage), flush=True)
+            _print(await asyncio.to_thread(what_to_try, stage))
             ended = asyncio.create_task(supervisor.wait())
             with open_service(stage.settings) as office:
                 await _watch(office, ended)
             await ended
-    print("Stopped; nothing is left behind.", flush=True)
+    with suppress(_UnreadError):
+        _print("Stopped; nothing is left behind.\n")
+
+
+class _UnreadError(Exception):
+    """What stdout led to is gone: a pipe's reader, or the terminal (EPIPE, EIO)."""
+
+
+def _print(text: str) -> None:
+    """Raises _UnreadError."""
+    try:
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    except OSError:
+        # Python would try once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise _UnreadError from None
 
 
 def what_to_try(stage: Stage) -> str:
@@ -83,7 +103,8 @@ def what_to_try(stage: Stage) -> str:
         f"  {shlex.join(attach)}",
         "",
         f"{note}.",
-        "Whoever comes is shown below. Ctrl-C ends it.",
+        "Whoever comes is shown below. Ctrl-C ends it, and all that was started in its shells.",
+        "",
         "",
     ]
     return "\n".join(lines)
@@ -150,7 +171,7 @@ class _Screen:
         self._below = below
         text += "\n".join(below)
         if text:
-            click.echo(text, nl=False)
+            _print(text)
 
 
 def told_now(news: live.News) -> str:

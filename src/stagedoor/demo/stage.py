@@ -89,8 +89,12 @@ class StoppedError(StagedoorError):
     """Somebody stopped it while it started."""
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGHUP: its terminal is gone. A supervisor would read its settings again."""
+
+
 class _Ear:
-    """Hears SIGINT and SIGTERM, and does what is to be done about them now."""
+    """Hears the signals that end a demo, and does what is to be done about them now."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
@@ -99,12 +103,12 @@ class _Ear:
     def listen(self) -> None:
         """Take the signals from whoever has them."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDING:
             loop.add_signal_handler(number, self._hear)
 
     def stop_listening(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDING:
             loop.remove_signal_handler(number)
 
     def _hear(self) -> None:
@@ -116,8 +120,8 @@ class _Ear:
 async def staged(log_level: str, *others: Person) -> AsyncIterator[tuple[Stage, Supervisor]]:
     """A gateway that serves, in a folder of its own; at the end everything is stopped and gone.
 
-    `others` are let in besides the developer, who alone has an ssh key. SIGINT and SIGTERM stop
-    the supervisor; a second one does not wait for those inside. Raises StoppedError when one comes
+    `others` are let in besides the developer, who alone has an ssh key. SIGINT, SIGTERM and SIGHUP
+    stop the supervisor; a second one does not wait for those inside. Raises StoppedError when one comes
     before it serves, StagedoorError when it cannot start.
     """
     log.configure(Log(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
