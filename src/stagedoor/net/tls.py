@@ -239,6 +239,17 @@ def names_in(cert_file: Path) -> frozenset[str]:
     return frozenset(name.lower() for name in names.get_values_for_type(x509.DNSName))
 
 
+def validity(cert_file: Path) -> tuple[float, float]:
+    """From when to when the first certificate of a file is valid (RFC 5280 §4.1.2.5), seconds since the
+    epoch. Of a file that `server_context` takes. Raises OSError, ValueError.
+    """
+    certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    return (
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+    )
+
+
 class _EncryptedError(Exception):
     """OpenSSL asks for a passphrase."""
 

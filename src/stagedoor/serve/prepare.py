@@ -1,5 +1,7 @@
 """What must be right before a worker is started: settings, folders, store, keys, sockets."""
 
+import os
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +11,17 @@ from stagedoor.admin.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
-from stagedoor.net.tls import server_context
+from stagedoor.net.tls import server_context, validity
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.instances import instances_folder, take_down
+from stagedoor.wire.rfc3339 import show_time
 
+CERTIFICATE_SOON_S = 14 * DAY_S
+"""Before this, a renewal should have happened by itself."""
 Bound = dict[tuple[str, str, int], Listening]
 """By kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
 
@@ -36,6 +42,7 @@ def check(settings_file: Path | None) -> Checked:
     """
     text, name = read_settings(settings_file)
     settings = parse_settings(text, name)
+    _refuse_root_in_anothers_folder(settings.data_dir)
     tunnel = settings.tunnel
     if tunnel.certificate_file and tunnel.key_file:
         _refuse_if_exposed(tunnel.key_file)
@@ -55,6 +62,40 @@ def check_kubernetes(settings: Settings) -> None:
             "pip install 'stagedoor[kubernetes]'"
         ) from None
     kubernetes.check_kubernetes(settings)
+
+
+def _refuse_root_in_anothers_folder(data_dir: Path) -> None:
+    """What a gateway that runs as root writes there, the account that owns it could not read."""
+    try:
+        owner = data_dir.stat().st_uid
+    except OSError:
+        return  # it is not there yet, or `prepare` says it better
+    if os.geteuid() == 0 != owner:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        raise SettingsError(
+            f"{data_dir} belongs to {name}, and a gateway that runs as root would leave files there that "
+            f"{name} cannot use; run it as that account: runuser -u {name} -- stagedoor serve"
+        )
+
+
+def certificate_warning(settings: Settings, now: float) -> str | None:
+    """What to say of a TLS certificate that has ended or ends soon; `now` is seconds since the epoch."""
+    file = settings.tunnel.certificate_file
+    if file is None:
+        return None
+    begins_at, ends_at = validity(file)
+    if now < begins_at:
+        wrong = f"is not valid before {show_time(begins_at)}: clients refuse it until then"
+    elif now >= ends_at:
+        wrong = f"expired at {show_time(ends_at)}: clients refuse it"
+    elif ends_at - now < CERTIFICATE_SOON_S:
+        wrong = f"expires at {show_time(ends_at)}"
+    else:
+        return None
+    return f"the TLS certificate {file} (tunnel.certificate_file) {wrong}; renew it, and reload the gateway"
 
 
 def _refuse_if_exposed(key_file: Path) -> None:

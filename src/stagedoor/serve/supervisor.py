@@ -21,6 +21,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
+from stagedoor.serve.beside import Beside
 from stagedoor.serve.control import Begin
 from stagedoor.serve.controller_process import ControllerProcess
 from stagedoor.serve.fleet import (
@@ -37,7 +38,15 @@ from stagedoor.serve.fleet import (
     Tick,
 )
 from stagedoor.serve.health import Condition, HealthEndpoint
-from stagedoor.serve.prepare import Bound, Checked, bind_all, bury, check, prepare
+from stagedoor.serve.prepare import (
+    Bound,
+    Checked,
+    bind_all,
+    bury,
+    certificate_warning,
+    check,
+    prepare,
+)
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
@@ -73,6 +82,7 @@ class Supervisor:
         self._problems = ProblemLog(self._log)
         self._health = HealthEndpoint(self._condition)
         self._controller = ControllerProcess()
+        self._beside = Beside()
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
@@ -115,6 +125,7 @@ class Supervisor:
         if self._fleet.is_stopping:
             await self.wait()
             return False
+        self._warn(self._checked)
         self._sockets = bind_all(self._checked.settings, {})
         try:
             await self._launch(self._checked)
@@ -143,6 +154,17 @@ class Supervisor:
         await asyncio.gather(*self._burials)
         await self._health.close()
         await self._controller.close()
+        self._beside.close()
+
+    def _warn(self, checked: Checked) -> None:
+        """Say what works now, and will be a problem."""
+        warnings = [certificate_warning(checked.settings, time.time())]
+        try:
+            warnings += self._beside.announce(checked)
+        except StagedoorError as error:
+            warnings.append(str(error))
+        for warning in filter(None, warnings):
+            self._log.warning(warning)
 
     def stop(self) -> None:
         """First call: drain. Second: close everything at once."""
@@ -191,6 +213,7 @@ class Supervisor:
                 return False
             log.configure(checked.settings.log)
             self._log = structlog.get_logger()
+            self._warn(checked)
             await self._controller.follow(checked)
             # Until then an old worker may still answer by the old settings.
             await self._handed_over.wait()
