@@ -37,7 +37,9 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
     target = Target(shop.name)
     settings = read_settings(shop.app)
     assert isinstance(settings, AppSettings)
-    config_map = objects.config_map(shop.app, target, settings, DIGEST, (), ("ssh-ed25519 AAAA",))
+    config_map = objects.config_map(
+        shop.app, target, settings, DIGEST, (), ("ssh-ed25519 AAAA",), until=0
+    )
     whole = [
         dict(shop.derived.service),
         dict(config_map),

@@ -102,7 +102,14 @@ class World:
         made = Controller(
             cluster,
             {None: self.namespace},
-            Maker(cluster, lambda names: (b"key", "certificate"), lambda _: (), (), "controller"),
+            Maker(
+                cluster,
+                lambda names: (b"key", "certificate"),
+                lambda _: (),
+                (),
+                "controller",
+                now=self.now,
+            ),
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
             now=self.now,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
+from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Shell
@@ -46,6 +47,7 @@ class Story:
         self.cluster = cluster
         self.shells = shells
         self.controllers: list[asyncio.Task[None]] = []
+        self.admitted: list[Admission] = []
         self._changed = asyncio.Event()
         cluster.heard.append(lambda key, found: self._changed.set())
 
@@ -57,7 +59,14 @@ class Story:
         made = Controller(
             self.cluster,
             {None: "apps"},
-            Maker(self.cluster, lambda names: (b"key", "cert"), lambda _: (), (), "controller"),
+            Maker(
+                self.cluster,
+                lambda names: (b"key", "cert"),
+                lambda _: self.admitted,
+                (),
+                "controller",
+                now=now,
+            ),
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
             defaults=settings,

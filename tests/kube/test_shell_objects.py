@@ -22,6 +22,7 @@ from tests.shells.kubernetes import world
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
 
 BOUND_S = 60.0
+UNTIL = 1_900_000_000.0
 
 Make = Callable[..., str]
 
@@ -78,7 +79,7 @@ def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     target = Target(app["metadata"]["name"])
     manifests = [
         shell.service,
-        objects.config_map(app, target, chosen, shell.image, (), ()),
+        objects.config_map(app, target, chosen, shell.image, (), (), until=UNTIL),
         objects.secret(app, b"key", "certificate"),
         objects.lease(app, "gateway", 0.0),
         with_replicas(shell.deployment, 0),
@@ -130,7 +131,7 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target("vault-ui")
-    config = objects.config_map(app, target, chosen, shell.image, (), ())
+    config = objects.config_map(app, target, chosen, shell.image, (), (), until=UNTIL)
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
 
@@ -213,7 +214,7 @@ def test_a_shell_has_the_environment_that_its_app_has(
     shell = derive(app, chosen, Kit(kit), digests={}, claims={})
     assert isinstance(shell, Derived)
     assert shell.image == image
-    config = objects.config_map(app, Target("app01"), chosen, shell.image, (), ())
+    config = objects.config_map(app, Target("app01"), chosen, shell.image, (), (), until=UNTIL)
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
     deadline = time.monotonic() + BOUND_S

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.admission import Admission
-from stagedoor.shells.authorized import authorized_keys, in_force
+from stagedoor.shells.authorized import authorized_keys, ending_by, in_force, keys_until
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -69,3 +69,22 @@ def test_whatever_is_put_in_each_line_is_one_of_ours(
             CA.split(),
             [key.split(" ")[-1], name],
         )
+
+
+@given(st.none() | st.floats(0, 9e9), st.floats(1e9, 4e9), st.floats(300, 1e6))
+def test_an_end_is_kept_or_renewed_and_never_further_away_than_it_may_be(
+    known: float | None, now: float, lease_s: float
+) -> None:
+    until = keys_until(known, now, lease_s)
+    assert 0.75 * lease_s - 1 <= until - now <= lease_s
+    # And once more changes nothing, or the file would be written again and again.
+    assert keys_until(until, now, lease_s) == until
+
+
+def test_no_key_lasts_longer_than_all_do_or_than_its_grant() -> None:
+    given_ends = [
+        Admission("dev", (KEY,)),
+        Admission("ops", (), UNTIL - 1),
+        Admission("qa", (), 9e9),
+    ]
+    assert [one.expires_at for one in ending_by(given_ends, UNTIL)] == [UNTIL, UNTIL - 1, UNTIL]

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from stagedoor.model.admission import Admission
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
+from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
 from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
 
@@ -201,6 +203,25 @@ def test_who_may_log_in_follows_the_policy(world: World) -> None:
         world.admissions[:] = [Admission("dev", (world.key,))]
         shells.refresh()
         assert ssh("true").returncode == 0
+
+
+def test_nobody_logs_in_to_a_shell_whose_gateway_has_gone_for_long(world: World) -> None:
+    late_s = 0.0
+    shells = world.shells(now=lambda: time.time() - late_s)
+    try:
+        ssh = ssh_with(world.config(world.started(shells)))
+        assert ssh("true").returncode == 0
+        assert not shells.keys_are_due()
+        late_s = KEYS_LEASE_S + 1  # what it wrote then has ended by now
+        assert shells.keys_are_due()
+        shells.refresh()
+        assert b"Permission denied" in ssh("true").stderr
+        late_s = 0.0
+        assert shells.keys_are_due()
+        shells.refresh()
+        assert ssh("true").returncode == 0
+    finally:
+        shells.stop_all()
 
 
 def test_a_policy_that_changes_while_a_shell_is_started_holds_for_it(world: World) -> None:

@@ -70,6 +70,7 @@ class World:
         admitted: Admitted | None = None,
         sign_host: Callable[[str, tuple[str, ...]], str] | None = None,
         start_timeout_s: float = 60.0,
+        now: Callable[[], float] = time.time,
     ) -> LocalShells:
         return LocalShells(
             entries or (LocalShell("app01"),),
@@ -80,6 +81,7 @@ class World:
             idle_stop_s=idle_stop_s,
             drain_grace_s=drain_grace_s,
             start_timeout_s=start_timeout_s,
+            now=now,
         )
 
     def started(self, shells: LocalShells, target: Target = APP01) -> Shell:

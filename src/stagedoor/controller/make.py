@@ -5,6 +5,7 @@ has left is found by its lease, or at the latest by the Service; and all of it i
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,14 @@ from stagedoor.controller.world import digest
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
+from stagedoor.shells.authorized import KEYS_LEASE_S, keys_until
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.compare import differences, spec_hash
 from stagedoor.shells.kubernetes.derive import Derived, with_replicas
-from stagedoor.shells.kubernetes.names import PREFIX, REGISTER, SPEC, shell_object
+from stagedoor.shells.kubernetes.names import KEYS_UNTIL, PREFIX, REGISTER, SPEC, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.wire.rfc3339 import show_time
 
 POLICY = PREFIX + "policy"
 """Annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet bring the
@@ -45,7 +48,8 @@ class Maker:
     """Makes and removes the objects of shells.
 
     `admitted` says who may enter a target by the policy of now; `user_cas` are the public keys of
-    the user CAs; `holder` is this replica's name.
+    the user CAs; `holder` is this replica's name; `keys_lease_s` is how long keys are good without
+    being renewed. `now` is seconds since the epoch.
     """
 
     cluster: Cluster
@@ -53,6 +57,8 @@ class Maker:
     admitted: Callable[[Target], Sequence[Admission]]
     user_cas: Sequence[str]
     holder: str
+    keys_lease_s: float = KEYS_LEASE_S
+    now: Callable[[], float] = time.time
 
     async def make(
         self, app: Object, target: Target, settings: AppSettings, derived: Derived
@@ -61,7 +67,8 @@ class Maker:
 
         Raises StepError.
         """
-        config = self.config(app, target, settings, derived)
+        until = self.keys_until(None)
+        config = self.config(app, target, settings, derived, until)
         service, config = await asyncio.gather(
             self._apply("creating the Service", derived.service),
             self._apply("creating the ConfigMap", config),
@@ -70,7 +77,7 @@ class Maker:
         key, certificate = await asyncio.to_thread(self.new_host_key, names)
         await self._apply("creating the host key", objects.secret(app, key, certificate))
         made = await self._without_pods(derived)
-        return [await self._started(made), service, config]
+        return [await self._started(made, until), service, config]
 
     async def _without_pods(self, derived: Derived) -> Object:
         """The Deployment of no replicas: the fence lets one start that was looked at, and only as it
@@ -95,12 +102,12 @@ class Maker:
             raise StepError("deleting the Deployment that somebody changed", error) from error
         return await self._apply(step, manifest)
 
-    async def _started(self, made: Object) -> Object:
+    async def _started(self, made: Object, until: float) -> Object:
         """One replica of the Deployment as it stands; waits until a gateway has looked at it. Raises
         StepError."""
         meta = made["metadata"]
         patch = {
-            "metadata": {"annotations": {SPEC: spec_hash(made)}},
+            "metadata": {"annotations": {SPEC: spec_hash(made), KEYS_UNTIL: show_time(until)}},
             "spec": {"replicas": 1},
         }
         for wait_s in (*APPROVAL_S, None):
@@ -115,18 +122,43 @@ class Maker:
                 await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 
+    def keys_until(self, known: float | None) -> float:
+        """When keys end that are written now; `known` as in `authorized.keys_until`."""
+        return keys_until(known, self.now(), self.keys_lease_s)
+
     def config(
-        self, app: Object, target: Target, settings: AppSettings, derived: Derived
+        self, app: Object, target: Target, settings: AppSettings, derived: Derived, until: float
     ) -> Object:
-        """The ConfigMap as it should be now."""
+        """The ConfigMap as it should be now, with keys that end at `until`."""
         return objects.config_map(
-            app, target, settings, derived.image, self.admitted(target), self.user_cas
+            app, target, settings, derived.image, self.admitted(target), self.user_cas, until=until
         )
+
+    def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, str]:
+        """Of the ConfigMap that part alone that says who may log in: nobody where no shell is offered."""
+        return objects.keys(self.admitted(target) if offered else (), until)
 
     async def refresh(self, config: Object, pods: Sequence[Object]) -> Object:
         """Write the ConfigMap, and have the pods take note of it. Raises StepError."""
         written = await self._apply("updating the ConfigMap", config)
-        mark = {"metadata": {"annotations": {POLICY: digest(config)}}}
+        await self._take_note(pods, digest(config))
+        return written
+
+    async def refresh_keys(
+        self, namespace: str, app: str, keys: dict[str, str], pods: Sequence[Object]
+    ) -> Object:
+        """The same of `keys` alone. Raises StepError."""
+        try:
+            written = await self.cluster.merge(
+                Kind.CONFIG_MAP, namespace, shell_object(app), {"data": keys}
+            )
+        except ClusterError as error:
+            raise StepError("updating the ConfigMap", error) from error
+        await self._take_note(pods, digest(written))
+        return written
+
+    async def _take_note(self, pods: Sequence[Object], policy: str) -> None:
+        mark = {"metadata": {"annotations": {POLICY: policy}}}
         for pod in pods:
             meta = pod["metadata"]
             try:
@@ -134,7 +166,6 @@ class Maker:
             except ClusterError:
                 # Without the right to, or when the pod is just going: it takes the minute then.
                 continue
-        return written
 
     async def lease(self, app: Object, now: float) -> Object:
         """The lease of a shell that nobody has knocked for (a warm one). Raises StepError."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stagedoor.controller.make import Maker, StepError
-from stagedoor.controller.world import World, digest
+from stagedoor.controller.world import World, digest, digest_of
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
+from stagedoor.shells.authorized import RENEW_AT
 from stagedoor.shells.kubernetes import lifecycle, objects
 from stagedoor.shells.kubernetes.annotations import (
     DEFAULT_SETTINGS,
@@ -37,6 +38,7 @@ from stagedoor.shells.kubernetes.lifecycle import (
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     IDLE_SINCE,
+    KEYS_UNTIL,
     SPEC,
     STALE,
     TEMPLATE,
@@ -44,7 +46,7 @@ from stagedoor.shells.kubernetes.names import (
 )
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
-from stagedoor.wire.rfc3339 import parse_time
+from stagedoor.wire.rfc3339 import parse_time, show_time
 
 UNDECIDED_S = 1.0
 
@@ -153,8 +155,7 @@ class _Look:
             return None
         match decision:
             case Keep(again_at):
-                await self._keep_config()
-                return again_at
+                return _sooner(again_at, await self._keep_config())
             case AskLog():
                 self._log = await self._read_log()
             case Mark(stale, idle_since):
@@ -202,22 +203,30 @@ class _Look:
         else:
             await self._report("ShellStarted", "somebody asked for the shell")
 
-    async def _keep_config(self) -> None:
-        """A shell that runs has the policy of now, and whoever waits for it no old failure."""
-        world, name = self._world, self._target.app
+    async def _keep_config(self) -> float | None:
+        """A shell that runs has the policy of now, and whoever waits for it no old failure; when its
+        keys are to be renewed."""
+        world, name, maker = self._world, self._target.app, self._by.maker
         shell = world.shell(name)
-        if (
-            shell is None
-            or not shell["spec"].get("replicas", 1)
-            or self.app is None
-            or not isinstance(self._derived, Derived)
-            or not isinstance(self._settings, AppSettings)
-        ):
-            return
-        config = self._by.maker.config(self.app, self._target, self._settings, self._derived)
-        if world.config(name) != digest(config):
-            world.put(await self._by.maker.refresh(config, world.shell_pods(name)))
-        await self.tell_failure(None)
+        if shell is None or not shell["spec"].get("replicas", 1):
+            return None
+        written, ends_at = world.keys(name)
+        until, pods = maker.keys_until(ends_at), world.shell_pods(name)
+        if isinstance(self._derived, Derived) and isinstance(self._settings, AppSettings):
+            assert self.app is not None, "what is derived is derived of an app"
+            config = maker.config(self.app, self._target, self._settings, self._derived, until)
+            if world.config(name) != digest(config):
+                world.put(await maker.refresh(config, pods))
+            await self.tell_failure(None)
+        elif written is not None:
+            # No shell could be made of the app now, or it offers none. Who loses a right loses it here too.
+            keys = maker.keys(self._target, offered=self._derived is not None, until=until)
+            if written != digest_of(keys):
+                world.put(await maker.refresh_keys(world.namespace, name, keys, pods))
+        said = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
+        if said != show_time(until):
+            await self._patch({"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
+        return until - RENEW_AT * maker.keys_lease_s
 
     async def tell_failure(self, cause: Cause | None) -> None:
         """Write to the lease why the shell cannot be made, or that it can; once. Raises nothing."""
@@ -287,6 +296,10 @@ class _Look:
     async def _report(self, reason: str, message: str) -> None:
         if self.app is not None:
             await self._by.cluster.report(self.app, reason=reason, message=message)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((at for at in (one, other) if at is not None), default=None)
 
 
 def _seen_shell(shell: Object | None, running: bool) -> SeenShell | None:

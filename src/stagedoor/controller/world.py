@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.namespace_cache import offers_shell, shell_of
@@ -98,6 +99,11 @@ class World:
         found = self._configs.get(shell_object(app))
         return str(found["digest"]) if found is not None else None
 
+    def keys(self, app: str) -> tuple[str | None, float | None]:
+        """The digest of what the shell's ConfigMap says of who may log in, and when that ends."""
+        found = self._configs.get(shell_object(app))
+        return (str(found["keys"]), found["until"]) if found is not None else (None, None)
+
     def lease(self, app: str) -> Object | None:
         return self.leases.get(shell_object(app))
 
@@ -138,7 +144,12 @@ class World:
 
 def digest(config: Object) -> str:
     """A short name for what a ConfigMap holds."""
-    text = json.dumps(config.get("data") or {}, sort_keys=True)
+    return digest_of(config.get("data") or {})
+
+
+def digest_of(data: Object) -> str:
+    """The same of a part of it."""
+    text = json.dumps(data, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -193,7 +204,13 @@ def _bare(found: Object) -> Object:
 
 
 def _config(found: Object) -> Object:
-    return {**_bare(found), "digest": digest(found)}
+    data = found.get("data") or {}
+    return {
+        **_bare(found),
+        "digest": digest(found),
+        "keys": digest_of({name: data[name] for name in objects.keys((), 0) if name in data}),
+        "until": objects.time_of(data.get(objects.KEYS_END)),
+    }
 
 
 def _lease(found: Object) -> Object:

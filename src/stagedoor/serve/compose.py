@@ -175,19 +175,27 @@ class Gateway:
 
     def _on_policy(self, policy: Policy) -> None:
         closed = self.registry.review()
-        try:
-            self._local.refresh()
-        except OSError as error:
-            self._problems("local shells' keys", str(error))
-            raise  # so that it is tried again at the next look
-        else:
-            self._problems("local shells' keys", None)
+        self._refresh_keys()  # what it raises has it tried again at the next look
         self._log.info(
             "policy changed",
             version=policy.version,
             sessions_closed=closed,
             instance=self._instance,
         )
+
+    def renew_keys(self) -> None:
+        """Keep the keys in local shells from ending; most of the time there is nothing to do. Blocks.
+        Raises OSError."""
+        if self._local.keys_are_due():
+            self._refresh_keys()
+
+    def _refresh_keys(self) -> None:
+        try:
+            self._local.refresh()
+        except OSError as error:
+            self._problems("local shells' keys", str(error))
+            raise
+        self._problems("local shells' keys", None)
 
     def _on_close_requests(self, requests: tuple[CloseRequest, ...]) -> None:
         for request in requests:

@@ -125,6 +125,14 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             description="Sessions have this time to end when their pod is told to (a drain of the node)."
         ),
     ] = int(10 * MINUTE_S)
+    keys_lease_s: Annotated[
+        Annotated[int, Meta(ge=300, le=7 * DAY_S)],
+        Meta(
+            description="How long the keys in a shell are good. They are renewed when a quarter of that has "
+            "passed, so a controller or an API server that is away for three quarters of it shuts "
+            "nobody out; without a controller nobody logs in after this time."
+        ),
+    ] = int(80 * MINUTE_S)
     namespace: Annotated[
         str | None,
         Meta(

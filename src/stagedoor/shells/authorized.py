@@ -8,9 +8,17 @@ nobody.
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from stagedoor.model.admission import Admission
+from stagedoor.model.units import MINUTE_S
+
+KEYS_LEASE_S = 80 * MINUTE_S
+"""How long the keys in a shell are good unless they are renewed. A shell may outlive everything that could
+take a right away in it: its gateway, its controller, the rule that lets only the gateway connect."""
+RENEW_AT = 0.75
+"""Keys are renewed when less than this part of their time is left, so an outage of an hour ends none."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
@@ -54,6 +62,26 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
             until = _until(admission.expires_at)
             lines.append(f"{until} {admission.name}" if until else admission.name)
     return "\n".join(lines) + "\n"
+
+
+def keys_until(known: float | None, now: float, lease_s: float) -> float:
+    """When keys end that are written at `now`; `known` is the end that was written last, None: none was.
+
+    That one is kept while enough of it is left, so that a file which would say the same is not written
+    again. An end further away than `lease_s` is none of ours. All in seconds, since the epoch but for
+    `lease_s`.
+    """
+    if known is not None and RENEW_AT * lease_s < known - now <= lease_s:
+        return known
+    return float(int(now + lease_s))
+
+
+def ending_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
+    """The same, of which none lasts beyond `until`."""
+    return tuple(
+        replace(one, expires_at=until if one.expires_at is None else min(one.expires_at, until))
+        for one in admissions
+    )
 
 
 def in_force(text: str, now: float) -> str:

@@ -27,12 +27,16 @@ def test_a_config_map_holds_what_sshd_reads_and_nothing_secret() -> None:
         "registry.example/app01:7",
         [Admission("dev", (KEY,)), Admission("ops", (), NOW)],
         [CA],
+        until=NOW + 9,
     )
     header = "# Written by Stagedoor whenever the policy changes; edits are lost.\n"
     assert made["data"] == {
         "user_ca.pub": f"{CA}\n",
-        "authorized_principals": f'{header}dev\nexpiry-time="20261126090640Z" ops\n',
-        "authorized_keys": f"{header}{KEY} dev\n",
+        "authorized_principals": (
+            f'{header}expiry-time="20261126090649Z" dev\nexpiry-time="20261126090640Z" ops\n'
+        ),
+        "authorized_keys": f'{header}expiry-time="20261126090649Z" {KEY} dev\n',
+        "keys_until": "2026-11-26T09:06:49Z",
         "motd": (
             "This is a shell of app01 in staging, beside its serving pods.\n"
             "Image: registry.example/app01:7\n"

@@ -20,8 +20,9 @@ from stagedoor.shells.kubernetes.objects import failure_of
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.register import Judging, Register
 from stagedoor.shells.kubernetes.rights import Rights
-from stagedoor.shells.kubernetes.start import Start, shell_at, unavailable
+from stagedoor.shells.kubernetes.start import MENDED_S, Start, shell_at, unavailable
 from stagedoor.shells.starts import Starts
+from stagedoor.wire.rfc3339 import show_time
 
 SYNC_S = 15.0
 """How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
@@ -111,6 +112,9 @@ class KubernetesShells:
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
         cache = self._caches[target.environment]
+        ended_at = cache.keys_end(target.app)
+        if ended_at is not None and ended_at <= self._now():
+            return _keys_ended(target, ended_at, cache.namespace)
         known = self._answered.get(target)
         if known is not None and known in cache.addresses(target.app, ready=True):
             await self._keep(target)
@@ -225,3 +229,14 @@ class KubernetesShells:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _keys_ended(target: Target, at: float, namespace: str) -> Denial:
+    """Nobody's key is taken by the shell's sshd, which would call it a wrong one."""
+    return Denial(
+        Reason.SHELL_UNAVAILABLE,
+        f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "
+        "does one run, and does the cluster's API answer it? (`kubectl get pods` and the controller's log "
+        f"say so; it needs its rights in the namespace {namespace})",
+        retry_after_s=MENDED_S,
+    )

@@ -38,6 +38,9 @@ FAILURE = PREFIX + "failure"
 IDLE_SINCE = PREFIX + "idle-since"
 """Annotation of a shell's Deployment: when it was seen idle first, RFC 3339."""
 
+KEYS_UNTIL = PREFIX + "keys-until"
+"""Annotation of a shell's Deployment: when the keys in it end unless they are renewed, RFC 3339."""
+
 REGISTER = "stagedoor-apps"
 """The ConfigMap in which the gateway says which shells may start; see `register`."""
 

@@ -8,7 +8,15 @@ from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.annotations import is_offered
 from stagedoor.shells.kubernetes.mirror import Mirror
-from stagedoor.shells.kubernetes.names import FAILURE, IDLE_SINCE, SHELL_OF, SSHD_PORT, shell_object
+from stagedoor.shells.kubernetes.names import (
+    FAILURE,
+    IDLE_SINCE,
+    KEYS_UNTIL,
+    SHELL_OF,
+    SSHD_PORT,
+    shell_object,
+)
+from stagedoor.shells.kubernetes.objects import time_of
 from stagedoor.shells.kubernetes.owners import owned_pods
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -91,6 +99,14 @@ class NamespaceCache:
         """The shell's Deployment."""
         found = self._deployments.get(shell_object(app))
         return found if found is not None and shell_of(found) == app else None
+
+    def keys_end(self, app: str) -> float | None:
+        """When the keys in a shell that runs end (KEYS_UNTIL), seconds since the epoch; None if nothing
+        says so."""
+        shell = self.shell(app)
+        if shell is None or not _wanted(shell):
+            return None
+        return time_of((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
 
     def replica_sets(self, app: str) -> list[Object]:
         return [one for one in self._replica_sets.all() if shell_of(one) == app]

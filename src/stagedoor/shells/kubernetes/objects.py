@@ -8,7 +8,7 @@ from typing import Any
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Object
 from stagedoor.model.target import Target
-from stagedoor.shells.authorized import authorized_keys, authorized_principals
+from stagedoor.shells.authorized import authorized_keys, authorized_principals, ending_by
 from stagedoor.shells.kubernetes.annotations import AppSettings, kind_of
 from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.duration import show_duration
@@ -23,6 +23,9 @@ from stagedoor.shells.kubernetes.names import (
 )
 from stagedoor.shells.kubernetes.sentences import plain
 from stagedoor.wire.rfc3339 import parse_time, show_time
+
+KEYS_END = "keys_until"
+"""The file that says when those beside it end, RFC 3339."""
 
 MAX_FAILURE_CHARS = 2000
 """Of a failure's message on a lease: annotations have 256 KiB together, a person has less."""
@@ -74,24 +77,35 @@ def config_map(
     image: str,
     admissions: Iterable[Admission],
     user_cas: Sequence[str],
+    *,
+    until: float,
 ) -> Object:
     """What sshd and its start script read, all of it public; changes with the policy.
 
-    `image` is `Derived.image`; `user_cas` are the user CAs' public keys, each `type base64`.
+    `image` is `Derived.image`; `user_cas` are the user CAs' public keys, each `type base64`; `until` is
+    when all keys end unless they are renewed.
     """
-    admitted = tuple(admissions)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata_of(app),
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
-            "authorized_principals": authorized_principals(admitted),
-            # Certificates are judged by the two files above, so no CA has a line here.
-            "authorized_keys": authorized_keys(admitted, ()),
+            **keys(admissions, until),
             "motd": motd(target, settings, image),
             "settings": shell_settings(target, settings, image),
         },
+    }
+
+
+def keys(admissions: Iterable[Admission], until: float) -> dict[str, str]:
+    """That part of the ConfigMap's `data` that says who may log in, and `KEYS_END`."""
+    admitted = ending_by(admissions, until)
+    return {
+        "authorized_principals": authorized_principals(admitted),
+        # Certificates are judged by that file and the user CA's, so no CA has a line here.
+        "authorized_keys": authorized_keys(admitted, ()),
+        KEYS_END: show_time(until),
     }
 
 

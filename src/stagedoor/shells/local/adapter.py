@@ -17,7 +17,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
-from stagedoor.shells.authorized import authorized_keys
+from stagedoor.shells.authorized import KEYS_LEASE_S, authorized_keys, ending_by, keys_until
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.place import Place, Running, lives
@@ -51,6 +51,7 @@ class LocalShells:
         idle_stop_s: float = 600.0,
         start_timeout_s: float = 60.0,
         drain_grace_s: float = 10.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         entries = tuple(shells)
         self._user_ca_lines = user_ca_lines
@@ -71,6 +72,8 @@ class LocalShells:
         self._starts = Starts()
         # Of its own, so that starts which wait never hold up name look-ups in the loop's.
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="shells")
+        self._now = now
+        self._keys_until: float | None = None
 
     def targets(self) -> tuple[Target, ...]:
         return tuple(sorted(self._places, key=str))
@@ -118,12 +121,18 @@ class LocalShells:
     def release(self, target: Target) -> None:
         self.touch(target)
 
+    def keys_are_due(self) -> bool:
+        """Whether the keys in the shells have to be renewed, by `refresh`."""
+        return keys_until(self._keys_until, self._now(), KEYS_LEASE_S) != self._keys_until
+
     def refresh(self) -> None:
-        """Tell every shell who may log in now. Blocks for a few small files; any thread.
+        """Tell every shell who may log in now, until when. Blocks for a few small files; any thread.
 
         Each worker does so when it takes a new policy into force, so a key or grant that was
-        removed is refused as soon as the store's watch has seen it. Raises OSError.
+        removed is refused as soon as the store's watch has seen it. A gateway that is gone renews
+        nothing, and its shells outlive it: so keys end. Raises OSError.
         """
+        self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
         for target, place in self._places.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
@@ -185,10 +194,13 @@ class LocalShells:
 
     def _write_keys(self, target: Target, place: Place) -> None:
         """Raises OSError."""
+        until = self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
         written = None
         # Again if the policy has changed meanwhile: a `refresh` may have been faster than a start
         # that had read the old one, and nothing else would take that back.
-        while written != (now := authorized_keys(self._admitted(target), self._user_ca_lines())):
+        while written != (
+            now := authorized_keys(ending_by(self._admitted(target), until), self._user_ca_lines())
+        ):
             place.write_keys(now)
             written = now
 
