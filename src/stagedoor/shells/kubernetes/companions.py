@@ -14,6 +14,7 @@ from stagedoor.shells.kubernetes.kit import PACKAGES_CONTAINER
 from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.notes import Note, left_out
 from stagedoor.shells.kubernetes.security import companion_security
+from stagedoor.shells.kubernetes.unique import last_wins
 from stagedoor.shells.kubernetes.values import ALL
 from stagedoor.shells.kubernetes.volumes import shell_mounts
 
@@ -124,6 +125,9 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
 
 def _copied(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
     made = {field: value for field, value in container.items() if field not in _DROPPED}
+    if "env" in made:
+        made["env"], doubled = last_wins(made["env"] or ())
+        notes += doubled
     if container["name"] in digests:
         made |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
     if container.get("securityContext"):

@@ -12,6 +12,7 @@ from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
+from stagedoor.shells.kubernetes.unique import last_wins
 
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
@@ -40,6 +41,8 @@ def shell_environment(
             found = _entry(entry, template_metadata, container["name"], present, notes)
             entries += [found] if found is not None else []
     entries += [{"name": name, "value": value} for name, value in added.items()]
+    entries, doubled = last_wins(entries)
+    notes += doubled
     sources = []
     for source in container.get("envFrom") or ():
         name = _source_name(source)

@@ -11,6 +11,7 @@ from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.container import DEFAULT_CONTAINER
 from stagedoor.shells.kubernetes.names import PREFIX
 from stagedoor.shells.kubernetes.notes import Note, changed, left_out, unnamed
+from stagedoor.shells.kubernetes.unique import joined_aliases, named_once
 
 _POD_COPIED = (
     "automountServiceAccountToken",
@@ -19,7 +20,6 @@ _POD_COPIED = (
     "enableServiceLinks",
     "hostUsers",
     "hostname",
-    "imagePullSecrets",
     "nodeSelector",
     "os",
     "resources",
@@ -34,6 +34,7 @@ _POD_MADE = frozenset(
         "affinity",
         "containers",
         "hostAliases",
+        "imagePullSecrets",
         "initContainers",
         "restartPolicy",
         "serviceAccount",  # the deprecated alias of serviceAccountName
@@ -88,12 +89,14 @@ def shell_pod(
         notes.append(changed("affinity", "the shell is bound to the node of the app's disk"))
     if kept:
         spec["affinity"] = kept
-    aliases = [dict(alias) for alias in pod.get("hostAliases") or ()]
-    aliases += [
-        {"ip": address, "hostnames": list(names)} for address, names in settings.host_aliases
-    ]
+    added = ({"ip": address, "hostnames": names} for address, names in settings.host_aliases)
+    aliases, said = joined_aliases([*(pod.get("hostAliases") or ()), *added])
     if aliases:
         spec["hostAliases"] = aliases
+    secrets, said_too = named_once(pod.get("imagePullSecrets") or ())
+    if secrets:
+        spec["imagePullSecrets"] = secrets
+    notes += said + said_too
     notes += unnamed(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
     return spec
 
