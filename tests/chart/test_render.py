@@ -320,3 +320,58 @@ def port_behind(objects: list[Manifest], name: str) -> int:
     ]
     [port] = [one for one in container["ports"] if one["name"] == name]
     return int(port["containerPort"])
+
+
+LEAVING: Manifest = merged(APPS, {"apps": {"namespaces": [{"name": "apps"}], "leaving": ["gone"]}})
+
+
+def test_a_namespace_that_shells_are_left_in_keeps_its_fences_and_the_controller_its_rights() -> (
+    None
+):
+    objects = render(LEAVING)
+    there = {
+        (one["kind"], one["metadata"]["name"])
+        for one in objects
+        if one["metadata"].get("namespace") == "gone"
+    }
+    assert there == {
+        ("NetworkPolicy", "stagedoor-shells"),
+        ("Role", "stagedoor-controller"),
+        ("RoleBinding", "stagedoor-controller"),
+        ("ConfigMap", "stagedoor-apps"),
+    }, "and the gateway none"
+    assert settings_of(objects, "stagedoor-controller").kubernetes.leaving == ("gone",)
+    gateway = settings_of(objects, "stagedoor-gateway").kubernetes
+    assert (gateway.by_environment, gateway.leaving) == ({None: "apps"}, ())
+    binding = the(objects, "ValidatingAdmissionPolicyBinding", "shells.stagedoor.stagedoor")
+    (among,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert among["values"] == ["apps", "gone"]
+
+
+def test_the_last_namespace_may_be_left_too() -> None:
+    objects = render({"apps": {"namespaces": [], "leaving": ["gone"]}})
+    wanted = settings_of(objects, "stagedoor-controller").kubernetes
+    assert (wanted.by_environment, wanted.leaving) == ({}, ("gone",))
+    the(objects, "Deployment", "stagedoor-controller")
+    trial = render(merged(TRIAL, {"apps": {"namespaces": [], "leaving": ["gone"]}}))
+    assert settings_of(trial, "stagedoor-gateway").kubernetes.leaving == ("gone",)
+
+
+@pytest.mark.parametrize("values", [APPS, merged(APPS, TRIAL)], ids=["postgresql", "sqlite"])
+def test_an_uninstall_stops_the_shells_first_as_the_account_that_may(values: Manifest) -> None:
+    objects = render(values)
+    job = the(objects, "Job", "stagedoor-stop-shells")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+    pod = job["spec"]["template"]["spec"]
+    part = pod["serviceAccountName"]
+    assert pod["volumes"][0]["configMap"]["name"] == part
+    wanted = settings_of(objects, part).kubernetes
+    assert set(wanted.namespaces.values()) == {"apps", "apps-2"}
+    bound = [
+        one for one in of_kind(objects, "RoleBinding") if one["metadata"]["namespace"] == "apps"
+    ]
+    assert part in {
+        one["subjects"][0]["name"]
+        for one in bound
+        if one["roleRef"]["name"].endswith("-controller")
+    }

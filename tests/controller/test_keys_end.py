@@ -27,11 +27,6 @@ def good(it: Story) -> set[str]:
     return found
 
 
-def lead_no_more(it: Story) -> None:
-    for task in it.controllers:
-        task.cancel()
-
-
 @in_virtual_time
 async def test_keys_are_good_while_a_controller_works_and_end_without_one() -> None:
     async with story() as it:
@@ -44,7 +39,7 @@ async def test_keys_are_good_while_a_controller_works_and_end_without_one() -> N
         # Three times an hour: the ConfigMap, the pod, the Deployment.
         renewals = [one for one in it.cluster.asked[writes:] if one == "apply ConfigMap"]
         assert len(renewals) in (11, 12, 13)
-        lead_no_more(it)
+        it.lead_no_more()
         await asyncio.sleep(HOUR_S)
         assert good(it) == {"alice"}
         await asyncio.sleep(KEYS_LEASE_S - HOUR_S)
@@ -56,7 +51,7 @@ async def test_who_comes_to_a_shell_whose_keys_have_ended_is_told_so() -> None:
     async with story() as it:
         it.admitted[:] = [ALICE]
         await it.come()
-        lead_no_more(it)
+        it.lead_no_more()
         await asyncio.sleep(KEYS_LEASE_S - 1)
         assert isinstance(await it.shells.enter(APP01, lambda step: None), Shell)
         await asyncio.sleep(2)
@@ -92,7 +87,7 @@ async def test_an_end_that_somebody_wrote_by_hand_is_put_right() -> None:
         for_ever = {name: re.sub("2027", "9999", text) for name, text in config["data"].items()}
         it.cluster.put({**config, "data": for_ever})
         await asyncio.sleep(SETTLED_S)
-        lead_no_more(it)
+        it.lead_no_more()
         await asyncio.sleep(KEYS_LEASE_S + 1)
         assert good(it) == set()
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
 from stagedoor.model.admission import Admission
@@ -54,13 +55,15 @@ class Story:
     def app(self, release: str = "1", **annotations: str) -> None:
         self.cluster.put(deployment("apps", env={"RELEASE": release}, annotations=annotations))
 
-    def lead(self, settings: AppSettings) -> None:
-        """Start a controller, which works at once."""
-        made = Controller(
-            self.cluster,
-            {None: "apps"},
+    def controller(
+        self, settings: AppSettings, guarded: LeaderOnly | None = None, *, leaving: bool = False
+    ) -> Controller:
+        cluster = guarded or self.cluster
+        return Controller(
+            cluster,
+            {} if leaving else {None: "apps"},
             Maker(
-                self.cluster,
+                cluster,
                 lambda names: (b"key", "cert"),
                 lambda _: self.admitted,
                 (),
@@ -72,8 +75,17 @@ class Story:
             defaults=settings,
             now=now,
             clock=asyncio.get_running_loop().time,
+            leaving=("apps",) if leaving else (),
         )
+
+    def lead(self, settings: AppSettings, *, leaving: bool = False) -> None:
+        """Start a controller, which works at once; `leaving`: its settings have the namespace no more."""
+        made = self.controller(settings, leaving=leaving)
         self.controllers.append(asyncio.create_task(made.run()))
+
+    def lead_no_more(self) -> None:
+        for task in self.controllers:
+            task.cancel()
 
     async def enter(self) -> Shell:
         entered = await self.shells.enter(APP01, lambda step: None)

@@ -30,6 +30,8 @@ class MemoryCluster:
         """A pod's log."""
         self.asked: list[str] = []
         """The verb and kind of each write."""
+        self.refused: dict[str, str] = {}
+        """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
         """Told of each object that is written, and None when it is deleted."""
         self.allowed = True
@@ -185,7 +187,10 @@ class MemoryCluster:
 
     async def _asked(self, verb: str, manifest: Object) -> Key:
         await self._answer()
-        self.asked.append(f"{verb} {manifest['kind']}")
+        asked = f"{verb} {manifest['kind']}"
+        self.asked.append(asked)
+        if asked in self.refused:
+            raise _refused(403, "Forbidden", self.refused[asked])
         return _key(manifest)
 
     def _write(self, key: Key, wanted: dict[str, Any]) -> Object:

@@ -74,12 +74,14 @@ store:
   password_file: /etc/stagedoor/store/{{ .Values.store.postgresql.passwordKey }}
   {{- end }}
 {{- end }}
-{{- if .Values.apps.namespaces }}
+{{- if include "stagedoor.hasApps" . }}
 kubernetes:
+  {{- with .Values.apps.namespaces }}
   namespaces:
-    {{- range .Values.apps.namespaces }}
+    {{- range . }}
     {{ .environment | default "" | quote }}: {{ .name | quote }}
     {{- end }}
+  {{- end }}
   {{- if .Values.authorise.enabled }}
   authorise: pods/exec
   {{- end }}
@@ -94,6 +96,11 @@ controller:
 {{- end -}}
 
 {{- define "stagedoor.controllerSettings" -}}
+{{- $leaving := include "stagedoor.leaving" . | fromJsonArray -}}
+{{- with $leaving }}
+kubernetes:
+  leaving: {{ toJson . }}
+{{- end }}
 {{- if not (include "stagedoor.inside" .) }}
 keys:
   user_ca_file: /run/stagedoor/user_ca.pub
@@ -168,10 +175,36 @@ capabilities: {drop: [ALL]}
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 {{- end -}}
 
+{{/* Namespaces that apps.namespaces has no more: those of apps.leaving, and of the release as it is installed those in which a shell
+is left. What fences a shell stays until it has gone. JSON. */}}
+{{- define "stagedoor.leaving" -}}
+{{- $named := list }}{{ range .Values.apps.namespaces }}{{ $named = append $named .name }}{{ end -}}
+{{- $leaving := .Values.apps.leaving -}}
+{{- $installed := lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-gateway" (include "stagedoor.fullname" .)) | default dict -}}
+{{- $annotations := ($installed.metadata | default dict).annotations | default dict -}}
+{{- range fromJsonArray (get $annotations "stagedoor.dev/namespaces" | default "[]") -}}
+{{- $namespace := . -}}
+{{- if not (or (has $namespace $named) (has $namespace $leaving)) -}}
+{{- range ((lookup "apps/v1" "Deployment" $namespace "" | default dict).items | default list) -}}
+{{- if and (hasKey (.metadata.labels | default dict) "stagedoor.dev/shell-of") (not (has $namespace $leaving)) -}}
+{{- $leaving = append $leaving $namespace -}}
+{{- end -}}{{- end -}}{{- end -}}{{- end -}}
+{{- toJson ($leaving | sortAlpha) -}}
+{{- end -}}
+
+{{/* All namespaces in which shells may be. JSON. */}}
+{{- define "stagedoor.fenced" -}}
+{{- $names := include "stagedoor.leaving" . | fromJsonArray }}{{ range .Values.apps.namespaces }}{{ $names = append $names .name }}{{ end -}}
+{{- toJson ($names | sortAlpha) -}}
+{{- end -}}
+
+{{/* "true" where there is any. */}}
+{{- define "stagedoor.hasApps" -}}{{ if include "stagedoor.fenced" . | fromJsonArray }}true{{ end }}{{- end -}}
+
 {{- define "stagedoor.inApps" -}}
 namespaceSelector:
   matchExpressions:
     - key: kubernetes.io/metadata.name
       operator: In
-      values: {{ $names := list }}{{ range .Values.apps.namespaces }}{{ $names = append $names .name }}{{ end }}{{ toJson $names }}
+      values: {{ include "stagedoor.fenced" . }}
 {{- end -}}

@@ -6,7 +6,9 @@ import platform
 from collections.abc import Callable
 
 from stagedoor.kube.cluster import KubeCluster
+from stagedoor.kube.election import Election
 from stagedoor.kube.kubeconfig import load
+from stagedoor.kube.lease import Timing
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
@@ -36,6 +38,28 @@ def cluster_of(
         component=component,
         instance=instance,
         on_problem=on_problem,
+    )
+
+
+def election_of(
+    settings: Settings,
+    cluster: KubeCluster,
+    identity: str,
+    on_problem: Callable[[str | None], None],
+    *,
+    timing: Timing | None = None,
+    seizes: bool = False,
+) -> Election:
+    """The election of the controller that works; `seizes` as `Election` has it."""
+    wanted = settings.controller
+    return Election(
+        cluster.urgent(),
+        wanted.namespace or os.environ.get("POD_NAMESPACE") or cluster.namespace,
+        wanted.lease_name,
+        identity,
+        on_problem=on_problem,
+        timing=timing,
+        seizes=seizes,
     )
 
 

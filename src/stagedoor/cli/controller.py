@@ -2,6 +2,7 @@
 
 import click
 
+from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import check_kubernetes
@@ -10,22 +11,36 @@ from stagedoor.serve.process import run_process
 
 @click.command(
     epilog="\b\nExamples:\n  stagedoor controller\n"
-    "  stagedoor --config ./stagedoor.toml controller\n\n"
+    "  stagedoor --config ./stagedoor.toml controller\n"
+    "  stagedoor controller --stop-shells\n\n"
     "Several may run at once: one works, the others stand by and take over within 15 s. Small\n"
     "installations let `stagedoor serve` run it (kubernetes.controller = true).\n\n"
     "\b\nSignals:\n  TERM, INT  let another take over, and end\n\n"
-    "\b\nExit codes:\n  0  stopped by a signal\n  1  could not start\n  2  the settings are wrong"
+    "\b\nExit codes:\n  0  stopped by a signal; the shells are gone\n  1  could not start\n"
+    "  2  the settings are wrong"
+)
+@click.option(
+    "--stop-shells",
+    is_flag=True,
+    help="Stop all shells, wait until they are gone, and end. Controllers that run do nothing meanwhile; "
+    "sessions have their grace. Before an uninstall: what fences the shells goes with it.",
 )
 @click.pass_obj
-def controller(installation: Installation) -> None:
+def controller(installation: Installation, stop_shells: bool) -> None:
     """Run the controller of shells on Kubernetes until it is told to stop."""
     settings = installation.settings
-    if not settings.kubernetes.namespaces:
+    if not (settings.kubernetes.namespaces or settings.kubernetes.leaving):
         raise SettingsError(
             "there is no namespace to look after: name one in [kubernetes] namespaces"
         )
     check_kubernetes(settings)
     # Only now: its libraries are an extra.
+    if stop_shells:
+        from stagedoor.serve.stop_shells import stop_shells as stop
+
+        run_process(stop(settings, show.note))
+        show.note("No shell is left.")
+        return
     from stagedoor.serve.controller import run_controller
 
     run_process(run_controller(settings))

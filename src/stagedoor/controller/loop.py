@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -28,8 +28,8 @@ OnProblem = Callable[[Target, str, float], None]
 class Controller:
     """Keeps the shells of some namespaces as they should be, for as long as `run` runs.
 
-    `namespaces` go by environment; an app's annotations come before `defaults`. `now` is seconds
-    since the epoch, `clock` is monotonic.
+    `namespaces` go by environment; in those of `leaving` no shell is offered. An app's annotations
+    come before `defaults`. `now` is seconds since the epoch, `clock` is monotonic.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Controller:
         on_problem: OnProblem,
         defaults: AppSettings = DEFAULT_SETTINGS,
         metrics: Metrics | None = None,
+        leaving: Iterable[str] = (),
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +56,10 @@ class Controller:
             environment: World(cluster, namespace, partial(self._named, environment))
             for environment, namespace in namespaces.items()
         }
+        for namespace in leaving:
+            # By a name that no environment can have: people have none for such a shell any more.
+            key = f"({namespace})"
+            self._worlds[key] = World(cluster, namespace, partial(self._named, key), offers=False)
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
         self._knocks: dict[Target, float | None] = {}
         """When each lease was renewed last, as it was last seen."""

@@ -116,7 +116,7 @@ class _Look:
     def decide(self) -> lifecycle.Decision:
         world, name = self._world, self._target.app
         self.app = world.app(name)
-        offered = self.app is not None and is_offered(self.app)
+        offered = world.offers and self.app is not None and is_offered(self.app)
         defaults = self._by.defaults
         self._settings = read_settings(self.app, defaults) if self.app and offered else defaults
         self._derived = self._derive(self.app) if self.app and offered else None

@@ -19,8 +19,12 @@ Named = Callable[[str, Kind], None]
 class World:
     """The mirrors of one namespace. `named` runs in the event loop for each app that is concerned."""
 
-    def __init__(self, cluster: Cluster, namespace: str, named: Named) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, named: Named, *, offers: bool = True
+    ) -> None:
+        """`offers`: whether the namespace's apps may offer shells."""
         self.namespace = namespace
+        self.offers = offers
         self._named = named
         self._deployments = Mirror(cluster, Kind.DEPLOYMENT, namespace, keep=_workload)
         self._stateful_sets = Mirror(cluster, Kind.STATEFUL_SET, namespace, keep=_workload)

@@ -48,18 +48,22 @@ class Election:
         on_change: Callable[[str], None] = lambda holder: None,
         on_problem: Callable[[str | None], None] = lambda problem: None,
         timing: Timing | None = None,
+        seizes: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """The Lease is `namespace/name`; `identity` is a pod's name, to which chance is added, so
         that a restarted replica is not taken for the one before it.
 
         `on_change` gets the identity of each new leader, "" for nobody; `on_problem` one line when
-        the Lease cannot be read or written, and None when it can again.
+        the Lease cannot be read or written, and None when it can again. `seizes`: take the Lease from
+        whoever has it, and let it run out in the end instead of giving it back.
         """
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
-        self._candidate = Candidate(f"{identity}_{secrets.token_hex(4)}", timing or Timing())
+        self._candidate = Candidate(
+            f"{identity}_{secrets.token_hex(4)}", timing or Timing(), seizes
+        )
         self._on_change = on_change
         self._on_problem = on_problem
         self._clock = clock
@@ -169,7 +173,7 @@ class Election:
 
     async def _resign(self) -> None:
         ours = self._candidate.resign()
-        if ours is not None:
+        if ours is not None and not self._candidate.seizes:
             with suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(RESIGN_LIMIT_S):
                     await self._patch(ours.version, lease.resigned(_stamp()))

@@ -80,6 +80,8 @@ class Candidate:
 
     identity: str
     timing: Timing = field(default_factory=Timing)
+    seizes: bool = False
+    """Whether we take the Lease from a leader that renews it. Who led leads on for `renew_within_s`."""
     record: Record | None = None
     """As it was last seen; None: the Lease is not there, or nobody has looked."""
     _seen_at: float = 0.0
@@ -119,7 +121,7 @@ class Candidate:
             return Create()
         if self._renewed_at is not None:
             return Write(self.record, taking=False)
-        if now >= self._runs_out_at():
+        if self.seizes or now >= self._runs_out_at():
             return Write(self.record, taking=self.record.holder != self.identity)
         return Look()
 
@@ -132,7 +134,7 @@ class Candidate:
         if record is None or record.holder != self.identity:
             # Taken, or deleted, under our hands: we are no leader, whatever time says.
             self._renewed_at = None
-        if record is None or self._renewed_at is not None:
+        if record is None or self._renewed_at is not None or self.seizes:
             self._next_at = now
         else:
             self._next_at = min(now + self.timing.retry_s, max(now, self._runs_out_at()))

@@ -12,7 +12,7 @@ from http import HTTPStatus
 import structlog
 
 from stagedoor.admin.authorities import host_ca, public_half
-from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
+from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
@@ -21,7 +21,6 @@ from stagedoor.controller.metrics import Metrics
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.election import Election
 from stagedoor.listeners.health import HealthListener, Page
 from stagedoor.model.admission import Admission
 from stagedoor.model.errors import SettingsError, StagedoorError
@@ -71,13 +70,11 @@ class ControllerManager:
         self.database: Database | None = None
         self.watch: PolicyWatch | None = None
         self._metrics = Metrics()
-        wanted = settings.controller
-        self._election = Election(
-            self._cluster.urgent(),
-            wanted.namespace or os.environ.get("POD_NAMESPACE") or self._cluster.namespace,
-            wanted.lease_name,
+        self._election = election_of(
+            settings,
+            self._cluster,
             self._identity,
-            on_problem=lambda problem: self._on_problem("election", problem),
+            lambda problem: self._on_problem("election", problem),
         )
         self._controller: Controller | None = None
         self._waits_for_store = False
@@ -163,6 +160,7 @@ class ControllerManager:
             on_problem=self._on_target_problem,
             defaults=defaults_of(self._settings),
             metrics=self._metrics,
+            leaving=self._settings.kubernetes.leaving,
         )
         self._controller = controller
         try:

@@ -30,7 +30,8 @@ class ControllerProcess:
     async def follow(self, checked: Checked) -> None:
         """Run it by these settings, or not at all if they want none."""
         await self.close()
-        if checked.settings.kubernetes.namespaces and checked.settings.kubernetes.controller:
+        wanted = checked.settings.kubernetes
+        if (wanted.namespaces or wanted.leaving) and wanted.controller:
             self._keeping = asyncio.create_task(_keep(checked))
 
     async def close(self) -> None:

@@ -47,7 +47,7 @@ def check(settings_file: Path | None) -> Checked:
     if tunnel.certificate_file and tunnel.key_file:
         _refuse_if_exposed(tunnel.key_file)
         server_context(tunnel.certificate_file, tunnel.key_file)
-    if settings.kubernetes.namespaces:
+    if settings.kubernetes.namespaces or settings.kubernetes.leaving:
         check_kubernetes(settings)
     return Checked(settings, text, name)
 

@@ -25,6 +25,13 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "of names without one (`app01.ssh`). Empty: no shells on Kubernetes."
         ),
     ] = field(default_factory=dict)
+    leaving: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Namespaces whose apps offer no shells any more, though they say so: the controller "
+            "lets nobody new into those that are left, and removes each when the last has gone."
+        ),
+    ] = ()
     kubeconfig: Annotated[
         Path | None,
         Meta(
@@ -75,6 +82,12 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 "kubernetes.namespaces: two environments have the same namespace, so an app would "
                 "have two names"
             )
+        for namespace in self.leaving:
+            if not valid_label(namespace) or namespace in self.namespaces.values():
+                raise ValueError(
+                    f"kubernetes.leaving: {namespace!r} is no name for a namespace, or is among "
+                    "kubernetes.namespaces as well"
+                )
         if self.authorise is not None and not _RESOURCE.fullmatch(self.authorise):
             raise ValueError(
                 f"kubernetes.authorise: {self.authorise!r} is no resource; write pods/exec"

@@ -1,0 +1,45 @@
+"""`stagedoor controller --stop-shells`: what an uninstall does first."""
+
+import asyncio
+from collections.abc import Callable
+
+from stagedoor.admin.kubernetes import cluster_of, election_of, replica
+from stagedoor.controller.guard import LeaderOnly
+from stagedoor.controller.stop import stop_all
+from stagedoor.kube.lease import Timing
+from stagedoor.model.cluster import ClusterError
+from stagedoor.model.errors import StagedoorError
+from stagedoor.settings.settings import Settings
+from stagedoor.store.instances import new_instance_id
+
+
+async def stop_shells(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Take the controllers' Lease, so that none starts a shell again, and stop all shells of the settings.
+
+    The Lease is not given back: controllers that still run work again when it has run out. Raises
+    StagedoorError.
+    """
+
+    def problem(_: str, text: str | None) -> None:
+        if text is not None:
+            tell(text)
+
+    wanted = settings.kubernetes
+    identity = f"{replica()}-{new_instance_id()}"
+    cluster = cluster_of(settings, "stagedoor-controller", identity, problem)
+    timing = Timing()
+    election = election_of(
+        settings, cluster, identity, lambda text: problem("", text), timing=timing, seizes=True
+    )
+
+    async def work() -> None:
+        await asyncio.sleep(timing.renew_within_s)  # so long who led before may still write
+        namespaces = (*wanted.namespaces.values(), *wanted.leaving)
+        await stop_all(LeaderOnly(cluster, lambda: election.leads), namespaces, tell)
+
+    try:
+        await election.run(work)
+    except ClusterError as error:
+        raise StagedoorError(f"the shells could not be stopped: {error.message}") from error
+    finally:
+        await cluster.close()

@@ -1,0 +1,120 @@
+"""No shell outlives its fence: a namespace that is taken out of the values, and an uninstall.
+
+One story of a minute or two: it needs a real helm (what it looks up, its hook), a real kubelet, which
+brings files into pods, and OpenSSH's sshd.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acceptance.kubernetes_tools import checkout, gateway_image
+from tests.chart.release import RESTRICTED, Release, anchor, until
+from tests.chart.test_install import SERVICE
+from tests.cluster.fixtures import Cluster
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def inside(release: Release, *command: str) -> "subprocess.Popen[str]":
+    """Somebody who stays; it has said a line."""
+    held = subprocess.Popen(
+        release.ssh_command("app01.ssh", *command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert held.stdout is not None
+    assert held.stdout.readline() == "in\n", release.story()
+    return held
+
+
+def of_shells(cluster: Cluster, namespace: str, kind: str) -> list[str]:
+    found = cluster.kubectl(
+        "-n", namespace, "get", kind, "-l", "stagedoor.dev/shell-of", "-o", "name"
+    )
+    return found.split()
+
+
+def fence(cluster: Cluster, namespace: str) -> list[str]:
+    return cluster.kubectl("-n", namespace, "get", "networkpolicy,role", "-o", "name").split()
+
+
+def test_no_shell_outlives_its_fence(
+    cluster: Cluster, kit: str, fresh_namespace: Callable[..., str], tmp_path: Path
+) -> None:
+    anchor(cluster)
+    own, first, second = fresh_namespace(RESTRICTED), fresh_namespace(), fresh_namespace()
+    (image, _, tag), (kit_image, _, kit_tag) = (
+        name.rpartition(":") for name in (gateway_image(checkout()), kit)
+    )
+    release = Release(
+        cluster,
+        own,
+        first,
+        tmp_path,
+        {
+            "image": {"repository": image, "tag": tag},
+            "kit": {"repository": kit_image, "tag": kit_tag},
+            "apps": {"namespaces": [{"name": first}]},
+            "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
+            "gateway": {
+                "replicas": 1,
+                "drainSeconds": 5,
+                "preStopSeconds": 0,
+                "ssh": {"hostNames": ["gw", cluster.node_address]},
+                "service": SERVICE,
+            },
+        },
+    )
+    try:
+        release.install()
+        release.welcome()
+        release.app()
+        # Work that goes on with nobody inside keeps the shell.
+        done = release.ssh("app01.ssh", "tmux new-session -d 'sleep 600'")
+        assert done.returncode == 0, done.stderr + release.story()
+        release.upgrade({"apps": {"namespaces": [{"name": second}]}})
+        assert len(of_shells(cluster, first, "pod")) == 1
+        assert len(fence(cluster, first)) == 2
+
+        def emptied() -> bool:
+            found = json.loads(
+                cluster.kubectl("-n", first, "get", "configmap", "app01-ssh", "-o", "json")
+            )
+            return str(release.key.with_suffix(".pub").read_text().split()[1]) not in str(
+                found["data"]
+            )
+
+        until("nobody new is let in", emptied)
+        assert len(of_shells(cluster, first, "pod")) == 1, "and what goes on there is left alone"
+        in_shell = (
+            "exec",
+            "deploy/app01-ssh",
+            "-c",
+            "shell",
+            "--",
+            "/kit/tools/tmux",
+            "kill-server",
+        )
+        cluster.kubectl("-n", first, *in_shell)
+        until(
+            "the shell is gone", lambda: not of_shells(cluster, first, "pod,deployment,configmap")
+        )
+        assert len(fence(cluster, first)) == 2
+        release.upgrade({})
+        assert fence(cluster, first) == []
+
+        release.apps = second
+        release.welcome()
+        release.app(annotations={"grace": "15s"})
+        held = inside(release, "echo in; read -r _")
+        release.helm("uninstall", "stagedoor", "--wait=false")
+        assert of_shells(cluster, second, "pod,deployment,service,configmap,secret") == []
+        assert fence(cluster, second) == []
+        held.communicate(timeout=60)
+    finally:
+        release.uninstall()
