@@ -11,7 +11,7 @@ from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
 from stagedoor.controller.world import World
-from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target, valid_app
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
@@ -61,8 +61,10 @@ class Controller:
             key = f"({namespace})"
             self._worlds[key] = World(cluster, namespace, partial(self._named, key), offers=False)
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
-        self._knocks: dict[Target, float | None] = {}
-        """When each lease was renewed last, as it was last seen."""
+        self._knocks: dict[Target, object] = {}
+        """How often each shell was asked for, as it was last seen. A renewal asks for nothing."""
+        self._apps: dict[Target, object] = {}
+        """What was last seen of each app of which there is no shell, its status left aside."""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -155,17 +157,22 @@ class Controller:
         target = Target(app, environment)
         if kind is Kind.LEASE:
             lease = world.lease(app)
-            renewed_at = objects.renewed_at(lease) if lease else None
-            knocked = renewed_at != self._knocks.get(target)
-            if lease is None:
-                self._knocks.pop(target, None)
-            else:
-                self._knocks[target] = renewed_at
-            if knocked:
-                self._queue.forgive(target)
+            self._forgive_if_other(self._knocks, target, lease and objects.asked(lease))
         elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and world.shell(app) is None:
-            self._queue.forgive(target)
+            self._forgive_if_other(self._apps, target, _written(world.app(app)))
         self._add(target)
+
+    def _forgive_if_other(
+        self, known: dict[Target, object], target: Target, now: object | None
+    ) -> None:
+        """The next try is not put off, if something has really changed."""
+        if known.get(target) == now:
+            return
+        if now is None:
+            del known[target]
+        else:
+            known[target] = now
+        self._queue.forgive(target)
 
     def _add(self, target: Target) -> None:
         self._queue.add(target, self._clock())
@@ -177,3 +184,11 @@ class Controller:
         self.metrics.apps = sum(world.apps() for world in self._worlds.values())
         self.metrics.shells = sum(world.shells() for world in self._worlds.values())
         return self.metrics
+
+
+def _written(app: Object | None) -> object:
+    """What people write of an app: its status changes with every pod of it."""
+    if app is None:
+        return None
+    meta = app["metadata"]
+    return (meta.get("uid"), app.get("spec"), meta.get("labels"), meta.get("annotations"))

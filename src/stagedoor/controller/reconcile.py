@@ -49,6 +49,8 @@ from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 UNDECIDED_S = 1.0
+REPORT_EVERY_S = 60.0
+"""Events tell of a shell's failures no more often. A lease tells whoever waits of each."""
 
 MAX_STEPS = 6
 """Decisions that may follow each other before a key goes to the back of the queue: to read a log, to
@@ -75,10 +77,15 @@ class Reconciler:
     defaults: AppSettings = DEFAULT_SETTINGS
     now: Callable[[], float] = time.time
     _complained: dict[Target, tuple[str, ...]] = field(default_factory=dict)
+    _tried: dict[Target, int] = field(default_factory=dict)
+    """Of each that is looked at: how often it had been asked for when that began."""
+    _reported: dict[Target, float] = field(default_factory=dict)
+    """When an Event last said that it failed."""
 
     async def reconcile(self, target: Target) -> Looked:
         """Look at one app, and do what is to be done. Raises StepError, ClusterError."""
         look = _Look(self, target)
+        self._tried[target] = objects.asked(self.worlds[target.environment].lease(target.app))
         made: list[str] = []
         while len(made) < MAX_STEPS:
             decision = look.decide()
@@ -94,7 +101,9 @@ class Reconciler:
         cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
         await _Look(self, target).tell_failure(cause)
         app = self.worlds[target.environment].app(target.app)
-        if app is not None:
+        known_at = self._reported.get(target)
+        if app is not None and (known_at is None or self.now() - known_at >= REPORT_EVERY_S):
+            self._reported[target] = self.now()
             told = f"{cause.step}: {cause.message}"
             await self.cluster.report(app, reason="ShellFailed", message=told, warning=True)
 
@@ -232,9 +241,13 @@ class _Look:
         """Write to the lease why the shell cannot be made, or that it can; once. Raises nothing."""
         world, name = self._world, self._target.app
         lease = world.lease(name)
-        if lease is None or objects.failure_of(lease) == cause:
+        if lease is None:
             return
-        patch = objects.failure_patch(cause, self._by.now())
+        answers = self._by._tried.get(self._target, 0)
+        known = objects.answered_failure(lease)
+        if known == (None if cause is None else (cause, answers)):
+            return
+        patch = objects.failure_patch(cause, self._by.now(), answers)
         try:
             written = await self._by.cluster.merge(
                 Kind.LEASE, world.namespace, shell_object(name), patch

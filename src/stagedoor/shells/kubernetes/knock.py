@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.lifecycle import RENEW_S
-from stagedoor.shells.kubernetes.names import FAILURE, shell_object
+from stagedoor.shells.kubernetes.names import shell_object
 from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -34,7 +34,7 @@ class Knocker:
         self._holder = holder
         self._now = now
         self._inside: Counter[str] = Counter()
-        self._knocking: dict[str, asyncio.Task[None]] = {}
+        self._knocking: dict[str, asyncio.Task[int]] = {}
 
     def count(self, app: str, by: int) -> None:
         """Somebody has entered or left."""
@@ -42,17 +42,19 @@ class Knocker:
         if self._inside[app] <= 0:
             del self._inside[app]
 
-    async def knock(self, app: str) -> None:
-        """Ask for the shell: whatever failed before is to be tried again. Raises ClusterError.
+    async def knock(self, app: str) -> int:
+        """Ask for the shell: whatever failed before is to be tried again; the count (ASKED) that a failure
+        has to answer. Raises ClusterError.
 
         Those who knock while another does so share the one write.
         """
         task = self._knocking.get(app)
         if task is None:
-            task = asyncio.create_task(self._write(app, clear=True))
+            count = objects.asked(self._cache.lease(app)) + 1
+            task = asyncio.create_task(self._write(app, count))
             self._knocking[app] = task
             task.add_done_callback(lambda _: self._knocking.pop(app, None))
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
     async def keep(self, app: str, fresh_s: float = FRESH_S) -> None:
         """Renew the lease, unless somebody did within `fresh_s` or it was told to stop.
@@ -64,7 +66,7 @@ class Knocker:
         if lease is not None and at is None:
             return  # `stagedoor app stop`: only a new login asks again
         if at is None or not 0 <= self._now() - at < fresh_s:
-            await self._write(app, clear=False)
+            await self._write(app, None)
 
     async def keep_all(self) -> list[tuple[str, ClusterError]]:
         """Renew the leases of all who are inside; what could not be renewed and why."""
@@ -76,14 +78,17 @@ class Knocker:
                 failed.append((app, error))
         return failed
 
-    async def _write(self, app: str, *, clear: bool) -> None:
-        """One small write; three where the lease comes or goes in this very moment."""
+    async def _write(self, app: str, count: int | None) -> int:
+        """One small write, of a request with that count or of a renewal; three where the lease comes or
+        goes in this very moment. The count."""
         for _ in range(3):
             if self._cache.lease(app) is None and await self._create(app):
-                return
-            patch = objects.renewal(self._holder, self._now())
-            if clear and self._cache.failure(app) is not None:
-                patch = {**patch, "metadata": {"annotations": {FAILURE: None}}}
+                return 0
+            patch = (
+                objects.renewal(self._holder, self._now())
+                if count is None
+                else objects.request(self._holder, self._now(), count)
+            )
             try:
                 self._cache.leases.put(
                     await self._cluster.merge(
@@ -95,7 +100,8 @@ class Knocker:
                     raise
                 self._cache.leases.forget(shell_object(app))
             else:
-                return
+                break
+        return count or 0
 
     async def _create(self, app: str) -> bool:
         """Whether that is all; False if somebody else's is there, which is to be renewed."""

@@ -32,6 +32,10 @@ spec that has another one now was changed by somebody else."""
 STALE = PREFIX + "stale"
 """Annotation of a shell's Deployment: the hash that it should have, while a live shell has another."""
 
+ASKED = PREFIX + "asked"
+"""Annotation of a shell's lease: a count that each login raises which asks for the shell. A renewal does
+not; a failure says which count it answers."""
+
 FAILURE = PREFIX + "failure"
 """Annotation of a shell's lease, written by the controller: why the shell cannot be made, in JSON."""
 

@@ -9,7 +9,6 @@ from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.annotations import is_offered
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import (
-    FAILURE,
     IDLE_SINCE,
     KEYS_UNTIL,
     SHELL_OF,
@@ -118,12 +117,6 @@ class NamespaceCache:
 
     def lease(self, app: str) -> Object | None:
         return self.leases.get(shell_object(app))
-
-    def failure(self, app: str) -> str | None:
-        """What the controller wrote when it could not make the shell, as it wrote it (JSON)."""
-        lease = self.lease(app)
-        text = (lease["metadata"].get("annotations") or {}).get(FAILURE) if lease else None
-        return str(text) if text else None
 
     def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
         """Where the shell's sshd is, or with `ready` false may soon be; the newest pod first.

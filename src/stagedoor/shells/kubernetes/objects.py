@@ -14,6 +14,7 @@ from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.names import (
+    ASKED,
     FAILURE,
     IDLE_SINCE,
     SSHD_PORT,
@@ -189,8 +190,22 @@ def time_of(text: object) -> float | None:
     return parse_time(text) if isinstance(text, str) else None
 
 
-def failure_patch(cause: Cause | None, now: float) -> Object:
-    """The merge patch of a lease that says why its shell cannot be made; None: it can."""
+def asked(lease: Object | None) -> int:
+    """How often the shell was asked for (ASKED); 0 where nothing says so."""
+    said = ((lease or {}).get("metadata") or {}).get("annotations") or {}
+    text = str(said.get(ASKED, ""))
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
+
+
+def request(holder: str, now: float, count: int) -> Object:
+    """The merge patch by which somebody asks: a renewal that takes an earlier failure away."""
+    said = {ASKED: str(count), FAILURE: None}
+    return {**renewal(holder, now), "metadata": {"annotations": said}}
+
+
+def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
+    """The merge patch of a lease that says why its shell cannot be made; None: it can. `answers` is what
+    `asked` said when it was tried."""
     said = None
     if cause is not None:
         said = json.dumps(
@@ -198,6 +213,7 @@ def failure_patch(cause: Cause | None, now: float) -> Object:
                 "step": cause.step,
                 "message": cause.message[:MAX_FAILURE_CHARS],
                 "at": show_time(now),
+                "answers": answers,
             },
             ensure_ascii=False,
         )
@@ -206,6 +222,12 @@ def failure_patch(cause: Cause | None, now: float) -> Object:
 
 def failure_of(lease: Object) -> Cause | None:
     """What `failure_patch` wrote, None if there is nothing that can be read."""
+    found = answered_failure(lease)
+    return found[0] if found is not None else None
+
+
+def answered_failure(lease: Object) -> tuple[Cause, int] | None:
+    """The same, and which count of ASKED it answers."""
     text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
     try:
         said = json.loads(text) if isinstance(text, str) else None
@@ -216,7 +238,8 @@ def failure_of(lease: Object) -> Cause | None:
     step, message = said.get("step"), said.get("message")
     if not isinstance(step, str) or not isinstance(message, str):
         return None
-    return Cause(step, message)
+    answers = said.get("answers")
+    return Cause(step, message), answers if isinstance(answers, int) else 0
 
 
 def marks_patch(stale: str | None, idle_since: float | None) -> Object:

@@ -12,7 +12,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.diagnose import LOG_LINES, SSHD, Cause, NeedsLog, diagnose
 from stagedoor.shells.kubernetes.knock import Knocker
 from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.objects import failure_of
+from stagedoor.shells.kubernetes.objects import answered_failure
 from stagedoor.shells.kubernetes.ports import Cluster
 
 DIAL_S = 2.0
@@ -50,7 +50,8 @@ class Start:
         self._cache = cache
         self._target = target
         self._knocker = knocker
-        self._before = cache.failure(target.app)
+        self._asked = 0
+        """The count of our knock: only what failed after it is an answer to us."""
         self._tell = tell
         self._now = now
         self._told: StartStep | None = None
@@ -101,20 +102,19 @@ class Start:
     async def _ask(self) -> str | None:
         """Knock; why that was not possible."""
         try:
-            await self._knocker.knock(self._target.app)
+            self._asked = await self._knocker.knock(self._target.app)
         except ClusterError as error:
             return f"asking the cluster: {error.message}"
         return None
 
     def _is_fresh(self, cause: Cause) -> bool:
         """Whether it is what the controller has just written: then there is nothing to wait for."""
-        lease = self._cache.lease(self._target.app)
-        return lease is not None and self._failure() is not None and failure_of(lease) == cause
+        return self._failure() == cause
 
     def _failure(self) -> Cause | None:
-        text = self._cache.failure(self._target.app)
         lease = self._cache.lease(self._target.app)
-        return failure_of(lease) if lease and text is not None and text != self._before else None
+        found = answered_failure(lease) if lease is not None else None
+        return found[0] if found is not None and found[1] >= self._asked else None
 
     def _say(self, step: StartStep) -> None:
         if step != self._told:

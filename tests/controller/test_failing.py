@@ -1,0 +1,79 @@
+"""A shell that cannot be made: everybody who asks is told why at once, and the cluster is not flooded."""
+
+import asyncio
+
+from stagedoor.model.cluster import Kind
+from stagedoor.model.denial import Denial
+from stagedoor.model.units import MINUTE_S
+from tests.controller.test_stories import APP01, SETTLED_S, Story, story
+from tests.kube.apps import deployment
+from tests.virtual_time import in_virtual_time
+
+QUOTA = "exceeded quota: small, requested: pods=1, used: pods={used}, limited: pods=1"
+
+
+async def refused(it: Story) -> tuple[str, float]:
+    """What somebody who asks now is told, and after how long."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    told = await it.shells.enter(APP01, lambda step: None)
+    assert isinstance(told, Denial)
+    return told.message, loop.time() - began
+
+
+@in_virtual_time
+async def test_the_second_of_two_logins_within_a_second_is_told_as_fast_as_the_first() -> None:
+    async with story() as it:
+        it.cluster.refused["apply Deployment"] = "no room"
+        for _ in range(5):
+            why, took_s = await refused(it)
+            assert "no room" in why
+            assert took_s < 0.5
+        # And at the same time.
+        both = await asyncio.gather(refused(it), refused(it))
+        assert all("no room" in why and took_s < 0.5 for why, took_s in both)
+
+
+@in_virtual_time
+async def test_what_has_been_mended_is_tried_again_for_who_comes_next() -> None:
+    async with story() as it:
+        it.cluster.refused["apply Deployment"] = "no room"
+        await refused(it)
+        it.cluster.refused.clear()
+        await it.enter()
+
+
+@in_virtual_time
+async def test_renewals_hurry_no_try_and_events_are_few() -> None:
+    async with story() as it:
+        it.cluster.refused["apply Deployment"] = QUOTA.format(used=0)
+        await refused(it)
+        tries = len(it.cluster.asked)
+        for second in range(164):
+            # One that waits renews the lease, and the reason has another figure in it each time.
+            it.cluster.refused["apply Deployment"] = QUOTA.format(used=second)
+            if second % 3 == 0:
+                await it.shells._knockers[None].keep("app01", 0)
+            await asyncio.sleep(1)
+        asked = [one for one in it.cluster.asked[tries:] if one == "apply Deployment"]
+        assert len(asked) <= 12, "as the back-off has it: after 0.2 s, 0.4 s … 60 s"
+        failed = [why for reason, why in it.cluster.events if reason == "ShellFailed"]
+        assert 1 <= len(failed) <= 4
+
+
+@in_virtual_time
+async def test_an_app_whose_status_changes_hurries_no_try_and_a_change_of_the_app_does() -> None:
+    async with story() as it:
+        it.cluster.refused["apply Deployment"] = "no room"
+        await refused(it)
+        await asyncio.sleep(5 * MINUTE_S)
+        tries = len(it.cluster.asked)
+        key = (Kind.DEPLOYMENT, "apps", "app01")
+        for ready in range(50):
+            it.cluster.put({**it.cluster.objects[key], "status": {"readyReplicas": ready}})
+            await asyncio.sleep(SETTLED_S)
+        assert it.cluster.asked[tries:].count("apply Deployment") <= 1
+        tries = len(it.cluster.asked)
+        it.cluster.put(deployment("apps", env={"RELEASE": "2"}))
+        await asyncio.sleep(SETTLED_S)
+        assert it.cluster.asked[tries:].count("apply Deployment") >= 1
