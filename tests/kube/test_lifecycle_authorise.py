@@ -123,10 +123,15 @@ def test_a_yes_that_is_taken_back_counts_within_seconds(make_house: Make) -> Non
     house.app()
     bind(house, "user", "dev")
     until(lambda: allowed(house, "dev"), "the API server knows")
-    house.must("app01", way="jump")
-    house.kubectl("delete", "rolebinding", "exec")
+    with house.inside("app01") as session:
+        assert session.run("echo in") == "in"
+        house.kubectl("delete", "rolebinding", "exec")
 
-    def refused() -> bool:
-        return "does not let 'dev'" in house.ssh("app01", way="jump").stderr
+        def refused() -> bool:
+            return "does not let 'dev'" in house.ssh("app01", way="jump").stderr
 
-    until(refused, "the yes is forgotten", within_s=60)
+        until(refused, "the yes is forgotten", within_s=60)
+        # Who is inside is asked about as well, every 20 s, and told why they have to leave.
+        ended = house.gateway.wait_for(lambda line: line.get("outcome") == "revoked")
+        assert "does not let 'dev' create pods/exec" in str(ended["detail"])
+        until(lambda: session.process.poll() is not None, "the session ends", within_s=60)

@@ -1,10 +1,14 @@
 """The cluster's own word on who may enter: asked after our grants, and both must say yes."""
 
+from dataclasses import replace
+
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.rights import REMEMBERED_S, Rights
+from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 
 
@@ -60,3 +64,41 @@ async def test_a_yes_is_good_for_some_seconds_and_a_no_for_none() -> None:
     assert await rights.judge(GRANT, "apps") is not None
     cluster.allowed = True
     assert await rights.judge(GRANT, "apps") is None
+
+
+async def test_of_those_inside_they_are_named_whom_the_cluster_lets_in_no_longer() -> None:
+    cluster = MemoryCluster()
+    rights = Rights(cluster)
+    assert await rights.judge(GRANT, "apps") is None
+    other = replace(GRANT, identity=replace(GRANT.identity, name="ops"))
+    inside = {"1": (GRANT, "apps"), "2": (GRANT, "apps"), "3": (other, "apps")}
+    assert await rights.refused(inside) == {}
+    assert len(cluster.reviews) == 3, "once for each person; what was remembered does not count"
+    cluster.allowed = False
+    refused = await rights.refused(inside)
+    assert refused.keys() == inside.keys()
+    assert "does not let 'ops' create pods/exec" in refused["3"].message
+    # A yes before is forgotten for who comes next, too.
+    assert await rights.judge(GRANT, "apps") is not None
+
+
+async def test_an_outage_of_the_cluster_puts_nobody_out() -> None:
+    assert await Rights(silent()).refused({"1": (GRANT, "apps")}) == {}
+
+
+async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not() -> None:
+    cluster = MemoryCluster()
+    cluster.put(deployment("apps"))
+    cluster.allowed = False
+    shells = KubernetesShells(cluster, {None: "apps"}, "gateway", rights=Rights(cluster))
+    shells.start()
+    assert await shells.synced(5)
+    watcher = replace(GRANT, guest=Guest("main", "host", None))
+    typist = replace(GRANT, guest=Guest("main", "host", "share", may_type=True))
+    elsewhere = replace(GRANT, target=Target("static"))
+    grants = {"1": GRANT, "2": watcher, "3": typist, "4": elsewhere}
+    assert (await shells.not_allowed(grants)).keys() == {"1", "3"}
+    assert {namespace for *_, namespace, _, _ in cluster.reviews} == {"apps"}
+    await shells.close()
+    no_rights = KubernetesShells(cluster, {None: "apps"}, "gateway")
+    assert await no_rights.not_allowed(grants) == {}

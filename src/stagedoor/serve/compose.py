@@ -43,6 +43,7 @@ from stagedoor.store.watch import PolicyWatch
 
 if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
+    from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
 FLUSH_S = 5.0
 
@@ -109,7 +110,7 @@ class Gateway:
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
-        kubernetes = _kubernetes(settings, instance, self._problems)
+        self._cluster = kubernetes = _kubernetes(settings, instance, self._problems)
         # Those who may log in to a shell stay written there while the store is away.
         shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
         self.shells: Shells = shells.shells
@@ -183,6 +184,13 @@ class Gateway:
             instance=self._instance,
         )
 
+    async def review_rights(self) -> None:
+        """Ask those to leave whom the cluster no longer lets in (`kubernetes.authorise`)."""
+        if self._cluster is not None:
+            refused = await self._cluster.not_allowed(self.registry.grants())
+            for session_id, denial in refused.items():
+                self.registry.close(session_id, End.REVOKED, denial.message)
+
     def renew_keys(self) -> None:
         """Keep the keys in local shells from ending; most of the time there is nothing to do. Blocks.
         Raises OSError."""
@@ -241,7 +249,9 @@ def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
     )
 
 
-def _kubernetes(settings: Settings, instance: str, problems: ProblemLog) -> Shells | None:
+def _kubernetes(
+    settings: Settings, instance: str, problems: ProblemLog
+) -> "KubernetesShells | None":
     """The cluster's shells, if the settings name any."""
     if not settings.kubernetes.namespaces:
         return None

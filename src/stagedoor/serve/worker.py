@@ -30,6 +30,8 @@ from stagedoor.settings.settings import Settings
 
 TICK_S = 1.0
 COUNTS_EVERY_S = 2.0
+RIGHTS_EVERY_S = 20.0
+"""How often the cluster is asked about those inside: whom it refuses is out within half a minute."""
 END_WITHIN_S = 5.0
 """How long sessions that were told to close may take to do so."""
 
@@ -65,6 +67,7 @@ class Worker:
         loop.set_exception_handler(self._on_fault)
         listening = asyncio.create_task(self._listen_to(messages))
         ticking = asyncio.create_task(self._tick())
+        reviewing = asyncio.create_task(self._review_rights())
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
         tell(Up())
         try:
@@ -86,6 +89,7 @@ class Worker:
         finally:
             listening.cancel()
             ticking.cancel()
+            reviewing.cancel()
             await self._gateway.shells.close()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close)
@@ -180,6 +184,18 @@ class Worker:
                         await asyncio.to_thread(self._gateway.write_counts)
             except Exception as error:  # grants must go on to expire, whatever one tick met
                 self._on_fault(loop, {"message": "a tick failed", "exception": error})
+
+    async def _review_rights(self) -> None:
+        """What no policy of ours tells: whom the cluster itself lets in. In a task of its own, since the
+        cluster may take its time."""
+        while True:
+            await asyncio.sleep(RIGHTS_EVERY_S)
+            try:
+                await self._gateway.review_rights()
+            except Exception as error:  # the next look is for what this one missed
+                self._on_fault(
+                    asyncio.get_running_loop(), {"message": "a review failed", "exception": error}
+                )
 
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._log.error(str(context.get("message")), exc_info=context.get("exception"))

@@ -119,6 +119,10 @@ class Registry:
                     self._expiring.add(session_id)
         return removal(seat.grant, decision, self._now())
 
+    def grants(self) -> dict[str, Grant]:
+        """By what each session is in."""
+        return {session_id: seat.grant for session_id, seat in tuple(self._seats.items())}
+
     def counts(self) -> list[tuple[str, Counts]]:
         """Bytes so far of each session over which some have moved since it was last `told`."""
         found = []

@@ -154,6 +154,22 @@ class KubernetesShells:
                 return found
             logs[found.pod, found.container] = ""  # here nothing is asked of the API
 
+    async def not_allowed(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
+        """Of those who are inside, by session: whom the cluster itself lets in no longer (`rights`).
+
+        A guest who only watches is there on the host's grant, and leaves with it.
+        """
+        if self._rights is None:
+            return {}
+        asked = {
+            session_id: (grant, cache.namespace)
+            for session_id, grant in grants.items()
+            if (cache := self._caches.get(grant.target.environment)) is not None
+            and self.knows(grant.target)
+            and (grant.guest is None or grant.guest.may_type)
+        }
+        return await self._rights.refused(asked)
+
     def touch(self, target: Target) -> None:
         self._count(target, 1)
 

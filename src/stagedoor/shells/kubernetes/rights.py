@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stagedoor.model.cluster import ClusterError
@@ -13,6 +13,8 @@ from stagedoor.shells.kubernetes.ports import Cluster
 REMEMBERED_S = 10.0
 """How long a yes is good for: a login asks more than once, and people come again."""
 ASK_S = 5.0
+AT_ONCE = 8
+"""Questions that are open at the same time."""
 
 AUTHENTICATED = "system:authenticated"
 """The group that the cluster itself would put him in. No group of ours has a colon in its name."""
@@ -30,12 +32,15 @@ class Rights:
     clock: Callable[[], float] = time.monotonic
     _allowed: dict[tuple[str, frozenset[str], str], float] = field(default_factory=dict)
 
-    async def judge(self, grant: Grant, namespace: str) -> Denial | None:
-        """None if the cluster lets the identity `create` the resource in the app's namespace."""
+    async def judge(
+        self, grant: Grant, namespace: str, *, remembered: bool = True
+    ) -> Denial | None:
+        """None if the cluster lets the identity `create` the resource in the app's namespace; without
+        `remembered` by what it says now."""
         identity = grant.identity
         key = (identity.name, identity.groups, namespace)
         until = self._allowed.get(key)
-        if until is not None and self.clock() < until:
+        if remembered and until is not None and self.clock() < until:
             return None
         try:
             async with asyncio.timeout(ASK_S):
@@ -62,3 +67,33 @@ class Rights:
         self._allowed = {one: at for one, at in self._allowed.items() if at > now}
         self._allowed[key] = now + REMEMBERED_S
         return None
+
+    async def refused(self, grants: Mapping[str, tuple[Grant, str]]) -> dict[str, Denial]:
+        """Of those who are inside, by session, each with the app's namespace: whom the cluster lets in no
+        longer. While it cannot be asked nobody has to leave.
+
+        A person is asked for once in each namespace, whatever they have open there.
+        """
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def judged(grant: Grant, namespace: str) -> Denial | None:
+            async with places:
+                return await self.judge(grant, namespace, remembered=False)
+
+        people = {
+            (grant.identity.name, grant.identity.groups, namespace): (grant, namespace)
+            for grant, namespace in grants.values()
+        }
+        said = dict(
+            zip(
+                people,
+                await asyncio.gather(*(judged(*one) for one in people.values())),
+                strict=True,
+            )
+        )
+        found = {}
+        for session_id, (grant, namespace) in grants.items():
+            denial = said[grant.identity.name, grant.identity.groups, namespace]
+            if denial is not None and denial.reason is Reason.NO_GRANT:
+                found[session_id] = denial
+        return found
