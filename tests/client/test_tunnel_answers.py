@@ -195,6 +195,20 @@ def test_a_silent_gateway_is_given_up_after_the_timeout(tunnel_to: Tunnel) -> No
     assert "gave no answer in time" in told(done)
 
 
+def test_a_gateway_that_says_what_goes_on_is_waited_for(tunnel_to: Tunnel) -> None:
+    step = b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: scheduling: a node is added\r\n\r\n"
+
+    def patient(conn: socket.socket, _target: str) -> None:
+        for _ in range(4):  # as long as the client waits for an answer of which it hears nothing
+            conn.sendall(step)
+            time.sleep(0.6)
+        conn.sendall(OPENED)
+
+    with ScriptedGateway([patient]) as gateway:
+        done = tunnel_to(gateway.address, "--timeout", "2")
+    assert done.returncode == tunnel.OK
+
+
 def test_nothing_listening_and_no_such_name_say_what_to_check(tunnel_to: Tunnel) -> None:
     with socket.socket() as bound:  # so that nobody else listens there
         bound.bind(("127.0.0.1", 0))

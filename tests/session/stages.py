@@ -41,6 +41,8 @@ class Script:
     open_error: BaseException | None = None
     gateway: str | None = None
     hold: asyncio.Event | None = None
+    steps: tuple[StartStep, ...] = (StartStep("pulling image", "3 of 5"),)
+    """Of a start that is held."""
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
     told: str = ""
@@ -138,7 +140,8 @@ class OneShell:
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         self.script.asked.append("ensure")
         if self.script.hold is not None:
-            progress(StartStep("pulling image", "3 of 5"))
+            for step in self.script.steps:
+                progress(step)
             await self.script.hold.wait()
         return self.script.shell
 

@@ -6,6 +6,8 @@ import pytest
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import End, Ended
+from stagedoor.model.shell import StartStep
+from tests.virtual_time import in_virtual_time
 
 from .stages import GRANT, Listener, Script, flow_of, serve
 
@@ -172,6 +174,17 @@ async def test_a_start_that_takes_too_long_says_how_far_it_came() -> None:
     await serve(script, start_timeout_s=0.01)
     assert script.asked[-1] == "refuse start_timeout"
     assert "pulling image: 3 of 5" in script.told
+
+
+@in_virtual_time
+async def test_a_start_whose_step_needs_longer_is_given_so_much_more_and_no_more() -> None:
+    loop = asyncio.get_running_loop()
+    slow = StartStep("scheduling", "the cluster is adding a node", patience_s=600)
+    script = Script(hold=asyncio.Event(), steps=(slow, slow, StartStep("pulling image")))
+    await serve(script, start_timeout_s=60)
+    assert script.asked[-1] == "refuse start_timeout"
+    assert "was not ready after 660 s (last step: pulling image)" in script.told
+    assert 660 <= loop.time() < 661
 
 
 async def test_a_session_whose_grant_goes_as_it_opens_is_closed_at_once() -> None:

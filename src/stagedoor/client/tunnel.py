@@ -1027,7 +1027,8 @@ def parse_head(wire: Plain, head: bytes) -> Answer:
 def read_answer(wire: Plain, answer_by: float) -> Answer:
     """The final answer, and of a refusal its reason."""
     room = HEAD_LIMIT
-    patient_until = time.monotonic() + PATIENT_S
+    began = time.monotonic()
+    patient_until, patience_s = began + PATIENT_S, answer_by - began
     while True:
         head = read_head(wire, room, answer_by)
         room -= len(head)
@@ -1038,6 +1039,8 @@ def read_answer(wire: Plain, answer_by: float) -> Answer:
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
             wire.step = step
+            # A gateway that says what is going on may take its time: a node is added in minutes.
+            answer_by = time.monotonic() + patience_s
             if not os.isatty(2) and time.monotonic() >= patient_until:
                 show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
     if not answer.opened:

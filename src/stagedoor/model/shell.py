@@ -1,7 +1,7 @@
 """A shell: the separate container with the app's image and environment, and its sshd."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stagedoor.model.source import Network
@@ -39,10 +39,14 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class StartStep:
-    """One step of a start, for the person who waits: `scheduling`, `pulling image`, …"""
+    """One step of a start, for the person who waits: `scheduling`, `pulling image`, …
+
+    `patience_s`: so much longer than any other the start may take that has come to this step.
+    """
 
     name: str
     detail: str = ""
+    patience_s: float = field(default=0.0, compare=False)
 
 
 Progress = Callable[[StartStep], None]

@@ -205,19 +205,23 @@ class Flow:
     async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
         """The shell, started if need be; and the grant again, which may be gone by then."""
         last = FIRST_STEP
+        began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
 
         def remember(step: StartStep) -> None:
-            nonlocal last
+            nonlocal last, allowed_s
             last = step
+            if self.start_timeout_s + step.patience_s > allowed_s:
+                allowed_s = self.start_timeout_s + step.patience_s
+                limit.reschedule(began + allowed_s)
             progress(step)
 
         try:
-            async with asyncio.timeout(self.start_timeout_s):
+            async with asyncio.timeout_at(began + allowed_s) as limit:
                 shell = await self.shells.ensure(grant, remember)
         except TimeoutError:
             return Denial(
                 Reason.START_TIMEOUT,
-                f"the shell {grant.target.shell_name} was not ready after {self.start_timeout_s:g} s "
+                f"the shell {grant.target.shell_name} was not ready after {allowed_s:g} s "
                 f"(last step: {last.name}{': ' if last.detail else ''}{last.detail})",
                 retry_after_s=5,
             )

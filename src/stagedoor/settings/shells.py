@@ -103,7 +103,8 @@ class Shells(Table, frozen=True):
     start_timeout_s: Annotated[
         Seconds,
         Meta(
-            description="A CONNECT waits this long for a shell that is being started, then gets 504."
+            description="A CONNECT waits this long for a shell that is being started, then gets 504. While "
+            "an autoscaler adds a node for it, up to ten minutes more."
         ),
     ] = 60.0
     dial_timeout_s: Annotated[

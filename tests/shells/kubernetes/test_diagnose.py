@@ -317,13 +317,63 @@ def test_a_pull_that_may_yet_succeed_is_a_step(message: str, why: str, final: bo
 def test_a_node_may_be_on_its_way() -> None:
     big = observed("big")
     since = parse_time("2026-11-26T09:30:23Z") or 0.0
-    assert isinstance(judge(big, since + 9), StartStep)
-    assert isinstance(judge(big, since + 10), Cause)
+    assert isinstance(judge(big, since + 14), StartStep)
+    assert isinstance(judge(big, since + 15), Cause)
     name = big["pods"][0]["metadata"]["name"]
     up = event("TriggeredScaleUp", "pod triggered scale-up", name=name)
     up["regarding"]["uid"] = big["pods"][0]["metadata"]["uid"]
     big["events"].append(up)
     assert judge(big, since + 100) == StartStep(SCHEDULING, "the cluster is adding a node")
+
+
+def unplaced(*events: Any, at_s: float) -> Any:
+    """What is said of a pod for which there has been no node for that long."""
+    since = parse_time("2026-11-26T09:31:00Z") or 0.0
+    placed = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient memory.",
+        "lastTransitionTime": "2026-11-26T09:31:00Z",
+    }
+    alone = {**pod(), "status": {"phase": "Pending", "conditions": [placed]}}
+    return diagnose(SHELL, (), [alone], events, since + at_s)
+
+
+@pytest.mark.parametrize("reason", ["TriggeredScaleUp", "Nominated"])
+def test_a_node_that_is_being_added_is_waited_for_ten_minutes(reason: str) -> None:
+    added = event(reason, "Pod should schedule on: nodeclaim/x", first="2026-11-26T09:31:08Z")
+    step = unplaced(added, at_s=30)
+    assert step == StartStep(SCHEDULING, "the cluster is adding a node")
+    assert step.patience_s == 600
+    assert unplaced(added, at_s=301).detail == "the cluster is adding a node, for 5 minutes now"
+    assert isinstance(unplaced(added, at_s=607), StartStep)
+    given_up = unplaced(added, at_s=608)
+    assert isinstance(given_up, Cause)
+    assert given_up.message.endswith("; one was to be added 10 minutes ago")
+
+
+def test_an_autoscaler_that_adds_no_node_says_why() -> None:
+    refused = event(
+        "NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached"
+    )
+    assert isinstance(unplaced(refused, at_s=14), StartStep)
+    cause = unplaced(refused, at_s=15)
+    assert isinstance(cause, Cause)
+    assert "none is added: pod didn't trigger scale-up: 1 max node group size" in cause.message
+
+
+def test_a_pod_that_has_just_got_its_node_is_not_late_for_what_came_before() -> None:
+    overdue = {"type": "Progressing", "reason": "ProgressDeadlineExceeded"}
+    late = {**SHELL, "status": {**SHELL.get("status", {}), "conditions": [overdue]}}
+
+    def placed(at: str) -> Any:
+        starting = pod(**waiting("ContainerCreating"))
+        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at}
+        return {**starting, "status": {**starting["status"], "conditions": [condition]}}
+
+    assert diagnose(late, (), [placed("2026-11-26T09:30:00Z")], (), NOW) == StartStep(STARTING)
+    assert isinstance(diagnose(late, (), [placed("2026-11-26T09:20:00Z")], (), NOW), Cause)
 
 
 def test_what_passes_by_itself_is_a_cause_only_when_it_stays() -> None:

@@ -28,7 +28,7 @@ SYNC_S = 15.0
 """How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
 KNOCK_S = 3.0
 """How long somebody who comes to a running shell waits for a cluster that does not answer."""
-GIVE_UP_S = 600.0
+GIVE_UP_S = 900.0
 """A start that nobody has seen the end of is looked at no longer than this."""
 
 OnProblem = Callable[[str | None], None]

@@ -20,6 +20,7 @@ from stagedoor.shells.kubernetes.container import (
     app_container,
     shell_container,
 )
+from stagedoor.shells.kubernetes.diagnose import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.images import running_digests, selects
 from stagedoor.shells.kubernetes.kit import Kit, KitWay, bring
 from stagedoor.shells.kubernetes.names import (
@@ -46,9 +47,6 @@ __all__ = [
     "running_digests",
     "with_replicas",
 ]
-
-PROGRESS_DEADLINE_S = 120
-"""After this long without progress the Deployment itself says that it does not start."""
 
 
 @dataclass(frozen=True, slots=True)

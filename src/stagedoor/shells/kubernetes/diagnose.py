@@ -31,6 +31,13 @@ LOG_LINES = 20
 PATIENCE_S = 10
 """How long a trouble may last that often passes by itself: no node yet, a volume that is not
 mounted at the first try, no network for the pod."""
+AUTOSCALER_S = 15
+"""The same where no node can take the pod: the cluster autoscaler looks every 10 s, and says what it does
+in Events."""
+NODE_S = 600
+"""How long a node is waited for that is being added. Most take two to five minutes."""
+PROGRESS_DEADLINE_S = 120
+"""After this long without progress the Deployment itself says that it does not start."""
 
 WAITING = "waiting for the controller"
 CREATING = "creating the pod"
@@ -56,6 +63,9 @@ _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError
 _RUN_REASONS = frozenset(
     {"RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 )
+_NODE_ADDED = ("TriggeredScaleUp", "Nominated")
+"""Of the pod, by the cluster autoscaler and by Karpenter."""
+_NODE_NOT_ADDED = "NotTriggerScaleUp"
 _VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -110,7 +120,7 @@ def diagnose(
         pod = max(alive, key=lambda each: each["metadata"].get("creationTimestamp") or "")
         found = _pod(pod, about(events, pod), now, logs)
         # A large image may be pulled for longer than any deadline; nothing else may.
-        stuck = found == StartStep(STARTING) and _is_overdue(shell)
+        stuck = found == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
         return _no_progress(STARTING, f"pod {pod['metadata']['name']}", pod) if stuck else found
     refusal = _refusal([*replica_sets, shell])
     if refusal is not None:
@@ -180,16 +190,37 @@ def _placing(status: Mapping[str, Any], events: Sequence[Object], now: float) ->
             continue
         if condition.get("reason") != "Unschedulable":
             return StartStep(SCHEDULING, plain(condition.get("message") or ""))
-        why = unschedulable(condition.get("message") or "")
-        if any(event.get("reason") == "TriggeredScaleUp" for event in events):
-            return StartStep(SCHEDULING, "the cluster is adding a node")
         since = parse_time(condition.get("lastTransitionTime") or "")
-        if since is not None and now - since >= PATIENCE_S:
-            return Cause(SCHEDULING, why)
-        return StartStep(SCHEDULING, why)
+        return _unplaced(unschedulable(condition.get("message") or ""), since, events, now)
     if not status.get("conditions") and not status.get("containerStatuses"):
         return StartStep(SCHEDULING)
     return None
+
+
+def _unplaced(why: str, since: float | None, events: Sequence[Object], now: float) -> Found:
+    """No node can take the pod, since that time: whether one is being added."""
+    added = [event for event in events if event.get("reason") in _NODE_ADDED]
+    if added:
+        last = max(map(last_seen, added))
+        if now - last >= NODE_S:
+            return Cause(SCHEDULING, f"{why}; one was to be added {NODE_S // 60} minutes ago")
+        minutes = int((now - (since or now)) // 60)
+        waited = f", for {minutes} minutes now" if minutes > 1 else ""
+        return StartStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
+    refused = [plain(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED]
+    if refused:
+        why = f"{why}; and none is added: {refused[-1]}"
+    lasts = since is not None and now - since >= AUTOSCALER_S
+    return (Cause if lasts else StartStep)(SCHEDULING, why)
+
+
+def _is_young(pod: Object, now: float) -> bool:
+    """Whether it has had a node for less than the Deployment's deadline, which a wait for a node spends."""
+    for condition in (pod.get("status") or _NOTHING).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            since = parse_time(condition.get("lastTransitionTime") or "")
+            return since is not None and now - since < PROGRESS_DEADLINE_S
+    return False
 
 
 def _container(
