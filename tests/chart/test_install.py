@@ -112,6 +112,24 @@ def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release
     assert shell["spec"]["serviceAccountName"] == "default"
 
 
+def test_the_commands_of_the_how_to_work_where_it_runs_them(release: Release) -> None:
+    """In a gateway's pod, whose account may read little; an app with a claim is the most that they read."""
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    mount = {"name": "data", "mountPath": "/data"}
+    web = {"name": "web", "volumeMounts": [mount]}
+    patch = {"spec": {"template": {"spec": {"volumes": [volume], "containers": [web]}}}}
+    restricted_app(release)
+    restricted_app(release, "explained")
+    release.cluster.kubectl(
+        *("-n", release.apps, "patch", "deployment", "explained", "-p", json.dumps(patch))
+    )
+    assert "the shell of Deployment explained" in release.stagedoor("app", "explain", "explained")
+    assert "explained.ssh" in release.stagedoor("app", "list")
+    release.stagedoor("app", "start", "app01")
+    assert "stagedoor: idle" in release.stagedoor("app", "logs", "app01")
+    release.stagedoor("app", "stop", "app01", "--yes")
+
+
 def test_the_keys_are_made_once_and_kept_where_an_upgrade_would_make_others(
     release: Release,
 ) -> None:

@@ -20,11 +20,11 @@ from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.annotations import WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive import derive, running_digests
 from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.explain import Explanation, explain
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.reading import derived_now
 
 SYNC_S = 15.0
 """How long the cluster may take to tell what there is."""
@@ -76,18 +76,12 @@ class Apps:
         """What the shell is made of, or would be. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         app = await self._app(namespace, target)
-        claims = await self._cluster.list(Kind.PERSISTENT_VOLUME_CLAIM, namespace)
-        pods = await self._cluster.list(Kind.POD, namespace)
         settings = read_settings(app, defaults_of(self._settings))
-        derived = derive(
+        derived = await derived_now(
+            self._cluster,
             app,
             settings.instead if isinstance(settings, WrongSettings) else settings,
             kit_of(self._settings) or UNNAMED_KIT,
-            digests=running_digests(app, pods),
-            claims={
-                str(one["metadata"]["name"]): tuple(one["spec"].get("accessModes") or ())
-                for one in claims
-            },
         )
         return explain(target, app, settings, derived)
 

@@ -8,19 +8,19 @@ generation, and nothing else: docs/decisions/0023-fences.md.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings, read_settings
 from stagedoor.shells.kubernetes.compare import differences
-from stagedoor.shells.kubernetes.derive import Derived, derive
-from stagedoor.shells.kubernetes.images import running_digests, selector_text
+from stagedoor.shells.kubernetes.derive import Derived
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import REGISTER
 from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache, offers_shell
 from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.reading import derived_now
 
 AGAIN_S = 1.0
 """A shell that is still to start is judged again after this: its app may have moved on."""
@@ -164,10 +164,7 @@ class Register:
         settings = read_settings(app, self._judging.defaults)
         if isinstance(settings, WrongSettings):
             return "; ".join(settings.problems)
-        pods, claims = await asyncio.gather(self._pods(app), self._claims(app))
-        found = derive(
-            app, settings, self._judging.kit, digests=running_digests(app, pods), claims=claims
-        )
+        found = await derived_now(self._cluster, app, settings, self._judging.kit)
         return found if isinstance(found, Derived) else "; ".join(found.problems)
 
     async def _app(self, name: str) -> Object | None:
@@ -177,31 +174,7 @@ class Register:
                 return found
         return None
 
-    async def _pods(self, app: Object) -> Sequence[Object]:
-        labels = selector_text(app["spec"]["selector"])
-        return await self._cluster.list(Kind.POD, self._cache.namespace, labels)
-
-    async def _claims(self, app: Object) -> Mapping[str, Sequence[str]]:
-        """The access modes of the claims that the app's pods have."""
-        volumes = app["spec"]["template"]["spec"].get("volumes") or ()
-        named = [one["persistentVolumeClaim"]["claimName"] for one in volumes if _is_claim(one)]
-        found = await asyncio.gather(
-            *(
-                self._cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, self._cache.namespace, name)
-                for name in named
-            )
-        )
-        return {
-            name: tuple((claim.get("spec") or {}).get("accessModes") or ())
-            for name, claim in zip(named, found, strict=True)
-            if claim is not None
-        }
-
 
 def identity(shell: Object) -> str:
     """`UID GENERATION` of a Deployment: what it is, its number of replicas included."""
     return f"{shell['metadata'].get('uid')} {shell['metadata'].get('generation')}"
-
-
-def _is_claim(volume: Object) -> bool:
-    return bool((volume.get("persistentVolumeClaim") or {}).get("claimName"))
