@@ -157,7 +157,7 @@ class KubernetesShells:
     async def not_allowed(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
         """Of those who are inside, by session: whom the cluster itself lets in no longer (`rights`).
 
-        A guest who only watches is there on the host's grant, and leaves with it.
+        The cluster was not asked about guests who only watch, and is not now.
         """
         if self._rights is None:
             return {}
