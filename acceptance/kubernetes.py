@@ -132,7 +132,16 @@ def _take_down(found: Checkout) -> None:
 
 def _remove(found: Checkout, own: str, place: str) -> None:
     """The release, and both namespaces with all that is in them, whatever else goes wrong."""
-    uninstall = ("helm", "uninstall", RELEASE, "--namespace", own, "--ignore-not-found")
+    # Without its hook, which stops the shells and waits for who is inside: here their namespace goes.
+    uninstall = (
+        "helm",
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        own,
+        "--ignore-not-found",
+        "--no-hooks",
+    )
     gone = ("delete", "pods", "--all", "--grace-period=1", "--wait=false")
     wait = ("wait", "--for=delete", f"--timeout={REMOVE_S:.0f}s")
     steps: list[Callable[[], object]] = [

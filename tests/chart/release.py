@@ -80,7 +80,8 @@ class Release:
         )
 
     def uninstall(self) -> None:
-        self.helm("uninstall", "stagedoor", "--ignore-not-found", "--wait=false")
+        """Without the hook that waits for who is inside: the namespaces go as well."""
+        self.helm("uninstall", "stagedoor", "--ignore-not-found", "--wait=false", "--no-hooks")
         forget(self.cluster, f"anchor.stagedoor.{self.own}")
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
