@@ -5,7 +5,8 @@ import asyncio
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
 from stagedoor.model.units import MINUTE_S
-from tests.controller.test_stories import APP01, SETTLED_S, Story, story
+from stagedoor.shells.kubernetes import objects
+from tests.controller.test_stories import APP01, LEASE, SETTLED_S, Story, now, story
 from tests.kube.apps import deployment
 from tests.virtual_time import in_virtual_time
 
@@ -32,6 +33,21 @@ async def test_the_second_of_two_logins_within_a_second_is_told_as_fast_as_the_f
         # And at the same time.
         both = await asyncio.gather(refused(it), refused(it))
         assert all("no room" in why and took_s < 0.5 for why, took_s in both)
+
+
+@in_virtual_time
+async def test_two_gateways_that_count_alike_are_both_told_at_once() -> None:
+    async with story() as it:
+        it.cluster.refused["apply Deployment"] = "no room"
+        for _ in range(9):
+            await refused(it)  # by now the next try of its own is a minute away
+        lease = it.cluster.objects[LEASE]
+        # Another gateway, which has not seen our last request, asks with the count that we had.
+        other = objects.request("gateway-2", now(), objects.asked(lease))
+        await it.cluster.merge(Kind.LEASE, "apps", "app01-ssh", other)
+        assert objects.failure_of(it.cluster.objects[LEASE]) is None
+        await asyncio.sleep(SETTLED_S)
+        assert objects.failure_of(it.cluster.objects[LEASE]) is not None
 
 
 @in_virtual_time

@@ -62,7 +62,8 @@ class Controller:
             self._worlds[key] = World(cluster, namespace, partial(self._named, key), offers=False)
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
         self._knocks: dict[Target, object] = {}
-        """How often each shell was asked for, as it was last seen. A renewal asks for nothing."""
+        """How often each shell was asked for, and whether its lease says why it failed, as they were last
+        seen. A renewal asks for nothing."""
         self._apps: dict[Target, object] = {}
         """What was last seen of each app of which there is no shell, its status left aside."""
         self._loop = asyncio.get_running_loop()
@@ -157,7 +158,12 @@ class Controller:
         target = Target(app, environment)
         if kind is Kind.LEASE:
             lease = world.lease(app)
-            self._forgive_if_other(self._knocks, target, lease and objects.asked(lease))
+            asked = lease and (objects.asked(lease), objects.failure_of(lease) is not None)
+            before = self._knocks.get(target)
+            # What has failed is written by ourselves; that it is gone says that somebody asks, too.
+            if asked and before == (asked[0], False) and asked[1]:
+                self._knocks[target] = asked
+            self._forgive_if_other(self._knocks, target, asked or None)
         elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and world.shell(app) is None:
             self._forgive_if_other(self._apps, target, _written(world.app(app)))
         self._add(target)
