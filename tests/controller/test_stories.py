@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
+from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster, Pods
 from tests.virtual_time import in_virtual_time
@@ -35,6 +36,7 @@ SETTLED_S = 0.1
 """Long enough for all who watch to hear of a change."""
 SHELL = (Kind.DEPLOYMENT, "apps", "app01-ssh")
 LEASE = (Kind.LEASE, "apps", "app01-ssh")
+CONFIG = (Kind.CONFIG_MAP, "apps", "app01-ssh")
 
 
 def now() -> float:
@@ -52,8 +54,9 @@ class Story:
         self._changed = asyncio.Event()
         cluster.heard.append(lambda key, found: self._changed.set())
 
-    def app(self, release: str = "1", **annotations: str) -> None:
-        self.cluster.put(deployment("apps", env={"RELEASE": release}, annotations=annotations))
+    def app(self, release: str = "1", image: str = "shop:1", **annotations: str) -> None:
+        env = {"RELEASE": release}
+        self.cluster.put(deployment("apps", image=image, env=env, annotations=annotations))
 
     def controller(
         self, settings: AppSettings, guarded: LeaderOnly | None = None, *, leaving: bool = False
@@ -117,6 +120,10 @@ class Story:
     def left(self) -> set[str]:
         """The kinds of which the shell has an object."""
         return {str(kind) for kind, _, name in self.cluster.objects if name != "app01"}
+
+    def config(self, name: str) -> str:
+        """What sshd and the greeting read, by its file."""
+        return str(self.cluster.objects[CONFIG]["data"].get(name, ""))
 
     def annotation(self, name: str) -> str | None:
         found = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
@@ -237,6 +244,35 @@ async def test_a_rollout_never_restarts_a_live_shell_which_is_replaced_when_idle
         assert IN_USE_S - RENEW_S <= replaced_s <= IN_USE_S + RECHECK_S
         assert it.release_of(it.pod()) == "2"
         assert it.annotation(STALE) is None
+
+
+@in_virtual_time
+async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
+    async with story() as it:
+        await it.come()
+        assert "Image: shop:1\n" in it.config("motd")
+        assert it.shells.notice(APP01) is None
+        it.app("2", "shop:2")
+        await it.until(lambda: it.annotation(STALE), MINUTE_S)
+        at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
+        told = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
+        assert it.shells.notice(APP01) == told + "nobody is inside"
+        # The greeting names what runs, and the file that those inside are told from says the rest.
+        await it.until(lambda: it.config("notice"), MINUTE_S)
+        assert "Image: shop:1\n" in it.config("motd")
+        assert told in it.config("motd")
+        assert "STAGEDOOR_IMAGE=shop:1\n" in it.config("settings")
+        assert it.config("notice") == told + "nobody is inside\n"
+        assert ("ShellOutdated", told + "nobody is inside") in it.cluster.events
+        # An hour and another change of the same release later it is said no second time.
+        it.app("3", "shop:2")
+        await asyncio.sleep(HOUR_S)
+        assert [reason for reason, _ in it.cluster.events].count("ShellOutdated") == 1
+        assert it.config("notice") == told + "nobody is inside\n"
+        it.go()
+        await it.until(lambda: "Image: shop:2\n" in it.config("motd"), HOUR_S)
+        assert it.config("notice") == ""
+        assert it.shells.notice(APP01) is None
 
 
 @in_virtual_time

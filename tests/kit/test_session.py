@@ -96,6 +96,20 @@ def test_without_one_the_motd_says_what_the_settings_say(make: Make) -> None:
             terminal.expect(text)
 
 
+def test_those_inside_are_told_when_the_notice_changes(make: Make) -> None:
+    container = make().start()
+    notice = container.file("/etc/stagedoor/shell/notice")
+    with Terminal(container) as terminal:
+        terminal.type("echo rea''dy")
+        terminal.expect("ready")
+        notice.write_text("app01 moved on to shop:2\x1b[2J\n")
+        terminal.expect("stagedoor: app01 moved on to shop:2[2J.")
+        # Who comes later has it in the greeting, and it is told once.
+        notice.unlink()
+        terminal.type("sleep 3; echo do''ne")
+        assert "moved on" not in terminal.expect("done")
+
+
 def test_a_command_has_no_motd(make: Make) -> None:
     container = make().start()
     assert container.ssh("-tt", "echo hello").stdout == b"hello\r\n"

@@ -151,6 +151,9 @@ class OneShell:
     async def observe(self, target: Target) -> ShellState:
         return ShellState.READY
 
+    def notice(self, target: Target) -> str | None:
+        return None
+
     def touch(self, target: Target) -> None:
         self.script.asked.append("touch")
 

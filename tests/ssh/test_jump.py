@@ -289,4 +289,6 @@ def test_the_page_greets_and_gives_the_exact_commands_also_in_a_terminal(world: 
     assert b"app02" not in done.stdout
     apps = json.loads(world.ssh("gw", "ls --json").stdout)["apps"]
     assert [app["host"] for app in apps] == ["app01.ssh", "closed.ssh", "echo.ssh"]
-    assert {"app", "environment", "host", "state", "expires_at", "command"} == apps[0].keys()
+    assert {"app", "environment", "host", "state", "expires_at", "notice", "command"} == apps[
+        0
+    ].keys()

@@ -15,7 +15,7 @@
 #define TERMINFO KIT "/share/terminfo"
 #define RUN "/run/stagedoor"          // a small writable folder in memory
 #define HOST "/etc/stagedoor/host"    // the Secret: host key and host certificate
-#define SHELL "/etc/stagedoor/shell"  // the ConfigMap: who may log in, settings, motd
+#define SHELL "/etc/stagedoor/shell"  // the ConfigMap: who may log in, settings, motd, notice
 #define PORT 2222                     // a port that needs no privilege
 
 // A growing list of strings, ended by NULL, as execve(2) takes it.
@@ -31,6 +31,7 @@ void *need(void *memory);
 char *format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void strings_add(struct strings *list, char *text);
 bool starts_with(const char *text, const char *prefix);
+void make_plain(char *text);
 char *read_file(const char *path, size_t *length);
 void write_file(const char *path, mode_t mode, const char *bytes, size_t length);
 

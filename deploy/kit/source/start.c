@@ -199,6 +199,22 @@ static void go_on_draining(struct census *census) {
   if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
 }
 
+// A line of the controller's for those inside, such as that the app has moved on: told whenever it changes. What
+// stands there at the start nobody has missed, for it is in the greeting.
+static void tell_notice(const struct census *census) {
+  static char *told;
+  char *notice = read_file(SHELL "/notice", NULL);
+  if (!notice) notice = need(strdup(""));
+  make_plain(notice);
+  if (told && *notice && strcmp(told, notice)) {
+    char *message = format("stagedoor: %s.", notice);
+    terminals_tell(census, message);
+    free(message);
+  }
+  free(told);
+  told = notice;
+}
+
 static int wait_ms(void) {
   if (shell.draining || now_ms() < shell.lively_until) return LOOK_LIVELY_MS;
   return shell.sessions > 0 || shell.tmux > 0 ? LOOK_BUSY_MS : LOOK_IDLE_MS;
@@ -231,8 +247,9 @@ __attribute__((noreturn)) static void serve(void) {
     say_state(&census);
     if (shell.draining) {
       go_on_draining(&census);
-    } else if (sshd_keys_changed()) {
-      read_keys_anew();
+    } else {
+      tell_notice(&census);
+      if (sshd_keys_changed()) read_keys_anew();
     }
     free(census.pids);
   }

@@ -60,6 +60,16 @@ bool starts_with(const char *text, const char *prefix) {
   return !strncmp(text, prefix, strlen(prefix));
 }
 
+// Takes out in place what could steer a terminal, line ends included.
+void make_plain(char *text) {
+  char *to = text;
+  for (const char *from = text; *from; from++) {
+    unsigned char c = (unsigned char)*from;
+    if (c >= ' ' && c != 127) *to++ = *from;
+  }
+  *to = 0;
+}
+
 // The whole file with a NUL after it, or NULL with errno set. `length` may be NULL.
 char *read_file(const char *path, size_t *length) {
   int file = open(path, O_RDONLY | O_CLOEXEC);

@@ -4,8 +4,7 @@ Nothing here needs a running gateway: a cluster's API tells what there is.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.explain import Explanation, explain
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.outdated import sentence
 from stagedoor.shells.kubernetes.reading import derived_now
 
 SYNC_S = 15.0
@@ -35,7 +35,8 @@ UNNAMED_KIT = Kit("(controller.kit_image)")
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app that offers a shell. `detail` says how far a start is, or why it failed."""
+    """One app that offers a shell. `detail` says how far a start is, why it failed, or that the shell is
+    of an older version of the app."""
 
     target: Target
     kind: str
@@ -54,15 +55,17 @@ class Apps:
         self._shells = shells
         self._namespaces = settings.kubernetes.by_environment
 
-    async def list(self, sessions: Counter[str]) -> list[App]:
-        """All of them, in order of name; `sessions` counts the open ones by target."""
+    async def list(self, inside: Mapping[str, Sequence[str]]) -> list[App]:
+        """All of them, in order of name; `inside` has the user of each open session, by target."""
         return [
-            await self._seen(target, sessions[str(target)]) for target in self._shells.targets()
+            await self._seen(target, inside.get(str(target), ()))
+            for target in self._shells.targets()
         ]
 
-    async def _seen(self, target: Target, sessions: int) -> App:
+    async def _seen(self, target: Target, inside: Sequence[str] = ()) -> App:
         stands = self._shells.stands(target)
-        detail = ""
+        behind = self._shells.outdated(target)
+        detail = sentence(target.app, behind, inside) if behind else ""
         state = await self._shells.observe(target)
         if isinstance(stands, Cause):
             detail = f"{stands.step}: {stands.message}"
@@ -70,7 +73,7 @@ class Apps:
             detail = f"{stands.name}: {stands.detail}" if stands.detail else stands.name
         shell = await self._shells.resolve(target)
         address = f"{shell.host}:{shell.port}" if shell else ""
-        return App(target, "kubernetes", state, detail, address, sessions)
+        return App(target, "kubernetes", state, detail, address, len(inside))
 
     async def explain(self, target: Target) -> Explanation:
         """What the shell is made of, or would be. Raises NotFoundError, ClusterError."""
@@ -91,7 +94,7 @@ class Apps:
         outcome = await self._shells.enter(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
-        return await self._seen(target, 0)
+        return await self._seen(target)
 
     async def stop(self, target: Target) -> bool:
         """Have the shell stopped, whoever is inside, and wait until it is; False if none was up."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -46,10 +46,10 @@ def app() -> None:
 def list_(installation: Installation, json_: bool) -> None:
     """List the apps that may be entered, and how their shells are now."""
     settings = installation.settings
-    sessions = _sessions(settings)
-    rows = _of_the_settings(settings, sessions)
+    inside = _inside(settings)
+    rows = _of_the_settings(settings, Counter({at: len(who) for at, who in inside.items()}))
     if settings.kubernetes.namespaces:
-        rows += _ask(settings, lambda apps: _listed(apps, sessions))
+        rows += _ask(settings, lambda apps: _listed(apps, inside))
     rows.sort(key=lambda row: str(row["target"]))
     if json_:
         return show.as_json(rows)
@@ -165,9 +165,13 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
         raise NotFoundError(f"there is no app {target}; see: stagedoor app list")
 
 
-def _sessions(settings: Settings) -> Counter[str]:
+def _inside(settings: Settings) -> dict[str, list[str]]:
+    """The user of each open session, by target."""
+    found = defaultdict[str, list[str]](list)
     with open_service(settings) as office:
-        return Counter(one.target for one in oversight.list_sessions(office, limit=100_000))
+        for one in oversight.list_sessions(office, limit=100_000):
+            found[one.target].append(one.identity)
+    return dict(found)
 
 
 def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[str, object]]:
@@ -185,10 +189,10 @@ def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[st
     return rows
 
 
-async def _listed(apps: "Apps", sessions: Counter[str]) -> list[dict[str, object]]:
+async def _listed(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
     return [
         _row(one.target, one.kind, one.state.value, one.address, one.detail, one.sessions)
-        for one in await apps.list(sessions)
+        for one in await apps.list(inside)
     ]
 
 

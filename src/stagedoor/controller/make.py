@@ -18,7 +18,14 @@ from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.annotations import AppSettings
 from stagedoor.shells.kubernetes.compare import differences, spec_hash
 from stagedoor.shells.kubernetes.derive import Derived, with_replicas
-from stagedoor.shells.kubernetes.names import KEYS_UNTIL, PREFIX, REGISTER, SPEC, shell_object
+from stagedoor.shells.kubernetes.names import (
+    ASKED_IMAGE,
+    KEYS_UNTIL,
+    PREFIX,
+    REGISTER,
+    SPEC,
+    shell_object,
+)
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.rfc3339 import show_time
 
@@ -68,7 +75,7 @@ class Maker:
         Raises StepError.
         """
         until = self.keys_until(None)
-        config = self.config(app, target, settings, derived, until)
+        config = self.config(app, target, settings, derived.image, until)
         service, config = await asyncio.gather(
             self._apply("creating the Service", derived.service),
             self._apply("creating the ConfigMap", config),
@@ -77,7 +84,7 @@ class Maker:
         key, certificate = await asyncio.to_thread(self.new_host_key, names)
         await self._apply("creating the host key", objects.secret(app, key, certificate))
         made = await self._without_pods(derived)
-        return [await self._started(made, until), service, config]
+        return [await self._started(made, derived.asked, until), service, config]
 
     async def _without_pods(self, derived: Derived) -> Object:
         """The Deployment of no replicas: the fence lets one start that was looked at, and only as it
@@ -102,12 +109,18 @@ class Maker:
             raise StepError("deleting the Deployment that somebody changed", error) from error
         return await self._apply(step, manifest)
 
-    async def _started(self, made: Object, until: float) -> Object:
+    async def _started(self, made: Object, asked: str, until: float) -> Object:
         """One replica of the Deployment as it stands; waits until a gateway has looked at it. Raises
-        StepError."""
+        StepError. `asked` is `Derived.asked`."""
         meta = made["metadata"]
         patch = {
-            "metadata": {"annotations": {SPEC: spec_hash(made), KEYS_UNTIL: show_time(until)}},
+            "metadata": {
+                "annotations": {
+                    SPEC: spec_hash(made),
+                    ASKED_IMAGE: asked,
+                    KEYS_UNTIL: show_time(until),
+                }
+            },
             "spec": {"replicas": 1},
         }
         for wait_s in (*APPROVAL_S, None):
@@ -127,11 +140,24 @@ class Maker:
         return keys_until(known, self.now(), self.keys_lease_s)
 
     def config(
-        self, app: Object, target: Target, settings: AppSettings, derived: Derived, until: float
+        self,
+        app: Object,
+        target: Target,
+        settings: AppSettings,
+        image: str,
+        until: float,
+        notice: str = "",
     ) -> Object:
-        """The ConfigMap as it should be now, with keys that end at `until`."""
+        """The ConfigMap as it should be now, of a shell that runs `image`, with keys that end at `until`."""
         return objects.config_map(
-            app, target, settings, derived.image, self.admitted(target), self.user_cas, until=until
+            app,
+            target,
+            settings,
+            image,
+            self.admitted(target),
+            self.user_cas,
+            until=until,
+            notice=notice,
         )
 
     def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, str]:

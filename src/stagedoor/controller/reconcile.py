@@ -44,6 +44,7 @@ from stagedoor.shells.kubernetes.names import (
     TEMPLATE,
     shell_object,
 )
+from stagedoor.shells.kubernetes.outdated import outdated, outdated_marks, sentence
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import parse_time, show_time
@@ -168,7 +169,7 @@ class _Look:
             case AskLog():
                 self._log = await self._read_log()
             case Mark(stale, idle_since):
-                await self._patch(objects.marks_patch(stale, idle_since))
+                await self._mark(stale, idle_since)
             case Start() | Replace():
                 await self._make(decision)
             case ScaleToZero():
@@ -196,7 +197,7 @@ class _Look:
             world.put(await self._by.maker.lease(self.app, self._by.now()))
         seen = _seen_shell(world.shell(name), False)
         if seen is not None and (seen.stale, seen.idle_since) != (None, None):
-            await self._patch(objects.marks_patch(None, None))
+            await self._mark(None, None)
         for written in await self._by.maker.make(
             self.app, self._target, self._settings, self._derived
         ):
@@ -223,7 +224,15 @@ class _Look:
         until, pods = maker.keys_until(ends_at), world.shell_pods(name)
         if isinstance(self._derived, Derived) and isinstance(self._settings, AppSettings):
             assert self.app is not None, "what is derived is derived of an app"
-            config = maker.config(self.app, self._target, self._settings, self._derived, until)
+            # What runs, which is not what would be made now while the shell is outdated.
+            config = maker.config(
+                self.app,
+                self._target,
+                self._settings,
+                objects.image_of(shell),
+                until,
+                self._notice(),
+            )
             if world.config(name) != digest(config):
                 world.put(await maker.refresh(config, pods))
             await self.tell_failure(None)
@@ -301,6 +310,22 @@ class _Look:
                     if error.retry:
                         raise
         return ""
+
+    def _notice(self) -> str:
+        """That the shell is outdated, as a line for people; empty if it is not."""
+        found = outdated(self._world.shell(self._target.app))
+        return sentence(self._target.app, found) if found else ""
+
+    async def _mark(self, stale: str | None, idle_since: float | None) -> None:
+        """Write the marks of the shell. That its app has moved on is told once, by an Event."""
+        shell = self._world.shell(self._target.app)
+        assert shell is not None, "what is marked is there"
+        wanted = self._derived.asked if isinstance(self._derived, Derived) else ""
+        before = self._notice()
+        marks = outdated_marks(shell, stale, wanted, self._by.now())
+        await self._patch(objects.marks_patch(stale, idle_since, marks))
+        if self._notice() not in ("", before):
+            await self._report("ShellOutdated", self._notice())
 
     async def _patch(self, patch: Object) -> None:
         world, name = self._world, self._target.app

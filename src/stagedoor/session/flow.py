@@ -132,6 +132,10 @@ class Flow:
         answers = await self.connector.answers(shell)
         return ShellState.READY if answers else ShellState.UNREACHABLE
 
+    def notice(self, target: Target) -> str | None:
+        """What people should know of a target's shell as it runs now, in one line."""
+        return self.shells.notice(target)
+
     # In, and out.
 
     async def enter_by_name(

@@ -34,6 +34,9 @@ class ShellDirectory:
     async def observe(self, target: Target) -> ShellState:
         return await self._of(target).observe(target)
 
+    def notice(self, target: Target) -> str | None:
+        return self._of(target).notice(target)
+
     def touch(self, target: Target) -> None:
         self._of(target).touch(target)
 

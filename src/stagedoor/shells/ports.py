@@ -42,6 +42,10 @@ class Shells(Protocol):
         """What is seen of the shell now, without starting anything."""
         ...
 
+    def notice(self, target: Target) -> str | None:
+        """One line that whoever may enter should know of the shell as it runs now; None: nothing."""
+        ...
+
     def touch(self, target: Target) -> None:
         """Somebody has entered: the shell is in use. Any thread; does not block."""
         ...

@@ -56,6 +56,9 @@ class StaticShells:
     async def observe(self, target: Target) -> ShellState:
         return ShellState.UNKNOWN if target in self._shells else ShellState.ABSENT
 
+    def notice(self, target: Target) -> str | None:
+        return None
+
     def touch(self, target: Target) -> None:
         """Nothing to keep alive."""
 

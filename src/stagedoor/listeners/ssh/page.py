@@ -28,6 +28,7 @@ class Entry:
     target: Target
     state: ShellState
     expires_at: float | None
+    notice: str | None = None
 
 
 class Page:
@@ -68,7 +69,7 @@ class Page:
         grants = list(flow.grants(identity))
         states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
         return [
-            Entry(grant.target, state, grant.expires_at)
+            Entry(grant.target, state, grant.expires_at, flow.notice(grant.target))
             for grant, state in zip(grants, states, strict=True)
         ]
 
@@ -94,6 +95,7 @@ class Page:
         rows = [(str(e.target), e.state.value, self.jump(e.target)) for e in entries]
         widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        lines += [f"{e.notice}." for e in entries if e.notice]
         if greeting:
             lines = [f"Hello {name}. The apps that you may enter:", "", *(f"  {x}" for x in lines)]
             lines += ["", "A shell that does not run yet is started when you enter."]
@@ -107,6 +109,7 @@ class Page:
                 "host": e.target.host_name,
                 "state": e.state.value,
                 "expires_at": e.expires_at,
+                "notice": e.notice,
                 "command": self.jump(e.target),
             }
             for e in entries

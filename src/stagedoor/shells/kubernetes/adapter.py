@@ -17,6 +17,7 @@ from stagedoor.shells.kubernetes.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.objects import failure_of
+from stagedoor.shells.kubernetes.outdated import Outdated, outdated, sentence
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.register import Judging, Register
 from stagedoor.shells.kubernetes.rights import Rights
@@ -137,6 +138,15 @@ class KubernetesShells:
         if isinstance(stands, Cause):
             return ShellState.FAILED
         return ShellState.STARTING if stands is not None else ShellState.ABSENT
+
+    def outdated(self, target: Target) -> Outdated | None:
+        """What is seen of a shell whose app has moved on; None if it is current, or does not run."""
+        cache = self._caches.get(target.environment)
+        return outdated(cache.shell(target.app)) if cache is not None else None
+
+    def notice(self, target: Target) -> str | None:
+        found = self.outdated(target)
+        return sentence(target.app, found) if found else None
 
     def stands(self, target: Target) -> StartStep | Cause | None:
         """Where a start is or why it failed, by what the mirrors show; None if there is no start."""

@@ -55,7 +55,8 @@ class Derived:
 
     `deployment` has no `replicas` (see `with_replicas`); it bears `template`, the hash of all that
     decides whether a running shell is the one wanted, as annotation `names.TEMPLATE`. `container`
-    is the app's container that it was made from, `image` what it runs.
+    is the app's container that it was made from, `image` what it runs, `asked` the same image as the
+    app's author wrote it.
     """
 
     deployment: Object
@@ -63,6 +64,7 @@ class Derived:
     template: str
     container: str
     image: str
+    asked: str
     notes: tuple[Note, ...]
 
 
@@ -131,6 +133,7 @@ def derive(
         digest,
         container["name"],
         made["image"],
+        settings.image or container["image"],
         tuple(notes),
     )
 

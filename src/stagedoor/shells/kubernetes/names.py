@@ -35,6 +35,15 @@ STALE = PREFIX + "stale"
 ASKED = PREFIX + "asked"
 """Annotation of a shell's lease: a count that each login raises which asks for the shell. A renewal does
 not; a failure says which count it answers."""
+STALE_SINCE = PREFIX + "stale-since"
+"""Annotation of a shell's Deployment: when its app moved on, RFC 3339."""
+
+MOVED_ON = PREFIX + "moved-on-to"
+"""Annotation of a shell's Deployment: the image that its app names then."""
+
+ASKED_IMAGE = PREFIX + "asked-image"
+"""Annotation of a shell's Deployment: the image as its app named it when the shell was made. The pod
+itself has it by digest."""
 
 FAILURE = PREFIX + "failure"
 """Annotation of a shell's lease, written by the controller: why the shell cannot be made, in JSON."""

@@ -2,7 +2,8 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from stagedoor.model.admission import Admission
@@ -15,6 +16,7 @@ from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.names import (
     ASKED,
+    CONTAINER,
     FAILURE,
     IDLE_SINCE,
     SSHD_PORT,
@@ -80,11 +82,13 @@ def config_map(
     user_cas: Sequence[str],
     *,
     until: float,
+    notice: str = "",
 ) -> Object:
     """What sshd and its start script read, all of it public; changes with the policy.
 
-    `image` is `Derived.image`; `user_cas` are the user CAs' public keys, each `type base64`; `until` is
-    when all keys end unless they are renewed.
+    `image` is what the shell runs; `user_cas` are the user CAs' public keys, each `type base64`; `until` is
+    when all keys end unless they are renewed. `notice` is a line for those inside, empty for none: the kit
+    shows it when it changes.
     """
     return {
         "apiVersion": "v1",
@@ -93,7 +97,8 @@ def config_map(
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
             **keys(admissions, until),
-            "motd": motd(target, settings, image),
+            "motd": motd(target, settings, image, notice),
+            **({"notice": f"{notice}\n"} if notice else {}),
             "settings": shell_settings(target, settings, image),
         },
     }
@@ -110,7 +115,7 @@ def keys(admissions: Iterable[Admission], until: float) -> dict[str, str]:
     }
 
 
-def motd(target: Target, settings: AppSettings, image: str) -> str:
+def motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
     """What a terminal shows first."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     if settings.warm:
@@ -120,9 +125,11 @@ def motd(target: Target, settings: AppSettings, image: str) -> str:
             f"It stops {show_duration(settings.idle_stop_s)} after the last session; "
             f"a detached tmux keeps it for {show_duration(settings.tmux_grace_s)}."
         )
+    moved_on = f"{notice}.\n" if notice else ""
     return (
         f"This is a shell of {place}, beside its serving pods.\n"
         f"Image: {plain(image)}\n"
+        f"{moved_on}"
         f"{until} What is not on a volume is gone then.\n"
     )
 
@@ -242,10 +249,20 @@ def answered_failure(lease: Object) -> tuple[Cause, int] | None:
     return Cause(step, message), answers if isinstance(answers, int) else 0
 
 
-def marks_patch(stale: str | None, idle_since: float | None) -> Object:
-    """The merge patch for `lifecycle.Mark`."""
+def image_of(shell: Object) -> str:
+    """What a shell's Deployment has sshd's container run."""
+    containers = shell["spec"]["template"]["spec"]["containers"]
+    return next((str(one["image"]) for one in containers if one["name"] == CONTAINER), "")
+
+
+def marks_patch(
+    stale: str | None,
+    idle_since: float | None,
+    more: Mapping[str, str | None] = MappingProxyType({}),
+) -> Object:
+    """The merge patch for `lifecycle.Mark`; `more` are annotations of `outdated`."""
     since = None if idle_since is None else show_time(idle_since)
-    return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since}}}
+    return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since, **more}}}
 
 
 def stop_patch(now: float) -> Object:

@@ -111,6 +111,9 @@ class LocalShells:
         except OSError:
             return ShellState.ABSENT
 
+    def notice(self, target: Target) -> str | None:
+        return None
+
     def touch(self, target: Target) -> None:
         """The process counts its own sessions; this bridges the time until one is open."""
         place = self._places.get(target)

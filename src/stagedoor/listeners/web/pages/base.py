@@ -216,6 +216,7 @@ class Pages:
             identity.name,
             moves_files=self._moves_files(grant),
             tmux=self._guard.limits.tmux,
+            notice=self._flow.notice(target),
         )
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 

@@ -68,6 +68,7 @@ class Home:
                 f"{self._pages.place.path}/app/{quote(target.login_name)}",
                 self._account.ssh_line(identity, target),
                 self._has_terminals(target),
+                self._flow.notice(target),
             )
             for target, state in zip(targets, states, strict=True)
         ]

@@ -28,6 +28,7 @@ class App:
     page: str
     ssh: str
     has_terminals: bool
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,9 @@ def _app(app: App) -> str:
         f"{terminal if app.has_terminals else ''}"
         f'<code class="ssh">{escape(app.ssh)}</code>'
         f'<button type="button" class="copy" hidden data-copy="{escape(app.ssh)}">Copy</button>'
-        f'<a href="{escape(code)}">VS Code</a></li>'
+        f'<a href="{escape(code)}">VS Code</a>'
+        + (f'<p class="notice">{escape(app.notice)}</p>' if app.notice else "")
+        + "</li>"
     )
 
 
@@ -201,11 +204,13 @@ def terminal(
     moves_files: bool = False,
     tmux: bool = False,
     guest: str = "",
+    notice: str | None = None,
 ) -> str:
     """The terminal's page for `name`. Its script marks the style elements that it makes with `nonce`.
 
     `tmux`: what a new terminal starts, for whoever has not chosen in the page's settings.
     `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
+    `notice`: that the shell is of an older version of its app.
     """
     attributes = (
         f' class="terminal" data-path="{escape(place.path)}" data-app="{escape(app)}" '
@@ -213,8 +218,10 @@ def terminal(
         f'data-tmux="{"yes" if tmux else "no"}"'
     )
     company = "" if guest else COMPANY
+    older = f'<span id="older" title="{escape(notice)}">Older version</span>' if notice else ""
     body = f"""<header id="bar"><div id="where"><h1 id="app">{escape(app)}</h1>
-<span id="who" title="Signed in as {escape(name)}"><span>Signed in as </span>{escape(name)}</span></div>
+<span id="who" title="Signed in as {escape(name)}"><span>Signed in as </span>{escape(name)}</span>
+{older}</div>
 <span id="title"></span>
 <span id="status" role="status" aria-live="polite">Connecting</span>
 <button type="button" id="window" hidden>App window</button>

@@ -1,0 +1,69 @@
+"""What is said of a shell that runs while its app has moved on."""
+
+from typing import Any
+
+import pytest
+
+from stagedoor.shells.kubernetes.names import ASKED_IMAGE, MOVED_ON, STALE, STALE_SINCE, TEMPLATE
+from stagedoor.shells.kubernetes.outdated import outdated, sentence
+
+MOVED = "app01 moved on to shop:2 at 2026-11-27 17:36 UTC; this shell is of shop:1"
+
+
+def shell(replicas: int = 1, **annotations: str) -> dict[str, Any]:
+    said = {TEMPLATE: "old", ASKED_IMAGE: "shop:1", STALE: "new", MOVED_ON: "shop:2"}
+    said |= {STALE_SINCE: "2026-11-27T17:36:12Z"} | annotations
+    return {
+        "metadata": {"name": "app01-ssh", "annotations": {k: v for k, v in said.items() if v}},
+        "spec": {"replicas": replicas},
+    }
+
+
+@pytest.mark.parametrize(
+    ("inside", "when"),
+    [
+        ((), "nobody is inside"),
+        (("bob",), "bob has left"),
+        (("bob", "bob", "alice"), "alice and bob have left"),
+        (("a", "b", "c", "d", "e"), "a, b, c and 2 others have left"),
+    ],
+)
+def test_it_says_what_runs_and_when_that_ends(inside: tuple[str, ...], when: str) -> None:
+    found = outdated(shell())
+    assert found is not None
+    assert sentence("app01", found, inside) == f"{MOVED} and is replaced when {when}"
+
+
+def test_a_change_of_settings_alone_names_no_image() -> None:
+    found = outdated(shell(**{MOVED_ON: "shop:1"}))
+    assert found is not None
+    assert sentence("app01", found) == (
+        "app01 has changed at 2026-11-27 17:36 UTC; this shell is as it was before and is "
+        "replaced when nobody is inside"
+    )
+
+
+def test_a_shell_that_somebody_changed_is_not_said_to_be_behind_its_app() -> None:
+    found = outdated(shell(**{STALE: "old"}))
+    assert found is not None
+    assert sentence("app01", found).startswith("somebody changed the Deployment of app01's shell")
+
+
+def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
+    assert outdated(None) is None
+    assert outdated(shell(0)) is None
+    assert outdated(shell(**{STALE: ""})) is None
+
+
+def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
+    found = outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
+    assert found is not None
+    assert sentence("app01", found) == (
+        "app01 has changed; this shell is as it was before and is replaced when nobody is inside"
+    )
+
+
+def test_what_an_author_writes_as_an_image_is_one_line() -> None:
+    found = outdated(shell(**{MOVED_ON: "shop:2\x1b[2J\nroot:"}))
+    assert found is not None
+    assert sentence("app01", found).isprintable()

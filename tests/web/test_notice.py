@@ -1,0 +1,29 @@
+"""A shell of an older version of its app, on the pages: what the gateway knows of it is shown as text."""
+
+from pathlib import Path
+
+from stagedoor.listeners.web.pages import markup
+from stagedoor.listeners.web.pages.assets import Assets
+
+NOTICE = "app01 moved on to shop:2; <b>this</b> shell is of shop:1"
+SHOWN = "app01 moved on to shop:2; &lt;b&gt;this&lt;/b&gt; shell is of shop:1"
+
+
+def place(tmp_path: Path) -> markup.Place:
+    return markup.Place("", Assets(tmp_path))
+
+
+def home(tmp_path: Path, notice: str | None) -> str:
+    app = markup.App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice)
+    return markup.home(place(tmp_path), "dev", [app], [], [], may_change_keys=False)
+
+
+def test_the_page_of_the_apps_says_it(tmp_path: Path) -> None:
+    assert f'<p class="notice">{SHOWN}</p>' in home(tmp_path, NOTICE)
+    assert "notice" not in home(tmp_path, None)
+
+
+def test_a_terminal_says_it_beside_the_apps_name(tmp_path: Path) -> None:
+    said = markup.terminal(place(tmp_path), "app01", "n", "dev", notice=NOTICE)
+    assert f'title="{SHOWN}">Older version</span>' in said
+    assert "Older version" not in markup.terminal(place(tmp_path), "app01", "n", "dev")
