@@ -82,6 +82,67 @@ def test_the_settings_are_taken_and_say_what_the_values_say() -> None:
     assert controller.store == gateway.store
 
 
+@pytest.mark.parametrize(
+    ("gateway", "port", "tunnel", "web"),
+    [
+        ({}, 22, "http://gw.example:8022", None),
+        ({"service": {"ports": {"ssh": 8023}}}, 8023, "http://gw.example:8022", None),
+        ({"tls": {"secretName": "tls"}}, 22, "https://gw.example", None),
+        (
+            {
+                "tls": {"secretName": "tls"},
+                "web": {"enabled": True},
+                "service": {"ports": {"tls": 8443, "web": 9443}},
+            },
+            22,
+            "https://gw.example:8443",
+            "https://gw.example:9443",
+        ),
+        # Of a NodePort that the cluster chooses nobody knows the number beforehand.
+        ({"service": {"type": "NodePort"}}, None, None, None),
+        (
+            {"service": {"type": "NodePort", "nodePorts": {"ssh": 30222, "tunnel": 30022}}},
+            30222,
+            "http://gw.example:30022",
+            None,
+        ),
+        (
+            {
+                "web": {
+                    "enabled": True,
+                    "path": "/stagedoor",
+                    "forwardedFrom": ["10.42.0.0/16"],
+                    "ingress": {"enabled": True, "host": "portal.example"},
+                }
+            },
+            22,
+            "http://gw.example:8022",
+            "https://portal.example/stagedoor",
+        ),
+        (
+            {
+                "web": {"enabled": True},
+                "public": {
+                    "sshPort": 2200,
+                    "tunnel": "https://a.example",
+                    "web": "https://b.example",
+                },
+            },
+            2200,
+            "https://a.example",
+            "https://b.example",
+        ),
+    ],
+)
+def test_the_gateway_is_told_how_people_reach_it(
+    gateway: Manifest, port: int | None, tunnel: str | None, web: str | None
+) -> None:
+    settings = settings_of(render(APPS, gateway=gateway), "stagedoor-gateway")
+    assert settings.ssh.public_port == port
+    assert settings.tunnel.public_url == tunnel
+    assert settings.web.public_url == web
+
+
 def test_a_trial_has_one_replica_that_is_the_controller_too() -> None:
     objects = render(merged(TRIAL, APPS))
     assert [one["metadata"]["name"] for one in of_kind(objects, "Deployment")] == [

@@ -108,8 +108,45 @@ keys:
 {{- end }}
 {{- end -}}
 
+{{/* The port of the Service by which people reach one of its listeners; nothing where only the cluster knows. */}}
+{{- define "stagedoor.publicPort" -}}
+{{- $service := .root.Values.gateway.service -}}
+{{- $ports := ternary $service.nodePorts $service.ports (eq $service.type "NodePort") -}}
+{{- if index $service.ports .name }}{{ with index $ports .name }}{{ int . }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* URLs by which people reach CONNECT and the WebShell, as far as the values tell: JSON of both. */}}
+{{- define "stagedoor.publicUrls" -}}
+{{- $gateway := .Values.gateway -}}
+{{- $tunnel := $gateway.public.tunnel -}}
+{{- $web := $gateway.public.web -}}
+{{- with first (concat $gateway.ssh.hostNames (list "")) -}}
+{{- $host := ternary (printf "[%s]" .) . (contains ":" .) -}}
+{{- $tls := include "stagedoor.publicPort" (dict "root" $ "name" "tls") -}}
+{{- $plain := include "stagedoor.publicPort" (dict "root" $ "name" "tunnel") -}}
+{{- $webTls := include "stagedoor.publicPort" (dict "root" $ "name" "web") -}}
+{{- if not $tunnel -}}
+{{- if and $gateway.tls.secretName $tls -}}
+{{- $tunnel = ternary (printf "https://%s" $host) (printf "https://%s:%s" $host $tls) (eq $tls "443") -}}
+{{- else if $plain -}}
+{{- $tunnel = printf "http://%s:%s" $host $plain -}}
+{{- end -}}{{- end -}}
+{{- if and (not $web) (not $gateway.web.ingress.enabled) (not $gateway.web.domain) $gateway.tls.secretName $webTls -}}
+{{- $web = ternary (printf "https://%s%s" $host $gateway.web.path) (printf "https://%s:%s%s" $host $webTls $gateway.web.path) (eq $webTls "443") -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $web) $gateway.web.ingress.enabled -}}
+{{- $web = printf "https://%s%s" ($gateway.web.domain | default $gateway.web.ingress.host) $gateway.web.path -}}
+{{- end -}}
+{{- toJson (dict "tunnel" $tunnel "web" $web) -}}
+{{- end -}}
+
 {{- define "stagedoor.gatewaySettings" -}}
+{{- $public := include "stagedoor.publicUrls" . | fromJson -}}
 tunnel:
+  {{- with $public.tunnel }}
+  public_url: {{ . }}
+  {{- end }}
   addresses: {{ if .Values.gateway.service.ports.tunnel }}[":8022"]{{ else }}[]{{ end }}
   {{- if .Values.gateway.tls.secretName }}
   tls_addresses: [":8443"]
@@ -120,6 +157,9 @@ tunnel:
 ssh:
   addresses: [":2222"]
   host_names: {{ toJson .Values.gateway.ssh.hostNames }}
+  {{- with .Values.gateway.public.sshPort | default (include "stagedoor.publicPort" (dict "root" . "name" "ssh")) }}
+  public_port: {{ . }}
+  {{- end }}
   host_key_file: /etc/stagedoor/ssh-host/key
   {{- if not (include "stagedoor.inside" .) }}
   host_certificate_file: /run/stagedoor/ssh_host-cert.pub
@@ -130,6 +170,9 @@ web:
   addresses: [":8088"]
   {{- if and $.Values.gateway.service.ports.web $.Values.gateway.tls.secretName }}
   tls_addresses: [":8444"]
+  {{- end }}
+  {{- with $public.web }}
+  public_url: {{ . }}
   {{- end }}
   forwarded_from: {{ toJson .forwardedFrom }}
   origins: {{ toJson .origins }}

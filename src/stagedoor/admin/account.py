@@ -12,7 +12,6 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.target import SSH_PORT, Target
-from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.people import keys_of
@@ -87,11 +86,11 @@ class AccountService:
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
         """By direct login where SSH is answered; else by what `stagedoor ssh-config` has set up."""
-        ssh = self._settings.ssh
-        port = split_address(ssh.addresses[0])[1] if ssh.addresses else 0
-        if not ssh.host_names or not port:
+        public = self._settings.ssh.public_at
+        if public is None:
             return f"ssh {target.host_name}"
-        at = f"{target.login_name}@{ssh.host_names[0]}"
+        name, port = public
+        at = f"{target.login_name}@{name}"
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
     def _office(self, identity: Identity) -> admin.AdminService:

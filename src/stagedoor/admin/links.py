@@ -99,6 +99,8 @@ def _site(settings: Settings, url: str | None) -> str:
 def _base(settings: Settings) -> str:
     """Where browsers reach the gateway, as far as its settings tell."""
     web = settings.web
+    if web.public_url is not None:
+        return web.public_url
     if web.domain is not None:
         return f"https://{web.domain}{web.path}"
     for scheme, addresses in (("https", web.tls_addresses), ("http", web.addresses)):
@@ -107,5 +109,6 @@ def _base(settings: Settings) -> str:
             if port:
                 return f"{scheme}://{host_port(host, port)}{web.path}"
     raise RefusedError(
-        "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST"
+        "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST, or "
+        "for good by web.public_url"
     )

@@ -11,6 +11,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.source import host_port
 from stagedoor.settings.settings import Settings
 
 
@@ -23,7 +24,11 @@ from stagedoor.settings.settings import Settings
         "stagedoor ssh-config --gateway 127.0.0.1:8022 --print",
     ),
 )
-@click.option("--gateway", help="HOST:PORT, http://… or https://… of the gateway.")
+@click.option(
+    "--gateway",
+    help="HOST:PORT, http://… or https://… of the gateway. Default, on the gateway's own machine: what "
+    "its settings say people use.",
+)
 @click.option(
     "--jump",
     help="HOST:PORT of the gateway's SSH listener, in place of --gateway: then ssh needs nothing else.",
@@ -93,9 +98,12 @@ def ssh_config(
     print_only: bool,
 ) -> None:
     """Write an Include file for ssh, and the known_hosts with the host CA that goes with it."""
-    address = gateway or jump
-    if address is None or (gateway and jump):
+    if gateway and jump:
         raise click.UsageError("give either --gateway or --jump")
+    if not gateway and not jump:
+        gateway, jump = _public(installation.settings)
+    address = gateway or jump
+    assert address is not None, "one of them is given, or known"
     options: list[str] = []
     if token_file:
         options += ["--token-file", str(token_file.absolute())]
@@ -145,6 +153,19 @@ def _this_program() -> tuple[str, ...]:
         return (str(called.absolute()),)
     beside = Path(sys.executable).with_name("stagedoor")
     return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")
+
+
+def _public(settings: Settings) -> tuple[str | None, str | None]:
+    """What stands for --gateway or --jump on the gateway's own machine: the names that its settings have."""
+    public = settings.ssh.public_at
+    if public is not None:
+        return None, host_port(*public)
+    if settings.tunnel.public_url is not None:
+        return settings.tunnel.public_url, None
+    raise click.UsageError(
+        "give either --gateway or --jump; the settings here name neither (ssh.host_names with "
+        "ssh.addresses, or tunnel.public_url)"
+    )
 
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:

@@ -20,8 +20,8 @@ from stagedoor.cli.installation import Installation
 @click.option("--app", help="APP or APP.ENVIRONMENT: leads there, and lets into nothing else.")
 @click.option(
     "--url",
-    help="Where browsers reach the WebShell. Default: https:// and web.domain, or the first of "
-    "web.tls_addresses or web.addresses.",
+    help="Where browsers reach the WebShell. Default: web.public_url, else https:// and web.domain, or "
+    "the first of web.tls_addresses or web.addresses.",
 )
 @click.pass_obj
 def web_link(installation: Installation, user: str, app: str | None, url: str | None) -> None:

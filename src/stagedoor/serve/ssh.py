@@ -61,6 +61,7 @@ def ssh_listener(
         keyboard_interactive=settings.ssh.keyboard_interactive,
         idle_timeout_s=settings.relay.idle_timeout_s,
         host_names=settings.ssh.host_names,
+        public_port=settings.ssh.public_port,
     )
     return SshListener(flow, limits, host_key, direct)
 

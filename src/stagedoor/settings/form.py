@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +15,7 @@ from stagedoor.model.units import DAY_S
 Seconds = Annotated[float, Meta(gt=0, le=366 * DAY_S)]
 """Finite: no timer takes infinity."""
 Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 def check_networks(texts: Iterable[str], name: str) -> None:
@@ -64,6 +66,16 @@ def split_address(address: str) -> tuple[str, int]:
     if ":" in host and not bracketed:
         raise ValueError(f"{address!r}: write an IPv6 address in brackets, as in [::1]:8022")
     return host.strip("[]"), int(port)
+
+
+def check_url(text: str | None, name: str) -> None:
+    """That it is the address of a site, as people type it. Raises ValueError."""
+    if text is None:
+        return
+    parts = urlsplit(text)
+    odd = parts.query or parts.fragment or not text.isprintable() or " " in text
+    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
+        raise ValueError(f"{name} is {text!r}; write https://HOST or https://HOST:PORT")
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,11 +8,14 @@ from msgspec import Meta
 from stagedoor.model.scope import FORM
 from stagedoor.settings.form import (
     Count,
+    Port,
     Seconds,
     Table,
     check_addresses,
     check_networks,
     check_scopes,
+    check_url,
+    split_address,
 )
 from stagedoor.settings.startups import parse_limits
 
@@ -88,6 +91,13 @@ class Tunnel(Table, frozen=True):
             description="Where the same is answered over TLS. Needs `certificate_file` and `key_file`."
         ),
     ] = ()
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="Where people reach CONNECT, as `https://gw.example` or `http://gw.example:8022`: "
+            "what `stagedoor ssh-config` writes when it is told nothing else. None: the settings do not tell."
+        ),
+    ] = None
     certificate_file: Annotated[
         Path | None,
         Meta(description="PEM file with the gateway's certificate and its chain. Read at SIGHUP."),
@@ -103,6 +113,7 @@ class Tunnel(Table, frozen=True):
     def __post_init__(self) -> None:
         check_addresses(self.addresses, "tunnel.addresses")
         check_addresses(self.tls_addresses, "tunnel.tls_addresses")
+        check_url(self.public_url, "tunnel.public_url")
         if self.tls_addresses and not (self.certificate_file and self.key_file):
             raise ValueError(
                 "tunnel.tls_addresses needs tunnel.certificate_file and tunnel.key_file"
@@ -127,6 +138,14 @@ class Ssh(Table, frozen=True):
             "machine's name and the addresses that are listened on."
         ),
     ] = ()
+    public_port: Annotated[
+        Port | None,
+        Meta(
+            description="The port by which people reach this listener, in the commands that the gateway "
+            "prints: a load balancer's or a Service's, where that is another one. None: that of "
+            "`addresses`."
+        ),
+    ] = None
     host_key_file: Annotated[
         Path | None,
         Meta(
@@ -231,6 +250,13 @@ class Ssh(Table, frozen=True):
             "AcceptEnv; its sshd has a list of its own. Others could change what runs."
         ),
     ] = ("LANG", "LC_*", "COLORTERM")
+
+    @property
+    def public_at(self) -> tuple[str, int] | None:
+        """By which name and port people reach it, as far as the settings tell."""
+        listened = split_address(self.addresses[0])[1] if self.addresses else 0
+        port = self.public_port or listened
+        return (self.host_names[0], port) if self.addresses and self.host_names and port else None
 
     def __post_init__(self) -> None:
         check_addresses(self.addresses, "ssh.addresses")

@@ -14,6 +14,7 @@ from stagedoor.settings.form import (
     check_addresses,
     check_networks,
     check_scopes,
+    check_url,
 )
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -53,6 +54,14 @@ class Web(Table, frozen=True):
             "the certificate, are known without being named."
         ),
     ] = ()
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="Where browsers reach the WebShell, `path` included: what links begin with "
+            "(`stagedoor web-link`, `stagedoor share`). None: https:// and `domain`, else the first of "
+            "`tls_addresses` or `addresses`."
+        ),
+    ] = None
     origins: Annotated[
         tuple[str, ...],
         Meta(
@@ -121,6 +130,7 @@ class Web(Table, frozen=True):
             raise ValueError(f"web.path is {self.path!r}; write /NAME, without a slash at its end")
         check_addresses(self.addresses, "web.addresses")
         check_addresses(self.tls_addresses, "web.tls_addresses")
+        check_url(self.public_url, "web.public_url")
         check_networks(self.forwarded_from, "web.forwarded_from")
         check_scopes(self.files, "web.files")
         for name in self.host_names:

@@ -170,14 +170,16 @@ class Downstream(asyncssh.SSHServer):
 
     # What do they want?
 
+    def _page(self, login: Login) -> Page:
+        limits = self._context.limits
+        return Page(login, limits.host_names, limits.public_port)
+
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         login = self._admitted(self.connection.channel_count + 1)
         if login.target is None:
-            return PageSession(Page(login, self._context.limits.host_names), self._context.fault)
+            return PageSession(self._page(login), self._context.fault)
         if self._context.direct is None:
-            raise refused(
-                f"this gateway only jumps: ssh -J {login.identity.name}@GATEWAY {login.target}"
-            )
+            raise refused(f"this gateway only jumps: {self._page(login).jump(login.target)}")
         return self._context.direct.session(login)
 
     async def connection_requested(
@@ -189,7 +191,7 @@ class Downstream(asyncssh.SSHServer):
             if self._context.direct is None or isinstance(target, Target):
                 raise refused(
                     f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
-                    f"ssh -J {login.identity.name}@GATEWAY app01.ssh"
+                    f"{self._page(login).jump(login.target)}"
                 )
             return await self._context.direct.forward(login, dest_host, dest_port)
         if isinstance(target, Denial):

@@ -57,6 +57,7 @@ class SshLimits:
     keyboard_interactive: bool
     idle_timeout_s: float | None
     host_names: tuple[str, ...]
+    public_port: int | None = None
 
 
 def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:

@@ -32,13 +32,14 @@ class Entry:
 
 
 class Page:
-    """What one login sees. `host_names` are the gateway's own; the first is written into commands."""
+    """What one login sees. The first of `host_names`, the gateway's own, is written into commands, and
+    `port`: None for the one that was connected to."""
 
-    def __init__(self, login: Login, host_names: tuple[str, ...]) -> None:
+    def __init__(self, login: Login, host_names: tuple[str, ...], port: int | None) -> None:
         self._login = login
-        here, port = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
+        here, listened = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         self._host = host_names[0] if host_names else str(here)
-        self._port = int(port)
+        self._port = port or int(listened)
 
     async def answer(self, command: str | None) -> tuple[str, str, int]:
         """What to write on stdout and on stderr, and the exit status."""

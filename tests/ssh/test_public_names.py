@@ -1,0 +1,71 @@
+"""What the gateway prints is what people can type: behind a load balancer its own port is not theirs."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from stagedoor.admin.account import AccountService
+from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.links import _base
+from stagedoor.listeners.ssh.page import Page
+from stagedoor.model.errors import SettingsError
+from stagedoor.model.identity import Identity
+from stagedoor.model.target import Target
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.settings import Settings
+
+HERE = '[ssh]\naddresses = [":2222"]\nhost_names = ["gw.example"]\n'
+APP01 = Target("app01")
+DEV = cast("Identity", SimpleNamespace(name="dev"))
+
+
+def settings(more: str = "") -> Settings:
+    return parse_settings(HERE + more, "test")
+
+
+def page(made: Settings) -> Page:
+    connection = SimpleNamespace(get_extra_info=lambda *_: ("10.0.0.9", 2222))
+    login: Any = SimpleNamespace(connection=connection, identity=DEV)
+    return Page(login, made.ssh.host_names, made.ssh.public_port)
+
+
+@pytest.mark.parametrize(
+    ("more", "jump", "direct"),
+    [
+        ("", "ssh -J dev@gw.example:2222 app01.ssh", "ssh -p 2222 app01@gw.example"),
+        ("public_port = 22\n", "ssh -J dev@gw.example app01.ssh", "ssh app01@gw.example"),
+        (
+            "public_port = 8023\n",
+            "ssh -J dev@gw.example:8023 app01.ssh",
+            "ssh -p 8023 app01@gw.example",
+        ),
+    ],
+)
+def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> None:
+    made = settings(more)
+    assert page(made).jump(APP01) == jump
+    account = AccountService(made, cast("Any", None), Allowance())
+    assert account.ssh_line(DEV, APP01) == direct
+
+
+def test_links_lead_to_the_public_url() -> None:
+    own = '[web]\naddresses = [":8088"]\n'
+    assert _base(settings(f'{own}public_url = "https://shell.example/x"\n')) == (
+        "https://shell.example/x"
+    )
+    assert _base(settings(f'{own}domain = "shell.example"\n')) == "https://shell.example"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "public_port = 0\n",
+        '[web]\npublic_url = "shell.example"\n',
+        '[web]\npublic_url = "https://shell.example/?a"\n',
+        '[tunnel]\npublic_url = "ftp://gw.example"\n',
+    ],
+)
+def test_a_wrong_public_name_is_refused_with_its_setting(wrong: str) -> None:
+    with pytest.raises(SettingsError, match="public_"):
+        settings(wrong)
