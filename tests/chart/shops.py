@@ -121,6 +121,7 @@ def enter(
     namespace: str = "",
     kit: KitWay = KitWay.SIBLING,
     claims: Mapping[str, Sequence[str]] | None = None,
+    given: Kit | None = None,
     **digests: str,
 ) -> Shop:
     """Create the app, and a pod of it that runs these images; `claims` are there already."""
@@ -132,7 +133,8 @@ def enter(
         run(fenced, found, digests)
     settings = read_settings(found)
     assert isinstance(settings, AppSettings), settings
-    derived = derive(found, settings, Kit(KIT, kit), digests=digests, claims=claims or {})
+    given = given or Kit(KIT, kit)
+    derived = derive(found, settings, given, digests=digests, claims=claims or {})
     assert isinstance(derived, Derived), derived
     return Shop(fenced, found, derived)
 
@@ -215,7 +217,7 @@ def foreign(kind: str, namespace: str, name: str) -> Manifest:
 
 @contextmanager
 def gateway(
-    lone: LoneApi, fenced: Fenced, kit: KitWay = KitWay.SIBLING
+    lone: LoneApi, fenced: Fenced, kit: KitWay = KitWay.SIBLING, given: Kit | None = None
 ) -> Iterator[list[str | None]]:
     """A gateway's register, with the gateway's own account, in a thread; yields its problems."""
     problems: list[str | None] = []
@@ -230,7 +232,7 @@ def gateway(
             instance="gateway-0",
             on_problem=lambda what, problem: problems.append(problem),
         )
-        judging = Judging(Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
+        judging = Judging(given or Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
         tasks = []
         for namespace in (fenced.apps, fenced.staging):
             cache = NamespaceCache(cluster, namespace)

@@ -36,6 +36,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "stagedoor.hostCA" -}}{{ .Values.keys.hostCA | default (printf "%s-host-ca" (include "stagedoor.fullname" .)) }}{{- end -}}
 {{- define "stagedoor.sshHost" -}}{{ .Values.keys.sshHost | default (printf "%s-ssh-host" (include "stagedoor.fullname" .)) }}{{- end -}}
 
+{{/* A value of TOML; maps are inline tables. */}}
+{{- define "stagedoor.inline" -}}
+{{- if kindIs "map" . }}{ {{- $first := true }}{{ range $key, $value := . }}{{ if not $first }}, {{ end }}{{ $first = false }}{{ toJson $key }} = {{ include "stagedoor.inline" $value }}{{ end -}} }
+{{- else }}{{ toJson . }}{{ end -}}
+{{- end -}}
+
 {{/* TOML from a map of tables. JSON's strings, numbers, booleans and lists of them are TOML's too. */}}
 {{- define "stagedoor.toml" -}}
 {{- range $key, $value := . }}{{ if not (kindIs "map" $value) }}
@@ -46,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 [{{ $table }}]
 {{- range $key, $value := $entries }}
 {{- if kindIs "map" $value }}
-{{ $key }} = { {{- $first := true }}{{ range $k, $v := $value }}{{ if not $first }}, {{ end }}{{ $first = false }}{{ toJson $k }} = {{ toJson $v }}{{ end -}} }
+{{ $key }} = {{ include "stagedoor.inline" $value }}
 {{- else if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) }}
 {{- else if not (kindIs "invalid" $value) }}
 {{ $key }} = {{ toJson $value }}

@@ -1,6 +1,7 @@
 """Shells on Kubernetes as the settings want them. Imported only where they do: its libraries are an
 extra (`stagedoor[kubernetes]`)."""
 
+import json
 import os
 import platform
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from stagedoor.shells.kubernetes.kit import Kit, KitWay
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 from stagedoor.shells.kubernetes.register import Judging
 from stagedoor.shells.kubernetes.rights import Rights
+from stagedoor.shells.kubernetes.values import WrongValueError, resources
 
 OnProblem = Callable[[str, str | None], None]
 """Told of a part and why it fails, and None when it works again."""
@@ -88,11 +90,23 @@ def _judging(settings: Settings, on_problem: OnProblem) -> Judging | None:
 
 
 def kit_of(settings: Settings) -> Kit | None:
-    """The kit that shells are given, None where the settings name none."""
+    """The kit that shells are given, None where the settings name none. Raises SettingsError."""
     wanted = settings.controller
     if wanted.kit_image is None:
         return None
-    return Kit(wanted.kit_image, KitWay(wanted.kit_way), wanted.kit_pull_policy)
+    try:
+        amounts = wanted.kit_resources and resources(json.dumps(wanted.kit_resources))
+    except WrongValueError as error:
+        raise SettingsError(f"controller.kit_resources: {error}") from None
+    return Kit(
+        wanted.kit_image,
+        KitWay(wanted.kit_way),
+        wanted.kit_pull_policy,
+        amounts or None,
+        wanted.pod_labels,
+        wanted.pod_annotations,
+        wanted.priority_class,
+    )
 
 
 def defaults_of(settings: Settings) -> AppSettings:
@@ -109,6 +123,7 @@ def defaults_of(settings: Settings) -> AppSettings:
 def check_kubernetes(settings: Settings) -> None:
     """Look at what the settings name. Raises SettingsError; asks no cluster."""
     load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
+    kit_of(settings)
     if settings.kubernetes.controller and settings.controller.kit_image is None:
         raise SettingsError(
             "kubernetes.controller needs controller.kit_image, the image with sshd for the shells "

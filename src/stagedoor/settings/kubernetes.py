@@ -12,6 +12,12 @@ from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
 
+_SUBDOMAIN = re.compile(
+    r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+)
+_LABEL_VALUE = re.compile(r"|[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_OWN_KEYS = ("app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-container")
+
 WholeSeconds = Annotated[int, Meta(ge=1, le=366 * DAY_S)]
 
 
@@ -120,6 +126,33 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     kit_pull_policy: Annotated[
         Literal["IfNotPresent", "Always", "Never"], Meta(description="Of the kit's image.")
     ] = "IfNotPresent"
+    kit_resources: Annotated[
+        dict[str, dict[str, str]] | None,
+        Meta(
+            description="Of the containers that copy the kit into a pod, in place of ours, as a whole: "
+            '`{ requests = { cpu = "50m", memory = "64Mi" }, limits = { memory = "64Mi" } }`. For '
+            "namespaces whose LimitRange has a minimum above it. None: 10m and 16Mi, 64Mi at most."
+        ),
+    ] = None
+    pod_labels: Annotated[
+        dict[str, str],
+        Meta(
+            description="Labels of every shell's pod besides its own, for policies that demand some. A "
+            "Service or NetworkPolicy that selects by one of them has the shells too."
+        ),
+    ] = field(default_factory=dict)
+    pod_annotations: Annotated[
+        dict[str, str],
+        Meta(
+            description="Annotations of every shell's pod, for webhooks and autoscalers: "
+            '`{ "sidecar.istio.io/inject" = "false" }`, '
+            '`{ "cluster-autoscaler.kubernetes.io/safe-to-evict" = "false" }`.'
+        ),
+    ] = field(default_factory=dict)
+    priority_class: Annotated[
+        str | None,
+        Meta(description="The PriorityClass of every shell's pod. None: the cluster's default."),
+    ] = None
     idle_stop_s: Annotated[
         WholeSeconds,
         Meta(description="A shell that nobody was in for this time is scaled to zero."),
@@ -159,3 +192,26 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for name, value in (("namespace", self.namespace), ("lease_name", self.lease_name)):
             if value is not None and not valid_label(value):
                 raise ValueError(f"controller.{name}: {value!r} is no name for one")
+        for name, value in self.pod_labels.items():
+            _check_key(name, "controller.pod_labels")
+            if not _LABEL_VALUE.fullmatch(value):
+                raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
+        for name in self.pod_annotations:
+            _check_key(name, "controller.pod_annotations")
+        if self.priority_class is not None and not _SUBDOMAIN.fullmatch(self.priority_class):
+            raise ValueError(
+                f"controller.priority_class: {self.priority_class!r} is no name of a PriorityClass"
+            )
+
+
+def _check_key(key: str, setting: str) -> None:
+    """That it is a label's or annotation's key, and not one that says what a shell is. Raises ValueError."""
+    prefix, _, name = key.rpartition("/")
+    if (
+        (prefix and not _SUBDOMAIN.fullmatch(prefix))
+        or not name
+        or not _LABEL_VALUE.fullmatch(name)
+    ):
+        raise ValueError(f"{setting}: {key!r} is no key; write NAME or example.com/NAME")
+    if key in _OWN_KEYS or prefix == "stagedoor.dev":
+        raise ValueError(f"{setting}: {key!r} is Stagedoor's own")

@@ -366,6 +366,37 @@ def test_the_kit_takes_little_of_a_quota_and_not_nothing(
     assert found["requests"] == {"memory": "16Mi", "cpu": asked}
 
 
+def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> None:
+    own = Kit(
+        KIT.image,
+        resources={"requests": {"memory": "128Mi"}},
+        pod_labels={"team": "platform", "stagedoor.dev/shell-of": "other"},
+        pod_annotations={"sidecar.istio.io/inject": "false"},
+        priority_class="shells",
+    )
+    of = app("plain")
+    of["metadata"]["annotations"] = {"stagedoor.dev/packages-image": "tools:1"}
+    made = derived(of, own)
+    spec = made.deployment["spec"]
+    for name in ("kit", "packages"):
+        assert container(made, name)["resources"] == {"requests": {"memory": "128Mi"}}
+    pod = spec["template"]
+    assert pod["metadata"]["labels"] == {"team": "platform", **spec["selector"]["matchLabels"]}
+    assert spec["selector"]["matchLabels"]["stagedoor.dev/shell-of"] == "app01"
+    assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert pod["spec"]["priorityClassName"] == "shells"
+    assert made.template != derived(of).template
+
+
+def test_an_app_that_selects_by_a_label_of_the_installation_s_can_have_no_shell() -> None:
+    of = app("plain")
+    of["spec"]["selector"] = {"matchLabels": {"team": "platform"}}
+    own = Kit(KIT.image, pod_labels={"team": "platform"})
+    found = derive(of, settings(of), own, digests={}, claims=CLAIMS)
+    assert isinstance(found, WrongSettings)
+    assert "its selector selects the shell's pod" in found.problems[0]
+
+
 # --- Whatever an app is made of --------------------------------------------------------------------
 
 RICH = app("asked")

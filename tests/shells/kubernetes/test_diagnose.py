@@ -505,6 +505,40 @@ def test_who_does_not_allow_a_pod_is_named(message: str, step: str, said: str) -
     assert diagnose(SHELL, [maker], (), (), NOW) == Cause(step, said)
 
 
+LIMITED = 'pods "x" is forbidden: [minimum memory usage per Container is 64Mi, but request is {}]'
+
+
+@pytest.mark.parametrize(
+    ("amount", "whose", "advice"),
+    [
+        (
+            "16Mi",
+            "container kit",
+            "an administrator gives it others by controller.kit_resources in the settings",
+        ),
+        ("32Mi", "container shell", f"change the resources by {RESOURCES}"),
+        ("8Mi", "it", f"change the resources by {RESOURCES}"),
+    ],
+)
+def test_whose_resources_a_limit_range_refuses_is_named(
+    amount: str, whose: str, advice: str
+) -> None:
+    containers = [
+        {"name": "kit", "resources": {"requests": {"memory": "16Mi", "cpu": "10m"}}},
+        {"name": "shell", "resources": {"requests": {"memory": "0.03125Gi"}}},
+        {"name": "proxy"},
+    ]
+    maker = {
+        "spec": {"template": {"spec": {"containers": containers}}},
+        "status": {"conditions": [failed_create(LIMITED.format(amount))]},
+    }
+    assert diagnose(SHELL, [maker], (), (), NOW) == Cause(
+        "admission",
+        f"a LimitRange of the namespace does not allow {whose}: minimum memory usage per Container "
+        f"is 64Mi, but request is {amount}; {advice}",
+    )
+
+
 def failed_create(message: str) -> dict[str, str]:
     return {
         "type": "ReplicaFailure",

@@ -10,8 +10,12 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.kit import PACKAGES_CONTAINER
-from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
+from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
+    KIT_CONTAINER,
+    PACKAGES_CONTAINER,
+    PREFIX,
+)
 from stagedoor.shells.kubernetes.notes import Note, left_out
 from stagedoor.shells.kubernetes.security import companion_security
 from stagedoor.shells.kubernetes.unique import last_wins

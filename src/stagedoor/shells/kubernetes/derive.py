@@ -88,7 +88,7 @@ def derive(
     notes: list[Note] = []
     container = app_container(pod["containers"], metadata, settings, notes)
     others = companions(pod, container, settings, digests) if container else None
-    problems = _problems(app, settings, container, others)
+    problems = _problems(app, settings, container, others, kit.pod_labels)
     if problems or container is None or others is None:
         return WrongSettings(tuple(problems), settings)
 
@@ -117,13 +117,18 @@ def derive(
     spec["initContainers"] = [*brought.init_containers, *others.init_containers]
     spec["containers"] = [*brought.containers, made | mounts, *others.sidecars]
     spec["volumes"] = [*volumes.volumes, *brought.volumes]
+    if kit.priority_class is not None:
+        spec["priorityClassName"] = kit.priority_class
     if not spec["initContainers"]:
         del spec["initContainers"]
     notes += pod_annotation_notes(metadata)
 
     labels = shell_labels(app["metadata"]["name"])
     pod_template = {
-        "metadata": {"labels": labels, "annotations": {DEFAULT_CONTAINER: CONTAINER}},
+        "metadata": {
+            "labels": {**kit.pod_labels, **labels},
+            "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER},
+        },
         "spec": spec,
     }
     digest = template_hash(pod_template)
@@ -148,13 +153,15 @@ def _problems(
     settings: AppSettings,
     container: Object | None,
     others: Companions | None,
+    pod_labels: Mapping[str, str],
 ) -> list[str]:
     about = describe(app)
     found = []
     problem = name_problem(app["metadata"]["name"])
     if problem is not None:
         found.append(f"{about} can have no shell: {problem}")
-    if selects(app["spec"].get("selector") or {}, shell_labels(app["metadata"]["name"])):
+    labels = {**pod_labels, **shell_labels(app["metadata"]["name"])}
+    if selects(app["spec"].get("selector") or {}, labels):
         found.append(
             f"{about} can have no shell: its selector selects the shell's pod; "
             "let it select a label of the app's own"
@@ -182,7 +189,7 @@ def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[
         "kind": "Deployment",
         "metadata": {**metadata_of(app), "annotations": {TEMPLATE: digest}},
         "spec": {
-            "selector": {"matchLabels": pod_template["metadata"]["labels"]},
+            "selector": {"matchLabels": shell_labels(app["metadata"]["name"])},
             "strategy": {"type": "Recreate"},
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_S,

@@ -137,7 +137,11 @@ def _refusal(makers: Iterable[Object]) -> Cause | None:
     for maker in makers:
         for condition in (maker.get("status") or _NOTHING).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                return Cause(*refused_pod(condition.get("message") or ""))
+                pod = ((maker.get("spec") or _NOTHING).get("template") or _NOTHING).get(
+                    "spec"
+                ) or {}
+                containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+                return Cause(*refused_pod(condition.get("message") or "", containers))
     return None
 
 

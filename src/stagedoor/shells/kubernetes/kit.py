@@ -4,12 +4,13 @@ The kit's side of this is `docs/reference/kit.md`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stagedoor.shells.kubernetes.duration import parse_quantity
-from stagedoor.shells.kubernetes.names import KIT_CONTAINER
+from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER
 
 KIT_PATH = "/kit"
 RUN_PATH = "/run/stagedoor"
@@ -26,7 +27,6 @@ SHELL_VOLUME = "stagedoor-shell"
 PACKAGES_VOLUME = "stagedoor-packages"
 OWN_VOLUMES = (KIT_VOLUME, RUN_VOLUME, HOST_KEY_VOLUME, SHELL_VOLUME, PACKAGES_VOLUME)
 
-PACKAGES_CONTAINER = "packages"
 START = f"{KIT_PATH}/bin/start"
 
 KIT_UID = 65532
@@ -52,11 +52,20 @@ class KitWay(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """The kit's image, and how it is brought. `pull_policy` is an `imagePullPolicy`."""
+    """What an installation gives to each shell's pod: the kit's image, and how it is brought.
+
+    `pull_policy` is an `imagePullPolicy`. `resources` are those of the containers that copy, None for
+    small ones of ours. `pod_labels` and `pod_annotations` stand beside a shell's own, for the cluster's
+    policies and webhooks; `priority_class` is a PriorityClass.
+    """
 
     image: str
     way: KitWay = KitWay.SIBLING
     pull_policy: str = "IfNotPresent"
+    resources: Mapping[str, Mapping[str, str]] | None = None
+    pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    pod_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    priority_class: str | None = None
 
 
 class Brought(NamedTuple):
@@ -99,7 +108,7 @@ def bring(
         "image": kit.image,
         "imagePullPolicy": kit.pull_policy,
         "securityContext": _restricted(pod_security),
-        "resources": _small("64Mi", cpu_limit),
+        "resources": _resources(kit, "64Mi", cpu_limit),
         "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -135,7 +144,7 @@ def bring(
                     f"{PACKAGES_PATH}/.",
                     _PACKAGES_TO,
                 ],
-                "resources": _small("128Mi", cpu_limit),
+                "resources": _resources(kit, "128Mi", cpu_limit),
                 "volumeMounts": [
                     dict(mounts[-1]),
                     {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO},
@@ -159,6 +168,12 @@ def _restricted(pod_security: Mapping[str, Any]) -> dict[str, Any]:
     if not pod_security.get("runAsUser"):
         context["runAsUser"] = KIT_UID
     return context
+
+
+def _resources(kit: Kit, memory: str, cpu_limit: str | None) -> dict[str, Any]:
+    if kit.resources is not None:
+        return {part: dict(amounts) for part, amounts in kit.resources.items()}
+    return _small(memory, cpu_limit)
 
 
 def _small(memory: str, cpu_limit: str | None) -> dict[str, Any]:

@@ -63,6 +63,9 @@ CONTAINER = "shell"
 KIT_CONTAINER = "kit"
 """The container that brings the kit into the pod."""
 
+PACKAGES_CONTAINER = "packages"
+"""The one that brings the app's own choice of tools (`stagedoor.dev/packages-image`)."""
+
 SSHD_PORT = 2222
 """Where sshd listens in the pod, as any uid may; the Service has it at 22."""
 

@@ -6,9 +6,12 @@ What an image or its log says is a stranger's text: it is made printable, one li
 """
 
 import re
+from collections.abc import Iterable
 
+from stagedoor.model.cluster import Object
 from stagedoor.model.denial import one_line
-from stagedoor.shells.kubernetes.names import PREFIX
+from stagedoor.shells.kubernetes.duration import parse_quantity
+from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX
 
 MAX_CHARS = 700
 MAX_LOG_LINES = 5
@@ -31,6 +34,11 @@ _CALLING = re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', 
 _ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
 _LIMIT_RANGE = re.compile(
     r"(?P<why>(?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)$", re.S
+)
+
+_LIMITED = re.compile(
+    r"(?:maximum|minimum) (?P<resource>\S+) usage per Container is \S+, "
+    r"but (?P<part>request|limit) is (?P<amount>[0-9A-Za-z.]+)"
 )
 
 _NO_IMAGE = re.compile(
@@ -71,16 +79,16 @@ def last_lines(text: str) -> str:
     return f" Its last lines: {said}" if said else ""
 
 
-def refused_pod(message: str) -> tuple[str, str]:
+def refused_pod(message: str, containers: Iterable[Object] = ()) -> tuple[str, str]:
     """Why the API did not take a pod, as (step, sentence); `message` is the `FailedCreate` of a
-    ReplicaSet, or of the refused request itself."""
-    return refusal(message) or (
+    ReplicaSet, or of the refused request itself, `containers` those of its pod."""
+    return refusal(message, containers) or (
         "creating the pod",
         f"the cluster does not take it: {plain(message)}",
     )
 
 
-def refusal(message: str) -> tuple[str, str] | None:
+def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] | None:
     """The same for any object; None if it was neither a quota nor an admission that said no."""
     found = _QUOTA.search(message)
     if found:
@@ -116,9 +124,10 @@ def refusal(message: str) -> tuple[str, str] | None:
         )
     found = _LIMIT_RANGE.search(message)
     if found:
+        whose, advice = _limited(message, containers)
         return "admission", (
-            f"a LimitRange of the namespace does not allow it: {plain(found['why']).rstrip(']')}; "
-            f"change the resources by {_RESOURCES}"
+            f"a LimitRange of the namespace does not allow {whose}: "
+            f"{plain(found['why']).rstrip(']')}; {advice}"
         )
     found = _ACCOUNT.search(message)
     if found:
@@ -127,6 +136,33 @@ def refusal(message: str) -> tuple[str, str] | None:
             f"kubectl create serviceaccount {plain(found['name'])}"
         )
     return None
+
+
+def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
+    """Which containers a LimitRange refuses, and what changes them. Its sentence has the amounts alone,
+    so they are known by these."""
+    refused = {
+        (found["resource"], f"{found['part']}s", found["amount"])
+        for found in _LIMITED.finditer(message)
+    }
+    names = [
+        str(each["name"])
+        for each in containers
+        if any(
+            parse_quantity(((each.get("resources") or {}).get(part) or {}).get(resource, ""))
+            == parse_quantity(amount)
+            for resource, part, amount in refused
+        )
+    ]
+    advice = []
+    if not names or set(names) - {KIT_CONTAINER, PACKAGES_CONTAINER}:
+        advice.append(f"change the resources by {_RESOURCES}")
+    if set(names) & {KIT_CONTAINER, PACKAGES_CONTAINER}:
+        advice.append(
+            "an administrator gives it others by controller.kit_resources in the settings"
+        )
+    whose = f"container {' and '.join(names)}" if names else "it"
+    return whose, "; ".join(advice)
 
 
 def pull_failure(reason: str, message: str, image: str) -> str:

@@ -1,0 +1,62 @@
+"""What an installation gives to every shell's pod passes its own fence, and nothing else does.
+
+An API server of its own for the values: it takes some 10 s to start, and no other has these.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.admin.kubernetes import kit_of
+from stagedoor.shells.kubernetes.kit import Kit
+from tests.chart.asking import Manifest
+from tests.chart.conftest import Fenced, install, wait_for_policies
+from tests.chart.shops import app, denied, enter, gateway
+from tests.chart.test_render import settings_of
+from tests.kube.api.lone import LoneApi
+
+OWN: Manifest = {
+    "controller": {
+        "kit_resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "pod_labels": {"team": "platform"},
+        "pod_annotations": {"sidecar.istio.io/inject": "false"},
+        "priority_class": "shells",
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def own(lone: LoneApi) -> Iterator[tuple[Fenced, Kit]]:
+    fenced = install(lone, settings=OWN)
+    wait_for_policies(fenced)
+    settings = settings_of(fenced.objects, "stagedoor-gateway")
+    kit = kit_of(settings)
+    assert kit is not None
+    assert kit_of(settings_of(fenced.objects, "stagedoor-controller")) == kit
+    with gateway(lone, fenced, given=kit):
+        yield fenced, kit
+
+
+def test_a_shell_has_what_the_installation_gives_it(own: tuple[Fenced, Kit]) -> None:
+    fenced, kit = own
+    shop = enter(fenced, app("labelled"), given=kit)
+    template = shop.shell["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "platform"
+    assert template["spec"]["priorityClassName"] == "shells"
+    started = shop.started()
+    assert started.ok, started.message
+
+
+@pytest.mark.parametrize("part", ["label", "annotation", "class"])
+def test_other_values_of_the_same_are_refused(own: tuple[Fenced, Kit], part: str) -> None:
+    fenced, kit = own
+    shop = enter(fenced, app(f"bent-{part}"), given=kit)
+    bent = shop.shell
+    template = bent["spec"]["template"]
+    if part == "label":
+        template["metadata"]["labels"]["team"] = "other"
+    elif part == "annotation":
+        template["metadata"]["annotations"]["sidecar.istio.io/inject"] = "true"
+    else:
+        template["spec"]["priorityClassName"] = "system-node-critical"
+    denied(shop.started(bent))
