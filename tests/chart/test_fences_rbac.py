@@ -13,6 +13,8 @@ READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 
 GATEWAY = {
+    "daemonsets.apps": {"list"},
+    "cronjobs.batch": {"list"},
     "deployments.apps": {*READ},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
@@ -24,6 +26,8 @@ GATEWAY = {
     LEASES: {*READ, "create", "patch", "update"},
 }
 CONTROLLER = {
+    "daemonsets.apps": {"list"},
+    "cronjobs.batch": {"list"},
     "deployments.apps": {*READ, "create", "patch", "delete"},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
@@ -50,9 +54,7 @@ NOTHING = (
     "pods/ephemeralcontainers",
     "pods/eviction",
     "deployments.apps/scale",
-    "daemonsets.apps",
     "jobs.batch",
-    "cronjobs.batch",
     "roles.rbac.authorization.k8s.io",
     "rolebindings.rbac.authorization.k8s.io",
     "networkpolicies.networking.k8s.io",

@@ -6,16 +6,19 @@ What needs a kubelet, a real API server or OpenSSH is in `tests/kube/test_lifecy
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
+from stagedoor.admin.apps import App, Apps
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
-from stagedoor.model.shell import Shell
+from stagedoor.model.shell import Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S, MINUTE_S
+from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.annotations import AppSettings
@@ -124,6 +127,11 @@ class Story:
     def config(self, name: str) -> str:
         """What sshd and the greeting read, by its file."""
         return str(self.cluster.objects[CONFIG]["data"].get(name, ""))
+
+    async def listed(self, inside: dict[str, list[str]]) -> list[App]:
+        """What `stagedoor app list` has."""
+        settings = parse_settings('[kubernetes]\nnamespaces = { "" = "apps" }\n', "the test's")
+        return await Apps(settings, cast("Any", self.cluster), self.shells).list(inside)
 
     def annotation(self, name: str) -> str | None:
         found = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
@@ -263,6 +271,8 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         assert told in it.config("motd")
         assert "STAGEDOOR_IMAGE=shop:1\n" in it.config("settings")
         assert it.config("notice") == told + "nobody is inside\n"
+        [row] = await it.listed({"app01.ssh": ["bob", "alice", "bob"]})
+        assert (row.sessions, row.detail) == (3, told + "alice and bob have left")
         assert ("ShellOutdated", told + "nobody is inside") in it.cluster.events
         # An hour and another change of the same release later it is said no second time.
         it.app("3", "shop:2")
@@ -273,6 +283,43 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         await it.until(lambda: "Image: shop:2\n" in it.config("motd"), HOUR_S)
         assert it.config("notice") == ""
         assert it.shells.notice(APP01) is None
+
+
+@in_virtual_time
+async def test_an_opt_in_that_cannot_work_is_told_once() -> None:
+    async with story() as it:
+        long = "a" * 60
+        for name in ("web-ssh", "my.app", long):
+            it.cluster.put(deployment("apps", name=name))
+        for kind, version in (("DaemonSet", "apps/v1"), ("CronJob", "batch/v1")):
+            other = deployment("apps", name="nightly") | {"kind": kind, "apiVersion": version}
+            it.cluster.put(other)
+        await asyncio.sleep(HOUR_S)
+        told = sorted(text for reason, text in it.cluster.events if reason == "ShellImpossible")
+        assert told == [
+            "CronJob nightly can have no shell: only a Deployment or a StatefulSet can; remove "
+            "stagedoor.dev/shell from it",
+            "DaemonSet nightly can have no shell: only a Deployment or a StatefulSet can; remove "
+            "stagedoor.dev/shell from it",
+            f'Deployment {long} can have no shell: with "-ssh" its name is 64 characters long, and '
+            "63 are allowed; give it a name of 59 at most",
+            'Deployment my.app can have no shell: its name "my.app" is no RFC 1123 label (a-z, 0-9, '
+            "and - inside)",
+            'Deployment web-ssh can have no shell: its name "web-ssh" ends as a shell\'s does, in '
+            '"-ssh"; give it another name',
+        ]
+        rows = [row for row in await it.listed({}) if row.state is ShellState.FAILED]
+        assert sorted(row.detail for row in rows) == told
+        assert {row.kind for row in rows} == {"Deployment", "DaemonSet", "CronJob"}
+        # Mended and wrong again, it is told again.
+        it.cluster.put(
+            deployment("apps", name="my.app")
+            | {"metadata": {"name": "my.app", "namespace": "apps"}}
+        )
+        await asyncio.sleep(2 * MINUTE_S)
+        it.cluster.put(deployment("apps", name="my.app"))
+        await asyncio.sleep(2 * MINUTE_S)
+        assert sum("my.app" in text for _, text in it.cluster.events) == 2
 
 
 @in_virtual_time

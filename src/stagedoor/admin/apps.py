@@ -23,6 +23,7 @@ from stagedoor.shells.kubernetes.diagnose import Cause
 from stagedoor.shells.kubernetes.explain import Explanation, explain
 from stagedoor.shells.kubernetes.kit import Kit
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.outdated import sentence
 from stagedoor.shells.kubernetes.reading import derived_now
 
@@ -35,8 +36,8 @@ UNNAMED_KIT = Kit("(controller.kit_image)")
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app that offers a shell. `detail` says how far a start is, why it failed, or that the shell is
-    of an older version of the app."""
+    """One app that offers a shell. `kind` is `kubernetes`, or that of an object that can have none.
+    `detail` says how far a start is, why it failed, or that the shell is of an older version."""
 
     target: Target
     kind: str
@@ -57,10 +58,33 @@ class Apps:
 
     async def list(self, inside: Mapping[str, Sequence[str]]) -> list[App]:
         """All of them, in order of name; `inside` has the user of each open session, by target."""
-        return [
+        rows = [
             await self._seen(target, inside.get(str(target), ()))
             for target in self._shells.targets()
         ]
+        found = [*rows, *await self._impossible()]
+        return sorted(found, key=lambda row: str(row.target))
+
+    async def _impossible(self) -> Sequence[App]:
+        """Those that offer a shell and can have none, with why."""
+        rows = []
+        for environment, namespace in self._namespaces.items():
+            for kind in (*SUITABLE, *UNSUITABLE):
+                try:
+                    found = await self._cluster.list(kind, namespace)
+                except ClusterError:
+                    continue  # without the right to look there is nothing to say
+                rows += [
+                    App(
+                        Target(one["metadata"]["name"], environment),
+                        str(kind),
+                        ShellState.FAILED,
+                        why,
+                    )
+                    for one in found
+                    if (why := opt_in_problem(one)) is not None
+                ]
+        return rows
 
     async def _seen(self, target: Target, inside: Sequence[str] = ()) -> App:
         stands = self._shells.stands(target)

@@ -8,6 +8,7 @@ from functools import partial
 
 from stagedoor.controller.make import Maker, StepError
 from stagedoor.controller.metrics import Metrics
+from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
 from stagedoor.controller.world import World
@@ -61,6 +62,7 @@ class Controller:
             key = f"({namespace})"
             self._worlds[key] = World(cluster, namespace, partial(self._named, key), offers=False)
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
+        self._opt_ins = OptIns(cluster, self._worlds.values())
         self._knocks: dict[Target, object] = {}
         """How often each shell was asked for, and whether its lease says why it failed, as they were last
         seen. A renewal asks for nothing."""
@@ -86,6 +88,7 @@ class Controller:
                     for mirror in world.mirrors:
                         await mirror.synced.wait()
                 self.look_at_all()
+                tasks.create_task(self._opt_ins.run())
                 await self._work(tasks)
             finally:
                 self.metrics.leading = False

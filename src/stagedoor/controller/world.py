@@ -7,6 +7,7 @@ from functools import partial
 
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.annotations import is_offered
 from stagedoor.shells.kubernetes.mirror import Mirror
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.namespace_cache import offers_shell, shell_of
@@ -69,6 +70,11 @@ class World:
         for mirror in (self._deployments, self._services, self._configs, self.leases):
             found |= {app for one in mirror.all() if (app := shell_of(one)) is not None}
         return found
+
+    def opted_in(self) -> list[Object]:
+        """What bears the opt-in, whether or not it can have a shell."""
+        found = (*self._deployments.all(), *self._stateful_sets.all())
+        return [one for one in found if is_offered(one)]
 
     def apps(self) -> int:
         """How many offer a shell."""
@@ -177,7 +183,7 @@ def _meta(found: Object) -> dict[str, object]:
 
 def _workload(found: Object) -> Object | None:
     """Of an app all that a shell is derived from; of what offers none its name and uid."""
-    if shell_of(found) is not None or offers_shell(found):
+    if shell_of(found) is not None or is_offered(found):
         return {name: value for name, value in found.items() if name != "status"} | {
             "metadata": _meta(found)
         }

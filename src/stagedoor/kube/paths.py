@@ -32,6 +32,8 @@ class Resource:
 RESOURCES: Mapping[Kind, Resource] = {
     Kind.DEPLOYMENT: Resource("apps", "v1", "deployments"),
     Kind.STATEFUL_SET: Resource("apps", "v1", "statefulsets"),
+    Kind.DAEMON_SET: Resource("apps", "v1", "daemonsets"),
+    Kind.CRON_JOB: Resource("batch", "v1", "cronjobs"),
     Kind.REPLICA_SET: Resource("apps", "v1", "replicasets"),
     Kind.POD: Resource("", "v1", "pods"),
     Kind.SERVICE: Resource("", "v1", "services"),

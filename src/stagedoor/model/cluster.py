@@ -14,6 +14,8 @@ class Kind(StrEnum):
 
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
+    DAEMON_SET = "DaemonSet"
+    CRON_JOB = "CronJob"
     REPLICA_SET = "ReplicaSet"
     POD = "Pod"
     SERVICE = "Service"
