@@ -3,16 +3,19 @@
 import subprocess
 
 import yaml
+from msgspec.structs import replace
 
+from stagedoor.settings.file import parse_settings
+from stagedoor.settings.settings import Settings
 from tests.chart.asking import Asker, Manifest
-from tests.chart.chart import ROOT, need_helm
+from tests.chart.chart import ROOT, need_helm, of_kind, the
 from tests.cluster.programs import program
 from tests.kube.api.lone import LoneApi
 
 
-def kustomized() -> list[Manifest]:
+def kustomized(folder: str = "deploy") -> list[Manifest]:
     done = subprocess.run(
-        [program("kubectl"), "kustomize", ROOT / "deploy"],
+        [program("kubectl"), "kustomize", ROOT / folder],
         capture_output=True,
         text=True,
         check=True,
@@ -43,3 +46,42 @@ def test_an_api_server_takes_each_of_them(lone: LoneApi) -> None:
 
 def test_they_hold_no_key_and_no_password() -> None:
     assert not [one for one in kustomized() if one["kind"] == "Secret"]
+
+
+def test_the_example_has_its_own_images_and_names_and_is_else_what_the_chart_says() -> None:
+    base, own = kustomized(), kustomized("docs/how-to/kustomize")
+    text = yaml.safe_dump_all(own)
+    assert "localhost/" not in text
+    assert "gw.example" not in text
+    images = {
+        container["image"]
+        for one in of_kind(own, "Deployment")
+        for part in ("containers", "initContainers")
+        for container in one["spec"]["template"]["spec"][part]
+    }
+    assert images == {"registry.example/stagedoor:0.1.0"}
+    assert kinds_and_names(own) == kinds_and_names(base)
+    for name in ("stagedoor-gateway", "stagedoor-controller"):
+        before, after = (settings_of(found, name) for found in (base, own))
+        assert after == replace(
+            before,
+            controller=replace(before.controller, kit_image=after.controller.kit_image),
+            store=replace(before.store, url=after.store.url),
+            ssh=replace(before.ssh, host_names=after.ssh.host_names),
+            tunnel=replace(before.tunnel, public_url=after.tunnel.public_url),
+        )
+        assert after.controller.kit_image == "registry.example/stagedoor-kit:0.1.0"
+    gateway = the(own, "Deployment", "stagedoor-gateway")
+    [keys] = gateway["spec"]["template"]["spec"]["initContainers"]
+    settings = settings_of(own, "stagedoor-gateway")
+    for name in settings.ssh.host_names:
+        assert f"--name {name} \\\n" in keys["args"][0]
+
+
+def settings_of(objects: list[Manifest], name: str) -> Settings:
+    text = the(objects, "ConfigMap", name)["data"]["stagedoor.toml"]
+    return parse_settings(text, name)
+
+
+def kinds_and_names(objects: list[Manifest]) -> list[tuple[str, str]]:
+    return sorted((one["kind"], one["metadata"]["name"]) for one in objects)
