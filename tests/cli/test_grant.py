@@ -25,6 +25,19 @@ def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
         alice.out("grant", "remove", "1")
 
 
+def test_a_grant_that_covers_several_environments_says_so_unless_it_was_asked_for(
+    alice: Desk,
+) -> None:
+    with alice.settings_file.open("a") as file:
+        for environment in ("", 'environment = "staging"', 'environment = "live"'):
+            file.write(f'[[shells.static]]\napp = "app01"\nhost = "192.0.2.1"\n{environment}\n')
+    said = "It covers every environment (apps without one, live, staging); narrow it with"
+    assert said in alice.run("grant", "add", "user:alice", "app*").stderr
+    for given in ("staging", "*"):
+        done = alice.run("grant", "add", "user:alice", "app0*", "--environment", given)
+        assert "covers every" not in done.stderr
+
+
 def test_a_grant_for_an_empty_group_is_remarked_on(alice: Desk) -> None:
     result = alice.run("grant", "add", "group:dev", "app01")
     assert "Nobody is in the group dev yet" in result.stderr

@@ -1,6 +1,7 @@
 """`stagedoor grant`: who may enter what."""
 
 import click
+from click.core import ParameterSource
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
@@ -9,6 +10,7 @@ from stagedoor.cli.complete import grant_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
 from stagedoor.model.grant import GrantRule
+from stagedoor.settings.settings import Settings
 
 
 @click.group()
@@ -69,6 +71,12 @@ def add(
             f"Nobody is in the group {name} yet; put somebody in: "
             f"stagedoor user group USER --add {name}"
         )
+    named = _environments(installation.settings)
+    source = click.get_current_context().get_parameter_source("environment")
+    if source is ParameterSource.DEFAULT and len(named) > 1:
+        show.note(
+            f"It covers every environment ({', '.join(named)}); narrow it with --environment NAME."
+        )
     if json_:
         return show.as_json(_document(rule, watch=watch))
     return show.note(
@@ -116,6 +124,14 @@ def remove(installation: Installation, number: str) -> None:
     with open_service(installation.settings, create=False) as office:
         rule = admin.remove_grant(office, int(digits), watch=watch)
     show.note(f"Removed grant {number}: {rule.subject} to {_may(watch=watch)} {rule.app_pattern}.")
+
+
+def _environments(settings: Settings) -> list[str]:
+    """Those that the settings name; apps without one are an environment as well."""
+    found = set(settings.kubernetes.namespaces)
+    found |= {entry.environment or "" for entry in settings.shells.static}
+    found |= {entry.environment or "" for entry in settings.shells.local}
+    return [name or "apps without one" for name in sorted(found)]
 
 
 def _number(rule: GrantRule, *, watch: bool) -> str:
