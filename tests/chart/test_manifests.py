@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from tests.chart.asking import Asker, Manifest
-from tests.chart.chart import ROOT, need_helm, of_kind, the
+from tests.chart.chart import CHART, ROOT, VALUES, helm, merged, need_helm, of_kind, the
 from tests.cluster.programs import program
 from tests.kube.api.lone import LoneApi
 
@@ -42,6 +42,28 @@ def test_an_api_server_takes_each_of_them(lone: LoneApi) -> None:
     for one in (objects[0], apps, *objects[1:]):
         made = admin.apply(one, manager="kubectl")
         assert made.ok, (one["kind"], one["metadata"]["name"], made.message)
+
+
+def test_a_namespace_that_is_not_there_is_told_before_anything_is_made(lone: LoneApi) -> None:
+    admin = Asker(lone.url, str(lone.folder / "ca.crt"), lone.token())
+    spaces = [{"name": "there"}, {"name": "nowhere", "environment": "x"}]
+
+    def made(name: str) -> None:
+        found = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        assert admin.apply(found, manager="test").ok
+
+    def install() -> str:
+        done = helm(
+            *("install", "s", str(CHART), "--namespace", "default", "--dry-run=server"),
+            *("--kubeconfig", str(lone.kubeconfig())),
+            values=merged(VALUES, {"apps": {"namespaces": spaces}}),
+        )
+        return done.stderr if done.returncode else ""
+
+    made("there")
+    assert "kubectl create namespace nowhere" in install()
+    made("nowhere")
+    assert install() == ""
 
 
 def test_they_hold_no_key_and_no_password() -> None:
