@@ -493,6 +493,15 @@ def test_no_progress_at_all_is_told_in_the_end() -> None:
             '"https://inject.example": connection refused',
         ),
         (
+            "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'shells.s.s' with binding "
+            "'shells.s.s' denied request: failed to configure binding: no params found for policy "
+            "binding with `Deny` parameterNotFoundAction",
+            "admission",
+            "Stagedoor's own fence finds no ConfigMap stagedoor-apps in the namespace. If it is not "
+            "there, helm upgrade makes it. If it is, the API server has stopped following ConfigMaps, "
+            "and kube-apiserver must be restarted (kubernetes/kubernetes issue 130887)",
+        ),
+        (
             'pods "x" is forbidden: maximum memory usage per Container is 512Mi, but limit is 1Gi',
             "admission",
             "a LimitRange of the namespace does not allow it: maximum memory usage per Container "

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from stagedoor.model.cluster import Object
 from stagedoor.model.denial import one_line
 from stagedoor.shells.kubernetes.duration import parse_quantity
-from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX
+from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX, REGISTER
 
 MAX_CHARS = 700
 MAX_LOG_LINES = 5
@@ -30,6 +30,8 @@ _POLICY = re.compile(
     r"ValidatingAdmissionPolicy '(?P<who>[^']+)' with binding '[^']+' denied request: (?P<why>.+)$",
     re.S,
 )
+_NO_PARAMS = "failed to configure binding: no params found"
+"""Of k8s.io/apiserver's admission policies: `parameterNotFoundAction: Deny`, and no parameter."""
 _CALLING = re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', re.S)
 _ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
 _LIMIT_RANGE = re.compile(
@@ -112,6 +114,12 @@ def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] 
     if found:
         why = plain(found["why"]) if found["why"] else "it gives no reason"
         return "admission", f"the admission webhook {plain(found['who'])} does not allow it: {why}"
+    if _NO_PARAMS in message:
+        return "admission", (
+            f"Stagedoor's own fence finds no ConfigMap {REGISTER} in the namespace. If it is not there, helm "
+            "upgrade makes it. If it is, the API server has stopped following ConfigMaps, and "
+            "kube-apiserver must be restarted (kubernetes/kubernetes issue 130887)"
+        )
     found = _POLICY.search(message)
     if found:
         return "admission", (
