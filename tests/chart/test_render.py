@@ -1,9 +1,11 @@
 """What helm makes of values: settings that Stagedoor takes, pods that Pod Security takes, and refusals."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
@@ -186,6 +188,27 @@ def test_every_pod_is_restricted_and_holds_no_more_keys_than_it_uses(values: Man
         inside = values.get("store", {}).get("sqlite", {}).get("enabled")
         if not inside:
             assert len(keys) == 1, "the gateway signs users, the controller hosts"
+
+
+def test_uids_can_be_left_to_the_cluster() -> None:
+    objects = render(merged(APPS, {"runAsUser": None}))
+    for deployment in of_kind(objects, "Deployment"):
+        security = deployment["spec"]["template"]["spec"]["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys()
+    for name in ("stagedoor-gateway", "stagedoor-controller"):
+        assert settings_of(objects, name).controller.kit_uid == 0
+    own = the(render(APPS, runAsUser=1234), "Deployment", "stagedoor-gateway")
+    assert own["spec"]["template"]["spec"]["securityContext"]["fsGroup"] == 1234
+    assert settings_of(render(APPS), "stagedoor-controller").controller.kit_uid == 65532
+
+
+def test_the_readme_s_values_are_taken() -> None:
+    """Each YAML block of the chart's README is values that helm takes."""
+    blocks = re.findall(r"^```yaml\n(.+?)^```$", (CHART / "README.md").read_text(), re.S | re.M)
+    assert blocks
+    for block in blocks:
+        render(yaml.safe_load(block))
 
 
 def test_prometheus_is_led_to_each_pod_s_metrics_and_to_nothing_else() -> None:

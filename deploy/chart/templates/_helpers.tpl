@@ -98,6 +98,9 @@ kubernetes:
 controller:
   kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
   kit_pull_policy: {{ .Values.kit.pullPolicy }}
+  {{- if not .Values.runAsUser }}
+  kit_uid: 0
+  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -203,10 +206,12 @@ keys:
 {{/* Pod Security `restricted`: https://kubernetes.io/docs/concepts/security/pod-security-standards/ */}}
 {{- define "stagedoor.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- with .Values.runAsUser }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
 # So that the files of Secrets are ours to read.
-fsGroup: 65532
+fsGroup: {{ int . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}

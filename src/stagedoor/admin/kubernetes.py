@@ -106,6 +106,7 @@ def kit_of(settings: Settings) -> Kit | None:
         wanted.pod_labels,
         wanted.pod_annotations,
         wanted.priority_class,
+        wanted.kit_uid or None,
     )
 
 

@@ -134,6 +134,16 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "namespaces whose LimitRange has a minimum above it. None: 10m and 16Mi, 64Mi at most."
         ),
     ] = None
+    kit_uid: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**31 - 1,
+            description="What these containers run as where the app's pod names no uid. 0: nothing is said, "
+            "and the cluster chooses one: OpenShift gives each namespace uids of its own, and refuses "
+            "others.",
+        ),
+    ] = 65532
     pod_labels: Annotated[
         dict[str, str],
         Meta(

@@ -388,6 +388,14 @@ def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> No
     assert made.template != derived(of).template
 
 
+def test_the_uid_of_the_copying_containers_can_be_left_to_the_cluster() -> None:
+    of = app("plain")
+    assert container(derived(of), "kit")["securityContext"]["runAsUser"] == 65532
+    security = container(derived(of, Kit(KIT.image, uid=None)), "kit")["securityContext"]
+    assert "runAsUser" not in security
+    assert security["runAsNonRoot"] is True
+
+
 def test_an_app_that_selects_by_a_label_of_the_installation_s_can_have_no_shell() -> None:
     of = app("plain")
     of["spec"]["selector"] = {"matchLabels": {"team": "platform"}}

@@ -30,7 +30,7 @@ OWN_VOLUMES = (KIT_VOLUME, RUN_VOLUME, HOST_KEY_VOLUME, SHELL_VOLUME, PACKAGES_V
 START = f"{KIT_PATH}/bin/start"
 
 KIT_UID = 65532
-"""By custom the uid of `nonroot`; what a copying container runs as where the pod says nothing."""
+"""By custom the uid of `nonroot`."""
 
 _COPY_TO = "/kit-volume"
 _PACKAGES_TO = "/packages-volume"
@@ -55,8 +55,9 @@ class Kit:
     """What an installation gives to each shell's pod: the kit's image, and how it is brought.
 
     `pull_policy` is an `imagePullPolicy`. `resources` are those of the containers that copy, None for
-    small ones of ours. `pod_labels` and `pod_annotations` stand beside a shell's own, for the cluster's
-    policies and webhooks; `priority_class` is a PriorityClass.
+    small ones of ours; `uid` is what they run as where the app's pod says nothing, None for the cluster to
+    choose one, as OpenShift does. `pod_labels` and `pod_annotations` stand beside a shell's own, for the
+    cluster's policies and webhooks; `priority_class` is a PriorityClass.
     """
 
     image: str
@@ -66,6 +67,7 @@ class Kit:
     pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     pod_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     priority_class: str | None = None
+    uid: int | None = KIT_UID
 
 
 class Brought(NamedTuple):
@@ -107,7 +109,7 @@ def bring(
         "name": KIT_CONTAINER,
         "image": kit.image,
         "imagePullPolicy": kit.pull_policy,
-        "securityContext": _restricted(pod_security),
+        "securityContext": _restricted(pod_security, kit.uid),
         "resources": _resources(kit, "64Mi", cpu_limit),
         "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -156,7 +158,7 @@ def bring(
     return Brought(init_containers, containers, volumes, mounts)
 
 
-def _restricted(pod_security: Mapping[str, Any]) -> dict[str, Any]:
+def _restricted(pod_security: Mapping[str, Any], uid: int | None) -> dict[str, Any]:
     """As Pod Security `restricted` demands, whatever the app is allowed."""
     context: dict[str, Any] = {
         "allowPrivilegeEscalation": False,
@@ -165,8 +167,8 @@ def _restricted(pod_security: Mapping[str, Any]) -> dict[str, Any]:
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    if not pod_security.get("runAsUser"):
-        context["runAsUser"] = KIT_UID
+    if not pod_security.get("runAsUser") and uid is not None:
+        context["runAsUser"] = uid
     return context
 
 
