@@ -12,6 +12,7 @@ from stagedoor.listeners.ssh.page import Page
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
+from stagedoor.serve.web import host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 
@@ -55,6 +56,11 @@ def test_links_lead_to_the_public_url() -> None:
         "https://shell.example/x"
     )
     assert _base(settings(f'{own}domain = "shell.example"\n')) == "https://shell.example"
+
+
+def test_the_name_that_links_lead_to_is_answered() -> None:
+    own = '[web]\nhost_names = ["a.example"]\npublic_url = "https://Shell.example:8443"\n'
+    assert host_names(settings(own)) == {"a.example", "shell.example"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The WebShell's parts: how terminals are reached in each shell, and passes over the store."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
@@ -64,7 +65,7 @@ def web_listener(
                 networks(settings.listen.networks),
                 networks(settings.web.forwarded_from),
                 networks(settings.listen.proxy_protocol_from),
-                _host_names(settings),
+                host_names(settings),
                 frozenset(settings.web.origins),
                 settings.web.domain,
                 settings.web.path,
@@ -80,9 +81,13 @@ def web_listener(
     )
 
 
-def _host_names(settings: Settings) -> frozenset[str]:
-    """The names that are set, and those in the certificate, where the WebShell itself speaks TLS."""
+def host_names(settings: Settings) -> frozenset[str]:
+    """The names that are set, that links lead to, and those in the certificate, where the WebShell itself
+    speaks TLS."""
     names = frozenset(settings.web.host_names)
+    public = urlsplit(settings.web.public_url or "").hostname
+    if public is not None:
+        names |= {public}
     if not settings.web.tls_addresses or settings.tunnel.certificate_file is None:
         return names
     return names | names_in(settings.tunnel.certificate_file)

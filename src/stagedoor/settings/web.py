@@ -50,8 +50,8 @@ class Web(Table, frozen=True):
         Meta(
             description="The names by which browsers reach the WebShell (`shell.example.com`; "
             "`*.example.com` stands for one label more): a request for another name is answered 421. "
-            "Addresses, `localhost`, `domain` with all below it, and with `tls_addresses` the names in "
-            "the certificate, are known without being named."
+            "Addresses, `localhost`, `domain` with all below it, the name in `public_url`, and with "
+            "`tls_addresses` those in the certificate, are known without being named."
         ),
     ] = ()
     public_url: Annotated[
