@@ -47,6 +47,36 @@ def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_ap
     assert "stagedoor.dev/shell=true" in done.stderr
 
 
+def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
+    make_house: Make,
+) -> None:
+    house = make_house()
+    house.app(env={"RELEASE": "1"})
+    with house.inside("app01") as session:
+        pod = house.shell_pod()
+        house.app(env={"RELEASE": "2"})
+
+        def stale() -> bool:
+            (shell,) = house.objects("deployments")
+            return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
+
+        until(stale, "the shell is marked stale")
+        # The kubelet brings what those inside are told, and the greeting, within seconds.
+        notice = "cat /etc/stagedoor/shell/notice 2>&1 | tail -n 1"
+        told = "; this shell is as it was before and is replaced when nobody is inside"
+        until(lambda: session.run(notice).endswith(told), "those inside are told", 20)
+        assert "app01 has changed at 20" in session.run("grep changed /etc/stagedoor/shell/motd")
+        assert "ShellOutdated" in house.kubectl("get", "events.events.k8s.io")
+        assert session.run("echo $RELEASE") == "1"
+        # Who comes while it is in use comes into the one that is there.
+        assert house.must("app01", "echo $RELEASE") == "1\n"
+        assert house.shell_pod() == pod
+    # That it is replaced by itself a minute later is a story of tests/controller.
+    house.gateway.command("app", "stop", "app01", "--yes")
+    assert house.must("app01", "echo $RELEASE") == "2\n"
+    assert house.shell_pod() != pod
+
+
 def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_running_shell(
     make_house: Make,
 ) -> None:

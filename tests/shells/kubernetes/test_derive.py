@@ -388,6 +388,16 @@ def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> No
     assert made.template != derived(of).template
 
 
+def test_the_image_as_its_author_wrote_it_is_a_line_that_an_annotation_can_hold() -> None:
+    of = app("plain")
+    one = of["spec"]["template"]["spec"]["containers"][0]
+    one["image"] = "shop:1"
+    assert derived(of).asked == "shop:1"
+    one["image"] = "shop:\n" + "x" * 300_000
+    assert len(derived(of).asked) <= 512
+    assert derived(of).asked.isprintable()
+
+
 def test_the_uid_of_the_copying_containers_can_be_left_to_the_cluster() -> None:
     of = app("plain")
     assert container(derived(of), "kit")["securityContext"]["runAsUser"] == 65532

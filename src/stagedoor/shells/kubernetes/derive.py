@@ -21,6 +21,7 @@ from stagedoor.shells.kubernetes.container import (
     shell_container,
 )
 from stagedoor.shells.kubernetes.diagnose import PROGRESS_DEADLINE_S
+from stagedoor.shells.kubernetes.images import MAX_CHARS as MAX_IMAGE_CHARS
 from stagedoor.shells.kubernetes.images import running_digests, selects
 from stagedoor.shells.kubernetes.kit import Kit, KitWay, bring
 from stagedoor.shells.kubernetes.names import (
@@ -34,6 +35,7 @@ from stagedoor.shells.kubernetes.names import (
 from stagedoor.shells.kubernetes.notes import Note, NoteKind
 from stagedoor.shells.kubernetes.objects import metadata_of, service
 from stagedoor.shells.kubernetes.pod import pod_annotation_notes, shell_pod
+from stagedoor.shells.kubernetes.sentences import plain
 from stagedoor.shells.kubernetes.template import template_hash
 from stagedoor.shells.kubernetes.volumes import shell_mounts, shell_volumes, used_volumes
 
@@ -56,7 +58,7 @@ class Derived:
     `deployment` has no `replicas` (see `with_replicas`); it bears `template`, the hash of all that
     decides whether a running shell is the one wanted, as annotation `names.TEMPLATE`. `container`
     is the app's container that it was made from, `image` what it runs, `asked` the same image as the
-    app's author wrote it.
+    app's author wrote it, made a line.
     """
 
     deployment: Object
@@ -138,7 +140,7 @@ def derive(
         digest,
         container["name"],
         made["image"],
-        settings.image or container["image"],
+        plain(settings.image or container["image"], MAX_IMAGE_CHARS),
         tuple(notes),
     )
 
