@@ -196,6 +196,9 @@ def test_uids_can_be_left_to_the_cluster() -> None:
         security = deployment["spec"]["template"]["spec"]["securityContext"]
         assert security["runAsNonRoot"] is True
         assert not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys()
+        # A uid that no /etc/passwd has, has no home: without one the SSH listener does not start.
+        [main] = deployment["spec"]["template"]["spec"]["containers"]
+        assert {"name": "HOME", "value": "/var/lib/stagedoor"} in main["env"]
     for name in ("stagedoor-gateway", "stagedoor-controller"):
         assert settings_of(objects, name).controller.kit_uid == 0
     own = the(render(APPS, runAsUser=1234), "Deployment", "stagedoor-gateway")

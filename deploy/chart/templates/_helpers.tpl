@@ -223,6 +223,8 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- define "stagedoor.podEnv" -}}
+# The image's /etc/passwd says it of its own uid; of another one nobody does, and the SSH library asks.
+- {name: HOME, value: /var/lib/stagedoor}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
