@@ -270,7 +270,7 @@ def test_a_trial_needs_no_database(
     fresh_namespace: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    """One pod that is gateway and controller, its store a file."""
+    """One pod that is gateway and controller, its store a file; of a uid that no /etc/passwd has."""
     own, apps = fresh_namespace(RESTRICTED), fresh_namespace()
     trial = Release(
         cluster,
@@ -282,6 +282,7 @@ def test_a_trial_needs_no_database(
             "kit": release.values["kit"],
             "apps": {"namespaces": [{"name": apps}]},
             "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
+            "runAsUser": 1_000_650_000,
             "gateway": {
                 "replicas": 1,
                 "drainSeconds": 5,
