@@ -100,10 +100,8 @@ def ssh_config(
     """Write an Include file for ssh, and the known_hosts with the host CA that goes with it."""
     if gateway and jump:
         raise click.UsageError("give either --gateway or --jump")
-    if not gateway and not jump:
-        gateway, jump = _public(installation.settings)
-    address = gateway or jump
-    assert address is not None, "one of them is given, or known"
+    given = gateway or jump
+    address, jumps = (given, jump is not None) if given else _public(installation.settings)
     options: list[str] = []
     if token_file:
         options += ["--token-file", str(token_file.absolute())]
@@ -113,7 +111,7 @@ def ssh_config(
     known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
     access = sshconfig.SshAccess(
         gateway=address,
-        jump=jump is not None,
+        jump=jumps,
         host_ca=tuple(_public_key(file) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
@@ -155,13 +153,13 @@ def _this_program() -> tuple[str, ...]:
     return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")
 
 
-def _public(settings: Settings) -> tuple[str | None, str | None]:
-    """What stands for --gateway or --jump on the gateway's own machine: the names that its settings have."""
+def _public(settings: Settings) -> tuple[str, bool]:
+    """The address that the settings of the gateway's own machine have, and whether to jump there."""
     public = settings.ssh.public_at
     if public is not None:
-        return None, host_port(*public)
+        return host_port(*public), True
     if settings.tunnel.public_url is not None:
-        return settings.tunnel.public_url, None
+        return settings.tunnel.public_url, False
     raise click.UsageError(
         "give either --gateway or --jump; the settings here name neither (ssh.host_names with "
         "ssh.addresses, or tunnel.public_url)"

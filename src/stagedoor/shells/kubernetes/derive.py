@@ -125,14 +125,7 @@ def derive(
         del spec["initContainers"]
     notes += pod_annotation_notes(metadata)
 
-    labels = shell_labels(app["metadata"]["name"])
-    pod_template = {
-        "metadata": {
-            "labels": {**kit.pod_labels, **labels},
-            "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER},
-        },
-        "spec": spec,
-    }
+    pod_template = {"metadata": _pod_metadata(app, kit), "spec": spec}
     digest = template_hash(pod_template)
     return Derived(
         _deployment(app, pod_template, digest),
@@ -143,6 +136,13 @@ def derive(
         plain(settings.image or container["image"], MAX_IMAGE_CHARS),
         tuple(notes),
     )
+
+
+def _pod_metadata(app: Object, kit: Kit) -> dict[str, Any]:
+    return {
+        "labels": {**kit.pod_labels, **shell_labels(app["metadata"]["name"])},
+        "annotations": {**kit.pod_annotations, DEFAULT_CONTAINER: CONTAINER},
+    }
 
 
 def with_replicas(deployment: Object, replicas: int) -> Object:
