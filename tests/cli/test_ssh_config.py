@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from stagedoor.keys.files import load_or_create, public_line
@@ -89,3 +90,22 @@ def test_on_the_gateway_s_own_machine_its_host_ca_is_the_default(
             public_line(load_or_create(settings.host_ca_file))
             in (folder / "known_hosts").read_text()
         )
+
+
+def test_the_settings_names_stand_for_the_address_that_is_not_given(
+    desk: Desk, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pub"
+    ca.write_text(public_line(load_or_create(tmp_path / "ca", "ca")) + "\n")
+    shown = ("ssh-config", "--print", "--host-ca", str(ca))
+    with pytest.raises(click.UsageError, match=r"tunnel\.public_url"):
+        desk.out(*shown)
+    with desk.settings_file.open("a") as file:
+        file.write('[tunnel]\npublic_url = "https://gw.example"\n')
+    assert "--gateway https://gw.example" in desk.out(*shown)
+    with desk.settings_file.open("a") as file:
+        file.write(
+            '[ssh]\naddresses = [":2222"]\nhost_names = ["jump.example"]\npublic_port = 8023\n'
+        )
+    assert "HostName jump.example" in desk.out(*shown)
+    assert "Port 8023" in desk.out(*shown)
