@@ -569,3 +569,24 @@ def test_what_is_shown_is_recorded_and_can_be_played(port: int, tmp_path: Path) 
     events = [decode_event(line, number) for number, line in enumerate(rest, 2)]
     assert header.width == 80
     assert "".join(event.data for event in events if event.code == Code.OUTPUT) == "é你\r\n"
+
+
+def test_a_refusal_is_said_once(port: int, tmp_path: Path) -> None:
+    process = subprocess.run(
+        attach_command(tmp_path, port, "app01", "--token-file", str(wrong_token(tmp_path))),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # there is no terminal to ask at
+        timeout=60,
+    )
+    assert process.returncode == 255
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert process.stderr.startswith("stagedoor: app01 is not open to dev: "), process.stderr
+
+
+def wrong_token(folder: Path) -> Path:
+    file = folder / "wrong"
+    file.touch(mode=0o600)
+    file.write_text("sdt_wrong")
+    return file

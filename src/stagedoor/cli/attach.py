@@ -38,6 +38,7 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
                      help="Who you are there ($STAGEDOOR_USER, else your login name)."),
         click.option("--token-file", metavar="FILE", help="Holds the token or password, mode 0600."),
         click.option("--ca-file", metavar="FILE", help="Trust these CAs for https, not the system's."),
+        click.option("--server-name", metavar="NAME", help="The name that its certificate must hold."),
         click.option("--via", metavar="URL", help="Corporate proxy on the way, or `direct` for none."),
     )):  # fmt: skip
         command = option(command)
@@ -171,11 +172,11 @@ def _reached(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options
         raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
     gateway, path = _address(url)
     given = {"--gateway": gateway}
-    for name in ("user", "token_file", "ca_file", "via"):
+    for name in ("user", "token_file", "ca_file", "server_name", "via"):
         value = reach[name]
         if value:
             given["--" + name.replace("_", "-")] = value
-    return tunnel.Options(given, [app], dict(os.environ)), path
+    return tunnel.Options(given, [app], dict(os.environ), "--url"), path
 
 
 def _asked(
@@ -187,7 +188,7 @@ def _asked(
     try:
         options, path = _reached(app, reach)
         about = f"{app} is not open to {options.user}"
-        return once(options, path, what, asked, about, show.note)
+        return once(options, path, what, asked, about)
     except (tunnel.TunnelError, AttachError) as error:
         line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
         raise StagedoorError(line) from None

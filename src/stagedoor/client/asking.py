@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.client import tunnel
@@ -17,11 +17,10 @@ class AttachError(Exception):
 
 
 class Asker:
-    """Finds his secret, or asks him for it. `tell` shows him a line."""
+    """Finds the person's secret, or asks for it."""
 
-    def __init__(self, options: tunnel.Options, tell: Callable[[str], None]) -> None:
+    def __init__(self, options: tunnel.Options) -> None:
         self._options = options
-        self._tell = tell
         self._secret = tunnel.find_secret(options)
 
     def ask(
@@ -51,10 +50,9 @@ class Asker:
                 return said
             why = tunnel.clean(str(said.get("message", f"it answers {answer.status}")))
             if answer.status == 401 and not been_in and tries < tunnel.TRIES:
-                if tries or self._secret is not None:
-                    self._tell(f"stagedoor: not accepted: {why}")
+                shown = tries or self._secret is not None
                 tries += 1
-                found = tunnel.ask_person(self._options)
+                found = tunnel.ask_person(self._options, why if shown else "")
                 if found is not None:
                     self._secret = found
                     continue
@@ -65,12 +63,11 @@ class Asker:
 
 def once(
     options: tunnel.Options, path: str, what: str, asked: Mapping[str, object], about: str,
-    tell: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
     """One question, by a connection of its own. Raises AttachError, TunnelError."""
     connection = Connection(options, path)
     try:
-        return Asker(options, tell).ask(connection, what, asked, about)
+        return Asker(options).ask(connection, what, asked, about)
     except LostError as error:
         raise AttachError(str(error)) from None
     finally:

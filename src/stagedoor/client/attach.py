@@ -65,7 +65,7 @@ class Attach:
         self._screen = screen
         self._drawing = Drawing(utf8=wanted.utf8) if attachment.mode is Mode.WATCH else None
         self._escapes = Escapes()
-        self._asker = Asker(wanted.options, screen.tell)
+        self._asker = Asker(wanted.options)
         self._watchers = ""
         self._connection: Connection | None = None
         self._piped = Piped(stays=wanted.stays)

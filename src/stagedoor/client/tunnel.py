@@ -172,14 +172,21 @@ class Address:
 class Options:
     """The command line and the environment, checked."""
 
-    def __init__(self, given: dict[str, str], target: list[str], env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        given: dict[str, str],
+        target: list[str],
+        env: dict[str, str],
+        gateway_option: str = "--gateway",
+    ) -> None:
+        """`gateway_option` is what errors call the option that gave the gateway."""
         self.env = env
         if not target or len(target) > 2:
             raise TunnelError(USAGE, "give HOST and PORT; try 'stagedoor tunnel --help'")
         self.host = checked_host(target[0], "HOST")
         self.port = checked_port(target[1] if len(target) > 1 else "22", "PORT")
         address, source = first(
-            (given.get("--gateway"), "--gateway"),
+            (given.get("--gateway"), gateway_option),
             (env.get("STAGEDOOR_GATEWAY"), "STAGEDOOR_GATEWAY"),
         )
         if not address:
@@ -489,18 +496,25 @@ def from_environment(options: Options) -> Secret | None:
     return checked_secret(value, f"the variable {name}", f"fix: set {name} anew") if name else None
 
 
-def ask_person(options: Options) -> Secret | None:
-    """Ask as ssh(1) does: SSH_ASKPASS or the terminal, never stdin. None if there is neither."""
+def ask_person(options: Options, rejected: str = "") -> Secret | None:
+    """Ask as ssh(1) does: SSH_ASKPASS or the terminal, never stdin. None if there is neither.
+
+    `rejected` is why the last answer was not accepted. It is shown to somebody who is asked again only:
+    the error that follows otherwise says it too.
+    """
+    notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
     question = f"Password or token of {options.user} at {options.gateway}: "
     env, askpass = options.env, options.env.get("SSH_ASKPASS")
     wish = env.get("SSH_ASKPASS_REQUIRE", "")
     display = env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")
     if askpass and (wish == "force" or (wish == "prefer" and display)):
+        show(notice)
         return ask_program(askpass, question, env)
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
         usable = askpass and display and wish != "never"
+        show(notice if usable else "")
         return ask_program(str(askpass), question, env) if usable else None
     import termios
 
@@ -509,7 +523,7 @@ def ask_person(options: Options) -> Secret | None:
         silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-            os.write(terminal, clean(question).encode() + b" ")
+            os.write(terminal, notice.encode() + clean(question).encode() + b" ")
             typed = b""
             while not typed.endswith(b"\n"):
                 more = os.read(terminal, 1024)
@@ -1133,9 +1147,7 @@ def open_tunnel(options: Options) -> Plain:
         wire.sock.close()
         if answer.status == 407 and (secret is None or prompts) and prompts < TRIES:
             prompts += 1
-            if prompts > 1:
-                show(f"stagedoor: not accepted: {clean(answer.reason)}\n")
-            secret = ask_person(options)
+            secret = ask_person(options, answer.reason if prompts > 1 else "")
             if secret is not None:
                 deadline = (
                     time.monotonic() + options.timeout_s
