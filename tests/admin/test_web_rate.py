@@ -37,7 +37,13 @@ class Web:
             settings, database, self.policy, allowance, lambda: self.now
         )
         self.passes = PassService(
-            settings, database, self.policy, Lifetimes(), allowance, lambda: self.now
+            settings,
+            database,
+            self.policy,
+            lambda verdict: verdict(),
+            Lifetimes(),
+            allowance,
+            lambda: self.now,
         )
 
     def policy(self) -> Policy:

@@ -43,6 +43,8 @@ class Script:
     hold: asyncio.Event | None = None
     steps: tuple[StartStep, ...] = (StartStep("pulling image", "3 of 5"),)
     """Of a start that is held."""
+    new_policies: list[Callable[[], None]] = field(default_factory=list)
+    looks: int = 0
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
     told: str = ""
@@ -230,12 +232,28 @@ class Listener:
         entered.carried_by(self.running)
 
 
+class NewPolicy:
+    """A store in which each look finds the next of `script.new_policies`, and puts it in force."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.version = 1
+
+    async def newer_than(self, version: int) -> bool:
+        self.script.looks += 1
+        if self.script.new_policies:
+            self.script.new_policies.pop(0)()
+            self.version += 1
+        return self.version != version
+
+
 def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
     network = Network(script)
     registry = Registry(lambda _: script.grant(), lambda: 100.0)
     return Flow(
         authenticator=Authn(script),
         authoriser=Authz(script),
+        policy=NewPolicy(script),
         shells=OneShell(script),
         ledger=Audit(script),
         connector=Connector(network, network, lambda a, _: str(a) == script.gateway, 5),

@@ -5,11 +5,15 @@ import asyncio
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
 from stagedoor.model.session import End, Ended
 from stagedoor.model.shell import StartStep
 from tests.virtual_time import in_virtual_time
 
-from .stages import GRANT, Listener, Script, flow_of, serve
+from .stages import DEV, GRANT, Listener, Script, flow_of, serve
+
+WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
+NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
 
 LET_IN = [
     "authenticate",
@@ -196,3 +200,37 @@ async def test_a_session_whose_grant_goes_as_it_opens_is_closed_at_once() -> Non
         "release",
     ]
     assert len(flow.registry) == 0
+
+
+async def test_a_refusal_looks_at_the_store_before_it_is_final() -> None:
+    """A token and a grant that were made a moment ago let in, at the first try."""
+    script = Script(identity=WRONG, grants=[NO_GRANT])
+
+    def token_made() -> None:
+        script.identity = DEV
+
+    def grant_made() -> None:
+        script.grants = [GRANT]
+
+    script.new_policies = [token_made, grant_made]
+    _, listener = await serve(script)
+    assert listener.running is not None, script.told
+    assert script.asked == ["authenticate", *LET_IN[:2], *LET_IN[1:]]
+    assert script.lines == [], "nobody was refused, so nothing is written down"
+
+
+@pytest.mark.parametrize("identity", [WRONG, DEV])
+async def test_where_nothing_has_changed_one_look_is_all_that_a_refusal_costs(
+    identity: Identity | Denial,
+) -> None:
+    script = Script(identity=identity, grants=[NO_GRANT])
+    _, listener = await serve(script)
+    assert listener.running is None
+    assert script.looks == 1
+    assert script.asked.count("authenticate") == 1
+
+
+async def test_what_no_policy_decides_looks_at_nothing() -> None:
+    script = Script(identity=Denial(Reason.THROTTLED, "too many"))
+    await serve(script)
+    assert script.looks == 0

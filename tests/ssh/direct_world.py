@@ -110,6 +110,11 @@ class Policy:
     shell: Callable[[Shell], Shell] = lambda shell: shell
     """Where the flow takes the shell to be."""
 
+    version: int = 1
+
+    async def newer_than(self, version: int) -> bool:
+        return False
+
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None)
 
@@ -197,6 +202,7 @@ class DirectHouse:
         flow = Flow(
             authenticator=_Nobody(),
             authoriser=self.policy,
+            policy=self.policy,
             shells=Shells(local, self.policy),  # type: ignore[arg-type]  # what the flow uses of it
             ledger=self.seen,
             connector=Connector(

@@ -1,4 +1,6 @@
 import queue
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +20,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import CloseRequest, request_close
 from stagedoor.store.shares import add_share, remove_share
-from stagedoor.store.watch import POLL_S, PolicyWatch
+from stagedoor.store.watch import LOOKS, POLL_S, PolicyWatch
 from tests.store.conftest import Outage
 from tests.store.sample import change, closed, opened, python
 
@@ -212,3 +214,50 @@ def test_a_change_that_could_not_be_applied_is_tried_again(
     watch.poll()
     assert applied == [1]
     assert problem == ["the policy could not be applied: RuntimeError: no", None]
+
+
+def test_a_look_does_not_wait_for_the_next_poll(database: Database, heard: Heard) -> None:
+    watch = heard.watch(database, poll_s=3600)
+    watch.start()
+    looked = threading.Event()
+    try:
+        with change(database, "grant.add") as c:
+            people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
+        watch.look(looked.set)
+        assert looked.wait(30)
+        assert len(watch.policy.grants) == 1
+    finally:
+        watch.stop()
+
+
+def test_a_flood_of_refusals_is_no_flood_of_store_reads(
+    database: Database, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand times as many ask as may look; each is answered nevertheless."""
+    watch = heard.watch(database, poll_s=3600)
+    reads, answers = [0], [0]
+    poll = watch.poll
+
+    def counted() -> None:
+        reads[0] += 1
+        poll()
+
+    def answered() -> None:
+        answers[0] += 1
+
+    monkeypatch.setattr(watch, "poll", counted)
+    watch.start()
+    begun = time.monotonic()
+    asked, done = 0, threading.Event()
+    try:
+        while time.monotonic() - begun < 0.5:
+            watch.look(answered)
+            asked += 1
+        watch.look(done.set)
+        assert done.wait(30)
+    finally:
+        watch.stop()
+    took_s = time.monotonic() - begun
+    assert answers[0] == asked
+    assert asked > 1000
+    assert reads[0] <= LOOKS.burst + took_s / LOOKS.interval_s + 2

@@ -1,7 +1,7 @@
 """Passes to the web over the store: tickets, sessions and links, and signing out. Audited."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from stagedoor.admin.allowance import Allowance, too_much
@@ -11,20 +11,26 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
 from stagedoor.store.database import Database
 
+Verdict = Callable[[], Awaitable[Identity | Denial]]
+
 
 class PassService:
-    """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread."""
+    """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread.
+
+    `by_newest_policy` is that of `session.flow.Flow`: a pass may be newer than the policy in memory.
+    """
 
     def __init__(
         self,
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
+        by_newest_policy: Callable[[Verdict], Awaitable[Identity | Denial]],
         lifetimes: Lifetimes,
         allowance: Allowance,
         monotonic: Callable[[], float] = time.monotonic,
@@ -32,6 +38,7 @@ class PassService:
         self._settings = settings
         self._database = database
         self._policy = policy
+        self._by_newest_policy = by_newest_policy
         self._lifetimes = lifetimes
         self._allowance = allowance
         self._monotonic = monotonic
@@ -51,16 +58,23 @@ class PassService:
         shown = await ask(passes.find, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        return identity_of(shown, self._policy(), time.time())
+        return await self._identity_of(shown)
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
         shown = await ask(passes.use_up, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        identity = identity_of(shown, self._policy(), time.time())
+        identity = await self._identity_of(shown)
         if isinstance(identity, Denial):
             return identity
         return identity, shown.target if shown is not None else None
+
+    async def _identity_of(self, shown: WebPass | None) -> Identity | Denial:
+        async def verdict() -> Identity | Denial:
+            return identity_of(shown, self._policy(), time.time())
+
+        # A secret of no pass is refused by the store itself: there is nothing to look at again.
+        return await verdict() if shown is None else await self._by_newest_policy(verdict)
 
     async def sign_out(self, secret: str) -> Denial | None:
         def end() -> None:

@@ -26,6 +26,7 @@ from stagedoor.relay.loop import Relay
 from stagedoor.serve.direct import direct_login, recorder_of
 from stagedoor.serve.heartbeat import heartbeat_of
 from stagedoor.serve.log import write_line
+from stagedoor.serve.policy_reader import WatchedPolicy
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.shells import shells_of
 from stagedoor.serve.ssh import ssh_listener, trust_of
@@ -143,6 +144,7 @@ class Gateway:
         return Flow(
             authenticator=self.authenticator,
             authoriser=Authoriser(lambda: self.watch.policy, time.time),
+            policy=WatchedPolicy(self.watch),
             shells=self.shells,
             ledger=self.ledger,
             connector=Connector(

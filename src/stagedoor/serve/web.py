@@ -58,7 +58,7 @@ def web_listener(
                 note,
                 PresenceService(settings, database, policy, allowance),
             ),
-            PassService(settings, database, policy, Lifetimes(), allowance),
+            PassService(settings, database, policy, flow.by_newest_policy, Lifetimes(), allowance),
             AccountService(settings, database, allowance),
             RecordingService(settings, database),
             WebLimits(

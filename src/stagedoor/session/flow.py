@@ -8,9 +8,10 @@ cannot start in the middle: no method here takes a grant.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
@@ -23,12 +24,15 @@ from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
 from stagedoor.session.connect import Connector
 from stagedoor.session.line import Line, denied_line, ended_line
-from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link
+from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader
 from stagedoor.session.registry import Registry
 from stagedoor.shells.ports import Shells
 from stagedoor.wire.target import parse_target
 
 FIRST_STEP = StartStep("asked for")
+_BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT)
+"""The refusals that a change of the policy can turn into a yes."""
+_Proof = TypeVar("_Proof")
 
 
 class Entered:
@@ -83,6 +87,7 @@ class Flow:
 
     authenticator: Authenticator
     authoriser: Authoriser
+    policy: PolicyReader
     shells: Shells
     ledger: Ledger
     connector: Connector
@@ -98,14 +103,40 @@ class Flow:
     ) -> Identity | Denial:
         """Verify a credential. The listener decides whether a denial is written down (`deny`): an
         SSH client offers many keys before one fits."""
-        return await self.authenticator.authenticate(credential, source)
+
+        async def verdict() -> Identity | Denial:
+            return await self.authenticator.authenticate(credential, source)
+
+        return await self.by_newest_policy(verdict)
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
         """Why a connection that was authenticated has to end now; None if it may stay."""
         return self.authenticator.still_holds(credential, identity)
 
-    def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
+    async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """What the policy says now, for a listener to show; `enter` asks by itself."""
+
+        async def verdict() -> Grant | Denial:
+            return self.authorised(identity, claim)
+
+        return await self.by_newest_policy(verdict)
+
+    async def by_newest_policy(
+        self, verdict: Callable[[], Awaitable[_Proof | Denial]]
+    ) -> _Proof | Denial:
+        """`verdict`, asked for again if it is a refusal by a policy that has changed in the store.
+
+        The policy in memory may be half a second old. A token or a grant that was made meanwhile must
+        let in at once; a right that was taken away is found at the next poll, as ever.
+        """
+        version = self.policy.version
+        found = await verdict()
+        if not isinstance(found, Denial) or found.reason not in _BY_POLICY:
+            return found
+        return await verdict() if await self.policy.newer_than(version) else found
+
+    def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:
+        """What the policy in memory says, at once: for lists, where a refusal is the normal case."""
         match claim:
             case Target():
                 return self.authoriser.authorise(identity, claim)
@@ -169,7 +200,7 @@ class Flow:
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
-        grant = self.authorise(identity, claim)
+        grant = await self.authorise(identity, claim)
         if isinstance(grant, Denial):
             return self.deny(grant, origin, identity, _target_of(claim))
         if start and grant.guest is None:

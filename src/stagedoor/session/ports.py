@@ -41,6 +41,17 @@ class Authoriser(Protocol):
         ...
 
 
+class PolicyReader(Protocol):
+    """The policy in memory, which may be older than the one in the store."""
+
+    @property
+    def version(self) -> int: ...
+
+    async def newer_than(self, version: int) -> bool:
+        """Look at the store, and say whether the policy in memory is now newer than `version`."""
+        ...
+
+
 class Ledger(Protocol):
     """The audit stage. `close` and `deny` may be called from any thread and never block."""
 

@@ -7,6 +7,7 @@ cut everybody off cannot be taken back, and each of them was let in by a policy 
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from sqlalchemy import select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.policy import load_policy, read_changes, read_policy
 from stagedoor.store.schema import meta
@@ -29,6 +31,10 @@ slow disk, shorter than an administrator who removes a grant would wait before w
 
 WHOLE_EACH_S = 300.0
 """The first change after so long makes us read the whole policy again."""
+
+LOOKS = Rate(burst=20, interval_s=0.1, patience_s=float("inf"))
+"""How often `look` makes the store be asked between two polls: at once for a person with a few keys, and
+ten times a second however many are refused."""
 
 STOP_S = 1.0
 """How long `stop` waits: a process that ends has others to wait for too."""
@@ -74,7 +80,10 @@ class PolicyWatch:
         self._closes_seen = -1
         self._problem: str | None = None
         self._wake = threading.Event()
-        self._stopping = False
+        self._stop = threading.Event()
+        self._waiting: deque[Callable[[], None]] = deque()
+        """Those who asked for a look; called once it is over."""
+        self._looks = SourceRates(LOOKS)
         self._thread: threading.Thread | None = None
 
     @property
@@ -113,15 +122,30 @@ class PolicyWatch:
 
     def stop(self) -> None:
         """End the thread, and wait a moment for it: the store may hang. May be called again."""
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(STOP_S)
 
+    def look(self, done: Callable[[], None]) -> None:
+        """Look at the store without waiting for the next poll. From any thread; never blocks.
+
+        `done` is called in the watch's thread after a look that began later than this call. All that
+        wait share one look, and `LOOKS` bounds how many there are.
+        """
+        self._waiting.append(done)
+        self._wake.set()
+
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stop.is_set():
+            # Cleared before the queue is read: a call that comes later wakes us again.
+            self._wake.clear()
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             self.poll()
-            self._wake.wait(self._poll_s)
+            for done in waiting:
+                done()
+            if self._wake.wait(self._poll_s):
+                self._stop.wait(self._looks.take("", self._clock()))
 
     def poll(self) -> None:
         """Look once, and call back. Raises nothing. For the watch's thread, and for tests."""

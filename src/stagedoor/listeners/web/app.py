@@ -129,7 +129,7 @@ class WebApp:
         identity = await self._identity(request, source)
         if isinstance(identity, Denial):
             return refused(identity, None, target)
-        grant = self._flow.authorise(identity, target)
+        grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
             return refused(grant, identity, target)
         secret = await self._passes.issue(PassKind.TICKET, identity, str(target))

@@ -115,7 +115,7 @@ class Files:
         identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, cookie))
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
-        grant = self._access.flow.authorise(identity, target)
+        grant = await self._access.flow.authorise(identity, target)
         if isinstance(grant, Grant) and not self._rules.allowed(grant):
             grant = Denial(
                 Reason.NO_GRANT,

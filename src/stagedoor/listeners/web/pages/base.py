@@ -202,7 +202,7 @@ class Pages:
         identity = await self.signed_in(request)
         if isinstance(identity, Response):
             return identity
-        grant = self._flow.authorise(identity, target)
+        grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
             self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
             return self.said("Not let in", grant.message, status_of(grant.reason))

@@ -123,19 +123,19 @@ class Terminals:
     ) -> Denial:
         return self._flow.deny(denial, web(source), identity, target)
 
-    def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
+    async def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
         """His grant for the app that is asked for."""
         target = target_in(asked)
         if isinstance(target, Denial):
             return self._denied(target, source, identity)
-        grant = self._flow.authorise(identity, target)
+        grant = await self._flow.authorise(identity, target)
         return self._denied(grant, source, identity, target) if isinstance(grant, Denial) else grant
 
-    def _granted_at(
+    async def _granted_at(
         self, identity: Identity, asked: Asked, source: Source
     ) -> tuple[Grant, str] | Denial:
         """The same, and the name of the terminal there that is asked for."""
-        grant = self._granted(identity, asked, source)
+        grant = await self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
         name = terminal_in(asked)
@@ -145,7 +145,7 @@ class Terminals:
 
     async def _list(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         """Those that the shell holds, if it runs, and who is at them."""
-        grant = self._granted(identity, asked, source)
+        grant = await self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
         state = await self._flow.observe(grant.target)
@@ -168,7 +168,7 @@ class Terminals:
 
     async def _attached(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         """Who is at one terminal now; the shell is not asked."""
-        grant = self._granted(identity, asked, source)
+        grant = await self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
         present = await self._presence.present()
@@ -177,7 +177,7 @@ class Terminals:
         return {"attached": at_terminal(present, grant.target, str(asked.get("terminal", "")))}
 
     async def _end(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        found = self._granted_at(identity, asked, source)
+        found = await self._granted_at(identity, asked, source)
         if isinstance(found, Denial):
             return found
         grant, name = found
@@ -187,7 +187,7 @@ class Terminals:
     # Shares.
 
     async def _share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        found = self._granted_at(identity, asked, source)
+        found = await self._granted_at(identity, asked, source)
         if isinstance(found, Denial):
             return found
         grant, name = found
@@ -226,18 +226,17 @@ class Terminals:
 
     async def _ticket(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         """A ticket for a guest: by the secret of a share, or to watch a session by its id."""
-        secret, session = asked.get("share"), asked.get("watch")
-        if isinstance(secret, str):
-            share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
-            # None by that id: refused in the words for one that has ended.
-            claim: Claim | Denial = SharedTerminal(share.id if share else "")
-            good_for = SHARE + (share.id if share else "")
-        elif isinstance(session, str):
-            claim = await self._watched(identity, session)
-            good_for = WATCH + session
-        else:
-            return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
-        grant = claim if isinstance(claim, Denial) else self._flow.authorise(identity, claim)
+        good_for = ""
+
+        async def verdict() -> Grant | Denial:
+            nonlocal good_for
+            found = await self._invited(identity, asked)
+            if isinstance(found, Denial):
+                return found
+            claim, good_for = found
+            return self._flow.authorised(identity, claim)
+
+        grant = await self._flow.by_newest_policy(verdict)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity)
         ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)
@@ -253,6 +252,19 @@ class Terminals:
             "typing": guest.may_type,
             "expires_at": grant.expires_at,
         }
+
+    async def _invited(self, identity: Identity, asked: Asked) -> tuple[Claim, str] | Denial:
+        """What a guest asks for, and what a ticket for it is good for."""
+        secret, session = asked.get("share"), asked.get("watch")
+        if isinstance(secret, str):
+            share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
+            # None by that id: refused in the words for one that has ended.
+            share_id = share.id if share else ""
+            return SharedTerminal(share_id), SHARE + share_id
+        if isinstance(session, str):
+            claim = await self._watched(identity, session)
+            return claim if isinstance(claim, Denial) else (claim, WATCH + session)
+        return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
 
     async def claim(self, identity: Identity, good_for: str) -> Claim | Denial:
         """What a ticket is good for: a share, a session to watch, or an app."""
@@ -294,7 +306,7 @@ class Terminals:
             if isinstance(target, Denial):
                 continue
             claim = WatchedTerminal(target, each.terminal, each.name)
-            if isinstance(self._flow.authorise(identity, claim), Grant):
+            if isinstance(self._flow.authorised(identity, claim), Grant):
                 found.append(each)
         return found
 

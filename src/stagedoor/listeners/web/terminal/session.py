@@ -75,7 +75,7 @@ class TerminalSession:
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Carry the terminal until it is over; or why that could not be."""
         flow = self._access.flow
-        grant = flow.authorise(identity, claim)
+        grant = await flow.authorise(identity, claim)
         if not isinstance(grant, Denial) and grant.guest is not None:
             hello = held_to(self._hello, grant.guest)
             if isinstance(hello, Denial):

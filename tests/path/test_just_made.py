@@ -1,0 +1,127 @@
+"""What was made a moment ago lets in at the first try, by each access method."""
+
+import base64
+import http.client
+import itertools
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.admin.authorities import user_key
+from stagedoor.admin.links import make_link
+from stagedoor.admin.service import (
+    AdminService,
+    add_grant,
+    add_keys,
+    add_user,
+    create_token,
+)
+from stagedoor.settings.file import load_settings
+from tests.path.conftest import APP
+from tests.path.gateway import PASSWORD, Gateway
+
+SETTINGS = f"""
+[ssh]
+addresses = ["127.0.0.1:0"]
+[web]
+addresses = ["127.0.0.1:0"]
+{APP}"""
+NAMES = (f"dev{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("made"), SETTINGS) as found:
+        yield found.start()
+
+
+def person(office: AdminService, password: str | None = None) -> str:
+    """Somebody new, who may enter app01."""
+    name = next(NAMES)
+    add_user(office, name, password=password)
+    add_grant(office, f"user:{name}", "app01")
+    return name
+
+
+def connect(gateway: Gateway, name: str, secret: str) -> int:
+    """The status of a CONNECT."""
+    shown = base64.b64encode(f"{name}:{secret}".encode()).decode()
+    with socket.create_connection(("127.0.0.1", gateway.port()), 60) as sock:
+        sock.settimeout(60)
+        sock.sendall(
+            f"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\n"
+            f"Proxy-Authorization: Basic {shown}\r\n\r\n".encode()
+        )
+        return int(sock.recv(1000).split()[1])
+
+
+def ticket(gateway: Gateway, token: str) -> int:
+    """The status for a program that asks for a terminal."""
+    asked = http.client.HTTPConnection("127.0.0.1", gateway.port("web"), timeout=60)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked.request("POST", "/api/ticket", json.dumps({"target": "app01"}), headers)
+    try:
+        return asked.getresponse().status
+    finally:
+        asked.close()
+
+
+def test_a_token_and_a_grant_by_connect(gateway: Gateway) -> None:
+    with gateway.office() as office:
+        name = person(office)
+        assert connect(gateway, name, create_token(office, name).text) == 200
+
+
+def test_a_password_by_connect(gateway: Gateway) -> None:
+    with gateway.office() as office:
+        name = person(office, password=PASSWORD)
+        assert connect(gateway, name, PASSWORD) == 200
+
+
+def test_a_token_and_a_grant_on_the_web(gateway: Gateway) -> None:
+    with gateway.office() as office:
+        name = person(office)
+        assert ticket(gateway, create_token(office, name).text) == 200
+
+
+def test_a_grant_alone(gateway: Gateway) -> None:
+    with gateway.office() as office:
+        name = next(NAMES)
+        add_user(office, name)
+        token = create_token(office, name).text
+        assert ticket(gateway, token) == 403
+        add_grant(office, f"user:{name}", "app01")
+        assert ticket(gateway, token) == 200
+
+
+def test_a_key_and_a_grant_by_the_jump_host(gateway: Gateway, tmp_path: Path) -> None:
+    key = tmp_path / "id_ed25519"
+    with gateway.office() as office:
+        name = person(office)
+        add_keys(office, name, [user_key(key)])
+    done = subprocess.run(
+        ["ssh", "-F", "none", "-i", key, "-p", str(gateway.port("ssh")), "-o", "BatchMode=yes",
+         "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+         "-o", "IdentitiesOnly=yes", "-W", "app01.ssh:22", f"{name}@127.0.0.1"],
+        input="", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("SSH-2.0-"), done.stderr
+
+
+def test_a_link_for_somebody_new_is_not_used_up_for_nothing(gateway: Gateway) -> None:
+    with gateway.office() as office:
+        name = person(office)
+        link = make_link(load_settings(gateway.file), office, name, url="http://gw")
+    at = f"127.0.0.1:{gateway.port('web')}"
+    asked = http.client.HTTPConnection(at, timeout=60)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://{at}"}
+    asked.request("POST", "/sign-in/link", "secret=" + link.url.partition("#")[2], headers)
+    try:
+        answer = asked.getresponse()
+        assert answer.status == 303, answer.read()
+    finally:
+        asked.close()
