@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
+from stagedoor.authn.passes import Lifetimes, identity_of, pass_for, renewed_end
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
@@ -87,3 +87,34 @@ def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:
     found = identity_of(pass_for(PassKind.TICKET, BY_TOKEN, NOW, LIFETIMES), POLICY, NOW)
     assert isinstance(found, Identity)
     assert found.scopes == ("connect:app01",)
+
+
+def test_use_moves_the_end_of_a_session_up_to_its_latest() -> None:
+    lives = Lifetimes(session_s=800.0, session_max_s=2000.0)
+    given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, lives)
+    assert given.expires_at == NOW + 800
+    assert renewed_end(given, NOW + 99, lives) is None, "each renewal costs every worker a read"
+    assert renewed_end(given, NOW + 100, lives) == NOW + 900
+    late = replace(given, expires_at=NOW + 1900)
+    assert renewed_end(late, NOW + 1500, lives) == NOW + 2000
+    assert renewed_end(replace(given, expires_at=NOW + 2000), NOW + 1500, lives) is None
+
+
+def test_a_session_never_lasts_longer_than_the_maximum() -> None:
+    lives = Lifetimes(session_s=800.0, session_max_s=300.0)
+    given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, lives)
+    assert given.expires_at == given.latest_end == NOW + 300
+    assert renewed_end(given, NOW + 299, lives) is None
+
+
+@pytest.mark.parametrize("kind", [PassKind.TICKET, PassKind.LINK])
+def test_nothing_but_a_session_is_moved(kind: PassKind) -> None:
+    given = pass_for(kind, BY_PASSWORD, NOW, LIFETIMES)
+    assert renewed_end(given, given.expires_at - 1, LIFETIMES) is None
+
+
+def test_what_was_opened_before_lasts_as_long_as_its_sign_in_does_now() -> None:
+    policy = replace(POLICY, sign_in_ends={b"it": NOW + 100})
+    assert policy.sign_in_over("dev", SignIn(b"it", NOW + 20), NOW + 99) is None
+    assert policy.sign_in_over("dev", SignIn(b"it", NOW + 20), NOW + 100) is not None
+    assert policy.sign_in_over("dev", SignIn(b"else", NOW + 20), NOW + 20) is not None

@@ -19,6 +19,7 @@ from stagedoor.store.passes import (
     issue,
     read_sign_ins_end,
     read_signed_out,
+    renew,
     sign_out,
     use_up,
 )
@@ -140,6 +141,36 @@ def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
         assert read_sign_ins_end(transaction) == {}
     issue(database, SESSION, SESSION.expires_at)
     assert not load_policy(database).signed_out
+
+
+def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
+    database: Database,
+) -> None:
+    given = replace(SESSION, latest_end=SESSION.expires_at + 100)
+    secret, still = issue(database, given, NOW), issue(database, given, NOW)
+    end = SESSION.expires_at + 100
+    with database.write() as transaction:
+        renew(transaction, secret, end, NOW + 60)
+    assert find(database, PassKind.SESSION, secret) == replace(
+        given, expires_at=end, sign_in=SignIn(hash_of(secret), end)
+    )
+    policy = load_policy(database)
+    assert policy.sign_in_ends == {hash_of(secret): end}
+    assert policy.sign_in_over("dev", sign_in(secret), end - 1) is None
+    assert policy.sign_in_over("dev", sign_in(still), end - 1) is not None
+
+
+@pytest.mark.parametrize("ended", ["signed out", "expired", "too far", "of the version before"])
+def test_what_is_over_or_would_last_too_long_is_not_moved(database: Database, ended: str) -> None:
+    latest = None if ended == "of the version before" else SESSION.expires_at + 100
+    secret = issue(database, replace(SESSION, latest_end=latest), NOW)
+    with database.write() as transaction:
+        if ended == "signed out":
+            sign_out(transaction, secret, NOW)
+        now = SESSION.expires_at + 1 if ended == "expired" else NOW
+        end = SESSION.expires_at + (101 if ended == "too far" else 99)
+        with pytest.raises(NotFoundError):
+            renew(transaction, secret, end, now)
 
 
 def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Database) -> None:

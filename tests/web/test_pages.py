@@ -523,3 +523,50 @@ def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
 def test_nobody_but_a_trusted_proxy_says_that_it_is_tls(person: Person) -> None:
     person.extra = {"X-Forwarded-Proto": "https"}
     assert "secure" not in person.sign_in().headers["set-cookie"].lower().split("; ")
+
+
+@pytest.mark.parametrize("path", ["/app/app01?terminal=build", "/recordings?wanted=a%26b&before=1"])
+def test_signing_in_leads_back_to_the_whole_address(person: Person, path: str) -> None:
+    location = person.get(path).headers["location"]
+    wanted = urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)["next"][0]
+    assert wanted == path
+    assert person.sign_in(next=wanted).headers["location"] == path
+
+
+def test_signing_in_after_a_form_leads_to_no_form(person: Person) -> None:
+    """Its address answers no GET, and what was typed into it is gone."""
+    assert person.post("/keys/add", line="x").headers["location"] == "/sign-in?next=%2F"
+
+
+def test_a_page_signs_in_again_in_place(inside: Person) -> None:
+    before = inside.cookie
+    asked = json.dumps({"name": "dev", "secret": PASSWORD})
+    answer = inside.send("POST", "/api/sign-in/again", asked)
+    assert answer.status == 200, answer.text
+    said = json.loads(answer.text)
+    assert (said["name"], said["warn_s"]) == ("dev", 600.0)
+    assert 11.9 * 3600 < said["left_s"] <= 12 * 3600
+    assert inside.get("/").status == 303, "the sign-in before has ended"
+    inside.cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert inside.cookie != before
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=strict" in answer.headers["set-cookie"]
+    assert inside.get("/").status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/sign-in", "/api/sign-in/again"])
+@pytest.mark.parametrize("origin", [None, "https://elsewhere.example"])
+def test_no_other_site_signs_in_or_keeps_signed_in(
+    inside: Person, path: str, origin: str | None
+) -> None:
+    inside.origin = origin
+    asked = json.dumps({"name": "dev", "secret": PASSWORD, "used": True})
+    answer = inside.send("POST", path, asked)
+    assert answer.status == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_wrong_password_in_place_ends_nothing(inside: Person) -> None:
+    answer = inside.send("POST", "/api/sign-in/again", json.dumps({"name": "dev", "secret": "x"}))
+    assert answer.status == 401
+    assert inside.get("/").status == 200

@@ -169,18 +169,28 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
     still_works(at_terminal(person, "after"))
 
 
-def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int) -> None:
-    person, other = signed_in(port), signed_in(port)
-    elsewhere = at_terminal(other, "elsewhere")
+def ending(gateway: Gateway, person: Person, at: float) -> None:
+    """Set the end of a sign-in."""
     secret = person.cookie.partition("=")[2]
-    soon = time.time() + 8  # a busy machine is inside by then
     with gateway.office() as office, office.database.write() as transaction:
         changed = transaction.execute(
             update(web_passes)
             .where(web_passes.c.secret_hash == hashlib.sha256(secret.encode()).digest())
-            .values(expires_at=soon)
+            .values(expires_at=at)
         )
         assert changed.rowcount == 1
+
+
+def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int) -> None:
+    """And one that is used meanwhile ends nothing: what it opened goes on in every worker."""
+    person, other = signed_in(port), signed_in(port)
+    soon = time.time() + 8  # a busy machine is inside by then
+    ending(gateway, person, soon)
+    ending(gateway, other, soon)
+    elsewhere = at_terminal(other, "elsewhere")
+    _, said, _ = post(port, "/api/sign-in", b'{"used": true}', shown(other))
+    assert said["left_s"] > 11 * 3600
+    assert said["latest_s"] > said["left_s"]
     visitor = at_terminal(person, "short")
     word = last_word(visitor)
     assert time.time() >= soon

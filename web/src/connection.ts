@@ -23,6 +23,8 @@ export interface Listener {
   happened(event: Event): void;
   /** `why` is for the person. */
   state(state: State, why: string): void;
+  /** The browser's sign-in is over. After another, `revive`. */
+  signedOut(why: string): void;
 }
 
 export class Connection {
@@ -84,6 +86,22 @@ export class Connection {
     this.plan(0);
   }
 
+  /** Cut the line until `revive`; what is typed meanwhile is kept. Whether there was one to cut. */
+  pause(): boolean {
+    if (this.over) return false;
+    this.over = true;
+    this.drop();
+    clearTimeout(this.timer);
+    this.listener.state("lost", "signing in");
+    return true;
+  }
+
+  /** Come back, to the same terminal. */
+  revive(): void {
+    this.over = false;
+    this.again();
+  }
+
   /** No more tries; `start` begins anew. */
   private finish(why: string): void {
     this.over = true;
@@ -104,7 +122,10 @@ export class Connection {
         signal: AbortSignal.timeout(15_000),
       });
       const said = (await answer.json()) as { ticket?: string; message?: string };
-      if (answer.status === 401) return this.finish(`${said.message ?? ""} `.trim());
+      if (answer.status === 401) {
+        this.finish(said.message ?? "");
+        return this.listener.signedOut(said.message ?? "");
+      }
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
         return this.finish(said.message ?? `refused (${answer.status})`);
       if (said.ticket === undefined) return this.lost(said.message ?? `the gateway answers ${answer.status}`);
@@ -156,7 +177,10 @@ export class Connection {
   }
 
   private minded(word: Word, text: string): void {
-    if (word === Word.Denied || word === Word.Revoked) this.finish(text);
+    if (word === Word.Revoked && text.includes("sign in again")) {
+      this.finish(text);
+      this.listener.signedOut(text);
+    } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
     // By somebody who took over: coming back at once would take it from him. A gateway that stops is
     // followed by another.
     else if (word === Word.Detached && text.startsWith("taken over")) this.finish(text);

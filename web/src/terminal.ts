@@ -18,6 +18,7 @@ import { markStyles } from "./nonce";
 import { copy, element, hint } from "./page";
 import { pace, type Pace } from "./pace";
 import { search } from "./search";
+import { SignIn } from "./sign-in";
 import { load } from "./settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
@@ -25,7 +26,7 @@ import { typing } from "./typing";
 import { fitFont } from "./whole";
 import { ownWindow, windowKeys } from "./window";
 
-const { path = "", nonce = "", guest = "", tmux = "no" } = document.body.dataset;
+const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
 let { app = "" } = document.body.dataset;
 const RESIZE_MS = 60;
 
@@ -137,7 +138,15 @@ function admitted(said: Partial<Admitted>): void {
 const entry: Entry = guest
   ? { what: "guest-ticket", asked: guestAsks(guest), admitted }
   : { what: "ticket", asked: { target: app } };
-const connection = new Connection(path, entry, attachment, { happened, state: show });
+const connection = new Connection(path, entry, attachment, { happened, state: show, signedOut: (why) => void signIn.ended(why) });
+const signIn = new SignIn(path, user, {
+  pause: () => connection.pause(),
+  revive: () => {
+    element("hint").hidden = true;
+    connection.revive();
+    term.focus();
+  },
+});
 const foreground = new Foreground(() => {
   if (attachment.attached && attachment.mode !== Mode.Watch) connection.ping();
 });
@@ -145,6 +154,7 @@ const foreground = new Foreground(() => {
 function typed(data: Uint8Array): void {
   attachment.type(data);
   connection.flush();
+  signIn.used();
   foreground.typed(data);
   pictures?.typed();
 }

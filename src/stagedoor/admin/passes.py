@@ -6,7 +6,13 @@ from contextlib import suppress
 
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.authn.passes import Lifetimes, identity_of, pass_for
+from stagedoor.authn.passes import (
+    SIGN_IN_AGAIN,
+    Lifetimes,
+    identity_of,
+    pass_for,
+    renewed_end,
+)
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
@@ -91,6 +97,26 @@ class PassService:
                 change.fields |= {"user": found.name}
 
         return await ask(end)
+
+    async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
+        def look() -> WebPass | None:
+            found = passes.find(self._database, PassKind.SESSION, secret)
+            now = time.time()
+            if found is None or found.expires_at <= now:
+                return None
+            end = renewed_end(found, now, self._lifetimes) if used else None
+            if end is None:
+                return found
+            office = on_the_web(self._settings, self._database, found.name)
+            with suppress(NotFoundError), office.change("web.renew") as change:
+                passes.renew(change.transaction, secret, end, now)
+                change.fields |= {"user": found.name, "expires_at": end}
+            return passes.find(self._database, PassKind.SESSION, secret)
+
+        found = await ask(look)
+        if found is None:
+            return Denial(Reason.CREDENTIAL_WRONG, f"your sign-in is over; {SIGN_IN_AGAIN}")
+        return found
 
     def over(self, identity: Identity) -> Denial | None:
         if identity.sign_in is None:

@@ -11,19 +11,22 @@ from stagedoor.model.policy import Policy, User
 from stagedoor.model.webpass import PassKind, WebPass, password_mark
 
 SIGN_IN_AGAIN = "sign in again"
+_RENEW_BELOW = 7 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Seconds that each kind is good for."""
+    """Seconds that each kind is good for. A session's are counted from its last use, and it ends after
+    `session_max_s` at the latest."""
 
     session_s: float = 12 * 3600.0
+    session_max_s: float = 24 * 3600.0
     ticket_s: float = 30.0
     link_s: float = 600.0
 
     def of(self, kind: PassKind) -> float:
         return {
-            PassKind.SESSION: self.session_s,
+            PassKind.SESSION: min(self.session_s, self.session_max_s),
             PassKind.TICKET: self.ticket_s,
             PassKind.LINK: self.link_s,
         }[kind]
@@ -43,7 +46,20 @@ def pass_for(
         password_mark(identity.password_hash),
         target,
         identity.sign_in,
+        now + lifetimes.session_max_s if kind is PassKind.SESSION else None,
     )
+
+
+def renewed_end(shown: WebPass, now: float, lifetimes: Lifetimes) -> float | None:
+    """Until when a session that was just used is good from now on; None for as long as it is already.
+
+    Each renewal is a change of the policy that every worker reads, so there is one for each eighth of
+    `session_s` at most.
+    """
+    if shown.latest_end is None or shown.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
+        return None
+    end = min(now + lifetimes.session_s, shown.latest_end)
+    return end if end > shown.expires_at else None
 
 
 def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identity:

@@ -55,7 +55,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     over = policy.sign_in_over(identity.name, identity.sign_in, now)
     if over is not None:
         return Denial(Reason.NO_GRANT, over)
-    ends_at = identity.sign_in.ends_at
+    ends_at = policy.end_of(identity.sign_in)
     return ends_at if until is None else min(until, ends_at)
 
 

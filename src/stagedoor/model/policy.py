@@ -46,7 +46,8 @@ class Policy:
     `grants` let somebody enter; `watch_rules` let somebody look at terminals, and never enter.
     `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time.
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
-    sign-ins that ends by then, seconds since the epoch, is over.
+    sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
+    present end of sign-ins by id: use moves it.
     """
 
     version: int = 0
@@ -58,13 +59,19 @@ class Policy:
     watch_rules: tuple[GrantRule, ...] = ()
     signed_out: frozenset[bytes] = frozenset()
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def end_of(self, sign_in: SignIn) -> float:
+        """When it ends, seconds since the epoch; it may have been used since its identity was made."""
+        return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
 
     def sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
         """Why nothing of a sign-in of `user` holds any more, for the person; None while it lasts."""
         if sign_in.id in self.signed_out:
             return "you signed out in this browser; sign in again to come back"
-        if sign_in.ends_at <= now:
+        ends_at = self.end_of(sign_in)
+        if ends_at <= now:
             return "the time of your sign-in is over; sign in again to go on"
-        if sign_in.ends_at <= self.sign_ins_end.get(user, now):
+        if ends_at <= self.sign_ins_end.get(user, now):
             return "so many later sign-ins of yours were ended that this one is too; sign in again"
         return None

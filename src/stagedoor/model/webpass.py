@@ -27,7 +27,8 @@ class WebPass:
     was not a password. `target` is all that it is good for: a shell, as `str(Target)`, or `share:ID`
     or `watch:SESSION`; None: any shell that its identity may enter. `expires_at` is seconds since
     the epoch. `sign_in` is that of a browser which got the ticket, or the one that a session's pass
-    is itself once it is stored; None where a credential was shown.
+    is itself once it is stored; None where a credential was shown. `latest_end` is how far a session's
+    `expires_at` may be moved by use, seconds since the epoch; None: not at all.
     """
 
     kind: PassKind
@@ -39,6 +40,7 @@ class WebPass:
     password_mark: bytes | None = field(default=None, repr=False)
     target: str | None = None
     sign_in: SignIn | None = None
+    latest_end: float | None = None
 
 
 def password_mark(password_hash: str | None) -> bytes | None:

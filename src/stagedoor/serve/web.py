@@ -58,7 +58,9 @@ def web_listener(
                 note,
                 PresenceService(settings, database, policy, allowance),
             ),
-            PassService(settings, database, policy, flow.by_newest_policy, Lifetimes(), allowance),
+            PassService(
+                settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
+            ),
             AccountService(settings, database, allowance),
             RecordingService(settings, database),
             WebLimits(
@@ -79,6 +81,10 @@ def web_listener(
         ),
         secure,
     )
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    return Lifetimes(session_s=settings.web.session_s, session_max_s=settings.web.session_max_s)
 
 
 def host_names(settings: Settings) -> frozenset[str]:

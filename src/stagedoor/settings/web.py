@@ -120,6 +120,23 @@ class Web(Table, frozen=True):
             "here, seconds. 0: no terminal may be shared.",
         ),
     ] = 8 * HOUR_S
+    session_s: Annotated[
+        float,
+        Meta(
+            ge=60,
+            description="How long a browser stays signed in after it was used last, seconds. Opening a page "
+            "and typing in a terminal are use; a terminal that only shows output is not. Terminals that "
+            "the sign-in opened end with it, and go on after the next one. The page warns 10 minutes before.",
+        ),
+    ] = 12 * HOUR_S
+    session_max_s: Annotated[
+        float,
+        Meta(
+            ge=60,
+            description="How long a browser stays signed in at most, however much it is used, seconds: for "
+            "so long a stolen cookie is good. A day is what NIST SP 800-63B-4 recommends for AAL2.",
+        ),
+    ] = 24 * HOUR_S
 
     def __post_init__(self) -> None:
         if self.domain is not None and not valid_host_name(self.domain):

@@ -33,6 +33,8 @@ class Part(StrEnum):
     """Named by the hash in hexadecimal."""
     SIGN_INS_END = "sign_ins_end"
     """Named by the user."""
+    SIGN_IN_ENDS = "sign_in_ends"
+    """Named by the hash in hexadecimal."""
 
 
 _NOTHING = ""

@@ -43,6 +43,7 @@ def issue(database: Database, given: WebPass, now: float) -> str:
                 target=given.target,
                 expires_at=given.expires_at,
                 sign_in=None if given.sign_in is None else given.sign_in.id,
+                latest_end=given.latest_end,
             )
         )
     return secret
@@ -98,6 +99,34 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
     named = [bytes(one).hex() for one in (_hash(secret), *forgotten)]
     touch(transaction, Part.SIGNED_OUT, named)
     touch(transaction, Part.SIGN_INS_END, [user])
+
+
+def renew(transaction: Transaction, secret: str, end: float, now: float) -> None:
+    """Move the end of a session that lasts. Runs in a policy change. NotFoundError where it is over."""
+    moved = transaction.execute(
+        update(web_passes)
+        .where(
+            *_named(PassKind.SESSION, secret),
+            web_passes.c.expires_at.between(now, end),
+            web_passes.c.latest_end >= end,
+        )
+        .values(expires_at=end, renewed_at=now)
+    )
+    if moved.rowcount != 1:
+        raise NotFoundError("this sign-in is over already")
+    touch(transaction, Part.SIGN_IN_ENDS, [_hash(secret).hex()])
+
+
+def read_sign_in_ends(
+    transaction: Transaction, only: Collection[bytes] | None = None
+) -> dict[bytes, float]:
+    """The ends of the sign-ins whose end was moved by use; of those named, if some are."""
+    query = select(web_passes.c.secret_hash, web_passes.c.expires_at).where(
+        web_passes.c.kind == PassKind.SESSION.value, web_passes.c.renewed_at.is_not(None)
+    )
+    if only is not None:
+        query = query.where(web_passes.c.secret_hash.in_(only))
+    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
 
 
 def read_signed_out(
@@ -159,4 +188,5 @@ def _pass(row: Row[Any], sign_in: SignIn | None) -> WebPass:
         row.password_mark,
         row.target,
         sign_in,
+        row.latest_end,
     )

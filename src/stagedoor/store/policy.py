@@ -15,7 +15,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
-from stagedoor.store.passes import read_sign_ins_end, read_signed_out
+from stagedoor.store.passes import read_sign_in_ends, read_sign_ins_end, read_signed_out
 from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users, watch_rules
 from stagedoor.store.shares import read_shares
 
@@ -49,6 +49,7 @@ def read_policy(transaction: Transaction) -> Policy:
         watch_rules=tuple(_rules(transaction, watch_rules).values()),
         signed_out=read_signed_out(transaction),
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
+        sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
     )
 
 
@@ -76,6 +77,10 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     if (names := touched.get(Part.SIGNED_OUT)) is not None:
         hashes = frozenset(bytes.fromhex(name) for name in names)
         signed_out = (signed_out - hashes) | read_signed_out(transaction, hashes)
+    sign_in_ends = before.sign_in_ends
+    if (names := touched.get(Part.SIGN_IN_ENDS)) is not None:
+        hashes = frozenset(bytes.fromhex(name) for name in names)
+        sign_in_ends = MappingProxyType({**sign_in_ends, **read_sign_in_ends(transaction, hashes)})
     return Policy(
         version=now,
         users=fresh(Part.USERS, before.users, _users),
@@ -86,6 +91,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         watch_rules=fresh_rules(Part.WATCH_RULES, before.watch_rules, watch_rules),
         signed_out=signed_out,
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
+        sign_in_ends=sign_in_ends,
     )
 
 

@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -207,9 +207,13 @@ web_passes = Table(
     Column("target", Text),
     Column("expires_at", Float, nullable=False),
     Column("sign_in", LargeBinary(32)),
+    Column("latest_end", Float),
+    Column("renewed_at", Float),
     Index("web_passes_by_expiry", "expires_at"),
 )
-"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5."""
+"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5;
+`latest_end`, up to which use moves the end of a session, and `renewed_at`, when it did so last, since
+version 7."""
 
 shares = Table(
     "shares",

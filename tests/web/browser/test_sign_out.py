@@ -1,6 +1,12 @@
 """Signing out on one page, in a real Chromium: what the others of that browser show."""
 
+import time
+
+from sqlalchemy import update
+
 from acceptance.chromium import Browser, Tab
+from stagedoor.store.schema import web_passes
+from tests.path.gateway import PASSWORD, Gateway
 from tests.web.browser.conftest import click, ready, run, shows, sign_in, terminal
 
 
@@ -9,17 +15,12 @@ def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
 ) -> None:
     terminal(tab, base, "left")
     run(tab, "kept=$((40+2))")
-    home = browser.tab()
-    try:
-        home.open(f"{base}/")
-        click(home, "form[action='/sign-out'] button")
-        home.until("location.pathname === '/sign-in'")
-    finally:
-        home.end()
+    sign_out_elsewhere(browser, base)
     tab.until("document.getElementById('status').dataset.state === 'over'")
     assert "you signed out in this browser" in str(
         tab.ask("document.getElementById('status').textContent")
     )
+    click(tab, "#sign-in-later")
     click(tab, "#hint button")
     tab.until("location.pathname === '/sign-in'")
     sign_in(tab, base, "/app/app01")
@@ -28,3 +29,71 @@ def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
     run(tab, "echo is-$kept")
     shows(tab, "is-42")
     assert not tab.trouble
+
+
+def test_another_sign_in_takes_the_place_of_one_that_ended_over_the_terminal(
+    tab: Tab, browser: Browser, base: str
+) -> None:
+    terminal(tab, base, "stays")
+    run(tab, "kept=$((40+2)); echo be''gun")
+    shows(tab, "begun")
+    tab.ask("window.mark = 'the same page'")
+    sign_out_elsewhere(browser, base)
+    tab.until("document.getElementById('sign-in').open")
+    assert "you signed out" in str(tab.ask("document.getElementById('sign-in-why').textContent"))
+    shows(tab, "begun")
+    tab.until("document.activeElement.id === 'sign-in-secret'")
+    tab.type("wrong")
+    tab.enter()
+    tab.until("document.getElementById('sign-in-why').textContent.includes('wrong')")
+    tab.type(PASSWORD)
+    tab.enter()
+    ready(tab)
+    tab.until("!document.getElementById('sign-in').open")
+    run(tab, "echo is-$kept")
+    shows(tab, "is-42")
+    assert tab.ask("window.mark") == "the same page"
+
+
+def test_the_page_says_when_its_sign_in_is_about_to_end(
+    tab: Tab, gateway: Gateway, base: str
+) -> None:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+    end_all(gateway, 300)
+    tab.open(f"{base}/app/app01?terminal=warned")
+    ready(tab)
+    tab.until("!document.getElementById('sign-in-ends').hidden")
+    assert "Your sign-in ends at" in str(
+        tab.ask("document.getElementById('sign-in-ends').textContent")
+    )
+    click(tab, "#sign-in-ends button")
+    tab.until("document.activeElement.id === 'sign-in-secret'")
+    tab.type(PASSWORD)
+    tab.enter()
+    tab.until("document.getElementById('sign-in-ends').hidden")
+    ready(tab)
+    run(tab, "echo go''es on")
+    shows(tab, "goes on")
+
+
+def sign_out_elsewhere(browser: Browser, base: str) -> None:
+    """In another tab of the same browser."""
+    home = browser.tab()
+    try:
+        home.open(f"{base}/")
+        click(home, "form[action='/sign-out'] button")
+        home.until("location.pathname === '/sign-in'")
+    finally:
+        home.end()
+
+
+def end_all(gateway: Gateway, left_s: float) -> None:
+    """So long do all sign-ins last from now on, however they are used."""
+    end = time.time() + left_s
+    with gateway.office() as office, office.change("test") as change:
+        change.transaction.execute(
+            update(web_passes)
+            .where(web_passes.c.kind == "session")
+            .values(expires_at=end, latest_end=end)
+        )

@@ -23,6 +23,7 @@ from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.ports import Account, Passes, Recordings
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
+from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
 from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
@@ -87,6 +88,7 @@ class WebApp:
             *pages.routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
+            *SignInApi(self._guard, passes, refusal).routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes

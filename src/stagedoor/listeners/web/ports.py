@@ -10,7 +10,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import PassKind, WebPass
 
 
 class Passes(Protocol):
@@ -28,6 +28,13 @@ class Passes(Protocol):
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
         """Whose pass it was, and for which shell alone; nobody can show it again."""
+        ...
+
+    async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
+        """The pass of a session that lasts; with `used`, its end is moved as far as the settings allow.
+
+        Whether its identity holds is for `show` to say.
+        """
         ...
 
     async def sign_out(self, secret: str) -> Denial | None:

@@ -19,6 +19,7 @@ from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
     form_of,
+    new_session,
     safe_path,
     set_cookie,
     shown_cookie,
@@ -88,10 +89,12 @@ class Pages:
         identity = None if secret is None else await self._passes.show(PassKind.SESSION, secret)
         if isinstance(identity, Identity):
             self._guard.proved(request, identity)
+            assert secret is not None, "it was shown"
+            await self._passes.session(secret, used=True)
             return identity
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
             return self.said("Not now", identity.message, status_of(identity.reason))
-        wanted = urlencode({"next": request.url.path})
+        wanted = urlencode({"next": _back_to(request, self._home_path)})
         return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
 
     async def posted(self, request: Request) -> dict[str, str] | Response:
@@ -167,9 +170,7 @@ class Pages:
         before = shown_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
-        ended = None if before is None else await self._passes.sign_out(before)
-        self._guard.proved(request, identity)
-        secret = ended or await self._passes.issue(PassKind.SESSION, identity)
+        secret = await new_session(self._passes, self._guard, request, identity, before)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)
         response = RedirectResponse(wanted, SEE_OTHER)
@@ -257,3 +258,10 @@ class Pages:
             ],
         }
         return Response(json.dumps(manifest), media_type="application/manifest+json")
+
+
+def _back_to(request: Request, home: str) -> str:
+    """Where a browser goes on after signing in: to the same page, and to no form that it has sent."""
+    if request.method not in ("GET", "HEAD"):
+        return home
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

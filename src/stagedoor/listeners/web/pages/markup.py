@@ -214,7 +214,7 @@ def terminal(
     """
     attributes = (
         f' class="terminal" data-path="{escape(place.path)}" data-app="{escape(app)}" '
-        f'data-nonce="{escape(nonce)}" data-guest="{escape(guest)}" '
+        f'data-nonce="{escape(nonce)}" data-guest="{escape(guest)}" data-user="{escape(name)}" '
         f'data-tmux="{"yes" if tmux else "no"}"'
     )
     company = "" if guest else COMPANY

@@ -14,7 +14,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.ports import Passes
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.webpass import PassKind
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP. No
@@ -64,6 +67,15 @@ def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Re
     response.set_cookie(
         name, secret, path="/", domain=domain, secure=secure, httponly=True, samesite="strict"
     )
+
+
+async def new_session(
+    passes: Passes, guard: RequestGuard, request: Request, identity: Identity, before: str | None
+) -> str | Denial:
+    """The secret of a new sign-in. The one `before` it in the same browser ends, or nobody could."""
+    ended = None if before is None else await passes.sign_out(before)
+    guard.proved(request, identity)
+    return ended or await passes.issue(PassKind.SESSION, identity)
 
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:
