@@ -1,5 +1,6 @@
-/** The home page works without this; it only makes buttons that copy. */
+/** The home page works without this; it makes buttons that copy, lists and a filter. */
 import { ask, names, type Listed } from "./ask";
+import { filter } from "./filter";
 import { copyByHand } from "./page";
 
 for (const button of document.querySelectorAll<HTMLButtonElement>("button.copy")) {
@@ -25,7 +26,10 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button.termin
   button.hidden = false;
   button.addEventListener("click", () => {
     list.replaceChildren();
-    button.parentElement?.append(list);
+    const open = button.getAttribute("aria-expanded") !== "true";
+    button.setAttribute("aria-expanded", String(open));
+    if (!open) return list.remove();
+    button.closest("li")?.append(list);
     const row = (text: string): HTMLLIElement => {
       const made = document.createElement("li");
       made.textContent = text;
@@ -46,3 +50,5 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button.termin
       .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));
   });
 }
+
+filter();

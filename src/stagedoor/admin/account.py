@@ -11,6 +11,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
+from stagedoor.model.source import host_port
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
@@ -85,7 +86,7 @@ class AccountService:
         return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
-        """By direct login where SSH is answered; else by what `stagedoor ssh-config` has set up."""
+        """By direct login where SSH is answered; else by what `ssh_setup` has set up."""
         public = self._settings.ssh.public_at
         if public is None:
             return f"ssh {target.host_name}"
@@ -93,5 +94,31 @@ class AccountService:
         at = f"{target.login_name}@{name}"
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
+    def ssh_setup(self, identity: Identity, host: str) -> str | None:
+        ssh, tunnel = self._settings.ssh, self._settings.tunnel
+        if ssh.public_at is not None:
+            return None
+        if self._ssh_port:
+            way = f"--jump {_at(host, ssh.public_port or self._ssh_port)}"
+        elif tunnel.public_url is not None:
+            way = f"--gateway {tunnel.public_url}"
+        else:
+            secure = bool(tunnel.tls_addresses)
+            first = (tunnel.tls_addresses or tunnel.addresses or (":0",))[0]
+            at = _at(host, split_address(first)[1])
+            way = f"--gateway {'https://' if secure else ''}{at}"
+        return f"stagedoor ssh-config {way} --user {identity.name} --host-ca host_ca.pub --include"
+
+    @property
+    def _ssh_port(self) -> int:
+        """Where SSH is answered; 0 for nowhere, or for a port that is not known beforehand."""
+        addresses = self._settings.ssh.addresses
+        return split_address(addresses[0])[1] if addresses else 0
+
     def _office(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)
+
+
+def _at(host: str, port: int) -> str:
+    """As it is typed; a port that the system chooses is known to nobody beforehand."""
+    return host_port(host, port) if port else f"{host}:PORT"

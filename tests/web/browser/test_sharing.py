@@ -212,7 +212,7 @@ def test_the_home_page_lists_terminals_when_asked(tab: Tab, base: str) -> None:
     terminal(tab, base, "athome")
     sign_in(tab, base)
     tab.until("document.querySelector('button.terminals:not([hidden])') !== null")
-    click(tab, "Terminals", "document.querySelector('ul.apps li')")
+    click(tab, "Others…", "document.querySelector('ul.apps li')")
     tab.until(
         "[...document.querySelectorAll('ul.apps ul a')].some(e => e.textContent === 'athome')"
     )

@@ -69,6 +69,11 @@ class Account(Protocol):
         """The command that enters `target` by ssh."""
         ...
 
+    def ssh_setup(self, identity: Identity, host: str) -> str | None:
+        """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
+        which the person reaches this gateway."""
+        ...
+
 
 class Recordings(Protocol):
     """The recordings of this gateway, for those who may play them. Default deny."""

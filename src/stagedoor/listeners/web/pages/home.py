@@ -55,9 +55,9 @@ class Home:
         identity = await self._pages.signed_in(request)
         if isinstance(identity, Response):
             return identity
-        return await self._home_of(identity)
+        return await self._home_of(identity, request.url.hostname or "")
 
-    async def _home_of(self, identity: Identity) -> Response:
+    async def _home_of(self, identity: Identity, host: str) -> Response:
         targets = [grant.target for grant in self._flow.grants(identity)]
         states = await asyncio.gather(*(self._flow.observe(target) for target in targets))
         apps = [
@@ -91,6 +91,7 @@ class Home:
                 may_change_keys=_whole(identity),
                 shows_recordings=self._shows_recordings(identity),
                 live=live,
+                ssh_setup=self._account.ssh_setup(identity, host),
             )
         )
 

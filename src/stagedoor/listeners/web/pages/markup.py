@@ -1,6 +1,6 @@
 """The pages as HTML: whatever was not written here is escaped. They need no JavaScript."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -11,6 +11,13 @@ from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.model.policy import KeyRecord
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
+_UNKNOWN = "Nobody has entered it lately, so nobody knows whether it answers."
+_NO_HOLDER = (
+    "No command that holds terminals is set for this shell, so the page cannot open one. An administrator "
+    "names it in `holder` of its [[shells.static]] entry."
+)
+_FILTER_FROM = 8
+"""As many apps are seen at once; a filter would be one thing more to read."""
 COMPANY = (
     '<button type="button" id="terminals" aria-haspopup="dialog">Terminals</button>'
     '<button type="button" id="share" aria-haspopup="dialog">Share…</button>'
@@ -27,7 +34,8 @@ class App:
     state: str
     page: str
     ssh: str
-    has_terminals: bool
+    has_terminals: bool = True
+    """Whether something is known that holds terminals in its shell."""
     notice: str | None = None
 
 
@@ -50,7 +58,8 @@ class Place:
             links += f'<link rel="stylesheet" href="{self.asset("pages.css")}">'
         if "icon.svg" in self.assets:
             links += f'<link rel="icon" href="{self.asset("icon.svg")}">'
-        for name in scripts:
+        times = ("times.js",) if "<time " in body else ()
+        for name in (*scripts, *times):
             if name in self.assets:
                 links += f'<script src="{self.asset(name)}" defer></script>'
         return (
@@ -102,18 +111,18 @@ with your password or a token</a>.</p></noscript></main>"""
 def home(
     place: Place,
     name: str,
-    apps: Iterable[App],
+    apps: Sequence[App],
     past: Sequence[Past],
     keys: Sequence[KeyRecord],
     *,
     may_change_keys: bool,
     shows_recordings: bool = False,
     live: str = "",
+    ssh_setup: str | None = None,
 ) -> str:
-    """What a person who has signed in sees first. `live` is HTML."""
-    rows = "".join(_app(app) for app in apps)
-    if rows:
-        listed = f'<ul class="apps">{rows}</ul>'
+    """What a person who has signed in sees first. `live` is HTML. `ssh_setup` is the command to run once."""
+    if apps:
+        listed = _setup(ssh_setup, keys) + _apps(apps)
     else:
         grant = f"stagedoor grant add user:{name} APP"
         listed = (
@@ -135,23 +144,55 @@ def home(
     return place.page("Stagedoor", body, scripts=("home.js",))
 
 
+def _apps(apps: Sequence[App]) -> str:
+    """The list. Its filter works by script, so without one it is hidden."""
+    hidden = "" if len(apps) >= _FILTER_FROM else " data-few"
+    rows = "".join(_app(app) for app in apps)
+    return f"""<form id="filter" role="search" hidden{hidden}><label for="wanted">Filter</label>
+<input id="wanted" type="search" autocomplete="off" autocapitalize="none" spellcheck="false"
+ aria-keyshortcuts="/" aria-controls="app-list" placeholder="part of a name">
+<span id="matches" role="status">{len(apps)} apps</span>
+<small>/ goes here, ↑ and ↓ go through the apps, Enter opens one.</small></form>
+<ul class="apps" id="app-list">{rows}</ul>"""
+
+
 def _app(app: App) -> str:
-    # Where nothing holds terminals in the shell, the page could only refuse.
-    terminal = (
-        f'<a class="button" href="{escape(app.page)}">Terminal</a>'
-        f'<button type="button" class="terminals" hidden data-app="{escape(app.name)}" '
-        f'data-page="{escape(app.page)}">Terminals</button>'
-    )
     code = f"vscode://vscode-remote/ssh-remote+{app.host}/"
+    name, page, ssh = escape(app.name), escape(app.page), escape(app.ssh)
+    why = f' title="{escape(_UNKNOWN)}"' if app.state == "unknown" else ""
+    terminal = (
+        f'<a class="button" href="{page}" aria-label="Open terminal of {name}">Open terminal</a>'
+        f'<button type="button" class="terminals" hidden aria-expanded="false" data-app="{name}" '
+        f'data-page="{page}" aria-label="Others… (terminals of {name})">Others…</button>'
+        if app.has_terminals
+        else f'<span class="ssh-only" title="{escape(_NO_HOLDER)}">by ssh only</span>'
+    )
     return (
-        f"<li><h3>{escape(app.name)}</h3>"
-        f'<span class="state {escape(app.state)}">{escape(_STATES.get(app.state, app.state))}</span>'
-        f"{terminal if app.has_terminals else ''}"
-        f'<code class="ssh">{escape(app.ssh)}</code>'
-        f'<button type="button" class="copy" hidden data-copy="{escape(app.ssh)}">Copy</button>'
-        f'<a href="{escape(code)}">VS Code</a>'
+        f'<li data-name="{name}"><h3>{name}</h3>'
+        f'<span class="state {escape(app.state)}"{why}>{escape(_STATES.get(app.state, app.state))}</span>'
+        f'<span class="open">{terminal}</span><span class="ssh"><code>{ssh}</code>'
+        f'<button type="button" class="copy" hidden data-copy="{ssh}" aria-label="Copy {ssh}">Copy</button>'
+        f'</span><a class="code" href="{escape(code)}" aria-label="{name} in VS Code">VS Code</a>'
         + (f'<p class="notice">{escape(app.notice)}</p>' if app.notice else "")
         + "</li>"
+    )
+
+
+def _setup(command: str | None, keys: Sequence[KeyRecord]) -> str:
+    """What has to be done once before the lines for ssh work."""
+    if command is None:
+        if keys:
+            return ""
+        return (
+            '<p class="setup">ssh asks for your password or a token. With an SSH key it does not: '
+            '<a href="#keys">add yours below</a>.</p>'
+        )
+    return (
+        f'<p class="setup">Before the first ssh, or VS Code, run this once on your machine:'
+        f'<code>{escape(command)}</code> <button type="button" class="copy" hidden '
+        f'data-copy="{escape(command)}">Copy</button> <small>It needs the <code>stagedoor</code> program '
+        "and the file <code>host_ca.pub</code>: what <code>stagedoor ca show host</code> prints on the "
+        "gateway.</small></p>"
     )
 
 

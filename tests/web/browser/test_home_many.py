@@ -1,0 +1,114 @@
+"""The home page of somebody with many apps: in line, filtered, by keyboard, in the person's own time."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.chromium import Tab
+from acceptance.home_pictures import names
+from stagedoor.model.target import Target
+from tests.path.gateway import Gateway
+from tests.web.browser.conftest import click, sign_in
+from tests.web.conftest import SETTINGS
+from tests.web.visitor import Visitor, ticket
+
+APPS = names(40)
+STATIC = '\n[[shells.static]]\napp = "ssh-alone"\nhost = "10.0.0.9"\n'
+SEEN = "[...document.querySelectorAll('ul.apps > li:not([hidden])')].map(row => row.dataset.name)"
+FOCUS = "document.activeElement.closest('ul.apps > li')?.dataset.name ?? document.activeElement.id"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    shells = "".join(f'\n[[shells.local]]\napp = "{app}"\n' for app in APPS)
+    with Gateway(tmp_path_factory.mktemp("many"), SETTINGS + shells + STATIC) as found:
+        found.add_user("dev", "*")
+        yield found.start()
+
+
+@pytest.fixture
+def home(tab: Tab, base: str) -> Tab:
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+    tab.until("!document.getElementById('filter').hidden")
+    return tab
+
+
+def key(tab: Tab, name: str, number: int) -> None:
+    tab.press(name, "Slash" if name == "/" else name, number, text=name if len(name) == 1 else "")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_columns_line_up_whatever_the_names(home: Tab, width: int) -> None:
+    home.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    home.until(f"innerWidth === {width}")
+    for column in ("h3", ".state", ".open > *:first-child", ".ssh > code", ".copy", ".code"):
+        lefts = home.ask(
+            f"[...new Set([...document.querySelectorAll('ul.apps > li {column}')]"
+            ".map(one => Math.round(one.getBoundingClientRect().left)))]"
+        )
+        assert len(lefts) == 1, (column, lefts)
+    assert home.ask("document.documentElement.scrollWidth") <= width
+
+
+def test_the_filter_finds_an_app_and_opens_it_without_a_mouse(home: Tab) -> None:
+    key(home, "/", 191)
+    assert home.ask(FOCUS) == "wanted"
+    home.type("gw 0")
+    home.until(f"{SEEN}.length === 5")
+    assert home.ask("document.getElementById('matches').textContent").startswith("5 of ")
+    assert all(name.startswith("gw-") for name in home.ask(SEEN))
+    shown = home.ask(SEEN)
+    key(home, "ArrowDown", 40)
+    assert home.ask(FOCUS) == shown[0]
+    key(home, "ArrowDown", 40)
+    assert home.ask(FOCUS) == shown[1]
+    key(home, "ArrowUp", 38)
+    key(home, "ArrowUp", 38)
+    assert home.ask(FOCUS) == "wanted"
+    key(home, "Escape", 27)
+    assert len(home.ask(SEEN)) > 40
+    home.type("gw-038")
+    home.enter()
+    home.until("location.pathname === '/app/gw-038'")
+    assert not home.trouble
+
+
+def test_where_a_terminal_can_only_be_refused_there_is_no_button(home: Tab) -> None:
+    row = "document.querySelector('li[data-name=ssh-alone]')"
+    assert home.ask(f"{row}.querySelector('a.button, button.terminals')") is None
+    assert "[[shells.static]]" in home.ask(f"{row}.querySelector('.ssh-only').title")
+    assert Target("ssh-alone").host_name in home.ask(f"{row}.querySelector('code').textContent")
+
+
+def test_what_ssh_needs_first_is_a_command(home: Tab) -> None:
+    said = home.ask("document.querySelector('.setup code').textContent")
+    assert said.startswith("stagedoor ssh-config --gateway 127.0.0.1:")
+    assert "--user dev --host-ca host_ca.pub --include" in said
+
+
+def test_times_are_those_of_the_person(home: Tab, base: str, port: int) -> None:
+    visitor = Visitor(port).hello(ticket(port), "true", terminal="once")
+    visitor.until(lambda: visitor.exit is not None)
+    visitor.close()
+    home.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")
+    home.open(f"{base}/")
+    home.until("document.querySelector('time')?.title.includes('UTC')")
+    minutes = home.ask(
+        "(time => (Date.parse(time.textContent.replace(' ', 'T') + 'Z')"
+        " - Date.parse(time.dateTime.slice(0, 16) + 'Z')) / 60000)(document.querySelector('time'))"
+    )
+    assert minutes == 5 * 60 + 45
+
+
+def test_others_are_listed_and_put_away_again(home: Tab) -> None:
+    click(home, "li[data-name=app01] button.terminals")
+    home.until("document.querySelector('li[data-name=app01] ul li') !== null")
+    click(home, "li[data-name=app01] button.terminals")
+    home.until("document.querySelector('li[data-name=app01] ul') === null")

@@ -1,0 +1,6 @@
+/** An instant as a column of them is read best: `2026-03-02 10:30`, in the zone of this device or of `zone`. */
+export function written(at: Date, zone?: string): string {
+  const style = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" } as const;
+  // Of all locales Sweden's writes a date as ISO 8601 does.
+  return at.toLocaleString("sv-SE", { ...style, timeZone: zone });
+}

@@ -1,0 +1,27 @@
+/** Which apps the home page's filter lets through, and what it says of them; and how times are written. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { counted, matches } from "../src/filter";
+import { written } from "../src/when";
+
+test("an app is seen that has each of the words, in any order and case", () => {
+  assert(matches("billing-api.staging", ""));
+  assert(matches("billing-api.staging", "  "));
+  assert(matches("billing-api.staging", "STAG bill"));
+  assert(matches("billing-api.staging", "g-api.s"));
+  assert(!matches("billing-api.staging", "bill prod"));
+  assert(!matches("a.b", "a*b"), "no pattern: what is typed is what is looked for");
+});
+
+test("the person is told how many are seen", () => {
+  assert.equal(counted(500, 500), "500 apps");
+  assert.equal(counted(12, 500), "12 of 500 apps");
+  assert.equal(counted(0, 500), "none of 500 apps");
+});
+
+test("a time is that of the person's zone, and as wide as every other", () => {
+  const at = new Date("2026-03-02T23:05:00Z");
+  assert.equal(written(at, "UTC"), "2026-03-02 23:05");
+  assert.equal(written(at, "Asia/Shanghai"), "2026-03-03 07:05");
+  assert.equal(written(at, "America/St_Johns"), "2026-03-02 19:35");
+});
