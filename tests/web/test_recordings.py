@@ -104,6 +104,8 @@ def test_who_is_named_sees_the_list_and_it_is_written_down_when_he_plays(
     page = auditor.get("/recordings").text
     for app in ("app01", "app02"):
         assert f"/recordings/{recordings[app]}" in page
+    assert re.search(r'<td class="number">0:0\d</td>', page), page
+    assert f'href="/recordings/{recordings["app01"]}/cast" download' in page
     only = auditor.get("/recordings?wanted=app02").text
     assert recordings["app01"] not in only
     assert recordings["app02"] in only

@@ -18,6 +18,7 @@ from stagedoor.wire.asciicast import (
     decode_header,
     encode_event,
     encode_header,
+    last_event_at,
     resize,
 )
 
@@ -169,3 +170,20 @@ def test_a_line_without_end_is_not_collected_for_ever() -> None:
     with pytest.raises(AsciicastError, match="longer"):
         Reader(endless())
     assert taken < 100
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), TEXT), min_size=1), st.integers(0, 400))
+def test_the_last_event_is_found_at_the_end_of_a_file(
+    events: list[tuple[float, str]], cut: int
+) -> None:
+    lines = [encode_event(Event(at, Code.OUTPUT, data)) for at, data in events]
+    last = decode_event(lines[-1], 1).at
+    before = encode_header(Header(80, 24, 0))[-cut:] if cut else b"\n"
+    whole = (before if before.endswith(b"\n") else b"\n") + b"".join(lines)
+    assert last_event_at(whole) == last
+    assert last_event_at(whole + b'[9e9, "o", "being wr') == last
+
+
+@pytest.mark.parametrize("tail", [b"", b"x", b"\n", b'[1, "o", "cut off"]\n', b"nonsense\nmore\n"])
+def test_where_no_whole_event_is_there_is_no_last_one(tail: bytes) -> None:
+    assert last_event_at(tail) is None

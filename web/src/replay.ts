@@ -19,6 +19,8 @@ markStyles(nonce);
 const STEP_S = 5;
 const SPEEDS = [0.5, 1, 2, 4, 8];
 const FONT_PX = 14;
+/** So many events at most are passed over for the first frame. */
+const MOST_BEFORE = 1000;
 
 const screen = element("screen");
 const playButton = element<HTMLButtonElement>("play");
@@ -66,15 +68,25 @@ function colour(): void {
 }
 light.addEventListener("change", colour);
 
+/** When something is shown first: before that there is nothing to see, and so nothing to play. */
+async function firstShown(reel: Reel, start: number): Promise<number> {
+  const head = new Head(reel, start);
+  for (let tries = 0; tries < MOST_BEFORE; tries++) {
+    const next = await head.peek();
+    if (next === undefined) break;
+    if (next.code === "o") return next.at;
+    head.skip();
+  }
+  return 0;
+}
+
 async function begin(): Promise<void> {
-  await document.fonts.ready;
+  const reel = new Reel(ranged(source), Number(size));
+  const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
   colour();
-  const reel = new Reel(ranged(source), Number(size));
-  const first = await new Head(reel, 0).line();
   if (first === undefined) return say("This recording is empty.");
   const about = header(first.line);
-  const duration = await reel.duration();
   term.resize(about.width, about.height);
   fit();
   new ResizeObserver(fit).observe(screen);
@@ -217,7 +229,7 @@ async function begin(): Promise<void> {
   });
   tellTime(0);
   state("paused");
-  await player.seek(0);
+  await player.seek(await firstShown(reel, first.next));
   document.body.dataset.ready = "true";
   void look().catch(failed);
 }

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,16 +16,19 @@ from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.viewer import may_view, views_some
-from stagedoor.recording.folder import Kept, kept
+from stagedoor.recording.folder import Kept, ending, kept
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
+from stagedoor.wire.asciicast import last_event_at
 from stagedoor.wire.target import parse_login
 
 PAGE = 50
 """Recordings on one page."""
 LOOKED_AT = 1000
 """Recordings that one request looks at, for a page of those that fit: one row of the store each."""
+_TAIL_BYTES = (64 * 1024, 1024 * 1024)
+"""How much of a recording's end is read for its last event: more where that is a long one."""
 NOTED_S = 3600.0
 """Somebody who looks on is written down again after so long: a player asks for a recording in pieces."""
 _NOTED = 1000
@@ -50,6 +53,8 @@ class Take:
     target: Target | None
     opened_at: float | None
     written_at: float
+    lasts_s: float | None = None
+    """Until its last event; None for one that cannot be read, or that nobody has measured."""
 
 
 class RecordingService:
@@ -76,7 +81,7 @@ class RecordingService:
                     return found, files[at - 1].id
                 take = self._take(file)
                 if self._may(identity, take) and _fits(take, wanted):
-                    found.append(take)
+                    found.append(_measured(take))
             return found, ""
 
         return await _asked(look)
@@ -86,7 +91,7 @@ class RecordingService:
             # Its name comes out of the folder, so no path of the developer's making is opened.
             file = next((one for one in self._kept() if one.id == id_), None)
             take = None if file is None else self._take(file)
-            return take if take is not None and self._may(identity, take) else None
+            return _measured(take) if take is not None and self._may(identity, take) else None
 
         return await _asked(look)
 
@@ -152,3 +157,17 @@ async def _asked(look: Callable[[], _T]) -> _T | Denial:
         return await ask(look)
     except OSError as error:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")
+
+
+def _measured(take: Take) -> Take:
+    """With its duration, where it can be read."""
+    if take.sealed:
+        return take
+    for most in _TAIL_BYTES:
+        try:
+            lasts_s = last_event_at(ending(take.path, take.size, most))
+        except OSError:
+            return take  # removed while we look
+        if lasts_s is not None or most >= take.size:
+            return replace(take, lasts_s=lasts_s)
+    return take

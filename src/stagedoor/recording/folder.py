@@ -121,6 +121,15 @@ def kept(folder: Path) -> list[Kept]:
     return sorted(found, key=lambda one: (one.session, one.number, one.suffix))
 
 
+def ending(path: Path, size: int, most: int) -> bytes:
+    """The last `most` bytes of a file of `size`. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, most, max(size - most, 0))
+    finally:
+        os.close(fd)
+
+
 def read(path: Path) -> Iterator[bytes]:
     """The file's bytes as they are on the disk. Raises OSError."""
     with path.open("rb") as file:

@@ -167,6 +167,20 @@ def decode_event(line: bytes, number: int) -> Event:
         raise AsciicastError(f"line {number}: the time is out of range") from None
 
 
+def last_event_at(tail: bytes) -> float | None:
+    """When the last event was, seconds, by the last bytes of a file; None where they hold no whole line.
+
+    The first line counts for nothing, since it may be cut off or the header; so does a last one that is
+    being written.
+    """
+    for line in reversed(tail.split(b"\n")[1:-1]):
+        try:
+            return decode_event(line, 0).at
+        except AsciicastError:
+            continue
+    return None
+
+
 class Reader:
     """Lines to a header and events. `cut_off` is True once a last line without its end was met."""
 

@@ -32,6 +32,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         folder = found.data_dir / "recordings"
         folder.mkdir(mode=0o700)
         write(folder / "0short.1.cast", SHORT)
+        write(folder / "0late.1.cast", [(3.0, "i", "x"), (4.5, "o", "only now"), (65.0, "o", "x")])
         (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
         (folder / "0broken.1.cast").write_text("nonsense\n")
         yield found.start()
@@ -88,6 +89,21 @@ def test_from_the_home_page_to_the_end_of_a_recording(inside: Tab, base: str) ->
     assert not tab.trouble
     # Its size was changed on the way.
     assert tab.ask("document.querySelectorAll('.xterm-rows > div').length") == 30
+
+
+def test_the_first_frame_and_the_duration_are_there_at_once(inside: Tab, base: str) -> None:
+    tab = inside
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    tab.open(f"{base}/recordings/0late.1")
+    clock = "document.getElementById('clock').textContent"
+    assert tab.ask(clock) == "0:00 / 1:05", "before any script runs"
+    tab.call("Emulation.setScriptExecutionDisabled", value=False)
+    opened(tab, base, "0late.1")
+    shows(tab, "only now")
+    assert tab.ask(clock) == "0:04 / 1:05"
+    link = "document.querySelector('a.download')"
+    assert tab.ask(f"{link}.href") == f"{base}/recordings/0late.1/cast"
+    assert not tab.trouble
 
 
 @pytest.mark.parametrize("width", [500, 1000, 1400])

@@ -16,11 +16,12 @@ def recordings(place: Place, takes: Sequence[Take], wanted: str, more: str) -> s
     rows = "".join(
         f'<tr><td><a href="{escape(place.path)}/recordings/{escape(one.id)}">{_when(one)}</a></td>'
         f"<td>{escape(one.user or 'unknown')}</td><td>{escape(_app(one.target))}</td>"
-        f"<td>{escape(size(one.size))}</td><td>{'encrypted' if one.sealed else ''}</td></tr>"
+        f'<td class="number">{_lasts(one)}</td><td class="number size">{escape(size(one.size))}</td>'
+        f'<td class="number">{"encrypted" if one.sealed else _download(place, one)}</td></tr>'
         for one in takes
     )
-    heads = ("Login", "Who", "App", "Size", "Notes")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    heads = ("Login", "Who", "App", "Duration", "Size", "File")
+    head = "".join(f'<th scope="col" class="{name.lower()}">{name}</th>' for name in heads)
     listed = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     if not takes:
         listed = "<p>None that you may play.</p>" if not (wanted or more) else "<p>None here.</p>"
@@ -66,13 +67,13 @@ def player(place: Place, take: Take, source: str, nonce: str) -> str:
 <button type="button" id="play">Play</button>
 <div id="track"><input type="range" id="seek" min="0" max="0" step="any" value="0"
  aria-label="Position"><div id="marks" aria-hidden="true"></div></div>
-<span id="clock">0:00 / 0:00</span>
+<span id="clock">0:00 / {_clock(take.lasts_s or 0)}</span>
 <button type="button" id="previous" aria-label="Previous mark" disabled>[</button>
 <button type="button" id="next" aria-label="Next mark" disabled>]</button>
 <label>Speed <select id="speed">{speeds}</select></label>
 <label><input type="checkbox" id="idle" checked> Skip pauses</label>
 <label><input type="checkbox" id="reader"> Screen reader</label>
-<button type="button" id="copy">Copy text</button></div>
+<button type="button" id="copy">Copy text</button>{_download(place, take)}</div>
 <p id="keys">Space plays and pauses, ← and → go 5 seconds, [ and ] go to where something was typed,
 &lt; and &gt; change the speed.</p></main>
 <noscript><p>The player needs JavaScript. Without it:
@@ -82,6 +83,29 @@ def player(place: Place, take: Take, source: str, nonce: str) -> str:
     )
     style = f'<link rel="stylesheet" href="{place.asset("replay.css")}">'
     return page.replace("</head>", f"{style}</head>", 1)
+
+
+def _download(place: Place, take: Take) -> str:
+    """The file, which asciinema plays too."""
+    path = f"{place.path}/recordings/{take.id}/cast"
+    label = f"Download {take.id}.cast"
+    return f'<a class="download" href="{escape(path)}" download aria-label="{escape(label)}">Download</a>'
+
+
+def _lasts(take: Take) -> str:
+    """How long it is; of an encrypted one, from the login to its last byte."""
+    if take.lasts_s is not None:
+        return _clock(take.lasts_s)
+    if take.sealed and take.opened_at is not None:
+        return f"~{_clock(max(take.written_at - take.opened_at, 0))}"
+    return ""
+
+
+def _clock(seconds: float) -> str:
+    """As the player has it: `6:43`, `1:00:05`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _bar(place: Place, title: str) -> str:
