@@ -42,13 +42,16 @@ export class SignIn {
     this.note.setAttribute("role", "status");
     this.build();
     document.body.append(this.note, this.dialog);
+    // By the person's own events: a program can make the terminal answer, which looks like typing further on.
+    for (const kind of ["keydown", "beforeinput", "paste"])
+      addEventListener(kind, (event) => event.isTrusted && this.used(), { capture: true, passive: true });
     setInterval(() => void this.look(), LOOK_MS);
     document.addEventListener("visibilitychange", () => void (document.hidden || this.look()));
     void this.look(true);
   }
 
   /** Somebody typed: that is use, and what a program shows is not. */
-  used(): void {
+  private used(): void {
     this.typed = true;
     if (Date.now() - this.toldAt >= USED_MS) void this.tell();
   }

@@ -154,7 +154,6 @@ const foreground = new Foreground(() => {
 function typed(data: Uint8Array): void {
   attachment.type(data);
   connection.flush();
-  signIn.used();
   foreground.typed(data);
   pictures?.typed();
 }

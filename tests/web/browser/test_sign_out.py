@@ -2,12 +2,14 @@
 
 import time
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from acceptance.chromium import Browser, Tab
 from stagedoor.store.schema import web_passes
 from tests.path.gateway import PASSWORD, Gateway
+from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, run, shows, sign_in, terminal
+from tests.web.visitor import Visitor, ticket
 
 
 def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
@@ -77,6 +79,31 @@ def test_the_page_says_when_its_sign_in_is_about_to_end(
     shows(tab, "goes on")
 
 
+def test_a_key_is_use_and_what_a_program_makes_the_terminal_answer_is_not(
+    tab: Tab, gateway: Gateway, base: str, port: int
+) -> None:
+    terminal(tab, base, "used")
+    soon = end_all(gateway, 300, latest_s=7200)
+    visitor = Visitor(port).hello(ticket(port), terminal="used")
+    # The answer has seven bytes: ESC [ ? 1 ; 2 c.
+    visitor.type(
+        b"stty -icanon -echo; printf '\\033[c'; dd bs=1 count=7 of=/dev/null 2>/dev/null;"
+        b" stty icanon echo; echo an''swered\n"
+    )
+    shows(tab, "answered")
+    assert end_of_all(gateway) == {soon}
+    run(tab, "echo ty''ped")
+    shows(tab, "typed")
+    wait_until(lambda: min(end_of_all(gateway)) > soon + 3600)
+    visitor.close()
+
+
+def end_of_all(gateway: Gateway) -> set[float]:
+    with gateway.office() as office, office.database.read() as transaction:
+        query = select(web_passes.c.expires_at).where(web_passes.c.kind == "session")
+        return set(transaction.execute(query).scalars())
+
+
 def sign_out_elsewhere(browser: Browser, base: str) -> None:
     """In another tab of the same browser."""
     home = browser.tab()
@@ -88,12 +115,14 @@ def sign_out_elsewhere(browser: Browser, base: str) -> None:
         home.end()
 
 
-def end_all(gateway: Gateway, left_s: float) -> None:
-    """So long do all sign-ins last from now on, however they are used."""
+def end_all(gateway: Gateway, left_s: float, latest_s: float = 0) -> float:
+    """So long do all sign-ins last from now on, and so long at most if they are used; their end."""
     end = time.time() + left_s
+    latest = time.time() + max(latest_s, left_s)
     with gateway.office() as office, office.change("test") as change:
         change.transaction.execute(
             update(web_passes)
             .where(web_passes.c.kind == "session")
-            .values(expires_at=end, latest_end=end)
+            .values(expires_at=end, latest_end=latest)
         )
+    return end
