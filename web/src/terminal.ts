@@ -23,6 +23,7 @@ import { load } from "./settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
+import { keepWatching, watches } from "./watching";
 import { fitFont } from "./whole";
 import { ownWindow, windowKeys } from "./window";
 
@@ -232,7 +233,11 @@ async function begin(): Promise<void> {
   measure();
   new ResizeObserver(refit).observe(screen);
   term.focus();
-  if (!guest) attachment.mode = await chosenMode(path, app, attachment.terminal);
+  if (!guest) {
+    const { terminal } = attachment;
+    attachment.mode = watches(app, terminal) ? Mode.Watch : await chosenMode(path, app, terminal);
+    if (attachment.mode === Mode.Watch) keepWatching(app, terminal, status, () => location.reload());
+  }
   if (attachment.mode === Mode.Watch) mark("guest", "Only watching");
   attachment.command = settings.tmux ? "tmux mouse" : "";
   connection.start(() => waiting > 0);

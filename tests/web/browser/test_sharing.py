@@ -8,7 +8,7 @@ import pytest
 from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
-from tests.web.browser.conftest import ready, run, shows, sign_in, terminal
+from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_page import COPIES, phone
 
 
@@ -165,6 +165,16 @@ def test_who_watches_in_a_smaller_window_sees_the_whole_terminal(
     run(tab, "sleep 600")  # what is shown later does not make it larger
     shows(other, "sleep 600")
     assert other.ask(ALL_IN)
+    # Loaded again, the page asks nothing and still only watches; a duplicated tab has the same storage.
+    other.open(f"{base}/app/app01?terminal=larger")
+    ready(other)
+    assert mark(other, "guest") == "Only watching"
+    other.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    other.type("never-typed")
+    shows(other, "sleep 600")
+    assert "never-typed" not in screen(tab)
+    click(other, "Type…")
+    other.until("document.getElementById('company').open")
 
 
 def test_who_may_watch_finds_live_sessions_at_home(
