@@ -19,6 +19,7 @@ import { copy, element, hint } from "./page";
 import { pace, type Pace } from "./pace";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
+import { Starting } from "./starting";
 import { load } from "./settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
@@ -62,6 +63,7 @@ term.loadAddon(new ImageAddon());
 term.unicode.activeVersion = "11";
 moveFiles(term, path, app);
 const title = new Title(term, app);
+const starting = new Starting(screen);
 
 // What comes, and what is said.
 
@@ -103,7 +105,10 @@ function happened(event: Event): void {
 }
 
 function said(word: Word, text: string): void {
-  if (word === Word.Progress) return show("connecting", `Starting: ${text}`);
+  if (word === Word.Progress) {
+    starting.step(text);
+    return show("connecting", `Starting: ${text}`);
+  }
   if (word === Word.Recorded) return mark("recorded", "Recorded");
   if (word === Word.Watched) return mark("watched", text ? `Watched by ${text}` : "");
 }
@@ -118,7 +123,11 @@ function mark(id: string, text: string): void {
 }
 
 function show(state: State, why: string): void {
-  if (state === "open") foreground.stir();
+  if (state === "open") {
+    foreground.stir();
+    starting.end();
+  }
+  if (state === "over") starting.stop();
   status.dataset.state = state;
   const words = { connecting: "Connecting", open: "", lost: "Line lost, coming back", over: "Over" };
   status.textContent = state === "connecting" && why ? why : why ? `${words[state]}: ${why}` : words[state];

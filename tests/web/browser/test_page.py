@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Iterator
 
@@ -459,9 +460,15 @@ def test_a_cold_start_says_how_far_it_has_come(tab: Tab, base: str, gateway: Gat
         source="window.told = []; addEventListener('DOMContentLoaded', () => { const s ="
         " document.getElementById('status'); if (s) new MutationObserver(() =>"
         " window.told.push(s.textContent)).observe(s, {childList: true, characterData: true,"
+        " subtree: true}); const screen = document.getElementById('screen'); window.steps = [];"
+        " if (screen) new MutationObserver(() => { const list = document.getElementById('starting');"
+        " if (list) window.steps.push(list.innerText); }).observe(screen, {childList: true,"
         " subtree: true}); })",
     )
     terminal(tab, base, "cold", "app02")
+    steps = tab.ask("window.steps")
+    assert any(re.search(r"starting the process\s*\d+\.\d s", text) for text in steps), steps
+    assert tab.ask("document.getElementById('starting')") is None
     told = tab.ask("window.told")
     assert any(text.startswith("Starting: ") for text in told), told
     assert tab.ask("document.getElementById('status').textContent") == ""
@@ -476,6 +483,7 @@ def test_signed_out_while_the_line_was_cut_says_so(tab: Tab, base: str) -> None:
     # No question of the browser's own is in the way.
     tab.until("document.getElementById('status').dataset.state === 'over'")
     assert "sign in" in str(tab.ask("document.getElementById('hint').textContent"))
+    click(tab, "#sign-in-later")
     click(tab, "#hint button")
     tab.until("location.pathname === '/sign-in'")
 

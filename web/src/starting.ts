@@ -1,0 +1,58 @@
+/** What stands in an empty terminal while its shell starts: each step, and how long it took or has taken so far. */
+
+const TICK_MS = 100;
+
+export function elapsed(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+}
+
+interface Step {
+  text: string;
+  began: number;
+  time: HTMLElement;
+}
+
+export class Starting {
+  private readonly list = document.createElement("ol");
+  private last: Step | undefined;
+  private timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(private readonly place: HTMLElement) {
+    this.list.id = "starting";
+    this.list.setAttribute("aria-label", "The shell starts");
+  }
+
+  /** It has come to this step. */
+  step(text: string): void {
+    if (this.last?.text === text) return;
+    this.draw();
+    const row = document.createElement("li");
+    const time = document.createElement("span");
+    row.append(text, time);
+    this.list.append(row);
+    this.last = { text, began: performance.now(), time };
+    if (!this.list.isConnected) this.place.append(this.list);
+    this.timer ??= setInterval(() => this.draw(), TICK_MS);
+    this.draw();
+  }
+
+  /** It came to nothing: what is there shows how far it went. */
+  stop(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  /** The shell is there. */
+  end(): void {
+    this.stop();
+    this.list.remove();
+    this.list.replaceChildren();
+    this.last = undefined;
+  }
+
+  private draw(): void {
+    if (this.last !== undefined) this.last.time.textContent = elapsed(performance.now() - this.last.began);
+  }
+}
