@@ -38,7 +38,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button.termin
     };
     ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
       .then((found) => {
-        if (found.state !== "ready") row("The shell does not run, so there are none.");
+        if (["absent", "starting", "failed"].includes(found.state)) row("The shell does not run, so there are none.");
         else if (found.terminals.length === 0) row("None yet.");
         for (const one of found.terminals) {
           const link = document.createElement("a");

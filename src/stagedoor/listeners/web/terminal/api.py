@@ -42,6 +42,8 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.wire.target import parse_target
 
 MAX_SECRET_CHARS = 100
+_NOT_THERE = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
+"""Then the shell is not asked for its terminals: to ask would start it, or fail."""
 Answer = Mapping[str, object] | Denial
 Identify = Callable[[Request, Source], Awaitable[Identity | Denial]]
 Refusal = Callable[[Denial], Response]
@@ -150,7 +152,7 @@ class Terminals:
             return grant
         state = await self._flow.observe(grant.target)
         names: list[str] = []
-        if state is ShellState.READY:
+        if state not in _NOT_THERE:
             listed = await run_remote(self._access, source, grant, ["list"])
             if isinstance(listed, Denial):
                 return listed
