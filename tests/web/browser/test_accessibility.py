@@ -146,6 +146,13 @@ def at_replay(tab: Tab, base: str) -> None:
     tab.until("document.body.dataset.looked === 'true'")
 
 
+def at_sign_in_over_terminal(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    tab.call("Network.clearBrowserCookies")
+    tab.ask("dispatchEvent(new Event('offline'))")
+    tab.until("document.getElementById('sign-in').open")
+
+
 def at_sealed(tab: Tab, base: str) -> None:
     at_home(tab, base)
     tab.open(f"{base}/recordings/0sealed.1")
@@ -153,7 +160,8 @@ def at_sealed(tab: Tab, base: str) -> None:
 
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
     at_sign_in, at_wrong_password, at_link, at_home, at_empty_home, at_refused, at_missing,
-    at_terminal, at_terminal_with_all_open, at_question, at_recordings, at_replay, at_sealed,
+    at_terminal, at_terminal_with_all_open, at_question, at_sign_in_over_terminal, at_recordings,
+    at_replay, at_sealed,
 )  # fmt: skip
 
 
@@ -200,10 +208,10 @@ def test_the_home_page_is_walked_by_keys_alone(tab: Tab, base: str) -> None:
     while (name := forward(tab)) != "BODY" and len(walked) < 60:
         assert seen(tab), f"the focus on {name} is not to be seen"
         walked.append(name)
-    for wanted in ("Recordings", "Sign out", "Terminal", "Copy", "VS Code", "line", "Add"):
+    for wanted in ("Recordings", "Sign out", "Open terminal", "Copy", "VS Code", "line", "Add"):
         assert wanted in walked, walked
     # In the order that it is read.
-    assert walked.index("Sign out") < walked.index("Terminal") < walked.index("line")
+    assert walked.index("Sign out") < walked.index("Open terminal") < walked.index("line")
     tab.ask("document.querySelector('ul.apps a.button').focus()")
     tab.enter()
     ready(tab)
