@@ -13,6 +13,7 @@ if (tests) {
     format: "esm",
     outExtension: { ".js": ".mjs" },
     packages: "external",
+    alias: { "xterm-color": "./node_modules/@xterm/xterm/src/common/Color.ts" },
   });
 } else {
   const folder = "../src/stagedoor/listeners/web/static";

@@ -1,9 +1,9 @@
 /** The settings' form, and what the settings make of the terminal. */
 
 import type { Terminal } from "@xterm/xterm";
+import { dress } from "./contrast";
 import { element } from "./page";
 import { bind, type Settings } from "./settings";
-import { DARK, LIGHT } from "./themes";
 
 export class Menu {
   /** Whether nothing is to move, by the person's system. */
@@ -34,8 +34,7 @@ export class Menu {
     const { settings, term } = this;
     const chosen = settings.theme === "system" ? (this.light.matches ? "light" : "dark") : settings.theme;
     document.documentElement.dataset.theme = chosen;
-    term.options.theme = chosen === "light" ? LIGHT : DARK;
-    term.options.minimumContrastRatio = 1;
+    dress(term, element("screen"), settings, chosen === "light");
     term.options.fontSize = settings.fontSize;
     term.options.cursorBlink = !this.still.matches;
     term.options.screenReaderMode = settings.screenReader;

@@ -5,12 +5,13 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { Terminal } from "@xterm/xterm";
 import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
+import { dress, readableLines } from "./contrast";
 import { markStyles } from "./nonce";
 import { copy, element } from "./page";
 import { Painter } from "./picture";
 import { Player, type PlayerState } from "./player";
 import { Head, ranged, Reel, ReelError } from "./reel";
-import { DARK, LIGHT } from "./themes";
+import { load } from "./settings";
 import { fitFont } from "./whole";
 
 const { source = "", size = "0", nonce = "" } = document.body.dataset;
@@ -64,7 +65,7 @@ const fit = (): void => fitFont(term, screen, 6, 22);
 
 const light = matchMedia("(prefers-color-scheme: light)");
 function colour(): void {
-  term.options.theme = light.matches ? LIGHT : DARK;
+  dress(term, screen, load(false), light.matches);
 }
 light.addEventListener("change", colour);
 
@@ -84,6 +85,7 @@ async function begin(): Promise<void> {
   const reel = new Reel(ranged(source), Number(size));
   const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
+  readableLines(term);
   colour();
   if (first === undefined) return say("This recording is empty.");
   const about = header(first.line);

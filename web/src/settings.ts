@@ -1,7 +1,12 @@
 /** What a person has chosen, kept in this browser. */
 
+import { PALETTES, type PaletteName } from "./palettes";
+
 export interface Settings {
   theme: "system" | "dark" | "light";
+  palette: PaletteName;
+  /** Whether text that could not be read is drawn lighter or darker than its program wants it. */
+  readable: boolean;
   fontSize: number;
   copyOnSelect: boolean;
   pasteGuard: boolean;
@@ -16,6 +21,8 @@ const KEY = "stagedoor.settings";
 export function defaults(tmux: boolean): Settings {
   return {
     theme: "system",
+    palette: "stagedoor",
+    readable: true,
     fontSize: 14,
     copyOnSelect: false,
     pasteGuard: true,
@@ -30,8 +37,9 @@ export function load(tmux: boolean): Settings {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
     if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
+    found.palette = PALETTES.find((name) => name === kept.palette) ?? found.palette;
     if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) found.fontSize = kept.fontSize;
-    for (const name of ["copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar"] as const)
+    for (const name of ["readable", "copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar"] as const)
       if (typeof kept[name] === "boolean") found[name] = kept[name];
   } catch {
     // Storage may be forbidden, or hold what another version wrote.
@@ -67,6 +75,7 @@ export function bind(form: HTMLFormElement, settings: Settings, changed: () => v
     else field.value = String(settings[name]);
     field.addEventListener("change", () => {
       if (name === "theme") settings.theme = field.value as Settings["theme"];
+      else if (name === "palette") settings.palette = field.value as PaletteName;
       else if (name === "fontSize") settings.fontSize = Math.min(40, Math.max(6, Number(field.value) || 14));
       else settings[name] = (field as HTMLInputElement).checked;
       keep(settings);

@@ -9,6 +9,7 @@ import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied } from "./clipboard";
 import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
+import { readableLines } from "./contrast";
 import { Connection, type Entry, type State } from "./connection";
 import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
@@ -235,6 +236,7 @@ addEventListener("beforeunload", (event) => {
 async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
+  readableLines(term);
   pictures = pace(term);
   blink(term, menu.still);
   menu.apply();

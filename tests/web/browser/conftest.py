@@ -116,6 +116,15 @@ def run(tab: Tab, line: str) -> None:
     tab.enter()
 
 
+def choose(tab: Tab, name: str, value: object) -> None:
+    """A setting, as by its field."""
+    tab.ask(
+        "((name, value) => { const f = document.querySelector(`#settings [name=${name}]`);"
+        " if (f.type === 'checkbox') f.checked = value; else f.value = value;"
+        f" f.dispatchEvent(new Event('change')); }})({json.dumps(name)}, {json.dumps(value)})"
+    )
+
+
 def click(tab: Tab, selector: str) -> None:
     """As a person does, once it is there: in its middle, with a real press of the button."""
     where = json.loads(
@@ -134,4 +143,15 @@ def click(tab: Tab, selector: str) -> None:
 
 
 Where = Callable[[str], Path]
-__all__ = ["Gateway", "click", "hides", "ready", "run", "screen", "shows", "sign_in", "terminal"]
+__all__ = [
+    "Gateway",
+    "choose",
+    "click",
+    "hides",
+    "ready",
+    "run",
+    "screen",
+    "shows",
+    "sign_in",
+    "terminal",
+]

@@ -16,7 +16,7 @@ from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway, running
 from tests.stopped import stopped
 from tests.waiting import wait_until
-from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, run, shows, terminal
+from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, choose, run, shows, terminal
 from tests.web.cells import SPANS, as_drawn, captured, drawn
 from tests.web.conftest import SETTINGS
 from tests.web.flood import LONG_S, flood_bounds
@@ -93,6 +93,7 @@ def test_1_the_cells_of_splits_vim_htop_and_mc_are_those_that_ssh_shows(
                 native.shows(f"{window}*")
                 by_ssh[window] = as_drawn(captured(native.settled("-e", "-N")))
         terminal(tab, base, "cells")
+        choose(tab, "readable", False)  # the program's own colours are compared
         cell_width = sized(tab, COLUMNS, ROWS)
         run(tab, scenes.attach)
         shows(tab, "[x]")

@@ -10,7 +10,7 @@ import pytest
 
 from acceptance.chromium import Tab
 from tests.path.gateway import Gateway, running
-from tests.web.browser.conftest import click, run, shows, terminal
+from tests.web.browser.conftest import choose, click, run, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, drawn
 from tests.web.processes import pids_of
@@ -80,6 +80,7 @@ def test_2_so_does_the_tmux_that_the_page_asks_for_in_all_colours(
     terminal(tab, base, "plain")
     click(tab, "#menu")
     click(tab, "input[name=tmux]")
+    choose(tab, "readable", False)  # the program's own colours are looked at
     terminal(tab, base, "mute")
     shows(tab, "[mute]")
     assert without_language("mute")

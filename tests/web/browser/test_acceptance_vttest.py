@@ -18,7 +18,7 @@ from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.browser.aside import Aside, aside
-from tests.web.browser.conftest import run, screen, shows, terminal
+from tests.web.browser.conftest import choose, run, screen, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, as_drawn, captured, drawn
 from tests.web.outer import Outer, attach_command, outer, ssh_command
@@ -151,6 +151,7 @@ def test_13_vttest_in_the_page_is_what_ssh_shows(
         walking = another.submit(in_order, native, shown)
         tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
         terminal(tab, base, "vttest")
+        choose(tab, "readable", False)  # the program's own colours are compared
         cell_width = sized(tab, COLUMNS, ROWS)
         stops = beside(browser, tab, by_ssh)
         in_tmux = walking.result()

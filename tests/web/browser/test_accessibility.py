@@ -228,6 +228,8 @@ def test_the_terminal_gives_the_focus_back_to_keys(tab: Tab, base: str) -> None:
     tab.until("document.activeElement.name === 'theme'")
     walked = []
     while (name := forward(tab)) in (
+        "palette",
+        "readable",
         "fontSize",
         "copyOnSelect",
         "pasteGuard",
@@ -237,7 +239,7 @@ def test_the_terminal_gives_the_focus_back_to_keys(tab: Tab, base: str) -> None:
     ):
         assert seen(tab)
         walked.append(name)
-    assert walked[:3] == ["fontSize", "copyOnSelect", "pasteGuard"]
+    assert walked[:5] == ["palette", "readable", "fontSize", "copyOnSelect", "pasteGuard"]
     tab.ask("document.querySelector('[name=screenReader]').focus()")
     tab.press(" ", "Space", 32, text=" ")
     tab.until("document.querySelector('.xterm-accessibility') !== null")

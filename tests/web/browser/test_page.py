@@ -10,7 +10,7 @@ import pytest
 
 from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
-from tests.web.browser.conftest import click, hides, ready, run, screen, shows, terminal
+from tests.web.browser.conftest import choose, click, hides, ready, run, screen, shows, terminal
 
 COPIES = "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
 OPENS = "window.opens = []; window.open = (...given) => { window.opens.push(given); return null; }"
@@ -42,15 +42,6 @@ def cell(tab: Tab, text: str) -> tuple[float, float]:
 
 def mouse(tab: Tab, kind: str, x: float, y: float, **more: object) -> None:
     tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
-
-
-def choose(tab: Tab, name: str, value: object) -> None:
-    """A setting, as by its field."""
-    tab.ask(
-        "((name, value) => { const f = document.querySelector(`#settings [name=${name}]`);"
-        " if (f.type === 'checkbox') f.checked = value; else f.value = value;"
-        f" f.dispatchEvent(new Event('change')); }})({json.dumps(name)}, {json.dumps(value)})"
-    )
 
 
 def away(tab: Tab, offline: bool) -> None:

@@ -273,6 +273,11 @@ def terminal(
 <form id="settings" hidden aria-label="Settings">
 <label>Theme <select name="theme"><option value="system">as the system</option>
 <option value="dark">dark</option><option value="light">light</option></select></label>
+<label>Colours <select name="palette"><option value="stagedoor">Stagedoor</option>
+<option value="contrast">high contrast</option><option value="solarized">Solarized</option>
+<option value="dracula">Dracula</option><option value="gruvbox">Gruvbox</option>
+<option value="system">xterm, on the system’s background</option></select></label>
+<label><input name="readable" type="checkbox"> Keep text readable</label>
 <label>Font size <input name="fontSize" type="number" min="6" max="40"></label>
 <label><input name="copyOnSelect" type="checkbox"> Copy what is selected</label>
 <label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>

@@ -1,0 +1,74 @@
+"""Whether what full-screen programs draw can be read: mc's real cells, as the browser has them."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from acceptance.chromium import Tab
+from tests.waiting import wait_until
+from tests.web.browser.conftest import choose, run, shows, terminal
+
+pytestmark = pytest.mark.skipif(shutil.which("mc") is None, reason="as root: apt-get install mc")
+
+PALETTES = ("stagedoor", "contrast", "solarized", "dracula", "gruvbox", "system")
+CELLS = """
+JSON.stringify([...document.querySelectorAll('.xterm-rows > div > span')]
+  .filter(span => span.textContent.trim() && !span.classList.contains('xterm-cursor'))
+  .map(span => {
+    const back = getComputedStyle(span).backgroundColor;
+    return [span.textContent, getComputedStyle(span).color,
+      back === 'rgba(0, 0, 0, 0)'
+        ? getComputedStyle(document.getElementById('screen')).backgroundColor : back];
+  }))
+"""
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(…)` (WCAG 2.2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def unreadable(tab: Tab, least: float) -> list[object]:
+    """The cells below `least`, each text with its ratio; the frames of windows are cells as well."""
+    cells = json.loads(tab.ask(CELLS))
+    assert len(cells) > 20
+    return [
+        (text.strip(), round(ratio, 2))
+        for text, fore, back in cells
+        if (ratio := contrast(fore, back)) < least - 0.05  # its colours are whole numbers
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_mc_can_be_read_in_each_palette(tab: Tab, base: str, theme: str) -> None:
+    terminal(tab, base, f"mc-{theme}")
+    choose(tab, "theme", theme)
+    run(tab, "cd /usr/share/mc; exec mc --nosubshell -x")
+    shows(tab, "Quit")
+    tab.press("F9", "F9", 120)  # its menu, with letters of a third colour
+    tab.enter()
+    shows(tab, "File listing")
+    assert "│" in shows(tab, "─")
+    for palette in PALETTES:
+        choose(tab, "palette", palette)
+        least = 7 if palette == "contrast" else 4.5
+
+        def bad(least: float = least) -> list[object]:
+            return unreadable(tab, least)
+
+        try:
+            wait_until(lambda: not bad(), 10)
+        except AssertionError:
+            pytest.fail(f"{palette} {theme}: {bad()[:10]}")
+    tab.ask("localStorage.clear()")

@@ -1,0 +1,62 @@
+/**
+ * What a terminal is dressed in: its palette, and contrast also for lines and blocks. xterm.js leaves box-drawing
+ * characters as they are, since some fonts draw arrows by them that must have the colour of a neighbour's background;
+ * mc's and dialog's frames are lines in one colour on another, and vanish. Only the lines are treated as text here:
+ * blocks (U+2580 on) and Powerline's arrows stay. Names with an underscore are xterm.js's own: where they are no
+ * more, frames have the colours of their program.
+ */
+
+import type { Terminal } from "@xterm/xterm";
+import { chosenPalette } from "./palettes";
+import type { Settings } from "./settings";
+
+interface Cell {
+  getCode(): number;
+  isDim(): number;
+}
+
+interface Factory {
+  _applyMinimumContrast(element: HTMLElement, background: unknown, foreground: unknown, cell: Cell, ...more: unknown[]): boolean;
+}
+
+interface Core {
+  _renderService?: { _renderer?: { value?: { _rowFactory?: Factory } } };
+}
+
+const FIRST_LINE = 0x2500;
+const LAST_LINE = 0x257f;
+const LETTER = 0x61;
+
+/** Of a terminal that is open. */
+export function readableLines(term: Terminal): void {
+  const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
+  const add = factory?._applyMinimumContrast?.bind(factory);
+  if (factory === undefined || add === undefined) return;
+  factory._applyMinimumContrast = (element, background, foreground, cell, ...more) => {
+    const code = cell.getCode();
+    const line = code >= FIRST_LINE && code <= LAST_LINE;
+    return add(element, background, foreground, line ? { getCode: () => LETTER, isDim: () => cell.isDim() } : cell, ...more);
+  };
+}
+
+/** The browser's own colour of that name, as `rgb(…)`. */
+function ofBrowser(name: string): string {
+  const probe = document.createElement("span");
+  probe.style.color = name;
+  document.body.append(probe);
+  const colour = getComputedStyle(probe).color;
+  probe.remove();
+  return colour;
+}
+
+/** Give the terminal its colours, and `place` around it the same background. */
+export function dress(term: Terminal, place: HTMLElement, { palette, readable }: Pick<Settings, "palette" | "readable">, light: boolean): void {
+  const { theme, ratio } = chosenPalette(palette, light);
+  if (palette === "system") {
+    const [background, foreground] = [ofBrowser("Canvas"), ofBrowser("CanvasText")];
+    Object.assign(theme, { background, foreground, cursor: foreground, cursorAccent: background, selectionBackground: ofBrowser("Highlight") });
+  }
+  term.options.theme = theme;
+  term.options.minimumContrastRatio = readable ? ratio : 1;
+  place.style.backgroundColor = theme.background ?? "";
+}
