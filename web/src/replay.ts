@@ -2,10 +2,10 @@
 
 import { ImageAddon } from "@xterm/addon-image";
 import { SerializeAddon } from "@xterm/addon-serialize";
-import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { Terminal } from "@xterm/xterm";
 import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
 import { dress, readableLines } from "./contrast";
+import { joinEmoji } from "./graphemes";
 import { markStyles } from "./nonce";
 import { copy, element } from "./page";
 import { Painter } from "./picture";
@@ -43,9 +43,8 @@ const term = new Terminal({
 });
 const serialize = new SerializeAddon();
 term.loadAddon(serialize);
-term.loadAddon(new Unicode11Addon());
 term.loadAddon(new ImageAddon());
-term.unicode.activeVersion = "11";
+joinEmoji(term);
 // The page's own keys are not the terminal's; and what it would answer to the recording goes nowhere.
 term.attachCustomKeyEventHandler(() => false);
 term.parser.registerOscHandler(52, () => true);

@@ -2,7 +2,6 @@
 
 import { FitAddon } from "@xterm/addon-fit";
 import { ImageAddon } from "@xterm/addon-image";
-import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Attachment, type Event } from "./attachment";
@@ -14,6 +13,7 @@ import { Connection, type Entry, type State } from "./connection";
 import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
+import { joinEmoji } from "./graphemes";
 import { Menu } from "./menu";
 import { markStyles } from "./nonce";
 import { copy, element, hint } from "./page";
@@ -58,10 +58,9 @@ const term = new Terminal({
 });
 const fit = new FitAddon();
 term.loadAddon(fit);
-term.loadAddon(new Unicode11Addon());
 term.loadAddon(new WebLinksAddon(openLink));
 term.loadAddon(new ImageAddon());
-term.unicode.activeVersion = "11";
+joinEmoji(term);
 moveFiles(term, path, app);
 const title = new Title(term, app);
 const starting = new Starting(screen);

@@ -1,9 +1,12 @@
 """What the page starts in a new terminal: tmux where there is one, with a mouse as people expect it."""
 
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,57 @@ def test_a_new_terminal_is_tmux_and_the_wheel_shows_what_was_before(tab: Tab, ba
     for _ in range(5):
         mouse(tab, "mouseWheel", (0.5, 0.5), deltaX=0, deltaY=-240)
     shows(tab, "line 250\n")
+
+
+COUNTS_OTHERWISE = shutil.which("tmux") is not None and not re.match(
+    r"tmux 3\.[0-3]", subprocess.run(["tmux", "-V"], capture_output=True, text=True).stdout
+)
+"""From 3.5 on a VS16 makes a cell wider: docs/decisions/0026-frontend.md."""
+EMOJI = {
+    "family": "👨‍👩‍👧",
+    "profession": "👩‍💻",
+    "fire": "❤️‍🔥",
+    "flag": "🇩🇪",
+    "rainbow": "🏳️‍🌈",
+    "keycap": "1️⃣",
+    "vs16": "⚠️",
+    "kanji": "漢\u0301",
+    "kana": "か\u3099",
+}
+WHERE_EACH_ENDS = """
+for s in "$@"; do
+  printf '%s' "$s"; IFS='[;' read -rsd R -p $'\\e[6n' _ _ column
+  printf '|\\n%*s|\\n' $((column - 1)) ''
+done
+echo do''ne; read -r
+"""
+"""After each a mark; below it one where tmux says that it is."""
+MARKS = """
+JSON.stringify([...document.querySelectorAll('.xterm-rows > div')]
+  .map(row => [row, document.createTreeWalker(row, NodeFilter.SHOW_TEXT)])
+  .map(([row, walk]) => { for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    const at = node.data.indexOf('|'); if (at < 0) continue;
+    const range = document.createRange(); range.setStart(node, at); range.setEnd(node, at + 1);
+    return range.getBoundingClientRect().left; } }).filter(left => left !== undefined))
+"""
+
+
+@pytest.mark.skipif(COUNTS_OTHERWISE, reason="widths are those of tmux 3.3")
+def test_what_follows_an_emoji_stands_where_tmux_says(tab: Tab, base: str, tmp_path: Path) -> None:
+    script = tmp_path / "each.sh"
+    script.write_text(WHERE_EACH_ENDS)
+    terminal(tab, base, "emoji")
+    shows(tab, "[emoji]")
+    run(tab, f"clear; exec bash {script} {' '.join(EMOJI.values())}")
+    shows(tab, "done")
+    marks = json.loads(tab.ask(MARKS))
+    assert len(marks) == 2 * len(EMOJI)
+    off = {
+        name: (drawn, told)
+        for name, drawn, told in zip(EMOJI, marks[::2], marks[1::2], strict=True)
+        if abs(drawn - told) > 1.5
+    }
+    assert not off
 
 
 def test_on_a_phone_a_finger_does_so_too(tab: Tab, base: str) -> None:
