@@ -32,6 +32,8 @@ class CuttingRelay:
         self.port = int(self._listener.getsockname()[1])
         self.cuts_up = self.cuts_down = 0
         self._away = False
+        self._held: set[socket.socket] = set()
+        self._released = threading.Condition()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -44,6 +46,7 @@ class CuttingRelay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
         # A thread that waits in accept is woken by this, and not by a close.
         for each in (self._listener, *self._sockets):
             with suppress(OSError):
@@ -62,6 +65,16 @@ class CuttingRelay:
 
     def mend(self) -> None:
         self._away = False
+
+    def hold(self) -> None:
+        """The lines that are there carry nothing from now on, and nobody is told; new ones do carry."""
+        self._held.update(self._sockets)
+
+    def release(self) -> None:
+        """They carry again, and first what was held."""
+        with self._released:
+            self._held.clear()
+            self._released.notify_all()
 
     def _start(self, run: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=run, args=arguments, daemon=True)
@@ -91,6 +104,8 @@ class CuttingRelay:
         left = most
         with suppress(OSError):
             while data := source.recv(4096):
+                with self._released:
+                    self._released.wait_for(lambda: source not in self._held)
                 if not self.armed or self.cuts >= self._most:
                     sink.sendall(data)
                     continue

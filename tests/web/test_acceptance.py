@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from stagedoor.client.dialling import LineWatch
 from stagedoor.wire.terminal import MAX_FRAME_BYTES, Detach
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until
@@ -418,27 +420,56 @@ def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path)
             screen.process.wait(30)
 
 
-def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut(
-    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut() -> None:
+    notes: list[str] = []
+
+    def reach() -> NoReturn:
+        raise AssertionError("nobody is dialled")
+
+    line = LineWatch(reach, notes.append, notes.append)
+    line.heard(100.0)
+    now = 100.0 + 3600  # Ctrl-S, or a closed lid
+    assert line.tick(now), "asked first"
+    for _ in range(7):
+        now += 1
+        assert not line.tick(now), "asked once"
+    assert line.done_fd is None
+    line.heard(now)
+    assert notes[-1] == ""
+    now += 3600
+    assert line.tick(now)
+    now += 3600  # and again, just after it has asked
+    assert not line.tick(now)
+    assert line.done_fd is None
+    assert notes[-1] == ""
+
+
+def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(
+    port: int, tmp_path: Path
 ) -> None:
-    from stagedoor.client import attach as client
-
-    now = [100.0]
-    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
-    said: list[object] = []
-
-    class Line:
-        def send(self, frame: object) -> None:
-            said.append(frame)
-
-    run = client.Attach.__new__(client.Attach)
-    run._heard_at = run._pinged_at = 100.0
-    now[0] += 3600  # Ctrl-S, or a closed lid
-    run._keep_alive(Line())  # type: ignore[arg-type]
-    assert len(said) == 1, "asked first"
-    now[0] += client.PONG_S - 1
-    run._keep_alive(Line())  # type: ignore[arg-type]
-    now[0] += 1
-    with pytest.raises(client.LostError):
-        run._keep_alive(Line())  # type: ignore[arg-type]
-    assert len(said) == 1
+    """Takes the 8 s after which another line is tried."""
+    with CuttingRelay(port, 1 << 40) as relay:
+        command = attach_command(tmp_path, relay.port, "app01", "--shell")
+        with console(command) as screen:
+            screen.type(b"stty -echo; echo re''ady\r")
+            at = screen.shows(b"ready\r\n")
+            relay.hold()
+            screen.type(b"echo first=$((40+2))\r")
+            at = screen.shows(b"\x1b]2;not answering for 2 s\x07", at)
+            relay.release()
+            at = screen.shows(b"first=42\r\n", at)
+            screen.shows(b"\x1b[23;2t")
+            relay.hold()
+            screen.type(b"echo second=$((40+2))\r")
+            at = screen.shows(b"\x1b]2;not answering for 8 s\x07", at)
+            screen.type(b"echo third=$((40+2))\r")
+            at = screen.shows(b"third=42\r\n", at)
+            relay.release()  # what was held for the silent line reaches nobody
+            screen.type(b"echo la''st\r")
+            screen.shows(b"last\r\n", at)
+            shown = screen.shown
+            assert [shown.count(b"%s=42" % each) for each in (b"first", b"second", b"third")] == [
+                1
+            ] * 3
+            screen.type(b"exit\r")
+            screen.process.wait(30)

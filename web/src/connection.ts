@@ -1,22 +1,19 @@
 /** The line to the gateway: opened, cut, and opened again for as long as the page is there. */
 
 import { Attachment, type Event } from "./attachment";
-import { decode, encode, SUBPROTOCOL, Word, type Downstream } from "./frames";
+import { Dial, type Entry, type Reached } from "./dial";
+import { decode, encode, Word, type Downstream } from "./frames";
+import { Liveness, TICK_MS } from "./liveness";
 
 const RETRY_MS = [100, 300, 1000, 2000, 5000];
 /** Silence for so long is broken by a PING: proxies drop what is idle for 60 s. */
 const PING_MS = 20_000;
-/** A PING that nothing follows for so long means that the line is cut; not while output waits to be drawn. */
-const PONG_MS = 30_000;
 
-export type State = "connecting" | "open" | "lost" | "over";
+const ANSWER_MS = 15_000;
+/** A browser may ask by a connection that it has kept, and that is dead as well; the next try takes another one. */
+const BESIDE_MS = 4000;
 
-/** How a ticket is asked for; `admitted` is told what came with it, before the first frame. */
-export interface Entry {
-  what: string;
-  asked: object;
-  admitted?(said: object): void;
-}
+export type State = "connecting" | "open" | "silent" | "lost" | "over";
 
 export interface Listener {
   /** Output and words, in order. */
@@ -33,7 +30,11 @@ export class Connection {
   private timer: number | undefined;
   private over = false;
   private lastHeard = 0;
-  private lastPing = 0;
+  private liveness = new Liveness();
+  private silent = false;
+  /** Another line, tried while ours keeps silent. */
+  private beside: Dial | undefined;
+  private besideAt = 0;
   private busy: () => boolean = () => false;
 
   constructor(
@@ -55,7 +56,7 @@ export class Connection {
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.socket === undefined) this.again();
     });
-    setInterval(() => this.keepAlive(), 5000);
+    setInterval(() => this.keepAlive(), TICK_MS);
   }
 
   /** `busy` says whether output waits to be drawn: then silence is our own. */
@@ -66,7 +67,10 @@ export class Connection {
 
   /** Send what may be sent of what was typed. */
   flush(): void {
-    for (const frame of this.attachment.sendable()) this.send(frame);
+    for (const frame of this.attachment.sendable()) {
+      this.send(frame);
+      this.liveness.sent(performance.now());
+    }
   }
 
   send(frame: Downstream): void {
@@ -75,8 +79,9 @@ export class Connection {
 
   /** Ask whether the terminal is there, and whether a job runs in its foreground. */
   ping(): void {
-    this.lastPing = performance.now();
-    this.send({ kind: "ping", number: Math.round(this.lastPing) });
+    const now = performance.now();
+    this.liveness.sent(now, true);
+    this.send({ kind: "ping", number: Math.round(now) });
   }
 
   /** Try at once, if nothing is open. */
@@ -112,46 +117,37 @@ export class Connection {
 
   private async open(): Promise<void> {
     this.listener.state(this.attachment.window ? "lost" : "connecting", "");
-    let ticket: string;
-    try {
-      const answer = await fetch(`${this.path}/api/${this.entry.what}`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify(this.entry.asked),
-        cache: "no-store",
-        signal: AbortSignal.timeout(15_000),
-      });
-      const said = (await answer.json()) as { ticket?: string; message?: string };
-      if (answer.status === 401) {
-        this.finish(said.message ?? "");
-        return this.listener.signedOut(said.message ?? "");
-      }
-      if (answer.status === 403 || answer.status === 404 || answer.status === 400)
-        return this.finish(said.message ?? `refused (${answer.status})`);
-      if (said.ticket === undefined) return this.lost(said.message ?? `the gateway answers ${answer.status}`);
-      ticket = said.ticket;
-      this.entry.admitted?.(said);
-    } catch {
-      return this.lost("the gateway does not answer");
+    const dial = new Dial(this.path, this.entry, () => this.over || this.socket !== undefined, ANSWER_MS);
+    const reached = await dial.reached;
+    if (this.over || this.socket !== undefined) return dial.giveUp();
+    this.took(reached, dial);
+  }
+
+  /** What has become of a dial: a line, which is ours from now on, or none. */
+  private took(reached: Reached, dial: Dial): void {
+    if (reached.signedOut !== undefined) {
+      this.finish(reached.signedOut);
+      return this.listener.signedOut(reached.signedOut);
     }
-    if (this.over || this.socket !== undefined) return;
-    const url = new URL(`${this.path}/terminal`, location.href);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url, SUBPROTOCOL);
-    socket.binaryType = "arraybuffer";
+    if (reached.end !== undefined) return this.finish(reached.end);
+    if (reached.socket === undefined) return this.lost(reached.why ?? "");
+    const { socket } = reached;
+    if (socket.readyState !== WebSocket.OPEN) return this.lost("the line was cut");
+    this.drop();
     this.socket = socket;
-    this.lastHeard = this.lastPing = performance.now();
-    socket.onopen = () => this.send(this.attachment.hello(ticket));
+    this.answered();
+    if (this.attachment.window) this.liveness.sent(this.lastHeard, true);
     socket.onmessage = (message: MessageEvent<ArrayBuffer>) => {
       if (socket === this.socket) this.heard(new Uint8Array(message.data));
     };
     socket.onclose = () => {
       if (socket === this.socket) this.lost("the line was cut");
     };
+    this.send(this.attachment.hello(dial.ticket));
   }
 
   private heard(data: Uint8Array): void {
-    this.lastHeard = performance.now();
+    this.answered();
     try {
       const frame = decode(data);
       const events = this.attachment.received(frame);
@@ -204,17 +200,42 @@ export class Connection {
     const socket = this.socket;
     this.socket = undefined;
     this.attachment.attached = false;
+    this.answered();
     socket?.close();
+  }
+
+  /** Our line has answered, or there is none: nobody waits for an answer, nor for another line. */
+  private answered(): void {
+    this.lastHeard = performance.now();
+    this.liveness.heard();
+    this.beside?.giveUp();
+    this.beside = undefined;
+    this.besideAt = 0;
+    if (this.attachment.attached) this.tries = 0;
+    if (this.silent && this.attachment.attached) this.listener.state("open", "");
+    this.silent = false;
   }
 
   private keepAlive(): void {
     if (this.socket?.readyState !== WebSocket.OPEN) return;
     const now = performance.now();
-    // By the PING, not by the clock alone: a page in the background, or in a lid that was closed, has no timers.
-    if (this.lastHeard < this.lastPing) {
-      if (now - this.lastPing > PONG_MS && !this.busy()) this.lost("the gateway has fallen silent");
-    } else if (now - this.lastHeard >= PING_MS) {
-      this.ping();
-    }
+    const { probe, silentS, dial } = this.liveness.tick(now, this.busy());
+    if (probe || (!this.liveness.waits && now - this.lastHeard >= PING_MS)) this.ping();
+    if (silentS === 0) return;
+    this.silent = true;
+    this.listener.state("silent", `for ${silentS} s`);
+    if (dial && this.beside === undefined && now >= this.besideAt) void this.dialBeside();
+  }
+
+  /** Whichever answers first, the silent line or another one, is the one that goes on. */
+  private async dialBeside(): Promise<void> {
+    const dial = new Dial(this.path, this.entry, () => this.over, BESIDE_MS);
+    this.beside = dial;
+    const reached = await dial.reached;
+    if (dial !== this.beside) return; // ours has answered
+    this.beside = undefined;
+    this.besideAt = performance.now() + (RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)] ?? 0);
+    this.tries += 1;
+    if (reached.socket !== undefined || reached.end !== undefined) this.took(reached, dial);
   }
 }

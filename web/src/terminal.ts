@@ -9,7 +9,8 @@ import { blink } from "./blink";
 import { copied } from "./clipboard";
 import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
 import { readableLines } from "./contrast";
-import { Connection, type Entry, type State } from "./connection";
+import { Connection, type State } from "./connection";
+import type { Entry } from "./dial";
 import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
@@ -128,9 +129,11 @@ function show(state: State, why: string): void {
     starting.end();
   }
   if (state === "over") starting.stop();
+  // The seconds that pass are not read aloud, one after the other.
+  status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
-  const words = { connecting: "Connecting", open: "", lost: "Line lost, coming back", over: "Over" };
-  status.textContent = state === "connecting" && why ? why : why ? `${words[state]}: ${why}` : words[state];
+  const words = { connecting: "Connecting", open: "", silent: "Not answering", lost: "Line lost, coming back", over: "Over" };
+  status.textContent = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
   status.title = status.textContent;
   if (state === "over")
     hint(why, { label: "Open again", act: () => location.reload() });

@@ -13,6 +13,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import host_port
 from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.people import keys_of

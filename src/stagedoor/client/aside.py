@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -28,6 +29,14 @@ class Aside(Generic[Result]):
         if self._error is not None:
             raise self._error
         return self._found  # type: ignore[return-value]  # it may be None
+
+    def give_up(self, discard: Callable[[Result], None]) -> None:
+        """Nobody wants it any more: `discard` gets what it returns, whenever that is. Not after `result`."""
+        threading.Thread(target=self._discard, args=(discard,), daemon=True).start()
+
+    def _discard(self, discard: Callable[[Result], None]) -> None:
+        with suppress(Exception):
+            discard(self.result())
 
     def _run(self) -> None:
         try:

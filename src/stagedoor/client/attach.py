@@ -15,6 +15,7 @@ from stagedoor.client import tunnel
 from stagedoor.client.aside import Aside
 from stagedoor.client.asking import Asker, AttachError
 from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
+from stagedoor.client.dialling import RETRY_S, LineWatch
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
@@ -26,11 +27,6 @@ __all__ = ["FAILED", "Attach", "AttachError", "UnreadError", "Wanted"]
 
 FAILED = 255
 """As ssh: the program's own exit codes are from 0 to 254, as a rule."""
-PING_S = 20.0
-"""Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""
-PONG_S = 30.0
-"""A PING that nothing follows for so long, while we listen, means that the line is cut."""
-RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 _READ = 32 * 1024
 _INTERRUPT = b"\x03"
 
@@ -70,7 +66,7 @@ class Attach:
         self._connection: Connection | None = None
         self._piped = Piped(stays=wanted.stays)
         self._interrupted = False
-        self._heard_at = self._pinged_at = 0.0
+        self._line = LineWatch(self._reach, screen.note, wanted.log)
         self._wake, self._woken = os.pipe()
         self._news: set[int] = set()
         self._result: int | None = None
@@ -105,6 +101,7 @@ class Attach:
             return self._result
         finally:
             self._screen.leave()
+            self._line.give_up()
             if self._connection is not None:
                 self._connection.close()
 
@@ -115,7 +112,10 @@ class Attach:
         self._connection = connection
         try:
             connection.send(self._attachment.hello(ticket))
-            self._heard_at = self._pinged_at = time.monotonic()
+            self._line.heard(now := time.monotonic())
+            if self._attachment.window:
+                # Whoever has been in waits for no shell that starts.
+                self._line.sent(now, hello=True)
             self._take(connection.early())
         except LostError:
             connection.close()
@@ -162,6 +162,8 @@ class Attach:
     def _lost(self, why: str) -> None:
         """The line is cut: come back, for as long as it takes."""
         self._wanted.log(f"lost: {why}")
+        self._line.give_up()
+        self._screen.note("line lost; trying again")
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -207,21 +209,30 @@ class Attach:
         )
         if not self._piped.ended and self._attachment.has_room:
             poll.register(0, select.POLLIN)
+        if self._line.done_fd is not None:
+            poll.register(self._line.done_fd, select.POLLIN)
         now = time.monotonic()
-        due = self._pinged_at + PONG_S if self._asked else self._heard_at + PING_S
+        due = self._line.due(now)
         if self._input_is_over:
             due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
             if fd == self._wake:
                 self._signals()
+            elif fd == self._line.done_fd:
+                if (reached := self._line.reached(time.monotonic())) is not None:
+                    connection.close()
+                    self._attachment.attached = False
+                    self._begin(*reached)
+                return
             elif fd == 0:
                 self._typed()
             else:
                 if events & select.POLLOUT:
                     connection.flush()
                 if events & ~select.POLLOUT:
-                    self._heard_at = time.monotonic()
-                    self._take(connection.receive())
+                    frames = connection.receive()
+                    self._line.heard(time.monotonic())
+                    self._take(frames)
             if self._result is not None:
                 return
         if self._input_is_over:
@@ -232,7 +243,8 @@ class Attach:
             self._draw_anew = False
             self._attachment.forget()
             raise LostError("suspended, and back")
-        self._keep_alive(connection)
+        if self._line.tick(now := time.monotonic()):
+            connection.send(Ping(int(now * 1000)))
 
     @property
     def _input_is_over(self) -> bool:
@@ -241,26 +253,11 @@ class Attach:
         taken = attachment.attached and not attachment.waits
         return self._piped.ended and taken and attachment.mode is not Mode.WATCH
 
-    @property
-    def _asked(self) -> bool:
-        """Whether nothing has come since our PING."""
-        return self._heard_at < self._pinged_at
-
-    def _keep_alive(self, connection: Connection) -> None:
-        now = time.monotonic()
-        # By the PING, not by the clock alone: a suspended program, or one whose own terminal was held
-        # (Ctrl-S), has heard nothing because it did not listen.
-        if self._asked:
-            if now - self._pinged_at >= PONG_S:
-                raise LostError("the gateway has fallen silent")
-        elif now - self._heard_at >= PING_S:
-            self._pinged_at = now
-            connection.send(Ping(int(now * 1000)))
-
     def _send_typed(self) -> None:
         if self._connection is not None:
             for frame in self._attachment.sendable():
                 self._connection.send(frame)
+                self._line.sent(time.monotonic())
 
     def _take(self, frames: list[Upstream]) -> None:
         shown = False

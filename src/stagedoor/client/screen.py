@@ -34,6 +34,7 @@ class Screen:
         self._modes = Modes()
         self._before: list[Any] | None = None
         self._marked = False
+        self._mark = self._note = ""
 
     def size(self) -> Size:
         """The window's size; 80 by 24 where there is no window, or one without a size."""
@@ -90,18 +91,29 @@ class Screen:
     def mark(self, text: str) -> None:
         """Something to know for as long as it lasts; empty: it is over.
 
-        A full-screen program's rows are its own, so it stands in the window's title there, with a bell;
-        the title that was before comes back (XTWINOPS 22 and 23 of xterm's ctlseqs).
+        A full-screen program's rows are its own, so it stands in the window's title there, with a bell.
         """
-        if self.is_terminal and self._before is not None:
-            if text:
-                before = b"" if self._marked else b"\x1b[22;2t"
-                self._write(before + b"\x1b]2;" + text.encode() + b"\x07\x07")
-            elif self._marked:
-                self._write(b"\x1b[23;2t")
-            self._marked = bool(text)
+        self._mark = text
+        self._title(bell=bool(text))
         if not self.is_full:
             self.tell(f"stagedoor: {text or 'nobody watches any more'}")
+
+    def note(self, text: str) -> None:
+        """How the line is, in the window's title alone, before any mark; empty: well."""
+        if text != self._note:
+            self._note = text
+            self._title()
+
+    def _title(self, *, bell: bool = False) -> None:
+        """Ours, and in the end the one that was before (XTWINOPS 22 and 23 of xterm's ctlseqs)."""
+        if not self.is_terminal or self._before is None:
+            return
+        if text := self._note or self._mark:
+            before = b"" if self._marked else b"\x1b[22;2t"
+            self._write(before + b"\x1b]2;" + text.encode() + b"\x07" + b"\x07" * bell)
+        elif self._marked:
+            self._write(b"\x1b[23;2t")
+        self._marked = bool(text)
 
     @staticmethod
     def _write(data: bytes) -> None:

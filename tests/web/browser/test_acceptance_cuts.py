@@ -10,7 +10,7 @@ import pytest
 from acceptance.chromium import Tab
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 from tests.waiting import wait_until
-from tests.web.browser.conftest import run, screen, shows, terminal
+from tests.web.browser.conftest import STATES, run, screen, shows, terminal
 from tests.web.relay import CuttingRelay
 
 SHIFT = 8
@@ -97,3 +97,28 @@ def test_6_cut_at_a_hundred_random_offsets_in_both_directions(
     found = "\n".join(scrolled_through(tab, "finished")[-LINES:])
     assert hashlib.sha256(found.encode()).digest() == hashlib.sha256(expected.encode()).digest()
     assert hashlib.sha256(taken.read_bytes()).digest() == hashlib.sha256(typed.encode()).digest()
+
+
+def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(tab: Tab, port: int) -> None:
+    """Takes the 8 s after which another line is tried."""
+    with CuttingRelay(port, 1 << 40) as relay:
+        terminal(tab, f"http://127.0.0.1:{relay.port}", "silent")
+        tab.ask(STATES)
+        run(tab, "stty -echo; clear; echo re''ady")
+        shows(tab, "ready")
+        relay.hold()
+        run(tab, "echo first=$((40+2))")
+        tab.until("document.getElementById('status').textContent === 'Not answering for 2 s'")
+        relay.release()
+        shows(tab, "first=42")
+        tab.until("document.getElementById('status').textContent === ''")
+        relay.hold()
+        run(tab, "echo second=$((40+2))")
+        tab.until("document.getElementById('status').textContent === 'Not answering for 7 s'")
+        run(tab, "echo third=$((40+2))")
+        shows(tab, "third=42")
+        relay.release()  # what was held for the silent line reaches nobody
+        run(tab, "echo la''st")
+        text = shows(tab, "last")
+        assert [text.count(f"{each}=42") for each in ("first", "second", "third")] == [1] * 3
+        assert "lost" not in tab.ask("window.states")
