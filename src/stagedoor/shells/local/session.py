@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +31,21 @@ _OWN = Path(__file__).with_name("bin")
 """What we bring along, `stagedoor-get`: found last, so that it stands in nobody's way."""
 _PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
 
+_HOLDER = [sys.executable, "-m", "stagedoor.holder"]
+"""How the gateway asks for what holds terminals in a shell of this machine."""
+
 Size = tuple[int, int, int, int]
+
+
+def _holder_words(command: str) -> list[str]:
+    """The words of a command that runs our holder and nothing else; none for any other."""
+    if not command.startswith(shlex.join(_HOLDER)):
+        return []
+    with suppress(ValueError):
+        words = shlex.split(command)
+        if words[: len(_HOLDER)] == _HOLDER and shlex.join(words) == command:
+            return words
+    return []
 
 
 class House(Protocol):
@@ -104,8 +120,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
         name = shell.rpartition("/")[2]
         # A leading hyphen makes it a login shell (sh(1)), as sshd and login(1) do.
         argv = [f"-{name}"] if command is None else [name, "-c", command]
-        spawn = self._house.children.spawn
         environment = self._environment(shell)
+        if command is not None and (words := _holder_words(command)):
+            # bash reads ~/.bashrc before a command by ssh, and nobody would see what that prints or waits
+            # for. The shell in the terminal reads it again, where it is seen and can be interrupted.
+            shell, argv = words[0], words
+        spawn = self._house.children.spawn
         if self._terminal is not None:
             self._pid = spawn(shell, argv, environment, self._terminal.path, self._exited)
             self._terminal.close_slave()

@@ -47,7 +47,10 @@ _SAID_BYTES = 4096
 """Of the end of its errors, which are kept to say what went wrong."""
 _ERRORS_BYTES = 1024 * 1024
 """A holder that prints more errors than this is none."""
-_SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s"
+_START_FILES = (
+    "the shell's start-up files (~/.bashrc and the like) must {} where there is no terminal"
+)
+_SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s: " + _START_FILES.format("end")
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Carrier:
     looks: bool
     exit: Exit | None = None
     _errors: bytes = b""
+    _first: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(self, holder: Sequence[str]) -> tuple[End, str]:
@@ -161,6 +165,12 @@ class Carrier:
                 hung_up(self.session.opened.ready.grant.target.shell_name, error)
             )
         except TerminalError as error:
+            if self._first:
+                said = one_line(self._first.decode(errors="replace").strip(), SAID_CHARS)
+                return await self._faulty(
+                    f"it printed {said!r} before the holder began: "
+                    + _START_FILES.format("print nothing")
+                )
             said = one_line(str(error), SAID_CHARS)
             return await self._faulty(f"the shell's holder breaks the terminals' protocol: {said}")
 
@@ -171,9 +181,12 @@ class Carrier:
         frames = FrameBuffer()
         gone = False
         while data := await process.stdout.read(_CHUNK):
+            if begun.when() is not None:
+                self._first = (self._first + data)[:_SAID_BYTES]
             for each in () if gone else frames.feed(data):
                 frame = decode(each)
                 begun.reschedule(None)
+                self._first = b""
                 match frame:
                     case Out(_, shown):
                         self.session.received += len(shown)

@@ -1,0 +1,74 @@
+"""A shell whose start-up files print something and wait: seen in the terminal, and interrupted there."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stagedoor.listeners.web.terminal.carry import Carrier
+from stagedoor.wire.terminal import Notice, Word
+from tests.path.gateway import running
+from tests.web.visitor import Visitor, let_in, ticket
+
+WAITS = "echo from-the-file; sleep 304.5; echo went-on\n"
+SETTINGS = """
+[web]
+addresses = ["127.0.0.1:0"]
+
+[[shells.local]]
+app = "app01"
+login_shell = "/bin/bash"
+env = {{ HOME = "{home}" }}
+"""
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".bashrc").write_text(WAITS)
+    (home / ".profile").write_text(". ~/.bashrc\n")
+    return home
+
+
+@pytest.mark.parametrize("command", ["", "tmux mouse"])
+def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, command: str) -> None:
+    with running(tmp_path, SETTINGS.format(home=waiting)) as gateway:
+        let_in(gateway)
+        port = gateway.port("web")
+        visitor = Visitor(port)
+        visitor.hello(ticket(port), command, terminal="waits")
+        visitor.shows(b"from-the-file")
+        visitor.type(b"\x03")
+        visitor.type(b"echo to''-the-prompt\r")
+        visitor.shows(b"to-the-prompt\r\n")
+        assert b"went-on\r\n" not in visitor.text
+        visitor.type(b"exit\r")
+        visitor.until(lambda: visitor.exit is not None)
+        visitor.close()
+
+
+class Wire:
+    """What the developer is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Notice] = []
+
+    async def say(self, notice: Notice) -> None:
+        self.said.append(notice)
+
+
+async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
+    """There sshd has a shell run the holder, which comes behind whatever the files print."""
+    wire = Wire()
+    carrier = Carrier(wire, None, None, None, asyncio.Event(), joins=False, looks=False)  # type: ignore[arg-type]
+    output = asyncio.StreamReader()
+    output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")
+    process = SimpleNamespace(stdout=output)
+    await carrier._downward(process)  # type: ignore[arg-type]
+    [notice] = wire.said
+    assert notice.word is Word.FAULT
+    assert "Welcome to" in notice.text
+    assert "\x1b" not in notice.text
+    assert "~/.bashrc" in notice.text
