@@ -20,6 +20,15 @@ export function copied(sequence: string): string | undefined {
   }
 }
 
+const SHOWN_CHARS = 40;
+
+/** What somebody is told whose clipboard a program has written: how much, and how it begins. */
+export function copiedWords(text: string): string {
+  const begins = oneLine(text.replace(/\s+/g, " ")).trim();
+  const shown = begins.length > SHOWN_CHARS ? `${begins.slice(0, SHOWN_CHARS)}…` : begins;
+  return `The terminal copied ${text.length} character${text.length === 1 ? "" : "s"} to your clipboard: ${shown}`;
+}
+
 /**
  * A paste that cannot end its own brackets: an escape sequence in it (`CSI 201 ~`) would make the rest be
  * taken as typed. Escapes stay visible.

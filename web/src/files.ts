@@ -108,12 +108,13 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   /** Files were chosen: before one is sent it is shown where to. */
   async function choose(files: File[]): Promise<void> {
     if (files.length === 0) return;
-    chosen = files;
+    chosen.push(...files);
     open(true);
-    const total = sizeOf(files.reduce((sum, file) => sum + file.size, 0));
-    const what = files.length === 1 ? `${files[0]?.name ?? ""} (${total})` : `${files.length} files (${total})`;
+    const total = sizeOf(chosen.reduce((sum, file) => sum + file.size, 0));
+    const what = chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : `${chosen.length} files (${total})`;
     const label = send.querySelector("label");
     if (label !== null) label.textContent = `Upload ${what} into`;
+    if (!send.hidden) return into.focus(); // to the others, whose folder stays
     into.value = "";
     try {
       const found = here && (await mover.about(here).catch(() => undefined));

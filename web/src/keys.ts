@@ -21,13 +21,22 @@ export function barKey(name: string, applicationCursor: boolean): string {
   }
 }
 
+/** Of Ctrl and a slash, as xterm(1) and VTE have it: undo in Emacs and readline. */
+const SLASH = "\x1f";
+
 /** What the next key means while Ctrl of the bar is held: as ECMA-48 has it, 0x40 to 0x5f without bit 6. */
 export function withControl(text: string): string {
   if (text.length !== 1) return text;
   const code = text.toUpperCase().charCodeAt(0);
   if (text === "?") return "\x7f";
   if (text === " ") return "\0";
+  if (text === "/") return SLASH;
   return code >= 0x40 && code <= 0x5f ? String.fromCharCode(code & 0x1f) : text;
+}
+
+/** What Ctrl and a slash send, for which xterm.js sends nothing; on many keyboards a slash needs Shift. */
+export function controlSlash({ key, ctrlKey, altKey, metaKey }: Pick<KeyboardEvent, "key" | "ctrlKey" | "altKey" | "metaKey">): string | undefined {
+  return key === "/" && ctrlKey && !altKey && !metaKey ? SLASH : undefined;
 }
 
 /**

@@ -1,7 +1,30 @@
 /** A one-time link: its secret stands behind the `#`, which no server sees, and is posted from here. */
 
+const KEY = "stagedoor.link";
+
+/** The secret is kept for this tab until it is used, so that a page loaded again still has it. */
+function keep(hash: string): void {
+  try {
+    if (hash === "") sessionStorage.removeItem(KEY);
+    else sessionStorage.setItem(KEY, hash);
+  } catch {
+    // Then it holds for as long as the page is not loaded again.
+  }
+}
+
+function kept(): string {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
 const form = document.getElementById("link") as HTMLFormElement;
-const [secret = "", ...more] = location.hash.slice(1).split("&");
+const hash = location.hash.slice(1) || kept();
+const [secret = "", ...more] = hash.split("&");
+keep(hash);
+form.addEventListener("submit", () => keep(""));
 // Out of the history and the address bar, whatever comes of it.
 history.replaceState(null, "", location.pathname);
 const app = new URLSearchParams(more.join("&")).get("app");

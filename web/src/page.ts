@@ -20,12 +20,26 @@ export function hint(text: string, offer?: { label: string; act: () => void }): 
   place.hidden = false;
 }
 
-/** Put text on the clipboard. Where the browser wants a gesture for it, ask for one. */
-export async function copy(text: string): Promise<void> {
+const PASSING_MS = 4000;
+let passed: ReturnType<typeof setTimeout> | undefined;
+
+/** A word in a corner, over the terminal, whose size it leaves alone: for a while, or until `passing("")`. */
+export function passing(text: string, stays = false): void {
+  const place = element("passing");
+  clearTimeout(passed);
+  place.textContent = text;
+  place.hidden = text === "";
+  if (!stays && text) passed = setTimeout(() => (place.hidden = true), PASSING_MS);
+}
+
+/** Put text on the clipboard; whether it is there. Where the browser wants a gesture for it, ask for one. */
+export async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
+    return true;
   } catch {
     hint(`${text.length} characters are to be copied.`, { label: "Copy", act: () => copyByHand(text) });
+    return false;
   }
 }
 

@@ -6,7 +6,7 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
-import { copied } from "./clipboard";
+import { copied, copiedWords } from "./clipboard";
 import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
 import { readableLines } from "./contrast";
 import { Connection, type State } from "./connection";
@@ -15,9 +15,10 @@ import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
 import { joinEmoji } from "./graphemes";
+import { follow, SEEN } from "./links";
 import { Menu } from "./menu";
 import { markStyles } from "./nonce";
-import { copy, element, hint } from "./page";
+import { copy, element, hint, passing } from "./page";
 import { pace, type Pace } from "./pace";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
@@ -28,11 +29,12 @@ import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, watches } from "./watching";
 import { fitFont } from "./whole";
-import { ownWindow, windowKeys } from "./window";
+import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
 let { app = "" } = document.body.dataset;
 const RESIZE_MS = 60;
+const ENTER = 13;
 
 const create = markStyles(nonce);
 
@@ -41,34 +43,29 @@ const attachment = new Attachment(new URLSearchParams(location.search).get("term
 const screen = element("screen");
 const status = element("status");
 
-function openLink(event: MouseEvent, uri: string): void {
-  // A program chose what stands there: it takes a gesture that nobody makes by chance.
-  if (!(event.ctrlKey || event.metaKey) || !/^https?:\/\//i.test(uri)) return;
-  window.open(uri, "_blank", "noopener,noreferrer");
-}
-
 const term = new Terminal({
   allowProposedApi: true, // unicode versions and the marks of a search are behind it
   cursorBlink: true,
   fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
   fontSize: settings.fontSize,
-  linkHandler: { activate: openLink },
+  linkHandler: { activate: follow, ...SEEN },
   macOptionIsMeta: true,
   scrollback: 10_000,
   screenReaderMode: settings.screenReader,
 });
 const fit = new FitAddon();
 term.loadAddon(fit);
-term.loadAddon(new WebLinksAddon(openLink));
+term.loadAddon(new WebLinksAddon(follow, SEEN));
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
 moveFiles(term, path, app);
-const title = new Title(term, app);
+const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);
 
 // What comes, and what is said.
 
 let waiting = 0;
+let ended = false;
 let pictures: Pace | undefined;
 
 function happened(event: Event): void {
@@ -101,6 +98,7 @@ function happened(event: Event): void {
       }
       break;
     case "ended":
+      ended = true;
       break;
   }
 }
@@ -135,8 +133,9 @@ function show(state: State, why: string): void {
   const words = { connecting: "Connecting", open: "", silent: "Not answering", lost: "Line lost, coming back", over: "Over" };
   status.textContent = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
   status.title = status.textContent;
-  if (state === "over")
-    hint(why, { label: "Open again", act: () => location.reload() });
+  if (state !== "over") return;
+  const again = ended && !guest;
+  hint(again ? `${why} Enter opens the next one.` : why, { label: "Open again", act: () => location.reload() });
 }
 
 function admitted(said: Partial<Admitted>): void {
@@ -144,7 +143,7 @@ function admitted(said: Partial<Admitted>): void {
   attachment.terminal = said.terminal ?? "";
   attachment.mode = said.typing === true ? Mode.Mirror : Mode.Watch;
   element("app").textContent = app;
-  title.of(app);
+  title.of(app, attachment.terminal);
   mark("guest", `${said.typing === true ? "Shared by" : "Watching"} ${said.host ?? ""}: ${attachment.terminal}`);
 }
 
@@ -165,6 +164,7 @@ const foreground = new Foreground(() => {
 });
 
 function typed(data: Uint8Array): void {
+  if (ended && !guest && data.includes(ENTER)) return location.reload();
   attachment.type(data);
   connection.flush();
   foreground.typed(data);
@@ -176,7 +176,7 @@ function typed(data: Uint8Array): void {
 term.parser.registerOscHandler(52, (sequence) => {
   // What another's program wants copied is none of his guest's.
   const text = guest ? undefined : copied(sequence);
-  if (text !== undefined) void copy(text);
+  if (text !== undefined) void copy(text).then((done) => done && passing(copiedWords(text)));
   return true;
 });
 
@@ -221,6 +221,7 @@ const menu = new Menu(term, settings, refit);
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
 swipe(term, screen, menu.still);
 windowKeys(term);
+const control = watchControl();
 if (!guest) {
   element("terminals").addEventListener("click", () => terminals(path, app, attachment.terminal));
   element("share").addEventListener("click", () => share(path, app, attachment.terminal));
@@ -228,9 +229,10 @@ if (!guest) {
 }
 
 addEventListener("beforeunload", (event) => {
-  // The terminal lives on; but whoever has something running, an editor above all, may have meant Ctrl-W for that.
+  // The terminal lives on; but whoever holds Control, or has something running, may have meant Ctrl-W for that.
   const over = status.dataset.state === "over";
-  if (attachment.busy && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
+  const meant = attachment.busy || control.held;
+  if (meant && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 
 // Begin. The cells are measured by the font, so it has to be there before the first size is told.

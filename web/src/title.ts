@@ -1,4 +1,4 @@
-/** The page's title: what the program calls itself, which app it is, and whether its bell rang while nobody looked. */
+/** The page's title: what the program calls itself, which app and terminal it is, and whether its bell rang while nobody looked. */
 
 import type { Terminal } from "@xterm/xterm";
 import { oneLine } from "./clipboard";
@@ -8,7 +8,7 @@ export class Title {
   private bell = false;
   private program = "";
 
-  constructor(term: Terminal, private app: string) {
+  constructor(term: Terminal, private app: string, private terminal: string) {
     const status = element("status");
     term.onTitleChange((text) => {
       this.program = oneLine(text);
@@ -28,13 +28,16 @@ export class Title {
   }
 
   /** A guest is told late where he is. */
-  of(app: string): void {
+  of(app: string, terminal: string): void {
     this.app = app;
+    this.terminal = terminal;
     this.draw();
   }
 
   private draw(): void {
-    document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${this.app} · Stagedoor`;
+    const where = this.terminal ? `${this.app}: ${this.terminal}` : this.app;
+    document.title = `${this.bell ? "🔔 " : ""}${this.program ? `${this.program} · ` : ""}${where} · Stagedoor`;
+    element("terminal-name").textContent = this.terminal;
     element("title").textContent = this.program;
   }
 }

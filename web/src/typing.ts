@@ -3,7 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { harmless, severalLines } from "./clipboard";
 import { KeyBar } from "./keybar";
-import { chord, inserted } from "./keys";
+import { chord, controlSlash, inserted } from "./keys";
 import { asked, copy } from "./page";
 import type { Settings } from "./settings";
 
@@ -33,7 +33,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
 
   term.attachCustomKeyEventHandler((event) => {
     if (event.type !== "keydown") return true;
-    const meant = chord(event);
+    const meant = chord(event) ?? controlSlash(event);
     if (meant !== undefined) {
       event.preventDefault();
       if (meant === "menu") typist.openMenu();

@@ -49,3 +49,14 @@ export function windowKeys(term: Terminal): void {
       hint("In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.");
   }, { capture: true });
 }
+
+/** Whether Control is held, as far as this page can see: a tab closes by Ctrl-W without telling it of the W. */
+export function watchControl(): { readonly held: boolean } {
+  const control = { held: false };
+  for (const [type, held] of [["keydown", true], ["keyup", false]] as const)
+    addEventListener(type, (event) => {
+      if (event.key === "Control") control.held = held;
+    }, { capture: true });
+  addEventListener("blur", () => (control.held = false));
+  return control;
+}

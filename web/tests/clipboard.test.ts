@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { copied, harmless, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
+import { copied, copiedWords, harmless, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -28,4 +28,10 @@ test("several lines are worth a question, one with its end is not", () => {
 test("a title is one line of plain text", () => {
   assert.equal(oneLine("a\n\u202eb\x07<b>"), "ab<b>");
   assert.equal(oneLine("x".repeat(1000)).length, 200);
+});
+
+test("what a program has copied is told in one short line", () => {
+  assert.equal(copiedWords("x"), "The terminal copied 1 character to your clipboard: x");
+  assert.equal(copiedWords("rm -rf /\n\x1b[2J\u202eone"), "The terminal copied 17 characters to your clipboard: rm -rf / [2Jone");
+  assert.ok(copiedWords("y".repeat(1000)).endsWith(`: ${"y".repeat(40)}…`));
 });

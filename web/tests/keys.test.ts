@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { barKey, chord, inserted, withControl } from "../src/keys";
+import { barKey, chord, controlSlash, inserted, withControl } from "../src/keys";
 
 test("keys of the bar, and Ctrl held there", () => {
   assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);
@@ -11,6 +11,14 @@ test("Alt-Shift stands in for what a tab keeps", () => {
   const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
   assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => chord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
   assert.equal(chord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
+});
+
+test("Ctrl and a slash send 0x1f, by the key or by the bar, whatever makes the slash", () => {
+  const event = { key: "/", ctrlKey: true, altKey: false, metaKey: false };
+  assert.equal(controlSlash(event), "\x1f");
+  assert.equal(controlSlash({ ...event, altKey: true }), undefined); // AltGr
+  assert.equal(controlSlash({ ...event, ctrlKey: false }), undefined);
+  assert.equal(withControl("/"), "\x1f");
 });
 
 test("line ends that no key made are not lost", () => {

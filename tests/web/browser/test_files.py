@@ -103,8 +103,15 @@ def test_the_menu_is_reached_and_left_by_keys(tab: Tab, base: str, tmp_path: Pat
     assert tab.ask("document.getElementById('files-menu').ariaExpanded") == "true"
     (tmp_path / "to").mkdir()
     choose(tab, made(tmp_path / "by-menu", 10))
-    send_to(tab, tmp_path / "to")
+    tab.until("document.getElementById('folder').value !== ''")
+    tab.ask(f"document.getElementById('folder').value = {json.dumps(str(tmp_path / 'to'))}")
+    # What is chosen then is sent as well, and to the same folder.
+    choose(tab, made(tmp_path / "and-another", 10))
+    tab.until("document.querySelector('#send label').textContent.includes('2 files (20 B)')")
+    send_to(tab, None)
     row(tab, "by-menu is in")
+    row(tab, "and-another is in")
+    assert sorted(file.name for file in (tmp_path / "to").iterdir()) == ["and-another", "by-menu"]
     tab.until("document.activeElement.className.includes('xterm')")
     tab.ask("document.getElementById('upload').focus()")
     tab.press("Escape", "Escape", 27)

@@ -120,3 +120,15 @@ def test_in_a_tab_the_chord_sends_what_the_browser_would_take(
         # That these events are real is shown by what a tab does with the key itself: it closes.
         key(screen, "ctrl+w")
         assert gone(tab)
+
+
+def test_in_a_tab_ctrl_w_is_asked_about_though_nothing_runs(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    with display() as screen, opened(gateway, tmp_path / "p", screen, app=False) as tab:
+        focus(screen)
+        run(tab, "echo re''ady")
+        shows(tab, "ready")
+        key(screen, "ctrl+w")
+        assert gone(tab)
+        assert tab.dialogs == ["beforeunload"]

@@ -261,6 +261,7 @@ def terminal(
     company = "" if guest else COMPANY
     older = f'<span id="older" title="{escape(notice)}">Older version</span>' if notice else ""
     body = f"""<header id="bar"><div id="where"><h1 id="app">{escape(app)}</h1>
+<span id="terminal-name" title="The terminal’s name"></span>
 <span id="who" title="Signed in as {escape(name)}"><span>Signed in as </span>{escape(name)}</span>
 {older}</div>
 <span id="title"></span>
@@ -289,6 +290,7 @@ def terminal(
 <button type="submit">Next</button><button type="button" id="previous">Previous</button>
 <button type="button" id="close-search">Close</button></form>
 {PANEL if moves_files else ""}<main id="screen" aria-label="Terminal of {escape(app)}"></main>
+<p id="passing" role="status" hidden></p>
 <footer><div id="keys" role="toolbar" aria-label="Keys" hidden></div></footer>
 <p id="hint" role="status" hidden></p>
 <dialog id="ask"><p id="question"></p><pre id="shown"></pre>

@@ -1,0 +1,72 @@
+"""What the page says of itself and of what programs do to it."""
+
+import json
+
+from acceptance.chromium import Tab
+from tests.path.gateway import Gateway
+from tests.web.browser.conftest import ready, run, shows, terminal
+from tests.web.browser.test_page import COPIES, OPENS, cell, mouse
+
+CTRL = 2
+PASSING = "(place => place.hidden ? '' : place.textContent)(document.getElementById('passing'))"
+
+
+def test_the_terminal_is_named_and_what_a_program_copies_is_said(tab: Tab, base: str) -> None:
+    terminal(tab, base, "named")
+    tab.until("document.title.includes('app01: named')")
+    assert tab.ask("document.getElementById('terminal-name').textContent") == "named"
+    tab.ask(COPIES)
+    run(tab, "printf '\\033]52;c;cm0gLXJmIC8Kb25l\\a'; exec cat -v")  # two lines
+    tab.until(f"{PASSING}.endsWith('copied 12 characters to your clipboard: rm -rf / one')")
+    assert tab.ask("window.copies") == ["rm -rf /\none"]
+    tab.press("/", "Slash", 191, modifiers=CTRL)
+    tab.enter()
+    shows(tab, "^_")
+
+
+def test_where_a_link_leads_is_seen_before_it_is_followed(tab: Tab, base: str) -> None:
+    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    terminal(tab, base, "leads")
+    tab.ask(OPENS)
+    link = "\\033]8;;https://evil.example/%%0aa\\033\\\\bank.exam''ple\\033]8;;\\033\\\\"
+    run(tab, f"clear; printf '{link}\\n\\n\\n'; echo do''ne")
+    shows(tab, "\ndone")
+    rows = json.loads(tab.ask("JSON.stringify([innerWidth, innerHeight])"))
+    x, y = cell(tab, "bank.example")
+    mouse(tab, "mouseMoved", x, y)
+    tab.until(f"{PASSING} === 'https://evil.example/%0aa (Ctrl and a click opens it)'")
+    assert json.loads(tab.ask("JSON.stringify([innerWidth, innerHeight])")) == rows
+    mouse(tab, "mouseMoved", x, y + 60)
+    tab.until(f"{PASSING} === ''")
+    assert tab.ask("window.opens") == []
+
+
+def test_enter_after_the_end_opens_the_next_shell(tab: Tab, base: str) -> None:
+    terminal(tab, base, "next")
+    run(tab, "kept=here; exec true")
+    tab.until("document.getElementById('status').dataset.state === 'over'")
+    assert "Enter opens the next one" in tab.ask("document.getElementById('hint').textContent")
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    tab.enter()
+    tab.until("document.getElementById('status')?.dataset.state === 'open'")
+    run(tab, "echo kept=$kept.")
+    shows(tab, "kept=.")
+    assert "terminal=next" in tab.ask("location.search")
+
+
+def test_a_one_time_link_is_still_there_when_its_page_is_loaded_again(
+    tab: Tab, base: str, gateway: Gateway
+) -> None:
+    tab.call("Network.clearBrowserCookies")
+    link = gateway.command("web-link", "dev", "--app", "app01", "--url", base).stdout.strip()
+    tab.open(link)
+    for _ in range(2):
+        tab.until("!document.querySelector('#link button').disabled")
+        assert "#" not in str(tab.ask("location.href"))
+        tab.call("Page.reload")
+        tab.until("document.readyState === 'complete' && performance.navigation.type === 1")
+    tab.until("!document.querySelector('#link button').disabled")
+    tab.ask("document.querySelector('#link button').click()")
+    tab.until("location.pathname === '/app/app01'")
+    ready(tab)
+    assert tab.ask("sessionStorage.getItem('stagedoor.link')") is None
