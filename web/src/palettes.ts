@@ -37,7 +37,7 @@ const SOLARIZED =
 const LIGHT: Record<PaletteName, Palette> = {
   stagedoor: palette(
     "#ffffff", "#1b2128", "#b9d4f2",
-    "#000000 #c8322a #2e7d36 #8a6500 #1668bd #a03eb1 #00757f #d8dde3 #68717c #b3261e #2a7532 #ffe27a #155fae #9436a5 #006b75 #ffffff",
+    "#000000 #c8322a #2e7d36 #8a6500 #145eae #a03eb1 #00757f #d8dde3 #68717c #b3261e #2a7532 #ffe27a #155fae #9436a5 #006b75 #ffffff",
     4.5, "#8a5a12",
   ),
   contrast: palette(
@@ -60,7 +60,7 @@ const LIGHT: Record<PaletteName, Palette> = {
 const DARK: Record<PaletteName, Palette> = {
   stagedoor: palette(
     "#101418", "#dde3ea", "#3b5878",
-    "#1d232a #e5484d #7fbf6a #d9a93f #387edc #b765d6 #1f8b9a #e1e7ee #75818e #ff8790 #aee08f #ffe9a8 #92caff #e6a8f7 #82dfe9 #ffffff",
+    "#1d232a #d13438 #7fbf6a #d9a93f #2c63b8 #b765d6 #1f8b9a #e1e7ee #75818e #ff8790 #aee08f #ffe9a8 #92caff #e6a8f7 #82dfe9 #ffffff",
     4.5, "#e8b04a",
   ),
   contrast: palette(
