@@ -1,4 +1,4 @@
-"""Pictures of the WebShell, for the documentation: `python -m acceptance.pictures FOLDER`."""
+"""Pictures of the WebShell: `python -m acceptance.pictures [--all] FOLDER`."""
 
 import asyncio
 import base64
@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
+from acceptance.scenes import take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.stage import Stage, staged
@@ -24,13 +25,16 @@ _STEADY = """(() => {
 """What is another in each demo is written over: a picture changes when the page does, and not before."""
 
 
-async def take(folder: Path) -> None:
-    """Write `home.png`, `terminal.png` and `replay.png`. Raises BrowserError, StagedoorError."""
+async def take(folder: Path, *, all_scenes: bool = False) -> None:
+    """Write `home.png`, `terminal.png` and `replay.png`, and with `all_scenes` those of `acceptance.scenes`.
+
+    Raises BrowserError, StagedoorError.
+    """
     async with staged("error") as (stage, _):
-        await asyncio.to_thread(_take, stage, folder)
+        await asyncio.to_thread(_take, stage, folder, all_scenes)
 
 
-def _take(stage: Stage, folder: Path) -> None:
+def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as profile,
@@ -73,6 +77,12 @@ def _take(stage: Stage, folder: Path) -> None:
         tab.until("!document.querySelector('button.copy').hidden")
         _resize(tab, tab.ask("document.documentElement.scrollHeight"))
         _keep(tab, folder / "home.png")
+        if all_scenes:
+            take_scenes(
+                tab,
+                lambda name: f"{stage.web}/app/app01?terminal={name}",
+                lambda seen, name: _keep(seen, folder / name),
+            )
         tab.close()
 
 
@@ -109,10 +119,10 @@ def _keep(tab: Tab, file: Path) -> None:
     print(file.name, flush=True)
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, *, all_scenes: bool = False) -> int:
     """0 when they are taken, 1 otherwise, with a line that says why."""
     try:
-        asyncio.run(take(folder))
+        asyncio.run(take(folder, all_scenes=all_scenes))
     except (BrowserError, StagedoorError) as error:
         print(f"stagedoor: {error}", file=sys.stderr)
         return 1
@@ -120,4 +130,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[-1]), all_scenes="--all" in sys.argv[1:-1]))

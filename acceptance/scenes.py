@@ -1,0 +1,92 @@
+"""Pictures of full-screen programs in the WebShell, to be looked at: mc, vim and tmux, as many see them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from acceptance.chromium import BrowserError, Tab
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A window, and what its person prefers. `phone` has a finger and no mouse."""
+
+    name: str
+    scheme: str
+    width: int
+    height: int
+    phone: bool = False
+
+    def put_on(self, tab: Tab) -> None:
+        """What is loaded afterwards is seen so, with a cursor that does not blink."""
+        wanted = {"prefers-color-scheme": self.scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        tab.call("Emulation.setEmulatedMedia", features=features)
+        tab.call("Emulation.setTouchEmulationEnabled", enabled=self.phone)
+        tab.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=self.width, height=self.height, deviceScaleFactor=2 if self.phone else 1,
+            mobile=self.phone,
+        )  # fmt: skip
+
+
+LOOKS = (
+    Look("light", "light", 1440, 900),
+    Look("dark", "dark", 1440, 900),
+    Look("phone", "light", 390, 844, phone=True),
+    Look("phone-dark", "dark", 390, 844, phone=True),
+)
+
+_LINES = (
+    "printf '%s\\n' '# Serves the app.' 'from dataclasses import dataclass' '' '@dataclass' "
+    "'class App:' '    name: str = \"你好 ☕\"' '    workers: int = 4  # per core' '' "
+    "'    def start(self) -> None:' '        raise NotImplementedError(\"later\")' | "
+)
+SCENES: dict[str, tuple[str, str]] = {
+    "mc": ("exec mc --nosubshell -x /usr/share/mc /etc", "Hint:"),
+    "vim": (_LINES + "vim -u NONE -N +'syntax on | set ft=python number ruler' -", "All"),
+    "tmux": (
+        "PS1='$ '; tmux split-window -h 'top -b -n 1 | head -30; cat' \\; split-window "
+        "'ls -l --color=always /etc | head -20; echo do''ne 👩‍💻 é你😀─│; cat' \\; select-pane -L; clear; "
+        "printf '\\033[1;3%dm%s\\033[m \\033[4%dmback\\033[m\\n' "
+        "1 red 1 2 green 2 3 yellow 3 4 blue 4 5 magenta 5 6 cyan 6",
+        "done 👩‍💻",
+    ),
+}
+"""What is typed, and what is then on the screen."""
+
+
+def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, str], None]) -> None:
+    """Each scene in each look. `terminal` gives the address of one by its name; `keep` writes NAME.png."""
+    for look in LOOKS:
+        look.put_on(tab)
+        for name, (typed, shown) in SCENES.items():
+            if shutil.which(name) is None:
+                print(f"{name} is not installed; no picture of it", flush=True)
+                continue
+            tab.open(terminal(f"{name}-{look.name}"))
+            tab.until("document.getElementById('status')?.dataset.state === 'open'")
+            tab.until("document.querySelector('.xterm-rows').textContent.includes('[')")
+            tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+            tab.type(typed)
+            tab.enter()
+            # A wide character's cells are drawn with what is between them.
+            there = f"document.querySelector('.xterm-rows').textContent.includes({shown!r})"
+            try:
+                tab.until(there)
+            except BrowserError as error:
+                seen = tab.ask("document.body.innerText")
+                raise BrowserError(
+                    f"{name}, {look.name}: {error}; the page shows {seen!r}"
+                ) from None
+            _settle(tab)
+            keep(tab, f"{name}-{look.name}.png")
+
+
+def _settle(tab: Tab) -> None:
+    """Until the screen is the same at two looks."""
+    rows = "document.querySelector('.xterm-rows').innerHTML"
+    tab.until(
+        f"(async () => {{ const was = {rows}; await new Promise(done => setTimeout(done, 400));"
+        f" return was === {rows}; }})()"
+    )
