@@ -12,6 +12,7 @@ from stagedoor.authz.decide import authorise, in_scope
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.permission import DEFAULT
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.target import Target
 
@@ -69,7 +70,7 @@ def test_a_grant_lasts_no_longer_than_the_sign_in_that_it_is_for(
 @pytest.mark.parametrize("subject", ["user:dev", "group:crew"])
 def test_a_rule_for_the_user_or_a_group_lets_in(subject: str) -> None:
     assert authorise(policy(GrantRule(7, subject, "app01")), DEV, APP01, NOW) == Grant(
-        DEV, APP01, 7, None
+        DEV, APP01, 7, None, permissions=DEFAULT
     )
 
 

@@ -11,11 +11,13 @@ from stagedoor.authz.guest import OVER, again, by_rule, by_share
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import password_mark
 
+WATCH = frozenset({Permission.WATCH})
 NOW = 1_700_000_000.0
 APP01 = Target("app01")
 SHARE = Share(
@@ -144,7 +146,9 @@ def test_who_types_leaves_once_he_may_not_and_who_looks_stays() -> None:
 
 
 def test_a_rule_of_watching_lets_look_and_never_enter() -> None:
-    there = policy(watch_rules=(GrantRule(4, "user:guest", "app*", expires_at=NOW + 9),))
+    there = policy(
+        grants=(GrantRule(4, "user:guest", "app*", expires_at=NOW + 9, permissions=WATCH),)
+    )
     found = by_rule(there, GUEST, APP01, "main", "host", NOW)
     assert found == Grant(GUEST, APP01, 4, NOW + 9, Guest("main", "host", None))
     assert isinstance(authorise(there, GUEST, APP01, NOW), Denial)
@@ -173,11 +177,14 @@ def test_the_stage_answers_by_the_policy_of_now() -> None:
 
 
 def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> None:
-    watching = (GrantRule(1, "user:guest", "app01"),)
+    watching = (
+        GrantRule(1, "user:host", "app01"),
+        GrantRule(2, "user:guest", "app01", permissions=WATCH),
+    )
     signed_in = replace(GUEST, sign_in=SignIn(b"it", NOW + 60))
-    held = policy(watch_rules=watching)
-    ended = policy(watch_rules=watching, signed_out=frozenset({b"it"}))
-    other = policy(watch_rules=watching, signed_out=frozenset({b"that of the host"}))
+    held = policy(grants=watching)
+    ended = policy(grants=watching, signed_out=frozenset({b"it"}))
+    other = policy(grants=watching, signed_out=frozenset({b"that of the host"}))
     for let_in in (
         by_share(held, signed_in, "s1", NOW),
         by_rule(held, signed_in, APP01, "main", "host", NOW),

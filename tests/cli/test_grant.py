@@ -13,6 +13,7 @@ def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
         "id": 1,
         "subject": "user:alice",
         "may": "enter",
+        "permissions": ["enter", "files"],
         "app": "app*",
         "environment": "staging",
         "expires_at": None,
@@ -67,21 +68,79 @@ def test_the_same_grant_is_not_given_twice(alice: Desk) -> None:
 
 def test_a_grant_to_watch_is_told_from_one_to_enter(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01")
-    added = alice.json("grant", "add", "user:alice", "app01", "--watch")
-    assert (added["id"], added["may"]) == ("w1", "watch")
+    watch = ("user:alice", "app01", "--allow", "watch", "--without", "enter")
+    added = alice.json("grant", "add", *watch)
+    assert (added["id"], added["may"], added["permissions"]) == (2, "watch", ["watch"])
     assert [(row["id"], row["may"]) for row in alice.json("grant", "list")] == [
         (1, "enter"),
-        ("w1", "watch"),
+        (2, "watch"),
     ]
-    with pytest.raises(ConflictError, match="grant w1 says this already"):
-        alice.out("grant", "add", "user:alice", "app01", "--watch")
-    alice.out("grant", "remove", "w1")
+    with pytest.raises(ConflictError, match="grant 2 says this already"):
+        alice.out("grant", "add", *watch)
+    alice.out("grant", "remove", "2")
     assert [row["id"] for row in alice.json("grant", "list")] == [1]
-    with pytest.raises(NotFoundError, match="no grant w1"):
-        alice.out("grant", "remove", "w1")
+    with pytest.raises(NotFoundError, match="no grant 2"):
+        alice.out("grant", "remove", "2")
 
 
-@pytest.mark.parametrize("wrong", ["", "w", "x1", "ww1", "1w", "-", "\u0661", "9" * 40])
+def test_the_older_option_to_watch_does_the_same_and_names_the_new_one(alice: Desk) -> None:
+    result = alice.run("grant", "add", "user:alice", "app01", "--watch")
+    assert "--watch is now --allow watch --without enter" in result.stderr
+    (row,) = alice.json("grant", "list")
+    assert (row["may"], row["permissions"]) == ("watch", ["watch"])
+
+
+def test_a_grant_permits_what_it_says(alice: Desk) -> None:
+    everything = "watch,forward,agent,files,record,replay"
+    added = alice.json("grant", "add", "user:alice", "app01", "--allow", everything)
+    assert added["permissions"] == [
+        "enter", "files", "forward", "agent", "watch", "record", "replay",
+    ]  # fmt: skip
+    added = alice.json("grant", "add", "everybody", "*", "--without", "files", "--expires", "8h")
+    assert (added["subject"], added["permissions"]) == ("everybody", ["enter"])
+    assert "enter, files, forward, agent, watch" in alice.out("grant", "list")
+
+
+def test_what_a_grant_permits_is_changed_but_not_whether_it_lets_in(alice: Desk) -> None:
+    alice.out("grant", "add", "user:alice", "app01", "--allow", "forward,agent")
+    changed = alice.json("grant", "change", "1", "--allow", "record", "--without", "agent,files")
+    assert changed["permissions"] == ["enter", "forward", "record"]
+    assert alice.json("grant", "list") == [changed]
+    for option in ("--allow", "--without"):
+        with pytest.raises(RefusedError, match="stagedoor grant remove 1"):
+            alice.out("grant", "change", "1", option, "enter")
+    with pytest.raises(RefusedError, match="both allowed and taken away"):
+        alice.out("grant", "change", "1", "--allow", "agent", "--without", "agent")
+    with pytest.raises(NotFoundError, match="no grant 7"):
+        alice.out("grant", "change", "7", "--allow", "agent")
+    with pytest.raises(click.UsageError, match="say what to change"):
+        alice.out("grant", "change", "1")
+    alice.out("grant", "add", "user:alice", "*", "--allow", "watch", "--without", "enter")
+    with pytest.raises(RefusedError, match="would permit nothing"):
+        alice.out("grant", "change", "2", "--without", "watch")
+    assert alice.json("grant", "list")[1]["permissions"] == ["watch"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--allow", "fly"), "'fly' is no permission; there are: enter, files"),
+        (("--allow", ""), "'' is no permission"),
+        (("--allow", "Forward"), "is no permission"),
+        (("--without", "enter"), "would permit nothing"),
+        (("--without", "enter,files"), "would permit nothing"),
+        (("--without", "forward"), "no grant permits that unless it is allowed"),
+        (("--allow", "enter", "--without", "enter"), "both allowed and taken away"),
+    ],
+)
+def test_a_permission_that_is_none_is_refused(
+    alice: Desk, options: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(click.UsageError, match=said):
+        alice.out("grant", "add", "user:alice", "app01", *options)
+
+
+@pytest.mark.parametrize("wrong", ["", "w", "w1", "x1", "ww1", "1w", "-", "\u0661", "9" * 40])
 def test_what_is_no_grants_id_is_said(alice: Desk, wrong: str) -> None:
     with pytest.raises(click.UsageError, match="is no grant's ID"):
         alice.out("grant", "remove", "--", wrong)

@@ -1,13 +1,40 @@
-"""Who may play recordings: nobody, unless a rule names him."""
+"""Who may play recordings by the older list in the settings: nobody, unless an entry names them."""
+
+from collections.abc import Iterable
 
 import pytest
 
+from stagedoor.authz.replay import has_somewhere, may_replay
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.listed import Listed
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy, User
+from stagedoor.model.selector import parse_viewer
 from stagedoor.model.target import Target
-from stagedoor.model.viewer import may_view, valid_viewer, views_some
 
 APP01 = Target("app01")
 STAGING = Target("app01", "staging")
+
+
+def valid_viewer(rule: str) -> bool:
+    return parse_viewer(rule) is not None
+
+
+def listed(rules: Iterable[str]) -> Listed:
+    found = [one for one in map(parse_viewer, rules) if one is not None]
+    return Listed(tuple((one, Permission.REPLAY) for one in found))
+
+
+def of(who: Identity) -> Policy:
+    return Policy(users={who.name: User(who.name, who.groups)})
+
+
+def may_view(rules: Iterable[str], who: Identity, target: Target | None) -> bool:
+    return may_replay(of(who), who, target, 0.0, listed(rules))
+
+
+def views_some(rules: Iterable[str], who: Identity) -> bool:
+    return has_somewhere(of(who), who, Permission.REPLAY, 0.0, listed(rules))
 
 
 def identity(name: str = "alice", *groups: str, **more: object) -> Identity:

@@ -9,6 +9,7 @@ from stagedoor.model.credential import Credential, PasswordCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import to_words
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Origin, Ready
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
@@ -92,6 +93,9 @@ class Running:
 
     def counts(self) -> Counts:
         return Counts(1, 2)
+
+    def granted(self, grant: Grant) -> None:
+        self.script.asked.append(f"relay.granted {to_words(grant.permissions)}")
 
     def close(self, end: End, detail: str = "") -> None:
         self.script.asked.append(f"relay.close {end.value}")

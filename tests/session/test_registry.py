@@ -7,6 +7,7 @@ import pytest
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import SignIn
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import Counts, End, Opened, Ready
 from stagedoor.model.target import Target
 from stagedoor.session.registry import Registry
@@ -156,3 +157,55 @@ def test_a_session_that_only_an_expiring_rule_still_covers_ends_with_that_rule()
     inside.decision = DENIED
     assert inside.registry.expire() == 1
     assert [end for _, end, _ in inside.ended] == [End.EXPIRED]
+
+
+def test_a_session_hears_of_its_permissions_only_when_they_change() -> None:
+    inside = Inside()
+    inside.decision = replace(GRANT, permissions=DEFAULT)
+    inside.enter(opened("a"))
+    assert inside.script.asked == ["relay.granted enter files"], "changed between two steps"
+    inside.registry.review()
+    inside.decision = replace(GRANT, permissions=DEFAULT | {Permission.FORWARD})
+    inside.registry.review()
+    inside.registry.review()
+    assert inside.script.asked[1:] == ["relay.granted enter files forward"]
+    assert inside.ended == []
+
+
+def test_a_permission_that_ends_before_its_grant_is_looked_at_when_time_has_passed() -> None:
+    inside = Inside()
+    lasting = replace(opened("a").ready.grant, permissions=DEFAULT, changes_at=5.0)
+    inside.decision = lasting
+    inside.enter(replace(opened("a"), ready=Ready(lasting, OPENED.ready.shell)))
+    inside.now = 6.0
+    inside.decision = replace(lasting, permissions=frozenset({Permission.ENTER}), changes_at=None)
+    assert inside.registry.expire() == 0
+    assert inside.script.asked == ["relay.granted enter"]
+    inside.decision = DENIED
+    assert inside.registry.expire() == 0, "nothing ends by itself any more"
+
+
+def test_a_session_ends_with_the_permission_that_it_is_for() -> None:
+    inside = Inside()
+    inside.decision = replace(GRANT, permissions=DEFAULT)
+    for name, needs in (("file", Permission.FILES), ("terminal", None)):
+        session = opened(name)
+        inside.registry.register(session, needs)
+        inside.registry.attach(session, inside.link(session))
+    assert inside.ended == []
+    inside.decision = replace(GRANT, permissions=frozenset({Permission.ENTER}))
+    assert inside.registry.review() == 1
+    ((name, end, why),) = inside.ended
+    assert (name, end) == ("file", End.REVOKED)
+    assert "--allow files" in why
+
+
+def test_who_lost_a_permission_while_the_shell_started_does_not_get_in_for_it() -> None:
+    inside = Inside()
+    inside.decision = replace(GRANT, permissions=frozenset({Permission.ENTER}))
+    session = replace(
+        opened("file"), ready=Ready(replace(GRANT, permissions=DEFAULT), OPENED.ready.shell)
+    )
+    inside.registry.register(session, Permission.FILES)
+    inside.registry.attach(session, inside.link(session))
+    assert [end for _, end, _ in inside.ended] == [End.REVOKED]

@@ -17,12 +17,12 @@ from typing import Any
 import asyncssh
 
 from stagedoor.listeners.ssh.direct.login import Direct
-from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.listeners.ssh.seam import EVERYTHING, Login
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Kind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import DEFAULT, Permissions
 from stagedoor.model.session import AccessMethod, Ended, Opened, Ready
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.source import Source
@@ -102,7 +102,7 @@ class Seen:
 class Policy:
     """What a test lets people have; may be changed while it runs."""
 
-    rights: Rights = field(default_factory=Rights)
+    permissions: Permissions = DEFAULT
     permits: frozenset[str] = EVERYTHING
     force_command: str | None = None
     denial: Denial | None = None
@@ -116,7 +116,7 @@ class Policy:
         return False
 
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
-        return self.denial or Grant(identity, target, 1, None)
+        return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
     def again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)

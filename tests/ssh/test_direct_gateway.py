@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.model.permission import DEFAULT, Permission
 from tests.path.gateway import PASSWORD
 from tests.ssh.editor import editors_talk
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until
 
 pytestmark = pytest.mark.usefixtures("openssh")
+FORWARDS = frozenset({Permission.FORWARD, Permission.AGENT})
 GRANTED = SSH_TABLE + 'local_forward = ["app01"]\nagent_forward = ["user:dev"]\n'
 
 
@@ -170,7 +173,7 @@ def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
 class Terminal:
     """Somebody who works in a terminal; `text` is what it has shown."""
 
-    def __init__(self, world: World, *words: str) -> None:
+    def __init__(self, world: World, *words: str, env: dict[str, str] | None = None) -> None:
         command = ["ssh", "-F", world.config(), "-tt", *words]
         self.process = subprocess.Popen(
             command,
@@ -178,6 +181,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
+            env=env,
         )
         self.text = b""
         self._changed = threading.Condition()
@@ -215,9 +219,9 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(world: World, *words: str) -> Iterator[Terminal]:
+def terminal(world: World, *words: str, env: dict[str, str] | None = None) -> Iterator[Terminal]:
     """Logged in, with a shell that answers."""
-    one = Terminal(world, *(words or ("app01@gw",)))
+    one = Terminal(world, *(words or ("app01@gw",)), env=env)
     try:
         one.type(b"echo ready-$((40+2))\n")
         one.shows(b"ready-42")
@@ -243,6 +247,56 @@ def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -
         one.process.wait(BOUND_S)
         one.ends()
         assert b"no grant for 'dev' to enter app01" in one.text
+
+
+HOLDS_AGENT = (
+    "import os, socket\n"
+    "s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SSH_AUTH_SOCK'])\n"
+    "s.sendall(bytes([0, 0, 0, 1, 11]))\n"  # SSH_AGENTC_REQUEST_IDENTITIES
+    "print('agent-' + str(s.recv(5)[4]), flush=True)\n"
+    "while s.recv(4096): pass\n"
+    "print('agent-' + 'cut', flush=True)\n"
+)
+
+
+def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
+    tmp_path: Path,
+) -> None:
+    """Of a shell that keeps the agent and a port open, and asks for both again."""
+    program = tmp_path / "holds.py"
+    program.write_text(HOLDS_AGENT)
+    settings = SSH_TABLE + local("app01", "agent_forward = true\n")
+    echo = Echo()
+    with open_world(tmp_path / "house", settings, ()) as world, agent(world) as env:
+        with world.office() as office:
+            grant = admin.add_grant(office, "user:dev", "app01", permissions=DEFAULT | FORWARDS)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        there = f"{port}:127.0.0.1:{echo.port}"
+        words = ("-A", "-L", there, "-o", "IdentityAgent SSH_AUTH_SOCK", "app01@gw")
+        with terminal(world, *words, env=env) as one:
+            one.type(f"python3 {program} &\n".encode())
+            one.shows(b"agent-12")  # SSH_AGENT_IDENTITIES_ANSWER
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                line.settimeout(BOUND_S)
+                line.sendall(b"before")
+                assert line.recv(6) == b"before"
+                with world.office() as office:
+                    admin.change_grant(office, grant.id, without=FORWARDS)
+                one.shows(b"port forwarding into app01.ssh is not granted any more")
+                one.shows(b"agent forwarding into app01.ssh is not granted any more")
+                with contextlib.suppress(ConnectionResetError):
+                    assert line.recv(1) == b""
+            one.shows(b"agent-cut")
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                line.settimeout(BOUND_S)
+                with contextlib.suppress(ConnectionResetError):
+                    assert line.recv(1) == b"", "it is not forwarded again"
+            one.type(b"ssh-add -l; echo still-$((40+2))\n")
+            one.shows(b"still-42")
+            assert one.text.count(b"ED25519") == 0
+    echo.close()
 
 
 def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(

@@ -15,9 +15,9 @@ import pytest
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.listeners.ssh.direct import login as direct
-from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.upstream.login import Account
 from tests.shells.world import World
@@ -172,7 +172,7 @@ def test_the_shell_is_told_who_it_is_by_a_certificate_good_for_minutes(world: Wo
 
 
 def test_the_certificate_allows_the_forwards_that_are_granted_and_no_more(world: World) -> None:
-    policy = Policy(rights=Rights(local_forward=True))
+    policy = Policy(permissions=frozenset({Permission.FORWARD}))
     with direct_house(world, policy) as house, shell(house) as shells:
         Client.of(house).ssh(TO, "true", input=b"")
         assert shells.connections[0].check_certificate_permission("port-forwarding")

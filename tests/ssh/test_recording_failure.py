@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.event import Kind
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End, Opened
 from stagedoor.recording.folder import FileTape, FolderShelf
 from stagedoor.recording.plan import RecordingPlan
@@ -71,7 +71,7 @@ def plan(scene: Scene, *, go_on: bool) -> RecordingPlan:
 
 
 def recorded() -> Policy:
-    return Policy(rights=Rights(recorded=True))
+    return Policy(permissions=frozenset({Permission.RECORD}))
 
 
 def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:

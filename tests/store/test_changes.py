@@ -15,6 +15,7 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place
 from stagedoor.store import changes, passes, schema
@@ -61,7 +62,7 @@ class Reader:
         """The tables that were read whole."""
         self.asked.clear()
         self.watch.poll()
-        policy_tables = ("users", "tokens", "keys", "grants", "shares", "watch_rules")
+        policy_tables = ("users", "tokens", "keys", "grants", "shares")
         return [
             table
             for table in policy_tables
@@ -98,9 +99,11 @@ def everything(office: AdminService, dice: random.Random) -> list[Callable[[], o
             with office.change("web.sign-out", revokes=True) as change:
                 passes.sign_out(change.transaction, secret, 1000.0)
 
-    def rule(watch: bool) -> int:
-        rules = policy.watch_rules if watch else policy.grants
-        return dice.choice([one.id for one in rules] or [99])
+    def rule() -> int:
+        return dice.choice([one.id for one in policy.grants] or [99])
+
+    watch = frozenset({Permission.WATCH})
+    forward = frozenset({Permission.FORWARD})
 
     return [
         lambda: admin.add_user(office, name, groups=[group]),
@@ -113,10 +116,11 @@ def everything(office: AdminService, dice: random.Random) -> list[Callable[[], o
         lambda: admin.create_token(office, name),
         lambda: admin.revoke_token(office, some(policy.tokens)),
         lambda: admin.add_grant(office, f"user:{name}", app),
-        lambda: admin.add_grant(office, f"group:{group}", app, watch=True),
-        lambda: admin.add_grant(office, f"user:{name}", app, watch=True),
-        lambda: admin.remove_grant(office, rule(watch=False)),
-        lambda: admin.remove_grant(office, rule(watch=True), watch=True),
+        lambda: admin.add_grant(office, f"group:{group}", app, permissions=watch),
+        lambda: admin.add_grant(office, f"user:{name}", app, permissions=watch),
+        lambda: admin.remove_grant(office, rule()),
+        lambda: admin.change_grant(office, rule(), allow=forward),
+        lambda: admin.change_grant(office, rule(), without=forward),
         lambda: make_share(office, host, target, "main", 60.0, typing=True),
         lambda: end_share(office, some(policy.shares)),
         lambda: oversight.request_close(office, ["none"], "why"),

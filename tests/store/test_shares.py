@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
+from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.selector import covers_target
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.store import people
+from stagedoor.store import people, schema
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
@@ -20,6 +22,7 @@ from stagedoor.store.visits import arrive, leave, list_visits
 from tests.store.sample import closed, opened
 
 NOW = 1_700_000_000.0
+WATCH = frozenset({Permission.WATCH})
 SECRET, HASH = new_secret()
 SHARE = Share(
     "share1", HASH, "dev", Method.TOKEN, Target("app01", "staging"), "main", True, NOW + 60,
@@ -70,27 +73,53 @@ def test_there_is_an_end_to_how_many_and_the_expired_count_no_more(database: Dat
 def test_whoever_is_removed_takes_shares_and_rules_along(database: Database) -> None:
     add(database)
     with database.write() as transaction:
-        people.add_grant(transaction, GrantRule(0, "user:dev", "*"), NOW, watch=True)
+        people.add_grant(transaction, GrantRule(0, "user:dev", "*", permissions=WATCH), NOW)
         people.remove_user(transaction, "dev")
     policy = load_policy(database)
     assert not policy.shares
-    assert not policy.watch_rules
+    assert not policy.grants
 
 
-def test_a_rule_of_watching_is_no_grant(database: Database) -> None:
-    rule = GrantRule(0, "user:dev", "app*", "*", NOW + 5)
+def test_a_grant_without_entering_is_none_to_a_program_that_knows_only_entering(
+    database: Database,
+) -> None:
+    """One of schema 6 takes each row of `grants` for a right to enter: it finds none that matches."""
+    watch = GrantRule(0, "user:dev", "app*", "*", NOW + 5, WATCH)
+    staging = GrantRule(0, "user:dev", "app*", "staging", None, frozenset({Permission.FORWARD}))
     with database.write() as transaction:
-        number = people.add_grant(transaction, rule, NOW, watch=True)
+        numbers = [people.add_grant(transaction, rule, NOW) for rule in (watch, staging)]
+        entering = people.add_grant(transaction, replace(watch, permissions=DEFAULT), NOW)
+        rows = transaction.execute(
+            select(schema.grants).where(schema.grants.c.id.in_(numbers))
+        ).all()
+    for row in rows:
+        for target in (Target("app01"), Target("app01", "staging"), Target("app01", "production")):
+            assert not covers_target(row.app_pattern, row.environment_pattern, target)
     policy = load_policy(database)
-    assert policy.grants == ()
-    assert policy.watch_rules == (replace(rule, id=number),)
-    with database.write() as transaction, pytest.raises(ConflictError, match=f"grant w{number} "):
-        people.add_grant(transaction, rule, NOW, watch=True)
-    with database.write() as transaction, pytest.raises(NotFoundError):
-        people.remove_grant(transaction, number)
+    assert policy.grants == (
+        replace(watch, id=numbers[0]),
+        replace(staging, id=numbers[1]),
+        replace(watch, id=entering, permissions=DEFAULT),
+    )
+    with (
+        database.write() as transaction,
+        pytest.raises(ConflictError, match=f"grant {numbers[0]} "),
+    ):
+        people.add_grant(transaction, watch, NOW)
     with database.write() as transaction:
-        people.remove_grant(transaction, number, watch=True)
-    assert load_policy(database).watch_rules == ()
+        people.remove_grant(transaction, numbers[0])
+    with database.write() as transaction, pytest.raises(NotFoundError):
+        people.remove_grant(transaction, numbers[0])
+    assert [rule.id for rule in load_policy(database).grants] == [numbers[1], entering]
+
+
+def test_words_of_a_newer_program_permit_nothing(database: Database) -> None:
+    with database.write() as transaction:
+        number = people.add_grant(transaction, GrantRule(0, "user:dev", "*"), NOW)
+        transaction.execute(update(schema.grants).values(permissions="enterx fly files"))
+    assert [(r.id, r.permissions) for r in load_policy(database).grants] == [
+        (number, frozenset({Permission.FILES}))
+    ]
 
 
 def test_visits_are_those_of_open_sessions(database: Database) -> None:

@@ -417,7 +417,17 @@ def granted(gateway: Gateway, app: str, names: str = "user:dev") -> int:
     return int(next(row["id"] for row in json.loads(listed) if row["app"] == app))
 
 
-def test_who_loses_his_grant_loses_the_file_in_its_middle(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (("change", "--without", "files"), b"moving files through the page into or out of app02"),
+        (("remove",), b"no grant"),
+    ],
+)
+def test_who_loses_his_grant_loses_the_file_in_its_middle(
+    gateway: Gateway, tmp_path: Path, taken: tuple[str, ...], said: bytes
+) -> None:
+    """Or what of it is about files: the terminal beside it goes on then."""
     grant = granted(gateway, "app02")
     mover = Mover(gateway.port("web"), "app02")
     sent = Sent(tmp_path, b"f", 64 * MIB)
@@ -435,10 +445,10 @@ def test_who_loses_his_grant_loses_the_file_in_its_middle(gateway: Gateway, tmp_
     wait_until(lambda: sent.part.exists() and sent.part.stat().st_size > 0)
     before = len(gateway.lines)
     began = time.monotonic()
-    gateway.command("grant", "remove", str(grant))
+    gateway.command("grant", *taken, str(grant))
     answer = line.getresponse()
     assert answer.status == 403
-    assert b"no grant" in answer.read()
+    assert said in answer.read()
     got = MIB
     try:
         while piece := reading.read1(MIB):
@@ -455,7 +465,8 @@ def test_who_loses_his_grant_loses_the_file_in_its_middle(gateway: Gateway, tmp_
 
     wait_until(lambda: revoked() == 2)
     assert not (tmp_path / "f").exists()
-    assert "no grant" in why(mover.begin(sent))
+    assert said.decode() in why(mover.begin(sent))
+    gateway.command("grant", "remove", str(grant), check=taken[0] != "remove")
 
 
 def shell_pid(gateway: Gateway) -> int:

@@ -15,12 +15,15 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from stagedoor.admin import service as admin
+from stagedoor.model.permission import Permission
 from stagedoor.wire.terminal import Detach, In, Mode, Resize, Size, Word
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.test_pages import Person
 from tests.web.visitor import END_S, Visitor, basic, post, ticket
+
+WATCH = frozenset({Permission.WATCH})
 
 
 def desk(gateway: Gateway) -> AbstractContextManager[admin.AdminService]:
@@ -36,7 +39,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
                 admin.add_user(office, name, password=PASSWORD)
             for app in ("app01", "app02"):
                 admin.add_grant(office, "user:host", app)
-            admin.add_grant(office, "user:ops", "app01", watch=True)
+            admin.add_grant(office, "user:ops", "app01", permissions=WATCH)
         yield found.start()
 
 
@@ -483,14 +486,14 @@ def test_a_rule_of_watching_that_is_removed_ends_the_watching(
     watcher = Visitor(port)
     watcher.hello(answer["ticket"], terminal=terminal)
     with desk(gateway) as office:
-        (rule,) = admin.policy(office).watch_rules
-        admin.remove_grant(office, rule.id, watch=True)
+        (rule,) = [r for r in admin.policy(office).grants if r.permissions == WATCH]
+        admin.remove_grant(office, rule.id)
     try:
         assert "watch" in out(watcher)
         everywhere(lambda: ask(port, "/api/guest-ticket", "ops", watch=found["session"])[0] == 403)
     finally:
         with desk(gateway) as office:
-            admin.add_grant(office, "user:ops", "app01", watch=True)
+            admin.add_grant(office, "user:ops", "app01", permissions=WATCH)
     everywhere(lambda: bool(live(port)))
 
 

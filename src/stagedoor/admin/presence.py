@@ -10,9 +10,11 @@ from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.places import crowded
 from stagedoor.admin.shares import end_share, make_share
+from stagedoor.authz.replay import has_somewhere
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.presence import Present
 from stagedoor.model.share import Share
@@ -97,12 +99,7 @@ class PresenceService:
         return None
 
     def may_watch(self, identity: Identity) -> bool:
-        policy = self._policy()
-        user = policy.users.get(identity.name)
-        subjects = {f"user:{identity.name}"} | {
-            f"group:{group}" for group in (user.groups if user else ())
-        }
-        return any(rule.subject in subjects for rule in policy.watch_rules)
+        return has_somewhere(self._policy(), identity, Permission.WATCH, time.time())
 
     def _office(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)

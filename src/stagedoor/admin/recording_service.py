@@ -9,14 +9,17 @@ from typing import TypeVar
 from stagedoor.admin import recordings
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
+from stagedoor.authz.replay import has_somewhere, may_replay
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.viewer import may_view, views_some
 from stagedoor.recording.folder import Kept, ending, kept
+from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
@@ -62,13 +65,22 @@ class RecordingService:
     asked in a thread.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+    ) -> None:
+        """`policy` is the policy as it is now."""
         self._settings = settings
+        self._listed = listed_in(settings)
         self._database = database
+        self._policy = policy
         self._noted: dict[tuple[str, str, str], float] = {}
 
     def viewer(self, identity: Identity) -> bool:
-        return views_some(self._settings.recording.viewers, identity)
+        now = time.time()
+        return has_somewhere(self._policy(), identity, Permission.REPLAY, now, self._listed)
+
+    def may_play(self, identity: Identity, take: Take) -> bool:
+        return may_replay(self._policy(), identity, take.target, time.time(), self._listed)
 
     async def listed(
         self, identity: Identity, before: str, wanted: str
@@ -80,7 +92,7 @@ class RecordingService:
                 if len(found) == PAGE or at == LOOKED_AT:
                     return found, files[at - 1].id
                 take = self._take(file)
-                if self._may(identity, take) and _fits(take, wanted):
+                if self.may_play(identity, take) and _fits(take, wanted):
                     found.append(_measured(take))
             return found, ""
 
@@ -91,7 +103,7 @@ class RecordingService:
             # Its name comes out of the folder, so no path of the developer's making is opened.
             file = next((one for one in self._kept() if one.id == id_), None)
             take = None if file is None else self._take(file)
-            return _measured(take) if take is not None and self._may(identity, take) else None
+            return _measured(take) if take is not None and self.may_play(identity, take) else None
 
         return await _asked(look)
 
@@ -124,9 +136,6 @@ class RecordingService:
 
     def _kept(self) -> list[Kept]:
         return kept(self._settings.recordings_folder)
-
-    def _may(self, identity: Identity, take: Take) -> bool:
-        return may_view(self._settings.recording.viewers, identity, take.target)
 
     def _take(self, file: Kept) -> Take:
         rows = find_sessions(self._database, file.session, limit=1)

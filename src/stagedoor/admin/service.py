@@ -11,14 +11,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stagedoor.authn.passwords import hash_password
 from stagedoor.authn.tokens import MintedToken, mint, token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.model.selector import EVERYBODY
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
@@ -233,39 +235,74 @@ def add_grant(
     *,
     environment_pattern: str = "*",
     expires_at: float | None = None,
-    watch: bool = False,
+    permissions: Permissions = DEFAULT,
 ) -> GrantRule:
-    """Let `user:NAME` or `group:NAME` into apps. Patterns as in `model.grant.GrantRule`.
-
-    With `watch` they may look at the WebShell's terminals there, and not enter.
+    """Give `user:NAME`, `group:NAME` or `everybody` permissions. Patterns as in `model.grant.GrantRule`.
 
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
-    kind, colon, name = subject.partition(":")
-    if not colon or kind not in ("user", "group"):
-        raise RefusedError(
-            f"{subject!r} says not who: write user:{subject} or group:{subject}"
-            if not colon
-            else f"{subject!r} is neither user:NAME nor group:NAME"
-        )
-    check_name(name, kind)
+    _check_subject(subject)
     _check_pattern(app_pattern, "app")
     _check_pattern(environment_pattern, "environment")
     _check_expiry(office, expires_at)
-    rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at)
-    with office.change("grant.watch.add" if watch else "grant.add") as change:
-        number = people.add_grant(change.transaction, rule, office.clock(), watch=watch)
+    if not permissions:
+        raise RefusedError("a grant that permits nothing is none")
+    rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
+    with office.change("grant.add") as change:
+        number = people.add_grant(change.transaction, rule, office.clock())
         change.fields |= _grant_fields(number, rule)
-    return GrantRule(number, subject, app_pattern, environment_pattern, expires_at)
+    return replace(rule, id=number)
 
 
-def remove_grant(office: AdminService, number: int, *, watch: bool = False) -> GrantRule:
-    """The grant that is gone. Raises NotFoundError, StoreError."""
-    action = "grant.watch.remove" if watch else "grant.remove"
-    with office.change(action, revokes=True) as change:
-        rule = people.remove_grant(change.transaction, number, watch=watch)
+def change_grant(
+    office: AdminService,
+    number: int,
+    *,
+    allow: Permissions = NOTHING,
+    without: Permissions = NOTHING,
+) -> GrantRule:
+    """The grant afterwards. Live sessions lose what it does not permit any more, within seconds.
+
+    Raises NotFoundError, RefusedError, StoreError.
+    """
+    if both := allow & without:
+        raise RefusedError(f"{to_words(both)}: both allowed and taken away")
+    if Permission.ENTER in allow | without:
+        raise RefusedError(
+            "a grant to enter stays one; to change that, remove it and add another "
+            f"(stagedoor grant remove {number})"
+        )
+    with office.change("grant.change", revokes=not allow) as change:
+        rule = people.find_grant(change.transaction, number)
+        rule = replace(rule, permissions=(rule.permissions | allow) - without)
+        if not rule.permissions:
+            raise RefusedError(
+                f"grant {number} would permit nothing; remove it: stagedoor grant remove {number}"
+            )
+        people.set_permissions(change.transaction, number, rule.permissions)
         change.fields |= _grant_fields(number, rule)
     return rule
+
+
+def remove_grant(office: AdminService, number: int) -> GrantRule:
+    """The grant that is gone. Raises NotFoundError, StoreError."""
+    with office.change("grant.remove", revokes=True) as change:
+        rule = people.remove_grant(change.transaction, number)
+        change.fields |= _grant_fields(number, rule)
+    return rule
+
+
+def _check_subject(subject: str) -> None:
+    if subject == EVERYBODY:
+        return
+    kind, colon, name = subject.partition(":")
+    if not colon:
+        raise RefusedError(
+            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {EVERYBODY}"
+        )
+    if kind not in ("user", "group"):
+        raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")
+    check_name(name, kind)
 
 
 def check_name(name: str, kind: str) -> None:
@@ -340,4 +377,5 @@ def _grant_fields(number: int, rule: GrantRule) -> dict[str, str | int | float |
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "expires_at": rule.expires_at,
+        "permissions": to_words(rule.permissions),
     }

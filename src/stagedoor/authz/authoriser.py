@@ -7,6 +7,7 @@ from stagedoor.authz.decide import authorise
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
+from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
@@ -17,16 +18,20 @@ REMEMBERED = 10_000
 class Authoriser:
     """Satisfies `session.ports.Authoriser`. For any thread.
 
-    `policy` returns the policy as it is now; `now` the time, seconds since the epoch.
+    `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `listed` is what
+    the settings add to grants.
 
     A login asks three times, and people come again and again, so grants are remembered as long as
-    the policy is the same object: by one policy nothing but the grant's own end takes it away.
+    the policy is the same object: by one policy nothing but the grant's own end, or a rule's, changes it.
     Thousands of sessions then share one grant. Denials are worked out each time.
     """
 
-    def __init__(self, policy: Callable[[], Policy], now: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: Callable[[], Policy], now: Callable[[], float], listed: Listed = UNLISTED
+    ) -> None:
         self._policy = policy
         self._now = now
+        self._listed = listed
         self._given = _Given(policy())
 
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
@@ -39,28 +44,29 @@ class Authoriser:
         # old password opened must not be covered by what the new one does.
         key = (identity, identity.password_hash, identity.sign_in, target)
         grant = given.grants.get(key)
-        if grant is not None and (grant.expires_at is None or now < grant.expires_at):
+        if grant is not None and grant.holds(now):
             return grant
-        verdict = authorise(policy, identity, target, now)
+        verdict = authorise(policy, identity, target, now, self._listed)
         if isinstance(verdict, Grant) and len(given.grants) < REMEMBERED:
             given.grants[key] = verdict
         return verdict
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """What may `identity` do by this share now? See `authz.guest`."""
-        return guest.by_share(self._policy(), identity, share_id, self._now())
+        return guest.by_share(self._policy(), identity, share_id, self._now(), self._listed)
 
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
         """May `identity` look at this terminal now, which is reached in the name of `host`?"""
-        return guest.by_rule(self._policy(), identity, target, terminal, host, self._now())
+        at = (target, terminal, host)
+        return guest.by_rule(self._policy(), identity, *at, self._now(), self._listed)
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Does what `grant` was given for still hold?"""
         if grant.guest is None:
             return self.authorise(grant.identity, grant.target)
-        return guest.again(self._policy(), grant, self._now())
+        return guest.again(self._policy(), grant, self._now(), self._listed)
 
 
 class _Given:

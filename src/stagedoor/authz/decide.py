@@ -1,29 +1,35 @@
 """The rule of entry. Default deny: without a rule that matches now, nobody enters."""
 
-from fnmatch import fnmatchcase
+from math import inf
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.listed import UNLISTED, Listed
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
+from stagedoor.model.selector import covers_target, subjects_of
 from stagedoor.model.target import Target
 
 CONNECT_SCOPE = "connect"
 
 
-def authorise(policy: Policy, identity: Identity, target: Target, now: float) -> Grant | Denial:
+def authorise(
+    policy: Policy, identity: Identity, target: Target, now: float, listed: Listed = UNLISTED
+) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 
     The user must still exist, and the password, token or registered key that proved the identity,
     and the sign-in that it came by; groups are the policy's, not the identity's. So a live session
     can be judged again at any time. The grant ends with its rule, the token or the sign-in, whichever
-    comes first.
+    comes first. Its permissions are those of all rules that match, and of `listed`.
     """
     until = known(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rule = best_rule(policy.grants, user, target, now)
+    rules = matching(policy, user, target, now)
+    rule = longest(rules, Permission.ENTER)
     if rule is None:
         return Denial(Reason.NO_GRANT, _no_grant(user.name, target))
     if not in_scope(identity.scopes, target):
@@ -32,8 +38,16 @@ def authorise(policy: Policy, identity: Identity, target: Target, now: float) ->
             f"token {identity.credential_id} of {user.name!r} may not be used to enter "
             f"{_named(target)}: its scopes are {', '.join(identity.scopes or ()) or 'none'}",
         )
-    ends = [at for at in (rule.expires_at, until) if at is not None]
-    return Grant(identity, target, rule.id, min(ends, default=None))
+    ends_at = earliest(rule.expires_at, until)
+    permissions = listed.apply(permitted(rules), user.name, user.groups, target, rule.id)
+    return Grant(
+        identity,
+        target,
+        rule.id,
+        ends_at,
+        permissions=permissions,
+        changes_at=changes_at(rules, ends_at),
+    )
 
 
 def known(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
@@ -59,14 +73,51 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     return ends_at if until is None else min(until, ends_at)
 
 
-def covers(rule: GrantRule, user: User, target: Target) -> bool:
-    """Whether `rule` speaks of this user and this target, expired or not."""
-    kind, _, name = rule.subject.partition(":")
-    if not ((kind == "user" and name == user.name) or (kind == "group" and name in user.groups)):
-        return False
-    return fnmatchcase(target.app, rule.app_pattern) and _environment_matches(
-        rule.environment_pattern, target.environment
+def matching(
+    policy: Policy, user: User, target: Target | None, now: float
+) -> tuple[GrantRule, ...]:
+    """The rules about this user and this target that hold now, in order of number.
+
+    Target None: one that nobody knows any more, which only rules for every app cover.
+    """
+    subjects = subjects_of(user.name, user.groups)
+    return tuple(
+        rule
+        for rule in policy.grants
+        if rule.subject in subjects
+        and (rule.expires_at is None or now < rule.expires_at)
+        and (
+            rule.app_pattern == rule.environment_pattern == "*"
+            if target is None
+            else covers_target(rule.app_pattern, rule.environment_pattern, target)
+        )
     )
+
+
+def permitted(rules: tuple[GrantRule, ...]) -> Permissions:
+    """What rules permit together."""
+    return frozenset().union(*(rule.permissions for rule in rules))
+
+
+def longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule | None:
+    """Of the rules that give this permission, the one that lasts longest; the oldest of equals."""
+    giving = [rule for rule in rules if permission in rule.permissions]
+    return max(
+        giving,
+        key=lambda rule: inf if rule.expires_at is None else rule.expires_at,
+        default=None,
+    )
+
+
+def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
+    """When the first of `rules` ends, where that is before `ends_at`."""
+    first = earliest(*(rule.expires_at for rule in rules))
+    return None if first is None or (ends_at is not None and ends_at <= first) else first
+
+
+def earliest(*ends: float | None) -> float | None:
+    """The first of these times; None stands for never."""
+    return min((at for at in ends if at is not None), default=None)
 
 
 def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
@@ -82,36 +133,9 @@ def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
         if action != CONNECT_SCOPE:
             continue
         app, dot, environment = pattern.partition(".")
-        if not colon or (
-            fnmatchcase(target.app, app)
-            and _environment_matches(environment if dot else "*", target.environment)
-        ):
+        if not colon or (covers_target(app, environment if dot else "*", target)):
             return True
     return False
-
-
-def _environment_matches(pattern: str, environment: str | None) -> bool:
-    # `*` alone also covers a target that names no environment; any other pattern needs a name.
-    if environment is None:
-        return pattern == "*"
-    return fnmatchcase(environment, pattern)
-
-
-def best_rule(
-    rules: tuple[GrantRule, ...], user: User, target: Target, now: float
-) -> GrantRule | None:
-    """Of the rules that match now, the one that lasts longest; the oldest of equals."""
-    best: GrantRule | None = None
-    for rule in rules:
-        if rule.expires_at is not None and rule.expires_at <= now:
-            continue
-        if not covers(rule, user, target):
-            continue
-        if rule.expires_at is None:
-            return rule
-        if best is None or best.expires_at is None or rule.expires_at > best.expires_at:
-            best = rule
-    return best
 
 
 def _credential_until(policy: Policy, identity: Identity) -> float | Denial | None:

@@ -1,24 +1,40 @@
 """The rule of guests: who may look at a terminal of somebody else's, and who may type there. Pure.
 
 A share holds while it lasts and its host may enter the app himself, by the credential that he shared
-with. A rule of watching holds for whom it names. Neither is ever a right to enter.
+with. A grant to watch holds for whom it names. Neither is ever a right to enter, and a guest has no other
+permission; but where the host's grants or the guest's own say that terminals are recorded, the guest's is.
 """
 
 from dataclasses import replace
 
-from stagedoor.authz.decide import authorise, best_rule, in_scope, known
+from stagedoor.authz.decide import (
+    authorise,
+    changes_at,
+    earliest,
+    in_scope,
+    known,
+    longest,
+    matching,
+    permitted,
+)
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.listed import UNLISTED, Listed
+from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import password_mark
 
+RECORDED = frozenset({Permission.RECORD})
+"""All that a guest's grant may say."""
 OVER = "this share has ended; ask whoever shared the terminal for a new link"
 
 
-def by_share(policy: Policy, identity: Identity, share_id: str, now: float) -> Grant | Denial:
+def by_share(
+    policy: Policy, identity: Identity, share_id: str, now: float, listed: Listed = UNLISTED
+) -> Grant | Denial:
     """What the share `share_id` lets `identity` do now.
 
     A share that is not there any more and one that never was are refused in the same words.
@@ -35,48 +51,73 @@ def by_share(policy: Policy, identity: Identity, share_id: str, now: float) -> G
         return Denial(Reason.NO_GRANT, f"{share.host} may not share this terminal any more")
     if not in_scope(identity.scopes, share.target):
         return _out_of_scope(identity)
-    ends = [share.expires_at, basis.expires_at, until]
     own = authorise(policy, identity, share.target, now) if share.typing else None
-    if isinstance(own, Grant):
-        ends.append(own.expires_at)
+    may_type = isinstance(own, Grant)
+    ends_at = earliest(
+        share.expires_at,
+        basis.expires_at,
+        until,
+        own.expires_at if isinstance(own, Grant) else None,
+    )
+    user = policy.users[identity.name]
+    rules = (
+        *matching(policy, policy.users[share.host], share.target, now),
+        *matching(policy, user, share.target, now),
+    )
+    duty = listed.apply(permitted(rules), user.name, user.groups, share.target, basis.rule_id)
     return Grant(
         identity,
         share.target,
         basis.rule_id,
-        min(at for at in ends if at is not None),
-        Guest(share.terminal, share.host, share.id, isinstance(own, Grant)),
+        ends_at,
+        Guest(share.terminal, share.host, share.id, may_type),
+        duty & RECORDED,
+        changes_at(rules, ends_at),
     )
 
 
 def by_rule(
-    policy: Policy, identity: Identity, target: Target, terminal: str, host: str, now: float
+    policy: Policy,
+    identity: Identity,
+    target: Target,
+    terminal: str,
+    host: str,
+    now: float,
+    listed: Listed = UNLISTED,
 ) -> Grant | Denial:
-    """Whether a rule of watching lets `identity` look at this terminal, which is reached as `host`."""
+    """Whether a grant lets `identity` watch this terminal, which is reached as `host`."""
     until = known(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rule = best_rule(policy.watch_rules, user, target, now)
+    rules = matching(policy, user, target, now)
+    rule = longest(rules, Permission.WATCH)
     if rule is None:
-        return Denial(
-            Reason.NO_GRANT,
-            f"no grant for {user.name!r} to watch {target} (an administrator gives one with: "
-            f"stagedoor grant add user:{user.name} {target.app} --watch)",
-        )
+        return not_granted(Permission.WATCH, user.name, target)
     if not in_scope(identity.scopes, target):
         return _out_of_scope(identity)
-    ends = [at for at in (rule.expires_at, until) if at is not None]
-    return Grant(identity, target, rule.id, min(ends, default=None), Guest(terminal, host, None))
+    ends_at = earliest(rule.expires_at, until)
+    duty = listed.apply(permitted(rules), user.name, user.groups, target, rule.id)
+    return Grant(
+        identity,
+        target,
+        rule.id,
+        ends_at,
+        Guest(terminal, host, None),
+        duty & RECORDED,
+        changes_at(rules, ends_at),
+    )
 
 
-def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
+def again(policy: Policy, grant: Grant, now: float, listed: Listed = UNLISTED) -> Grant | Denial:
     """Judge somebody who is in, by what let him in."""
     guest = grant.guest
     if guest is None:
-        return authorise(policy, grant.identity, grant.target, now)
+        return authorise(policy, grant.identity, grant.target, now, listed)
     if guest.share is None:
-        return by_rule(policy, grant.identity, grant.target, guest.terminal, guest.host, now)
-    verdict = by_share(policy, grant.identity, guest.share, now)
+        at = (grant.target, guest.terminal, guest.host)
+        return by_rule(policy, grant.identity, *at, now, listed)
+    verdict = by_share(policy, grant.identity, guest.share, now, listed)
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
             return Denial(Reason.NO_GRANT, "you may not type here any more; you may look again")

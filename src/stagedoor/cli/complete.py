@@ -12,7 +12,9 @@ from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import Permission, to_words
 from stagedoor.model.policy import Policy
+from stagedoor.model.selector import EVERYBODY
 from stagedoor.model.target import Target
 from stagedoor.serve.prepare import check_kubernetes
 
@@ -51,8 +53,7 @@ token_ids = _of_policy(lambda p: ((t.id, t.user) for t in p.tokens.values()))
 fingerprints = _of_policy(lambda p: ((k.fingerprint, k.user) for k in p.keys.values()))
 grant_ids = _of_policy(
     lambda p: (
-        *((str(g.id), f"{g.subject} {g.app_pattern}") for g in p.grants),
-        *((f"w{g.id}", f"{g.subject} {g.app_pattern}") for g in p.watch_rules),
+        (str(g.id), f"{g.subject} {g.app_pattern}: {to_words(g.permissions)}") for g in p.grants
     )
 )
 recording_ids = _offer(
@@ -67,10 +68,23 @@ session_ids = _offer(lambda o: ((s.id, f"{s.identity} {s.target}") for s in list
 def _subjects(found: Policy) -> list[tuple[str, str]]:
     groups = {group for user in found.users.values() for group in user.groups}
     names = [f"user:{name}" for name in found.users] + [f"group:{name}" for name in sorted(groups)]
-    return [(name, "") for name in names]
+    return [(name, "") for name in (*names, EVERYBODY)]
 
 
 subjects = _of_policy(_subjects)
+
+
+def permissions(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The last of several between commas."""
+    before, comma, last = incomplete.rpartition(",")
+    there = before.split(",")
+    return [
+        CompletionItem(f"{before}{comma}{one}")
+        for one in Permission
+        if one.startswith(last) and one not in there
+    ]
 
 
 def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,4 +1,7 @@
-"""`stagedoor grant`: who may enter what."""
+"""`stagedoor grant`: who may do what with which apps."""
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -6,25 +9,80 @@ from click.core import ParameterSource
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.complete import grant_ids, subjects
+from stagedoor.cli.complete import grant_ids, permissions, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import (
+    DEFAULT,
+    Permission,
+    Permissions,
+    given_by,
+    in_order,
+    parse_permissions,
+    to_words,
+)
 from stagedoor.settings.settings import Settings
+
+WATCH_ONLY = frozenset({Permission.WATCH})
 
 
 @click.group()
 def grant() -> None:
-    """Let users and groups into apps' shells, and stop doing so."""
+    """Manage grants: who may enter which apps, and what they may do there.
+
+    \b
+    enter    log in to the shell, by every access method (given unless taken away)
+    files    move files through the terminal's page (given unless taken away)
+    forward  forward ports, ssh -L, by direct login
+    agent    forward the SSH agent, ssh -A, by direct login
+    watch    watch the WebShell's terminals while others work in them
+    record   a duty: terminals that end at the gateway are recorded
+    replay   play recordings of the app's terminals on the web
+
+    The grants of a user add up, and those of all their groups.
+    """
+
+
+def _parsed(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Permissions:
+    try:
+        return parse_permissions(value) if value else frozenset()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The two options that say what a grant permits."""
+    for decorator in (
+        click.option(
+            "--without",
+            metavar="PERMISSION,…",
+            multiple=True,
+            callback=_parsed,
+            shell_complete=permissions,
+            help="What to take away from what it permits.",
+        ),
+        click.option(
+            "--allow",
+            metavar="PERMISSION,…",
+            multiple=True,
+            callback=_parsed,
+            shell_complete=permissions,
+            help=f"What it permits besides: {', '.join(p for p in Permission if p not in DEFAULT)}.",
+        ),
+    ):
+        command = decorator(command)
+    return command
 
 
 @grant.command(
     "add",
     epilog=show.examples(
         "stagedoor grant add user:alice app01",
-        "stagedoor grant add group:dev 'app*' --environment staging",
-        "stagedoor grant add user:bob app01 --environment production --expires 8h",
-        "stagedoor grant add group:ops '*' --watch",
+        "stagedoor grant add group:dev 'app*' --environment staging --allow forward,agent",
+        "stagedoor grant add user:bob app01 --environment production --expires 8h --allow record",
+        "stagedoor grant add group:ops '*' --allow watch,replay --without enter",
+        "stagedoor grant add everybody '*' --allow record --without enter",
     ),
 )
 @click.argument("subject", shell_complete=subjects)
@@ -40,11 +98,8 @@ def grant() -> None:
     show_default=True,
     help=f"When: {FORMS}, or never.",
 )
-@click.option(
-    "--watch",
-    is_flag=True,
-    help="To look at the WebShell's terminals there while people work in them, and not to enter.",
-)
+@_permissions
+@click.option("--watch", is_flag=True, hidden=True)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def add(
@@ -53,16 +108,33 @@ def add(
     app: str,
     environment: str,
     expires: float | None,
+    allow: Permissions,
+    without: Permissions,
     watch: bool,
     json_: bool,
 ) -> None:
-    """Let SUBJECT (user:NAME or group:NAME) into APP, a name or a pattern as '*' or 'app*'.
+    """Give SUBJECT (user:NAME, group:NAME or everybody) permissions for APP, a name or a pattern as 'app*'.
 
-    It holds at once, in every worker.
+    Without more it permits to enter, and to move files through the page. With `--without enter` it lets
+    nobody in: it adds to what other grants permit. It holds at once, in every worker.
     """
+    if watch:
+        show.note(
+            "Attention: --watch is now --allow watch --without enter; the next version has only those."
+        )
+        allow, without = allow | WATCH_ONLY, without | {Permission.ENTER}
+    try:
+        permissions = given_by(allow, without)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     with open_service(installation.settings, create=False) as office:
         rule = admin.add_grant(
-            office, subject, app, environment_pattern=environment, expires_at=expires, watch=watch
+            office,
+            subject,
+            app,
+            environment_pattern=environment,
+            expires_at=expires,
+            permissions=permissions,
         )
         kind, _, name = subject.partition(":")
         members = [u for u in admin.policy(office).users.values() if name in u.groups]
@@ -78,11 +150,37 @@ def add(
             f"It covers every environment ({', '.join(named)}); narrow it with --environment NAME."
         )
     if json_:
-        return show.as_json(_document(rule, watch=watch))
-    return show.note(
-        f"Grant {_number(rule, watch=watch)}: {subject} may {_may(watch=watch)} {app} in {environment}, "
-        f"{'for good' if expires is None else 'until ' + show.local(expires)}."
-    )
+        return show.as_json(_document(rule))
+    return _say(rule)
+
+
+@grant.command(
+    "change",
+    epilog=show.examples(
+        "stagedoor grant change 3 --allow forward",
+        "stagedoor grant change 3 --without files,agent",
+    ),
+)
+@click.argument("number", metavar="ID", shell_complete=grant_ids)
+@_permissions
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def change(
+    installation: Installation,
+    number: str,
+    allow: Permissions,
+    without: Permissions,
+    json_: bool,
+) -> None:
+    """Change what the grant ID permits, besides entering.
+
+    Live sessions keep running. What they may not do any more stops within seconds.
+    """
+    if not allow and not without:
+        raise click.UsageError("say what to change: --allow PERMISSION or --without PERMISSION")
+    with open_service(installation.settings, create=False) as office:
+        rule = admin.change_grant(office, _id(number), allow=allow, without=without)
+    return show.as_json(_document(rule)) if json_ else _say(rule)
 
 
 @grant.command("list", epilog=show.examples("stagedoor grant list", "stagedoor grant list --json"))
@@ -91,23 +189,21 @@ def add(
 def list_(installation: Installation, json_: bool) -> None:
     """List the grants."""
     with open_service(installation.settings, create=False) as office:
-        policy = admin.policy(office)
+        rules = admin.policy(office).grants
         now = office.clock()
-    rules = [(rule, False) for rule in policy.grants]
-    rules += [(rule, True) for rule in policy.watch_rules]
     if json_:
-        return show.as_json([_document(rule, watch=watch) for rule, watch in rules])
+        return show.as_json([_document(rule) for rule in rules])
     return show.table(
         [
             {
-                "id": _number(rule, watch=watch),
+                "id": str(rule.id),
                 "subject": rule.subject,
-                "may": _may(watch=watch),
+                "permits": ", ".join(in_order(rule.permissions)),
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
                 "ends": show.ends(rule.expires_at, now),
             }
-            for rule, watch in rules
+            for rule in rules
         ]
     )
 
@@ -117,13 +213,9 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
-    watch = number.startswith("w")
-    digits = number.removeprefix("w")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 18):
-        raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`")
     with open_service(installation.settings, create=False) as office:
-        rule = admin.remove_grant(office, int(digits), watch=watch)
-    show.note(f"Removed grant {number}: {rule.subject} to {_may(watch=watch)} {rule.app_pattern}.")
+        rule = admin.remove_grant(office, _id(number))
+    show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app_pattern}.")
 
 
 def _environments(settings: Settings) -> list[str]:
@@ -134,19 +226,34 @@ def _environments(settings: Settings) -> list[str]:
     return [name or "apps without one" for name in sorted(found)]
 
 
-def _number(rule: GrantRule, *, watch: bool) -> str:
-    return f"w{rule.id}" if watch else str(rule.id)
+def _id(number: str) -> int:
+    if not (number.isascii() and number.isdigit() and len(number) < 18):
+        hint = " (grants to watch have numbers as all grants now)" if number[:1] == "w" else ""
+        raise click.UsageError(f"{number!r} is no grant's ID; see `stagedoor grant list`{hint}")
+    return int(number)
 
 
-def _may(*, watch: bool) -> str:
-    return "watch" if watch else "enter"
+def _list(rule: GrantRule) -> str:
+    return ", ".join(in_order(rule.permissions))
 
 
-def _document(rule: GrantRule, *, watch: bool) -> dict[str, object]:
+def _say(rule: GrantRule) -> None:
+    until = "for good" if rule.expires_at is None else "until " + show.local(rule.expires_at)
+    entering = "" if Permission.ENTER in rule.permissions else "; it lets nobody in by itself"
+    show.note(
+        f"Grant {rule.id}: {rule.subject} has {_list(rule)} for {rule.app_pattern} in "
+        f"{rule.environment_pattern}, {until}{entering}."
+    )
+
+
+def _document(rule: GrantRule) -> dict[str, object]:
+    """`may` is what programs before `permissions` look for."""
+    permits = rule.permissions
     return {
-        "id": f"w{rule.id}" if watch else rule.id,
+        "id": rule.id,
         "subject": rule.subject,
-        "may": _may(watch=watch),
+        "may": "enter" if Permission.ENTER in permits else to_words(permits & WATCH_ONLY) or None,
+        "permissions": list(in_order(permits)),
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "expires_at": show.iso(rule.expires_at),

@@ -19,6 +19,7 @@ from stagedoor.admin.service import add_grant, add_keys, add_user, create_token,
 from stagedoor.demo.clients import Login
 from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_configs
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import Permission
 from stagedoor.serve import log
 from stagedoor.serve.prepare import Checked, check, prepare
 from stagedoor.serve.shells import stop_local_shells
@@ -41,9 +42,6 @@ addresses = ["{host}:0"]
 
 [web]
 addresses = ["{host}:0"]
-
-[recording]
-viewers = ["user:{user}"]
 
 [workers]
 drain_timeout_s = 1
@@ -209,7 +207,6 @@ def _prepared(folder: Path, port: int, log_level: str) -> Checked:
         data_dir=json.dumps(str(folder / "data")),
         host=HOST,
         port=port,
-        user=USER,
         log_level=log_level,
     )
     file.write_text(text, encoding="utf-8")
@@ -229,6 +226,8 @@ def _let_in(
             add_user(office, person.name, password=password)
             for app in person.apps:
                 add_grant(office, f"user:{person.name}", app)
+            if person is DEVELOPER:
+                add_grant(office, f"user:{USER}", "*", permissions=frozenset({Permission.REPLAY}))
             own = folder / person.name
             own.mkdir()
             token_file = own / "token"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import anyio
 import asyncssh
 
+from stagedoor.model.grant import Grant
+from stagedoor.model.permission import Permissions
 from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note
@@ -56,6 +58,10 @@ class ShellSession:
 
     def __init__(self, opened: Opened, note: Note, scope: anyio.CancelScope) -> None:
         self.opened = opened
+        self.permissions: Permissions = opened.ready.grant.permissions
+        """What may be done in this session, as the policy is now."""
+        self.on_granted: Callable[[], None] = lambda: None
+        """Called when `permissions` have changed."""
         self.sent = 0
         self.received = 0
         self.ended_by_flow: tuple[End, str] | None = None
@@ -117,6 +123,15 @@ class ShellSession:
 
     def counts(self) -> Counts:
         return Counts(self.sent, self.received)
+
+    def granted(self, grant: Grant) -> None:
+        """From any thread: what may be done has changed."""
+        with suppress(RuntimeError):  # as below
+            self._loop.call_soon_threadsafe(self._granted, grant.permissions)
+
+    def _granted(self, permissions: Permissions) -> None:
+        self.permissions = permissions
+        self.on_granted()
 
     def close(self, end: End, detail: str = "") -> None:
         """From any thread: cancel the block, which then raises SessionEndedError."""

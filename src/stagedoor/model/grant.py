@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import DEFAULT, NOTHING, Permissions
 from stagedoor.model.target import Target
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """One line of the policy: a user or a group may enter apps whose names match.
+    """One line of the policy: what a user or a group may do with apps whose names match.
 
-    `subject` is `user:NAME` or `group:NAME`. Patterns are shell globs over whole names (`*`, `?`,
-    `[a-z]`); `environment_pattern` `*` also covers targets that name none. `expires_at` is
-    seconds since the epoch, None for a rule without end.
+    `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names (`*`,
+    `?`, `[a-z]`); `environment_pattern` `*` also covers targets that name none. `expires_at` is
+    seconds since the epoch, None for a rule without end. Rules add up: a user has the permissions of
+    all that match.
     """
 
     id: int
@@ -20,6 +22,7 @@ class GrantRule:
     app_pattern: str
     environment_pattern: str = "*"
     expires_at: float | None = None
+    permissions: Permissions = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Grant:
     """The proof that `identity` may enter `target` now. Made by `authz.decide` and `authz.guest` only.
 
     `rule_id` says by which rule; `expires_at` is when it ends by itself, seconds since the epoch.
-    With a `guest` it is no right to enter: it is one to be at that terminal, in that way.
+    With a `guest` it is no right to enter: it is one to be at that terminal, in that way. `permissions`
+    are of all rules that match, until `changes_at`: then the first of them ends, and this one does not.
     """
 
     identity: Identity
@@ -69,6 +73,12 @@ class Grant:
     rule_id: int
     expires_at: float | None
     guest: Guest | None = None
+    permissions: Permissions = NOTHING
+    changes_at: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Whether it says the same at `now` by the same policy."""
+        return all(at is None or now < at for at in (self.expires_at, self.changes_at))
 
     @property
     def login(self) -> str:

@@ -43,7 +43,6 @@ class KeyRecord:
 class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id; rules in order of id.
 
-    `grants` let somebody enter; `watch_rules` let somebody look at terminals, and never enter.
     `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time.
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
     sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
@@ -56,7 +55,6 @@ class Policy:
     keys: Mapping[str, KeyRecord] = field(default_factory=lambda: MappingProxyType({}))
     grants: tuple[GrantRule, ...] = ()
     shares: Mapping[str, Share] = field(default_factory=lambda: MappingProxyType({}))
-    watch_rules: tuple[GrantRule, ...] = ()
     signed_out: frozenset[bytes] = frozenset()
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.relay.pipes import Pipe
 from stagedoor.relay.ports import Preface, Stream
@@ -127,6 +128,9 @@ class Tunnel:
 
     def counts(self) -> Counts:
         return Counts(self.sent.moved, self.received.moved)
+
+    def granted(self, grant: Grant) -> None:
+        """Nothing to do: SSH goes end to end, and nobody here can tell one use of it from another."""
 
     def close(self, end: End, detail: str = "") -> None:
         """End it now, both ends with RST, and tell `end` and `detail` to `on_end`.

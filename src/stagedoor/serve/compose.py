@@ -33,6 +33,7 @@ from stagedoor.serve.ssh import ssh_listener, trust_of
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
+from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import open_database
@@ -106,7 +107,8 @@ class Gateway:
         )
         self.authenticator = _authenticator(settings, self.watch)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
-        judge = Authoriser(lambda: self.watch.last_policy, time.time)
+        listed = listed_in(settings)
+        judge = Authoriser(lambda: self.watch.last_policy, time.time, listed)
         self.registry = Registry(judge.again, time.time)
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
@@ -143,7 +145,7 @@ class Gateway:
     def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
         return Flow(
             authenticator=self.authenticator,
-            authoriser=Authoriser(lambda: self.watch.policy, time.time),
+            authoriser=Authoriser(lambda: self.watch.policy, time.time, listed_in(settings)),
             policy=WatchedPolicy(self.watch),
             shells=self.shells,
             ledger=self.ledger,

@@ -8,11 +8,8 @@ import structlog
 from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.ssh.direct.login import Direct
-from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
-from stagedoor.model.grant import Grant
-from stagedoor.model.scope import covers
 from stagedoor.model.session import Opened
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
@@ -29,16 +26,8 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
     """What serves `ssh app01@gateway`. Raises StagedoorError."""
 
-    def rights(grant: Grant) -> Rights:
-        return Rights(
-            agent_forward=covers(settings.ssh.agent_forward, grant),
-            local_forward=covers(settings.ssh.local_forward, grant),
-            recorded=covers(settings.recording.sessions, grant),
-        )
-
     return Direct(
         upstream_of(settings),
-        rights,
         note,
         plan=recording_plan(settings, recorder),
         environment_patterns=settings.ssh.accept_env,

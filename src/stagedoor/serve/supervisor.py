@@ -50,6 +50,7 @@ from stagedoor.serve.prepare import (
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
+from stagedoor.settings.listed import warnings_of
 from stagedoor.store.instances import new_instance_id
 
 BURY_AGAIN_S = 2.0
@@ -139,8 +140,13 @@ class Supervisor:
         for kind, names in self.addresses().items():
             shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
+        self._warn_of_older_settings()
         notify_service_manager("READY=1")
         return True
+
+    def _warn_of_older_settings(self) -> None:
+        for line in warnings_of(self._checked.settings):
+            self._log.warning("a setting of the version before", detail=line)
 
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
@@ -220,6 +226,7 @@ class Supervisor:
             for key in held.keys() - fresh.keys():
                 held[key].close()
             self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
+            self._warn_of_older_settings()
             notify_service_manager("READY=1")
             return True
 

@@ -10,14 +10,11 @@ from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.listeners.web.app import WebApp
-from stagedoor.listeners.web.files.api import FileRules
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
-from stagedoor.model.grant import Grant
 from stagedoor.model.policy import Policy
-from stagedoor.model.scope import covers
 from stagedoor.model.units import MIB
 from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.channel_audit import Note
@@ -40,12 +37,6 @@ def web_listener(
 ) -> WebListener:
     """The WebShell. `policy` is the policy as it is now. Raises StagedoorError."""
 
-    def recorded(grant: Grant) -> bool:
-        return covers(settings.recording.sessions, grant)
-
-    def moves_files(grant: Grant) -> bool:
-        return covers(settings.web.files, grant)
-
     allowance = Allowance()
     return WebListener(
         WebApp(
@@ -53,7 +44,6 @@ def web_listener(
                 flow,
                 upstream_of(settings),
                 holders_of(settings),
-                recorded,
                 recording_plan(settings, recorder),
                 note,
                 PresenceService(settings, database, policy, allowance),
@@ -62,7 +52,7 @@ def web_listener(
                 settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
             ),
             AccountService(settings, database, allowance),
-            RecordingService(settings, database),
+            RecordingService(settings, database, policy),
             WebLimits(
                 networks(settings.listen.networks),
                 networks(settings.web.forwarded_from),
@@ -76,7 +66,7 @@ def web_listener(
                 settings.web.ping_s,
                 settings.web.tmux,
             ),
-            FileRules(moves_files, settings.web.max_upload_mib * MIB),
+            settings.web.max_upload_mib * MIB,
             ShareRules(settings.web.share_s),
         ),
         secure,

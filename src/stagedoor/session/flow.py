@@ -17,6 +17,7 @@ from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End, Ended, Opened, Origin, Ready
 from stagedoor.model.shell import Progress, ShellState, StartStep
 from stagedoor.model.source import Source
@@ -26,6 +27,7 @@ from stagedoor.session.connect import Connector
 from stagedoor.session.line import Line, denied_line, ended_line
 from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader
 from stagedoor.session.registry import Registry
+from stagedoor.session.revoke import needed
 from stagedoor.shells.ports import Shells
 from stagedoor.wire.target import parse_target
 
@@ -194,13 +196,16 @@ class Flow:
         progress: Progress,
         *,
         start: bool = True,
+        needs: Permission | None = None,
     ) -> Entered | Denial:
         """Let somebody in: the session as it was opened, or why not, which is then written down.
+
+        It ends as well when what it `needs` besides entering is not permitted any more.
 
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
-        grant = await self.authorise(identity, claim)
+        grant = needed(needs, await self.authorise(identity, claim))
         if isinstance(grant, Denial):
             return self.deny(grant, origin, identity, _target_of(claim))
         if start and grant.guest is None:
@@ -212,7 +217,7 @@ class Flow:
         opened = await self.ledger.open(ready, origin.way, origin.source)
         if isinstance(opened, Denial):
             return self.deny(opened, origin, identity, grant.target)
-        return await self._connect(opened)
+        return await self._connect(opened, needs)
 
     def deny(
         self,
@@ -277,10 +282,10 @@ class Flow:
             return still if isinstance(still, Denial) else Ready(still, shell)
         return await self._ensure(grant, progress)
 
-    async def _connect(self, opened: Opened) -> Entered | Denial:
+    async def _connect(self, opened: Opened, needs: Permission | None) -> Entered | Denial:
         """From the durable record to a stream; every other way out of here closes the record."""
         self.shells.touch(opened.ready.grant.target)
-        self.registry.register(opened)
+        self.registry.register(opened, needs)
         try:
             stream = await self.connector.connect(opened)
         except BaseException as error:

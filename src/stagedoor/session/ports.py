@@ -86,9 +86,13 @@ class Dialer(Protocol):
 
 
 class Link(Protocol):
-    """A running relay, as seen from outside. Both may be called from any thread."""
+    """A running relay, as seen from outside. All may be called from any thread."""
 
     def counts(self) -> Counts: ...
+
+    def granted(self, grant: Grant) -> None:
+        """The permissions have changed: the session goes on by `grant`."""
+        ...
 
     def close(self, end: End, detail: str = "") -> None: ...
 

@@ -6,9 +6,10 @@ from threading import Lock
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import Counts, End, Opened
 from stagedoor.session.ports import Link
-from stagedoor.session.revoke import Removal, removal
+from stagedoor.session.revoke import Removal, needed, removal
 
 Judge = Callable[[Grant], Grant | Denial]
 """What the policy as it is now says of a grant's identity and target."""
@@ -18,6 +19,8 @@ Judge = Callable[[Grant], Grant | Denial]
 class _Seat:
     grant: Grant
     """What the session is in by: at first what let it in, later what covers it still."""
+    needs: Permission | None
+    """What the session is for: it ends when that is not permitted any more."""
     link: Link | None = None
     removal: Removal | None = None
     told: int = 0
@@ -47,11 +50,10 @@ class Registry:
         """The sessions that are in."""
         return tuple(self._seats)
 
-    def register(self, opened: Opened) -> None:
+    def register(self, opened: Opened, needs: Permission | None = None) -> None:
         with self._lock:
-            self._seats[opened.id] = _Seat(opened.ready.grant)
-            if opened.ready.grant.expires_at is not None:
-                self._expiring.add(opened.id)
+            self._seats[opened.id] = _Seat(opened.ready.grant, needs)
+            self._remember(opened.id, opened.ready.grant)
 
     def attach(self, opened: Opened, link: Link) -> None:
         """The relay runs. If it is over already, or has to be, that is seen to here."""
@@ -62,6 +64,8 @@ class Registry:
                 return
             seat.link = link
             found = seat.removal or found
+            if seat.grant.permissions != opened.ready.grant.permissions:
+                link.granted(seat.grant)
         if found is not None:
             link.close(*found)
 
@@ -93,7 +97,7 @@ class Registry:
         return self._review(tuple(self._seats))
 
     def expire(self) -> int:
-        """Time has passed: the same for those whose grant ends by itself."""
+        """Time has passed: the same for those whose grant ends, or loses a permission, by itself."""
         return self._review(tuple(self._expiring))
 
     def _review(self, session_ids: tuple[str, ...]) -> int:
@@ -105,19 +109,26 @@ class Registry:
         return closed
 
     def _look_at(self, session_id: str) -> Removal | None:
-        """Judge a session again; if it may stay, remember by what and until when."""
-        seat = self._seats.get(session_id)
-        if seat is None:
-            return None
-        decision = self._judge(seat.grant)
-        if isinstance(decision, Grant):
-            with self._lock:
+        """Judge a session again; if it may stay, remember by what and until when, and tell its link."""
+        # Judged under the lock: of two threads, the one with the older policy must not have the last word.
+        with self._lock:
+            seat = self._seats.get(session_id)
+            if seat is None:
+                return None
+            before = seat.grant
+            decision = needed(seat.needs, self._judge(before))
+            if isinstance(decision, Grant):
                 seat.grant = decision
-                if decision.expires_at is None:
-                    self._expiring.discard(session_id)
-                elif session_id in self._seats:
-                    self._expiring.add(session_id)
-        return removal(seat.grant, decision, self._now())
+                self._remember(session_id, decision)
+                if seat.link is not None and decision.permissions != before.permissions:
+                    seat.link.granted(decision)
+        return removal(before, decision, self._now())
+
+    def _remember(self, session_id: str, grant: Grant) -> None:
+        if grant.expires_at is None and grant.changes_at is None:
+            self._expiring.discard(session_id)
+        else:
+            self._expiring.add(session_id)
 
     def grants(self) -> dict[str, Grant]:
         """By what each session is in."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
+from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import End
 
 
@@ -12,6 +13,13 @@ class Removal(NamedTuple):
 
     end: End
     detail: str
+
+
+def needed(permission: Permission | None, decision: Grant | Denial) -> Grant | Denial:
+    """`decision`, unless it does not permit what a session is for; None: being in is enough."""
+    if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
+        return decision
+    return not_granted(permission, decision.identity.name, decision.target)
 
 
 def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:

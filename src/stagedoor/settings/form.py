@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from stagedoor.model.scope import FORM, valid_scope
+from stagedoor.model.selector import FORM, parse_entry
 from stagedoor.model.target import valid_app, valid_environment
 from stagedoor.model.units import DAY_S
 
@@ -50,7 +50,7 @@ def check_labels(app: str, environment: str | None) -> None:
 
 def check_scopes(patterns: Iterable[str], name: str) -> None:
     for pattern in patterns:
-        if not valid_scope(pattern):
+        if parse_entry(pattern) is None:
             raise ValueError(f"{name} holds {pattern!r}; write {FORM}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.model.scope import FORM
+from stagedoor.model.selector import FORM
 from stagedoor.settings.form import (
     Count,
     Port,
@@ -231,16 +231,16 @@ class Ssh(Table, frozen=True):
     local_forward: Annotated[
         tuple[str, ...],
         Meta(
-            description="Direct login: who may forward ports (`ssh -L`) to the loopback of the shell. Each "
-            f"entry is one of {FORM}; `*` is everybody. A jump needs no such right: what goes through "
-            "it is between the developer and the shell."
+            description="Replaced by `stagedoor grant add … --allow forward`, and read for one version more. "
+            "Direct login: who may forward ports (`ssh -L`) to the loopback of the shell. Each "
+            f"entry is one of {FORM}; `*` is everybody."
         ),
     ] = ()
     agent_forward: Annotated[
         tuple[str, ...],
         Meta(
-            description="Direct login: who may forward the SSH agent (`ssh -A`), in the same form. Whoever "
-            "is root in the shell, or on the gateway, can use such an agent meanwhile."
+            description="Replaced by `stagedoor grant add … --allow agent`, and read for one version more. "
+            "Direct login: who may forward the SSH agent (`ssh -A`), in the same form."
         ),
     ] = ()
     accept_env: Annotated[

@@ -12,11 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from stagedoor.model.scope import FORM
+from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
-from stagedoor.model.viewer import FORM as VIEWER_FORM
-from stagedoor.model.viewer import valid_viewer
 from stagedoor.settings.form import (
     Count,
     Seconds,
@@ -34,16 +32,16 @@ STORE_FILE = "stagedoor.db"
 
 
 class Recording(Table, frozen=True):
-    """Recordings of terminals, where they end at the gateway (direct login, WebShell). Nothing else can
+    """Recordings of terminals, where they end at the gateway (direct login, WebShell), into `recordings` in
+    `data_dir`. Grants say whose (`--allow record`) and who may play them (`--allow replay`). Nothing else can
     be recorded: what goes through CONNECT or a jump is encrypted from end to end.
     """
 
     sessions: Annotated[
         tuple[str, ...],
         Meta(
-            description="Whose terminals are recorded, into `recordings` in `data_dir`. Each entry is one of "
-            f"{FORM}; `*` is everybody. Empty: nobody's. Commands and file transfers are "
-            "written to the audit, whatever stands here; their contents never are."
+            description="Replaced by `stagedoor grant add … --allow record`, and read for one version more. "
+            f"Whose terminals are recorded: each entry is one of {FORM}; `*` is everybody."
         ),
     ] = ()
     on_failure: Annotated[
@@ -73,9 +71,9 @@ class Recording(Table, frozen=True):
     viewers: Annotated[
         tuple[str, ...],
         Meta(
-            description="Who may play recordings on the web: `user:NAME` or `group:NAME`, alone for all of "
-            "them, or with the apps whose recordings they are: `group:leads app*`, `user:bob app01.staging`. "
-            "Empty: nobody. Each look is written to the audit."
+            description="Replaced by `stagedoor grant add … --allow replay`, and read for one version more. "
+            "Who may play recordings on the web: `user:NAME` or `group:NAME`, alone for all of "
+            "them, or with the apps whose recordings they are: `group:leads app*`, `user:bob app01.staging`."
         ),
     ] = ()
     keep_days: Annotated[
@@ -96,7 +94,7 @@ class Recording(Table, frozen=True):
     def __post_init__(self) -> None:
         check_scopes(self.sessions, "recording.sessions")
         for entry in self.viewers:
-            if not valid_viewer(entry):
+            if parse_viewer(entry) is None:
                 raise ValueError(f"recording.viewers holds {entry!r}; write {VIEWER_FORM}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from stagedoor.model.hostname import valid_host_name, valid_host_pattern
-from stagedoor.model.scope import FORM
+from stagedoor.model.selector import FORM
 from stagedoor.model.units import HOUR_S
 from stagedoor.settings.form import (
     Seconds,
@@ -93,13 +93,13 @@ class Web(Table, frozen=True):
         ),
     ] = True
     files: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         Meta(
-            description="Who may send files into a shell, and take them out, through the terminal's page. "
-            f"Each entry is one of {FORM}; `*` is everybody, which is the default since whoever has a "
-            "terminal can move bytes without it; empty: nobody."
+            description="Replaced by `stagedoor grant change … --without files`, and read for one version "
+            "more. Of those whose grants permit to move files through the terminal's page, only these may. "
+            f"Each entry is one of {FORM}; empty: nobody. None: the grants say it."
         ),
-    ] = ("*",)
+    ] = None
     max_upload_mib: Annotated[
         int,
         Meta(ge=0, description="The largest file that may be sent so, in MiB. 0: any."),
@@ -149,7 +149,7 @@ class Web(Table, frozen=True):
         check_addresses(self.tls_addresses, "web.tls_addresses")
         check_url(self.public_url, "web.public_url")
         check_networks(self.forwarded_from, "web.forwarded_from")
-        check_scopes(self.files, "web.files")
+        check_scopes(self.files or (), "web.files")
         for name in self.host_names:
             if not valid_host_pattern(name):
                 raise ValueError(

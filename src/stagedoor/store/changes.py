@@ -27,7 +27,6 @@ class Part(StrEnum):
     TOKENS = "tokens"
     KEYS = "keys"
     GRANTS = "grants"
-    WATCH_RULES = "watch_rules"
     SHARES = "shares"
     SIGNED_OUT = "signed_out"
     """Named by the hash in hexadecimal."""

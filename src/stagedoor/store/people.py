@@ -1,13 +1,19 @@
 """Rows of users, their groups, tokens, keys and grants. Each function runs in a policy change."""
 
-from sqlalchemy import Executable, Table, delete, insert, select, update
+from typing import Any
+
+from sqlalchemy import Executable, Row, delete, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import Permission, Permissions, from_words, to_words
 from stagedoor.model.policy import KeyRecord, TokenRecord
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
-from stagedoor.store.schema import grants, keys, shares, tokens, user_groups, users, watch_rules
+from stagedoor.store.schema import grants, keys, shares, tokens, user_groups, users
+
+NO_ENTRY = "!"
+"""No pattern and no name of an environment begins with it."""
 
 
 def require_user(transaction: Transaction, name: str) -> None:
@@ -66,10 +72,6 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         (Part.KEYS, delete(keys).where(keys.c.user_name == name).returning(keys.c.fingerprint)),
         (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
         (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
-        (
-            Part.WATCH_RULES,
-            delete(watch_rules).where(watch_rules.c.subject == subject).returning(watch_rules.c.id),
-        ),
         (Part.SHARES, delete(shares).where(shares.c.user_name == name).returning(shares.c.id)),
     ):
         removed = transaction.execute(theirs).scalars().all()
@@ -149,63 +151,93 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
     )
 
 
-def add_grant(transaction: Transaction, rule: GrantRule, at: float, *, watch: bool = False) -> int:
-    """The new grant's number; `rule.id` is not used. `watch`: to look at terminals, not to enter.
+def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
+    """The new grant's number; `rule.id` is not used.
 
     Raises NotFoundError for an unknown user, ConflictError if there is such a grant already.
     """
-    table = _table(watch=watch)
     kind, _, name = rule.subject.partition(":")
     if kind == "user":
         require_user(transaction, name)
     row = transaction.execute(
-        select(table.c.id).where(
-            table.c.subject == rule.subject,
-            table.c.app_pattern == rule.app_pattern,
-            table.c.environment_pattern == rule.environment_pattern,
+        select(grants.c.id, grants.c.permissions).where(
+            grants.c.subject == rule.subject,
+            grants.c.app_pattern == rule.app_pattern,
+            grants.c.environment_pattern == _environment(rule),
         )
     ).first()
     if row is not None:
-        number = f"w{row.id}" if watch else str(row.id)
         raise ConflictError(
-            f"grant {number} says this already; to change when it ends, "
-            f"run `stagedoor grant remove {number}` first"
+            f"grant {row.id} says this already, and permits {row.permissions}; to change what it permits, "
+            f"run `stagedoor grant change {row.id} --allow …`; to change when it ends, "
+            f"run `stagedoor grant remove {row.id}` first"
         )
     added = transaction.execute(
-        insert(table)
+        insert(grants)
         .values(
             subject=rule.subject,
             app_pattern=rule.app_pattern,
-            environment_pattern=rule.environment_pattern,
+            environment_pattern=_environment(rule),
             expires_at=rule.expires_at,
             created_at=at,
+            permissions=to_words(rule.permissions),
         )
-        .returning(table.c.id)
+        .returning(grants.c.id)
     )
     given = int(added.scalar_one())
-    touch(transaction, _part(watch=watch), [given])
+    touch(transaction, Part.GRANTS, [given])
     return given
 
 
-def remove_grant(transaction: Transaction, grant_id: int, *, watch: bool = False) -> GrantRule:
+def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
+    """Raises NotFoundError."""
+    row = transaction.execute(select(grants).where(grants.c.id == grant_id)).first()
+    if row is None:
+        raise _no_grant(grant_id)
+    return grant_of(row)
+
+
+def set_permissions(transaction: Transaction, grant_id: int, permissions: Permissions) -> None:
+    """Raises NotFoundError. Whether it permits to enter stays as it is: that says where a row may be."""
+    before = find_grant(transaction, grant_id)
+    assert (Permission.ENTER in before.permissions) == (Permission.ENTER in permissions)
+    transaction.execute(
+        update(grants).where(grants.c.id == grant_id).values(permissions=to_words(permissions))
+    )
+    touch(transaction, Part.GRANTS, [grant_id])
+
+
+def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
     """The grant as it was. Raises NotFoundError."""
-    table = _table(watch=watch)
     row = transaction.execute(
-        delete(table).where(table.c.id == grant_id).returning(*table.c)
+        delete(grants).where(grants.c.id == grant_id).returning(*grants.c)
     ).first()
     if row is None:
-        number = f"w{grant_id}" if watch else str(grant_id)
-        raise NotFoundError(f"there is no grant {number}; see `stagedoor grant list`")
-    touch(transaction, _part(watch=watch), [grant_id])
-    return GrantRule(row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at)
+        raise _no_grant(grant_id)
+    touch(transaction, Part.GRANTS, [grant_id])
+    return grant_of(row)
 
 
-def _table(*, watch: bool) -> Table:
-    return watch_rules if watch else grants
+def grant_of(row: Row[Any]) -> GrantRule:
+    """The grant in a row of `grants`."""
+    return GrantRule(
+        row.id,
+        row.subject,
+        row.app_pattern,
+        row.environment_pattern.removeprefix(NO_ENTRY),
+        row.expires_at,
+        from_words(row.permissions),
+    )
 
 
-def _part(*, watch: bool) -> Part:
-    return Part.WATCH_RULES if watch else Part.GRANTS
+def _environment(rule: GrantRule) -> str:
+    """As it is stored: one that permits no entering is hidden from programs before schema 7."""
+    hidden = "" if Permission.ENTER in rule.permissions else NO_ENTRY
+    return hidden + rule.environment_pattern
+
+
+def _no_grant(grant_id: int) -> NotFoundError:
+    return NotFoundError(f"there is no grant {grant_id}; see `stagedoor grant list`")
 
 
 def _remove(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, select
+from sqlalchemy import ColumnElement, Select, select
 
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.grant import GrantRule
@@ -16,7 +16,8 @@ from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
 from stagedoor.store.passes import read_sign_in_ends, read_sign_ins_end, read_signed_out
-from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users, watch_rules
+from stagedoor.store.people import grant_of
+from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users
 from stagedoor.store.shares import read_shares
 
 Plain = str | int | float | bool | None
@@ -44,9 +45,8 @@ def read_policy(transaction: Transaction) -> Policy:
         users=MappingProxyType(_users(transaction)),
         tokens=MappingProxyType(_tokens(transaction)),
         keys=MappingProxyType(_keys(transaction)),
-        grants=tuple(_rules(transaction, grants).values()),
+        grants=tuple(_grants(transaction).values()),
         shares=MappingProxyType(read_shares(transaction)),
-        watch_rules=tuple(_rules(transaction, watch_rules).values()),
         signed_out=read_signed_out(transaction),
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
@@ -68,9 +68,9 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         kept = {name: row for name, row in old.items() if name not in names}
         return MappingProxyType(kept | read(transaction, names))
 
-    def fresh_rules(part: Part, old: tuple[GrantRule, ...], table: Table) -> tuple[GrantRule, ...]:
+    def fresh_grants(old: tuple[GrantRule, ...]) -> tuple[GrantRule, ...]:
         by_id = {str(rule.id): rule for rule in old}
-        found = fresh(part, by_id, lambda transaction, names: _rules(transaction, table, names))
+        found = fresh(Part.GRANTS, by_id, _grants)
         return old if found is by_id else tuple(sorted(found.values(), key=lambda rule: rule.id))
 
     signed_out = before.signed_out
@@ -86,9 +86,8 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         users=fresh(Part.USERS, before.users, _users),
         tokens=fresh(Part.TOKENS, before.tokens, _tokens),
         keys=fresh(Part.KEYS, before.keys, _keys),
-        grants=fresh_rules(Part.GRANTS, before.grants, grants),
+        grants=fresh_grants(before.grants),
         shares=fresh(Part.SHARES, before.shares, read_shares),
-        watch_rules=fresh_rules(Part.WATCH_RULES, before.watch_rules, watch_rules),
         signed_out=signed_out,
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
         sign_in_ends=sign_in_ends,
@@ -130,18 +129,11 @@ def _keys(transaction: Transaction, only: Collection[str] | None = None) -> dict
     }
 
 
-def _rules(
-    transaction: Transaction, table: Table, only: Collection[str] | None = None
-) -> dict[str, GrantRule]:
+def _grants(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, GrantRule]:
     """By number, as text."""
     numbers = None if only is None else [int(name) for name in only]
-    query = _of(select(table).order_by(table.c.id), table.c.id, numbers)
-    return {
-        str(row.id): GrantRule(
-            row.id, row.subject, row.app_pattern, row.environment_pattern, row.expires_at
-        )
-        for row in transaction.execute(query)
-    }
+    query = _of(select(grants).order_by(grants.c.id), grants.c.id, numbers)
+    return {str(row.id): grant_of(row) for row in transaction.execute(query)}
 
 
 def _of(

@@ -109,7 +109,7 @@ keys = Table(
 )
 
 
-def _rules(name: str) -> Table:
+def _rules(name: str, *more: Column[Any]) -> Table:
     """Rules for users and groups, by patterns of apps and environments."""
     return Table(
         name,
@@ -120,19 +120,21 @@ def _rules(name: str) -> Table:
         Column("environment_pattern", String(128), nullable=False),
         Column("expires_at", Float),
         Column("created_at", Float, nullable=False),
+        *more,
         UniqueConstraint("subject", "app_pattern", "environment_pattern"),
         sqlite_autoincrement=True,  # a removed rule's number is named in the audit: never again used
     )
 
 
-grants = _rules("grants")
-"""Who may enter."""
+grants = _rules("grants", Column("permissions", Text, nullable=False, server_default="enter files"))
+"""Who may do what. `permissions`, words as `model.permission` has them, since version 7.
+
+A program of an earlier version takes each row for a right to enter. So one that permits no entering has a
+`!` before its environment, where such a program finds no environment that matches (see `people`).
+"""
 
 watch_rules = _rules("watch_rules")
-"""Who may look at terminals. Since version 4.
-
-Apart from `grants`: a program that knows nothing of looking would take one for a right to enter.
-"""
+"""Since version 4; empty since version 7, whose grants say who may watch. Programs before it read it."""
 
 sessions = Table(
     "sessions",

@@ -44,6 +44,7 @@ CREATE TABLE grants (
   environment_pattern VARCHAR(128) NOT NULL,
   expires_at FLOAT,
   created_at FLOAT NOT NULL,
+  permissions TEXT DEFAULT 'enter files' NOT NULL,
   PRIMARY KEY (id),
   UNIQUE (subject, app_pattern, environment_pattern)
 );
@@ -145,7 +146,7 @@ CREATE TABLE policy_changes (
   name VARCHAR(128) COLLATE "C" NOT NULL,
   PRIMARY KEY (version, part, name)
 );
-INSERT INTO meta VALUES ('schema_version', 7), ('compatible_version', 1), ('policy_version', 7), ('close_version', 2);
+INSERT INTO meta VALUES ('schema_version', 7), ('compatible_version', 1), ('policy_version', 8), ('close_version', 2);
 INSERT INTO users VALUES ('alice', '$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA', 1700000000.5), ('bob', NULL, 1700000001.0);
 INSERT INTO user_groups VALUES ('alice', 'dev'), ('alice', 'ops');
 INSERT INTO tokens VALUES ('t1', 'alice', '\xabababababababababababababababababababababababababababababababab', 'connect:app01', 1900000000.0, 1700000002.0), ('t2', 'bob', '\xcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd', NULL, NULL, 1700000003.0);
@@ -156,9 +157,9 @@ INSERT INTO sessions VALUES ('s1', 1700000010.0, 1700000020.0, 'alice', 'app01.s
 INSERT INTO audit_events (at, kind, instance, session, identity, target, source, way, reason, fields) VALUES (1700000010.0, 'session.opened', 'one', 's1', 'alice', 'app01.ssh', '10.0.0.1:40000', 'connect', NULL, '{"method":"token"}'), (1700000020.0, 'session.closed', 'one', 's1', 'alice', 'app01.ssh', '10.0.0.1:40000', 'connect', 'closed', '{"sent":1099511627776,"received":20}'), (1700000030.0, 'session.opened', 'one', 's2', 'bob', 'app02.ssh', '10.0.0.2:40000', 'ssh', NULL, '{}');
 INSERT INTO instances VALUES ('one', 12, 1700000000.0, '{}');
 INSERT INTO web_passes (secret_hash, kind, user_name, method, credential_id, scopes, password_mark, target, expires_at) VALUES ('\x0101010101010101010101010101010101010101010101010101010101010101', 'session', 'alice', 'password', NULL, NULL, '\x0202020202020202020202020202020202020202020202020202020202020202', NULL, 1900000000.0), ('\x0303030303030303030303030303030303030303030303030303030303030303', 'signed-out', 'alice', 'token', 't1', 'connect', NULL, NULL, 1900000000.0);
-INSERT INTO watch_rules (subject, app_pattern, environment_pattern, expires_at, created_at) VALUES ('group:ops', 'app*', '*', NULL, 1700000008.0);
+INSERT INTO grants (subject, app_pattern, environment_pattern, expires_at, created_at, permissions) VALUES ('group:ops', 'app*', '!*', NULL, 1700000008.0, 'watch');
 INSERT INTO shares VALUES ('aabbccddeeff', '\x0404040404040404040404040404040404040404040404040404040404040404', 'alice', 'password', NULL, NULL, '\x0202020202020202020202020202020202020202020202020202020202020202', 'app01.ssh', 'main', 1, 1900000000.0);
 INSERT INTO visits VALUES ('s2', 'app02.ssh', 'main', 0, NULL);
 UPDATE web_passes SET sign_in = '\x0101010101010101010101010101010101010101010101010101010101010101' WHERE kind = 'signed-out';
-INSERT INTO policy_changes VALUES (7, 'grants', '3'), (7, '', '');
+INSERT INTO policy_changes VALUES (8, 'grants', '4');
 UPDATE web_passes SET latest_end = 1900000600.0, renewed_at = 1899999000.0 WHERE kind = 'session';

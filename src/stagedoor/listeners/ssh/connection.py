@@ -8,6 +8,7 @@ import asyncio
 from typing import Any, NoReturn, Protocol, cast
 
 import asyncssh
+from asyncssh.channel import SSHAgentChannel
 
 from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
@@ -76,6 +77,7 @@ class Connection(PacketConnection):
         self._protocol_factory = lambda: cast(asyncssh.SSHServer, visitor)
         self._wire: asyncio.Transport | None = None
         self._making_agent = asyncio.Lock()
+        self._agent_stopped = 0
         self._leaving = False
         self._aborted = False
         self._proposing: asyncio.TimerHandle | None = None
@@ -242,6 +244,25 @@ class Connection(PacketConnection):
             self._agent_listener = None
             return False
         return True
+
+    async def create_agent_connection(self, *given: Any, **named: Any) -> Any:
+        """As asyncssh has it; one that was on its way when `stop_agent` was called is closed."""
+        stopped = self._agent_stopped
+        channel, session = await super().create_agent_connection(*given, **named)
+        if stopped != self._agent_stopped:
+            channel.abort()
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+        return channel, session
+
+    def stop_agent(self) -> None:
+        """The client's agent may not be used any more: its socket goes, and what is open to it."""
+        self._agent_stopped += 1
+        if self._agent_listener is not None:
+            self._agent_listener.close()
+            self._agent_listener = None
+        for channel in tuple(self._channels.values()):
+            if isinstance(channel, SSHAgentChannel):
+                channel.abort()
 
     # What nobody may have. Without a handler a global request is answered with a failure, and the
     # connection stays; asyncssh's own would drop it for a forward that is not there to be cancelled.

@@ -154,6 +154,7 @@ class Downstream(asyncssh.SSHServer):
             connection=self.connection,
             permits=key.permits if key else EVERYTHING,
             force_command=key.force_command if key else None,
+            stop_agent=self.connection.stop_agent,
         )
         self._refused.clear()
         self._context.logged_in(self)

@@ -5,7 +5,7 @@ came with a target for a login name (`ssh app01@gateway`) is then handed to a `D
 channel at a time.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +46,8 @@ class Login:
     permits: frozenset[str] = field(default=EVERYTHING)
     force_command: str | None = None
     draining: bool = False
+    stop_agent: Callable[[], None] = lambda: None
+    """Close every way to the client's agent, and what is open to it."""
 
     def disconnect(self, reason: str) -> None:
         """Hang up with one line that the person's ssh prints (RFC 4253 §11.1)."""

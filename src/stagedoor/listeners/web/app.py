@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from stagedoor.listeners.web.files.api import FileRules, Files
+from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import Guarded
@@ -54,7 +54,7 @@ class WebApp:
         account: Account,
         recordings: Recordings,
         limits: WebLimits,
-        rules: FileRules,
+        max_upload_bytes: int,
         shares: ShareRules,
     ) -> None:
         self._access = access
@@ -64,13 +64,13 @@ class WebApp:
         self.ping_s = limits.ping_s
         self.pending = PendingConnections(limits.max_pending)
         self.visits: set[TerminalSession] = set()
-        self.files = Files(self._guard, passes, access, rules)
+        self.files = Files(self._guard, passes, access, max_upload_bytes)
         ours: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
         ]
-        pages = Pages(self._guard, passes, rules.allowed)
+        pages = Pages(self._guard, passes)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, refusal

@@ -96,6 +96,10 @@ class Recordings(Protocol):
         """One of them; None for what is not there, or is there and he may not play it."""
         ...
 
+    def may_play(self, identity: Identity, take: Take) -> bool:
+        """Whether he still may. From memory, at once."""
+        ...
+
     async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
         """Write down that he looks at it; when this returns None, it is durable."""
         ...

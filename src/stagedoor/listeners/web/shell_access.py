@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from stagedoor.listeners.shell_session import ShellLogin
 from stagedoor.listeners.web.terminal.presence import Presence
-from stagedoor.model.grant import Grant
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.plan import RecordingPlan
@@ -19,7 +18,7 @@ class ShellAccess:
     """What terminals, errands and stays share.
 
     `holder` is the command that runs the holder in the shell of a target, None where a shell has none.
-    `recorded` says whether a grant's terminals must be recorded, which is then done by `plan`. `note`
+    Terminals that must be recorded are by `plan`. `note`
     writes an event of a session to the audit; `presence` is who else is at terminals; `now` is seconds
     since the epoch.
     """
@@ -27,7 +26,6 @@ class ShellAccess:
     flow: Flow
     upstream: Upstream
     holder: Callable[[Target], Sequence[str] | None]
-    recorded: Callable[[Grant], bool]
     plan: RecordingPlan
     note: Note
     presence: Presence

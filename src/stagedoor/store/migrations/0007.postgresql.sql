@@ -1,2 +1,6 @@
 ALTER TABLE web_passes ADD COLUMN latest_end FLOAT;
 ALTER TABLE web_passes ADD COLUMN renewed_at FLOAT;
+ALTER TABLE grants ADD COLUMN permissions TEXT DEFAULT 'enter files' NOT NULL;
+UPDATE meta SET value = value + 1 WHERE name = 'policy_version' AND EXISTS (SELECT 1 FROM watch_rules);
+INSERT INTO grants (subject, app_pattern, environment_pattern, expires_at, created_at, permissions) SELECT subject, app_pattern, '!' || environment_pattern, expires_at, created_at, 'watch' FROM watch_rules ORDER BY id;
+DELETE FROM watch_rules;

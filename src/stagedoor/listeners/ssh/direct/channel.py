@@ -11,6 +11,7 @@ from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.seam import PTY, Login
+from stagedoor.model.permission import Permission, not_granted
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
@@ -54,6 +55,8 @@ class ChannelOwner(Protocol):
 
 class DirectChannel(asyncssh.SSHServerSession[bytes]):
     """The developer's end. The shell is entered when something is to be run, not before."""
+
+    forwards = False
 
     def __init__(self, owner: ChannelOwner, login: Login) -> None:
         self._owner = owner
@@ -193,14 +196,13 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         self, session: DirectSession, near: "asyncssh.SSHServerChannel[bytes]"
     ) -> None:
         path = near.get_agent_path()
-        if path is not None and session.rights.agent_forward:
+        if path is not None and session.may(Permission.AGENT):
             # asyncssh takes it as an option of the whole connection only, which stands already.
             session.shell._agent_forward_path = path
         elif self._terminal is not None and self._owner.agent_refused(self._login):
-            self.say(
-                f"stagedoor: agent forwarding into {self._login.target} is not granted "
-                "(ssh.agent_forward in the gateway's settings)"
-            )
+            target, name = self._login.target, self._login.identity.name
+            assert target is not None, "direct login has one"
+            self.say(f"stagedoor: {not_granted(Permission.AGENT, name, target).message}")
 
     def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
         """What the shell's refusal means for whoever asked."""
@@ -346,6 +348,10 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         if self._near is not None and not self._near.is_closing():
             with suppress(OSError):
                 self._near.write_stderr(f"{line}\r\n".encode())
+
+    def abort(self) -> None:
+        if self._near is not None:
+            self._near.abort()
 
     def _written_down(self) -> None:
         if self._channel_audit is not None:

@@ -65,6 +65,8 @@ class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
 class Forward:
     """Both ends of one forward."""
 
+    forwards = True
+
     def __init__(self, session: DirectSession, channel_audit: ChannelAudit) -> None:
         self._session = session
         self._channel_audit = channel_audit
@@ -89,6 +91,11 @@ class Forward:
 
     def say(self, line: str) -> None:
         """There is nobody to tell inside somebody else's bytes."""
+
+    def abort(self) -> None:
+        for end in (self.near, self._far):
+            if end.chan is not None:
+                end.chan.abort()
 
     def _lost(self) -> None:
         self._session.channels.discard(self)

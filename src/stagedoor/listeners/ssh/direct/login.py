@@ -15,10 +15,11 @@ import asyncssh
 from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
 from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.forward import Forward
-from stagedoor.listeners.ssh.direct.rights import RightsOf, certificate_extensions, is_loopback
+from stagedoor.listeners.ssh.direct.rights import certificate_extensions, is_loopback
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, ShellWatch
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
 from stagedoor.model.denial import Denial
+from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note, header
@@ -55,7 +56,6 @@ class Direct:
     def __init__(
         self,
         upstream: Upstream,
-        rights_of: RightsOf,
         note: Note,
         *,
         plan: RecordingPlan | None = None,
@@ -65,7 +65,6 @@ class Direct:
     ) -> None:
         self.environment_patterns = environment_patterns
         self._upstream = upstream
-        self._rights_of = rights_of
         self._note = note
         self._plan = plan
         self._idle_timeout_s = idle_timeout_s
@@ -93,14 +92,16 @@ class Direct:
             session = await self._enter(self._client(login))
         except RefusedError as error:
             raise _prohibited(str(error)) from None
-        if not session.rights.local_forward:
-            raise _prohibited(
-                f"port forwarding into {login.target} is not granted (ssh.local_forward in the "
-                "gateway's settings)"
-            )
+        if not session.may(Permission.FORWARD):
+            assert login.target is not None, "direct login has one"
+            denial = not_granted(Permission.FORWARD, login.identity.name, login.target)
+            raise _prohibited(denial.message)
         asked = Asked("forward", f"{host}:{port}")
         forward = Forward(session, session.shell_session.audit_channel(asked))
         await forward.open(host, port)
+        if not session.may(Permission.FORWARD):
+            forward.abort()  # taken away while the shell was asked
+            raise _prohibited(f"port forwarding into {login.target} is not granted any more")
         return forward.near
 
     async def agent(self, login: Login) -> bool:
@@ -111,8 +112,8 @@ class Direct:
             session = await self._enter(client)
         except RefusedError:
             return False  # the session that is asked for next says why
-        client.agent_refused = not session.rights.agent_forward
-        return session.rights.agent_forward
+        client.agent_refused = not session.may(Permission.AGENT)
+        return not client.agent_refused
 
     def entering(self, login: Login) -> int:
         client = self._clients.get(login)
@@ -148,7 +149,7 @@ class Direct:
     ) -> ChannelAudit:
         number = session.shell_session.next_channel()
         recording = None
-        if asked.is_watched and session.rights.recorded:
+        if asked.is_watched and Permission.RECORD in session.shell_session.permissions:
             recording = await self._recording(session, number, asked, channel)
         record_input = self._plan is not None and self._plan.record_input
         return session.shell_session.audit_channel(
@@ -264,19 +265,19 @@ class Direct:
         with entered.handing_over():
             if client.gone:
                 raise ConnectionResetError(HUNG_UP)
-            rights = self._rights_of(entered.grant)
+        granted = entered.grant.permissions
         watch = ShellWatch()
         shell_login = ShellLogin(
             self._upstream,
             self._note,
-            certificate_extensions(rights, login.permits),
+            certificate_extensions(granted, login.permits),
             lambda: watch,
         )
         async with shell_session(entered, shell_login) as in_shell:
             if client.gone:
                 in_shell.end_as(End.UNREACHED, HUNG_UP)
                 raise RefusedError(HUNG_UP)
-            client.session = session = DirectSession(login, in_shell, rights)
+            client.session = session = DirectSession(login, in_shell, granted)
             watch.tell(session.shell_lost)
             if self._idle_timeout_s is not None:
                 session.watch_idle(self._idle_timeout_s)

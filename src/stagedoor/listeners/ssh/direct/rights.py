@@ -1,39 +1,24 @@
 """What a direct login may have beyond its shell. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, PTY
-from stagedoor.model.grant import Grant
+from stagedoor.model.permission import Permission, Permissions
 
 ENVIRONMENT_LIMIT = 64
 """Variables taken from one client."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """`agent_forward`: `ssh -A` into the shell; `local_forward`: `ssh -L` to the shell's loopback;
-    `recorded`: what its terminals show is kept.
-    """
-
-    agent_forward: bool = False
-    local_forward: bool = False
-    recorded: bool = False
-
-
-RightsOf = Callable[[Grant], Rights]
-
-
-def certificate_extensions(rights: Rights, permits: frozenset[str]) -> tuple[str, ...]:
+def certificate_extensions(granted: Permissions, permits: frozenset[str]) -> tuple[str, ...]:
     """What the certificate for the shell says (OpenSSH's PROTOCOL.certkeys): never more than the
     person's own credential allows, and of the forwards only what is granted.
     """
     wanted = {PTY}
-    if rights.agent_forward:
+    if Permission.AGENT in granted:
         wanted.add(AGENT_FORWARDING)
-    if rights.local_forward:
+    if Permission.FORWARD in granted:
         wanted.add(PORT_FORWARDING)
     return tuple(sorted(wanted & permits))
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import asyncssh
 
 from stagedoor.listeners.shell_session import ShellSession
-from stagedoor.listeners.ssh.direct.rights import Rights
 from stagedoor.listeners.ssh.seam import Login
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.session import End
 from stagedoor.upstream.connection import hung_up
 
@@ -20,17 +20,28 @@ class RefusedError(Exception):
 class SessionChannel(Protocol):
     """A channel of the session, which is told of what happens to it."""
 
+    forwards: bool
+    """Whether it is a forwarded port."""
+
     def say(self, line: str) -> None: ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
 
 
 class DirectSession:
     """Made inside a `shell_session`. It ends when the developer's connection, or the shell's, or the
     flow ends it, whichever comes first."""
 
-    def __init__(self, login: Login, shell_session: ShellSession, rights: Rights) -> None:
+    def __init__(self, login: Login, shell_session: ShellSession, granted: Permissions) -> None:
+        """`granted` is what the certificate says by which the shell was entered: what is granted later
+        holds from the next login on."""
         self.login = login
         self.shell_session = shell_session
-        self.rights = rights
+        self._granted = granted
+        self._before = granted & shell_session.permissions
+        shell_session.on_granted = self._on_granted
         self.channels: set[SessionChannel] = set()
         self.downstream_lost = False
         self._loop = asyncio.get_running_loop()
@@ -42,6 +53,30 @@ class DirectSession:
     def shell(self) -> asyncssh.SSHClientConnection:
         """The SSH connection to the shell."""
         return self.shell_session.shell
+
+    def may(self, permission: Permission) -> bool:
+        """Whether this may be done now."""
+        return permission in self._granted & self.shell_session.permissions
+
+    def _on_granted(self) -> None:
+        """What is not granted any more stops; the terminals go on."""
+        now = self._granted & self.shell_session.permissions
+        lost, self._before = self._before - now, now
+        target = self.shell_session.opened.ready.grant.target
+        if Permission.FORWARD in lost:
+            forwards = [channel for channel in self.channels if channel.forwards]
+            for channel in forwards:
+                channel.abort()
+            self._say(f"port forwarding into {target} is not granted any more")
+        if Permission.AGENT in lost:
+            # First the way to it, then what is open: the shell cannot ask for another in between.
+            self.shell._agent_forward_path = None
+            self.login.stop_agent()
+            self._say(f"agent forwarding into {target} is not granted any more")
+
+    def _say(self, line: str) -> None:
+        for channel in tuple(self.channels):
+            channel.say(f"stagedoor: {line}")
 
     @property
     def over(self) -> bool:
@@ -80,8 +115,7 @@ class DirectSession:
         """Tell the channels, and end; the developer's connection is ended by the caller."""
         if self.over:
             return
-        for channel in tuple(self.channels):
-            channel.say(f"stagedoor: {detail or end.value}")
+        self._say(detail or end.value)
         self.finish(end, detail)
 
     def finish(self, end: End, detail: str = "") -> None:

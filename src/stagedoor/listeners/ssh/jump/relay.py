@@ -10,6 +10,7 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
@@ -86,6 +87,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def counts(self) -> Counts:
         return Counts(self._sent, self._received)
+
+    def granted(self, grant: Grant) -> None:
+        """Nothing to do: SSH goes end to end, and nobody here can tell one use of it from another."""
 
     def close(self, end: End, detail: str = "") -> None:
         with suppress(RuntimeError):  # the loop is closed: so is everything in it

@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -54,7 +53,6 @@ from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import shown_cookie
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
@@ -65,25 +63,17 @@ _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 _KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
-@dataclass(frozen=True, slots=True)
-class FileRules:
-    """Whether a grant lets files be moved through the page, and the largest that may be sent, in
-    bytes; 0: any."""
-
-    allowed: Callable[[Grant], bool]
-    max_upload_bytes: int = 0
-
-
 class Files:
     """Belongs to one event loop. `busy` is how many requests move files now."""
 
     def __init__(
-        self, guard: RequestGuard, passes: Passes, access: ShellAccess, rules: FileRules
+        self, guard: RequestGuard, passes: Passes, access: ShellAccess, max_upload_bytes: int
     ) -> None:
+        """`max_upload_bytes` is the largest file that may be sent; 0: any."""
         self._guard = guard
         self._passes = passes
         self._access = access
-        self._rules = rules
+        self._max_upload_bytes = max_upload_bytes
         self.busy = 0
         self.routes: list[BaseRoute] = [
             Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
@@ -91,10 +81,6 @@ class Files:
                 "/api/files/{app}/upload", _Asgi(self._upload), methods=["POST", "PATCH", "DELETE"]
             ),
         ]
-
-    def allowed(self, grant: Grant) -> bool:
-        """Whether the page offers it to whoever enters by `grant`."""
-        return self._rules.allowed(grant)
 
     # Who, and where to.
 
@@ -115,15 +101,6 @@ class Files:
         identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, cookie))
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
-        grant = await self._access.flow.authorise(identity, target)
-        if isinstance(grant, Grant) and not self._rules.allowed(grant):
-            grant = Denial(
-                Reason.NO_GRANT,
-                f"files may not be moved through the page into or out of {target} (web.files in the "
-                "gateway's settings)",
-            )
-        if isinstance(grant, Denial):
-            return deny(grant, origin, identity, target)
         return identity, target
 
     def _not_ours(self, request: Request) -> Denial | None:
@@ -214,7 +191,7 @@ class Files:
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = fields_of(request.scope["query_string"])
         upload = upload_of(fields)
-        most = self._rules.max_upload_bytes
+        most = self._max_upload_bytes
         if most and upload.size > most:
             raise FilesError(
                 413,

@@ -17,6 +17,7 @@ from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -77,7 +78,9 @@ async def sftp_session(
     """Inside, until the block ends. Raises DeniedError: at once, or when it is over in the middle;
     FilesError where the shell hangs up."""
     # The terminal beside it shows how far a shell is.
-    entered = await access.flow.enter(identity, target, web(source), lambda step: None)
+    entered = await access.flow.enter(
+        identity, target, web(source), lambda step: None, needs=Permission.FILES
+    )
     if isinstance(entered, Denial):
         raise DeniedError(entered)
     try:

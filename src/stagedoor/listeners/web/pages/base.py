@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -27,8 +26,8 @@ from stagedoor.listeners.web.sign_in.cookies import (
 )
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.wire.answer import status_of
@@ -48,12 +47,10 @@ class Pages:
         self,
         guard: RequestGuard,
         passes: Passes,
-        moves_files: Callable[[Grant], bool],
     ) -> None:
         self._guard = guard
         self._flow = guard.flow
         self._passes = passes
-        self._moves_files = moves_files
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
         self.routes: list[BaseRoute] = [
@@ -215,7 +212,7 @@ class Pages:
             target.login_name,
             nonce,
             identity.name,
-            moves_files=self._moves_files(grant),
+            moves_files=Permission.FILES in grant.permissions,
             tmux=self._guard.limits.tmux,
             notice=self._flow.notice(target),
         )

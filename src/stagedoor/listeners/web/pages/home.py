@@ -15,8 +15,14 @@ from stagedoor.listeners.web.pages.markup import App
 from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
+
+_BY_DIRECT_LOGIN = (
+    (Permission.FORWARD, "forward ports (ssh -L)"),
+    (Permission.AGENT, "forward your agent (ssh -A)"),
+)
 
 
 class Home:
@@ -58,19 +64,20 @@ class Home:
         return await self._home_of(identity, request.url.hostname or "")
 
     async def _home_of(self, identity: Identity, host: str) -> Response:
-        targets = [grant.target for grant in self._flow.grants(identity)]
-        states = await asyncio.gather(*(self._flow.observe(target) for target in targets))
+        grants = self._flow.grants(identity)
+        states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
         apps = [
             App(
-                target.login_name,
-                target.host_name,
+                grant.target.login_name,
+                grant.target.host_name,
                 state.value,
-                f"{self._pages.place.path}/app/{quote(target.login_name)}",
-                self._account.ssh_line(identity, target),
-                self._has_terminals(target),
-                self._flow.notice(target),
+                f"{self._pages.place.path}/app/{quote(grant.target.login_name)}",
+                self._account.ssh_line(identity, grant.target),
+                self._has_terminals(grant.target),
+                self._flow.notice(grant.target),
+                _permits(grant.permissions),
             )
-            for target, state in zip(targets, states, strict=True)
+            for grant, state in zip(grants, states, strict=True)
         ]
         past = await self._account.sessions(identity)
         keys = await self._account.keys(identity)
@@ -120,6 +127,15 @@ class Home:
         if denied is not None:
             return self._pages.said("Nothing was changed", denied.message, status_of(denied.reason))
         return RedirectResponse(f"{self._pages.place.path}/#keys", SEE_OTHER)
+
+
+def _permits(permissions: Permissions) -> str:
+    """What differs from one person to the next, for the person; empty where nothing does."""
+    ways = [text for one, text in _BY_DIRECT_LOGIN if one in permissions]
+    said = [f"You may {' and '.join(ways)} by direct login."] if ways else []
+    if Permission.RECORD in permissions:
+        said.append("Your terminals are recorded.")
+    return " ".join(said)
 
 
 def _whole(identity: Identity) -> bool:

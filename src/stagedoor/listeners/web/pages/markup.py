@@ -37,6 +37,8 @@ class App:
     has_terminals: bool = True
     """Whether something is known that holds terminals in its shell."""
     notice: str | None = None
+    permits: str = ""
+    """What may be done there besides entering, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def _app(app: App) -> str:
         f'<button type="button" class="copy" hidden data-copy="{ssh}" aria-label="Copy {ssh}">Copy</button>'
         f'</span><a class="code" href="{escape(code)}" aria-label="{name} in VS Code">VS Code</a>'
         + (f'<p class="notice">{escape(app.notice)}</p>' if app.notice else "")
+        + (f'<p class="permits">{escape(app.permits)}</p>' if app.permits else "")
         + "</li>"
     )
 

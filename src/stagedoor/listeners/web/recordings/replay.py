@@ -55,8 +55,9 @@ class Replay:
             return identity
         denial = Denial(
             Reason.NO_GRANT,
-            f"{identity.name!r} may not play recordings (an administrator names who may in "
-            "recording.viewers; a token, or a link for one app, never opens them)",
+            f"{identity.name!r} may not play recordings (an administrator lets them with: stagedoor grant "
+            f"add user:{identity.name} '*' --allow replay --without enter; a token, or a link for one app, "
+            "never opens them)",
         )
         return self._pages.denied(request, denial, identity)
 
@@ -141,7 +142,7 @@ class Replay:
     ) -> AsyncIterator[bytes]:
         fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            while length > 0 and self._passes.over(identity) is None:
+            while length > 0 and self._may_go_on(identity, take):
                 piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
                 if not piece:
                     return  # cut shorter meanwhile
@@ -150,6 +151,9 @@ class Replay:
                 length -= len(piece)
         finally:
             os.close(fd)
+
+    def _may_go_on(self, identity: Identity, take: Take) -> bool:
+        return self._passes.over(identity) is None and self._recordings.may_play(identity, take)
 
 
 class _Played(StreamingResponse):

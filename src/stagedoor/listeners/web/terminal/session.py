@@ -22,6 +22,7 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
@@ -176,7 +177,7 @@ class TerminalSession:
         hello, plan = self._hello, self._access.plan
         asked = Asked("shell", hello.command, hello.term, hello.size.columns, hello.size.rows)
         number, recording = session.next_channel(), None
-        if self._access.recorded(session.opened.ready.grant):
+        if Permission.RECORD in session.permissions:
             recording = await self._record(session, number, asked)
         if recording is not None and plan.notice:
             self._tell(Notice(Word.RECORDED, "this terminal is recorded"))

@@ -1,0 +1,317 @@
+"""What grants permit: they add up, older lists add what they did and no more, guests have nothing of it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.authz.authoriser import Authoriser
+from stagedoor.authz.decide import authorise
+from stagedoor.authz.guest import again, by_rule, by_share
+from stagedoor.authz.replay import has_somewhere, may_replay
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant, GrantRule
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.listed import UNLISTED, Listed
+from stagedoor.model.permission import (
+    DEFAULT,
+    NOTHING,
+    Permission,
+    Permissions,
+    from_words,
+    given_by,
+    parse_permissions,
+    to_words,
+)
+from stagedoor.model.policy import KeyRecord, Policy, User
+from stagedoor.model.selector import EVERYBODY, Selector, parse_entry
+from stagedoor.model.share import Share
+from stagedoor.model.target import Target
+
+NOW = 1_700_000_000.0
+APP01, STAGING = Target("app01"), Target("app01", "staging")
+FORWARD, AGENT, RECORD, WATCH, REPLAY, FILES, ENTER = (
+    frozenset({one})
+    for one in (
+        Permission.FORWARD,
+        Permission.AGENT,
+        Permission.RECORD,
+        Permission.WATCH,
+        Permission.REPLAY,
+        Permission.FILES,
+        Permission.ENTER,
+    )
+)
+EVERYTHING = frozenset(Permission)
+DEV = Identity("dev", frozenset({"stale"}), Method.PASSWORD)
+GUEST = Identity("guest", frozenset(), Method.PASSWORD)
+
+
+def policy(*rules: GrantRule, **more: object) -> Policy:
+    users = {
+        "dev": User("dev", frozenset({"crew"})),
+        "guest": User("guest"),
+    }
+    return replace(Policy(users=MappingProxyType(users), grants=rules), **more)  # type: ignore[arg-type]
+
+
+def permits(
+    *rules: GrantRule, target: Target = APP01, listed: Listed = UNLISTED, now: float = NOW
+) -> Permissions | None:
+    """None: not even to enter."""
+    verdict = authorise(policy(*rules), DEV, target, now, listed)
+    return verdict.permissions if isinstance(verdict, Grant) else None
+
+
+def rule(permissions: Permissions, subject: str = "user:dev", app: str = "app01") -> GrantRule:
+    return GrantRule(1, subject, app, permissions=permissions)
+
+
+# Grants.
+
+
+def test_a_grant_that_says_nothing_permits_what_everybody_had() -> None:
+    assert permits(GrantRule(1, "user:dev", "app01")) == {Permission.ENTER, Permission.FILES}
+
+
+@pytest.mark.parametrize("extra", [p for p in Permission if p is not Permission.ENTER])
+def test_no_permission_but_entering_lets_in(extra: Permission) -> None:
+    assert permits(rule(EVERYTHING - ENTER)) is None
+    assert permits(rule(frozenset({extra}), EVERYBODY, "*")) is None
+
+
+def test_grants_of_a_user_and_of_all_their_groups_add_up() -> None:
+    rules = (rule(ENTER), rule(FORWARD, "group:crew", "app*"), rule(RECORD, EVERYBODY, "*"))
+    assert permits(*rules) == ENTER | FORWARD | RECORD
+    others = (rule(AGENT, "group:stale"), rule(WATCH, "user:guest"), rule(REPLAY, app="app02"))
+    assert permits(*rules, *others) == ENTER | FORWARD | RECORD
+
+
+def test_a_permission_ends_with_its_own_grant() -> None:
+    rules = (rule(ENTER), GrantRule(2, "user:dev", "app01", "*", NOW + 5, FORWARD))
+    verdict = authorise(policy(*rules), DEV, APP01, NOW)
+    assert isinstance(verdict, Grant)
+    assert (verdict.expires_at, verdict.changes_at) == (None, NOW + 5)
+    assert verdict.permissions == ENTER | FORWARD
+    assert permits(*rules, now=NOW + 5) == ENTER
+    held, now = policy(*rules), NOW
+    stage = Authoriser(lambda: held, lambda: now)
+    assert stage.authorise(DEV, APP01) == verdict
+    now = NOW + 5
+    again_ = stage.authorise(DEV, APP01)
+    assert isinstance(again_, Grant)
+    assert again_.permissions == ENTER, "what was remembered is not given on"
+
+
+rules_st = st.lists(
+    st.builds(
+        GrantRule,
+        st.integers(1, 9),
+        st.sampled_from(
+            ["user:dev", "user:guest", "group:crew", "group:stale", EVERYBODY, "user:*", "dev", ""]
+        ),
+        st.sampled_from(["*", "app01", "app*", "app02", "!app01", "App01"]),
+        st.sampled_from(["*", "staging", "prod*", "!*"]),
+        st.sampled_from([None, NOW - 1, NOW, NOW + 5]),
+        st.frozensets(st.sampled_from(Permission)),
+    ),
+    max_size=6,
+)
+
+
+@given(rules_st, rules_st, st.sampled_from([APP01, STAGING]))
+def test_one_grant_more_never_takes_a_permission(
+    some: list[GrantRule], more: list[GrantRule], target: Target
+) -> None:
+    few = permits(*some, target=target)
+    many = permits(*some, *more, target=target)
+    if few is not None:
+        assert many is not None
+        assert few <= many
+    if many is not None:
+        given = frozenset().union(*(one.permissions for one in (*some, *more)))
+        assert Permission.ENTER in many <= given
+
+
+@given(st.frozensets(st.sampled_from(Permission)), st.text())
+def test_words_of_the_store_are_read_as_they_were_written(
+    permissions: Permissions, noise: str
+) -> None:
+    assert from_words(to_words(permissions)) == permissions
+    assert from_words(noise) <= frozenset(p for p in Permission if p.value in noise)
+
+
+@given(st.frozensets(st.sampled_from(Permission)), st.frozensets(st.sampled_from(Permission)))
+def test_options_never_give_what_they_do_not_name(allow: Permissions, without: Permissions) -> None:
+    try:
+        given_ = given_by(allow, without)
+    except ValueError:
+        return
+    assert given_ <= allow | DEFAULT
+    assert not given_ & without
+    if Permission.ENTER in without:
+        assert given_ == allow
+
+
+@given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz, *\n", max_size=30))
+def test_what_is_no_permission_is_refused(text: str) -> None:
+    known = {str(p) for p in Permission}
+    if {part.strip() for part in text.split(",")} <= known:
+        assert to_words(parse_permissions([text])).split()
+    else:
+        with pytest.raises(ValueError, match="is no permission; there are: enter, files"):
+            parse_permissions([text])
+
+
+# The older lists.
+
+
+def old_covers(patterns: Iterable[str], grant: Grant) -> bool:
+    """How the lists were read before grants had permissions."""
+    return any(_old(pattern, grant) for pattern in patterns)
+
+
+def _old(pattern: str, grant: Grant) -> bool:
+    kind, colon, name = pattern.partition(":")
+    if colon:
+        match kind:
+            case "user":
+                return fnmatchcase(grant.identity.name, name)
+            case "group":
+                return any(fnmatchcase(group, name) for group in grant.identity.groups)
+            case "grant":
+                return name == str(grant.rule_id)
+        return False
+    app, dot, environment = pattern.partition(".")
+    if not fnmatchcase(grant.target.app, app):
+        return False
+    return not dot or fnmatchcase(grant.target.environment or "", environment)
+
+
+OLD = (
+    re.compile(r"(?:user|group):[^:\s]+|grant:[0-9]{1,18}", re.ASCII),
+    re.compile(r"[a-z0-9*?\[\]!-]+(?:\.[a-z0-9*?\[\]!-]+)?", re.ASCII),
+)
+entries_st = st.one_of(
+    st.from_regex(r"\A(?:user|group):[a-z*?\[\]!]{1,6}\Z"),
+    st.from_regex(r"\A(?:a|app|app0)?[*?01\[\]!-]{1,4}(?:\.[a-z*?]{1,8})?\Z"),
+    st.sampled_from(
+        ["*", "app01", "app*.staging", "app01.*", "*.**", "**", "user:dev", "user:d*", "group:crew",
+         "grant:1", "grant:7", "grant:07", "user:*", "group:*", "everybody", "user:dev app01", "user:",
+         "role:x", "", "app01\n", "user:dev\n", "a b", "grant:x", "app01.", ".staging"]
+    ),
+    st.text(max_size=12),
+)  # fmt: skip
+
+
+@given(entries_st, st.sampled_from([APP01, STAGING, Target("app02", "production")]))
+def test_an_older_entry_grants_what_it_did_and_nothing_else(text: str, target: Target) -> None:
+    selector = parse_entry(text)
+    assert (selector is not None) == any(form.fullmatch(text) for form in OLD)
+    if selector is None:
+        return
+    identity = Identity("dev", frozenset({"crew"}), Method.PASSWORD)
+    held = policy(GrantRule(7, "user:dev", "*"))
+    listed = Listed(((selector, Permission.FORWARD),))
+    verdict = authorise(held, identity, target, NOW, listed)
+    assert isinstance(verdict, Grant)
+    assert (Permission.FORWARD in verdict.permissions) == old_covers([text], verdict)
+    assert verdict.permissions - FORWARD == DEFAULT
+    nobody = authorise(policy(), identity, target, NOW, listed)
+    assert isinstance(nobody, Denial), "a list lets nobody in"
+
+
+def test_a_list_and_grants_add_up_and_web_files_only_limits() -> None:
+    listed = Listed(
+        ((Selector("user:dev"), Permission.FORWARD),), movers=(Selector(EVERYBODY, "app02"),)
+    )
+    there = (rule(DEFAULT | AGENT, app="*"),)
+    assert permits(*there, listed=listed) == ENTER | AGENT | FORWARD
+    in_list = permits(*there, target=Target("app02"), listed=listed)
+    assert in_list == DEFAULT | AGENT | FORWARD
+    assert permits(rule(ENTER, app="*"), target=Target("app02"), listed=listed) == ENTER | FORWARD
+    nobody = replace(listed, movers=())
+    assert permits(rule(DEFAULT | FILES), listed=nobody) == ENTER | FORWARD
+
+
+# Guests.
+
+
+def shared(*rules: GrantRule, typing: bool = False, listed: Listed = UNLISTED) -> Grant | Denial:
+    share = Share(
+        "s1", b"h" * 32, "dev", Method.PUBLIC_KEY, APP01, "main", typing, NOW + 60, "SHA256:k"
+    )  # fmt: skip
+    held = policy(
+        *rules,
+        shares=MappingProxyType({"s1": share}),
+        keys=MappingProxyType({"SHA256:k": KeyRecord("dev", "SHA256:k", "ssh-ed25519 AAAA")}),
+    )
+    return by_share(held, GUEST, "s1", NOW, listed)
+
+
+@pytest.mark.parametrize("typing", [False, True])
+def test_a_guest_has_no_permission_whatever_the_host_and_the_guest_have(typing: bool) -> None:
+    everything = (rule(EVERYTHING - RECORD), rule(EVERYTHING - RECORD, "user:guest"))
+    verdict = shared(*everything, typing=typing)
+    assert isinstance(verdict, Grant)
+    assert verdict.permissions == NOTHING
+    assert verdict.guest is not None
+    assert verdict.guest.may_type is typing
+    listed = Listed(((Selector(EVERYBODY), Permission.FORWARD),))
+    verdict = shared(*everything, typing=typing, listed=listed)
+    assert isinstance(verdict, Grant)
+    assert verdict.permissions == NOTHING
+
+
+@pytest.mark.parametrize("recorded", ["user:dev", "user:guest", EVERYBODY])
+def test_a_guest_is_recorded_where_the_host_or_the_guest_is(recorded: str) -> None:
+    verdict = shared(rule(ENTER), rule(RECORD, recorded))
+    assert isinstance(verdict, Grant)
+    assert verdict.permissions == RECORD
+    listed = Listed(((Selector(EVERYBODY, "app01"), Permission.RECORD),))
+    verdict = shared(rule(ENTER), listed=listed)
+    assert isinstance(verdict, Grant)
+    assert verdict.permissions == RECORD
+
+
+def test_a_host_whose_grant_only_watches_shares_nothing() -> None:
+    assert isinstance(shared(rule(EVERYTHING - ENTER)), Denial)
+
+
+def test_watching_needs_its_own_permission_and_ends_with_it() -> None:
+    watching = rule(WATCH | RECORD, "user:guest")
+    verdict = by_rule(policy(watching), GUEST, APP01, "main", "dev", NOW)
+    assert isinstance(verdict, Grant)
+    assert verdict.permissions == RECORD
+    for left in (rule(EVERYTHING - WATCH, "user:guest"), rule(WATCH, "user:dev")):
+        gone = again(policy(left), verdict, NOW)
+        assert isinstance(gone, Denial)
+        assert "stagedoor grant add user:guest app01 --allow watch --without enter" in gone.message
+
+
+# Recordings.
+
+
+def test_replaying_needs_its_own_permission_for_the_app_and_a_password() -> None:
+    held = policy(rule(REPLAY), rule(EVERYTHING - REPLAY, app="app02"))
+    assert may_replay(held, DEV, APP01, NOW)
+    assert has_somewhere(held, DEV, Permission.REPLAY, NOW)
+    assert not may_replay(held, DEV, Target("app02"), NOW)
+    assert not may_replay(held, DEV, None, NOW), "whose it is, nobody knows"
+    assert may_replay(policy(rule(REPLAY, app="*")), DEV, None, NOW)
+    assert not may_replay(policy(rule(REPLAY)), GUEST, APP01, NOW)
+    for who in (
+        replace(DEV, method=Method.TOKEN, credential_id="t1"),
+        replace(DEV, scopes=("connect:app01",)),
+        replace(DEV, name="gone"),
+    ):
+        assert not may_replay(held, who, APP01, NOW)
+        assert not has_somewhere(held, who, Permission.REPLAY, NOW)
+    ended = policy(GrantRule(1, "user:dev", "*", "*", NOW, REPLAY))
+    assert not may_replay(ended, DEV, APP01, NOW)
+    assert not has_somewhere(ended, DEV, Permission.REPLAY, NOW)
