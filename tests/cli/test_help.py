@@ -37,6 +37,11 @@ def test_every_command_shows_examples_and_exit_codes(desk: Desk, path: tuple[str
         (["user", "remove"], "al", ["alice"]),
         (["grant", "add"], "user:", ["user:alice"]),
         (["grant", "remove"], "", ["1"]),
+        (["grant", "change"], "", ["1"]),
+        (["grant", "add"], "ev", ["everybody"]),
+        (["grant", "add", "--allow"], "re", ["record", "replay"]),
+        (["grant", "add", "--allow"], "record,forward,re", ["record,forward,replay"]),
+        (["grant", "change", "--without"], "f", ["files", "forward"]),
         (["token", "create"], "b", []),
     ],
 )

@@ -222,7 +222,6 @@ class DirectHouse:
                 (self.world.host_ca.public_line(),),
                 lambda target: self.policy.account,
             ),
-            lambda grant: self.policy.rights,
             self.seen.note,
             plan=self._plan,
             idle_timeout_s=self._idle_timeout_s,

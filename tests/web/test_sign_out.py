@@ -4,6 +4,7 @@ Real gateway with two workers, shells and holders. `dev` may enter app01 and pla
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,16 +26,17 @@ from tests.web.test_pages import Person
 from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 RULES = '\nfiles = ["app01"]\n'
-VIEWERS = '\n[recording]\nviewers = ["user:dev"]\n'
+PLAYS = ("grant", "add", "user:dev", "*", "--allow", "replay", "--without", "enter", "--json")
 LARGE = 32 * MIB
 """More than the sockets and buffers on the way hold."""
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings = SETTINGS.replace("[web]", f"[web]{RULES}") + VIEWERS
+    settings = SETTINGS.replace("[web]", f"[web]{RULES}")
     with Gateway(tmp_path_factory.mktemp("sign-out"), settings, workers=2) as found:
         found.add_user("dev", "app01")
+        found.command(*PLAYS)
         folder = found.data_dir / "recordings"
         folder.mkdir(mode=0o700)
         (folder / "0long.1.cast").write_bytes(
@@ -143,14 +145,21 @@ def test_files_on_their_way_stop(gateway: Gateway, port: int, tmp_path: Path) ->
     assert other.send(kept, b"12345").status == 200
 
 
-def test_a_recording_that_plays_stops(gateway: Gateway, port: int) -> None:
+@pytest.mark.parametrize("ended", ["grant", "sign-out"])
+def test_a_recording_that_plays_stops(gateway: Gateway, port: int, ended: str) -> None:
+    """With the sign-in, and with the grant to play it."""
     mover = Mover(port)
     line = mover.connect()
     line.request("GET", "/recordings/0long.1/cast", headers=mover.headers("GET"))
     answer = line.getresponse()
     got = len(answer.read(MIB))
     assert answer.status == 200
-    assert mover.ask("POST", "/sign-out", b"").status == 303
+    if ended == "grant":
+        grants = json.loads(gateway.command("grant", "list", "--json").stdout)
+        (number,) = [one["id"] for one in grants if one["permissions"] == ["replay"]]
+        gateway.command("grant", "remove", str(number))
+    else:
+        assert mover.ask("POST", "/sign-out", b"").status == 303
     gateway.wait_for_policy()  # what is not read waits in the gateway
     with suppress(OSError):
         while piece := answer.read1(MIB):
@@ -158,7 +167,11 @@ def test_a_recording_that_plays_stops(gateway: Gateway, port: int) -> None:
     assert got < LARGE
     line.close()
     again = mover.ask("GET", "/recordings/0long.1/cast")
-    assert (again.status, again.body) == (401, b"sign in again\n")
+    if ended == "grant":
+        assert (again.status, b"--allow replay" in again.body) == (403, True)
+        gateway.command(*PLAYS)
+    else:
+        assert (again.status, again.body) == (401, b"sign in again\n")
 
 
 def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> None:
