@@ -75,7 +75,7 @@ class Home:
                 self._account.ssh_line(identity, grant.target),
                 self._has_terminals(grant.target),
                 self._flow.notice(grant.target),
-                _permits(grant.permissions),
+                permits_in_words(grant.permissions),
             )
             for grant, state in zip(grants, states, strict=True)
         ]
@@ -129,7 +129,7 @@ class Home:
         return RedirectResponse(f"{self._pages.place.path}/#keys", SEE_OTHER)
 
 
-def _permits(permissions: Permissions) -> str:
+def permits_in_words(permissions: Permissions) -> str:
     """What differs from one person to the next, for the person; empty where nothing does."""
     ways = [text for one, text in _BY_DIRECT_LOGIN if one in permissions]
     said = [f"You may {' and '.join(ways)} by direct login."] if ways else []

@@ -1,0 +1,32 @@
+"""What the home page says of an app: what is permitted there that not everybody has."""
+
+import pytest
+
+from stagedoor.listeners.web.pages.assets import Assets
+from stagedoor.listeners.web.pages.home import permits_in_words
+from stagedoor.listeners.web.pages.markup import App, Place, home
+from stagedoor.model.permission import DEFAULT, Permission, Permissions
+
+FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
+
+
+@pytest.mark.parametrize(
+    ("permissions", "said"),
+    [
+        (DEFAULT, ""),
+        (DEFAULT | {FORWARD}, "You may forward ports (ssh -L) by direct login."),
+        (
+            DEFAULT | {FORWARD, AGENT, RECORD},
+            "You may forward ports (ssh -L) and forward your agent (ssh -A) by direct login. "
+            "Your terminals are recorded.",
+        ),
+    ],
+)
+def test_an_app_says_what_is_permitted_besides_entering(
+    permissions: Permissions, said: str
+) -> None:
+    assert permits_in_words(permissions) == said
+    app = App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", said)
+    page = home(Place("", Assets()), "dev", [app], [], [], may_change_keys=False)
+    assert said in page
+    assert ('class="permits"' in page) == bool(said)
