@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import shutil
 import signal
 import socket
 import struct
@@ -322,19 +321,6 @@ def test_twelve_who_come_at_once_find_one_terminal(place: Place) -> None:
         for peer in peers:
             peer.process.kill()
             peer.process.communicate()
-
-
-@pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux")
-@pytest.mark.parametrize(("command", "mouse"), [("tmux", b"off"), ("tmux mouse", b"on")])
-def test_tmux_has_the_mouse_where_that_is_asked_for(
-    place: Place, tmp_path: Path, command: str, mouse: bytes
-) -> None:
-    place.environment["TMUX_TMPDIR"] = str(tmp_path)
-    with place.peer() as peer:
-        peer.hello(command)
-        peer.type(b"echo mouse=$(tmux show -A -v mouse).; tmux kill-server\r")
-        peer.until(lambda: peer.exit)
-        assert b"mouse=" + mouse + b"." in peer.text
 
 
 @pytest.mark.parametrize("command", ["tmux", "tmux mouse"])

@@ -45,8 +45,9 @@ def test_a_terminal_stays_in_every_image(make: Make, image: str) -> None:
 def test_tmux_is_the_kits_own_and_is_there_when_one_returns(make: Make, image: str) -> None:
     place = terminals(make(image).start())
     with place.peer() as peer:
-        peer.hello("tmux mouse").type(b"echo ${TMUX:+in}side-$TERM-$(tmux show -v mouse)\r")
-        peer.until(lambda: b"inside-tmux-256color-on" in peer.output)
+        ask = b"echo ${TMUX:+in}side-$TERM-$(tmux show -Av mouse)-$(tmux show -Asv escape-time)\r"
+        peer.hello("tmux").type(ask)
+        peer.until(lambda: b"inside-tmux-256color-on-10" in peer.output)
         peer.process.kill()
     with place.peer() as again:
         again.hello("tmux")

@@ -1,4 +1,4 @@
-"""OpenSSH of Debian's newest release, client and server, beside the machine's own.
+"""OpenSSH, client and server, and tmux of Debian's newest release, beside the machine's own.
 
 Its packages are fetched by debootstrap once, unpacked into a folder outside the checkout, and run
 with their own libraries, so nothing is installed and nobody has to be root to run them.
@@ -18,6 +18,7 @@ _WRAPPER = """\
 exec {loader} --argv0 "$0" --library-path {libraries} {program} "$@"
 """
 """ssh starts itself again for a jump, by the name that it was called by."""
+PACKAGES = ("openssh-client", "openssh-server", "tmux")
 SERVER_PROGRAMS = ("sshd-session", "sshd-auth")
 """Since OpenSSH 9.8 sshd runs the first for each connection, and that one the second (10.0)."""
 _RUN_SSH = ("scp", "sftp")
@@ -31,16 +32,20 @@ class MissingError(Exception):
 def folder() -> Path:
     """A folder for PATH, with the programs under their usual names. Raises MissingError."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = home / "stagedoor" / f"openssh-{SUITE}"
+    kept = home / "stagedoor" / f"debian-{SUITE}"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with (kept.parent / f"openssh-{SUITE}.lock").open("w") as lock:
+    with (kept.parent / f"debian-{SUITE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and it is made once
-        if not (kept / "usr" / "sbin" / "sshd").exists():
-            shutil.rmtree(kept, ignore_errors=True)
+        if not kept.exists():
             with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
                 _make(Path(beside))
                 (Path(beside) / "root").rename(kept)
     return _wrappers(kept)
+
+
+def tmux() -> Path:
+    """The program. Raises MissingError."""
+    return folder() / "tmux"
 
 
 def _make(beside: Path) -> None:
@@ -50,7 +55,7 @@ def _make(beside: Path) -> None:
     if os.geteuid() != 0:
         raise MissingError("debootstrap wants to be root, once")
     # Packages only: no script of a package runs, and no chroot is made.
-    options = ("--download-only", "--variant=minbase", "--include=openssh-client,openssh-server")
+    options = ("--download-only", "--variant=minbase", f"--include={','.join(PACKAGES)}")
     fetched = subprocess.run(
         ["debootstrap", *options, SUITE, beside / "tree"], capture_output=True, text=True,
         timeout=300, check=False,
@@ -81,7 +86,7 @@ def _wrappers(root: Path) -> Path:
             made.chmod(0o755)
             made.replace(wrapper)
 
-    for name in PROGRAMS:
+    for name in (*PROGRAMS, "tmux"):
         program = f"{root / 'usr' / 'bin' / name}"
         wrap(name, f"{program} -S {place / 'ssh'}" if name in _RUN_SSH else program)
     wrap("sshd", f"{root / 'usr' / 'sbin' / 'sshd'}")

@@ -97,8 +97,8 @@ def attach(
     code is that of the program; 255 is a failure of this one.
     """
     # Here, since a completion must not wait for it.
+    from stagedoor.holder import tmux
     from stagedoor.holder.place import PlaceError, check_name
-    from stagedoor.holder.spawn import TMUX
     from stagedoor.wire.terminal import Mode
 
     if watch + take_over + list_ + end > 1:
@@ -117,7 +117,7 @@ def attach(
     if end:
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
-    wanted = _command(command) if command else "" if plain or piped else TMUX
+    wanted = _command(command) if command else "" if plain or piped else tmux.ASKED[0]
     stays = not (command or piped)
     own = terminal != name and not stays
     return run(app, reach, terminal, mode, wanted, log_file, record_file, stays=stays, own=own)

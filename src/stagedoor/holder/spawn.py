@@ -1,6 +1,6 @@
 """Starts a program in a terminal of its own, as a login on a console would.
 
-Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5), tmux(1) (`-T`, terminal-features).
+Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 """
 
 import fcntl
@@ -15,17 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagedoor.holder import tmux
+from stagedoor.holder.place import folder
 from stagedoor.wire.terminal import Hello, Size
 
-TMUX = "tmux"
-"""The command that asks for tmux where there is one, and for the login shell elsewhere."""
-TMUX_MOUSE = "tmux mouse"
-"""The same with its option `mouse` on: a page has no other way to scroll, and a wheel would be arrow keys."""
-_FEATURES = (
-    "256,RGB,sync,clipboard,hyperlinks,usstyle,overline,strikethrough,extkeys,focus,title,mouse,"
-    "bpaste"
-)
-"""What our ends of the line can do. tmux cannot ask: without this it takes colours and more away."""
 _TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
 _IUTF8 = 0o40000
 """Of Linux; `termios` does not name it."""
@@ -45,8 +38,8 @@ class Child:
 def spawn(hello: Hello) -> Child:
     """Start what `hello` asks for, in the working folder of this process. Raises OSError."""
     environment = environment_of(os.environ, hello)
-    program, arguments = command_of(hello, environment)
-    folder = environment.get("STAGEDOOR_DIRECTORY", "")
+    program, arguments = _command_of(hello, environment)
+    directory = environment.get("STAGEDOOR_DIRECTORY", "")
     master, slave = os.openpty()
     try:
         set_size(master, hello.size)
@@ -58,7 +51,7 @@ def spawn(hello: Hello) -> Child:
         raise
     if pid == 0:
         try:
-            _become(slave, program, arguments, environment, folder)
+            _become(slave, program, arguments, environment, directory)
         except BaseException as error:
             os.write(2, f"stagedoor: {program} cannot be started: {error}\r\n".encode())
         finally:
@@ -97,18 +90,19 @@ def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
     return environment
 
 
-def command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The program's file and its arguments, the first of which is its name."""
+def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The program's file and its arguments, the first of which is its name. tmux's defaults are written
+    beside the terminal's socket. Raises OSError."""
     shell = _login_shell(environment)
-    if hello.command not in ("", TMUX, TMUX_MOUSE):
+    if hello.command and hello.command not in tmux.ASKED:
         return shell, [Path(shell).name, "-c", hello.command]
-    tmux = shutil.which("tmux", path=environment.get("PATH", os.defpath))
-    if not hello.command or tmux is None:
+    program = shutil.which("tmux", path=environment.get("PATH", os.defpath))
+    if not hello.command or program is None:
         return shell, ["-" + Path(shell).name]
-    words = ["tmux", "-u", "-T", _FEATURES, "new-session", "-A", "-s", hello.terminal]
-    if hello.command == TMUX_MOUSE:
-        words += [";", "set-option", "mouse", "on"]
-    return tmux, words
+    defaults = folder().absolute() / f"{hello.terminal}.tmux.conf"
+    described = known_term(tmux.TERM, environment) == tmux.TERM
+    defaults.write_text(tmux.defaults(described=described), encoding="ascii")
+    return program, tmux.words(hello.terminal, str(defaults))
 
 
 def known_term(term: str, around: Mapping[str, str]) -> str:
@@ -139,7 +133,7 @@ def _login_shell(environment: Mapping[str, str]) -> str:
 
 
 def _become(
-    slave: int, program: str, arguments: list[str], environment: dict[str, str], folder: str
+    slave: int, program: str, arguments: list[str], environment: dict[str, str], directory: str
 ) -> None:
     """In the child: the terminal becomes its own, and signals are as a login has them."""
     os.setsid()
@@ -151,6 +145,6 @@ def _become(
     for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if folder:
-        os.chdir(folder)
+    if directory:
+        os.chdir(directory)
     os.execve(program, arguments, environment)  # noqa: S606  # a terminal runs what its owner wants

@@ -163,6 +163,13 @@ bool spawn(const struct hello *hello, const char *name, struct child *child);
 void set_size(int fd, struct size size);
 const char *signal_name(int number);
 
+// tmux.c
+#define TMUX_TERM "tmux-256color"
+enum { TMUX_WORDS = 11 };
+bool tmux_is_asked(const char *command);
+char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
+char *tmux_defaults(const char *name, bool described);
+
 struct place {
   int folder;
   const char *path;

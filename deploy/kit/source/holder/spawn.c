@@ -1,7 +1,7 @@
 // Starts a program in a terminal of its own, as a login at one would: in the kit the program is the login shell that sshd
 // starts as well, told what sshd tells it; elsewhere what src/stagedoor/holder/spawn.py would start.
 //
-// Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5), tmux(1) (`-T`, terminal-features).
+// Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -22,10 +22,6 @@
 extern char **environ;
 
 #define FALLBACK_TERM "xterm-256color"
-
-// What our ends of the line can do. tmux cannot ask: without this it takes colours and more away.
-static const char FEATURES[] =
-    "256,RGB,sync,clipboard,hyperlinks,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste";
 
 // Rows come first in `struct winsize`.
 void set_size(int fd, struct size size) {
@@ -69,23 +65,6 @@ static char *lang_of(const struct hello *hello) {
   return utf8 && is_printable(lang) ? lang : need(strdup("C.UTF-8"));
 }
 
-// ---- tmux.
-
-enum { TMUX_WORDS = 13 };
-
-// The command that asks for tmux where there is one, and for the login shell elsewhere; for a page with tmux's option
-// `mouse` on: it has no other way to scroll, and a wheel would be arrow keys.
-static const char TMUX[] = "tmux", TMUX_MOUSE[] = "tmux mouse";
-
-static bool wants_tmux(const char *command) { return !strcmp(command, TMUX) || !strcmp(command, TMUX_MOUSE); }
-
-static char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *command, const char *name) {
-  const char *all[] = {program, "-u", "-T", FEATURES, "new-session", "-A", "-s", name, ";", "set-option", "mouse", "on", NULL};
-  memcpy(words, all, sizeof all);
-  if (strcmp(command, TMUX_MOUSE)) words[8] = NULL;
-  return words;
-}
-
 // ---- In the kit.
 
 // Becomes what a login by ssh at a terminal becomes. tmux is the kit's own, whichever the image has: an old one knows no -T.
@@ -99,9 +78,10 @@ __attribute__((noreturn)) static void log_in(const struct hello *hello, const ch
   setenv("COLORTERM", "truecolor", 1);
   setenv("STAGEDOOR_TERMINAL", name, 1);
   char *command = copy(hello->command);
-  if (wants_tmux(command)) {
+  if (tmux_is_asked(command)) {
+    // Its defaults are in the kit's own tmux.conf: a tmux that somebody starts by ssh has them too.
     char *words[TMUX_WORDS];
-    login_as(NULL, tmux_words(words, TOOLS "/tmux", command, name));
+    login_as(NULL, tmux_words(words, TOOLS "/tmux", NULL, name));
   }
   login_as(*command ? command : NULL, NULL);
 }
@@ -150,12 +130,13 @@ __attribute__((noreturn)) static void start(const struct hello *hello, const cha
   setenv("COLORTERM", "truecolor", 1);
   setenv("STAGEDOOR_TERMINAL", name, 1);
   if (!is_set("LC_ALL") && !is_set("LC_CTYPE") && !is_set("LANG")) setenv("LANG", lang_of(hello), 1);
+  char *command = copy(hello->command), *shell = login_shell(), *base = strrchr(shell, '/') + 1;
+  char *tmux = tmux_is_asked(command) ? find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin") : NULL;
+  char *defaults = tmux ? tmux_defaults(name, is_known(TMUX_TERM)) : NULL;
   const char *folder = getenv("STAGEDOOR_DIRECTORY");
   if (folder && *folder && chdir(folder)) die("cannot enter %s: %s", folder, strerror(errno));
-  char *command = copy(hello->command), *shell = login_shell(), *base = strrchr(shell, '/') + 1;
-  char *tmux = wants_tmux(command) ? find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin") : NULL;
   char *with_tmux[TMUX_WORDS], *with_command[] = {base, "-c", command, NULL}, *alone[] = {format("-%s", base), NULL};
-  char **words = tmux ? tmux_words(with_tmux, "tmux", command, name) : *command && !wants_tmux(command) ? with_command : alone;
+  char **words = tmux ? tmux_words(with_tmux, "tmux", defaults, name) : *command && !tmux_is_asked(command) ? with_command : alone;
   execve(tmux ? tmux : shell, words, environ);
   die("%s cannot be started: %s", tmux ? tmux : shell, strerror(errno));
 }

@@ -1,0 +1,59 @@
+// How tmux is started in a terminal: what it is told of our ends of the line, and defaults of ours. The reasons are in
+// src/stagedoor/holder/tmux.py, which says the same.
+//
+// Sources: tmux(1), its `-f`, `-T` and terminal-features.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+static const char FEATURES[] =
+    "256,RGB,sync,clipboard,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste,hyperlinks";
+
+static const char OPTIONS[] =
+    "set -s escape-time 10\n"
+    "set -s focus-events on\n"
+    "set -s set-clipboard on\n"
+    "set -g history-limit 50000\n"
+    "set -g mouse on\n";
+
+static const char FILES[] =
+    "source-file -q /etc/tmux.conf\n"
+    "source-file -q \"$HOME/.tmux.conf\"\n"
+    "source-file -q \"$HOME/.config/tmux/tmux.conf\"\n"
+    "%if \"#{!=:$XDG_CONFIG_HOME,}\"\n"
+    "%if \"#{!=:$XDG_CONFIG_HOME,$HOME/.config}\"\n"
+    "source-file -q \"$XDG_CONFIG_HOME/tmux/tmux.conf\"\n"
+    "%endif\n"
+    "%endif\n";
+
+// The commands that ask for tmux where there is one, and for the login shell elsewhere.
+bool tmux_is_asked(const char *command) { return !strcmp(command, "tmux") || !strcmp(command, "tmux mouse"); }
+
+// The command that shows the session called as the terminal. Without `defaults` tmux reads its own files.
+char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name) {
+  const char *all[TMUX_WORDS] = {program, "-u", "-T", FEATURES, "new-session", "-A", "-s", name};
+  const char *file[] = {"-f", defaults};
+  if (defaults) {
+    memmove(all + 6, all + 4, 4 * sizeof *all);
+    memcpy(all + 4, file, sizeof file);
+  }
+  memcpy(words, all, sizeof all);
+  return words;
+}
+
+// Writes the file for `-f` beside the terminal's socket: its path. `described`: terminfo(5) here describes TMUX_TERM.
+char *tmux_defaults(const char *name, bool described) {
+  struct place place = place_open();
+  char *file = place_file(name, ".tmux.conf"), *folder = realpath(place.path, NULL);
+  char *text = format("%s%s%s", OPTIONS, described ? "set -g default-terminal " TMUX_TERM "\n" : "", FILES);
+  size_t length = strlen(text);
+  int fd = openat(place.folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (!folder || fd < 0 || write(fd, text, length) != (ssize_t)length) die("cannot write %s/%s: %s", place.path, file, strerror(errno));
+  close(fd);
+  return format("%s/%s", folder, file);
+}

@@ -1,0 +1,86 @@
+"""tmux in a held terminal: what it takes our ends of the line for, and what it is set to."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stagedoor.holder.tmux import FEATURES
+from tests.holder.peer import Place
+from tests.ssh import newest
+
+SINCE_3_4 = {"hyperlinks"}
+OPTIONS = (
+    "escape-time",
+    "focus-events",
+    "history-limit",
+    "set-clipboard",
+    "mouse",
+    "default-terminal",
+)
+OURS = "10 on 50000 on on tmux-256color"
+
+
+@pytest.fixture(params=["3.3", "3.5"])
+def version(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> str:
+    """The tmux of Debian 12, which is this machine's, and that of Debian 13."""
+    tmux = shutil.which("tmux")
+    if request.param != "3.3":
+        try:
+            tmux = str(newest.tmux())
+        except newest.MissingError as error:
+            pytest.skip(str(error))
+    if tmux is None:
+        pytest.skip("tmux is missing; apt install tmux")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "tmux").symlink_to(tmux)
+    place.environment |= {
+        "PATH": f"{programs}:{place.environment.get('PATH', '/usr/bin:/bin')}",
+        "TMUX_TMPDIR": str(tmp_path),
+    }
+    return str(request.param)
+
+
+def asked(place: Place, command: str, words: str = "tmux") -> list[str]:
+    """What a command prints that is typed in the terminal's tmux, which ends with it."""
+    answer = place.folder / "answer"
+    with place.peer() as peer:
+        peer.hello(words)
+        ask = f"tmux display -p '#{{version}}' >{answer}; {command} >>{answer}; tmux kill-server\r"
+        peer.type(ask.encode())
+        peer.until(lambda: peer.exit)
+    return answer.read_text().split()
+
+
+def options() -> str:
+    return "; ".join(f"tmux show -Av {each} || tmux show -Asv {each}" for each in OPTIONS)
+
+
+def test_tmux_knows_all_that_our_ends_can_do(place: Place, version: str) -> None:
+    found, features = asked(place, "tmux display -p '#{client_termfeatures}'")
+    if not found.startswith(version):
+        pytest.skip(f"this is tmux {found}")
+    unknown = SINCE_3_4 if version == "3.3" else set()
+    assert set(FEATURES.split(",")) - set(features.split(",")) == unknown
+
+
+@pytest.mark.parametrize("words", ["tmux", "tmux mouse"])
+def test_tmux_has_our_defaults(place: Place, version: str, words: str) -> None:
+    assert asked(place, f"({options()})", words)[1:] == OURS.split()
+
+
+def test_what_the_persons_files_say_holds(place: Place, version: str, tmp_path: Path) -> None:
+    configuration = tmp_path / "a folder"
+    for number, file in enumerate(
+        (".tmux.conf", ".config/tmux/tmux.conf", f"{configuration}/tmux/tmux.conf")
+    ):
+        path = place.folder / file  # the home folder; an absolute one stays as it is
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"set -g history-limit {number + 1}\nset -ag @read {number}\n")
+    (place.folder / ".tmux.conf").write_text(
+        "set -s escape-time 77\nset -g mouse off\nset -g @read 0\n"
+    )
+    place.environment["XDG_CONFIG_HOME"] = str(configuration)
+    said = asked(place, f"({options()}; tmux show -gv @read)")[1:]
+    assert said == ["77", "on", "3", "on", "off", "tmux-256color", "012"]
