@@ -23,6 +23,7 @@ from stagedoor.wire.terminal import (
     Mode,
     Notice,
     Out,
+    People,
     Ping,
     Pong,
     Size,
@@ -93,6 +94,7 @@ class Peer:
     gaps: list[Gap] = field(default_factory=list)
     exit: Exit | None = None
     notices: list[Notice] = field(default_factory=list)
+    people: list[People] = field(default_factory=list)
     pongs: list[int] = field(default_factory=list)
     busy: bool = False
     ended: bool = False
@@ -108,11 +110,20 @@ class Peer:
         lang: str = "C.UTF-8",
         attachment: str = "",
         seen: int = 0,
+        owner: str = "",
     ) -> "Peer":
         self.seen = seen
         self.send(
             Hello(
-                "", self.terminal, attachment, seen, size or Size(80, 24), mode, term, lang, command
+                owner,
+                self.terminal,
+                attachment,
+                seen,
+                size or Size(80, 24),
+                mode,
+                term,
+                lang,
+                command,
             )
         )
         self.until(lambda: self.welcome is not None or self.notices)
@@ -195,5 +206,7 @@ class Peer:
             case Pong(number, busy):
                 self.pongs.append(number)
                 self.busy = busy
+            case People():
+                self.people.append(frame)
             case Notice():
                 self.notices.append(frame)

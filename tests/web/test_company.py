@@ -125,9 +125,9 @@ def test_who_is_watched_in_attach_is_told(gateway: Gateway, port: int, tmp_path:
         screen.shows("inside")
         watcher = Visitor(port)
         watcher.hello(ticket(port), terminal="seen", mode=Mode.WATCH)
-        screen.shows("stagedoor: watched by dev")
+        screen.shows("stagedoor: also here: dev (watches)")
         watcher.close()
-        screen.shows("nobody watches any more")
+        screen.shows("nobody else is here any more")
 
 
 def test_who_only_looks_starts_no_terminal(port: int, hosted: Visitor, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from stagedoor.wire.terminal import (
     Mode,
     Notice,
     Out,
+    People,
     Size,
     Snapshot,
     Welcome,
@@ -92,6 +93,7 @@ class Visitor:
     exit: Exit | None = None
     received: int = 0
     notices: list[Notice] = field(default_factory=list)
+    people: list[People] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     gone: bool = False
     socket: ClientConnection | None = None
@@ -202,6 +204,8 @@ class Visitor:
                 self.received = to
             case Exit():
                 self.exit = frame
+            case People():
+                self.people.append(frame)
             case Notice(Word.PROGRESS, text):
                 self.steps.append(text)
             case Notice():

@@ -23,11 +23,16 @@ from stagedoor.wire.terminal import (
     Hello,
     In,
     InAck,
+    Known,
+    Lock,
     Mode,
     Notice,
     Out,
+    People,
+    Person,
     Ping,
     Pong,
+    Remove,
     Resize,
     Size,
     Sized,
@@ -53,6 +58,9 @@ FRAMES: tuple[Frame, ...] = (
     Resize(Size(120, 40, 1200, 800)),
     Ping(7),
     Detach(),
+    Remove(2**32),
+    Lock(on=True),
+    Lock(on=False),
     Welcome("a1", 5, 2**40, 128 * 1024),
     Welcome("", MAX_OFFSET, MAX_OFFSET, 2**32 - 1, Mode.WATCH),
     Out(0, ALL_BYTES),
@@ -70,6 +78,16 @@ FRAMES: tuple[Frame, ...] = (
     Sized(Size(1, 1)),
     *(Notice(word, f"word {word}") for word in Word),
     Notice(Word.FAULT, "\ufeff你" + "x" * (MAX_TEXT_BYTES - 6)),
+    People(0, rules=False, locked=False, people=()),
+    People(
+        7,
+        rules=True,
+        locked=True,
+        people=(
+            Person(7, "é你", Mode.MIRROR, Known.USER, typed=True),
+            Person(MAX_OFFSET, "", Mode.WATCH, Known.SSH, for_s=2**32 - 1),
+        ),
+    ),
 )
 """Each kind, at its edges."""
 
@@ -94,6 +112,10 @@ BROKEN: tuple[bytes, ...] = (
     b"\x88" + (MAX_SIZE + 1).to_bytes(2, "big") + b"\0\x01" + b"\0" * 4,
     b"\x89\x07\0\0",
     b"\x81" + b"\0" * 20 + b"\x03\0\0",
+    b"\x8a" + b"\0" * 10,
+    b"\x8a" + b"\0" * 10 + b"\x01",
+    b"\x8a" + b"\0" * 8 + b"\x02\0\0",
+    b"\x8a" + b"\0" * 10 + b"\x01" + b"\0" * 8 + b"\x03" + b"\0" * 8,
 )
 """What no frame from the terminal's side is."""
 
@@ -124,8 +146,10 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     return value
 
 

@@ -22,11 +22,16 @@ from stagedoor.wire.terminal import (
     In,
     InAck,
     Kind,
+    Known,
+    Lock,
     Mode,
     Notice,
     Out,
+    People,
+    Person,
     Ping,
     Pong,
+    Remove,
     Resize,
     Size,
     Sized,
@@ -48,6 +53,18 @@ sizes = st.builds(
 )
 modes = st.sampled_from(Mode)
 gaps = st.tuples(offsets, offsets).filter(lambda pair: pair[0] < pair[1]).map(lambda p: Gap(*p))
+people = st.lists(
+    st.builds(
+        Person,
+        offsets,
+        texts,
+        modes,
+        st.sampled_from(Known),
+        st.booleans(),
+        st.integers(0, 0xFFFFFFFF),
+    ),
+    max_size=70,
+).map(tuple)
 frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, texts, texts, texts, offsets, sizes, modes, texts, texts, texts),
     st.builds(In, offsets, data),
@@ -64,6 +81,9 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Pong, offsets, st.booleans()),
     st.builds(Sized, sizes),
     st.builds(Notice, st.sampled_from(Word), texts),
+    st.builds(Remove, offsets),
+    st.builds(Lock, st.booleans()),
+    st.builds(People, offsets, st.booleans(), st.booleans(), people),
 )
 
 LONGEST = "x" * MAX_TEXT_BYTES

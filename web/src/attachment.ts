@@ -11,6 +11,7 @@ export type Event =
   | { do: "skipped"; count: number }
   | { do: "said"; word: Word; text: string }
   | { do: "sized"; size: Size }
+  | { do: "met"; people: Upstream & { kind: "people" } }
   | { do: "ended"; code: number; signal: string };
 
 /** All of the output that a piece belongs to has to be drawn before the next is acknowledged. */
@@ -80,6 +81,8 @@ export class Attachment {
         return [{ do: "ended", code: frame.code, signal: frame.signal }];
       case "sized":
         return [{ do: "sized", size: frame.size }];
+      case "people":
+        return [{ do: "met", people: frame }];
       case "notice":
         return [{ do: "said", word: frame.word, text: frame.text }];
       default:

@@ -34,6 +34,27 @@ export enum Word {
   Fault = 6,
 }
 
+/** What is known of a person: see `stagedoor.wire.terminal`. */
+export enum Known {
+  Claimed = 0,
+  User = 1,
+  Guest = 2,
+  Ssh = 3,
+}
+
+/** Somebody at the terminal. `number` is 0 where it is not known, and then nobody can be sent away by it. */
+export interface Person {
+  number: number;
+  name: string;
+  mode: Mode;
+  known: Known;
+  typed: boolean;
+  forS: number;
+}
+
+/** A PING with this number tells the gateway that we read PEOPLE. */
+export const KNOWS_PEOPLE = Number.MAX_SAFE_INTEGER - 1;
+
 export interface Hello {
   kind: "hello";
   mode: Mode;
@@ -53,7 +74,9 @@ export type Downstream =
   | { kind: "ack"; to: number }
   | { kind: "resize"; size: Size }
   | { kind: "ping"; number: number }
-  | { kind: "detach" };
+  | { kind: "detach" }
+  | { kind: "remove"; number: number }
+  | { kind: "lock"; on: boolean };
 
 export type Upstream =
   | { kind: "welcome"; attachment: string; outAt: number; inAt: number; window: number; mode: Mode }
@@ -64,12 +87,13 @@ export type Upstream =
   | { kind: "exit"; code: number; signal: string }
   | { kind: "pong"; number: number; busy: boolean }
   | { kind: "sized"; size: Size }
-  | { kind: "notice"; word: Word; text: string };
+  | { kind: "notice"; word: Word; text: string }
+  | { kind: "people"; you: number; rules: boolean; locked: boolean; people: Person[] };
 
 const TYPE = {
-  hello: 0x01, in: 0x02, ack: 0x03, resize: 0x04, ping: 0x05, detach: 0x06,
+  hello: 0x01, in: 0x02, ack: 0x03, resize: 0x04, ping: 0x05, detach: 0x06, remove: 0x07, lock: 0x08,
   welcome: 0x81, out: 0x82, inack: 0x83, gap: 0x84, snapshot: 0x85, exit: 0x86, pong: 0x87, size: 0x88,
-  notice: 0x89,
+  notice: 0x89, people: 0x8a,
 } as const;
 
 /** The bytes of a frame. Throws FrameError where a field does not fit its place. */
@@ -105,6 +129,14 @@ export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
       break;
     case "detach":
       out.byte(TYPE.detach);
+      break;
+    case "remove":
+      out.byte(TYPE.remove);
+      out.offset(frame.number);
+      break;
+    case "lock":
+      out.byte(TYPE.lock);
+      out.byte(frame.on ? 1 : 0);
       break;
   }
   return out.done();
@@ -149,9 +181,20 @@ function read(fields: Reader, type: number): Upstream {
       if (!(word in Word)) throw new FrameError(`${word} is no word`);
       return { kind: "notice", word, text: fields.text() };
     }
+    case TYPE.people: {
+      const [you, rules, locked] = [fields.offset(), fields.flag(), fields.flag()];
+      return { kind: "people", you, rules, locked, people: Array.from({ length: fields.byte() }, () => person(fields)) };
+    }
     default:
       throw new FrameError(`an unknown frame, 0x${type.toString(16)}`);
   }
+}
+
+function person(fields: Reader): Person {
+  const [number, mode, known, typed, forS] = [fields.offset(), fields.byte(), fields.byte(), fields.flag(), fields.u32()];
+  if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
+  if (!(known in Known)) throw new FrameError(`${known} is no known`);
+  return { number, mode, known, typed, forS, name: fields.text() };
 }
 
 class Writer {

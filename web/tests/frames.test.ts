@@ -23,6 +23,8 @@ const size = (value: unknown): Size => {
   return { columns: columns ?? 0, rows: rows ?? 0, xPixels: x_pixels ?? 0, yPixels: y_pixels ?? 0 };
 };
 
+const person = ({ for_s, ...rest }: Record<string, unknown>): unknown => ({ ...rest, forS: for_s });
+
 /** The fields by the names that TypeScript has for them. */
 function expected({ frame, fields: f }: Entry): unknown {
   switch (frame) {
@@ -56,13 +58,19 @@ function expected({ frame, fields: f }: Entry): unknown {
       return { kind: "ping", number: f.number };
     case "Detach":
       return { kind: "detach" };
+    case "Remove":
+      return { kind: "remove", number: f.number };
+    case "Lock":
+      return { kind: "lock", on: f.on };
+    case "People":
+      return { kind: "people", ...f, people: (f.people as Record<string, unknown>[]).map(person) };
     default:
       throw new Error(`the transcript has an unknown ${frame}`);
   }
 }
 
 test("the transcript has every frame", () => {
-  assert.equal(new Set(kept.frames.map((one) => one.frame)).size, 15);
+  assert.equal(new Set(kept.frames.map((one) => one.frame)).size, 18);
   assert.equal(kept.most_data_bytes, MAX_DATA_BYTES);
 });
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance, too_much
@@ -63,8 +63,10 @@ class PresenceService:
         except StoreError:
             return  # the session's end says the same
 
-    async def present(self, *, looks: bool | None = None) -> Sequence[Present] | Denial:
-        found = await ask(visits.list_visits, self._database, looks=looks)
+    async def present(
+        self, *, looks: bool | None = None, targets: Collection[str] | None = None
+    ) -> Sequence[Present] | Denial:
+        found = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
         return found if isinstance(found, Denial) else _present(found)
 
     async def share(

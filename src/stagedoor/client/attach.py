@@ -15,13 +15,14 @@ from stagedoor.client import tunnel
 from stagedoor.client.aside import Aside
 from stagedoor.client.asking import Asker, AttachError
 from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
+from stagedoor.client.company import READS_PEOPLE, Company
 from stagedoor.client.dialling import RETRY_S, LineWatch
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.drawing import Drawing
-from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, TerminalError, Upstream, Word
+from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, Sized, TerminalError, Upstream, Word
 
 __all__ = ["FAILED", "Attach", "AttachError", "UnreadError", "Wanted"]
 
@@ -63,6 +64,7 @@ class Attach:
         self._escapes = Escapes()
         self._asker = Asker(wanted.options)
         self._watchers = ""
+        self._company = Company()
         self._connection: Connection | None = None
         self._piped = Piped(stays=wanted.stays)
         self._interrupted = False
@@ -112,6 +114,7 @@ class Attach:
         self._connection = connection
         try:
             connection.send(self._attachment.hello(ticket))
+            connection.send(READS_PEOPLE)
             self._line.heard(now := time.monotonic())
             if self._attachment.window:
                 # Whoever has been in waits for no shell that starts.
@@ -299,6 +302,11 @@ class Attach:
                 self._finish(code)
             case Said(word, text):
                 self._said(word, text)
+            case Sized():
+                self._screen.clear_beyond()
+            case people:
+                if (news := self._company.news(people)) is not None:
+                    self._screen.mark(*news)
         return False
 
     def _said(self, word: Word, text: str) -> None:
@@ -314,7 +322,7 @@ class Attach:
                 raise AttachError(f"detached: {shown}")
             case Word.WATCHED if shown != self._watchers:
                 self._watchers = shown
-                self._screen.mark(f"watched by {shown}" if shown else "")
+                self._screen.mark(f"watched by {shown}" if shown else "", True)
             case _:
                 pass  # RECORDED is a mark of a page; a stopping gateway hangs up next
 

@@ -16,7 +16,9 @@ from stagedoor.wire.terminal import (
     Mode,
     Notice,
     Out,
+    People,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
     Upstream,
@@ -62,7 +64,7 @@ class Ended:
     signal: str
 
 
-Event = Show | Skipped | Said | Ended
+Event = Show | Skipped | Said | Ended | Sized | People
 
 
 class Attachment:
@@ -122,8 +124,10 @@ class Attachment:
                 return [Ended(code, signal)]
             case Notice(word, text):
                 return [Said(word, text)]
+            case People() | Sized():
+                return [frame]
             case _:
-                pass  # PONG, and the size of somebody else's window
+                pass  # PONG
         return []
 
     def shown(self) -> Ack:

@@ -82,21 +82,27 @@ class Screen:
         if self.is_terminal:
             self._write(undone + b"\x1b[H\x1b[2J")
 
+    def clear_beyond(self) -> None:
+        """The terminal has the size of another window: what stood outside it would stay there. A
+        full-screen program draws the rest again."""
+        if self.is_terminal and self.is_full:
+            self._write(b"\x1b[2J")
+
     def tell(self, line: str) -> None:
         """A line of ours, between what is shown."""
         end = "\r\n" if self._before is not None else "\n"
         sys.stderr.write(line + end)
         sys.stderr.flush()
 
-    def mark(self, text: str) -> None:
-        """Something to know for as long as it lasts; empty: it is over.
+    def mark(self, text: str, line: bool) -> None:
+        """Who else is here, for as long as that lasts; empty: nobody any more. `line`: say it aloud too.
 
         A full-screen program's rows are its own, so it stands in the window's title there, with a bell.
         """
         self._mark = text
-        self._title(bell=bool(text))
-        if not self.is_full:
-            self.tell(f"stagedoor: {text or 'nobody watches any more'}")
+        self._title(bell=bool(text) and line)
+        if line and not self.is_full:
+            self.tell(f"stagedoor: {text or 'nobody else is here any more'}")
 
     def note(self, text: str) -> None:
         """How the line is, in the window's title alone, before any mark; empty: well."""

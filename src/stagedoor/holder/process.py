@@ -14,20 +14,27 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from stagedoor.holder.limits import MAX_LINKS, refusal
+from stagedoor.holder.roster import Roster
 from stagedoor.holder.spawn import Child, set_size, spawn
 from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, TerminalState
 from stagedoor.holder.watches import READ, WRITE, Watches
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,
+    TELL_PEOPLE,
+    Detach,
     Frame,
     Hello,
+    In,
+    Lock,
     Mode,
     Notice,
     Ping,
+    Remove,
     Size,
     TerminalError,
     Word,
+    foreign,
 )
 
 REDRAW_S = 0.06
@@ -36,6 +43,8 @@ HELLO_S = 10.0
 """A link that has not said hello by then is closed; a holder to whom nobody has said it ends."""
 _READ_BYTES = 16 * 1024
 _LAST_READS = 16
+_FULL_BYTES = 256 * 1024
+"""One who has not read so much is not told who is here."""
 
 
 @dataclass(eq=False, slots=True)
@@ -83,6 +92,7 @@ class Holder:
         self._listener = listener
         self._watches = Watches()
         self._links: dict[int, _Link] = {}
+        self._roster = Roster()
         self._count = 0
         self._program: _Program | None = None
         self._lonely_until = time.monotonic() + HELLO_S
@@ -103,6 +113,7 @@ class Holder:
 
     def _look_after(self, now: float) -> None:
         program = self._program
+        self._tell_people(now)
         for link in list(self._links.values()):
             if not link.attached and now >= link.due_at:
                 self._drop(link)
@@ -126,7 +137,8 @@ class Holder:
         if self._program is None:
             moments += [] if self._links else [self._lonely_until]
         else:
-            for moment in (self._program.grow_at, self._program.state.wake_at(now)):
+            state = self._program.state
+            for moment in (self._program.grow_at, state.wake_at(now), self._roster.due_at()):
                 moments += [] if moment is None else [moment]
         return min(moments, default=None)
 
@@ -176,13 +188,13 @@ class Holder:
     def _take(self, link: _Link, frame: Frame) -> None:
         now = time.monotonic()
         if link.attached and self._program is not None:
-            if isinstance(frame, Ping):
-                self._program.state.busy = self._program.is_busy()
-            self._do(self._program.state.received(link.number, frame, now))
+            self._heed(link, self._program, frame, now)
         elif not isinstance(frame, Hello):
             self._refuse(link, "the first frame is no HELLO")
         elif self._program is None and frame.mode is Mode.WATCH:
             self._refuse(link, "this terminal has not begun yet")  # and begins for its host
+        elif why := self._roster.refusal(frame, now):
+            self._refuse(link, why, Word.DENIED)
         elif why := self._no_place(frame):
             self._refuse(link, why)
         else:
@@ -192,10 +204,46 @@ class Holder:
                 self._refuse(link, f"the terminal cannot be started: {error.strerror}")
                 return
             link.attached, link.watches = True, frame.mode is Mode.WATCH
+            self._roster.came(link.number, frame, now)
             self._do(program.state.hello(link.number, frame, secrets.token_hex(16), now))
 
+    def _heed(self, link: _Link, program: _Program, frame: Frame, now: float) -> None:
+        """A frame of one who has been let in."""
+        match frame:
+            case Ping(number):
+                program.state.busy = program.is_busy()
+                if number == TELL_PEOPLE:
+                    self._roster.tell(link.number)
+            case In():
+                self._roster.typed(link.number)
+            case Remove() | Lock() if not self._roster.may_rule(link.number):
+                self._refuse(link, foreign(frame))
+                return
+            case Remove(number):
+                self._send_away(program, self._roster.remove(link.number, number), now)
+                return
+            case Lock(on):
+                self._send_away(program, self._roster.lock(link.number, on), now)
+                return
+            case _:
+                pass
+        self._do(program.state.received(link.number, frame, now))
+
+    def _send_away(self, program: _Program, away: dict[int, Notice], now: float) -> None:
+        for number, notice in away.items():
+            self._do([Send(number, notice), *program.state.received(number, Detach(), now)])
+
+    def _tell_people(self, now: float) -> None:
+        self._do(
+            [
+                Send(number, people)
+                for number, people in self._roster.due(now).items()
+                if number in self._links and len(self._links[number].unsent) < _FULL_BYTES
+            ]
+        )
+
     def _no_place(self, hello: Hello) -> str | None:
-        """Why it cannot come. Those that are hanging up keep their places until they are gone."""
+        """Why they cannot come. Those that are hanging up keep their places until they are gone."""
         replaced = self._program.state.replaced_by(hello) if self._program is not None else None
         taken = [each.watches for number, each in self._links.items() if number != replaced]
         return refusal(hello, taken.count(True), taken.count(False))
@@ -287,8 +335,8 @@ class Holder:
             except ConnectionError:
                 self._drop(link)
 
-    def _refuse(self, link: _Link, why: str) -> None:
-        link.unsent += framed(Notice(Word.FAULT, why))
+    def _refuse(self, link: _Link, why: str, word: Word = Word.FAULT) -> None:
+        link.unsent += framed(Notice(word, why))
         self._close_soon(link)
         self._part(link)
         self._flush(link)
@@ -297,12 +345,14 @@ class Holder:
         """Once what it was sent is written; one that does not read has no longer for that than another
         for its first frame."""
         link.closing, link.attached = True, False
+        self._roster.left(link.number, time.monotonic())
         link.due_at = time.monotonic() + HELLO_S
 
     def _drop(self, link: _Link) -> None:
         if self._links.pop(link.number, None) is not None:
             self._watches.remove(link.connection.fileno())
             link.connection.close()
+            self._roster.left(link.number, time.monotonic())
             self._part(link)
 
     def _part(self, link: _Link) -> None:

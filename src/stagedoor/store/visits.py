@@ -4,6 +4,7 @@ A row belongs to a session; once that is closed it means nothing, and is thrown 
 comes next. So what a worker that died has left behind harms nobody.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
@@ -61,8 +62,10 @@ def list_visits(
     looks: bool | None = None,
     session: str | None = None,
     at: tuple[str, str] | None = None,
+    targets: Collection[str] | None = None,
 ) -> list[VisitRecord]:
-    """Those who are there now, the oldest first; `at` is a target and a terminal. Raises StoreError."""
+    """Those who are there now, the oldest first; `at` is a target and a terminal. With `targets`, those at
+    any terminal of these. Raises StoreError."""
     query = (
         select(
             visits.c.session,
@@ -84,6 +87,8 @@ def list_visits(
         query = query.where(visits.c.session == session)
     if at is not None:
         query = query.where(visits.c.target == at[0], visits.c.terminal == at[1])
+    if targets is not None:
+        query = query.where(visits.c.target.in_(targets))
     with database.read() as transaction:
         return [
             VisitRecord(*row[:5], looks=bool(row[5]), since=row[6], share=row[7])

@@ -20,11 +20,16 @@ from stagedoor.wire.terminal import (
     In,
     InAck,
     Kind,
+    Known,
+    Lock,
     Mode,
     Notice,
     Out,
+    People,
+    Person,
     Ping,
     Pong,
+    Remove,
     Resize,
     Size,
     Sized,
@@ -102,6 +107,9 @@ _SIZE = struct.Struct("!HHHH")
 _EXIT = struct.Struct("!Bi")
 _WELCOME = struct.Struct("!QQIB")
 _SEEN = struct.Struct("!Q")
+_U32 = struct.Struct("!I")
+_PEOPLE = struct.Struct("!BQ??B")
+_PERSON = struct.Struct("!QBB?I")
 
 
 def _encode(frame: Frame) -> bytes:
@@ -140,6 +148,12 @@ def _encode(frame: Frame) -> bytes:
             return bytes([Kind.NOTICE, word]) + _text(text)
         case Detach():
             return bytes([Kind.DETACH])
+        case Remove(number):
+            return _U64.pack(Kind.REMOVE, number)
+        case Lock(on):
+            return bytes([Kind.LOCK, on])
+        case People():
+            return _people_bytes(frame)
         case Welcome():
             return (
                 bytes([Kind.WELCOME])
@@ -157,6 +171,14 @@ def _encode(frame: Frame) -> bytes:
                                  frame.lang, frame.command)
                 )
             )  # fmt: skip
+
+
+def _people_bytes(frame: People) -> bytes:
+    head = _PEOPLE.pack(Kind.PEOPLE, frame.you, frame.rules, frame.locked, len(frame.people))
+    return head + b"".join(
+        _PERSON.pack(each.number, each.mode, each.known, each.typed, each.for_s) + _text(each.name)
+        for each in frame.people
+    )
 
 
 def _size(size: Size) -> bytes:
@@ -232,6 +254,9 @@ class _Fields:
     def mode(self) -> Mode:
         return self._one_of(Mode)
 
+    def known(self) -> Known:
+        return self._one_of(Known)
+
     def word(self) -> Word:
         return self._one_of(Word)
 
@@ -261,9 +286,20 @@ def _hello(fields: _Fields) -> Hello:
 
 
 def _welcome(fields: _Fields) -> Welcome:
-    out_at, in_at, window = fields.number(), fields.number(), fields.unpack(struct.Struct("!I"))[0]
+    out_at, in_at, window = fields.number(), fields.number(), fields.unpack(_U32)[0]
     mode = fields.mode()
     return Welcome(fields.text(), out_at, in_at, window, mode)
+
+
+def _people(fields: _Fields) -> People:
+    you, rules, locked = fields.number(), fields.flag(), fields.flag()
+    return People(you, rules, locked, tuple(_person(fields) for _ in range(fields.byte())))
+
+
+def _person(fields: _Fields) -> Person:
+    number, mode, known, typed = fields.number(), fields.mode(), fields.known(), fields.flag()
+    (for_s,) = fields.unpack(_U32)
+    return Person(number, fields.text(), mode, known, typed, for_s)
 
 
 def _gap(fields: _Fields) -> Gap:
@@ -280,6 +316,9 @@ _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
     Kind.RESIZE: lambda fields: Resize(fields.size()),
     Kind.PING: lambda fields: Ping(fields.number()),
     Kind.DETACH: lambda _: Detach(),
+    Kind.REMOVE: lambda fields: Remove(fields.number()),
+    Kind.LOCK: lambda fields: Lock(fields.flag()),
+    Kind.PEOPLE: _people,
     Kind.WELCOME: _welcome,
     Kind.OUT: lambda fields: Out(fields.number(), fields.rest(1)),
     Kind.INACK: lambda fields: InAck(fields.number()),

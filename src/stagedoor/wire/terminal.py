@@ -24,6 +24,11 @@ MAX_FRAME_BYTES = MAX_DATA_BYTES + 64
 """A HELLO of the longest texts is far smaller."""
 MAX_OFFSET = 2**53 - 1
 """8 PiB. JavaScript counts so far without error."""
+TELL_PEOPLE = MAX_OFFSET
+"""A PING with this number asks the holder for PEOPLE from now on. A holder of an earlier version answers it
+as any other, and sends none."""
+KNOWS_PEOPLE = MAX_OFFSET - 1
+"""A PING with this number tells the gateway that the client reads PEOPLE. It gets no answer."""
 MAX_TEXT_BYTES = 4096
 MAX_SIZE = 10_000
 """Columns or rows. Beyond any screen; a program that is told more allocates it."""
@@ -42,6 +47,8 @@ class Kind(IntEnum):
     RESIZE = 0x04
     PING = 0x05
     DETACH = 0x06
+    REMOVE = 0x07
+    LOCK = 0x08
     WELCOME = 0x81
     OUT = 0x82
     INACK = 0x83
@@ -51,6 +58,7 @@ class Kind(IntEnum):
     PONG = 0x87
     SIZE = 0x88
     NOTICE = 0x89
+    PEOPLE = 0x8A
 
 
 class Mode(IntEnum):
@@ -81,6 +89,32 @@ class Word(IntEnum):
     """Somebody looks on; the text is who, empty once he has gone."""
     FAULT = 6
     """This session cannot go on; the text is why."""
+
+
+class Known(IntEnum):
+    """What is known of a person at a terminal."""
+
+    CLAIMED = 0
+    """From the holder: the name is what the HELLO said, and not proved."""
+    USER = 1
+    """The gateway let them in, by a grant of their own."""
+    GUEST = 2
+    """The gateway let them in, by a share or to watch."""
+    SSH = 3
+    """Somebody in the shell by ssh, who runs the holder's command; the name is what they say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody at a terminal. `number` names their connection to the holder, 0 where that is not known.
+    `typed`: nobody has typed since. They have been there for `for_s` seconds."""
+
+    number: int
+    name: str
+    mode: Mode
+    known: Known = Known.CLAIMED
+    typed: bool = False
+    for_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +182,20 @@ class Ping:
 @dataclass(frozen=True, slots=True)
 class Detach:
     """I go, and the terminal stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Send the person with this number away."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Keep the terminal for those of my name, and send others away; or let others in again."""
+
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +277,20 @@ class Notice:
     text: str = ""
 
 
-Downstream = Hello | In | Ack | Resize | Ping | Detach
+@dataclass(frozen=True, slots=True)
+class People:
+    """Everybody at the terminal, whenever that changes. `you` is the reader's number; `rules`: they may
+    REMOVE and LOCK."""
+
+    you: int
+    rules: bool
+    locked: bool
+    people: tuple[Person, ...]
+
+
+Downstream = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
 """Frames of the developer's side."""
-Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice
+Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
 """Frames of the terminal's side."""
 Frame = Downstream | Upstream
 

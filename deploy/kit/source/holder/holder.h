@@ -19,6 +19,7 @@
 #define MAX_OFFSET ((1ULL << 53) - 1)    // JavaScript counts so far without error
 #define MAX_TEXT 4096
 #define MAX_SIZE 10000                   // columns or rows
+#define TELL_PEOPLE MAX_OFFSET           // a PING with this number asks for PEOPLE
 
 // What a terminal keeps; the reasons stand in src/stagedoor/holder/state.py.
 #define WINDOW (128 * 1024)
@@ -41,8 +42,8 @@
 #define MAX_UNSENT (4 * FULL)            // and then it is cut
 
 enum kind {
-  HELLO = 0x01, IN, ACK, RESIZE, PING, DETACH,
-  WELCOME = 0x81, OUT, INACK, GAP, SNAPSHOT, EXIT, PONG, SIZE, NOTICE
+  HELLO = 0x01, IN, ACK, RESIZE, PING, DETACH, REMOVE, LOCK,
+  WELCOME = 0x81, OUT, INACK, GAP, SNAPSHOT, EXIT, PONG, SIZE, NOTICE, PEOPLE
 };
 enum mode { MIRROR, TAKE_OVER, WATCH };
 enum word { PROGRESS, DENIED, REVOKED, DETACHED, RECORDED, WATCHED, FAULT };
@@ -67,7 +68,7 @@ struct hello {
 // One frame of the developer's side; what its kind does not have is zero. It points into the bytes that it was read from.
 struct frame {
   enum kind kind;
-  uint64_t at;                           // IN, ACK, PING
+  uint64_t at;                           // IN, ACK, PING, REMOVE; LOCK: 0 or 1
   const uint8_t *data;                   // IN
   size_t length;
   struct size size;                      // RESIZE
@@ -102,6 +103,16 @@ void wire_exit(int link, int32_t code, const char *signal);
 void wire_size(int link, struct size size);
 void wire_notice(int link, enum word word, const char *text);
 
+// Somebody at a terminal, as PEOPLE tells.
+struct person {
+  uint64_t number;
+  struct text name;
+  enum mode mode;
+  bool typed;
+  uint32_t for_s;
+};
+void wire_people(int link, uint64_t you, bool rules, bool locked, const struct person *people, size_t count);
+
 // ring.c: the last KEEP bytes of the output
 void ring_start(void);
 uint64_t ring_first(void);
@@ -133,6 +144,18 @@ void state_pump(void);
 void state_took(size_t count);
 void state_exited(int32_t code, const char *signal);
 extern struct bytes state_typed;
+
+// people.c: who is here, who typed last, and for whom the terminal is kept
+void people_came(int link, const struct hello *hello, int64_t now);
+void people_left(int link, int64_t now);
+void people_typed(int link);
+void people_tell(int link);
+bool people_may_rule(int link);
+void people_remove(int by, uint64_t number, int64_t now);
+void people_lock(int by, bool on, int64_t now);
+const char *people_refusal(const struct hello *hello, int64_t now);
+int64_t people_due_at(void);
+void people_due(int64_t now);
 
 // links.c: who is connected
 void links_start(int listener);

@@ -78,6 +78,7 @@ void link_close_soon(int number) {
   link->closing = true;
   link->attached = false;
   link->due_at = now_ms() + HELLO_MS;
+  people_left(number, now_ms());
 }
 
 static void drop(int number, int64_t now) {
@@ -86,12 +87,13 @@ static void drop(int number, int64_t now) {
   bytes_free(&link->received);
   bytes_free(&link->unsent);
   *link = (struct link){0};
+  people_left(number, now);
   state_lost(number, now);
 }
 
-static void refuse(int number, const char *why, int64_t now) {
+static void refuse(int number, enum word word, const char *why, int64_t now) {
   state_lost(number, now);
-  wire_notice(number, FAULT, why);
+  wire_notice(number, word, why);
   link_close_soon(number);
 }
 
@@ -113,20 +115,36 @@ static const char *no_place(const struct hello *hello) {
   return NULL;  // who takes over sends the others away
 }
 
+// A frame of one who has been let in.
+static void heed(int number, const struct frame *frame, int64_t now) {
+  bool rule = frame->kind == REMOVE || frame->kind == LOCK;
+  if (frame->kind == IN) people_typed(number);
+  if (frame->kind == PING && frame->at == TELL_PEOPLE) people_tell(number);
+  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // which sends one away who may not
+  else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
+  else people_lock(number, frame->at, now);
+}
+
 static void take(int number, const struct frame *frame, int64_t now) {
   struct link *link = &links[number];
   if (link->attached) {
-    state_received(number, frame, now);
+    heed(number, frame, now);
     return;
   }
-  const char *why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
+  const char *why = frame->kind == HELLO ? people_refusal(&frame->hello, now) : NULL;
+  if (why) {
+    refuse(number, DENIED, why, now);
+    return;
+  }
+  why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
   if (!why) why = serve_start(&frame->hello);
   if (why) {
-    refuse(number, why, now);
+    refuse(number, FAULT, why, now);
     return;
   }
   link->attached = true;
   link->place = frame->hello.mode == WATCH ? TO_WATCH : TO_TYPE;
+  people_came(number, &frame->hello, now);
   state_hello(number, &frame->hello, now);
 }
 
@@ -138,13 +156,13 @@ static void take_frames(int number, int64_t now) {
     const uint8_t *at = link->received.at + link->received.start + used;
     size_t length = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
     if (!length || length > MAX_FRAME) {
-      refuse(number, "a frame of a length that is not possible", now);
+      refuse(number, FAULT, "a frame of a length that is not possible", now);
       break;
     }
     if (link->received.length - used - 4 < length) break;
     struct frame frame;
     const char *why = wire_read(at + 4, length, &frame);
-    if (why) refuse(number, why, now);
+    if (why) refuse(number, FAULT, why, now);
     else take(number, &frame, now);
     used += 4 + length;
   }

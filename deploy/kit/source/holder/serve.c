@@ -134,9 +134,9 @@ static bool is_over(int64_t now) {
 
 static int wait_ms(int64_t now) {
   int64_t moments[] = {links_wake_at(), program.child.pid ? state_wake_at(now) : links_any() ? -1 : program.lonely_until,
-                       program.grow_at ? program.grow_at : -1};
+                       program.grow_at ? program.grow_at : -1, people_due_at()};
   int64_t first = -1;
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     if (moments[i] >= 0 && (first < 0 || moments[i] < first)) first = moments[i];
   return first < 0 ? -1 : first <= now ? 0 : (int)(first - now);
 }
@@ -168,6 +168,7 @@ void serve(int listener, const char *name) {
   while (!program.told) {
     struct pollfd from[2 + 1 + MAX_LINKS];
     int64_t now = now_ms();
+    people_due(now);
     links_turn(now);
     if (is_over(now)) return;
     if (program.grow_at && now >= program.grow_at) {

@@ -121,13 +121,20 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
     case PING:
       frame->at = take_offset(&fields);
       break;
+    case REMOVE:
+      frame->at = take_offset(&fields);
+      break;
+    case LOCK:
+      frame->at = take(&fields, 1);
+      if (frame->at > 1) blame(&fields, "%u is neither yes nor no", (unsigned)frame->at);
+      break;
     case RESIZE:
       frame->size = take_size(&fields);
       break;
     case DETACH:
       break;
     default:
-      if (kind < WELCOME || kind > NOTICE) blame(&fields, "an unknown frame, 0x%02x", kind);
+      if (kind < WELCOME || kind > PEOPLE) blame(&fields, "an unknown frame, 0x%02x", kind);
       fields.at = fields.end;
   }
   if (fields.at != fields.end) blame(&fields, "%td bytes too many in %s", fields.end - fields.at, wire_name(kind));
@@ -136,10 +143,10 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
 
 // The kind's name, for a person.
 const char *wire_name(unsigned kind) {
-  static const char *const DOWN[] = {"HELLO", "IN", "ACK", "RESIZE", "PING", "DETACH"};
-  static const char *const UP[] = {"WELCOME", "OUT", "INACK", "GAP", "SNAPSHOT", "EXIT", "PONG", "SIZED", "NOTICE"};
-  if (kind >= HELLO && kind <= DETACH) return DOWN[kind - HELLO];
-  if (kind >= WELCOME && kind <= NOTICE) return UP[kind - WELCOME];
+  static const char *const DOWN[] = {"HELLO", "IN", "ACK", "RESIZE", "PING", "DETACH", "REMOVE", "LOCK"};
+  static const char *const UP[] = {"WELCOME", "OUT", "INACK", "GAP", "SNAPSHOT", "EXIT", "PONG", "SIZED", "NOTICE", "PEOPLE"};
+  if (kind >= HELLO && kind <= LOCK) return DOWN[kind - HELLO];
+  if (kind >= WELCOME && kind <= PEOPLE) return UP[kind - WELCOME];
   return "a frame";
 }
 
@@ -204,4 +211,22 @@ void wire_notice(int link, enum word word, const char *text) {
   uint8_t head[HEAD];
   size_t length = strlen(text);
   send_frame(link, NOTICE, head, put(put(head + 5, word, 1), length, 2), (struct piece){text, length}, NOTHING);
+}
+
+#define PERSON (8 + 1 + 1 + 1 + 4 + 2)
+
+// A name is what its owner's HELLO said: CLAIMED, which is 0.
+void wire_people(int link, uint64_t you, bool rules, bool locked, const struct person *people, size_t count) {
+  uint8_t head[HEAD];
+  struct bytes all = {0};
+  for (size_t i = 0; i < count; i++) {
+    const struct person *each = &people[i];
+    uint8_t fields[PERSON], *at = put(put(put(put(fields, each->number, 8), each->mode, 1), 0, 1), each->typed, 1);
+    put(put(at, each->for_s, 4), each->name.length, 2);
+    bytes_add(&all, (struct piece){fields, sizeof fields});
+    bytes_add(&all, (struct piece){each->name.at, each->name.length});
+  }
+  uint8_t *end = put(put(put(put(head + 5, you, 8), rules, 1), locked, 1), count, 1);
+  send_frame(link, PEOPLE, head, end, (struct piece){all.at + all.start, all.length}, NOTHING);
+  bytes_free(&all);
 }

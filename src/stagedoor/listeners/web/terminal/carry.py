@@ -16,6 +16,7 @@ from stagedoor.holder.place import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.shell_session import ShellSession
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.terminal.guests import passed_over
+from stagedoor.listeners.web.terminal.people import PeopleTeller
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
@@ -23,12 +24,19 @@ from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.terminal import (
+    KNOWS_PEOPLE,
+    TELL_PEOPLE,
     Detach,
     Exit,
     Hello,
     In,
+    Lock,
     Notice,
     Out,
+    People,
+    Ping,
+    Pong,
+    Remove,
     Resize,
     Snapshot,
     TerminalError,
@@ -69,6 +77,7 @@ class Carrier:
     room: asyncio.Event
     joins: bool
     looks: bool
+    people: PeopleTeller
     exit: Exit | None = None
     _errors: bytes = b""
     _first: bytes = b""
@@ -91,7 +100,7 @@ class Carrier:
             return await self._faulty(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # it has ended already, and will say why
-                process.stdin.write(framed(self.hello))
+                process.stdin.write(framed(self.hello) + framed(Ping(TELL_PEOPLE)))
             down = asyncio.create_task(self._upward(process))
             up = asyncio.create_task(self._downward(process))
             errors = asyncio.create_task(self._read_errors(process))
@@ -115,13 +124,17 @@ class Carrier:
         while True:
             try:
                 frame, data = await self.wire.read()
-                if isinstance(frame, Hello):  # said once already, and its ticket goes no further
+                # HELLO was said once already, and its ticket goes no further.
+                if isinstance(frame, Hello) or (self.joins and isinstance(frame, Remove | Lock)):
                     raise TerminalError(foreign(frame))
             except GoneError:
                 return End.CLOSED, ""
             except TerminalError as error:
                 await self.wire.say(Notice(Word.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
+            if frame == Ping(KNOWS_PEOPLE):
+                self.people.reads_people()
+                continue
             if self.looks:
                 stays, answer = passed_over(frame)
                 if answer is not None:
@@ -195,6 +208,11 @@ class Carrier:
                         await self._witnessed(shown)
                     case Exit():
                         self.exit = frame
+                    case People():
+                        self.people.heard(frame)
+                        continue
+                    case Pong(number) if number == TELL_PEOPLE:
+                        continue
                     case _:
                         pass
                 try:

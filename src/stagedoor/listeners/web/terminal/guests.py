@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from stagedoor.holder import roster
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.wire.terminal import Downstream, Hello, In, InAck, Mode, Resize
@@ -33,8 +34,13 @@ def for_holder(hello: Hello, grant: Grant) -> Hello:
     The holder lets nobody go on in an attachment of somebody else, nor one and the same person as a
     guest in what they have by their own right.
     """
-    owner = "user" if grant.guest is None else "guest"
-    return replace(hello, ticket=f"{owner}:{grant.identity.name}")
+    guest = grant.guest
+    owner = roster.GUEST
+    if guest is None:
+        owner = roster.USER
+    elif guest.share is None:
+        owner = roster.WATCH
+    return replace(hello, ticket=owner + grant.identity.name)
 
 
 def passed_over(frame: Downstream) -> tuple[bool, InAck | None]:

@@ -1,7 +1,7 @@
 """Who else is at a terminal, and what is shared: what the WebShell asks for, and the marks it sets."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,7 +13,7 @@ from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 
 LOOK_S = 1.0
-"""How often it is asked who looks on, while anybody is at a terminal here: one query of few rows."""
+"""How often it is asked who is there, while anybody is at a terminal here: one query of few rows."""
 
 
 class Presence(Protocol):
@@ -30,8 +30,10 @@ class Presence(Protocol):
 
     async def leave(self, session: str) -> None: ...
 
-    async def present(self, *, looks: bool | None = None) -> Sequence[Present] | Denial:
-        """Everybody, or only those who look or type."""
+    async def present(
+        self, *, looks: bool | None = None, targets: Collection[str] | None = None
+    ) -> Sequence[Present] | Denial:
+        """Everybody, or only those who look or type, or who are at terminals of these targets."""
         ...
 
     async def share(
@@ -65,14 +67,14 @@ class Watched(Protocol):
         """Session, target and terminal; None until he is in."""
         ...
 
-    def watched_by(self, names: tuple[str, ...]) -> None:
-        """These look on now. Told again and again."""
+    def present(self, present: Sequence[Present]) -> None:
+        """These are at this terminal now. Told again and again."""
         ...
 
 
 @dataclass(slots=True)
 class WatchNotifier:
-    """Tells everybody at a terminal who looks on, wherever those are. Belongs to one event loop."""
+    """Tells everybody at a terminal who else is there, wherever those are. Belongs to one event loop."""
 
     presence: Presence
     visits: Callable[[], Iterable[Watched]]
@@ -88,23 +90,15 @@ class WatchNotifier:
     async def _look(self) -> None:
         while visits := list(self.visits()):
             self._news.clear()
-            found = await self.presence.present(looks=True)
+            targets = {visit.place[1] for visit in visits if visit.place is not None}
+            found = await self.presence.present(targets=targets)
             if not isinstance(found, Denial):
                 for visit in visits:
                     if visit.place is not None:
-                        visit.watched_by(_who(found, *visit.place))
+                        _, *place = visit.place
+                        visit.present(
+                            [each for each in found if [each.target, each.terminal] == place]
+                        )
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._news.wait()
-
-
-def _who(watchers: Sequence[Present], session: str, target: str, terminal: str) -> tuple[str, ...]:
-    return tuple(
-        sorted(
-            {
-                each.name
-                for each in watchers
-                if (each.target, each.terminal) == (target, terminal) and each.session != session
-            }
-        )
-    )

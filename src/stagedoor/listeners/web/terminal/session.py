@@ -18,11 +18,13 @@ from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.carry import LAST_WORDS_S, Carrier
 from stagedoor.listeners.web.terminal.guests import for_holder, held_to
+from stagedoor.listeners.web.terminal.people import PeopleTeller
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
+from stagedoor.model.presence import Present
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
@@ -30,7 +32,7 @@ from stagedoor.recording.channel_audit import Asked, ChannelAudit, header
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.wire.terminal import Hello, Mode, Notice, Word
+from stagedoor.wire.terminal import Hello, Mode, Notice, Upstream, Word
 
 _PTY = "permit-pty"
 
@@ -56,7 +58,7 @@ class TerminalSession:
         self._tasks: set[asyncio.Task[None]] = set()
         """What is told or written down beside the terminal's bytes."""
         self._looks = self._said_why = False
-        self._watchers: tuple[str, ...] = ()
+        self._people = PeopleTeller(self._tell, access.now)
         self.place: tuple[str, str, str] | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
@@ -67,11 +69,10 @@ class TerminalSession:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._wire.close()
 
-    def watched_by(self, names: tuple[str, ...]) -> None:
-        """Show who watches this terminal, if that has changed."""
-        if names != self._watchers:
-            self._watchers = names
-            self._tell(Notice(Word.WATCHED, ", ".join(names)))
+    def present(self, present: Sequence[Present]) -> None:
+        """Show who is at this terminal, if that has changed."""
+        assert self.place is not None, "only those are told who are in"
+        self._people.present(present, self.place[0])
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Carry the terminal until it is over; or why that could not be."""
@@ -144,6 +145,7 @@ class TerminalSession:
             self._room,
             joins=grant.guest is not None or self._hello.mode is Mode.WATCH,
             looks=self._looks,
+            people=self._people,
         )
         try:
             unseen = await asyncio.shield(arriving)
@@ -225,10 +227,10 @@ class TerminalSession:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._wire.say(Notice(word, detail or end.value))
 
-    def _tell(self, notice: Notice) -> None:
+    def _tell(self, frame: Upstream) -> None:
         async def say() -> None:
             with suppress(GoneError):
-                await self._wire.say(notice)
+                await self._wire.say(frame)
 
         self._do(say())
 

@@ -1,0 +1,160 @@
+// Who is at the terminal now, who typed last, and for whom it is kept: src/stagedoor/holder/roster.py says the same.
+//
+// Everybody who is connected is here, however they came. Names are those that a HELLO claims; the gateway knows which of
+// them it has let in.
+#include <stdio.h>
+#include <string.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define TELL_MS 500
+#define LOCK_GRACE_MS 60000
+
+// A name as it is kept: not ended by a NUL.
+struct owner {
+  char at[MAX_OWNER];
+  size_t length;
+};
+
+static struct here {
+  uint64_t number;      // 0 where nobody is; no other has had it
+  bool told;            // reads PEOPLE
+  enum mode mode;
+  int64_t since;
+  struct owner owner;
+} here[MAX_LINKS];
+static uint64_t numbers, last_typed;
+static struct owner lock;
+static bool locked, changed;
+static int64_t lock_until = -1;  // -1: its owner is here
+static int64_t told_at = -TELL_MS;
+
+static struct owner owner_of(struct text text) {
+  struct owner owner = {.length = text.length < MAX_OWNER ? text.length : MAX_OWNER};
+  memcpy(owner.at, text.at, owner.length);
+  return owner;
+}
+
+static bool same(const struct owner *one, const struct owner *other) {
+  return one->length == other->length && !memcmp(one->at, other->at, one->length);
+}
+
+static bool begins(const struct owner *owner, const char *with) {
+  return owner->length >= strlen(with) && !memcmp(owner->at, with, strlen(with));
+}
+
+static bool rules(const struct here *each) { return each->mode != WATCH && begins(&each->owner, "user:"); }
+
+// Whether the lock keeps them out. Those whom an administrator lets watch are not the owner's.
+static bool is_out(const struct owner *owner, enum mode mode) {
+  return !(mode == WATCH && begins(owner, "watch:")) && !same(owner, &lock);
+}
+
+void people_came(int link, const struct hello *hello, int64_t now) {
+  here[link] = (struct here){.number = ++numbers, .mode = hello->mode == WATCH ? WATCH : MIRROR, .since = now};
+  here[link].owner = owner_of(hello->ticket);
+  if (locked && same(&here[link].owner, &lock)) lock_until = -1;
+  changed = true;
+}
+
+void people_left(int link, int64_t now) {
+  struct here gone = here[link];
+  if (!gone.number) return;
+  here[link] = (struct here){0};
+  changed = true;
+  if (!locked || !same(&gone.owner, &lock)) return;
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (here[i].number && same(&here[i].owner, &lock)) return;
+  lock_until = now + LOCK_GRACE_MS;
+}
+
+void people_typed(int link) {
+  if (!here[link].number || here[link].mode == WATCH || here[link].number == last_typed) return;
+  last_typed = here[link].number;
+  changed = true;
+}
+
+void people_tell(int link) {
+  if (here[link].number) here[link].told = changed = true;
+}
+
+bool people_may_rule(int link) { return here[link].number && rules(&here[link]); }
+
+// ---- Sending away.
+
+static char why[MAX_OWNER + 160];
+
+static const char *line_about(const struct owner *owner, const char *what) {
+  const char *colon = memchr(owner->at, ':', owner->length), *name = colon ? colon + 1 : "";
+  int length = colon ? (int)(owner->at + owner->length - name) : 0;
+  snprintf(why, sizeof why, "%.*s %s", length ? length : 8, length ? name : "somebody", what);
+  return why;
+}
+
+static const char *kept(const struct owner *owner) {
+  return line_about(owner, "keeps this terminal to themselves now; ask them to unlock it, or open another terminal by a name");
+}
+
+static void send_away(int link, const char *text, int64_t now) {
+  static const struct frame detach = {.kind = DETACH};
+  wire_notice(link, REVOKED, text);
+  state_received(link, &detach, now);
+}
+
+void people_remove(int by, uint64_t number, int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (number && here[i].number == number) {
+      send_away(i, line_about(&here[by].owner, "has removed you from this terminal"), now);
+      return;
+    }
+}
+
+void people_lock(int by, bool on, int64_t now) {
+  lock = here[by].owner;
+  locked = on;
+  lock_until = -1;
+  changed = true;
+  for (int i = 0; on && i < MAX_LINKS; i++)
+    if (here[i].number && is_out(&here[i].owner, here[i].mode)) send_away(i, kept(&lock), now);
+}
+
+// Why somebody is not let in for now; NULL if they may come.
+const char *people_refusal(const struct hello *hello, int64_t now) {
+  if (locked && lock_until >= 0 && now >= lock_until) {
+    locked = false;
+    lock_until = -1;
+    changed = true;
+  }
+  struct owner owner = owner_of(hello->ticket);
+  return locked && is_out(&owner, hello->mode) ? kept(&lock) : NULL;
+}
+
+// ---- Telling.
+
+// When `people_due` has something; -1: not by time alone.
+int64_t people_due_at(void) {
+  for (int i = 0; changed && i < MAX_LINKS; i++)
+    if (here[i].told) return told_at + TELL_MS;
+  return -1;
+}
+
+void people_due(int64_t now) {
+  int64_t at = people_due_at();
+  if (at < 0 || now < at) return;
+  changed = false;
+  told_at = now;
+  // In the order in which they came.
+  struct person people[MAX_LINKS];
+  size_t count = 0;
+  for (int i = 0; i < MAX_LINKS; i++) {
+    const struct here *each = &here[i];
+    if (!each->number) continue;
+    size_t to = count++;
+    for (; to && people[to - 1].number > each->number; to--) people[to] = people[to - 1];
+    people[to] = (struct person){.number = each->number, .name = {each->owner.at, each->owner.length}, .mode = each->mode,
+                                 .typed = each->number == last_typed, .for_s = (uint32_t)((now - each->since) / 1000)};
+  }
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (here[i].told && !link_is_full(i)) wire_people(i, here[i].number, rules(&here[i]), locked, people, count);
+}

@@ -1,0 +1,177 @@
+"""Who is at a terminal, as the holder tells everybody; and how somebody is kept out of it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from stagedoor.holder.roster import LOCK_GRACE_S, TELL_S, Roster
+from stagedoor.wire.terminal import TELL_PEOPLE, Hello, Lock, Mode, Ping, Remove, Size, Word
+from tests.holder.peer import Peer, Place
+
+
+def hello(owner: str, mode: Mode = Mode.MIRROR) -> Hello:
+    return Hello(owner, "main", "", 0, Size(80, 24), mode)
+
+
+# Both holders, as processes.
+
+
+class Company:
+    def __init__(self, place: Place, until_closed: ExitStack) -> None:
+        self._place = place
+        self._until_closed = until_closed
+
+    def comes(self, owner: str, mode: Mode = Mode.MIRROR, *, verb: str = "attach") -> Peer:
+        peer = self._until_closed.enter_context(self._place.peer(verb=verb))
+        peer.hello("exec cat", owner=owner, mode=mode)
+        peer.send(Ping(TELL_PEOPLE))
+        return peer
+
+
+def knows(peer: Peer, *people: tuple[str, Mode]) -> None:
+    """Wait until exactly these are told to be there."""
+    peer.until(
+        lambda: (
+            peer.people
+            and [(each.name, each.mode) for each in peer.people[-1].people] == list(people)
+        )
+    )
+
+
+@pytest.fixture
+def company(place: Place) -> Iterator[Company]:
+    with ExitStack() as until_closed:
+        yield Company(place, until_closed)
+
+
+ALICE, BOB = ("user:alice", Mode.MIRROR), ("guest:bob", Mode.WATCH)
+
+
+def test_everybody_sees_who_is_there_however_they_came(company: Company) -> None:
+    alice = company.comes("user:alice")
+    knows(alice, ALICE)
+    somebody = company.comes("", verb="join")
+    knows(alice, ALICE, ("", Mode.MIRROR))
+    knows(somebody, ALICE, ("", Mode.MIRROR))
+    bob = company.comes(*BOB)
+    knows(alice, ALICE, ("", Mode.MIRROR), BOB)
+    knows(bob, ALICE, ("", Mode.MIRROR), BOB)
+    you = [peer.people[-1].you for peer in (alice, somebody, bob)]
+    assert you == [each.number for each in alice.people[-1].people]
+    somebody.type(b"x")
+    alice.until(lambda: [each.typed for each in alice.people[-1].people] == [False, True, False])
+    somebody.detach()
+    knows(alice, ALICE, BOB)
+
+
+def test_one_who_does_not_ask_is_told_nothing(company: Company, place: Place) -> None:
+    """As a gateway of an earlier version, which would take it for a fault."""
+    alice = company.comes("user:alice")
+    with place.peer() as old:
+        old.hello()
+        knows(alice, ALICE, ("", Mode.MIRROR))
+        old.has_been_told_all()
+        assert old.people == []
+
+
+def test_the_owner_removes_one_who_is_not_waited_for(company: Company) -> None:
+    alice, bob = company.comes("user:alice"), company.comes("guest:bob")
+    knows(alice, ALICE, ("guest:bob", Mode.MIRROR))
+    alice.send(Remove(alice.people[-1].people[1].number))
+    bob.until(lambda: bob.ended)
+    assert [(said.word, said.text) for said in bob.notices] == [
+        (Word.REVOKED, "alice has removed you from this terminal")
+    ]
+    knows(alice, ALICE)
+
+
+def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Place) -> None:
+    alice, bob = company.comes("user:alice"), company.comes("user:bob")
+    watcher = company.comes("watch:ops", Mode.WATCH)
+    alice.send(Lock(on=True))
+    bob.until(lambda: bob.ended)
+    assert bob.notices[0].word is Word.REVOKED
+    assert "alice keeps this terminal to themselves" in bob.notices[0].text
+    knows(alice, ALICE, ("watch:ops", Mode.WATCH))
+    assert alice.people[-1].locked
+    for owner, mode in (
+        ("user:bob", Mode.MIRROR),
+        ("user:bob", Mode.TAKE_OVER),
+        ("user:bob", Mode.WATCH),
+        ("watch:bob", Mode.MIRROR),
+        ("guest:alice", Mode.WATCH),
+        ("", Mode.WATCH),
+    ):
+        with place.peer(verb="join") as other:
+            other.hello(owner=owner, mode=mode)
+            assert other.welcome is None
+            assert other.notices[0].word is Word.DENIED
+    company.comes("user:alice")
+    watcher.has_been_told_all()
+    assert watcher.notices == []
+    alice.send(Lock(on=False))
+    company.comes("user:bob")
+    alice.until(lambda: len(alice.people[-1].people) == 4 and not alice.people[-1].locked)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode"),
+    [
+        ("guest:bob", Mode.MIRROR),
+        ("user:bob", Mode.WATCH),
+        ("watch:ops", Mode.WATCH),
+        ("", Mode.MIRROR),
+    ],
+)
+@pytest.mark.parametrize("frame", [Remove(1), Lock(on=True)])
+def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
+    company: Company, owner: str, mode: Mode, frame: Remove | Lock
+) -> None:
+    alice, other = company.comes("user:alice"), company.comes(owner, mode)
+    knows(alice, ALICE, (owner, mode))
+    assert not alice.people[-1].locked
+    other.send(frame)
+    other.until(lambda: other.ended)
+    assert [said.word for said in other.notices] == [Word.FAULT]
+    knows(alice, ALICE)
+    assert not alice.people[-1].locked
+
+
+# The decisions alone.
+
+
+def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
+    roster = Roster()
+    roster.came(1, hello("user:alice"), 0)
+    roster.lock(1, on=True)
+    roster.left(1, 10)
+    assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S - 1)
+    assert roster.refusal(hello("user:alice"), 11) is None
+    assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S) is None
+    roster.came(2, hello("user:bob"), 80)
+    assert not roster.lock(2, on=False)
+
+
+def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
+    roster = Roster()
+    for link, owner in ((1, "user:alice"), (2, "user:bob")):
+        roster.came(link, hello(owner), 0)
+        roster.tell(link)
+    told = 0
+    for step in range(1000):
+        roster.typed(1 + step % 2)
+        told += len(roster.due(step / 100))
+    assert told == 2 * 10 / TELL_S
+    assert roster.due_at() is not None, "and the last one is told of as well"
+    assert roster.due(100)[1].people[1].typed
+    assert roster.due_at() is None
+
+
+def test_one_who_has_gone_meanwhile_is_not_removed_again() -> None:
+    roster = Roster()
+    roster.came(1, hello("user:alice"), 0)
+    roster.came(2, hello("user:bob"), 0)
+    roster.left(2, 1)
+    assert roster.remove(1, 2) == {}
+    assert not roster.may_rule(2)

@@ -1,0 +1,194 @@
+"""Who is at a terminal, by what the holder and the gateways know; and who may send others away."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.client.company import Company
+from stagedoor.listeners.web.terminal.people import PeopleTeller, by_gateways, named
+from stagedoor.model.presence import Present
+from stagedoor.wire.frames import framed
+from stagedoor.wire.terminal import (
+    KNOWS_PEOPLE,
+    Hello,
+    Known,
+    Lock,
+    Mode,
+    Notice,
+    People,
+    Person,
+    Ping,
+    Remove,
+    Size,
+    Upstream,
+    Word,
+)
+from tests.path.gateway import Gateway
+from tests.shells.world import wait_until
+from tests.web.outer import attach_command, outer
+from tests.web.visitor import Visitor, ticket
+
+
+def present(name: str, *, looks: bool = False, share: str | None = None) -> Present:
+    return Present(f"session of {name}", name, "::1", "app01/dev", "main", looks, 50.0, share)
+
+
+def told(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
+    people = tuple(Person(number, owner, mode) for number, owner in enumerate(owners, 1))
+    return People(you, rules=True, locked=False, people=people)
+
+
+def known(people: People) -> list[tuple[str, Known]]:
+    return [(each.name, each.known) for each in people.people]
+
+
+def test_those_whom_the_gateway_let_in_have_names() -> None:
+    people = named(told("user:alice", "guest:bob"), [present("alice"), present("bob", share="s")])
+    assert known(people) == [("alice", Known.USER), ("bob", Known.GUEST)]
+
+
+@pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
+def test_who_claims_a_name_in_the_shell_is_somebody_by_ssh(owner: str) -> None:
+    people = named(told("user:alice", owner), [present("alice")])
+    assert people.people[0].known is Known.USER, "the reader themselves"
+    assert people.people[1].known is Known.SSH
+
+
+def test_a_name_of_one_who_watches_is_no_name_of_one_who_types() -> None:
+    people = named(told("user:alice", "user:ops"), [present("alice"), present("ops", looks=True)])
+    assert people.people[1].known is Known.SSH
+
+
+def test_where_a_claim_was_first_neither_is_taken_for_the_other() -> None:
+    people = named(
+        told("user:bob", "user:bob", "user:alice", you=3), [present("bob"), present("alice")]
+    )
+    assert known(people) == [("bob", Known.SSH), ("bob", Known.SSH), ("alice", Known.USER)]
+
+
+def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
+    said: list[Upstream] = []
+    teller = PeopleTeller(said.append, lambda: 100.0)
+    teller.present([present("alice")], "session of alice")
+    teller.reads_people()
+    said.clear()
+    teller.heard(told("user:alice", "user:bob"))
+    teller.present([present("alice")], "session of alice")  # asked before it came
+    teller.present([present("alice"), present("bob")], "session of alice")
+    assert [known(each) for each in said if isinstance(each, People)] == [
+        [("alice", Known.USER), ("bob", Known.USER)]
+    ]
+    teller.heard(told("user:alice", "user:bob", ""))
+    for _ in range(2):
+        teller.present([present("alice"), present("bob")], "session of alice")
+    assert len(said) == 2
+    assert isinstance(said[1], People)
+    assert said[1].people[2].known is Known.SSH
+    teller.present([present("alice"), present("bob")], "session of alice")
+    assert len(said) == 2, "it says nothing new"
+
+
+def test_an_older_client_is_told_who_watches_and_an_older_holder_is_made_up_for() -> None:
+    said: list[Upstream] = []
+    teller = PeopleTeller(said.append, lambda: 60.0)
+    here = [present("alice"), present("ops", looks=True), present("bob")]
+    teller.present(here, "session of alice")
+    assert said == [Notice(Word.WATCHED, "ops")]
+    teller.reads_people()
+    assert said[1] == by_gateways(here[1:], 60.0)
+    assert by_gateways(here, 60.0).people[0] == Person(
+        0, "alice", Mode.MIRROR, Known.USER, for_s=10
+    )
+
+
+def test_attach_has_a_line_for_it() -> None:
+    company = Company()
+    assert company.news(told("user:alice")) is None
+    people = (
+        Person(1, "alice", Mode.MIRROR, Known.USER),
+        Person(2, "bob", Mode.MIRROR, Known.USER, typed=True),
+        Person(3, "", Mode.MIRROR, Known.SSH),
+        Person(4, "o\x1bps", Mode.WATCH, Known.GUEST),
+    )
+    line = "also here: bob (types, typed last), somebody by ssh (types), ops (watches)"
+    found = company.news(People(1, rules=True, locked=False, people=people))
+    assert found is not None
+    assert "\x1b" not in found[0]
+    assert found[0].replace("?", "").replace("\ufffd", "") == line
+    assert found[1]
+    quiet = tuple(Person(each.number, each.name, each.mode, each.known) for each in people)
+    again = company.news(People(1, rules=True, locked=False, people=quiet))
+    assert again is not None
+    assert not again[1], "only who typed last has changed"
+    assert company.news(People(1, rules=True, locked=False, people=people[:1])) == ("", True)
+
+
+# A whole gateway.
+
+
+@pytest.fixture
+def host(port: int) -> Iterator[Visitor]:
+    visitor = Visitor(port)
+    visitor.hello(ticket(port), terminal="kept")
+    visitor.send(Ping(KNOWS_PEOPLE))
+    yield visitor
+    visitor.close()
+
+
+def at(visitor: Visitor) -> list[tuple[str, Mode, Known]]:
+    people = visitor.people[-1].people if visitor.people else ()
+    return [(each.name, each.mode, each.known) for each in people]
+
+
+DEV = ("dev", Mode.MIRROR, Known.USER)
+
+
+def test_who_comes_by_a_command_in_the_shell_is_seen(host: Visitor, gateway: Gateway) -> None:
+    host.until(lambda: at(host) == [DEV])
+    terminals = str(gateway.data_dir / "shells/app01/terminals")
+    joins = subprocess.Popen(
+        [sys.executable, "-m", "stagedoor.holder", "join", "kept"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={"STAGEDOOR_TERMINALS": terminals},
+    )  # fmt: skip
+    try:
+        assert joins.stdin is not None
+        joins.stdin.write(framed(Hello("user:root", "kept", "", 0, Size(80, 24))))
+        joins.stdin.flush()
+        host.until(lambda: at(host) == [DEV, ("root", Mode.MIRROR, Known.SSH)])
+        host.send(Remove(host.people[-1].people[1].number))
+        assert joins.wait(60) == 0
+        host.until(lambda: at(host) == [DEV])
+    finally:
+        joins.kill()
+        joins.communicate()
+
+
+@pytest.mark.parametrize("frame", [Remove(1), Lock(on=True)])
+def test_one_who_watches_can_neither_remove_nor_lock(
+    host: Visitor, port: int, frame: Remove | Lock
+) -> None:
+    watcher = Visitor(port)
+    watcher.hello(ticket(port), terminal="kept", mode=Mode.WATCH)
+    host.until(lambda: at(host) == [DEV, ("dev", Mode.WATCH, Known.USER)])
+    watcher.send(frame)
+    watcher.until(lambda: watcher.notices)
+    assert watcher.notices[0].word is Word.FAULT
+    watcher.close()
+    host.until(lambda: at(host) == [DEV])
+    assert not host.people[-1].locked
+
+
+def test_what_is_beyond_the_window_of_another_is_cleared_in_attach(
+    port: int, tmp_path: Path
+) -> None:
+    with outer(tmp_path) as screen:
+        screen.start(attach_command(tmp_path, port, "app01", "--name", "wide", "--shell"))
+        screen.line(r"printf '\033[?1049h\033[30;100Hbey%s' ond; read nothing")
+        screen.shows("beyond")
+        other = Visitor(port)
+        other.hello(ticket(port), terminal="wide")  # 80 by 24
+        wait_until(lambda: "beyond" not in screen.screen())
+        other.close()
