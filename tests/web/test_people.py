@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from stagedoor.client.company import Company
-from stagedoor.listeners.web.terminal.people import PeopleTeller, by_gateways, named
+from stagedoor.listeners.web.terminal.people import (
+    DOUBT_S,
+    PeopleTeller,
+    by_gateways,
+    named,
+    proved,
+)
 from stagedoor.model.presence import Present
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
@@ -45,50 +51,76 @@ def known(people: People) -> list[tuple[str, Known]]:
     return [(each.name, each.known) for each in people.people]
 
 
+def after(people: People, here: list[Present], before: frozenset[int] = frozenset()) -> set[int]:
+    return proved(people, here, before)
+
+
 def test_those_whom_the_gateway_let_in_have_names() -> None:
-    people = named(told("user:alice", "guest:bob"), [present("alice"), present("bob", share="s")])
-    assert known(people) == [("alice", Known.USER), ("bob", Known.GUEST)]
+    people = told("user:alice", "guest:bob")
+    assert after(people, [present("alice"), present("bob", share="s")]) == {1, 2}
+    assert known(named(people, {1, 2}, set())) == [("alice", Known.USER), ("bob", Known.GUEST)]
+    assert known(named(people, {1}, {2}))[1] == ("bob", Known.SSH)
+    assert known(named(people, {1}, set()))[1] == ("bob", Known.CLAIMED)
 
 
 @pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
-def test_who_claims_a_name_in_the_shell_is_somebody_by_ssh(owner: str) -> None:
-    people = named(told("user:alice", owner), [present("alice")])
-    assert people.people[0].known is Known.USER, "the reader themselves"
-    assert people.people[1].known is Known.SSH
+def test_a_name_that_is_claimed_in_the_shell_is_not_proved(owner: str) -> None:
+    assert after(told("user:alice", owner), [present("alice")]) == {1}, "the reader themselves"
 
 
 def test_a_name_of_one_who_watches_is_no_name_of_one_who_types() -> None:
-    people = named(told("user:alice", "user:ops"), [present("alice"), present("ops", looks=True)])
-    assert people.people[1].known is Known.SSH
+    here = [present("alice"), present("ops", looks=True)]
+    assert after(told("user:alice", "user:ops"), here) == {1}
 
 
-def test_where_a_claim_was_first_neither_is_taken_for_the_other() -> None:
-    people = named(
-        told("user:bob", "user:bob", "user:alice", you=3), [present("bob"), present("alice")]
-    )
-    assert known(people) == [("bob", Known.SSH), ("bob", Known.SSH), ("alice", Known.USER)]
+def test_of_two_who_claim_a_name_neither_is_taken_for_the_other() -> None:
+    people = told("user:bob", "user:bob", "user:alice", you=3)
+    assert after(people, [present("bob"), present("alice")]) == {3}
+    assert after(people, [present("bob"), present("alice")], frozenset({2})) == {2, 3}
+
+
+class Told:
+    """What a client is told, with a clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.said: list[list[tuple[str, Known]]] = []
+        self.teller = PeopleTeller(self._say, lambda: self.now)
+        self.looks("alice")
+        self.teller.reads_people()
+        self.said.clear()
+
+    def _say(self, frame: Upstream) -> None:
+        assert isinstance(frame, People)
+        self.said.append(known(frame))
+
+    def looks(self, *names: str) -> None:
+        self.teller.present([present(name) for name in names], "session of alice")
+
+
+ALICE, BOB = ("alice", Known.USER), ("bob", Known.USER)
 
 
 def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
-    said: list[Upstream] = []
-    teller = PeopleTeller(said.append, lambda: 100.0)
-    teller.present([present("alice")], "session of alice")
-    teller.reads_people()
-    said.clear()
-    teller.heard(told("user:alice", "user:bob"))
-    teller.present([present("alice")], "session of alice")  # asked before it came
-    teller.present([present("alice"), present("bob")], "session of alice")
-    assert [known(each) for each in said if isinstance(each, People)] == [
-        [("alice", Known.USER), ("bob", Known.USER)]
-    ]
-    teller.heard(told("user:alice", "user:bob", ""))
-    for _ in range(2):
-        teller.present([present("alice"), present("bob")], "session of alice")
-    assert len(said) == 2
-    assert isinstance(said[1], People)
-    assert said[1].people[2].known is Known.SSH
-    teller.present([present("alice"), present("bob")], "session of alice")
-    assert len(said) == 2, "it says nothing new"
+    client = Told()
+    client.teller.heard(told("user:alice", "user:bob"))
+    client.looks("alice")  # asked before bob came
+    client.now += DOUBT_S - 1
+    client.looks("alice", "bob")
+    client.now += 100
+    client.looks("alice")  # and gone before the holder has heard of it
+    client.teller.heard(told("user:alice"))
+    assert client.said == [[ALICE, ("bob", Known.CLAIMED)], [ALICE, BOB], [ALICE]]
+
+
+def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
+    client = Told()
+    client.teller.heard(told("user:alice", ""))
+    client.looks("alice")
+    client.now += DOUBT_S
+    client.looks("alice")
+    client.looks("alice")
+    assert client.said == [[ALICE, ("", Known.CLAIMED)], [ALICE, ("", Known.SSH)]]
 
 
 def test_an_older_client_is_told_who_watches_and_an_older_holder_is_made_up_for() -> None:

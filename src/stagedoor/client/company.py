@@ -37,6 +37,8 @@ def _line(people: People) -> str:
 
 def _word(each: Person) -> str:
     name = each.name or "somebody"
+    if each.known is Known.CLAIMED and each.name:
+        name = f"{each.name}?"
     if each.known is Known.SSH:
         name = f"somebody by ssh as {each.name}" if each.name else "somebody by ssh"
     does = "watches" if each.mode is Mode.WATCH else "types"

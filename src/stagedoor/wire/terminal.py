@@ -95,7 +95,7 @@ class Known(IntEnum):
     """What is known of a person at a terminal."""
 
     CLAIMED = 0
-    """From the holder: the name is what the HELLO said, and not proved."""
+    """The name is what the HELLO said, and not proved, or not yet."""
     USER = 1
     """The gateway let them in, by a grant of their own."""
     GUEST = 2

@@ -5,30 +5,39 @@ counts only as often as the gateways have let somebody of that name in.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from stagedoor.holder.roster import USER
 from stagedoor.model.presence import Present
 from stagedoor.wire.terminal import Known, Mode, Notice, People, Person, Upstream, Word
 
-_FRESH_LOOKS = 2
-"""Looks into the store until one of them began after the holder's word. Who comes is written down before
-the holder hears of them."""
+DOUBT_S = 3.0
+"""So long a name is only claimed: another gateway may have let them in just now, which the store is asked
+for once a second."""
 
 
-def named(told: People, present: Sequence[Present]) -> People:
-    """What the holder has told, with what the gateways know of each; `present` are those at this terminal."""
+def proved(told: People, present: Sequence[Present], before: Set[int]) -> set[int]:
+    """The numbers of those whom the gateways have let in; `present` are those at this terminal. Who was
+    proved `before` stays it. Of more who claim a name than were let in, nobody can say who it is."""
     let_in = Counter((each.name, each.looks) for each in present)
-    here = Counter(_key(each) for each in told.people)
+    known = {
+        each.number for each in told.people if each.number in before or each.number == told.you
+    }
+    let_in.subtract(_key(each) for each in told.people if each.number in known)
+    claims = Counter(_key(each) for each in told.people if each.number not in known)
+    return known | {each.number for each in told.people if claims[_key(each)] <= let_in[_key(each)]}
+
+
+def named(told: People, known: Set[int], by_ssh: Set[int]) -> People:
+    """What the holder has told, with what is known of each; the rest is claimed."""
     people = []
     for each in told.people:
         prefix, _, name = each.name.partition(":")
-        known = Known.USER if f"{prefix}:" == USER else Known.GUEST
-        # Of more than were let in, one has come by ssh, and nobody can say which. The reader is known.
-        if here[_key(each)] > let_in[_key(each)] and each.number != told.you:
-            known = Known.SSH
-        people.append(replace(each, name=name, known=known))
+        how = Known.SSH if each.number in by_ssh else Known.CLAIMED
+        if each.number in known:
+            how = Known.USER if f"{prefix}:" == USER else Known.GUEST
+        people.append(replace(each, name=name, known=how))
     return replace(told, people=tuple(people))
 
 
@@ -61,7 +70,8 @@ class PeopleTeller:
     _from_holder: People | None = None
     _present: Sequence[Present] | None = None
     _session: str = ""
-    _looks_due: int = 0
+    _proved: set[int] = field(default_factory=set)
+    _doubted: dict[int, float] = field(default_factory=dict)
     _told: People | None = None
     _watchers: str = ""
 
@@ -72,13 +82,12 @@ class PeopleTeller:
 
     def heard(self, people: People) -> None:
         """The holder has told who is connected."""
-        self._from_holder, self._looks_due = people, _FRESH_LOOKS
+        self._from_holder = people
         self._update()
 
     def present(self, present: Sequence[Present], session: str) -> None:
         """Those whom the gateways have let in to this terminal, among them the client's own session."""
         self._present, self._session = present, session
-        self._looks_due = max(self._looks_due - 1, 0)
         self._update()
 
     def _update(self) -> None:
@@ -91,12 +100,18 @@ class PeopleTeller:
             others = [each for each in self._present if each.session != self._session]
             people = by_gateways(others, self.now())
         else:
-            people = named(self._from_holder, self._present)
-            if self._looks_due and any(each.known is Known.SSH for each in people.people):
-                return  # another gateway may have let them in just now
+            people = self._named(self._from_holder, self._present)
         if self._told is None or _lasting(people) != _lasting(self._told):
             self._told = people
             self.tell(people)
+
+    def _named(self, told: People, present: Sequence[Present]) -> People:
+        now = self.now()
+        self._proved = proved(told, present, self._proved)
+        doubted = {each.number for each in told.people} - self._proved
+        self._doubted = {number: self._doubted.get(number, now) for number in doubted}
+        by_ssh = {number for number, at in self._doubted.items() if now - at >= DOUBT_S}
+        return named(told, self._proved, by_ssh)
 
     def _tell_of_watchers(self, present: Sequence[Present]) -> None:
         names = {each.name for each in present if each.looks and each.session != self._session}
