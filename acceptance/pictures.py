@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from acceptance.chromium import BrowserError, Tab, chromium
+from acceptance.chromium import Browser, BrowserError, Tab, chromium
 from acceptance.scenes import take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
@@ -16,6 +16,7 @@ from stagedoor.recording.recorder import SUFFIX
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
 
 WIDTH, HEIGHT = 1000, 640
+PHONE_WIDTH = 390
 _STEADY = """(() => {
   for (const time of document.querySelectorAll('time')) time.textContent = '2026-03-02 09:30 UTC';
   for (const key of document.querySelectorAll('ul.keys code'))
@@ -26,7 +27,8 @@ _STEADY = """(() => {
 
 
 async def take(folder: Path, *, all_scenes: bool = False) -> None:
-    """Write `home.png`, `terminal.png` and `replay.png`, and with `all_scenes` those of `acceptance.scenes`.
+    """Write `home.png`, `terminal.png`, `together.png`, `together-phone.png` and `replay.png`, and with
+    `all_scenes` those of `acceptance.scenes`.
 
     Raises BrowserError, StagedoorError.
     """
@@ -46,10 +48,7 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         features = [{"name": name, "value": value} for name, value in steady.items()]
         tab.call("Emulation.setEmulatedMedia", features=features)
         _resize(tab, HEIGHT)
-        tab.open(stage.web_link())
-        tab.until("!document.querySelector('#link button').disabled")
-        tab.ask("document.querySelector('#link button').click()")
-        tab.until("document.querySelector('ul.apps') !== null")
+        _sign_in(tab, stage)
         tab.open(f"{stage.web}/app/app01")
         tab.until("document.getElementById('status')?.dataset.state === 'open'")
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
@@ -61,6 +60,7 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _keep(tab, folder / "terminal.png")
+        _take_together(browser, tab, stage, folder, features)
         with open_service(stage.settings, create=False) as office:
             session = list_sessions(office, limit=1)[0].id
         tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
@@ -84,6 +84,45 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
                 lambda seen, name: _keep(seen, folder / name),
             )
         tab.close()
+
+
+def _sign_in(tab: Tab, stage: Stage) -> None:
+    tab.open(stage.web_link())
+    tab.until("!document.querySelector('#link button').disabled")
+    tab.ask("document.querySelector('#link button').click()")
+    tab.until("document.querySelector('ul.apps') !== null")
+
+
+def _take_together(
+    browser: Browser, tab: Tab, stage: Stage, folder: Path, features: list[dict[str, str]]
+) -> None:
+    """Two at one terminal, in windows of different size: the smaller one typed last."""
+    phone = browser.apart()  # a page that nobody sees is not drawn
+    phone.call("Emulation.setEmulatedMedia", features=features)
+    phone.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=PHONE_WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=True,
+    )  # fmt: skip
+    _sign_in(phone, stage)
+    phone.open(f"{stage.web}/app/app01")
+    phone.until("document.getElementById('company').open")
+    phone.ask(
+        "[...document.querySelectorAll('#company button')].find(b => b.textContent === 'Join in').click()"
+    )
+    phone.until("document.getElementById('status')?.dataset.state === 'open'")
+    phone.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    phone.type("clear; echo both of us 'see this'")
+    phone.enter()
+    for one in (tab, phone):
+        one.until(
+            "document.querySelector('.xterm-rows').textContent.includes('both of us see this')"
+        )
+        one.until("document.getElementById('people').hidden === false")
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    tab.until("document.getElementById('news').textContent !== ''")
+    _keep(tab, folder / "together.png")
+    _keep(phone, folder / "together-phone.png")
+    phone.end()
 
 
 def recorded(stage: Stage, session: str = "0" * 26) -> str:

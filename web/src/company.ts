@@ -4,7 +4,7 @@ import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Shar
 import { Mode } from "./frames";
 import { copy, element } from "./page";
 
-function made<K extends keyof HTMLElementTagNameMap>(
+export function made<K extends keyof HTMLElementTagNameMap>(
   name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
 ): HTMLElementTagNameMap[K] {
   const found = document.createElement(name);
@@ -12,14 +12,14 @@ function made<K extends keyof HTMLElementTagNameMap>(
   return Object.assign(found, properties);
 }
 
-function button(text: string, act: () => void): HTMLButtonElement {
+export function button(text: string, act: () => void): HTMLButtonElement {
   const found = made("button", text, { type: "button" });
   found.addEventListener("click", act);
   return found;
 }
 
 /** The dialog, emptied. */
-function opened(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
+export function opened(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
   const dialog = element<HTMLDialogElement>("company");
   element("company-title").textContent = title;
   element("company-why").textContent = "";
@@ -158,7 +158,7 @@ export async function chosenMode(path: string, app: string, terminal: string): P
   there = there.filter((one) => !one.looks);
   if (there.length === 0) return Mode.Mirror;
   const { body, dialog } = opened(`${terminal} of ${app} is in use`);
-  // It has three answers, and none of them is to close it.
+  // It has three answers. Who turns away from it types nothing.
   element("company-close").hidden = true;
   const people = made("ul");
   for (const one of there) people.append(made("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
@@ -168,10 +168,10 @@ export async function chosenMode(path: string, app: string, terminal: string): P
       resolve(mode);
       dialog.close();
     };
-    const offers: [string, Mode][] = [["Join in", Mode.Mirror], ["Take over", Mode.TakeOver], ["Only watch", Mode.Watch]];
+    const offers: [string, Mode][] = [["Only watch", Mode.Watch], ["Join in", Mode.Mirror], ["Take over", Mode.TakeOver]];
     for (const [text, mode] of offers) body.append(button(text, () => choose(mode)), " ");
     body.querySelector("button")?.focus();
-    dialog.addEventListener("close", () => resolve(Mode.Mirror), { once: true });
+    dialog.addEventListener("close", () => resolve(Mode.Watch), { once: true });
   });
 }
 

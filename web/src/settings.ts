@@ -13,6 +13,7 @@ export interface Settings {
   tmux: boolean;
   screenReader: boolean;
   keyBar: boolean;
+  bell: boolean;
 }
 
 const KEY = "stagedoor.settings";
@@ -29,6 +30,7 @@ export function defaults(tmux: boolean): Settings {
     tmux,
     screenReader: false,
     keyBar: matchMedia("(pointer: coarse)").matches,
+    bell: true,
   };
 }
 
@@ -39,7 +41,7 @@ export function load(tmux: boolean): Settings {
     if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
     found.palette = PALETTES.find((name) => name === kept.palette) ?? found.palette;
     if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) found.fontSize = kept.fontSize;
-    for (const name of ["readable", "copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar"] as const)
+    for (const name of ["readable", "copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar", "bell"] as const)
       if (typeof kept[name] === "boolean") found[name] = kept[name];
   } catch {
     // Storage may be forbidden, or hold what another version wrote.

@@ -11,6 +11,7 @@ import { chosenMode, guestAsks, share, terminals, type Admitted } from "./compan
 import { readableLines } from "./contrast";
 import { Connection, type State } from "./connection";
 import type { Entry } from "./dial";
+import { Extent } from "./extent";
 import { moveFiles } from "./files";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
@@ -20,6 +21,7 @@ import { Menu } from "./menu";
 import { markStyles } from "./nonce";
 import { copy, element, hint, passing } from "./page";
 import { pace, type Pace } from "./pace";
+import { PeopleBar } from "./people";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
@@ -28,7 +30,6 @@ import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, watches } from "./watching";
-import { fitFont } from "./whole";
 import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -61,6 +62,7 @@ joinEmoji(term);
 moveFiles(term, path, app);
 const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);
+const extent = new Extent(term, fit, screen, settings);
 
 // What comes, and what is said.
 
@@ -91,11 +93,11 @@ function happened(event: Event): void {
       said(event.word, event.text);
       break;
     case "sized":
-      // Who only looks draws it as large as it is.
-      if (attachment.mode === Mode.Watch) {
-        term.resize(event.size.columns, event.size.rows);
-        requestAnimationFrame(refit);
-      }
+      extent.sized(event.size);
+      break;
+    case "met":
+      mark("watched", "");
+      people.met(event.people);
       break;
     case "ended":
       ended = true;
@@ -125,6 +127,9 @@ function show(state: State, why: string): void {
   if (state === "open") {
     foreground.stir();
     starting.end();
+    // The terminal has taken the size of the one who came; unless they only look, and are told if it is another.
+    if (attachment.mode === Mode.Watch) extent.sized(attachment.size);
+    else extent.claim();
   }
   if (state === "over") starting.stop();
   // The seconds that pass are not read aloud, one after the other.
@@ -151,6 +156,7 @@ const entry: Entry = guest
   ? { what: "guest-ticket", asked: guestAsks(guest), admitted }
   : { what: "ticket", asked: { target: app } };
 const connection = new Connection(path, entry, attachment, { happened, state: show, signedOut: (why) => void signIn.ended(why) });
+const people = new PeopleBar(settings, (frame) => connection.send(frame));
 const signIn = new SignIn(path, user, {
   pause: () => connection.pause(),
   revive: () => {
@@ -165,6 +171,8 @@ const foreground = new Foreground(() => {
 
 function typed(data: Uint8Array): void {
   if (ended && !guest && data.includes(ENTER)) return location.reload();
+  // The terminal takes the size of the window where somebody types.
+  if (attachment.mode !== Mode.Watch && extent.claim()) connection.send({ kind: "resize", size: attachment.size });
   attachment.type(data);
   connection.flush();
   foreground.typed(data);
@@ -191,12 +199,6 @@ term.onSelectionChange(() => {
 
 let resizing: number | undefined;
 
-/** Who only looks has no say in the size, and sees all of it nevertheless: on a phone he zooms in. */
-function refit(): void {
-  if (attachment.mode !== Mode.Watch || attachment.window === 0) fit.fit();
-  else fitFont(term, screen, 3, settings.fontSize);
-}
-
 function measure(): void {
   const drawn = screen.querySelector(".xterm-screen");
   attachment.size = {
@@ -208,6 +210,7 @@ function measure(): void {
 }
 
 term.onResize(() => {
+  if (extent.foreign) return;
   measure();
   clearTimeout(resizing);
   resizing = setTimeout(() => {
@@ -217,7 +220,7 @@ term.onResize(() => {
 
 // What surrounds it.
 
-const menu = new Menu(term, settings, refit);
+const menu = new Menu(term, settings, () => extent.refit());
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
 swipe(term, screen, menu.still);
 windowKeys(term);
@@ -246,7 +249,7 @@ async function begin(): Promise<void> {
   menu.apply();
   fit.fit();
   measure();
-  new ResizeObserver(refit).observe(screen);
+  new ResizeObserver(() => extent.refit()).observe(screen);
   term.focus();
   if (!guest) {
     const { terminal } = attachment;

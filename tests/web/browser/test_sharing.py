@@ -66,7 +66,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     other.until("location.pathname === '/shared/terminal'")
     ready(other)
     assert mark(other, "guest") == "Watching dev: shown"
-    tab.until("document.getElementById('watched')?.textContent === 'Watched by bob'")
+    tab.until("document.getElementById('people').textContent === 'bob watches'")
     run(tab, "echo se''en=$((40+2))")
     shows(other, "seen=42")
     # The host's clipboard is none of his guest's, however it is wrapped.
@@ -89,7 +89,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     click(tab, "End", "document.getElementById('company-body')")
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert "has ended" in str(other.ask("document.getElementById('status').textContent"))
-    tab.until("document.getElementById('watched') === null")
+    tab.until("document.getElementById('people').hidden")
     assert secret not in json.dumps(gateway.lines)
     assert not tab.trouble
     assert not other.trouble
@@ -194,7 +194,7 @@ def test_who_may_watch_finds_live_sessions_at_home(
     other.until("location.pathname.startsWith('/watch/')")
     ready(other)
     assert mark(other, "guest") == "Watching dev: live"
-    tab.until("document.getElementById('watched')?.textContent === 'Watched by bob'")
+    tab.until("document.getElementById('people').textContent === 'bob watches'")
     gateway.command("grant", "remove", number)
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert not other.trouble

@@ -268,6 +268,7 @@ def terminal(
 <span id="who" title="Signed in as {escape(name)}"><span>Signed in as </span>{escape(name)}</span>
 {older}</div>
 <span id="title"></span>
+<button type="button" id="people" aria-haspopup="dialog" hidden></button>
 <span id="status" role="status" aria-live="polite">Connecting</span>
 <button type="button" id="window" hidden>App window</button>
 <button type="button" id="full">Full screen</button>
@@ -287,6 +288,7 @@ def terminal(
 <label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>
 <label><input name="tmux" type="checkbox"> tmux in new terminals</label>
 <label><input name="screenReader" type="checkbox"> Screen reader</label>
+<label><input name="bell" type="checkbox"> Sound when somebody joins</label>
 <label><input name="keyBar" type="checkbox"> Key bar</label></form>
 <form id="search" hidden role="search"><label for="find">Find</label>
 <input id="find" type="search" autocomplete="off" spellcheck="false">
@@ -295,7 +297,7 @@ def terminal(
 {PANEL if moves_files else ""}<main id="screen" aria-label="Terminal of {escape(app)}"></main>
 <p id="passing" role="status" hidden></p>
 <footer><div id="keys" role="toolbar" aria-label="Keys" hidden></div></footer>
-<p id="hint" role="status" hidden></p>
+<p id="hint" role="status" hidden></p><p id="news" role="status" hidden></p>
 <dialog id="ask"><p id="question"></p><pre id="shown"></pre>
 <form method="dialog"><button value="no">No</button><button value="yes">Paste</button></form></dialog>
 <dialog id="company" aria-labelledby="company-title"><h2 id="company-title"></h2>

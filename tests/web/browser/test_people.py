@@ -1,0 +1,149 @@
+"""Two who are at one terminal: what each sees of the other, in windows of different size."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.chromium import Browser, Tab
+from stagedoor.wire.frames import framed
+from stagedoor.wire.terminal import Hello, Size
+from tests.web.browser.conftest import Gateway, ready, run, screen, shows, sign_in, terminal
+from tests.web.browser.test_page import phone
+from tests.web.browser.test_sharing import ALL_IN, click
+
+PEOPLE = "document.getElementById('people')"
+NEWS = "document.getElementById('news')"
+
+
+@pytest.fixture
+def second(browser: Browser) -> Iterator[Tab]:
+    """In a window of its own: a page that nobody sees is not drawn."""
+    opened = browser.apart()
+    try:
+        yield opened
+    finally:
+        opened.end()
+
+
+def follows(second: Tab, base: str, name: str) -> None:
+    """To a terminal where somebody is."""
+    sign_in(second, base)
+    second.open(f"{base}/app/app01?terminal={name}")
+    second.until("document.getElementById('company').open")
+
+
+def test_who_joins_in_is_seen_heard_and_removed(tab: Tab, second: Tab, base: str) -> None:
+    terminal(tab, base, "seen")
+    tab.ask(
+        "window.rung = 0; AudioContext = class extends AudioContext"
+        " { constructor() { super(); window.rung += 1; } }"
+    )
+    follows(second, base, "seen")
+    click(second, "Join in")
+    ready(second)
+    tab.until(f"{PEOPLE}.textContent === 'dev types' && !{PEOPLE}.hidden")
+    tab.until(f"/^dev.? types here now$/.test({NEWS}.textContent) && !{NEWS}.hidden")
+    assert tab.ask("window.rung") == 1
+    second.until(f"{PEOPLE}.textContent === 'dev types'")
+    assert second.ask(f"{NEWS}.hidden"), "who was here before is no news"
+    run(second, "echo ty''ped")
+    tab.until(f"{PEOPLE}.title === 'dev types, typed last'")
+    tab.ask(f"{PEOPLE}.click()")
+    tab.until("document.querySelectorAll('#company li').length === 2")
+    said = str(tab.ask("document.getElementById('company-body').textContent"))
+    assert "dev (you)" in said
+    assert "types since" in said
+    click(tab, "Remove", "document.getElementById('company')")
+    second.until("document.getElementById('status').dataset.state === 'over'")
+    assert "dev has removed you" in str(second.ask("document.getElementById('status').textContent"))
+    tab.until("document.querySelectorAll('#company li').length === 1")
+    tab.until(f"{NEWS}.textContent === 'dev has left' && {PEOPLE}.hidden")
+    assert tab.ask("window.rung") == 1, "a departure makes no sound"
+    assert not tab.trouble
+    assert not second.trouble
+
+
+def test_who_comes_by_ssh_is_seen_and_may_be_locked_out(
+    tab: Tab, base: str, gateway: Gateway
+) -> None:
+    terminal(tab, base, "byssh")
+    terminals = str(gateway.data_dir / "shells/app01/terminals")
+    joins = subprocess.Popen(
+        [sys.executable, "-m", "stagedoor.holder", "join", "byssh"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={"STAGEDOOR_TERMINALS": terminals},
+    )  # fmt: skip
+    try:
+        assert joins.stdin is not None
+        joins.stdin.write(framed(Hello("user:bob", "byssh", "", 0, Size(80, 24))))
+        joins.stdin.flush()
+        tab.until(f"{PEOPLE}.textContent === 'somebody by ssh as bob types'")
+        tab.ask(f"{PEOPLE}.click()")
+        tab.until("document.getElementById('lock') !== null")
+        tab.ask("document.getElementById('lock').click()")
+        assert joins.wait(60) == 0
+        tab.until(f"{PEOPLE}.hidden && document.getElementById('lock').checked")
+    finally:
+        joins.kill()
+        joins.communicate()
+
+
+def test_only_watching_is_the_first_answer_and_that_of_escape(
+    tab: Tab, second: Tab, base: str
+) -> None:
+    terminal(tab, base, "asked")
+    follows(second, base, "asked")
+    assert second.ask("document.activeElement.textContent") == "Only watch"
+    second.press("Escape", "Escape", 27)
+    ready(second)
+    assert second.ask("document.getElementById('guest').textContent") == "Only watching"
+    tab.until(f"{PEOPLE}.textContent === 'dev watches'")
+
+
+def test_each_sees_the_whole_terminal_in_the_size_that_it_has(
+    tab: Tab, second: Tab, base: str
+) -> None:
+    terminal(tab, base, "sizes")
+    run(tab, "echo fi''rst")
+    shows(tab, "first")
+    phone(second)
+    follows(second, base, "sizes")
+    click(second, "Join in")
+    ready(second)
+    for one in (tab, second):
+        one.ask("window.grid = () => document.querySelectorAll('.xterm-rows > div').length")
+    # It has the size of the phone, which came last. In the other window all of it is there.
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    run(second, "stty size; echo on''e")
+    shows(second, "one")
+    rows = second.ask("window.grid()")
+    tab.until(f"window.grid() === {rows}")
+    shows(tab, "one")
+    assert screen(tab) == screen(second)
+    tab.until(ALL_IN)
+    assert not second.ask("document.getElementById('screen').classList.contains('beyond')")
+    # Somebody types in the larger window: it is theirs, and the phone shows all of it, smaller.
+    run(tab, "clear; stty size; echo tw''o")
+    shows(tab, "two")
+    assert not tab.ask("document.getElementById('screen').classList.contains('beyond')")
+    larger = tab.ask("window.grid()")
+    second.until(f"window.grid() === {larger}")
+    second.until("document.getElementById('screen').classList.contains('beyond')")
+    second.until(ALL_IN)
+    shows(second, "two")
+    assert screen(tab) == screen(second)
+    # The phone turns: that is nothing that is done in the terminal.
+    second.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=844,
+        height=390,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
+    second.until(ALL_IN)
+    run(tab, "echo th''ree")
+    shows(second, "three")
+    assert tab.ask("window.grid()") == larger
+    assert not tab.trouble
+    assert not second.trouble

@@ -1,0 +1,156 @@
+/** Who else is at this terminal: in the bar, as a notice with a sound, and in a dialog where the owner can act on it. */
+
+import { clock } from "./ask";
+import { button, made, opened } from "./company";
+import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
+import { element } from "./page";
+import type { Settings } from "./settings";
+
+export type People = Upstream & { kind: "people" };
+
+const COLOURS = 6;
+const NEWS_MS = 8000;
+const IN_BAR = 3;
+
+/** Everybody but the reader. */
+export function others(people: People): Person[] {
+  return people.people.filter((one) => one.number !== people.you || people.you === 0);
+}
+
+export function called(one: Person): string {
+  if (one.known === Known.Claimed) return one.name ? `${one.name}?` : "somebody";
+  if (one.known !== Known.Ssh) return one.name || "somebody";
+  return one.name ? `somebody by ssh as ${one.name}` : "somebody by ssh";
+}
+
+export function does(one: Person): string {
+  return one.mode === Mode.Watch ? "watches" : "types";
+}
+
+/**
+ * A colour for each name, the same in every browser, and another for each as long as there are enough. Those who were there
+ * first keep theirs. Whom nobody let in has the colour of a warning.
+ */
+export function colours(people: Person[]): (one: Person) => string {
+  const given = new Map<string, number>();
+  for (const { name, known } of people) {
+    if (known === Known.Ssh || given.has(name)) continue;
+    let at = 0;
+    for (const letter of name) at = (at * 31 + (letter.codePointAt(0) ?? 0)) % 9973;
+    const taken = new Set(given.size < COLOURS ? given.values() : []);
+    while (taken.has(at % COLOURS)) at += 1;
+    given.set(name, at % COLOURS);
+  }
+  return (one) => (one.known === Known.Ssh ? "person-ssh" : `person-${given.get(one.name) ?? 0}`);
+}
+
+/**
+ * What has happened, a line for each who came or went. By name: one whose line was cut is another number, and no news. Nor
+ * is it that a name is proved.
+ */
+export function news(before: People, after: People): { text: string; came: boolean }[] {
+  const proved = (was: Person, is: Person): boolean =>
+    was.number === is.number && was.number !== 0 && was.known === Known.Claimed && is.known !== Known.Ssh;
+  const now = others(after);
+  const stays = new Set(now.filter((is) => others(before).some((was) => proved(was, is))).map((one) => one.number));
+  const left = others(before).filter((one) => !stays.has(one.number)).map((one) => `${called(one)} ${does(one)}`);
+  const found: { text: string; came: boolean }[] = [];
+  for (const one of now.filter((one) => !stays.has(one.number))) {
+    const at = left.indexOf(`${called(one)} ${does(one)}`);
+    if (at >= 0) left.splice(at, 1);
+    else found.push({ text: `${called(one)} ${does(one)} here now`, came: true });
+  }
+  for (const gone of left) found.push({ text: `${gone.replace(/ (types|watches)$/, "")} has left`, came: false });
+  return found;
+}
+
+function ring(): void {
+  const audio = new AudioContext();
+  const tone = audio.createOscillator();
+  const volume = audio.createGain();
+  volume.gain.value = 0.05;
+  tone.frequency.value = 880;
+  tone.connect(volume).connect(audio.destination);
+  tone.addEventListener("ended", () => void audio.close());
+  tone.start();
+  tone.stop(audio.currentTime + 0.15);
+}
+
+export class PeopleBar {
+  private last: People | undefined;
+  private heardAt = 0;
+  private hiding: number | undefined;
+  private readonly bar = element<HTMLButtonElement>("people");
+  private readonly dialog = element<HTMLDialogElement>("company");
+  /** What the dialog shows, while it shows people. */
+  private list: HTMLElement | undefined;
+
+  constructor(private readonly settings: Settings, private readonly send: (frame: Downstream) => void) {
+    this.bar.addEventListener("click", () => this.open());
+    this.dialog.addEventListener("close", () => (this.list = undefined));
+  }
+
+  met(people: People): void {
+    const before = this.last;
+    this.last = people;
+    this.heardAt = Date.now() / 1000;
+    // Who is here already when one comes is no news.
+    if (before !== undefined) this.tell(news(before, people));
+    this.draw(people);
+    if (this.list?.isConnected) this.fill(this.list, people);
+  }
+
+  private tell(lines: { text: string; came: boolean }[]): void {
+    if (lines.length === 0) return;
+    const place = element("news");
+    place.textContent = lines.map((one) => one.text).join("; ");
+    place.hidden = false;
+    clearTimeout(this.hiding);
+    this.hiding = window.setTimeout(() => (place.hidden = true), NEWS_MS);
+    if (this.settings.bell && lines.some((one) => one.came)) ring();
+  }
+
+  private draw(people: People): void {
+    const there = others(people);
+    this.bar.hidden = there.length === 0;
+    this.bar.replaceChildren(...there.slice(0, IN_BAR).map((one) => this.chip(one, colours(people.people)(one))));
+    if (there.length > IN_BAR) this.bar.append(made("span", `+${there.length - IN_BAR}`));
+    this.bar.title = there.map((one) => `${called(one)} ${does(one)}${one.typed ? ", typed last" : ""}`).join("; ");
+    this.bar.setAttribute("aria-label", `Also here: ${this.bar.title}`);
+  }
+
+  private chip(one: Person, colour: string): HTMLElement {
+    const chip = made("span", "", { className: `person ${colour}${one.typed ? " typed" : ""}` });
+    chip.append(made("b", called(one)), made("i", ` ${does(one)}`));
+    return chip;
+  }
+
+  private open(): void {
+    const { body } = opened("Who is here");
+    this.list = made("div");
+    body.append(this.list);
+    if (this.last !== undefined) this.fill(this.list, this.last);
+  }
+
+  private fill(place: HTMLElement, people: People): void {
+    const list = made("ul", "", { className: "keys" });
+    for (const one of people.people) list.append(this.row(one, people));
+    place.replaceChildren(list);
+    if (!people.rules) return;
+    const lock = made("input", "", { type: "checkbox", id: "lock", checked: people.locked });
+    lock.addEventListener("change", () => this.send({ kind: "lock", on: lock.checked }));
+    const label = made("label");
+    label.append(lock, " Keep this terminal to myself: others are sent away and not let in");
+    place.append(label);
+  }
+
+  private row(one: Person, people: People): HTMLElement {
+    const row = made("li");
+    const you = people.you !== 0 && one.number === people.you;
+    row.append(made("span", `${called(one)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(one)}` }));
+    row.append(made("span", `${does(one)} since ${clock(this.heardAt - one.forS)}${one.typed ? ", typed last" : ""}`));
+    if (people.rules && !you && one.number !== 0)
+      row.append(button("Remove", () => this.send({ kind: "remove", number: one.number })));
+    return row;
+  }
+}
