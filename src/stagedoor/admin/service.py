@@ -18,6 +18,7 @@ from stagedoor.authn.passwords import hash_password
 from stagedoor.authn.tokens import MintedToken, mint, token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.name import FORM, valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import EVERYBODY
@@ -30,7 +31,6 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
 
-_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]{0,63}", re.ASCII)
 _PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
 
 
@@ -93,7 +93,7 @@ def account() -> str:
     except KeyError:
         name = str(uid)
     behind = os.environ.get("SUDO_USER", "")
-    if uid == 0 and _NAME.fullmatch(behind):
+    if uid == 0 and valid_name(behind):
         name = f"{name}({behind})"
     return f"{name}@{platform.node()}"
 
@@ -311,11 +311,8 @@ def check_name(name: str, kind: str) -> None:
     Lower case only, so that no two names look alike; no colon, which ends the name in HTTP Basic
     (RFC 7617 §2).
     """
-    if not _NAME.fullmatch(name):
-        raise RefusedError(
-            f"{name!r} is no {kind} name: use 1 to 64 of a-z, 0-9, '_', '.', '@', '+' and '-', "
-            "not beginning with one of the last four"
-        )
+    if not valid_name(name):
+        raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
 
 
 def check_password(password: str) -> None:

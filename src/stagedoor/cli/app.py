@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),
     "share": ("stagedoor.cli.share", "share"),
+    "sso": ("stagedoor.cli.sso", "sso"),
     "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
     "store": ("stagedoor.cli.store", "store"),
     "token": ("stagedoor.cli.token", "token"),

@@ -25,6 +25,7 @@ from stagedoor.settings.kubernetes import Controller, Kubernetes
 from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
 from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import Shells
+from stagedoor.settings.sso import SingleSignOn
 from stagedoor.settings.web import Web
 
 STORE_FILE = "stagedoor.db"
@@ -246,6 +247,12 @@ class Settings(Table, frozen=True):
     tunnel: Tunnel = Tunnel()
     ssh: Ssh = Ssh()
     web: Web = Web()
+    sso: Annotated[
+        tuple[SingleSignOn, ...],
+        Meta(
+            description="Identity providers, one `[[sso]]` each. None: passwords, tokens and keys only."
+        ),
+    ] = ()
     recording: Recording = Recording()
     workers: Workers = Workers()
     relay: Relay = Relay()
@@ -258,6 +265,9 @@ class Settings(Table, frozen=True):
     log: Log = Log()
 
     def __post_init__(self) -> None:
+        names = [each.name for each in self.sso]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[sso]] tables have the same name")
         web = self.web.addresses or self.web.tls_addresses
         if not (self.tunnel.addresses or self.tunnel.tls_addresses or self.ssh.addresses or web):
             raise ValueError("nothing is listened on: name an address in tunnel.addresses")

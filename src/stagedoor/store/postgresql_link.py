@@ -2,7 +2,6 @@
 
 import os
 import select
-import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,9 @@ from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from stagedoor.model.errors import StoreError
+from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.settings.place import Server
+from stagedoor.settings.secret_file import read_secret
 
 CONNECT_TIMEOUT_S = 5
 """How long one address of the server may take to answer; as long as a login waits for the disk."""
@@ -119,20 +119,9 @@ def _near(given: Mapping[str, Any]) -> bool:
 def read_password(path: Path) -> str:
     """The one line of a file that not everybody may read. Raises StoreError, never with the line."""
     try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(4096)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise StoreError(f"store.password_file: cannot read {path}: {reason}") from None
-    if mode & stat.S_IRWXO:
-        raise StoreError(
-            f"store.password_file: everybody may read {path}; mend it with: chmod o= {path}"
-        )
-    password = text.removesuffix("\n").removesuffix("\r")
-    if not password or "\n" in password or "\0" in password:
-        raise StoreError(f"store.password_file: {path} must hold one line, the password")
-    return password
+        return read_secret(path, "store.password_file", "the password")
+    except SettingsError as error:
+        raise StoreError(str(error)) from None
 
 
 def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> Link:

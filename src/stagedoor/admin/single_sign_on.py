@@ -1,0 +1,93 @@
+"""Single sign-on, as an administrator tries it: a whole sign-in that lets nobody in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import Policy, User
+from stagedoor.model.selector import subjects_of
+from stagedoor.net.https import Https, NoAnswerError
+from stagedoor.oidc.client import Answer
+from stagedoor.oidc.errors import UnavailableError
+from stagedoor.oidc.mapping import Mapped, Rules
+from stagedoor.oidc.request import Client, FormRequest
+from stagedoor.settings.secret_file import read_secret
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.sso import SingleSignOn
+
+
+class HttpsFetch:
+    """Satisfies `oidc.client.Fetch`."""
+
+    def __init__(self, https: Https) -> None:
+        self._https = https
+
+    async def get(self, url: str, bearer: str | None = None) -> Answer:
+        headers = [("Accept", "application/json")]
+        if bearer is not None:
+            headers.append(("Authorization", f"Bearer {bearer}"))
+        return await self._ask("GET", url, headers)
+
+    async def post(self, form: FormRequest) -> Answer:
+        return await self._ask("POST", form.url, form.headers, form.body)
+
+    async def _ask(
+        self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes = b""
+    ) -> Answer:
+        try:
+            return await self._https.ask(method, url, tuple(headers), body)
+        except NoAnswerError as error:
+            raise UnavailableError(str(error)) from None
+
+
+def provider_named(settings: Settings, name: str | None) -> SingleSignOn:
+    """The one of that name; None: the only one. Raises NotFoundError, RefusedError."""
+    names = ", ".join(each.name for each in settings.sso) or "none"
+    if not settings.sso:
+        raise NotFoundError("no identity provider is set up; add an [[sso]] table to the settings")
+    if name is None and len(settings.sso) > 1:
+        raise RefusedError(f"there is more than one identity provider; name one of: {names}")
+    for each in settings.sso:
+        if name in (None, each.name):
+            return each
+    raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
+
+
+def client_of(provider: SingleSignOn) -> Client:
+    """Reads the client's secret. Raises SettingsError."""
+    secret = read_secret(
+        provider.client_secret_file, "sso.client_secret_file", "the client's secret"
+    )
+    return Client(provider.client_id, secret, provider.redirect_uri, provider.scopes)
+
+
+def rules_of(provider: SingleSignOn) -> Rules:
+    return Rules(
+        provider.name_claim,
+        provider.name_domain,
+        provider.groups_claim,
+        provider.groups,
+        provider.group_prefix,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Who somebody would be. `user` has the groups that are kept here as well; `known`: whether there
+    is a user of that name already. `grants` are the rules for them, expired or not."""
+
+    mapped: Mapped
+    user: User
+    known: bool
+    grants: tuple[GrantRule, ...]
+
+
+def outcome_of(mapped: Mapped, policy: Policy) -> Outcome:
+    """What `policy` holds for somebody of that name and those groups."""
+    there = policy.users.get(mapped.name)
+    kept = there.groups if there is not None else frozenset()
+    user = User(mapped.name, kept | (mapped.groups or frozenset()))
+    subjects = subjects_of(user.name, user.groups)
+    rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
+    return Outcome(mapped, user, there is not None, rules)

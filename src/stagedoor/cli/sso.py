@@ -1,0 +1,162 @@
+"""`stagedoor sso`: the identity providers."""
+
+import asyncio
+import os
+import sys
+import time
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import click
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import open_service
+from stagedoor.admin.single_sign_on import (
+    HttpsFetch,
+    Outcome,
+    client_of,
+    outcome_of,
+    provider_named,
+    rules_of,
+)
+from stagedoor.cli import show
+from stagedoor.cli.installation import Installation
+from stagedoor.model.denial import one_line
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.permission import in_order
+from stagedoor.net.https import Https
+from stagedoor.oidc.client import OidcClient
+from stagedoor.oidc.errors import OidcError
+from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.mapping import map_claims
+from stagedoor.oidc.request import new_attempt
+from stagedoor.settings.sso import SingleSignOn
+
+MOST_CHARS = 64 * 1024
+
+
+@click.group()
+def sso() -> None:
+    """Try the identity providers for single sign-on."""
+
+
+@sso.command(
+    "test",
+    epilog=show.examples("stagedoor sso test", "stagedoor sso test Company --json"),
+)
+@click.argument("name", required=False)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def test(installation: Installation, name: str | None, json_: bool) -> None:
+    """Run a whole sign-in at the provider NAME, and let nobody in.
+
+    Shows the claims that the provider sends, which user and groups they are here, and the grants for
+    them. NAME may be left out where there is one provider.
+    """
+    provider = provider_named(installation.settings, name)
+    try:
+        claims = asyncio.run(_sign_in(provider))
+        mapped = map_claims(claims.all, rules_of(provider))
+    except OidcError as error:
+        raise RefusedError(f"{provider.name}: {error}") from None
+    with open_service(installation.settings, create=False) as service:
+        outcome = outcome_of(mapped, admin.policy(service))
+    if json_:
+        return show.as_json(_document(claims, outcome))
+    return _print(claims, outcome)
+
+
+async def _sign_in(provider: SingleSignOn) -> Claims:
+    https = Https(provider.ca_file)
+    try:
+        client = OidcClient(provider.issuer, client_of(provider), HttpsFetch(https), time.time)
+        attempt = new_attempt(os.urandom)
+        url = await client.authorization_url(attempt)
+        show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
+        show.note(
+            f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
+            "   Copy it from the address bar, whatever the page says, and paste it here:"
+        )
+        address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
+        claims, _ = await client.finish(_query(address.strip(), provider), attempt)
+        return claims
+    finally:
+        await https.close()
+
+
+def _query(address: str, provider: SingleSignOn) -> list[tuple[str, str]]:
+    if not address:
+        raise RefusedError("no address was pasted; run the command again")
+    if address.partition("?")[0] != provider.redirect_uri:
+        raise RefusedError(
+            f"what was pasted does not begin with {provider.redirect_uri} (sso.redirect_uri)"
+        )
+    try:
+        return parse_qsl(urlsplit(address).query, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise RefusedError("what was pasted is no address") from None
+
+
+def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "claims": dict(claims.all),
+        "user": outcome.user.name,
+        "known": outcome.known,
+        "groups": None if outcome.mapped.groups is None else sorted(outcome.mapped.groups),
+        "groups_left_out": list(outcome.mapped.left_out),
+        "grants": [
+            {
+                "id": rule.id,
+                "subject": rule.subject,
+                "app": rule.app_pattern,
+                "environment": rule.environment_pattern,
+                "permissions": list(in_order(rule.permissions)),
+                "expires_at": show.iso(rule.expires_at),
+            }
+            for rule in outcome.grants
+        ],
+    }
+
+
+def _print(claims: Claims, outcome: Outcome) -> None:
+    rows = [{"claim": key, "value": _short(value)} for key, value in sorted(claims.all.items())]
+    show.table(rows)
+    mapped = outcome.mapped
+    known = "" if outcome.known else " (new here)"
+    click.echo(f"\nuser    {outcome.user.name}{known}")
+    if mapped.groups is None:
+        click.echo(
+            "groups  the claim is missing, so memberships stay as they are (sso.groups_claim)"
+        )
+    else:
+        click.echo(f"groups  {' '.join(sorted(mapped.groups)) or '-'}")
+    if mapped.left_out:
+        click.echo(
+            f"        left out, by sso.groups and sso.group_prefix: {', '.join(mapped.left_out)}"
+        )
+    if not outcome.grants:
+        click.echo(
+            f"grants  none: nobody would be let in; stagedoor grant add user:{outcome.user.name} APP"
+        )
+        return
+    click.echo("grants")
+    now = time.time()
+    show.table(
+        [
+            {
+                "id": str(rule.id),
+                "subject": rule.subject,
+                "app": rule.app_pattern,
+                "environment": rule.environment_pattern,
+                "permits": ", ".join(in_order(rule.permissions)),
+                "expires": show.ends(rule.expires_at, now),
+            }
+            for rule in outcome.grants
+        ]
+    )
+
+
+def _short(value: object) -> str:
+    """One line for a person; whole values are in --json."""
+    text = one_line(value if isinstance(value, str) else repr(value))
+    return text if len(text) <= 100 else f"{text[:99]}…"

@@ -1,0 +1,139 @@
+"""One provider, asked: its discovery document and keys are kept, and fetched again when they are old."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from joserfc.jwk import KeySet
+
+from stagedoor.model.units import HOUR_S
+from stagedoor.oidc import id_token, request
+from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
+from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.provider import Provider, discovery_url, read_provider
+from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
+
+FRESH_S = HOUR_S
+"""For so long a discovery document and a key set are good without another look."""
+LOOK_S = 30.0
+"""A token with an unknown key makes us fetch the keys again, but once in so many seconds at most."""
+
+
+Answer = tuple[int, bytes]
+"""A status, and a body."""
+
+
+class Fetch(Protocol):
+    """HTTP, as far as it is needed here. Both raise UnavailableError where no whole answer comes."""
+
+    async def get(self, url: str, bearer: str | None = None) -> Answer:
+        """`bearer` is an access token (RFC 6750 §2.1)."""
+        ...
+
+    async def post(self, form: FormRequest) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    provider: Provider
+    keys: KeySet
+    at: float
+
+
+class OidcClient:
+    """Belongs to one event loop. `now` is seconds since the epoch."""
+
+    def __init__(self, issuer: str, client: Client, fetch: Fetch, now: Callable[[], float]) -> None:
+        self._issuer = issuer
+        self._client = client
+        self._fetch = fetch
+        self._now = now
+        self._known: _Known | None = None
+        self._looked_at = -LOOK_S
+
+    async def authorization_url(
+        self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
+    ) -> str:
+        """Where to send the browser. Raises OidcError."""
+        provider = (await self._provider()).provider
+        return request.authorization_url(provider, self._client, attempt, extra)
+
+    async def finish(
+        self, parameters: Iterable[tuple[str, str]], attempt: Attempt
+    ) -> tuple[Claims, Tokens]:
+        """Who came back by the callback with this query. Raises OidcError."""
+        provider = (await self._provider()).provider
+        code = request.read_callback(parameters, provider, attempt)
+        tokens = await self._exchange(request.code_request(provider, self._client, code, attempt))
+        claims = await self._verified(tokens, attempt.nonce)
+        return await self._completed(claims, tokens, provider), tokens
+
+    async def refresh(self, refresh_token: str) -> tuple[Claims | None, Tokens]:
+        """Ask again. The claims are None where the provider sends no new ID token (Core §12.2).
+
+        Raises GrantEndedError if the sign-in is over, UnavailableError if nothing is known.
+        """
+        provider = (await self._provider()).provider
+        tokens = await self._exchange(
+            request.refresh_request(provider, self._client, refresh_token)
+        )
+        if tokens.id_token is None:
+            return None, tokens
+        claims = await self._verified(tokens, None)
+        return await self._completed(claims, tokens, provider), tokens
+
+    async def _completed(self, claims: Claims, tokens: Tokens, provider: Provider) -> Claims:
+        """With what the provider tells beside the ID token: Core §5.4 has names and groups there."""
+        if provider.userinfo_endpoint is None or tokens.access_token is None:
+            return claims
+        body = await self._get(provider.userinfo_endpoint, "userinfo", tokens.access_token)
+        return id_token.with_userinfo(claims, body)
+
+    async def _exchange(self, form: FormRequest) -> Tokens:
+        return request.read_tokens(*await self._fetch.post(form))
+
+    async def _verified(self, tokens: Tokens, nonce: str | None) -> Claims:
+        known = await self._provider()
+        try:
+            return self._verify(tokens, known.keys, nonce)
+        except UnknownKeyError:
+            if self._now() - self._looked_at < LOOK_S:
+                raise
+        return self._verify(tokens, (await self._look(known.provider)).keys, nonce)
+
+    def _verify(self, tokens: Tokens, keys: KeySet, nonce: str | None) -> Claims:
+        return id_token.verify(
+            tokens,
+            keys,
+            issuer=self._issuer,
+            client_id=self._client.client_id,
+            nonce=nonce,
+            now=self._now(),
+        )
+
+    async def _provider(self) -> _Known:
+        known = self._known
+        if known is not None and self._now() - known.at < FRESH_S:
+            return known
+        try:
+            document = await self._get(discovery_url(self._issuer), "the discovery document")
+            return await self._look(read_provider(document, self._issuer))
+        except UnavailableError:
+            # What was known is better than nothing: keys do not end by the clock.
+            if known is None:
+                raise
+            return known
+
+    async def _look(self, provider: Provider) -> _Known:
+        self._looked_at = self._now()
+        keys = id_token.read_keys(await self._get(provider.jwks_uri, "the key set"))
+        self._known = _Known(provider, keys, self._now())
+        return self._known
+
+    async def _get(self, url: str, name: str, bearer: str | None = None) -> bytes:
+        status, body = await self._fetch.get(url, bearer)
+        if status == 200:
+            return body
+        if status >= 500 or status == 429:
+            raise UnavailableError(f"{name}: {url} answered {status}")
+        raise OidcError(f"{name}: {url} answered {status}; check sso.issuer")

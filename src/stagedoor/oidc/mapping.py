@@ -1,0 +1,109 @@
+"""From a provider's claims to a user's name and groups here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stagedoor.model.name import FORM, valid_name
+from stagedoor.oidc.errors import OidcError
+
+MOST_GROUPS = 1000
+"""Of one person; Entra ID sends 200 in a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How to read claims.
+
+    `name_claim` and `groups_claim` name a claim, or one inside another (`realm_access.roles`).
+    `name_domain`: what stands behind the `@` of every name, and is left out (`alice@example.com` is
+    `alice`). `groups`: the group here for a group there. `group_prefix`: what other groups are named
+    here, this before their name; None: they are left out.
+    """
+
+    name_claim: str = "preferred_username"
+    name_domain: str | None = None
+    groups_claim: str = "groups"
+    groups: Mapping[str, str] = field(default_factory=dict)
+    group_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """`groups` is None where the claim is missing, which is no empty list: what was known is kept.
+
+    `left_out` are the provider's groups that become none here, as they came.
+    """
+
+    name: str
+    groups: frozenset[str] | None
+    left_out: tuple[str, ...]
+
+
+def map_claims(claims: Mapping[str, Any], rules: Rules) -> Mapped:
+    """Who that is here. Raises OidcError, which names the claim and the setting.
+
+    A name is taken as it is or not at all: lower case is not made of upper case, so that two people
+    of the provider never meet in one name here.
+    """
+    name = _name(claims, rules)
+    found = _find(claims, rules.groups_claim)
+    if found is None:
+        return Mapped(name, None, ())
+    named = [found] if isinstance(found, str) else found
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")
+    if len(named) > MOST_GROUPS:
+        raise OidcError(
+            f"claim {rules.groups_claim!r} has {len(named)} groups, more than {MOST_GROUPS}; have the "
+            "provider send only those that matter here"
+        )
+    mapped = {one: _group(one, rules) for one in named}
+    return Mapped(
+        name,
+        frozenset(group for group in mapped.values() if group is not None),
+        tuple(sorted(one for one, group in mapped.items() if group is None)),
+    )
+
+
+def _name(claims: Mapping[str, Any], rules: Rules) -> str:
+    value = _find(claims, rules.name_claim)
+    if not isinstance(value, str) or not value:
+        known = ", ".join(sorted(name for name, each in claims.items() if isinstance(each, str)))
+        raise OidcError(
+            f"there is no claim {rules.name_claim!r} with a name; set sso.name_claim to one of: {known}"
+        )
+    # In a mail address that nobody verified, anybody may have written anything.
+    if rules.name_claim == "email" and claims.get("email_verified") is False:
+        raise OidcError("the provider has not verified the person's email address")
+    name = value
+    if rules.name_domain is not None:
+        name, at, domain = value.rpartition("@")
+        if not at or domain != rules.name_domain:
+            raise OidcError(f"{value!r} is not in sso.name_domain, which is {rules.name_domain!r}")
+    if not valid_name(name):
+        raise OidcError(
+            f"{name!r} (claim {rules.name_claim!r}) cannot be a user's name here: {FORM}"
+        )
+    return name
+
+
+def _group(name: str, rules: Rules) -> str | None:
+    if name in rules.groups:
+        return rules.groups[name]
+    if rules.group_prefix is None:
+        return None
+    ours = rules.group_prefix + name
+    return ours if valid_name(ours) else None
+
+
+def _find(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim of that name (which may have dots: `https://example.com/groups`), or the one inside."""
+    if name in claims:
+        return claims[name]
+    at: Any = claims
+    for part in name.split("."):
+        if not isinstance(at, Mapping) or part not in at:
+            return None
+        at = at[part]
+    return at

@@ -1,0 +1,185 @@
+"""The authorization code flow with PKCE: what is sent to the provider, and what comes back."""
+
+import hashlib
+import hmac
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
+
+from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.provider import Provider, read_object
+
+RANDOM_BYTES = 32
+"""Of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
+TOKEN_LIMIT_CHARS = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the provider knows the gateway by. `redirect_uri` is registered there, letter by letter."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    redirect_uri: str
+    scopes: tuple[str, ...] = ("openid",)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to sign in. `state` comes back in the URL; `nonce` in the ID token; `verifier` never
+    leaves the gateway until the code is exchanged."""
+
+    state: str
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FormRequest:
+    """A POST of `application/x-www-form-urlencoded`."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a code or a refresh token was exchanged for. None where the provider sent none."""
+
+    id_token: str | None = field(repr=False)
+    access_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+def new_attempt(random: Callable[[int], bytes]) -> Attempt:
+    """`random` returns so many unpredictable bytes."""
+    state, nonce, verifier = (_base64url(random(RANDOM_BYTES)) for _ in range(3))
+    return Attempt(state, nonce, verifier)
+
+
+def authorization_url(
+    provider: Provider, client: Client, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
+) -> str:
+    """Where the browser is sent (Core §3.1.2.1). `extra`: `prompt`, `max_age`, `acr_values`."""
+    challenge = _base64url(hashlib.sha256(attempt.verifier.encode()).digest())
+    fields = [
+        ("response_type", "code"),
+        ("client_id", client.client_id),
+        ("redirect_uri", client.redirect_uri),
+        ("scope", " ".join(client.scopes)),
+        ("state", attempt.state),
+        ("nonce", attempt.nonce),
+        ("code_challenge", challenge),
+        ("code_challenge_method", "S256"),
+        *extra,
+    ]
+    separator = "&" if "?" in provider.authorization_endpoint else "?"
+    return provider.authorization_endpoint + separator + urlencode(fields, quote_via=quote)
+
+
+def read_callback(
+    parameters: Iterable[tuple[str, str]], provider: Provider, attempt: Attempt
+) -> str:
+    """The code from the callback's query (RFC 6749 §4.1.2, RFC 9207 §2.4).
+
+    Raises SignInDeniedError if the person or the provider said no, OidcError for what is none of ours.
+    A parameter that comes twice is refused (RFC 6749 §3.1).
+    """
+    fields: dict[str, str] = {}
+    for name, value in parameters:
+        if name in fields:
+            raise OidcError(f"the callback has more than one {name[:32]!r}")
+        fields[name] = value
+    state = fields.get("state", "")
+    if not hmac.compare_digest(state.encode(), attempt.state.encode()):
+        raise OidcError("the callback's state is not that of this sign-in")
+    issuer = fields.get("iss")
+    if (issuer is None and provider.sends_issuer) or issuer not in (None, provider.issuer):
+        raise OidcError("the callback is not from the issuer that was asked (RFC 9207)")
+    if "error" in fields:
+        raise SignInDeniedError(f"the provider says {_code_word(fields['error'])}")
+    code = fields.get("code", "")
+    if not code or len(code) > TOKEN_LIMIT_CHARS:
+        raise OidcError("the callback has no code")
+    return code
+
+
+def code_request(provider: Provider, client: Client, code: str, attempt: Attempt) -> FormRequest:
+    """Exchange the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
+    return _token_request(
+        provider,
+        client,
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", client.redirect_uri),
+        ("code_verifier", attempt.verifier),
+    )
+
+
+def refresh_request(provider: Provider, client: Client, refresh_token: str) -> FormRequest:
+    """Ask again who somebody is (RFC 6749 §6)."""
+    return _token_request(
+        provider, client, ("grant_type", "refresh_token"), ("refresh_token", refresh_token)
+    )
+
+
+def read_tokens(status: int, body: bytes) -> Tokens:
+    """Read the token endpoint's answer (RFC 6749 §5).
+
+    Raises GrantEndedError for `invalid_grant`, UnavailableError where trying again may help, OidcError
+    for the rest.
+    """
+    if status >= 500 or status == 429:
+        raise UnavailableError(f"the token endpoint answered {status}")
+    fields = read_object(body, "the token endpoint's answer")
+    if status != 200:
+        word = _code_word(fields.get("error"))
+        if word == "invalid_grant":
+            raise GrantEndedError(
+                "the provider says invalid_grant: the code or the sign-in is over"
+            )
+        hint = (
+            "; check sso.client_id and sso.client_secret_file" if word == "invalid_client" else ""
+        )
+        raise OidcError(f"the token endpoint answered {status}, {word}{hint}")
+    return Tokens(
+        _token(fields, "id_token"), _token(fields, "access_token"), _token(fields, "refresh_token")
+    )
+
+
+def _token_request(provider: Provider, client: Client, *fields: tuple[str, str]) -> FormRequest:
+    headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Accept", "application/json"),
+    ]
+    form = list(fields)
+    if provider.secret_by_post:
+        form += [("client_id", client.client_id), ("client_secret", client.secret)]
+    else:
+        # RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
+        pair = f"{quote(client.client_id, safe='')}:{quote(client.secret, safe='')}"
+        headers.append(("Authorization", "Basic " + b64encode(pair.encode()).decode()))
+    return FormRequest(provider.token_endpoint, tuple(headers), urlencode(form).encode())
+
+
+def _token(fields: dict[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isascii() or len(value) > TOKEN_LIMIT_CHARS:
+        raise OidcError(f"the token endpoint's {name} is no token")
+    return value
+
+
+def _code_word(value: object) -> str:
+    """An error code (RFC 6749 §5.2), which goes into the log: nothing else that somebody sent does."""
+    known = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii()
+    if known and isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum():
+        return value
+    return "an error without a name"
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,111 @@
+"""The settings of single sign-on: the identity providers that people may sign in by."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.secure_url import check_issuer, check_secure_url
+from stagedoor.settings.form import Table
+
+
+class SingleSignOn(Table, frozen=True):
+    """An identity provider that speaks OpenID Connect. The gateway is a confidential client of it."""
+
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=40,
+            description="What the button says: `Sign in with NAME`. Commands name the provider by it.",
+        ),
+    ]
+    issuer: Annotated[
+        str,
+        Meta(
+            description="The provider's issuer, letter by letter as its discovery document has it: "
+            "`https://id.example.com/realms/company`."
+        ),
+    ]
+    client_id: Annotated[
+        str, Meta(min_length=1, description="What the provider calls this gateway.")
+    ]
+    client_secret_file: Annotated[
+        Path,
+        Meta(
+            description="A file with one line, the client's secret, mode 0600. A group may read a file of "
+            "root's."
+        ),
+    ]
+    redirect_uri: Annotated[
+        str,
+        Meta(
+            description="Where the provider sends browsers back to, as it is registered there: the "
+            "WebShell's address and `/sign-in/sso`, as in `https://shell.example.com/sign-in/sso`."
+        ),
+    ]
+    scopes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What is asked for. `openid` must be among them; Keycloak and Okta send groups only "
+            "if a scope of theirs is."
+        ),
+    ] = ("openid", "profile", "email")
+    name_claim: Annotated[
+        str,
+        Meta(
+            description="The claim that has a person's name. One inside another is written with a dot "
+            "(`custom.login`). An `email` that is not verified is refused."
+        ),
+    ] = "preferred_username"
+    name_domain: Annotated[
+        str | None,
+        Meta(
+            description="The domain behind the `@` of every name, which is left out: with `example.com`, "
+            "`alice@example.com` is the user `alice`, and a name of another domain is refused. None: a "
+            "name is taken whole."
+        ),
+    ] = None
+    groups_claim: Annotated[
+        str,
+        Meta(description="The claim that lists a person's groups, written as `name_claim` is."),
+    ] = "groups"
+    groups: Annotated[
+        dict[str, str],
+        Meta(
+            description='The group here for a group there: `{ "/teams/shop" = "shop" }`. Entra ID sends '
+            "the groups' object ids."
+        ),
+    ] = field(default_factory=dict)
+    group_prefix: Annotated[
+        str | None,
+        Meta(
+            description="Other groups keep the name that they have there, behind this prefix: with `idp-`, "
+            "`ops` is `idp-ops`. None: they are left out."
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="The authorities (PEM) that the provider's TLS certificate is verified by. None: the "
+            "system's."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        try:
+            check_issuer(self.issuer)
+        except ValueError as error:
+            raise ValueError(f"sso.issuer: {error}") from None
+        try:
+            check_secure_url(self.redirect_uri)
+        except ValueError as error:
+            raise ValueError(f"sso.redirect_uri: {error}") from None
+        if "openid" not in self.scopes:
+            raise ValueError("sso.scopes must have openid")
+        for group in self.groups.values():
+            if not valid_name(group):
+                raise ValueError(f"sso.groups has {group!r}, which is no group's name: {FORM}")
+        if self.group_prefix is not None and not valid_name(self.group_prefix + "a"):
+            raise ValueError(f"sso.group_prefix is {self.group_prefix!r}; in a group's name {FORM}")

@@ -1,0 +1,131 @@
+"""A real identity provider on this machine: npm's oidc-provider, and somebody who signs in at it."""
+
+import html
+import http.cookiejar
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urljoin
+
+import pytest
+
+from tests.ports import free_port
+from tests.waiting import BOUND_S
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDER = Path(__file__).parent / "provider"
+CLIENT_ID, SECRET = "stagedoor", "a secret: with / all + kinds"
+_NODE = 'root="$1"; cd "$2"; . "$root/script/node.sh"; '
+_INSTALL = _NODE + (
+    'exec 9>.lock; flock 9; now="$(sha256sum <package-lock.json)"; '
+    '[ "$(cat node_modules/.stamp 2>/dev/null)" = "$now" ] || '
+    '{ npm ci --no-audit --no-fund >&2; printf %s "$now" >node_modules/.stamp; }'
+)
+
+
+@dataclass(frozen=True)
+class Idp:
+    issuer: str
+    redirect_uri: str
+
+    def set_account(self, name: str, claims: Mapping[str, Any]) -> None:
+        self._control("PUT", name, json.dumps(claims).encode())
+
+    def remove_account(self, name: str) -> None:
+        self._control("DELETE", name)
+
+    def _control(self, method: str, name: str, body: bytes | None = None) -> None:
+        url = f"{self.issuer}/test/accounts/{name}"
+        with urllib.request.urlopen(urllib.request.Request(url, body, method=method)):
+            pass
+
+    def sign_in(self, url: str, name: str) -> str:
+        """Go to `url` in a browser of one's own, sign in as `name` and agree; the address that the
+        provider sends the browser back to."""
+        person = _Person(self.redirect_uri)
+        at = person.go(url)
+        for _ in range(4):
+            if at.startswith(self.redirect_uri):
+                return at
+            [action] = re.findall(r'<form[^>]* action="([^"]+)"', person.page)
+            prompt = re.findall(r'name="prompt" value="([^"]+)"', person.page)[0]
+            fields = {"prompt": prompt, "login": name, "password": "any"}
+            at = person.go(urljoin(at, html.unescape(action)), urlencode(fields).encode())
+        raise AssertionError(f"the provider asks again and again: {person.page}")
+
+
+class _Person(urllib.request.HTTPRedirectHandler):
+    """Follows redirects but for the one that leads back to the gateway."""
+
+    def __init__(self, until: str) -> None:
+        self._until = until
+        self.page = ""
+        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(self, jar)
+
+    def redirect_request(self, *words: Any) -> urllib.request.Request | None:
+        url = str(words[-1])
+        return None if url.startswith(self._until) else super().redirect_request(*words)
+
+    def go(self, url: str, form: bytes | None = None) -> str:
+        try:
+            with self._opener.open(url, form, timeout=BOUND_S) as answer:
+                self.page = answer.read().decode()
+                return str(answer.url)
+        except HTTPError as error:
+            if error.code in (302, 303) and error.headers["location"].startswith(self._until):
+                return str(error.headers["location"])
+            raise AssertionError(f"{error.code}: {error.read().decode()}") from None
+
+
+@contextmanager
+def running_idp(
+    folder: Path, accounts: Mapping[str, Mapping[str, Any]], **settings: Any
+) -> Iterator[Idp]:
+    """A provider that knows `accounts` (claims by name), until the block ends."""
+    done = subprocess.run(
+        ["bash", "-c", _INSTALL, "-", ROOT, FOLDER], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        pytest.skip(f"oidc-provider cannot be installed: {done.stderr.strip()[-200:]}")
+    port = free_port()
+    idp = Idp(f"http://127.0.0.1:{port}", "http://127.0.0.1:1/sign-in/sso")
+    client = {
+        "client_id": CLIENT_ID,
+        "client_secret": SECRET,
+        "redirect_uris": [idp.redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        **settings.pop("client", {}),
+    }
+    file = folder / "provider.json"
+    file.write_text(
+        json.dumps(
+            {
+                "issuer": idp.issuer,
+                "port": port,
+                "clients": [client],
+                "accounts": accounts,
+                "idTokenClaims": True,
+                **settings,
+            }
+        )
+    )
+    with subprocess.Popen(
+        ["bash", "-c", _NODE + 'exec node server.mjs "$3"', "-", ROOT, FOLDER, file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield idp
+        finally:
+            process.kill()

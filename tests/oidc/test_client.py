@@ -1,0 +1,104 @@
+"""When a provider is asked, and when what is known is good enough."""
+
+import json
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from stagedoor.oidc.client import FRESH_S, LOOK_S, Answer, OidcClient
+from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
+from stagedoor.oidc.request import Attempt, Client, FormRequest
+
+ISSUER = "https://id.example"
+ATTEMPT = Attempt("state", "nonce", "verifier")
+QUERY = [("state", "state"), ("code", "abc")]
+
+
+class Provider:
+    """Answers at once, from values; counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.asked: list[str] = []
+        self.published = self.signs_by = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
+        self.status = 200
+
+    async def get(self, url: str, bearer: str | None = None) -> Answer:
+        self.asked.append(url)
+        if self.status == 0:
+            raise UnavailableError("away")
+        document: dict[str, Any] = {"keys": [self.published.as_dict(private=False)]}
+        if url.endswith("/openid-configuration"):
+            document = {
+                "issuer": ISSUER,
+                "authorization_endpoint": f"{ISSUER}/auth",
+                "token_endpoint": f"{ISSUER}/token",
+                "jwks_uri": f"{ISSUER}/keys",
+            }
+        return self.status, json.dumps(document).encode()
+
+    async def post(self, form: FormRequest) -> Answer:
+        claims = {
+            "iss": ISSUER,
+            "aud": "stagedoor",
+            "sub": "1",
+            "nonce": "nonce",
+            "iat": self.now,
+            "exp": self.now + 60,
+        }
+        head = {"alg": "ES256", "kid": self.signs_by.kid}
+        token = jwt.encode(head, claims, self.signs_by, algorithms=["ES256"])
+        return 200, json.dumps({"id_token": token}).encode()
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+def client(provider: Provider) -> OidcClient:
+    known = Client("stagedoor", "secret", "https://shell.example/sign-in/sso")
+    return OidcClient(ISSUER, known, provider, lambda: provider.now)
+
+
+async def test_the_provider_is_asked_once_an_hour(provider: Provider, client: OidcClient) -> None:
+    for _ in range(5):
+        await client.finish(QUERY, ATTEMPT)
+    assert len(provider.asked) == 2
+    provider.now += FRESH_S
+    await client.finish(QUERY, ATTEMPT)
+    assert len(provider.asked) == 4
+
+
+@pytest.mark.identity(12)
+async def test_rotated_keys_are_fetched_and_a_flood_of_unknown_ones_is_not(
+    provider: Provider, client: OidcClient
+) -> None:
+    await client.finish(QUERY, ATTEMPT)
+    provider.now += LOOK_S
+    provider.published = provider.signs_by = ECKey.generate_key("P-256", {"kid": "two"})
+    await client.finish(QUERY, ATTEMPT)
+    provider.signs_by = ECKey.generate_key("P-256", {"kid": "three"})
+    asked = len(provider.asked)
+    for _ in range(100):
+        with pytest.raises(UnknownKeyError):
+            await client.finish(QUERY, ATTEMPT)
+        provider.now += 1
+    # 100 s: at 30, 60 and 90.
+    assert len(provider.asked) - asked <= 3
+
+
+async def test_a_provider_that_goes_away_takes_nothing_that_is_known_along(
+    provider: Provider, client: OidcClient
+) -> None:
+    await client.finish(QUERY, ATTEMPT)
+    provider.now += FRESH_S
+    for status in (0, 503):
+        provider.status = status
+        await client.finish(QUERY, ATTEMPT)
+    provider.status = 404
+    with pytest.raises(OidcError, match=r"answered 404; check sso\.issuer"):
+        await client.finish(QUERY, ATTEMPT)
