@@ -87,7 +87,10 @@ class _Person(urllib.request.HTTPRedirectHandler):
 
 @contextmanager
 def running_idp(
-    folder: Path, accounts: Mapping[str, Mapping[str, Any]], **settings: Any
+    folder: Path,
+    accounts: Mapping[str, Mapping[str, Any]],
+    redirect_uri: str = "http://127.0.0.1:1/sign-in/sso",
+    **settings: Any,
 ) -> Iterator[Idp]:
     """A provider that knows `accounts` (claims by name), until the block ends."""
     done = subprocess.run(
@@ -96,7 +99,7 @@ def running_idp(
     if done.returncode != 0:
         pytest.skip(f"oidc-provider cannot be installed: {done.stderr.strip()[-200:]}")
     port = free_port()
-    idp = Idp(f"http://127.0.0.1:{port}", "http://127.0.0.1:1/sign-in/sso")
+    idp = Idp(f"http://127.0.0.1:{port}", redirect_uri)
     client = {
         "client_id": CLIENT_ID,
         "client_secret": SECRET,

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +25,7 @@ ALICE = {
     "email_verified": True,
     "groups": ["ops", "/teams/shop"],
 }
+STAGEDOOR = (sys.executable, "-m", "stagedoor", "--config")
 SCOPES = ("openid", "profile", "email", "offline_access")
 
 
@@ -35,10 +37,8 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 
 @pytest.fixture
-async def fetch() -> AsyncIterator[HttpsFetch]:
-    https = Https()
-    yield HttpsFetch(https)
-    await https.close()
+def fetch() -> HttpsFetch:
+    return HttpsFetch(Https())
 
 
 @pytest.fixture
@@ -138,9 +138,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     )
 
     def stagedoor(*words: str) -> str:
-        done = subprocess.run(
-            ["stagedoor", "--config", settings, *words], capture_output=True, text=True
-        )
+        done = subprocess.run([*STAGEDOOR, settings, *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -148,7 +146,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     stagedoor("grant", "add", "group:shop", "app01")
     before = stagedoor("audit", "--json")
     with subprocess.Popen(
-        ["stagedoor", "--config", settings, "sso", "test"],
+        [*STAGEDOOR, settings, "sso", "test"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
+from stagedoor.admin.single_sign_on import unlink
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
@@ -18,8 +19,10 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place
-from stagedoor.store import changes, passes, schema
+from stagedoor.settings.sso import SingleSignOn
+from stagedoor.store import changes, identities, passes, schema
 from stagedoor.store.database import Database, open_database
+from stagedoor.store.identities import Person
 from stagedoor.store.policy import load_policy
 from stagedoor.store.watch import WHOLE_EACH_S, PolicyWatch
 from stagedoor.wire.target import parse_login
@@ -78,6 +81,15 @@ def reader(database: Database, place: Place) -> Iterator[Reader]:
     made.database.close()
 
 
+COMPANY = SingleSignOn(
+    name="Company",
+    issuer="https://id.example",
+    client_id="stagedoor",
+    client_secret_file=Path("/nowhere"),
+    redirect_uri="https://shell.example/sign-in/sso",
+)
+
+
 def everything(office: AdminService, dice: random.Random) -> list[Callable[[], object]]:
     """Each way to change the policy, with something made up; what does not fit is refused."""
     policy = admin.policy(office)
@@ -125,7 +137,15 @@ def everything(office: AdminService, dice: random.Random) -> list[Callable[[], o
         lambda: end_share(office, some(policy.shares)),
         lambda: oversight.request_close(office, ["none"], "why"),
         sign_in_and_out,
+        lambda: come_by_provider(office, name, group),
+        lambda: unlink(office, COMPANY, name),
     ]
+
+
+def come_by_provider(office: AdminService, name: str, group: str) -> None:
+    with office.change("sso.sign-in") as change:
+        identities.admit(change.transaction, Person(COMPANY.issuer, name), name, 1000.0)
+        identities.set_provided_groups(change.transaction, name, frozenset({group}))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Method
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import subjects_of
 from stagedoor.net.https import Https, NoAnswerError
@@ -15,6 +17,37 @@ from stagedoor.oidc.request import Client, FormRequest
 from stagedoor.settings.secret_file import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.store import identities, passes
+from stagedoor.store.identities import Person
+
+
+def link(service: AdminService, user: str, provider: SingleSignOn, subject: str) -> None:
+    """Say that the user is the person `subject` (`sub`) of the provider.
+
+    Raises NotFoundError, ConflictError, StoreError.
+    """
+    with service.change("sso.link") as change:
+        person = Person(provider.issuer, subject)
+        identities.link(change.transaction, person, user, service.clock())
+        change.fields |= {"user": user, "provider": provider.name, "subject": subject}
+
+
+def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
+    """Forget it, with the groups that came from there; the user's name. NotFoundError, StoreError.
+
+    What they opened by a sign-in of that provider ends.
+    """
+    with service.change("sso.unlink", revokes=True) as change:
+        user = identities.unlink(change.transaction, Person(provider.issuer, subject))
+        passes.end_sign_ins(change.transaction, user, Method.SSO, provider.name)
+        change.fields |= {"user": user, "provider": provider.name, "subject": subject}
+    return user
+
+
+def links(service: AdminService) -> list[tuple[str, Person]]:
+    """Users and who they are at a provider, by name. Raises StoreError."""
+    with service.database.read() as transaction:
+        return identities.everybody(transaction)
 
 
 class HttpsFetch:

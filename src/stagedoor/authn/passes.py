@@ -69,6 +69,11 @@ def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identit
     )
 
 
+def by_provider(user: User, provider: str) -> Identity:
+    """Who has signed in at the identity provider of that name."""
+    return Identity(user.name, user.groups, Method.SSO, provider)
+
+
 def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity | Denial:
     """Who it is that shows a pass, by the policy as it is now.
 

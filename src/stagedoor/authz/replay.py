@@ -1,7 +1,7 @@
 """The rule of recordings: who may play those of an app; and of lists of what there is to see. Pure."""
 
 from stagedoor.authz.decide import matching, permitted
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
@@ -49,4 +49,4 @@ def has_somewhere(
 
 
 def _in_person(identity: Identity) -> bool:
-    return identity.method is Method.PASSWORD and identity.scopes is None
+    return identity.is_person

@@ -10,16 +10,19 @@ from urllib.parse import parse_qsl, urlsplit
 import click
 
 from stagedoor.admin import service as admin
+from stagedoor.admin import single_sign_on
 from stagedoor.admin.service import open_service
 from stagedoor.admin.single_sign_on import (
     HttpsFetch,
     Outcome,
     client_of,
+    links,
     outcome_of,
     provider_named,
     rules_of,
 )
 from stagedoor.cli import show
+from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.denial import one_line
 from stagedoor.model.errors import RefusedError
@@ -37,7 +40,7 @@ MOST_CHARS = 64 * 1024
 
 @click.group()
 def sso() -> None:
-    """Try the identity providers for single sign-on."""
+    """Try identity providers, and say who is who there."""
 
 
 @sso.command(
@@ -66,22 +69,76 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     return _print(claims, outcome)
 
 
+@sso.command("list", epilog=show.examples("stagedoor sso list", "stagedoor sso list --json"))
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the users who come from an identity provider."""
+    names = {each.issuer: each.name for each in installation.settings.sso}
+    with open_service(installation.settings, create=False) as service:
+        found = links(service)
+    rows = [
+        {
+            "user": user,
+            "provider": names.get(person.issuer, person.issuer),
+            "subject": person.subject,
+        }
+        for user, person in found
+    ]
+    return show.as_json(rows) if json_ else show.table(rows)
+
+
+@sso.command(
+    "link",
+    epilog=show.examples(
+        "stagedoor sso link alice 248289761001   # the sub that `stagedoor sso test` shows"
+    ),
+)
+@click.argument("user", shell_complete=user_names)
+@click.argument("subject")
+@click.option("--provider", help="Which, where there is more than one.")
+@click.pass_obj
+def link(installation: Installation, user: str, subject: str, provider: str | None) -> None:
+    """Say that the user USER is the person SUBJECT of a provider.
+
+    For users who were here before single sign-on: a person whom the provider calls alice is never taken
+    for the user alice by the name alone.
+    """
+    named = provider_named(installation.settings, provider)
+    with open_service(installation.settings, create=False) as service:
+        single_sign_on.link(service, user, named, subject)
+    show.note(f"{user} can sign in with {named.name}.")
+
+
+@sso.command("unlink", epilog=show.examples("stagedoor sso unlink 248289761001"))
+@click.argument("subject")
+@click.option("--provider", help="Which, where there is more than one.")
+@click.pass_obj
+def unlink(installation: Installation, subject: str, provider: str | None) -> None:
+    """Forget who the person SUBJECT of a provider is here.
+
+    Their groups of the provider go, and what they opened by its sign-ins ends within seconds. The user
+    stays.
+    """
+    named = provider_named(installation.settings, provider)
+    with open_service(installation.settings, create=False) as service:
+        user = single_sign_on.unlink(service, named, subject)
+    show.note(f"{user} cannot sign in with {named.name} any more.")
+
+
 async def _sign_in(provider: SingleSignOn) -> Claims:
-    https = Https(provider.ca_file)
-    try:
-        client = OidcClient(provider.issuer, client_of(provider), HttpsFetch(https), time.time)
-        attempt = new_attempt(os.urandom)
-        url = await client.authorization_url(attempt)
-        show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
-        show.note(
-            f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
-            "   Copy it from the address bar, whatever the page says, and paste it here:"
-        )
-        address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
-        claims, _ = await client.finish(_query(address.strip(), provider), attempt)
-        return claims
-    finally:
-        await https.close()
+    fetch = HttpsFetch(Https(provider.ca_file))
+    client = OidcClient(provider.issuer, client_of(provider), fetch, time.time)
+    attempt = new_attempt(os.urandom)
+    url = await client.authorization_url(attempt)
+    show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
+    show.note(
+        f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
+        "   Copy it from the address bar, whatever the page says, and paste it here:"
+    )
+    address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
+    claims, _ = await client.finish(_query(address.strip(), provider), attempt)
+    return claims
 
 
 def _query(address: str, provider: SingleSignOn) -> list[tuple[str, str]]:

@@ -93,6 +93,27 @@ def load(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def read_private_file(path: Path) -> bytes | None:
+    """A file of ours that nobody else may read, at most 64 KiB; None where there is none. KeyFileError."""
+    try:
+        with path.open("rb") as file:
+            _refuse_if_exposed(path, os.fstat(file.fileno()))
+            return file.read(64 * 1024)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key {path}: {error.strerror or error}") from error
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Make the file unless one is there, whole and durable. Raises KeyFileError."""
+    try:
+        _make_folder(path.parent)
+        _write(path, content, 0o600)
+    except OSError as error:
+        raise KeyFileError(f"cannot make the key {path}: {error.strerror or error}") from error
+
+
 def new_key() -> Ed25519PrivateKey:
     """A key that lies in no file."""
     return Ed25519PrivateKey.generate()

@@ -11,6 +11,8 @@ class Method(StrEnum):
     TOKEN = "token"  # noqa: S105 - the word, not a secret
     PUBLIC_KEY = "publickey"
     CERTIFICATE = "certificate"
+    SSO = "sso"
+    """By an identity provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Identity:
 
     `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
     `connect:app*.staging`); None means all that the identity's grants allow.
-    `credential_id` names the token or key, for the audit; None for a password.
+    `credential_id` names the token, the key or the identity provider, for the audit; None for a password.
     `password_hash` is what the password was verified against, None for other methods: what a
     password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
     own each time. Neither counts as part of who somebody is.
@@ -43,3 +45,9 @@ class Identity:
     scopes: tuple[str, ...] | None = None
     password_hash: str | None = field(default=None, repr=False, compare=False)
     sign_in: SignIn | None = field(default=None, compare=False)
+
+    @property
+    def is_person(self) -> bool:
+        """Whether somebody proved it themselves a while ago: not by a token or key that a program may
+        hold, and not for one app alone."""
+        return self.method in (Method.PASSWORD, Method.SSO) and self.scopes is None

@@ -1,4 +1,4 @@
-"""HTTP requests to a server that the settings name, over a pool of connections. By httpcore."""
+"""HTTP requests to a server that the settings name, now and then. By httpcore."""
 
 import asyncio
 import ssl
@@ -18,7 +18,8 @@ class NoAnswerError(Exception):
 
 
 class Https:
-    """Belongs to one event loop. Follows no redirects: an endpoint is where the settings say it is.
+    """Belongs to one event loop. Keeps no connection. Follows no redirects: an endpoint is where the settings
+    say it is.
 
     `ca_file` has the authorities to trust (PEM) instead of the system's.
     """
@@ -30,7 +31,7 @@ class Https:
         except OSError as error:
             raise SettingsError(f"cannot read the certificates in {ca_file}: {error}") from None
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, max_connections=8, max_keepalive_connections=2, keepalive_expiry=30
+            ssl_context=context, max_connections=8, max_keepalive_connections=0
         )
 
     async def ask(
@@ -58,6 +59,3 @@ class Https:
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             why = str(error) or "the connection broke off"
         raise NoAnswerError(f"{origin}: {why}") from None
-
-    async def close(self) -> None:
-        await self._pool.aclose()

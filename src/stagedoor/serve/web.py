@@ -1,5 +1,6 @@
 """The WebShell's parts: how terminals are reached in each shell, and passes over the store."""
 
+import os
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -8,7 +9,9 @@ from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.sign_in_service import SignInService
 from stagedoor.authn.passes import Lifetimes
+from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
@@ -51,6 +54,7 @@ def web_listener(
             PassService(
                 settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
             ),
+            _sign_ins(settings, database),
             AccountService(settings, database, allowance),
             RecordingService(settings, database, policy),
             WebLimits(
@@ -75,6 +79,14 @@ def web_listener(
 
 def _lifetimes(settings: Settings) -> Lifetimes:
     return Lifetimes(session_s=settings.web.session_s, session_max_s=settings.web.session_max_s)
+
+
+def _sign_ins(settings: Settings, database: Database) -> SignInService:
+    # Where there is no provider nothing is sealed, and no file is made.
+    key = SealingKey(os.urandom(KEY_BYTES))
+    if settings.sso:
+        key = load_or_create_sealing_key(settings.sign_in_key_file)
+    return SignInService(settings, database, key, os.urandom)
 
 
 def host_names(settings: Settings) -> frozenset[str]:

@@ -178,6 +178,14 @@ class Keys(Table, frozen=True):
             "needed for SSH, and there are no local shells."
         ),
     ] = None
+    sign_in_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="Seals what a browser keeps while its person signs in at an identity provider: 32 "
+            "random bytes. Gateways that share a store and a name share it. None: `keys/sign_in_key` in "
+            "`data_dir`, made when it is needed."
+        ),
+    ] = None
 
 
 class Store(Table, frozen=True):
@@ -306,6 +314,10 @@ class Settings(Table, frozen=True):
     @property
     def host_ca_file(self) -> Path:
         return self.keys.host_ca_file or self.data_dir / "keys" / "host_ca"
+
+    @property
+    def sign_in_key_file(self) -> Path:
+        return self.keys.sign_in_key_file or self.data_dir / "keys" / "sign_in_key"
 
     @property
     def ssh_host_key_file(self) -> Path:

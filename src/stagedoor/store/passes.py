@@ -6,7 +6,7 @@ it opened is over.
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
@@ -88,6 +88,31 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
     ).scalar()
     if user is None:
         raise NotFoundError("this sign-in is over already")
+    _tell_ended(transaction, user, [_hash(secret)])
+
+
+def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
+    """End all sessions of the user that were opened by this credential, and what those opened; how
+    many. Runs in a policy change."""
+    ended = transaction.execute(
+        update(web_passes)
+        .where(
+            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.user_name == user,
+            web_passes.c.method == method.value,
+            web_passes.c.credential_id == credential_id,
+        )
+        .values(kind=_SIGNED_OUT)
+        .returning(web_passes.c.secret_hash)
+    ).scalars()
+    hashes = list(ended)
+    if hashes:
+        _tell_ended(transaction, user, hashes)
+    return len(hashes)
+
+
+def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
+    """Have every worker hear of it, and keep no more of the user's than are remembered one by one."""
     before = (
         select(web_passes.c.secret_hash)
         .where(web_passes.c.kind == _SIGNED_OUT, web_passes.c.user_name == user)
@@ -96,7 +121,7 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
     )
     over = delete(web_passes).where(web_passes.c.secret_hash.in_(before))
     forgotten = transaction.execute(over.returning(web_passes.c.secret_hash)).scalars().all()
-    named = [bytes(one).hex() for one in (_hash(secret), *forgotten)]
+    named = [bytes(one).hex() for one in (*ended, *forgotten)]
     touch(transaction, Part.SIGNED_OUT, named)
     touch(transaction, Part.SIGN_INS_END, [user])
 

@@ -10,7 +10,16 @@ from stagedoor.model.permission import Permission, Permissions, from_words, to_w
 from stagedoor.model.policy import KeyRecord, TokenRecord
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
-from stagedoor.store.schema import grants, keys, shares, tokens, user_groups, users
+from stagedoor.store.schema import (
+    grants,
+    identities,
+    keys,
+    provided_groups,
+    shares,
+    tokens,
+    user_groups,
+    users,
+)
 
 NO_ENTRY = "!"
 """No pattern and no name of an environment begins with it."""
@@ -77,6 +86,8 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         removed = transaction.execute(theirs).scalars().all()
         touch(transaction, part, removed)
         gone[part.value] = len(removed)
+    transaction.execute(delete(identities).where(identities.c.user_name == name))
+    transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
     # With them go the passes of the web, whose sign-ins that were ended are nobody's any more.
     transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
     transaction.execute(delete(users).where(users.c.name == name))

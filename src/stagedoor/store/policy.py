@@ -17,7 +17,15 @@ from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
 from stagedoor.store.passes import read_sign_in_ends, read_sign_ins_end, read_signed_out
 from stagedoor.store.people import grant_of
-from stagedoor.store.schema import grants, keys, meta, tokens, user_groups, users
+from stagedoor.store.schema import (
+    grants,
+    keys,
+    meta,
+    provided_groups,
+    tokens,
+    user_groups,
+    users,
+)
 from stagedoor.store.shares import read_shares
 
 Plain = str | int | float | bool | None
@@ -96,8 +104,9 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 
 def _users(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
     groups: dict[str, set[str]] = defaultdict(set)
-    for row in transaction.execute(_of(select(user_groups), user_groups.c.user_name, only)):
-        groups[row.user_name].add(row.group_name)
+    for table in (user_groups, provided_groups):
+        for row in transaction.execute(_of(select(table), table.c.user_name, only)):
+            groups[row.user_name].add(row.group_name)
     query = _of(select(users).order_by(users.c.name), users.c.name, only)
     return {
         row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)

@@ -85,6 +85,27 @@ user_groups = Table(
     Column("group_name", _name(64), primary_key=True),
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    _user(),
+    Column("created_at", Float, nullable=False),
+    Index("identities_by_user", "user_name"),
+)
+"""Who a user is at an identity provider: an issuer and its `sub`, which never change. Since version 7."""
+
+provided_groups = Table(
+    "provided_groups",
+    metadata,
+    Column(
+        "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Column("group_name", _name(64), primary_key=True),
+)
+"""Groups that an identity provider put a user in, apart from those given here. Since version 7."""
+
 tokens = Table(
     "tokens",
     metadata,

@@ -143,6 +143,21 @@ CREATE TABLE policy_changes (
   name VARCHAR(128) NOT NULL,
   PRIMARY KEY (version, part, name)
 ) WITHOUT ROWID;
+CREATE TABLE identities (
+  issuer TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  user_name VARCHAR(64) NOT NULL,
+  created_at FLOAT NOT NULL,
+  PRIMARY KEY (issuer, subject),
+  FOREIGN KEY (user_name) REFERENCES users (name) ON DELETE CASCADE
+);
+CREATE INDEX identities_by_user ON identities (user_name);
+CREATE TABLE provided_groups (
+  user_name VARCHAR(64) NOT NULL,
+  group_name VARCHAR(64) NOT NULL,
+  PRIMARY KEY (user_name, group_name),
+  FOREIGN KEY (user_name) REFERENCES users (name) ON DELETE CASCADE
+);
 INSERT INTO meta VALUES ('schema_version', 7), ('compatible_version', 1), ('policy_version', 8), ('close_version', 2);
 INSERT INTO users VALUES ('alice', '$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA', 1700000000.5), ('bob', NULL, 1700000001.0);
 INSERT INTO user_groups VALUES ('alice', 'dev'), ('alice', 'ops');
@@ -160,3 +175,5 @@ INSERT INTO visits VALUES ('s2', 'app02.ssh', 'main', 0, NULL);
 UPDATE web_passes SET sign_in = X'0101010101010101010101010101010101010101010101010101010101010101' WHERE kind = 'signed-out';
 INSERT INTO policy_changes VALUES (8, 'grants', '4');
 UPDATE web_passes SET latest_end = 1900000600.0, renewed_at = 1899999000.0 WHERE kind = 'session';
+INSERT INTO identities VALUES ('https://id.example', '248289761001', 'alice', 1700000009.0);
+INSERT INTO provided_groups VALUES ('alice', 'idp-ops');

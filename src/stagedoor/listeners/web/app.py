@@ -20,7 +20,7 @@ from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Account, Passes, Recordings
+from stagedoor.listeners.web.ports import Account, Passes, Recordings, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
@@ -51,6 +51,7 @@ class WebApp:
         self,
         access: ShellAccess,
         passes: Passes,
+        sign_ins: SignIns,
         account: Account,
         recordings: Recordings,
         limits: WebLimits,
@@ -70,7 +71,7 @@ class WebApp:
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
         ]
-        pages = Pages(self._guard, passes)
+        pages = Pages(self._guard, passes, sign_ins)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, refusal

@@ -46,6 +46,25 @@ class Passes(Protocol):
         ...
 
 
+class SignIns(Protocol):
+    """Single sign-on. A provider or a store that fails is a Denial."""
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """The names of the identity providers; none where there is no single sign-on."""
+        ...
+
+    async def begin(self, provider: str, wanted: str) -> tuple[str, str] | Denial:
+        """Where to send the browser, and what it has to keep for `finish`; `wanted` is the path to go to."""
+        ...
+
+    async def finish(
+        self, kept: str, query: Sequence[tuple[str, str]]
+    ) -> tuple[Identity, str] | Denial:
+        """Who came back with that query and what `begin` gave, and the path that they wanted."""
+        ...
+
+
 class Account(Protocol):
     """What a person may see and change of his own. A store that fails is a Denial."""
 

@@ -4,3 +4,18 @@ ALTER TABLE grants ADD COLUMN permissions TEXT DEFAULT 'enter files' NOT NULL;
 UPDATE meta SET value = value + 1 WHERE name = 'policy_version' AND EXISTS (SELECT 1 FROM watch_rules);
 INSERT INTO grants (subject, app_pattern, environment_pattern, expires_at, created_at, permissions) SELECT subject, app_pattern, '!' || environment_pattern, expires_at, created_at, 'watch' FROM watch_rules ORDER BY id;
 DELETE FROM watch_rules;
+CREATE TABLE identities (
+  issuer TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  user_name VARCHAR(64) NOT NULL,
+  created_at FLOAT NOT NULL,
+  PRIMARY KEY (issuer, subject),
+  FOREIGN KEY (user_name) REFERENCES users (name) ON DELETE CASCADE
+);
+CREATE INDEX identities_by_user ON identities (user_name);
+CREATE TABLE provided_groups (
+  user_name VARCHAR(64) NOT NULL,
+  group_name VARCHAR(64) NOT NULL,
+  PRIMARY KEY (user_name, group_name),
+  FOREIGN KEY (user_name) REFERENCES users (name) ON DELETE CASCADE
+);

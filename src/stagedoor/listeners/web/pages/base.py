@@ -13,7 +13,7 @@ from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import Place
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import Passes, SignIns
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
@@ -24,6 +24,7 @@ from stagedoor.listeners.web.sign_in.cookies import (
     shown_cookie,
     shown_cookies,
 )
+from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -47,13 +48,19 @@ class Pages:
         self,
         guard: RequestGuard,
         passes: Passes,
+        sign_ins: SignIns,
     ) -> None:
         self._guard = guard
         self._flow = guard.flow
         self._passes = passes
+        self._sign_ins = sign_ins
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
+        single_sign_on = SingleSignOnRoutes(
+            guard, sign_ins, self._place, self.posted, self.denied, self._let_in
+        )
         self.routes: list[BaseRoute] = [
+            *single_sign_on.routes,
             Route("/app/{app}", self._terminal),
             Route("/sign-in", self._sign_in_form, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
@@ -127,7 +134,7 @@ class Pages:
 
     async def _sign_in_form(self, request: Request) -> Response:
         wanted = safe_path(request.query_params.get("next", ""), self._home_path)
-        return HTMLResponse(markup.sign_in(self._place, wanted))
+        return HTMLResponse(markup.sign_in(self._place, wanted, self._sign_ins.providers))
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await self.posted(request)
@@ -142,7 +149,9 @@ class Pages:
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
             status = 403 if found.reason is Reason.CREDENTIAL_WRONG else status_of(found.reason)
-            page = markup.sign_in(self._place, wanted, found.message, name)
+            page = markup.sign_in(
+                self._place, wanted, self._sign_ins.providers, found.message, name
+            )
             return HTMLResponse(page, status)
         return await self._let_in(request, found, wanted)
 

@@ -14,7 +14,7 @@ from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.markup import App
 from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
@@ -139,4 +139,4 @@ def permits_in_words(permissions: Permissions) -> str:
 
 
 def _whole(identity: Identity) -> bool:
-    return identity.method is Method.PASSWORD and identity.scopes is None
+    return identity.is_person

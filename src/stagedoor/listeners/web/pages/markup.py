@@ -52,9 +52,15 @@ class Place:
         return escape(self.path + self.assets.path(name))
 
     def page(
-        self, title: str, body: str, *, scripts: Sequence[str] = (), attributes: str = ""
+        self,
+        title: str,
+        body: str,
+        *,
+        scripts: Sequence[str] = (),
+        attributes: str = "",
+        head: str = "",
     ) -> str:
-        """A whole page. `body` is HTML, `title` is text."""
+        """A whole page. `body` and `head` are HTML, `title` is text."""
         links = ""
         if "pages.css" in self.assets:
             links += f'<link rel="stylesheet" href="{self.asset("pages.css")}">'
@@ -69,7 +75,7 @@ class Place:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark">'
             '<meta name="description" content="Shells of apps, in the browser">'
-            f"<title>{escape(title)}</title>{links}</head><body{attributes}>{body}</body></html>"
+            f"<title>{escape(title)}</title>{links}{head}</head><body{attributes}>{body}</body></html>"
         )
 
 
@@ -82,20 +88,40 @@ def said(place: Place, title: str, message: str, *, home: bool = True) -> str:
     )
 
 
-def sign_in(place: Place, next_path: str, why: str = "", name: str = "") -> str:
-    """The form. `why` is what was wrong with the last try."""
+def sign_in(
+    place: Place, next_path: str, providers: Sequence[str] = (), why: str = "", name: str = ""
+) -> str:
+    """The form, below a button for each identity provider. `why` is what was wrong with the last try."""
+    others = "".join(
+        f"""<form method="post" action="{escape(place.path)}/sign-in/sso">
+<input type="hidden" name="next" value="{escape(next_path)}">
+<input type="hidden" name="provider" value="{escape(each)}">
+<button type="submit">Sign in with {escape(each)}</button></form>"""
+        for each in providers
+    )
+    if others:
+        others += '<p class="or">or</p>'
+    focus = "" if others else " autofocus"
     alert = f'<p role="alert" class="wrong">{escape(why)}</p>' if why else ""
-    body = f"""<main class="narrow"><h1>Stagedoor</h1>{alert}
+    body = f"""<main class="narrow"><h1>Stagedoor</h1>{alert}{others}
 <form method="post" action="{escape(place.path)}/sign-in">
 <input type="hidden" name="next" value="{escape(next_path)}">
 <label for="name">Name</label>
 <input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none"
- spellcheck="false" required{"" if name else " autofocus"}>
+ spellcheck="false" required{"" if name else focus}>
 <label for="secret">Password, or a token</label>
 <input id="secret" name="secret" type="password" autocomplete="current-password"
  required{" autofocus" if name else ""}>
 <button type="submit">Sign in</button></form></main>"""
     return place.page("Sign in · Stagedoor", body)
+
+
+def onward(place: Place, url: str) -> str:
+    """Leads to an identity provider's page, by itself."""
+    body = f"""<main class="narrow"><h1>Stagedoor</h1>
+<p><a href="{escape(url)}">Go on to sign in</a></p></main>"""
+    onward = f'<meta http-equiv="refresh" content="0; url={escape(url)}">'
+    return place.page("Sign in · Stagedoor", body, head=onward)
 
 
 def link(place: Place) -> str:

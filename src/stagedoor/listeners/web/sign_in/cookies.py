@@ -58,6 +58,15 @@ def shown_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denia
     return found[0] or None if found else None
 
 
+def cookie_kind(
+    guard: RequestGuard, connection: HTTPConnection, suffix: str = ""
+) -> tuple[str, str | None, bool]:
+    """The name of this connection's cookie, its domain (None for this host alone), and whether it is
+    for TLS only; `suffix` stands for another cookie beside the pass."""
+    name, domain, secure = _kind(guard, connection)
+    return name + suffix, domain, secure
+
+
 def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Request) -> None:
     """Give the browser the pass. It ends with the browser's session, or the pass's time.
 

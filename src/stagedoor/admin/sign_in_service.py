@@ -1,0 +1,147 @@
+"""Single sign-on on the web: a browser is sent to the identity provider, and who comes back is let in."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.single_sign_on import HttpsFetch, client_of, rules_of
+from stagedoor.authn.passes import by_provider
+from stagedoor.keys.sealing import SealingKey
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import User
+from stagedoor.net.https import Https
+from stagedoor.oidc import pending
+from stagedoor.oidc.client import OidcClient
+from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.mapping import Mapped, map_claims
+from stagedoor.oidc.pending import PENDING_S, Pending
+from stagedoor.oidc.request import new_attempt
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.sso import SingleSignOn
+from stagedoor.store import identities, people
+from stagedoor.store.database import Database
+from stagedoor.store.identities import Person
+
+PURPOSE = "sign-in under way"
+_log = structlog.get_logger()
+
+
+class SignInService:
+    """Satisfies `listeners.web.ports.SignIns`. Belongs to one event loop; the store is asked in a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        key: SealingKey,
+        random: Callable[[int], bytes],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads the clients' secrets. Raises SettingsError."""
+        self._settings = settings
+        self._database = database
+        self._key = key
+        self._random = random
+        self._now = now
+        https: dict[Path | None, Https] = {}
+        for each in settings.sso:
+            https.setdefault(each.ca_file, Https(each.ca_file))
+        self._providers = {each.name: each for each in settings.sso}
+        self._clients = {
+            each.name: OidcClient(
+                each.issuer, client_of(each), HttpsFetch(https[each.ca_file]), now
+            )
+            for each in settings.sso
+        }
+
+    @property
+    def providers(self) -> Sequence[str]:
+        return tuple(self._providers)
+
+    async def begin(self, provider: str, wanted: str) -> tuple[str, str] | Denial:
+        client = self._clients.get(provider)
+        if client is None:
+            return Denial(Reason.BAD_REQUEST, "there is no identity provider of that name here")
+        attempt = new_attempt(self._random)
+        try:
+            url = await client.authorization_url(attempt)
+        except OidcError as error:
+            return _refused(provider, error)
+        under_way = Pending(provider, attempt, wanted, self._now() + PENDING_S)
+        return url, self._key.seal(PURPOSE, pending.encode(under_way))
+
+    async def finish(
+        self, kept: str, query: Sequence[tuple[str, str]]
+    ) -> tuple[Identity, str] | Denial:
+        opened = self._key.open(PURPOSE, kept)
+        under_way = None if opened is None else pending.decode(opened, self._now())
+        if under_way is None or under_way.provider not in self._clients:
+            return Denial(
+                Reason.CREDENTIAL_WRONG,
+                "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in "
+                "again",
+            )
+        provider = self._providers[under_way.provider]
+        try:
+            claims, _ = await self._clients[provider.name].finish(query, under_way.attempt)
+            mapped = map_claims(claims.all, rules_of(provider))
+        except OidcError as error:
+            return _refused(provider.name, error)
+        person = Person(claims.issuer, claims.subject)
+        user = await ask(self._admit, provider, person, mapped)
+        if isinstance(user, Denial):
+            return user
+        return by_provider(user, provider.name), under_way.wanted
+
+    def _admit(self, provider: SingleSignOn, person: Person, mapped: Mapped) -> User:
+        """The user, made at the first time, with the groups that the provider tells now. In a thread."""
+        known = self._unchanged(person, mapped)
+        if known is not None:
+            return known
+        service = on_the_web(self._settings, self._database, mapped.name)
+        with service.change("sso.sign-in") as change:
+            transaction = change.transaction
+            name = identities.admit(transaction, person, mapped.name, service.clock())
+            if mapped.groups is not None:
+                identities.set_provided_groups(transaction, name, mapped.groups)
+            provided = identities.provided_groups_of(transaction, name)
+            change.fields |= {
+                "user": name,
+                "provider": provider.name,
+                "subject": person.subject,
+                "groups": " ".join(sorted(provided)),
+            }
+            return User(name, people.groups_of(transaction, name) | provided)
+
+    def _unchanged(self, person: Person, mapped: Mapped) -> User | None:
+        """The user, if there is nothing to write: most sign-ins must not make workers read anything."""
+        with self._database.read() as transaction:
+            name = identities.user_of(transaction, person)
+            if name is None:
+                return None
+            provided = identities.provided_groups_of(transaction, name)
+            if mapped.groups not in (None, provided):
+                return None
+            return User(name, people.groups_of(transaction, name) | provided)
+
+
+def _refused(provider: str, error: OidcError) -> Denial:
+    """The reason is for the log alone: an attacker who tries callbacks learns nothing by it."""
+    _log.warning("sign-in refused", provider=provider, why=str(error))
+    if isinstance(error, UnavailableError):
+        return Denial(
+            Reason.UPSTREAM_TIMEOUT,
+            f"{provider} does not answer, so nobody can sign in by it now; try again, or sign in with a "
+            "password or a token",
+            retry_after_s=10,
+        )
+    if isinstance(error, SignInDeniedError):
+        return Denial(Reason.CREDENTIAL_WRONG, f"{provider} did not let you sign in; try again")
+    return Denial(
+        Reason.CREDENTIAL_WRONG,
+        f"the answer of {provider} was refused; the gateway's log says why (sign-in refused)",
+    )

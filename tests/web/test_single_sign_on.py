@@ -1,0 +1,204 @@
+"""Single sign-on in the WebShell, at a real identity provider."""
+
+import http.cookiejar
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+import pytest
+
+from stagedoor.admin import service as admin
+from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
+from tests.path.gateway import Gateway
+from tests.ports import free_port
+from tests.waiting import BOUND_S, wait_until
+from tests.web.conftest import SETTINGS
+
+PERSON = {"preferred_username": "carol", "groups": ["/teams/shop", "ops"]}
+
+
+@pytest.fixture(scope="module")
+def web_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[Idp]:
+    accounts = {
+        "carol-1": PERSON,
+        "carol-2": PERSON,
+        "shout": {"preferred_username": "CAROL"},
+        "dev-9": {"preferred_username": "dev"},
+    }
+    back = f"http://127.0.0.1:{web_port}/sign-in/sso"
+    with running_idp(tmp_path_factory.mktemp("idp"), accounts, back) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("web")
+    secret = folder / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    sso = (
+        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
+        'groups = { "/teams/shop" = "shop" }\n'
+    )
+    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
+    with Gateway(folder, settings) as found:
+        found.add_user("dev", "app01")
+        with found.office() as service:
+            admin.add_grant(service, "group:shop", "app01")
+        yield found.start()
+
+
+class Browser:
+    """Follows redirects and the pages that lead on by themselves, and keeps cookies."""
+
+    def __init__(self, port: int) -> None:
+        self.jar = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+        self.origin = f"http://127.0.0.1:{port}"
+
+    def get(self, url: str) -> tuple[int, str]:
+        return self._ask(urllib.request.Request(url))
+
+    def post(self, path: str, **fields: str) -> tuple[int, str]:
+        headers = {"Origin": self.origin}
+        form = urlencode(fields).encode()
+        return self._ask(urllib.request.Request(self.origin + path, form, headers))
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
+        try:
+            with self._opener.open(request, timeout=BOUND_S) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def begin(self, wanted: str = "/") -> str:
+        """The provider's address that the gateway leads to."""
+        status, page = self.post("/sign-in/sso", provider="Company", next=wanted)
+        assert status == 200, page
+        [url] = re.findall(r'<a href="([^"]+)">Go on', page)
+        return url.replace("&amp;", "&")
+
+
+@pytest.fixture
+def browser(gateway: Gateway, web_port: int) -> Browser:
+    return Browser(web_port)
+
+
+def test_a_person_of_the_provider_becomes_a_user_with_its_groups(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    _, form = browser.get(f"{browser.origin}/sign-in?next=/app/app01")
+    assert "Sign in with Company" in form
+    back = idp.sign_in(browser.begin("/app/app01"), "carol-1")
+    status, page = browser.get(back)
+    wait_until(lambda: "app01" in browser.get(f"{browser.origin}/app/app01")[1])
+    assert status == 200
+    assert SECRET not in page
+    users = json.loads(gateway.command("user", "list", "--json").stdout)
+    [carol] = [user for user in users if user["name"] == "carol"]
+    assert carol["groups"] == ["shop"]
+    assert carol["password"] is False
+    # Whatever had been promised to nobody yet: a group's grant lets in, and nothing else does.
+    assert browser.get(f"{browser.origin}/app/app02")[0] == 403
+
+    # The group is taken away: the next sign-in says so, and the grant is gone.
+    idp.set_account("carol-1", {**PERSON, "groups": []})
+    browser.get(idp.sign_in(browser.begin(), "carol-1"))
+    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 403)
+    idp.set_account("carol-1", PERSON)
+
+
+@pytest.mark.identity(13)
+@pytest.mark.parametrize("account", ["carol-2", "shout", "dev-9"])
+def test_another_person_never_becomes_a_user_who_is_there(
+    browser: Browser, idp: Idp, account: str
+) -> None:
+    first = Browser(int(browser.origin.rpartition(":")[2]))
+    first.get(idp.sign_in(first.begin(), "carol-1"))
+    status, page = browser.get(idp.sign_in(browser.begin(), account))
+    assert status in (400, 403)
+    assert "belongs to another user" in page or "was refused" in page
+    assert list(browser.jar) == []
+
+
+def test_an_administrator_says_who_is_who_and_takes_it_back(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    gateway.command("sso", "link", "dev", "dev-9")
+    assert "dev-9" in gateway.command("sso", "list").stdout
+    browser.get(idp.sign_in(browser.begin(), "dev-9"))
+    page = f"{browser.origin}/app/app01"
+    wait_until(lambda: browser.get(page)[0] == 200)
+    gateway.command("sso", "unlink", "dev-9")
+    # Signed out, within seconds: the page asks who it is.
+    wait_until(lambda: "Sign in with Company" in browser.get(page)[1])
+    assert browser.get(idp.sign_in(browser.begin(), "dev-9"))[0] == 400
+
+
+@pytest.mark.identity(11)
+def test_an_answer_is_good_for_the_browser_that_asked_and_once(
+    browser: Browser, idp: Idp, web_port: int
+) -> None:
+    back = idp.sign_in(browser.begin(), "carol-1")
+    # A victim is sent the attacker's address: they are not signed in as somebody else.
+    victim = Browser(web_port)
+    assert victim.get(back)[0] == 403
+    assert list(victim.jar) == []
+    # Nor if they have a sign-in of their own under way.
+    victim.begin()
+    assert victim.get(back)[0] == 403
+    assert browser.get(back)[0] == 200
+    assert browser.get(back)[0] == 403
+
+
+@pytest.mark.identity(11)
+@pytest.mark.parametrize(
+    "query", ["", "code=x", "state=x&code=y", "state=x&error=access_denied", "a" * 10_000]
+)
+def test_any_other_callback_is_refused_without_a_reason(browser: Browser, query: str) -> None:
+    status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
+    assert (status, "not begun in this browser" in page) == (403, True)
+    browser.begin()
+    status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
+    assert status == 403
+    assert "state" not in page
+
+
+def test_a_sign_in_is_begun_by_our_own_page_only(browser: Browser, web_port: int) -> None:
+    browser.origin = "http://evil.example"
+    headers = {"Origin": browser.origin}
+    form = urlencode({"provider": "Company"}).encode()
+    url = f"http://127.0.0.1:{web_port}/sign-in/sso"
+    assert browser._ask(urllib.request.Request(url, form, headers))[0] == 403
+    browser.origin = f"http://127.0.0.1:{web_port}"
+    assert browser.post("/sign-in/sso", provider="Other")[0] == 400
+
+
+@pytest.mark.identity(15)
+def test_no_code_token_or_secret_is_written_anywhere(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    back = idp.sign_in(browser.begin(), "carol-1")
+    [code] = re.findall(r"code=([^&]+)", back)
+    browser.get(back)
+    audit = json.dumps(gateway.audit())
+    log = "\n".join(json.dumps(line) for line in gateway.lines)
+    folder = Path(gateway.folder)
+    kept = b"".join(
+        each.read_bytes() for each in folder.rglob("*") if each.is_file() and each.name != "secret"
+    )
+    for secret in (code, SECRET):
+        assert secret not in audit
+        assert secret not in log
+        assert secret.encode() not in kept
