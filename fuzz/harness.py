@@ -12,7 +12,7 @@ import atheris
 
 def main() -> None:
     name, *options = sys.argv[1:]
-    with atheris.instrument_imports(include=["stagedoor.wire"]):
+    with atheris.instrument_imports(include=["stagedoor.wire", "stagedoor.oidc"]):
         target = importlib.import_module(name)
     atheris.Setup([sys.argv[0], f"-max_len={target.MAX_BYTES}", *options], target.check)
     atheris.Fuzz()
