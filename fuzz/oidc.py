@@ -28,7 +28,7 @@ def check(received: bytes) -> None:
     try:
         _check(kind, rest)
     except OidcError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error)  # noqa: PT017 - it is what must not be
 
 
 def _check(kind: bytes, rest: bytes) -> None:
