@@ -22,7 +22,7 @@ def may_replay(
     scripts.
     """
     user = policy.users.get(identity.name)
-    if user is None or not _in_person(identity):
+    if user is None or not identity.is_person:
         return False
     granted = permitted(matching(policy, user, target, now))
     return Permission.REPLAY in listed.apply(granted, user.name, user.groups, target)
@@ -37,7 +37,7 @@ def has_somewhere(
 ) -> bool:
     """Whether there is any app for which `identity` might have this permission now."""
     user = policy.users.get(identity.name)
-    if user is None or (permission is Permission.REPLAY and not _in_person(identity)):
+    if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False
     subjects = subjects_of(user.name, user.groups)
     return any(
@@ -46,7 +46,3 @@ def has_somewhere(
         and (rule.expires_at is None or now < rule.expires_at)
         for rule in policy.grants
     ) or listed.names(permission, user.name, user.groups)
-
-
-def _in_person(identity: Identity) -> bool:
-    return identity.is_person
