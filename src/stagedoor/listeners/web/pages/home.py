@@ -64,7 +64,7 @@ class Home:
         return await self._home_of(identity, request.url.hostname or "")
 
     async def _home_of(self, identity: Identity, host: str) -> Response:
-        grants = self._flow.grants(identity)
+        grants = list(self._flow.grants(identity))
         states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
         apps = [
             App(
