@@ -175,6 +175,27 @@ def test_any_other_callback_is_refused_without_a_reason(browser: Browser, query:
     assert "state" not in page
 
 
+def test_one_source_cannot_have_the_provider_asked_for_ever(
+    tmp_path: Path, idp: Idp, gateway: Gateway
+) -> None:
+    """A gateway of its own: its budget is used up."""
+    settings = gateway.file.read_text()
+    port = free_port()
+    settings = re.sub(
+        r'addresses = \["127\.0\.0\.1:[1-9][0-9]*"\]', f'addresses = ["127.0.0.1:{port}"]', settings
+    )
+    settings = settings.replace(f'data_dir = "{gateway.data_dir}"', "")
+    with Gateway(tmp_path, settings) as other:
+        other.start()
+        browser = Browser(port)
+        browser.begin()
+        answers = [browser.get(f"{browser.origin}/sign-in/sso?state=x&code=y")[0] for _ in range(3)]
+        assert answers == [403] * 3
+        told = [browser.post("/sign-in/sso", provider="Other")[0] for _ in range(60)]
+        assert told.count(429) >= 5
+        assert told[0] == 400
+
+
 def test_a_sign_in_is_begun_by_our_own_page_only(browser: Browser, web_port: int) -> None:
     browser.origin = "http://evil.example"
     headers = {"Origin": browser.origin}

@@ -1,5 +1,6 @@
 """Single sign-on on the web: a browser is sent to the identity provider, and who comes back is let in."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import User
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import Source, source_network
 from stagedoor.net.https import Https
 from stagedoor.oidc import pending
 from stagedoor.oidc.client import OidcClient
@@ -27,6 +30,9 @@ from stagedoor.store.database import Database
 from stagedoor.store.identities import Person
 
 PURPOSE = "sign-in under way"
+TRIES = Rate(burst=50, interval_s=3.0)
+"""Of one source network: each may make us ask the provider, and an attacker would have us ask it for them.
+Who signs in gives theirs back."""
 _log = structlog.get_logger()
 
 
@@ -47,6 +53,7 @@ class SignInService:
         self._key = key
         self._random = random
         self._now = now
+        self._tries = SourceRates(TRIES)
         https: dict[Path | None, Https] = {}
         for each in settings.sso:
             https.setdefault(each.ca_file, Https(each.ca_file))
@@ -62,7 +69,9 @@ class SignInService:
     def providers(self) -> Sequence[str]:
         return tuple(self._providers)
 
-    async def begin(self, provider: str, wanted: str) -> tuple[str, str] | Denial:
+    async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
+        if (denial := self._too_often(source)) is not None:
+            return denial
         client = self._clients.get(provider)
         if client is None:
             return Denial(Reason.BAD_REQUEST, "there is no identity provider of that name here")
@@ -75,7 +84,7 @@ class SignInService:
         return url, self._key.seal(PURPOSE, pending.encode(under_way))
 
     async def finish(
-        self, kept: str, query: Sequence[tuple[str, str]]
+        self, kept: str, query: Sequence[tuple[str, str]], source: Source
     ) -> tuple[Identity, str] | Denial:
         opened = self._key.open(PURPOSE, kept)
         under_way = None if opened is None else pending.decode(opened, self._now())
@@ -85,6 +94,8 @@ class SignInService:
                 "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in "
                 "again",
             )
+        if (denial := self._too_often(source)) is not None:
+            return denial
         provider = self._providers[under_way.provider]
         try:
             claims, _ = await self._clients[provider.name].finish(query, under_way.attempt)
@@ -95,7 +106,20 @@ class SignInService:
         user = await ask(self._admit, provider, person, mapped)
         if isinstance(user, Denial):
             return user
+        for _ in ("begin", "finish"):
+            self._tries.give_back(source_network(source.address))
         return by_provider(user, provider.name), under_way.wanted
+
+    def _too_often(self, source: Source) -> Denial | None:
+        network, now = source_network(source.address), self._now()
+        if self._tries.take(network, now) is not None:
+            return None
+        wait_s = math.ceil(self._tries.wait_s(network, now))
+        return Denial(
+            Reason.THROTTLED,
+            f"too many sign-ins from your address did not succeed; try again in {wait_s} s",
+            wait_s,
+        )
 
     def _admit(self, provider: SingleSignOn, person: Person, mapped: Mapped) -> User:
         """The user, made at the first time, with the groups that the provider tells now. In a thread."""

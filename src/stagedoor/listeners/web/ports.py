@@ -54,12 +54,12 @@ class SignIns(Protocol):
         """The names of the identity providers; none where there is no single sign-on."""
         ...
 
-    async def begin(self, provider: str, wanted: str) -> tuple[str, str] | Denial:
+    async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
         """Where to send the browser, and what it has to keep for `finish`; `wanted` is the path to go to."""
         ...
 
     async def finish(
-        self, kept: str, query: Sequence[tuple[str, str]]
+        self, kept: str, query: Sequence[tuple[str, str]], source: Source
     ) -> tuple[Identity, str] | Denial:
         """Who came back with that query and what `begin` gave, and the path that they wanted."""
         ...

@@ -59,7 +59,8 @@ class SingleSignOnRoutes:
         wanted = safe_path(fields.get("next", ""), self._home_path)
         # Whole, since the provider sends the browser back to one host, whatever the app's own is.
         wanted = self._guard.own_origin(request) + wanted
-        begun = await self._sign_ins.begin(fields.get("provider", ""), wanted)
+        source = self._guard.source_of(request)
+        begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
             return self._denied(request, begun)
         url, kept = begun
@@ -80,7 +81,8 @@ class SingleSignOnRoutes:
         return response
 
     async def _finish(self, request: Request) -> Response:
-        barred = self._guard.barred(self._guard.source_of(request))
+        source = self._guard.source_of(request)
+        barred = self._guard.barred(source)
         if barred is not None:
             return self._denied(request, barred)
         name, _, _ = cookie_kind(self._guard, request, _SUFFIX)
@@ -88,7 +90,7 @@ class SingleSignOnRoutes:
         query = request.url.query
         if len(query) > MOST_QUERY_CHARS:
             query = ""
-        found = await self._sign_ins.finish(kept, parse_qsl(query, keep_blank_values=True))
+        found = await self._sign_ins.finish(kept, parse_qsl(query, keep_blank_values=True), source)
         if isinstance(found, Denial):
             return self._forget(request, self._denied(request, found))
         identity, wanted = found
