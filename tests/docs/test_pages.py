@@ -12,6 +12,7 @@ import pytest
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.client import tunnel
+from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
@@ -226,6 +227,14 @@ def test_the_unit_starts_a_command_that_exists_and_outwaits_the_drain() -> None:
     values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
     assert wrong_with(values["ExecStart"].split()[1:], whole=True) is None
     assert int(values["TimeoutStopSec"]) > Settings().workers.drain_timeout_s + 20
+
+
+def test_the_unit_tries_again_for_ever_but_not_with_wrong_settings() -> None:
+    unit = (ROOT / "deploy/stagedoor.service").read_text(encoding="utf-8")
+    values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    assert values["StartLimitIntervalSec"] == "0"
+    assert values["Restart"] == "on-failure"
+    assert values["RestartPreventExitStatus"] == str(SettingsError("").exit_code)
 
 
 def test_stock_clients_in_the_how_to_are_those_that_the_demo_drives() -> None:
