@@ -1,10 +1,11 @@
 """A client's part in every conversation: what `attach` sends, and what it tells whoever draws.
 
-The browser's has the same part (`web/tests/conversations.test.ts`), and two things more: it draws
-another's window size, which a real terminal cannot, and remembers whether a job runs.
+The browser's has the same part (`web/tests/conversations.test.ts`), and one thing more: it remembers
+whether a job runs.
 """
 
 from collections import defaultdict, deque
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from stagedoor.wire.terminal import (
     Frame,
     Mode,
     Out,
+    People,
     Ping,
     Resize,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
     Upstream,
@@ -96,9 +99,7 @@ class Replay:
                 client.received(frame)
             return
         events = client.received(frame)
-        assert [told(each) for each in events] == [
-            each for each in step["events"] if each["do"] != "sized"
-        ]
+        assert [told(each) for each in events] == step["events"]
         if isinstance(frame, Out | Snapshot):
             assert [each.data for each in events if isinstance(each, Show)] == [frame.data]
         self.say(who, *client.sendable())
@@ -114,6 +115,10 @@ def told(event: Event) -> dict[str, Any]:
             return {"do": "said", "word": int(word), "text": text}
         case Ended(code, signal):
             return {"do": "ended", "code": code, "signal": signal}
+        case Sized(size):
+            return {"do": "sized", "size": list(astuple(size))}
+        case People():
+            raise AssertionError("no conversation of these tells who is there")
 
 
 @pytest.mark.parametrize("name", TOLD)
