@@ -175,8 +175,9 @@ class Gateway:
         done = subprocess.run(
             ["sh", "-c", script], capture_output=True, timeout=END_S * 2, check=False
         )
-        tail = done.stdout[-2000:].decode(errors="replace")
-        said = [one.strip() for one in re.findall(r"stagedoor: (.*)", tail)]
+        # ssh writes what is an error at once, whatever output still waits to be written.
+        told = re.findall(rb"stagedoor: ([^\r\n]{1,900})[\r\n]", done.stdout)
+        said = [one.decode(errors="replace").strip() for one in told]
         enough = len(done.stdout) >= READ_ENOUGH
         return Found("; ".join(said), time.monotonic() - began, by_us=enough)
 

@@ -369,7 +369,10 @@ def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, 
     try:
         second.open(f"{base}/app/app01?terminal=narrow")
         second.until("document.getElementById('company').open")
-        second.ask("document.querySelectorAll('#company-body button')[1].click()")
+        second.ask(
+            "[...document.querySelectorAll('#company-body button')]"
+            ".find(each => each.textContent === 'Take over').click()"
+        )
         tab.until("document.getElementById('status').dataset.state === 'over'")
         assert tab.ask(high) == before
         assert tab.ask("document.getElementById('status').title") == (
