@@ -115,12 +115,7 @@ def ssh_config(
         host_ca=tuple(_public_key(file) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
-        client=tuple(
-            str(Path(word).expanduser()) if word.startswith("~") else word
-            for word in shlex.split(client)
-        )
-        if client is not None
-        else (*_this_program(), "tunnel"),
+        client=(*_this_program(), "tunnel") if client is None else _words(client),
         client_options=tuple(options),
         environments=environments,
         login_name=login_name,
@@ -142,6 +137,14 @@ def ssh_config(
             "now put this line at the top of ~/.ssh/config (or call this again with --include):\n"
             f"  {written.include_line}"
         )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    """The words of a command line, each `~` expanded."""
+    return tuple(
+        str(Path(word).expanduser()) if word.startswith("~") else word
+        for word in shlex.split(command)
+    )
 
 
 def _this_program() -> tuple[str, ...]:

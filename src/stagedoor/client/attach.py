@@ -20,6 +20,7 @@ from stagedoor.client.dialling import RETRY_S, LineWatch
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
+from stagedoor.client.signals import Signals
 from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.drawing import Drawing
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, Sized, TerminalError, Upstream, Word
@@ -30,6 +31,7 @@ FAILED = 255
 """As ssh: the program's own exit codes are from 0 to 254, as a rule."""
 _READ = 32 * 1024
 _INTERRUPT = b"\x03"
+_CAUGHT = (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
 
 
 class UnreadError(AttachError):
@@ -69,24 +71,13 @@ class Attach:
         self._piped = Piped(stays=wanted.stays)
         self._interrupted = False
         self._line = LineWatch(self._reach, screen.note, wanted.log)
-        self._wake, self._woken = os.pipe()
-        self._news: set[int] = set()
+        self._news = Signals()
         self._result: int | None = None
         self._draw_anew = False
 
     def run(self) -> int:
         """Until the program has ended, or somebody detaches; the exit code. Raises AttachError."""
-        os.set_blocking(self._wake, False)
-        os.set_blocking(self._woken, False)
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        for number in (
-            signal.SIGWINCH,
-            signal.SIGTERM,
-            signal.SIGHUP,
-            signal.SIGTSTP,
-            signal.SIGCONT,
-        ):
-            signal.signal(number, lambda found, _: self._news.add(found))
+        self._news.start(*_CAUGHT)
         try:
             try:
                 self._begin(*self._reach())
@@ -94,7 +85,7 @@ class Attach:
                 raise AttachError(str(error)) from None
             self._screen.enter()
             if not (self._screen.is_terminal or self._wanted.stays):
-                signal.signal(signal.SIGINT, lambda found, _: self._news.add(found))
+                self._news.catch(signal.SIGINT)
             while self._result is None:
                 try:
                     self._turn()
@@ -190,7 +181,7 @@ class Attach:
         until = time.monotonic() + seconds
         while self._result is None and (left := until - time.monotonic()) > 0:
             poll = select.poll()
-            poll.register(self._wake, select.POLLIN)
+            poll.register(self._news.fd, select.POLLIN)
             if news >= 0:
                 poll.register(news, select.POLLIN)
             if not self._piped.ended and self._attachment.has_room:
@@ -198,7 +189,7 @@ class Attach:
             for fd, _ in poll.poll(None if left == math.inf else left * 1000):
                 if fd == news:
                     return
-                self._signals() if fd == self._wake else self._typed()
+                self._signals() if fd == self._news.fd else self._typed()
 
     # One turn of the loop.
 
@@ -206,7 +197,7 @@ class Attach:
         connection = self._connection
         assert connection is not None, "a turn is taken only while connected"
         poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._news.fd, select.POLLIN)
         poll.register(
             connection.read_fd, select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         )
@@ -219,7 +210,7 @@ class Attach:
         if self._input_is_over:
             due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
-            if fd == self._wake:
+            if fd == self._news.fd:
                 self._signals()
             elif fd == self._line.done_fd:
                 if (reached := self._line.reached(time.monotonic())) is not None:
@@ -371,9 +362,7 @@ class Attach:
             self._attachment.type(end)
 
     def _signals(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._wake, 512)
-        news, self._news = self._news, set()
+        news = self._news.take()
         if {signal.SIGTERM, signal.SIGHUP} & news:
             self._finish(FAILED)
             return

@@ -126,11 +126,8 @@ class Gateway:
         flow = self._flow(settings, ports)
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self.ledger.note)
-        self.ssh: SshListener | None = None
+        self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None where the settings name no address for it."""
-        if ssh_addresses:
-            direct = direct_login(settings, self.ledger.note, self.recorder)
-            self.ssh = ssh_listener(settings, flow, ssh_addresses, direct)
         self.web = self._web(settings, flow, web)
         """The same."""
         self.ledger.start()
@@ -161,6 +158,14 @@ class Gateway:
             write_line=write_line,
             start_timeout_s=settings.shells.start_timeout_s,
         )
+
+    def _ssh(
+        self, settings: Settings, flow: Flow, addresses: tuple[str, ...]
+    ) -> SshListener | None:
+        if not addresses:
+            return None
+        direct = direct_login(settings, self.ledger.note, self.recorder)
+        return ssh_listener(settings, flow, addresses, direct)
 
     def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
         if web is None:

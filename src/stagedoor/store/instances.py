@@ -13,11 +13,13 @@ import os
 import platform
 import re
 import secrets
+from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Row, delete, select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
@@ -123,7 +125,24 @@ def close_lost(
     `instance` is who found them, `now` is when they end, since nobody knows better. Returns the
     sessions' ids. Safe to run in several processes at once. Raises StoreError.
     """
-    open_rows = select(sessions).where(sessions.c.closed_at.is_(None))
+    dead = _dead(database, folder, dict.fromkeys(silent, silent_for))
+    if not dead:
+        return []
+    with database.write() as transaction:
+        # Read again under the write lock: what another process closed meanwhile is not lost.
+        of_the_dead = sessions.c.instance.in_(list(dead))
+        lost = transaction.execute(
+            select(sessions).where(sessions.c.closed_at.is_(None), of_the_dead)
+        ).all()
+        transaction.execute(delete(instances).where(instances.c.id.in_(list(dead))))
+        append(transaction, [_lost(row, dead[row.instance], now, instance) for row in lost])
+    for name in dead:
+        take_down(folder, name)
+    return [row.id for row in lost]
+
+
+def _dead(database: Database, folder: Path, silent: Mapping[str, str]) -> dict[str, str]:
+    """Each dead instance of which the store knows, and what became of it in the audit's words."""
     with database.read() as transaction:
         named = set(
             transaction.execute(
@@ -137,40 +156,26 @@ def close_lost(
         if sign is Sign.DEAD or (sign is Sign.NONE and not database.shared):
             dead[name] = "died"
         elif sign is Sign.NONE and name in silent:
-            dead[name] = silent_for
-    if not dead:
-        return []
-    with database.write() as transaction:
-        # Read again under the write lock: what another process closed meanwhile is not lost.
-        lost = transaction.execute(open_rows.where(sessions.c.instance.in_(list(dead)))).all()
-        transaction.execute(delete(instances).where(instances.c.id.in_(list(dead))))
-        append(
-            transaction,
-            [
-                Event(
-                    at=now,
-                    kind=Kind.SESSION_CLOSED,
-                    instance=instance,
-                    session=row.id,
-                    identity=row.identity,
-                    target=row.target,
-                    source=row.source,
-                    way=row.way,
-                    reason=End.LOST,
-                    fields=MappingProxyType(
-                        {
-                            "sent": row.sent,
-                            "received": row.received,
-                            "detail": f"the gateway process {row.instance} {dead[row.instance]}",
-                        }
-                    ),
-                )
-                for row in lost
-            ],
-        )
-    for name in dead:
-        take_down(folder, name)
-    return [row.id for row in lost]
+            dead[name] = silent[name]
+    return dead
+
+
+def _lost(row: Row[Any], how: str, now: float, instance: str) -> Event:
+    """The end of the open session `row`, which `instance` found."""
+    detail = f"the gateway process {row.instance} {how}"
+    fields = {"sent": row.sent, "received": row.received, "detail": detail}
+    return Event(
+        at=now,
+        kind=Kind.SESSION_CLOSED,
+        instance=instance,
+        session=row.id,
+        identity=row.identity,
+        target=row.target,
+        source=row.source,
+        way=row.way,
+        reason=End.LOST,
+        fields=MappingProxyType(fields),
+    )
 
 
 def _path(folder: Path, instance: str) -> Path:

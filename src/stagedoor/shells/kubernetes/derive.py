@@ -23,7 +23,7 @@ from stagedoor.shells.kubernetes.container import (
 from stagedoor.shells.kubernetes.diagnose import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.images import MAX_CHARS as MAX_IMAGE_CHARS
 from stagedoor.shells.kubernetes.images import running_digests, selects
-from stagedoor.shells.kubernetes.kit import Kit, KitWay, bring
+from stagedoor.shells.kubernetes.kit import Brought, Kit, KitWay, bring
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     PREFIX,
@@ -107,22 +107,15 @@ def derive(
     notes += mount_notes + others.notes
 
     name = shell_object(app["metadata"]["name"])
-    brought = bring(
-        kit,
-        settings.packages_image,
-        name,
-        pod.get("securityContext") or {},
-        ((made.get("resources") or {}).get("limits") or {}).get("cpu"),
-    )
+    cpu_limit = ((made.get("resources") or {}).get("limits") or {}).get("cpu")
+    pod_security = pod.get("securityContext") or {}
+    brought = bring(kit, settings.packages_image, name, pod_security, cpu_limit)
     mounts["volumeMounts"] = [*mounts.get("volumeMounts", ()), *brought.mounts]
     spec = shell_pod(app, pod, settings, volumes.same_node, notes)
-    spec["initContainers"] = [*brought.init_containers, *others.init_containers]
-    spec["containers"] = [*brought.containers, made | mounts, *others.sidecars]
+    spec |= _containers(brought, made | mounts, others)
     spec["volumes"] = [*volumes.volumes, *brought.volumes]
     if kit.priority_class is not None:
         spec["priorityClassName"] = kit.priority_class
-    if not spec["initContainers"]:
-        del spec["initContainers"]
     notes += pod_annotation_notes(metadata)
 
     pod_template = {"metadata": _pod_metadata(app, kit), "spec": spec}
@@ -136,6 +129,13 @@ def derive(
         plain(settings.image or container["image"], MAX_IMAGE_CHARS),
         tuple(notes),
     )
+
+
+def _containers(brought: Brought, shell: Object, others: Companions) -> dict[str, Any]:
+    """The pod's containers in the order in which the kubelet starts them."""
+    first = [*brought.init_containers, *others.init_containers]
+    containers = {"containers": [*brought.containers, shell, *others.sidecars]}
+    return {"initContainers": first, **containers} if first else containers
 
 
 def _pod_metadata(app: Object, kit: Kit) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The kit's side of this is `docs/reference/kit.md`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,7 +33,9 @@ START = f"{KIT_PATH}/bin/start"
 KIT_UID = 65532
 """By custom the uid of `nonroot`."""
 
+_COPY = f"{KIT_PATH}/bin/copy"
 _COPY_TO = "/kit-volume"
+_KIT_MOUNT = {"name": KIT_VOLUME, "mountPath": KIT_PATH, "readOnly": True}
 _PACKAGES_TO = "/packages-volume"
 _CPU_LIMIT = "500m"
 _CPU_REQUEST = "10m"
@@ -91,6 +94,18 @@ def bring(
     `pod_security` is the pod's securityContext, `cpu_limit` the shell's own: a quota that counts
     limits takes no container without one.
     """
+    copier = _copier(kit, pod_security, cpu_limit)
+    the_kit = _kit(kit, copier, packages=packages_image is not None)
+    parts = [_files(name), the_kit]
+    if packages_image is not None:
+        resources = _resources(kit, "128Mi", cpu_limit)
+        copier |= {"image": packages_image, "resources": resources}
+        parts.append(_packages(copier, the_kit.mounts[0]))
+    return Brought(*(list(chain(*lists)) for lists in zip(*parts, strict=True)))
+
+
+def _files(name: str) -> Brought:
+    """What a shell has with any kit: a folder to write to, its keys, and its settings."""
     volumes: list[dict[str, Any]] = [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
         # Any uid must read them, and the pod has one container that matters: 0444.
@@ -101,11 +116,13 @@ def bring(
         {"name": RUN_VOLUME, "mountPath": RUN_PATH},
         {"name": HOST_KEY_VOLUME, "mountPath": HOST_KEY_PATH, "readOnly": True},
         {"name": SHELL_VOLUME, "mountPath": SHELL_PATH, "readOnly": True},
-        {"name": KIT_VOLUME, "mountPath": KIT_PATH, "readOnly": True},
     ]
-    init_containers: list[dict[str, Any]] = []
-    containers: list[dict[str, Any]] = []
-    container = {
+    return Brought([], [], volumes, mounts)
+
+
+def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) -> dict[str, Any]:
+    """The container that copies the kit, without its command."""
+    return {
         "name": KIT_CONTAINER,
         "image": kit.image,
         "imagePullPolicy": kit.pull_policy,
@@ -114,48 +131,38 @@ def bring(
         "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    copy = f"{KIT_PATH}/bin/copy"
+
+
+def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> Brought:
+    """The kit itself. `packages`: an init container needs it."""
     if kit.way is KitWay.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
-        volumes.append({"name": KIT_VOLUME, "image": image})
         # In the image the kit is at /kit too, and a whole image is mounted.
-        mounts[-1]["subPath"] = KIT_PATH.removeprefix("/")
-    else:
-        volumes.append({"name": KIT_VOLUME, "emptyDir": {}})
-        # Another init container cannot wait for a sibling, so packages want the kit copied by one.
-        if kit.way is KitWay.INIT or packages_image is not None:
-            init_containers.append({**container, "command": [copy, _COPY_TO]})
-        else:
-            # The hook takes a while to be started, and by then most is copied.
-            stays = {
-                "command": [copy, "--and-stay", _COPY_TO],
-                "lifecycle": {"postStart": {"exec": {"command": [copy, "--wait", _COPY_TO]}}},
-            }
-            containers.append({**container, **stays})
-    if packages_image is not None:
-        init_containers.append(
-            {
-                **container,
-                "name": PACKAGES_CONTAINER,
-                "image": packages_image,
-                # The image need not have a program of its own: the kit's busybox copies.
-                "command": [
-                    f"{KIT_PATH}/bin/busybox",
-                    "cp",
-                    "-dR",
-                    f"{PACKAGES_PATH}/.",
-                    _PACKAGES_TO,
-                ],
-                "resources": _resources(kit, "128Mi", cpu_limit),
-                "volumeMounts": [
-                    dict(mounts[-1]),
-                    {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO},
-                ],
-            }
-        )
-        volumes.append({"name": PACKAGES_VOLUME, "emptyDir": {}})
-        mounts.append({"name": PACKAGES_VOLUME, "mountPath": PACKAGES_PATH, "readOnly": True})
-    return Brought(init_containers, containers, volumes, mounts)
+        mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
+        return Brought([], [], [{"name": KIT_VOLUME, "image": image}], [mount])
+    volumes: list[dict[str, Any]] = [{"name": KIT_VOLUME, "emptyDir": {}}]
+    # Another init container cannot wait for a sibling, so packages want the kit copied by one.
+    if kit.way is KitWay.INIT or packages:
+        return Brought([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
+    # The hook takes a while to be started, and by then most is copied.
+    stays = {
+        "command": [_COPY, "--and-stay", _COPY_TO],
+        "lifecycle": {"postStart": {"exec": {"command": [_COPY, "--wait", _COPY_TO]}}},
+    }
+    return Brought([], [{**copier, **stays}], volumes, [dict(_KIT_MOUNT)])
+
+
+def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> Brought:
+    """An image of packages, copied by `copier`; it need not have a program of its own."""
+    copy = {
+        **copier,
+        "name": PACKAGES_CONTAINER,
+        # The kit's busybox copies.
+        "command": [f"{KIT_PATH}/bin/busybox", "cp", "-dR", f"{PACKAGES_PATH}/.", _PACKAGES_TO],
+        "volumeMounts": [dict(kit_mount), {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO}],
+    }
+    mount = {"name": PACKAGES_VOLUME, "mountPath": PACKAGES_PATH, "readOnly": True}
+    return Brought([copy], [], [{"name": PACKAGES_VOLUME, "emptyDir": {}}], [mount])
 
 
 def _restricted(pod_security: Mapping[str, Any], uid: int | None) -> dict[str, Any]:

@@ -58,17 +58,7 @@ class Starter:
         tell(step)
         pid: int | None = None
         try:
-            with place.errors.open("wb") as errors:
-                os.fchmod(errors.fileno(), 0o600)
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "stagedoor.shells.local", place.folder.name],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    cwd="/",
-                    env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-                    start_new_session=True,
-                )
+            process = _process(place)
         except OSError as error:
             raise StartFailedError(step.name, error.strerror or str(error)) from error
         ready = False
@@ -105,6 +95,21 @@ class Starter:
         if running is None:
             raise StartFailedError(step.name, _tail(place) or "the process ended")
         return running
+
+
+def _process(place: Place) -> "subprocess.Popen[bytes]":
+    """The process, which waits for its order. Raises OSError."""
+    with place.errors.open("wb") as errors:
+        os.fchmod(errors.fileno(), 0o600)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "stagedoor.shells.local", place.folder.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            start_new_session=True,
+        )
 
 
 def _say(stream: IO[bytes], line: str) -> None:

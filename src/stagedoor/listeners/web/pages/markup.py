@@ -265,6 +265,33 @@ def time_of(at: float) -> str:
     return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}">{when:%Y-%m-%d %H:%M} UTC</time>'
 
 
+# The terminal's own settings, its search, and what asks before it does something.
+_SETTINGS = """<form id="settings" hidden aria-label="Settings">
+<label>Theme <select name="theme"><option value="system">as the system</option>
+<option value="dark">dark</option><option value="light">light</option></select></label>
+<label>Colours <select name="palette"><option value="stagedoor">Stagedoor</option>
+<option value="contrast">high contrast</option><option value="solarized">Solarized</option>
+<option value="dracula">Dracula</option><option value="gruvbox">Gruvbox</option>
+<option value="system">xterm, on the system’s background</option></select></label>
+<label><input name="readable" type="checkbox"> Keep text readable</label>
+<label>Font size <input name="fontSize" type="number" min="6" max="40"></label>
+<label><input name="copyOnSelect" type="checkbox"> Copy what is selected</label>
+<label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>
+<label><input name="tmux" type="checkbox"> tmux in new terminals</label>
+<label><input name="screenReader" type="checkbox"> Screen reader</label>
+<label><input name="bell" type="checkbox"> Sound when somebody joins</label>
+<label><input name="keyBar" type="checkbox"> Key bar</label></form>"""
+_SEARCH = """<form id="search" hidden role="search"><label for="find">Find</label>
+<input id="find" type="search" autocomplete="off" spellcheck="false">
+<button type="submit">Next</button><button type="button" id="previous">Previous</button>
+<button type="button" id="close-search">Close</button></form>"""
+_DIALOGS = """<dialog id="ask"><p id="question"></p><pre id="shown"></pre>
+<form method="dialog"><button value="no">No</button><button value="yes">Paste</button></form></dialog>
+<dialog id="company" aria-labelledby="company-title"><h2 id="company-title"></h2>
+<div id="company-body"></div><p id="company-why" role="alert"></p>
+<form method="dialog"><button value="close" id="company-close">Close</button></form></dialog>"""
+
+
 def terminal(
     place: Place,
     app: str,
@@ -301,34 +328,13 @@ def terminal(
 {BUTTON if moves_files else ""}{company}
 <button type="button" id="menu" aria-expanded="false" aria-controls="settings">Settings</button>
 <a href="{escape(place.path)}/">Apps</a></header>
-<form id="settings" hidden aria-label="Settings">
-<label>Theme <select name="theme"><option value="system">as the system</option>
-<option value="dark">dark</option><option value="light">light</option></select></label>
-<label>Colours <select name="palette"><option value="stagedoor">Stagedoor</option>
-<option value="contrast">high contrast</option><option value="solarized">Solarized</option>
-<option value="dracula">Dracula</option><option value="gruvbox">Gruvbox</option>
-<option value="system">xterm, on the system’s background</option></select></label>
-<label><input name="readable" type="checkbox"> Keep text readable</label>
-<label>Font size <input name="fontSize" type="number" min="6" max="40"></label>
-<label><input name="copyOnSelect" type="checkbox"> Copy what is selected</label>
-<label><input name="pasteGuard" type="checkbox"> Ask before several lines are pasted</label>
-<label><input name="tmux" type="checkbox"> tmux in new terminals</label>
-<label><input name="screenReader" type="checkbox"> Screen reader</label>
-<label><input name="bell" type="checkbox"> Sound when somebody joins</label>
-<label><input name="keyBar" type="checkbox"> Key bar</label></form>
-<form id="search" hidden role="search"><label for="find">Find</label>
-<input id="find" type="search" autocomplete="off" spellcheck="false">
-<button type="submit">Next</button><button type="button" id="previous">Previous</button>
-<button type="button" id="close-search">Close</button></form>
+{_SETTINGS}
+{_SEARCH}
 {PANEL if moves_files else ""}<main id="screen" aria-label="Terminal of {escape(app)}"></main>
 <p id="passing" role="status" hidden></p>
 <footer><div id="keys" role="toolbar" aria-label="Keys" hidden></div></footer>
 <p id="hint" role="status" hidden></p><p id="news" role="status" hidden></p>
-<dialog id="ask"><p id="question"></p><pre id="shown"></pre>
-<form method="dialog"><button value="no">No</button><button value="yes">Paste</button></form></dialog>
-<dialog id="company" aria-labelledby="company-title"><h2 id="company-title"></h2>
-<div id="company-body"></div><p id="company-why" role="alert"></p>
-<form method="dialog"><button value="close" id="company-close">Close</button></form></dialog>
+{_DIALOGS}
 <noscript><p>The terminal needs JavaScript. Without it: <code>stagedoor attach {escape(app)}</code>, or
 ssh.</p></noscript>"""
     page = place.page(f"{app} · Stagedoor", body, scripts=("terminal.js",), attributes=attributes)
