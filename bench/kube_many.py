@@ -24,7 +24,7 @@ from kube_starts import reach, say
 from stagedoor.model.cluster import Kind
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import load_settings
-from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.derive import objects
 
 Costs = dict[str, dict[str, float]]
 

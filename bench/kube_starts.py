@@ -24,7 +24,7 @@ from kube_node import NodeLog
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.names import SHELL_OF
 
 WHOLE, PLAIN = "whole", "plain"

@@ -135,8 +135,8 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
     from stagedoor.kube.cluster import KubeCluster
     from stagedoor.kube.kubeconfig import load
     from stagedoor.model.cluster import Kind
-    from stagedoor.shells.kubernetes.mirror import Mirror
-    from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
+    from stagedoor.shells.kubernetes.live.mirror import Mirror
+    from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 
     async def start() -> Any:
         cluster = KubeCluster(

@@ -1,9 +1,9 @@
 """Fuzz target: what an app's author writes about its shell: a setting's name, a line end, its value."""
 
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive import Derived, Kit, derive
-from stagedoor.shells.kubernetes.objects import shell_settings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive.objects import shell_settings
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
 
 MAX_BYTES = 4096
 _CONTAINERS = [{"name": "web", "image": "a.example/b:1"}, {"name": "side", "image": "c:2"}]

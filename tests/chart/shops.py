@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings, read_settings
-from stagedoor.shells.kubernetes.derive import Derived, Kit, derive, with_replicas
-from stagedoor.shells.kubernetes.kit import KitWay
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.register import Judging, Register, identity
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import (
+    DEFAULT_SETTINGS,
+    AppSettings,
+    read_settings,
+)
+from stagedoor.shells.kubernetes.derive.kit import KitWay
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.register import Judging, Register, identity
 from tests.chart.asking import Answer, Manifest, item
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
 from tests.kube.api.lone import LoneApi

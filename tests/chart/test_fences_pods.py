@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.admin.kubernetes import kit_of
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.chart.asking import Manifest
 from tests.chart.conftest import Fenced, install, wait_for_policies
 from tests.chart.shops import app, denied, enter, gateway

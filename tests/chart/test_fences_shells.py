@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.compare import differences
-from stagedoor.shells.kubernetes.kit import KitWay
-from stagedoor.shells.kubernetes.register import identity
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.compare import differences
+from stagedoor.shells.kubernetes.derive.kit import KitWay
+from stagedoor.shells.kubernetes.live.register import identity
 from tests.chart.asking import Manifest
 from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, wait_for_policies
 from tests.chart.openapi import Field, fields, put, values
@@ -42,8 +42,8 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
     """A gateway runs, which nobody asks for a shell: it judges those that others asked for too."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("stagedoor.shells.kubernetes.register.OTHERS_S", 0.0)
-    patch.setattr("stagedoor.shells.kubernetes.register.AGAIN_S", 0.1)
+    patch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 0.0)
+    patch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.1)
     with gateway(lone, fenced):
         yield
     patch.undo()

@@ -5,7 +5,7 @@ import asyncio
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
 from stagedoor.model.units import MINUTE_S
-from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.derive import objects
 from tests.controller.test_stories import APP01, LEASE, SETTLED_S, Story, now, story
 from tests.kube.apps import deployment
 from tests.virtual_time import in_virtual_time

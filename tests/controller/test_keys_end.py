@@ -9,7 +9,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Shell
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, in_force
-from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from tests.controller.test_stories import APP01, SETTLED_S, Story, now, story
 from tests.virtual_time import in_virtual_time
 

@@ -15,8 +15,8 @@ import pytest
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
 from stagedoor.model.cluster import Change, Kind
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster

@@ -10,8 +10,8 @@ from stagedoor.kube.election import Election
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import HOUR_S, MINUTE_S
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.lifecycle import IN_USE_S, RECHECK_S
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S
 from tests.controller.test_keys_end import good
 from tests.controller.test_stories import SETTLED_S, Story, story
 from tests.virtual_time import in_virtual_time

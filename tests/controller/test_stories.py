@@ -19,11 +19,11 @@ from stagedoor.model.shell import Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.file import parse_settings
-from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.kit import Kit
-from stagedoor.shells.kubernetes.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment

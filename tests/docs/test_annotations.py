@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.derive.annotations import (
     DEFAULT_SETTINGS,
     NAMES,
     AppSettings,
@@ -15,9 +15,9 @@ from stagedoor.shells.kubernetes.annotations import (
     is_offered,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive import Kit, derive
+from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS
+from stagedoor.shells.kubernetes.derive.shell import Kit, derive
 from stagedoor.shells.kubernetes.duration import show_duration
-from stagedoor.shells.kubernetes.kit import OWN_PATHS
 from stagedoor.shells.kubernetes.names import MAX_APP_CHARS
 from tests.docs.pages import ROOT, blocks, prose, text
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.cluster import Change, Kind, Object, Verb
-from stagedoor.shells.kubernetes.mirror import Keep, Mirror, everything
+from stagedoor.shells.kubernetes.live.mirror import Keep, Mirror, everything
 from stagedoor.shells.kubernetes.ports import Cluster
 
 

@@ -17,7 +17,7 @@ from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitWay
 from stagedoor.shells.ports import Shells
 from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
 from tests.kube.apps import deployment

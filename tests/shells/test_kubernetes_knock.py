@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.diagnose import Cause
-from stagedoor.shells.kubernetes.knock import FRESH_S, Knocker
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.live.knock import FRESH_S, Knocker
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 

@@ -7,7 +7,7 @@ from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.rights import REMEMBERED_S, Rights
+from stagedoor.shells.kubernetes.live.rights import REMEMBERED_S, Rights
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import Kind
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.names import SHELL_OF
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 

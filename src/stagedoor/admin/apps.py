@@ -16,16 +16,16 @@ from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.shells.kubernetes import objects
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.annotations import WrongSettings, read_settings
-from stagedoor.shells.kubernetes.diagnose import Cause
-from stagedoor.shells.kubernetes.explain import Explanation, explain
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive.explain import Explanation, explain
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.outdated import sentence
+from stagedoor.shells.kubernetes.live.reading import derived_now
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
-from stagedoor.shells.kubernetes.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
-from stagedoor.shells.kubernetes.outdated import sentence
-from stagedoor.shells.kubernetes.reading import derived_now
 
 SYNC_S = 15.0
 """How long the cluster may take to tell what there is."""

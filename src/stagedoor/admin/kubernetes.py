@@ -13,12 +13,12 @@ from stagedoor.kube.lease import Timing
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
+from stagedoor.shells.kubernetes.live.register import Judging
+from stagedoor.shells.kubernetes.live.rights import Rights
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
-from stagedoor.shells.kubernetes.register import Judging
-from stagedoor.shells.kubernetes.rights import Rights
-from stagedoor.shells.kubernetes.values import WrongValueError, resources
 
 OnProblem = Callable[[str, str | None], None]
 """Told of a part and why it fails, and None when it works again."""

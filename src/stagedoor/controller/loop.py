@@ -14,9 +14,9 @@ from stagedoor.controller.reconcile import Reconciler
 from stagedoor.controller.world import World
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target, valid_app
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.ports import Cluster
 
 AT_ONCE = 8

@@ -14,10 +14,10 @@ from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, keys_until
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.compare import differences, spec_hash
-from stagedoor.shells.kubernetes.derive import Derived, with_replicas
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.compare import differences, spec_hash
+from stagedoor.shells.kubernetes.derive.shell import Derived, with_replicas
 from stagedoor.shells.kubernetes.names import (
     ASKED_IMAGE,
     KEYS_UNTIL,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from stagedoor.controller.world import World
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.shells.kubernetes.opt_in import UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.ports import Cluster
 
 LOOK_S = 60.0

@@ -9,19 +9,20 @@ from stagedoor.controller.world import World, digest, digest_of
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import RENEW_AT
-from stagedoor.shells.kubernetes import lifecycle, objects
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import (
     DEFAULT_SETTINGS,
     AppSettings,
     WrongSettings,
     is_offered,
     read_settings,
 )
-from stagedoor.shells.kubernetes.compare import spec_hash
-from stagedoor.shells.kubernetes.derive import Derived, derive, running_digests
-from stagedoor.shells.kubernetes.diagnose import Cause
-from stagedoor.shells.kubernetes.kit import Kit
-from stagedoor.shells.kubernetes.lifecycle import (
+from stagedoor.shells.kubernetes.derive.compare import spec_hash
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive, running_digests
+from stagedoor.shells.kubernetes.live import lifecycle
+from stagedoor.shells.kubernetes.live.lifecycle import (
     AskLog,
     Delete,
     Keep,
@@ -35,6 +36,7 @@ from stagedoor.shells.kubernetes.lifecycle import (
     Start,
     decide,
 )
+from stagedoor.shells.kubernetes.live.outdated import outdated, outdated_marks, sentence
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     IDLE_SINCE,
@@ -44,7 +46,6 @@ from stagedoor.shells.kubernetes.names import (
     TEMPLATE,
     shell_object,
 )
-from stagedoor.shells.kubernetes.outdated import outdated, outdated_marks, sentence
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import parse_time, show_time

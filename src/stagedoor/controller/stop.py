@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.shells.kubernetes.live.namespace_cache import shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
-from stagedoor.shells.kubernetes.namespace_cache import shell_of
 from stagedoor.shells.kubernetes.ports import Cluster
 
 AGAIN_S = 1.0

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import is_offered
-from stagedoor.shells.kubernetes.mirror import Mirror
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import is_offered
+from stagedoor.shells.kubernetes.live.mirror import Mirror
+from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell, shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
-from stagedoor.shells.kubernetes.namespace_cache import offers_shell, shell_of
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Named = Callable[[str, Kind], None]

@@ -36,7 +36,7 @@ from stagedoor.serve.waiting import once_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch

@@ -10,8 +10,8 @@ from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import Maker
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.names import SHELL_OF
 
 BOUND_S = 60.0

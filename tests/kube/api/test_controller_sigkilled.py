@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import load_settings
-from stagedoor.shells.kubernetes import objects
+from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.names import IDLE_SINCE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.api.hands import LoneCluster

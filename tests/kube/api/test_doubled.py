@@ -3,7 +3,7 @@
 import pytest
 
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.shells.kubernetes.derive import with_replicas
+from stagedoor.shells.kubernetes.derive.shell import with_replicas
 from tests.kube.apps import deployment
 from tests.shells.kubernetes.world import derived
 

@@ -8,18 +8,18 @@ import pytest
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import (
     DEFAULT_SETTINGS,
     AppSettings,
     WrongSettings,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive import Derived, derive, with_replicas
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.register import Judging, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.register import Judging, Register, identity
 from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -193,7 +193,7 @@ async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: faults.append(context))
     one, other = await running.app(), await running.app("app02")
-    monkeypatch.setattr("stagedoor.shells.kubernetes.reading.derive", faulty)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.reading.derive", faulty)
     first, second = await running.shell(one), await running.shell(other)
     await running.refused(first, "a fault")
     async with asyncio.timeout(WITHIN_S):
@@ -205,7 +205,7 @@ async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
 async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.OTHERS_S", 3600.0)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 3600.0)
     other = Running(running.cluster, running.namespace)
     try:
         app = await running.app()
@@ -218,7 +218,7 @@ async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
 async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
     cluster: KubeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.register.AGAIN_S", 0.05)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.05)
     running = Running(cluster, namespace)
     try:
         async with asyncio.timeout(WITHIN_S):

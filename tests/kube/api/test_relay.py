@@ -12,7 +12,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.limits import Limits, WatchLimits
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes.mirror import Mirror
+from stagedoor.shells.kubernetes.live.mirror import Mirror
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.objects import config_map

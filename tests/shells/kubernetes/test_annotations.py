@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.derive.annotations import (
     _SETTINGS,
     DEFAULT_SETTINGS,
     NAMES,

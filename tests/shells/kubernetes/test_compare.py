@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.compare import MAX_DIFFERENCES, differences, spec_hash
+from stagedoor.shells.kubernetes.derive.compare import MAX_DIFFERENCES, differences, spec_hash
 from tests.shells.kubernetes.test_derive_golden import CASES
 from tests.shells.kubernetes.world import HERE
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings
-from stagedoor.shells.kubernetes.derive import Derived, Kit, KitWay, derive, with_replicas
-from stagedoor.shells.kubernetes.images import selects
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
+from stagedoor.shells.kubernetes.derive.images import selects
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitWay, derive, with_replicas
 from tests.shells.kubernetes.world import CLAIMS, KIT, app, container, derived, settings
 
 POD_FIELDS = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stagedoor.shells.kubernetes.derive import Derived, Kit, KitWay, derive
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitWay, derive
 from tests.shells.kubernetes.world import CLAIMS, DIGESTS, HERE, KIT, app, settings
 
 CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {

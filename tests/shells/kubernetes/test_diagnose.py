@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.shell import StartStep
-from stagedoor.shells.kubernetes.diagnose import (
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.live.diagnose import (
     CREATING,
     ENDING,
     MOUNTING,
@@ -18,7 +19,6 @@ from stagedoor.shells.kubernetes.diagnose import (
     SSHD,
     STARTING,
     WAITING,
-    Cause,
     Found,
     NeedsLog,
     diagnose,

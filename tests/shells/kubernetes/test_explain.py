@@ -3,9 +3,9 @@
 import json
 
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.annotations import WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive import derive
-from stagedoor.shells.kubernetes.explain import explain
+from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive.explain import explain
+from stagedoor.shells.kubernetes.derive.shell import derive
 from tests.shells.kubernetes.world import CLAIMS, DIGESTS, KIT, app, derived, settings
 
 SHOP = Target("shop", "staging")

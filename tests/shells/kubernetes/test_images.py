@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.images import (
+from stagedoor.shells.kubernetes.derive.images import (
     Reference,
     parse_reference,
     pinned,

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings, WrongSettings
-from stagedoor.shells.kubernetes.lifecycle import (
+from stagedoor.shells.kubernetes.derive.annotations import (
+    DEFAULT_SETTINGS,
+    AppSettings,
+    WrongSettings,
+)
+from stagedoor.shells.kubernetes.live.lifecycle import (
     IN_USE_S,
     RECHECK_S,
     RENEW_S,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from stagedoor.model.admission import Admission
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.annotations import DEFAULT_SETTINGS, AppSettings
-from stagedoor.shells.kubernetes.diagnose import Cause
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
 from tests.shells.kubernetes.world import app
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"

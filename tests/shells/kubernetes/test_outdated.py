@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from stagedoor.shells.kubernetes.live.outdated import outdated, sentence
 from stagedoor.shells.kubernetes.names import ASKED_IMAGE, MOVED_ON, STALE, STALE_SINCE, TEMPLATE
-from stagedoor.shells.kubernetes.outdated import outdated, sentence
 
 MOVED = "app01 moved on to shop:2 at 2026-11-27 17:36 UTC; this shell is of shop:1"
 

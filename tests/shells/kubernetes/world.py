@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from stagedoor.shells.kubernetes.annotations import AppSettings, read_settings
-from stagedoor.shells.kubernetes.derive import Derived, Kit, derive
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, read_settings
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
 
 HERE = Path(__file__).parent
 KIT = Kit("registry.example/kit:1")

@@ -1,6 +1,7 @@
 """Shells on Kubernetes: what a shell is made of, when it is wanted, and why it did not start.
 
-Here are values and decisions only: the API is behind `ports.Cluster`, whose one adapter is the
-`kube` package. Two parts use this: the gateway, which knocks and dials (`adapter`), and the
-controller, which makes and removes (`stagedoor.controller`).
+`derive` makes a shell out of its app; `live` sees a namespace, starts a shell and finds out why it does
+not start. The API is behind `ports.Cluster`, whose one adapter is the `kube` package. Two parts use
+this: the gateway, which knocks and dials (`adapter`), and the controller, which makes and removes
+(`stagedoor.controller`).
 """

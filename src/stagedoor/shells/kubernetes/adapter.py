@@ -11,17 +11,18 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.diagnose import Cause, NeedsLog, diagnose
-from stagedoor.shells.kubernetes.knock import Knocker
-from stagedoor.shells.kubernetes.lifecycle import RENEW_S
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.live.diagnose import NeedsLog, diagnose
+from stagedoor.shells.kubernetes.live.knock import Knocker
+from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
+from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
+from stagedoor.shells.kubernetes.live.outdated import Outdated, outdated, sentence
+from stagedoor.shells.kubernetes.live.register import Judging, Register
+from stagedoor.shells.kubernetes.live.rights import Rights
+from stagedoor.shells.kubernetes.live.start import MENDED_S, Start, shell_at, unavailable
 from stagedoor.shells.kubernetes.names import OPT_IN
-from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.objects import failure_of
-from stagedoor.shells.kubernetes.outdated import Outdated, outdated, sentence
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.register import Judging, Register
-from stagedoor.shells.kubernetes.rights import Rights
-from stagedoor.shells.kubernetes.start import MENDED_S, Start, shell_at, unavailable
 from stagedoor.shells.starts import Starts
 from stagedoor.wire.rfc3339 import show_time
 

@@ -12,8 +12,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
+from stagedoor.shells.kubernetes.derive.images import parse_reference
 from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
-from stagedoor.shells.kubernetes.images import parse_reference
 
 MAX_SHOWN = 60
 """Characters of a wrong value that a message repeats."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 """`$$` stands for `$`, and `$(NAME)` for the value of an entry before (kubelet, third_party/forked/golang/

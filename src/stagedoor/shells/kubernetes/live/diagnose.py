@@ -12,7 +12,9 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.model.shell import StartStep
-from stagedoor.shells.kubernetes.events import about, first_seen, last_seen, note, part
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
+from stagedoor.shells.kubernetes.live.events import about, first_seen, last_seen, note, part
 from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
 from stagedoor.shells.kubernetes.sentences import (
     container_trouble,
@@ -36,8 +38,6 @@ AUTOSCALER_S = 15
 in Events."""
 NODE_S = 600
 """How long a node is waited for that is being added. Most take two to five minutes."""
-PROGRESS_DEADLINE_S = 120
-"""After this long without progress the Deployment itself says that it does not start."""
 
 WAITING = "waiting for the controller"
 CREATING = "creating the pod"
@@ -68,14 +68,6 @@ _NODE_ADDED = ("TriggeredScaleUp", "Nominated")
 _NODE_NOT_ADDED = "NotTriggerScaleUp"
 _VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a shell does not start: the step that failed, and one line for the person who waits."""
-
-    step: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings, read_settings
-from stagedoor.shells.kubernetes.compare import differences
-from stagedoor.shells.kubernetes.derive import Derived
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
+from stagedoor.shells.kubernetes.derive.compare import differences
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, offers_shell
+from stagedoor.shells.kubernetes.live.reading import derived_now
 from stagedoor.shells.kubernetes.names import REGISTER
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache, offers_shell
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.shells.kubernetes.reading import derived_now
 
 AGAIN_S = 1.0
 """A shell that is still to start is judged again after this: its app may have moved on."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
+from stagedoor.shells.kubernetes.derive.unique import last_wins
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
-from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
-from stagedoor.shells.kubernetes.unique import last_wins
 
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 

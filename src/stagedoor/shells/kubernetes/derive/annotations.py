@@ -12,10 +12,10 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.shells.kubernetes import values
+from stagedoor.shells.kubernetes.derive import values
+from stagedoor.shells.kubernetes.derive.values import WrongValueError
 from stagedoor.shells.kubernetes.names import OPT_IN, PREFIX
 from stagedoor.shells.kubernetes.sentences import plain
-from stagedoor.shells.kubernetes.values import WrongValueError
 
 HOST_PATH = "host-path"
 READ_WRITE_ONCE = "rwo"

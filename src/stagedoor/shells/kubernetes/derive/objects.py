@@ -10,10 +10,10 @@ from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import authorized_keys, authorized_principals, ending_by
-from stagedoor.shells.kubernetes.annotations import AppSettings, kind_of
-from stagedoor.shells.kubernetes.diagnose import Cause
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, kind_of
+from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
-from stagedoor.shells.kubernetes.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.names import (
     ASKED,
     CONTAINER,

@@ -7,16 +7,16 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
     WrongSettings,
     describe,
     is_offered,
 )
-from stagedoor.shells.kubernetes.derive import Derived
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
+from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, shell_object
-from stagedoor.shells.kubernetes.notes import Note, NoteKind
 
 _HEADINGS = {
     NoteKind.WARNING: "Mind",

@@ -7,9 +7,9 @@ root's capabilities, without which its shell could not so much as install a pack
 from collections.abc import Mapping
 from typing import Any
 
-from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
 from stagedoor.shells.kubernetes.names import PREFIX
-from stagedoor.shells.kubernetes.notes import Note, changed, left_out, warning
 
 
 def shell_security(

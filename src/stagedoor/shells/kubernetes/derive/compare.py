@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.derive.template import template_hash
 from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import TEMPLATE
-from stagedoor.shells.kubernetes.template import template_hash
 
 MAX_DIFFERENCES = 5
 """As many are named: a person needs the first, and a ConfigMap has 1 MiB."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.container import DEFAULT_CONTAINER
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.container import DEFAULT_CONTAINER
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed
+from stagedoor.shells.kubernetes.derive.unique import joined_aliases, named_once
 from stagedoor.shells.kubernetes.names import PREFIX
-from stagedoor.shells.kubernetes.notes import Note, changed, left_out, unnamed
-from stagedoor.shells.kubernetes.unique import joined_aliases, named_once
 
 _POD_COPIED = (
     "automountServiceAccountToken",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stagedoor.model.cluster import Object
 from stagedoor.model.units import MINUTE_S
-from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
 from stagedoor.shells.kubernetes.names import CONTAINER
 
 RENEW_S = 20

@@ -1,7 +1,7 @@
 """Who offers a shell and can have none: found by what they are and how they are called. Pure."""
 
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes.annotations import describe, is_offered
+from stagedoor.shells.kubernetes.derive.annotations import describe, is_offered
 from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, name_problem
 
 SUITABLE = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)

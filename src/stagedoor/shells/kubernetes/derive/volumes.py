@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import HOST_PATH, READ_WRITE_ONCE
-from stagedoor.shells.kubernetes.kit import OWN_PATHS, OWN_VOLUMES
+from stagedoor.shells.kubernetes.derive.annotations import HOST_PATH, READ_WRITE_ONCE
+from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS, OWN_VOLUMES
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, changed, left_out
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
-from stagedoor.shells.kubernetes.notes import Note, NoteKind, changed, left_out
 
 _SHARED = frozenset(
     {

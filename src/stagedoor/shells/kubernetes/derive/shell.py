@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import (
+from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
     WrongSettings,
     describe,
 )
-from stagedoor.shells.kubernetes.companions import Companions, companions
-from stagedoor.shells.kubernetes.container import (
+from stagedoor.shells.kubernetes.derive.companions import Companions, companions
+from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
     app_container,
     shell_container,
 )
-from stagedoor.shells.kubernetes.diagnose import PROGRESS_DEADLINE_S
-from stagedoor.shells.kubernetes.images import MAX_CHARS as MAX_IMAGE_CHARS
-from stagedoor.shells.kubernetes.images import running_digests, selects
-from stagedoor.shells.kubernetes.kit import Brought, Kit, KitWay, bring
+from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
+from stagedoor.shells.kubernetes.derive.images import running_digests, selects
+from stagedoor.shells.kubernetes.derive.kit import Brought, Kit, KitWay, bring
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
+from stagedoor.shells.kubernetes.derive.objects import metadata_of, service
+from stagedoor.shells.kubernetes.derive.pod import pod_annotation_notes, shell_pod
+from stagedoor.shells.kubernetes.derive.template import template_hash
+from stagedoor.shells.kubernetes.derive.volumes import shell_mounts, shell_volumes, used_volumes
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     PREFIX,
@@ -32,12 +36,7 @@ from stagedoor.shells.kubernetes.names import (
     shell_labels,
     shell_object,
 )
-from stagedoor.shells.kubernetes.notes import Note, NoteKind
-from stagedoor.shells.kubernetes.objects import metadata_of, service
-from stagedoor.shells.kubernetes.pod import pod_annotation_notes, shell_pod
 from stagedoor.shells.kubernetes.sentences import plain
-from stagedoor.shells.kubernetes.template import template_hash
-from stagedoor.shells.kubernetes.volumes import shell_mounts, shell_volumes, used_volumes
 
 __all__ = [
     "Derived",
@@ -49,6 +48,9 @@ __all__ = [
     "running_digests",
     "with_replicas",
 ]
+
+PROGRESS_DEADLINE_S = 120
+"""After this long without progress the Deployment itself says that it does not start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ from contextlib import suppress
 
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import valid_app
-from stagedoor.shells.kubernetes.annotations import is_offered
-from stagedoor.shells.kubernetes.mirror import Mirror
+from stagedoor.shells.kubernetes.derive.annotations import is_offered
+from stagedoor.shells.kubernetes.derive.objects import time_of
+from stagedoor.shells.kubernetes.live.mirror import Mirror
+from stagedoor.shells.kubernetes.live.owners import owned_pods
 from stagedoor.shells.kubernetes.names import (
     IDLE_SINCE,
     KEYS_UNTIL,
@@ -15,8 +17,6 @@ from stagedoor.shells.kubernetes.names import (
     SSHD_PORT,
     shell_object,
 )
-from stagedoor.shells.kubernetes.objects import time_of
-from stagedoor.shells.kubernetes.owners import owned_pods
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Address = tuple[str, int]

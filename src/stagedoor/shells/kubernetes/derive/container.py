@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import AppSettings
-from stagedoor.shells.kubernetes.environment import shell_environment
-from stagedoor.shells.kubernetes.kit import START
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.environment import shell_environment
+from stagedoor.shells.kubernetes.derive.kit import START
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed, warning
+from stagedoor.shells.kubernetes.derive.security import shell_security
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX, SSHD_PORT
-from stagedoor.shells.kubernetes.notes import Note, changed, left_out, unnamed, warning
-from stagedoor.shells.kubernetes.security import shell_security
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 """Annotation of a pod: the container that kubectl takes where none is named."""

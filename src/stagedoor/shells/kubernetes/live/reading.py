@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes.annotations import AppSettings, WrongSettings
-from stagedoor.shells.kubernetes.derive import Derived, derive
-from stagedoor.shells.kubernetes.images import running_digests, selector_text
-from stagedoor.shells.kubernetes.kit import Kit
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
+from stagedoor.shells.kubernetes.derive.images import running_digests, selector_text
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 from stagedoor.shells.kubernetes.ports import Cluster
 
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.notes import Note, left_out
+from stagedoor.shells.kubernetes.derive.security import companion_security
+from stagedoor.shells.kubernetes.derive.unique import last_wins
+from stagedoor.shells.kubernetes.derive.values import ALL
+from stagedoor.shells.kubernetes.derive.volumes import shell_mounts
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     KIT_CONTAINER,
     PACKAGES_CONTAINER,
     PREFIX,
 )
-from stagedoor.shells.kubernetes.notes import Note, left_out
-from stagedoor.shells.kubernetes.security import companion_security
-from stagedoor.shells.kubernetes.unique import last_wins
-from stagedoor.shells.kubernetes.values import ALL
-from stagedoor.shells.kubernetes.volumes import shell_mounts
 
 _OWN = (CONTAINER, KIT_CONTAINER, PACKAGES_CONTAINER)
 _DROPPED = ("livenessProbe", "readinessProbe", "ports")

@@ -9,10 +9,11 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial, Reason, one_line
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.diagnose import LOG_LINES, SSHD, Cause, NeedsLog, diagnose
-from stagedoor.shells.kubernetes.knock import Knocker
-from stagedoor.shells.kubernetes.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.objects import answered_failure
+from stagedoor.shells.kubernetes.cause import Cause
+from stagedoor.shells.kubernetes.derive.objects import answered_failure
+from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, NeedsLog, diagnose
+from stagedoor.shells.kubernetes.live.knock import Knocker
+from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
 
 DIAL_S = 2.0

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes import objects
-from stagedoor.shells.kubernetes.lifecycle import RENEW_S
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.names import shell_object
-from stagedoor.shells.kubernetes.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
 
 FRESH_S = 0.75 * RENEW_S
