@@ -157,24 +157,33 @@ const char *people_refusal(const struct hello *hello, int64_t now);
 int64_t people_due_at(void);
 void people_due(int64_t now);
 
-// links.c: who is connected
+// links.c: who is connected, by bytes alone
 void links_start(int listener);
-void links_turn(int64_t now);            // between events
 int links_watch(struct pollfd *from);    // the listener and MAX_LINKS links
-void links_serve(const struct pollfd *from, int64_t now);
+void links_accept(int64_t now);
 int64_t links_wake_at(void);
 bool links_any(void);
 void link_send(int link, const struct piece *pieces, int count);
 bool link_is_full(int link);
 void link_close_soon(int link);
+bool link_is_closing(int link);
+bool link_is_over(int link, int64_t now);  // it is to be dropped
+void link_drop(int link);
+void link_attach(int link);              // it has said hello
+bool link_is_attached(int link);
+bool link_serve(int link, short events);
+struct piece link_received(int link);
+void link_used(int link, size_t count);
 
-// serve.c: the loop, and the program's terminal
+// dispatch.c: what comes of them; above state.c and people.c
+void dispatch_turn(int64_t now);           // between events
+void dispatch_serve(const struct pollfd *from, int64_t now);
+
+// serve.c: the loop; above all others
 void serve(int listener, const char *name);
 void serve_hang_up(void);
-const char *serve_start(const struct hello *hello);
-void terminal_resize(struct size size);
-void terminal_redraw(struct size size);
-bool terminal_is_busy(void);
+
+// clock.c: one that only goes forward
 int64_t now_ms(void);
 
 // spawn.c
@@ -185,6 +194,19 @@ struct child {
 bool spawn(const struct hello *hello, const char *name, struct child *child);
 void set_size(int fd, struct size size);
 const char *signal_name(int number);
+
+// program.c: the one in the terminal, and its window
+extern struct program {
+  struct child child;     // pid 0 before it is started
+  const char *name;
+  int64_t grow_at;        // 0: it need not
+  bool hung_up;           // nobody writes to the terminal any more
+  bool ended;
+} program;
+const char *program_start(const struct hello *hello);
+void terminal_resize(struct size size);
+void terminal_redraw(struct size size);
+bool terminal_is_busy(void);
 
 // tmux.c
 #define TMUX_TERM "tmux-256color"

@@ -12,15 +12,12 @@
 
 #define HELLO_MS 10000  // a link that has not said hello by then is closed; so is one that does not read its last words
 #define READ (16 * 1024)
-#define TEXT(number) TEXT_OF(number)
-#define TEXT_OF(number) #number
 
 static struct link {
   int fd;              // 0 where there is none
   bool attached;       // it has said hello
   bool closing;        // nothing more is read of it, and it is closed once it has been sent all
   bool cut;            // it can be sent nothing any more
-  enum { NONE, TO_WATCH, TO_TYPE } place;  // kept until it is gone
   int64_t due_at;      // counts while it is not `attached`
   struct bytes received, unsent;
 } links[MAX_LINKS];
@@ -78,111 +75,44 @@ void link_close_soon(int number) {
   link->closing = true;
   link->attached = false;
   link->due_at = now_ms() + HELLO_MS;
-  people_left(number, now_ms());
 }
 
-static void drop(int number, int64_t now) {
+bool link_is_closing(int link) { return links[link].closing; }
+
+void link_drop(int number) {
   struct link *link = &links[number];
   close(link->fd);
   bytes_free(&link->received);
   bytes_free(&link->unsent);
   *link = (struct link){0};
-  people_left(number, now);
-  state_lost(number, now);
-}
-
-static void refuse(int number, enum word word, const char *why, int64_t now) {
-  state_lost(number, now);
-  wire_notice(number, word, why);
-  link_close_soon(number);
 }
 
 // ---- What comes.
 
-// Why there is no place for one more; NULL where there is one.
-static const char *no_place(const struct hello *hello) {
-  int replaced = state_replaced_by(hello), watching = 0, typing = 0;
-  for (int i = 0; i < MAX_LINKS; i++) {
-    if (!links[i].fd || i == replaced) continue;
-    watching += links[i].place == TO_WATCH;
-    typing += links[i].place == TO_TYPE;
-  }
-  if (hello->ticket.length > MAX_OWNER) return "a HELLO for somebody with a name of more than " TEXT(MAX_OWNER) " bytes";
-  if (hello->mode == WATCH && watching >= WATCHING)
-    return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when somebody has left";
-  if (hello->mode == MIRROR && typing >= TYPING)
-    return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when somebody has left";
-  return NULL;  // who takes over sends the others away
+void link_attach(int link) { links[link].attached = true; }
+
+bool link_is_attached(int link) { return links[link].attached; }
+
+// What has come and is not used yet; nothing of a link that is closing.
+struct piece link_received(int number) {
+  const struct link *link = &links[number];
+  if (link->closing || !link->received.length) return (struct piece){0};
+  return (struct piece){link->received.at + link->received.start, link->received.length};
 }
 
-// A frame of one who has been let in.
-static void heed(int number, const struct frame *frame, int64_t now) {
-  bool rule = frame->kind == REMOVE || frame->kind == LOCK;
-  if (frame->kind == IN) people_typed(number);
-  if (frame->kind == PING && frame->at == TELL_PEOPLE) people_tell(number);
-  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // which sends one away who may not
-  else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
-  else people_lock(number, frame->at, now);
-}
+void link_used(int link, size_t count) { bytes_drop(&links[link].received, count); }
 
-static void take(int number, const struct frame *frame, int64_t now) {
-  struct link *link = &links[number];
-  if (link->attached) {
-    heed(number, frame, now);
-    return;
-  }
-  const char *why = frame->kind == HELLO ? people_refusal(&frame->hello, now) : NULL;
-  if (why) {
-    refuse(number, DENIED, why, now);
-    return;
-  }
-  why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
-  if (!why) why = serve_start(&frame->hello);
-  if (why) {
-    refuse(number, FAULT, why, now);
-    return;
-  }
-  link->attached = true;
-  link->place = frame->hello.mode == WATCH ? TO_WATCH : TO_TYPE;
-  people_came(number, &frame->hello, now);
-  state_hello(number, &frame->hello, now);
-}
-
-// Each frame stands behind its length.
-static void take_frames(int number, int64_t now) {
-  struct link *link = &links[number];
-  size_t used = 0;
-  while (!link->closing && link->received.length - used >= 4) {
-    const uint8_t *at = link->received.at + link->received.start + used;
-    size_t length = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
-    if (!length || length > MAX_FRAME) {
-      refuse(number, FAULT, "a frame of a length that is not possible", now);
-      break;
-    }
-    if (link->received.length - used - 4 < length) break;
-    struct frame frame;
-    const char *why = wire_read(at + 4, length, &frame);
-    if (why) refuse(number, FAULT, why, now);
-    else take(number, &frame, now);
-    used += 4 + length;
-  }
-  if (used) bytes_drop(&link->received, used);
-}
-
-static void receive(int number, int64_t now) {
+// False: the line is cut.
+static bool receive(struct link *link) {
   static uint8_t data[READ];
-  struct link *link = &links[number];
   ssize_t got = recv(link->fd, data, sizeof data, MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (got <= 0) {
-    drop(number, now);
-    return;
-  }
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (got <= 0) return false;
   bytes_add(&link->received, (struct piece){data, (size_t)got});
-  take_frames(number, now);
+  return true;
 }
 
-static void come(int64_t now) {
+void links_accept(int64_t now) {
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return;
   for (int i = 0; i < MAX_LINKS; i++) {
@@ -197,13 +127,11 @@ static void come(int64_t now) {
 
 static bool wants(const struct link *link) { return !link->closing && link->unsent.length <= FULL; }
 
-void links_turn(int64_t now) {
-  for (int i = 0; i < MAX_LINKS; i++) {
-    struct link *link = &links[i];
-    if (!link->fd) continue;
-    bool late = !link->attached && now >= link->due_at;
-    if (late || link->cut || (link->closing && !link->unsent.length)) drop(i, now);
-  }
+bool link_is_over(int number, int64_t now) {
+  const struct link *link = &links[number];
+  if (!link->fd) return false;
+  bool late = !link->attached && now >= link->due_at;
+  return late || link->cut || (link->closing && !link->unsent.length);
 }
 
 int64_t links_wake_at(void) {
@@ -225,18 +153,13 @@ int links_watch(struct pollfd *from) {
   return 1 + MAX_LINKS;
 }
 
-void links_serve(const struct pollfd *from, int64_t now) {
-  for (int i = 0; i < MAX_LINKS; i++) {
-    struct link *link = &links[i];
-    short events = from[1 + i].revents;
-    if (from[1 + i].fd < 0 || !events || !link->fd) continue;
-    if (events & (POLLOUT | POLLERR | POLLHUP)) flush(link);
-    // A hang-up is found by reading, or, where nothing is read any more, by what cannot be written.
-    if (wants(link) && !link->cut) {
-      if (events & (POLLIN | POLLERR | POLLHUP)) receive(i, now);
-    } else if (events & (POLLERR | POLLHUP)) {
-      link->cut = true;
-    }
-  }
-  if (from[0].revents) come(now);
+// Writes and reads what it can; false if the line is cut.
+bool link_serve(int number, short events) {
+  struct link *link = &links[number];
+  if (!link->fd) return true;
+  if (events & (POLLOUT | POLLERR | POLLHUP)) flush(link);
+  // A hang-up is found by reading, or, where nothing is read any more, by what cannot be written.
+  if (wants(link) && !link->cut) return !(events & (POLLIN | POLLERR | POLLHUP)) || receive(link);
+  if (events & (POLLERR | POLLHUP)) link->cut = true;
+  return true;
 }

@@ -6,79 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../kit.h"
 #include "holder.h"
 
-#define REDRAW_MS 60   // how long a window stays one row smaller: a program that looks at once must see the difference
 #define LAST_READS 8   // of what is left in the terminal when the program has ended; together less than KEEP
 #define WRITE (16 * 1024)
 #define LONELY_MS 10000  // a holder that nobody has told what to start is not waited for any longer
 #define HANG_UP_MS 800   // for a program to write down what it must not lose; the kit's first process waits 1 s for us
 
 static struct {
-  struct child child;     // pid 0 before it is started
-  const char *name;
   int signals;
-  int64_t grow_at;        // 0: it need not
   int64_t lonely_until;
-  bool hung_up;           // nobody writes to the terminal any more
-  bool ended;
-  bool told;              // SIGTERM: the end
-} program;
-
-int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
-void terminal_resize(struct size size) {
-  if (program.child.pid && !program.ended) set_size(program.child.fd, size);
-}
-
-// Makes a full-screen program draw its screen anew, by a window size that changes and comes back.
-void terminal_redraw(struct size size) {
-  if (size.rows < 2) return;
-  size.rows--;
-  terminal_resize(size);
-  program.grow_at = now_ms() + REDRAW_MS;
-}
-
-// Whether a job that the program has started has the terminal's foreground (tcgetpgrp(3)): 0 until the program has made the
-// terminal its own, and -1 where that cannot be told. A session's first process leads its group.
-bool terminal_is_busy(void) {
-  if (!program.child.pid || program.ended) return false;
-  pid_t group = tcgetpgrp(program.child.fd);
-  return group > 0 && group != program.child.pid;
-}
-
-// The kit's first process finds us by this name, as it finds a tmux server; a command's terminal is at work until it ends.
-static void say_what_we_are(const struct hello *hello) {
-  bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));
-  char *name = format("%s: %s", command ? "command" : "terminal", program.name);
-  prctl(PR_SET_NAME, name);
-  free(name);
-}
-
-// Starts what the first who comes asks for. NULL, or why that cannot be.
-const char *serve_start(const struct hello *hello) {
-  static char why[160];
-  if (program.child.pid) return NULL;
-  if (hello->mode == WATCH) return "this terminal has not begun yet";  // and begins for its host
-  if (!spawn(hello, program.name, &program.child)) {
-    snprintf(why, sizeof why, "the terminal cannot be started: %s", strerror(errno));
-    return why;
-  }
-  say_what_we_are(hello);
-  state_start(hello->size);
-  return NULL;
-}
+  bool told;  // SIGTERM: the end
+} loop;
 
 // Reads what the program has written, up to one frame's worth; false if that was nothing.
 static bool show(void) {
@@ -122,18 +66,18 @@ static void bury(void) {
 
 static void take_signals(void) {
   struct signalfd_siginfo signal;
-  while (read(program.signals, &signal, sizeof signal) == sizeof signal)
-    if (signal.ssi_signo == SIGTERM) program.told = true;
+  while (read(loop.signals, &signal, sizeof signal) == sizeof signal)
+    if (signal.ssi_signo == SIGTERM) loop.told = true;
   bury();
 }
 
 static bool is_over(int64_t now) {
   if (links_any()) return false;
-  return program.child.pid ? program.ended && state_is_over(now) : now >= program.lonely_until;
+  return program.child.pid ? program.ended && state_is_over(now) : now >= loop.lonely_until;
 }
 
 static int wait_ms(int64_t now) {
-  int64_t moments[] = {links_wake_at(), program.child.pid ? state_wake_at(now) : links_any() ? -1 : program.lonely_until,
+  int64_t moments[] = {links_wake_at(), program.child.pid ? state_wake_at(now) : links_any() ? -1 : loop.lonely_until,
                        program.grow_at ? program.grow_at : -1, people_due_at()};
   int64_t first = -1;
   for (int i = 0; i < 4; i++)
@@ -142,7 +86,7 @@ static int wait_ms(int64_t now) {
 }
 
 static void watch(struct pollfd from[2], int64_t now) {
-  from[0] = (struct pollfd){.fd = program.signals, .events = POLLIN};
+  from[0] = (struct pollfd){.fd = loop.signals, .events = POLLIN};
   from[1] = (struct pollfd){.fd = -1};
   if (!program.child.pid || program.ended || program.hung_up) return;
   if (state_wants_output(now)) from[1].events |= POLLIN;
@@ -159,17 +103,17 @@ void serve(int listener, const char *name) {
   sigprocmask(SIG_SETMASK, &ours, NULL);
   signal(SIGCHLD, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
-  program.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (program.signals < 0) die("cannot take signals: %s", strerror(errno));
+  loop.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (loop.signals < 0) die("cannot take signals: %s", strerror(errno));
   program.name = name;
-  program.lonely_until = now_ms() + LONELY_MS;
+  loop.lonely_until = now_ms() + LONELY_MS;
   links_start(listener);
   fcntl(listener, F_SETFL, O_NONBLOCK);
-  while (!program.told) {
+  while (!loop.told) {
     struct pollfd from[2 + 1 + MAX_LINKS];
     int64_t now = now_ms();
     people_due(now);
-    links_turn(now);
+    dispatch_turn(now);
     if (is_over(now)) return;
     if (program.grow_at && now >= program.grow_at) {
       program.grow_at = 0;
@@ -185,7 +129,7 @@ void serve(int listener, const char *name) {
     if (from[1].revents & POLLOUT) give_what_was_typed();
     if (from[1].revents & ~POLLOUT) show();
     if (from[0].revents) take_signals();
-    links_serve(from + 2, now);
+    dispatch_serve(from + 2, now);
     state_pump();  // for those who were too full
   }
 }
@@ -195,10 +139,10 @@ void serve_hang_up(void) {
   if (!program.child.pid || program.ended) return;
   close(program.child.fd);
   int64_t until = now_ms() + HANG_UP_MS;
-  struct pollfd from = {.fd = program.signals, .events = POLLIN};
+  struct pollfd from = {.fd = loop.signals, .events = POLLIN};
   for (int64_t left = HANG_UP_MS; left > 0; left = until - now_ms()) {
     if (waitpid(program.child.pid, NULL, WNOHANG) == program.child.pid) return;
     struct signalfd_siginfo signal;
-    if (poll(&from, 1, (int)left) > 0 && read(program.signals, &signal, sizeof signal) < 0) return;
+    if (poll(&from, 1, (int)left) > 0 && read(loop.signals, &signal, sizeof signal) < 0) return;
   }
 }

@@ -1,0 +1,114 @@
+// What comes from each link: who is let in, and to whom their frames go.
+#include "../kit.h"
+#include "holder.h"
+
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+
+static enum { NONE, TO_WATCH, TO_TYPE } places[MAX_LINKS];  // kept until the link is gone
+
+static void refuse(int number, enum word word, const char *why, int64_t now) {
+  state_lost(number, now);
+  wire_notice(number, word, why);
+  link_close_soon(number);
+  people_left(number, now);
+}
+
+// Why there is no place for one more; NULL where there is one.
+static const char *no_place(const struct hello *hello) {
+  int replaced = state_replaced_by(hello), watching = 0, typing = 0;
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (i == replaced) continue;
+    watching += places[i] == TO_WATCH;
+    typing += places[i] == TO_TYPE;
+  }
+  if (hello->ticket.length > MAX_OWNER) return "a HELLO for somebody with a name of more than " TEXT(MAX_OWNER) " bytes";
+  if (hello->mode == WATCH && watching >= WATCHING)
+    return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when somebody has left";
+  if (hello->mode == MIRROR && typing >= TYPING)
+    return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when somebody has left";
+  return NULL;  // who takes over sends the others away
+}
+
+// A frame of one who has been let in.
+static void heed(int number, const struct frame *frame, int64_t now) {
+  bool rule = frame->kind == REMOVE || frame->kind == LOCK;
+  if (frame->kind == IN) people_typed(number);
+  if (frame->kind == PING && frame->at == TELL_PEOPLE) people_tell(number);
+  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // which sends one away who may not
+  else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
+  else people_lock(number, frame->at, now);
+}
+
+static void take(int number, const struct frame *frame, int64_t now) {
+  if (link_is_attached(number)) {
+    heed(number, frame, now);
+    return;
+  }
+  const char *why = frame->kind == HELLO ? people_refusal(&frame->hello, now) : NULL;
+  if (why) {
+    refuse(number, DENIED, why, now);
+    return;
+  }
+  why = frame->kind == HELLO ? no_place(&frame->hello) : "the first frame is no HELLO";
+  if (!why && !program.child.pid) {
+    why = program_start(&frame->hello);
+    if (!why) state_start(frame->hello.size);
+  }
+  if (why) {
+    refuse(number, FAULT, why, now);
+    return;
+  }
+  link_attach(number);
+  places[number] = frame->hello.mode == WATCH ? TO_WATCH : TO_TYPE;
+  people_came(number, &frame->hello, now);
+  state_hello(number, &frame->hello, now);
+}
+
+// Whoever was sent away is here no more, though what they were sent last may not be written yet.
+static void part(int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (link_is_closing(i)) people_left(i, now);
+}
+
+// Each frame stands behind its length.
+static void take_frames(int number, int64_t now) {
+  struct piece come;
+  while ((come = link_received(number)).length >= 4) {
+    const uint8_t *at = come.at;
+    size_t length = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+    if (!length || length > MAX_FRAME) {
+      refuse(number, FAULT, "a frame of a length that is not possible", now);
+      return;
+    }
+    if (come.length - 4 < length) return;
+    struct frame frame;
+    const char *why = wire_read(at + 4, length, &frame);
+    if (why) refuse(number, FAULT, why, now);
+    else take(number, &frame, now);
+    part(now);
+    link_used(number, 4 + length);
+  }
+}
+
+static void drop(int number, int64_t now) {
+  link_drop(number);
+  places[number] = NONE;
+  people_left(number, now);
+  state_lost(number, now);
+}
+
+// Between events.
+void dispatch_turn(int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (link_is_over(i, now)) drop(i, now);
+}
+
+void dispatch_serve(const struct pollfd *from, int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (from[1 + i].fd < 0 || !from[1 + i].revents) continue;
+    if (!link_serve(i, from[1 + i].revents)) drop(i, now);
+    else take_frames(i, now);
+  }
+  if (from[0].revents) links_accept(now);
+}

@@ -1,0 +1,54 @@
+// The program in the terminal: started, and its window.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "../kit.h"
+#include "holder.h"
+
+#define REDRAW_MS 60   // how long a window stays one row smaller: a program that looks at once must see the difference
+
+struct program program;
+
+void terminal_resize(struct size size) {
+  if (program.child.pid && !program.ended) set_size(program.child.fd, size);
+}
+
+// Makes a full-screen program draw its screen anew, by a window size that changes and comes back.
+void terminal_redraw(struct size size) {
+  if (size.rows < 2) return;
+  size.rows--;
+  terminal_resize(size);
+  program.grow_at = now_ms() + REDRAW_MS;
+}
+
+// Whether a job that the program has started has the terminal's foreground (tcgetpgrp(3)): 0 until the program has made the
+// terminal its own, and -1 where that cannot be told. A session's first process leads its group.
+bool terminal_is_busy(void) {
+  if (!program.child.pid || program.ended) return false;
+  pid_t group = tcgetpgrp(program.child.fd);
+  return group > 0 && group != program.child.pid;
+}
+
+// The kit's first process finds us by this name, as it finds a tmux server; a command's terminal is at work until it ends.
+static void say_what_we_are(const struct hello *hello) {
+  bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));
+  char *name = format("%s: %s", command ? "command" : "terminal", program.name);
+  prctl(PR_SET_NAME, name);
+  free(name);
+}
+
+// Starts what the first who comes asks for. NULL, or why that cannot be.
+const char *program_start(const struct hello *hello) {
+  static char why[160];
+  if (hello->mode == WATCH) return "this terminal has not begun yet";  // and begins for its host
+  if (!spawn(hello, program.name, &program.child)) {
+    snprintf(why, sizeof why, "the terminal cannot be started: %s", strerror(errno));
+    return why;
+  }
+  say_what_we_are(hello);
+  return NULL;
+}
