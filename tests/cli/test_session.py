@@ -8,8 +8,8 @@ import pytest
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
-from stagedoor.store.instances import HeldInstance, hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal
+from stagedoor.store.liveness.instances import HeldInstance, hold_instance, instances_folder
 from stagedoor.store.sessions import Live, close_requests, update_live
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened

@@ -12,8 +12,8 @@ from stagedoor.model.policy import KeyRecord, TokenRecord
 from stagedoor.settings.place import Server
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.instances import hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal, read_entries
+from stagedoor.store.liveness.instances import hold_instance, instances_folder
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import change, closed, denied, opened

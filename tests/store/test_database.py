@@ -64,7 +64,7 @@ def test_whoever_opens_a_new_store_waits_for_another_that_turns_it(
         if len(waits) == 3:
             other.execute("ROLLBACK")
 
-    monkeypatch.setattr("stagedoor.store.sqlite.time.sleep", let_go)
+    monkeypatch.setattr("stagedoor.store.sqlite.file.time.sleep", let_go)
     open_database(path).close()
     assert len(waits) == 3
     other.close()

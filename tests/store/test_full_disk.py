@@ -15,8 +15,8 @@ from stagedoor.model.permission import Permission
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
-from stagedoor.store.reserve import SIZE
 from stagedoor.store.sessions import list_sessions
+from stagedoor.store.sqlite.reserve import SIZE
 from stagedoor.wire.target import parse_login
 from tests.store.full_disk import SmallDisk, small_disk
 from tests.store.sample import denied, opened

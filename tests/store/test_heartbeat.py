@@ -11,8 +11,8 @@ from sqlalchemy import select
 from stagedoor.model.event import Kind
 from stagedoor.settings.place import Server
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
+from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.schema import instances
 from stagedoor.store.sessions import list_sessions
 from tests.store.conftest import Outage
@@ -187,7 +187,7 @@ BEATING = """
 import sys
 from pathlib import Path
 from stagedoor.store.database import open_database
-from stagedoor.store.heartbeat import Heartbeat
+from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.journal import StoreJournal
 from tests.store.sample import opened, place_from
 database = open_database(place_from(sys.argv[1]))

@@ -7,8 +7,14 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
 from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import open_database
-from stagedoor.store.instances import Sign, close_lost, hold_instance, new_instance_id, sign_of
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
+from stagedoor.store.liveness.instances import (
+    Sign,
+    close_lost,
+    hold_instance,
+    new_instance_id,
+    sign_of,
+)
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from tests.store.sample import opened, python
 
@@ -16,7 +22,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from stagedoor.store.database import open_database
-from stagedoor.store.instances import hold_instance
+from stagedoor.store.liveness.instances import hold_instance
 from stagedoor.store.journal import StoreJournal
 from tests.store.sample import opened, place_from
 held = hold_instance(Path(sys.argv[2]), "worker-1")

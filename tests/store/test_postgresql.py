@@ -19,12 +19,14 @@ from sqlalchemy import event, text
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
 from stagedoor.settings.place import Server
-from stagedoor.store import people, postgresql, postgresql_link
+from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.heartbeat import Heartbeat
 from stagedoor.store.journal import Filter, StoreJournal, append, read_entries
+from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.policy import load_policy, read_policy
-from stagedoor.store.postgresql_link import parameters, read_password
+from stagedoor.store.postgresql import link as postgresql_link
+from stagedoor.store.postgresql import server as postgresql_server
+from stagedoor.store.postgresql.link import parameters, read_password
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from stagedoor.store.watch import PolicyWatch
 from tests.listeners.wire import eventually
@@ -190,7 +192,7 @@ def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
     postgresql.admin(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
     # The lock is held for as long as it takes until both wait.
     monkeypatch.setattr(postgresql_link, "IDLE_IN_TRANSACTION_S", int(BOUND_S))
-    monkeypatch.setattr("stagedoor.store.postgresql.WRITE_TIMEOUT_S", BOUND_S)
+    monkeypatch.setattr("stagedoor.store.postgresql.server.WRITE_TIMEOUT_S", BOUND_S)
     first, second = open_database(server), open_database(server, busy_timeout_s=BOUND_S)
     versions: list[int] = []
 
@@ -247,7 +249,7 @@ def test_one_moment_is_read(database: Database) -> None:
 def test_the_driver_that_is_missing_is_told_with_the_command(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "stagedoor.store.postgresql", None)
+    monkeypatch.setitem(sys.modules, "stagedoor.store.postgresql.server", None)
     assert "pip install 'stagedoor[postgresql]'" in refused(server)
 
 
@@ -446,8 +448,8 @@ def impatience() -> Iterator[None]:
     Too short for what is to work on a busy machine: that is asked for again and again.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postgresql, "WRITE_TIMEOUT_S", 0.5)
-        patch.setattr(postgresql, "STATEMENT_TIMEOUT_S", 0.5)
+        patch.setattr(postgresql_server, "WRITE_TIMEOUT_S", 0.5)
+        patch.setattr(postgresql_server, "STATEMENT_TIMEOUT_S", 0.5)
         patch.setattr(postgresql_link, "GRACE_S", 0.5)
         yield
 

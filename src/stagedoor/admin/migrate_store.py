@@ -6,7 +6,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
-from stagedoor.store.instances import Sign, instances_folder, sign_of
+from stagedoor.store.liveness.instances import Sign, instances_folder, sign_of
 
 
 def migrate_store(office: AdminService, file: Path) -> dict[str, int]:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
-from stagedoor.store.instances import close_lost, instances_folder
 from stagedoor.store.journal import Entry, Filter, before_last, read_entries
+from stagedoor.store.liveness.instances import close_lost, instances_folder
 from stagedoor.store.sessions import SessionRecord
 
 __all__ = [

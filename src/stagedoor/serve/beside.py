@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import Checked
-from stagedoor.store.instances import (
+from stagedoor.store.liveness.instances import (
     HeldInstance,
     Sign,
     hold_instance,

@@ -37,9 +37,9 @@ from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import open_database
-from stagedoor.store.heartbeat import Heartbeat
-from stagedoor.store.instances import hold_instance, instances_folder
 from stagedoor.store.journal import StoreJournal
+from stagedoor.store.liveness.heartbeat import Heartbeat
+from stagedoor.store.liveness.instances import hold_instance, instances_folder
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.watch import PolicyWatch
 

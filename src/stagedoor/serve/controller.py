@@ -38,7 +38,7 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.instances import new_instance_id
+from stagedoor.store.liveness.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch
 
 HOST_CERTIFICATE_S = 365 * DAY_S

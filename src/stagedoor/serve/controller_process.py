@@ -15,7 +15,7 @@ import structlog
 from stagedoor.serve import restart
 from stagedoor.serve.control import Begin, Failed, line, read_from_worker
 from stagedoor.serve.prepare import Checked
-from stagedoor.store.instances import new_instance_id
+from stagedoor.store.liveness.instances import new_instance_id
 
 END_WITHIN_S = 10.0
 """How long the controller may take to end: a request that is under way, and its lease let go."""

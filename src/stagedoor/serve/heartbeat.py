@@ -8,8 +8,8 @@ from stagedoor.admin.authorities import host_ca_line, user_ca
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
-from stagedoor.store.heartbeat import Heartbeat
-from stagedoor.store.instances import instances_folder
+from stagedoor.store.liveness.heartbeat import Heartbeat
+from stagedoor.store.liveness.instances import instances_folder
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 

@@ -17,7 +17,7 @@ from stagedoor.net.tls import server_context, validity
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.store.instances import instances_folder, take_down
+from stagedoor.store.liveness.instances import instances_folder, take_down
 from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S

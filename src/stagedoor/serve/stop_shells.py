@@ -10,7 +10,7 @@ from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError
 from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.settings import Settings
-from stagedoor.store.instances import new_instance_id
+from stagedoor.store.liveness.instances import new_instance_id
 
 
 async def stop_shells(settings: Settings, tell: Callable[[str], None]) -> None:

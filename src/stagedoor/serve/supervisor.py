@@ -51,7 +51,7 @@ from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
 from stagedoor.settings.listed import warnings_of
-from stagedoor.store.instances import new_instance_id
+from stagedoor.store.liveness.instances import new_instance_id
 
 BURY_AGAIN_S = 2.0
 """How long until the next try, where the store cannot be written."""

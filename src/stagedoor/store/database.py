@@ -11,7 +11,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
-from stagedoor.store.sqlite import SqliteFile
+from stagedoor.store.sqlite.file import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0
 """How long a transaction waits for another process's: a commit takes milliseconds, so two seconds
@@ -137,7 +137,7 @@ def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
 def _server(place: Server, busy_timeout_s: float) -> Adapter:
     try:
         # Only here: whoever has a SQLite file need not have the driver.
-        from stagedoor.store.postgresql import PostgresqlServer
+        from stagedoor.store.postgresql.server import PostgresqlServer
     except ImportError as error:
         raise StoreError(
             f"the store {place} needs PostgreSQL's driver, which cannot be loaded ({error}); "

@@ -212,7 +212,7 @@ instances = Table(
     Column("started_at", Float, nullable=False),
     Column("marks", Text, nullable=False),
 )
-"""Worker processes that use a store which machines share; see `heartbeat`. Since version 2.
+"""Worker processes that use a store which machines share; see `liveness`. Since version 2.
 
 `marks` is JSON: by its name, what all of them should have the same of.
 """

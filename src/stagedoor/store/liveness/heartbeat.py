@@ -19,9 +19,9 @@ from sqlalchemy import delete, insert, select, update
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.database import Database
-from stagedoor.store.instances import close_lost
-from stagedoor.store.presence import BEAT_S, DEAD_AFTER_S, Presence
-from stagedoor.store.reclaim import close_ended, reclaim
+from stagedoor.store.liveness.instances import close_lost
+from stagedoor.store.liveness.reclaim import close_ended, reclaim
+from stagedoor.store.liveness.silence import BEAT_S, DEAD_AFTER_S, SilenceWatch
 from stagedoor.store.schema import instances, sessions
 
 STOP_S = 1.0
@@ -70,7 +70,7 @@ class Heartbeat:
         self._beat_s = beat_s
         self._clock = clock
         self._monotonic = monotonic
-        self._presence = Presence(dead_after_s, 3 * beat_s)
+        self._silence = SilenceWatch(dead_after_s, 3 * beat_s)
         self._silent_for = f"has not been heard of for {dead_after_s:g} s"
         self._problem: str | None = None
         self._beats = 0
@@ -170,7 +170,7 @@ class Heartbeat:
                 ).scalars()
             )
             beats |= {row.id: row.beats for row in transaction.execute(select(instances))}
-        silent = self._presence.look(beats, self._monotonic()) - {self._instance}
+        silent = self._silence.look(beats, self._monotonic()) - {self._instance}
         lost = close_lost(
             self._database,
             self._folder,

@@ -18,8 +18,8 @@ from sqlalchemy.pool import QueuePool
 from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Server
 from stagedoor.store.adapter import Statement
-from stagedoor.store.postgresql_errors import explain
-from stagedoor.store.postgresql_link import Link, connect, stale
+from stagedoor.store.postgresql.errors import explain
+from stagedoor.store.postgresql.link import Link, connect, stale
 
 WRITE_TIMEOUT_S = 5.0
 """Most that one statement of a login may take: as long as a login waits for the disk."""

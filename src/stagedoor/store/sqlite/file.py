@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.adapter import Statement
-from stagedoor.store.reserve import Reserve
+from stagedoor.store.sqlite.reserve import Reserve
 
 CACHE_KIB = 512
 """Pages that each connection keeps. Sessions come and go at the end of every B-tree, so more would

@@ -1,0 +1,1 @@
+"""The store on a PostgreSQL server: its transactions, its connections and its errors in plain words."""
