@@ -8,7 +8,7 @@ from pathlib import Path
 from peers import NAME, PASSWORD, MissingError
 from peers.process import Process, free_port, program
 from peers.stagedoor import commands, find
-from stagedoor.serve.shells import stop_local_shells
+from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 
 APP = "app01"

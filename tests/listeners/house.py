@@ -19,7 +19,7 @@ from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
 from stagedoor.serve.compose import Gateway
-from stagedoor.serve.listening import ListeningSockets
+from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.settings.file import parse_settings
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
 from tests.net.peers import PATIENCE_S

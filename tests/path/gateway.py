@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from stagedoor.admin import service as admin
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
-from stagedoor.serve.shells import stop_local_shells
+from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 
 PATIENCE_S = 90.0

@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.target import Target
-from stagedoor.serve.shells import HERE, IN_THE_KIT, holders_of
+from stagedoor.serve.parts.shells import HERE, IN_THE_KIT, holders_of
 from stagedoor.settings.file import parse_settings
 
 SETTINGS = """

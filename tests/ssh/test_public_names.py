@@ -12,7 +12,7 @@ from stagedoor.listeners.ssh.page import Page
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.serve.web import host_names
+from stagedoor.serve.parts.web import host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 

@@ -19,8 +19,8 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
+from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.prepare import check_kubernetes
-from stagedoor.serve.shells import shells_of
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.target import parse_target
 

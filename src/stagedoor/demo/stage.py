@@ -21,8 +21,8 @@ from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_con
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
 from stagedoor.serve import log
+from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.serve.prepare import Checked, check, prepare
-from stagedoor.serve.shells import stop_local_shells
 from stagedoor.serve.supervisor import Supervisor
 from stagedoor.settings.settings import Log, Settings
 

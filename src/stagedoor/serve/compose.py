@@ -23,13 +23,13 @@ from stagedoor.net.resolve import Resolver
 from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
-from stagedoor.serve.direct import direct_login, recorder_of
-from stagedoor.serve.heartbeat import heartbeat_of
 from stagedoor.serve.log import write_line
-from stagedoor.serve.policy_reader import WatchedPolicy
+from stagedoor.serve.parts.direct import direct_login, recorder_of
+from stagedoor.serve.parts.heartbeat import heartbeat_of
+from stagedoor.serve.parts.policy_reader import WatchedPolicy
+from stagedoor.serve.parts.shells import shells_of
+from stagedoor.serve.parts.ssh import ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
-from stagedoor.serve.shells import shells_of
-from stagedoor.serve.ssh import ssh_listener, trust_of
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -171,7 +171,7 @@ class Gateway:
         if web is None:
             return None
         # Here, since its libraries cost every worker memory.
-        from stagedoor.serve.web import web_listener
+        from stagedoor.serve.parts.web import web_listener
 
         return web_listener(
             settings,

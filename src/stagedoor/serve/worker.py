@@ -23,7 +23,7 @@ from stagedoor.serve.control import (
     line,
     read_to_worker,
 )
-from stagedoor.serve.listening import ListeningSockets
+from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings

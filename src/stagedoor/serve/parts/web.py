@@ -22,8 +22,8 @@ from stagedoor.model.units import MIB
 from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
-from stagedoor.serve.direct import recording_plan, upstream_of
-from stagedoor.serve.shells import holders_of
+from stagedoor.serve.parts.direct import recording_plan, upstream_of
+from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.store.database import Database
