@@ -1,0 +1,85 @@
+"""Text is escaped on every page: what somebody else wrote cannot change a page's elements. Pure."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.listeners.web.pages import markup as pages
+from stagedoor.listeners.web.pages.assets import Assets
+from stagedoor.listeners.web.recordings import markup as recordings
+from stagedoor.listeners.web.terminal import markup as terminal
+from stagedoor.model.target import Target
+
+HOSTILE = """x"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"""
+HTML = {("home", "live")}
+"""Arguments that are markup, made by another of these functions."""
+PAGES = [
+    function
+    for module in (pages, recordings, terminal)
+    for name, function in vars(module).items()
+    if inspect.isfunction(function)
+    and function.__module__ == module.__name__
+    and not name.startswith("_")
+    and "place" in inspect.signature(function).parameters
+]
+
+
+def made(hint: Any, text: str) -> Any:
+    """A value of the type `hint`, with `text` wherever there is text."""
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return made(inner[0], text)
+    if kind is Sequence:
+        return [made(inner[0], text)]
+    if hint is Assets:
+        return Assets(Path("/nonexistent"))
+    if hint is Path:
+        return Path(text)
+    if hint is Target:
+        return Target("app01")
+    if is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return hint(**{each.name: made(hints[each.name], text) for each in fields(hint)})  # type: ignore[operator]
+    return text if hint is str else hint(1)
+
+
+class Elements(HTMLParser):
+    """The elements of a page with the names of their attributes; `values` are the texts and attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[tuple[str, ...]] = []
+        self.values: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append((tag, *(name for name, _ in attrs)))
+        self.values += [value for _, value in attrs if value is not None]
+
+    def handle_data(self, data: str) -> None:
+        self.values.append(data)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)
+def test_text_changes_no_element_of_a_page(page: Callable[..., str]) -> None:
+    hints = typing.get_type_hints(page)
+    texts = [
+        name for name in inspect.signature(page).parameters if (page.__name__, name) not in HTML
+    ]
+    plain, hostile = (
+        Elements(page(**{name: made(hints[name], text) for name in texts}))
+        for text in ("harmless", HOSTILE)
+    )
+    assert hostile.names == plain.names
+    assert any(HOSTILE in value for value in hostile.values), "it is shown, as it is"
+
+
+def test_every_page_is_held_to_it() -> None:
+    assert {"said", "sign_in", "home", "terminal", "player", "live"} <= {p.__name__ for p in PAGES}
