@@ -63,9 +63,9 @@ def served(folder: Path, apps: list[str]) -> Iterator[tuple[Path, str]]:
         holder = "" if at % 6 == 5 else 'holder = "python3 -m stagedoor.holder"\n'
         tables.append(f'[[shells.static]]\napp = "{app}"\nhost = "10.0.0.9"\n{holder}')
     file.write_text("".join(tables))
-    with open_service(load_settings(file)) as office:
-        add_user(office, "dev")
-        add_grant(office, "user:dev", "*")
+    with open_service(load_settings(file)) as service:
+        add_user(service, "dev")
+        add_grant(service, "user:dev", "*")
     command = [sys.executable, "-m", "stagedoor", "--config", str(file), "serve"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -97,8 +97,8 @@ def take(folder: Path, number: int) -> None:
         chromium(Path(place) / "profile") as browser,
     ):
         settings = load_settings(file)
-        with open_service(settings, create=False) as office:
-            link = make_link(settings, office, "dev", url=web).url
+        with open_service(settings, create=False) as service:
+            link = make_link(settings, service, "dev", url=web).url
         tab = browser.tab()
         tab.open(link)
         tab.until("!document.querySelector('#link button').disabled")

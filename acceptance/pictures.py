@@ -61,8 +61,8 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _keep(tab, folder / "terminal.png")
         _take_together(browser, tab, stage, folder, features)
-        with open_service(stage.settings, create=False) as office:
-            session = list_sessions(office, limit=1)[0].id
+        with open_service(stage.settings, create=False) as service:
+            session = list_sessions(service, limit=1)[0].id
         tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
         tab.until("document.body.dataset.looked === 'true'")
         tab.ask("document.getElementById('seek').value = 21")

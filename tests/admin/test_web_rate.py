@@ -53,8 +53,8 @@ class Web:
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     settings = Settings(data_dir=tmp_path)
-    with admin.open_service(settings) as office:
-        admin.add_user(office, "ann")
+    with admin.open_service(settings) as service:
+        admin.add_user(service, "ann")
         database = open_database(settings.place)
         yield Web(settings, database)
         database.close()

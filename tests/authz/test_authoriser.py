@@ -33,39 +33,39 @@ class AdminService:
 
 
 def test_those_who_come_again_share_one_grant() -> None:
-    office = AdminService()
-    assert office.ask() is office.ask(replace(DEV), Target("app01"))
+    service = AdminService()
+    assert service.ask() is service.ask(replace(DEV), Target("app01"))
 
 
 def test_a_new_policy_holds_at_once() -> None:
-    office = AdminService()
-    assert isinstance(office.ask(), Grant)
-    office.policy = replace(HELD, grants=())
-    assert isinstance(office.ask(), Denial)
-    office.policy = HELD
-    assert isinstance(office.ask(), Grant)
+    service = AdminService()
+    assert isinstance(service.ask(), Grant)
+    service.policy = replace(HELD, grants=())
+    assert isinstance(service.ask(), Denial)
+    service.policy = HELD
+    assert isinstance(service.ask(), Grant)
 
 
 def test_what_an_old_password_opened_is_not_covered_by_what_the_new_one_did() -> None:
-    office = AdminService(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
-    assert isinstance(office.ask(replace(DEV, password_hash="hash 2")), Grant)
-    assert isinstance(office.ask(DEV), Denial)
+    service = AdminService(replace(HELD, users={"dev": User("dev", frozenset(), "hash 2")}))
+    assert isinstance(service.ask(replace(DEV, password_hash="hash 2")), Grant)
+    assert isinstance(service.ask(DEV), Denial)
 
 
 def test_what_one_sign_in_opened_is_not_covered_by_what_another_did() -> None:
     one, other = (replace(DEV, sign_in=SignIn(name, 60.0)) for name in (b"one", b"other"))
-    office = AdminService(replace(HELD, signed_out=frozenset({b"one"})))
-    assert isinstance(office.ask(other), Grant)
-    assert isinstance(office.ask(), Grant)
-    denial = office.ask(one)
+    service = AdminService(replace(HELD, signed_out=frozenset({b"one"})))
+    assert isinstance(service.ask(other), Grant)
+    assert isinstance(service.ask(), Grant)
+    denial = service.ask(one)
     assert isinstance(denial, Denial)
     assert "you signed out" in denial.message
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:
-    office = AdminService(replace(HELD, grants=(GrantRule(1, "user:dev", "*"),)))
+    service = AdminService(replace(HELD, grants=(GrantRule(1, "user:dev", "*"),)))
     for number in range(module.REMEMBERED + 2):
-        assert isinstance(office.ask(target=Target(f"app{number}")), Grant)
+        assert isinstance(service.ask(target=Target(f"app{number}")), Grant)
 
 
 _rules = st.builds(
@@ -99,7 +99,7 @@ _times = st.floats(0, 11)
 def test_it_always_says_what_the_policy_says_now(
     policies: list[Policy], asked: list[tuple[int, float, Identity, Target]]
 ) -> None:
-    office = AdminService()
+    service = AdminService()
     for number, now, identity, target in sorted(asked, key=lambda each: each[1]):
-        office.policy, office.now = policies[number % len(policies)], now
-        assert office.ask(identity, target) == authorise(office.policy, identity, target, now)
+        service.policy, service.now = policies[number % len(policies)], now
+        assert service.ask(identity, target) == authorise(service.policy, identity, target, now)

@@ -54,6 +54,6 @@ def alice(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def office(alice: Desk) -> Iterator[AdminService]:
+def service(alice: Desk) -> Iterator[AdminService]:
     with open_service(alice.data_dir, clock=time.time) as opened:
         yield opened

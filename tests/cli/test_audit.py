@@ -47,10 +47,10 @@ def test_root_by_sudo_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_audit_is_read_by_session_user_time_and_count(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
     now = time.time()
-    StoreJournal(office.database).append(
+    StoreJournal(service.database).append(
         [
             opened("s-old-1", at=now - 7200),
             opened("s-new-1", at=now - 60, who="bob"),
@@ -70,7 +70,7 @@ def test_the_audit_is_read_by_session_user_time_and_count(
 
 
 def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
     code = (
         "import sys, click\n"
@@ -87,7 +87,7 @@ def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
     assert following.stdout is not None
     assert json.loads(following.stdout.readline())["kind"] == "policy.changed"
     for number in range(3):
-        StoreJournal(office.database).append([opened(f"s{number}")])
+        StoreJournal(service.database).append([opened(f"s{number}")])
         assert json.loads(following.stdout.readline())["session"] == f"s{number}"
     following.send_signal(signal.SIGINT)
     rest, _ = following.communicate(timeout=30)

@@ -38,12 +38,12 @@ def test_all_keys_of_an_agent_come_by_stdin(alice: Desk, tmp_path: Path) -> None
 
 
 def test_of_several_keys_all_are_taken_or_none(
-    alice: Desk, office: AdminService, tmp_path: Path
+    alice: Desk, service: AdminService, tmp_path: Path
 ) -> None:
     good = make_key(tmp_path, "good", "-t", "ed25519").read_text()
     with pytest.raises(RefusedError):
         alice.out("key", "add", "alice", "-", stdin=good + "ssh-dss AAAAB3NzaC1kc3M= old\n")
-    assert admin.policy(office).keys == {}
+    assert admin.policy(service).keys == {}
 
 
 def test_weak_keys_are_refused_with_the_reason(alice: Desk, tmp_path: Path) -> None:

@@ -57,16 +57,16 @@ def test_the_command_of_each_warning_does_what_the_setting_did(alice: Desk, text
     alice.out(
         "grant", "add", "group:crew", "app01", "--allow", "forward", "--environment", "staging"
     )
-    with admin.open_service(alice.data_dir) as office:
-        before = matrix(admin.policy(office), settings(text))
-        assert before != matrix(admin.policy(office), Settings())
+    with admin.open_service(alice.data_dir) as service:
+        before = matrix(admin.policy(service), settings(text))
+        assert before != matrix(admin.policy(service), Settings())
         warnings = warnings_of(settings(text))
         for line in warnings:
             assert "is read for one version more" in line
             words = shlex.split(line.partition("instead run: ")[2])
             assert words[0] == "stagedoor"
             alice.out(*words[1:])
-        assert matrix(admin.policy(office), Settings()) == before
+        assert matrix(admin.policy(service), Settings()) == before
 
 
 def test_web_files_says_how_the_grants_say_it(alice: Desk) -> None:

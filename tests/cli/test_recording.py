@@ -32,21 +32,21 @@ def keep(desk: Desk, name: str, seal: Seal | None = None) -> Path:
     return path
 
 
-def told(office: AdminService, path: Path) -> None:
+def told(service: AdminService, path: Path) -> None:
     """The audit has it."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     session = path.name.partition(".")[0]
     fields = {"recording": path.name, "sha256": digest}
     event = Event(time.time(), Kind.RECORDING_ENDED, "one", session, "alice", fields=fields)
-    StoreJournal(office.database).append([event])
+    StoreJournal(service.database).append([event])
 
 
 @pytest.fixture
-def sessions(office: AdminService) -> AdminService:
-    StoreJournal(office.database).append(
+def sessions(service: AdminService) -> AdminService:
+    StoreJournal(service.database).append(
         [opened(S1, at=time.time() - 90), opened(S2, at=time.time(), who="bob")]
     )
-    return office
+    return service
 
 
 def test_where_nothing_was_recorded_the_list_is_empty(alice: Desk) -> None:

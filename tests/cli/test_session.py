@@ -18,13 +18,13 @@ S1, S2 = "0199aaaa111122223333444455", "0199bbbb111122223333444455"
 
 
 @pytest.fixture
-def worker(office: AdminService) -> HeldInstance:
+def worker(service: AdminService) -> HeldInstance:
     """A worker that lives, with alice and bob inside."""
-    held = hold_instance(instances_folder(office.data_dir), "one")
-    StoreJournal(office.database).append(
+    held = hold_instance(instances_folder(service.data_dir), "one")
+    StoreJournal(service.database).append(
         [opened(S1, at=time.time() - 90), opened(S2, at=time.time(), who="bob")]
     )
-    update_live(office.database, [Live(S1, 5 * 1024**2, 7, time.time())])
+    update_live(service.database, [Live(S1, 5 * 1024**2, 7, time.time())])
     return held
 
 
@@ -42,8 +42,8 @@ def test_who_is_in_is_listed(alice: Desk) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_those_who_have_left_are_listed_on_demand(alice: Desk, office: AdminService) -> None:
-    StoreJournal(office.database).append([closed(S1, end="idle")])
+def test_those_who_have_left_are_listed_on_demand(alice: Desk, service: AdminService) -> None:
+    StoreJournal(service.database).append([closed(S1, end="idle")])
     assert [row["id"] for row in alice.json("session", "list")] == [S2]
     assert {row["id"]: row["end"] for row in alice.json("session", "list", "--all")} == {
         S1: "idle",
@@ -53,15 +53,15 @@ def test_those_who_have_left_are_listed_on_demand(alice: Desk, office: AdminServ
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, office: AdminService) -> None:
+def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, service: AdminService) -> None:
     def serve() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            with office.database.read() as transaction:
+            with service.database.read() as transaction:
                 requests = close_requests(transaction, "one")
             for request in requests:
                 assert request.reason == "laptop stolen"
-                StoreJournal(office.database).append([closed(request.session, end="evicted")])
+                StoreJournal(service.database).append([closed(request.session, end="evicted")])
             if requests:
                 return
             time.sleep(0.01)
@@ -110,8 +110,8 @@ def test_an_id_must_name_one_session(alice: Desk) -> None:
         alice.out("session", "close", "%%%%%%")
 
 
-def test_two_sessions_that_begin_alike_are_not_mixed_up(alice: Desk, office: AdminService) -> None:
-    StoreJournal(office.database).append([opened("0199aaaa1"), opened("0199aaaa2")])
+def test_two_sessions_that_begin_alike_are_not_mixed_up(alice: Desk, service: AdminService) -> None:
+    StoreJournal(service.database).append([opened("0199aaaa1"), opened("0199aaaa2")])
     with pytest.raises(RefusedError, match="more than one session begins with 0199aaaa"):
         alice.out("session", "close", "0199aaaa")
 
@@ -129,8 +129,8 @@ def test_a_reason_cannot_forge_lines(alice: Desk) -> None:
         alice.out("session", "close", S1, "--reason", "x\nroot let in")
 
 
-def test_a_closing_by_hand_is_in_the_audit(alice: Desk, office: AdminService) -> None:
-    StoreJournal(office.database).append([opened(S1, instance="dead")])
+def test_a_closing_by_hand_is_in_the_audit(alice: Desk, service: AdminService) -> None:
+    StoreJournal(service.database).append([opened(S1, instance="dead")])
     alice.out("session", "close", S1, "--reason", "go home")
     events = [e for e in alice.out("audit", "--json").splitlines() if "session.close" in e]
     assert len(events) == 2, "the wish, and the close itself"
@@ -138,9 +138,9 @@ def test_a_closing_by_hand_is_in_the_audit(alice: Desk, office: AdminService) ->
 
 
 def test_hostile_names_in_the_audit_cannot_speak_to_the_terminal(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
     hostile = Event(1.0, Kind.SESSION_DENIED, "one", fields={"message": "\x1b]0;owned\x07"})
-    StoreJournal(office.database).append([hostile])
+    StoreJournal(service.database).append([hostile])
     for argv in (("audit",), ("audit", "--json")):
         assert "\x1b" not in alice.out(*argv)

@@ -14,9 +14,11 @@ from stagedoor.model.identity import Identity
 from tests.cli.conftest import Desk
 
 
-def test_a_token_is_shown_once_and_only_its_hash_is_kept(alice: Desk, office: AdminService) -> None:
+def test_a_token_is_shown_once_and_only_its_hash_is_kept(
+    alice: Desk, service: AdminService
+) -> None:
     text = alice.out("token", "create", "alice").strip()
-    (record,) = admin.policy(office).tokens.values()
+    (record,) = admin.policy(service).tokens.values()
     assert record.secret_hash == hashlib.sha256(text.encode()).digest()
     everything = b"".join(f.read_bytes() for f in alice.data_dir.glob("stagedoor.db*"))
     assert text.rpartition("_")[2].encode() not in everything
@@ -24,9 +26,9 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(alice: Desk, office: Ad
         assert text not in alice.out(*argv)
 
 
-def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, office: AdminService) -> None:
+def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, service: AdminService) -> None:
     text = alice.out("token", "create", "alice").strip()
-    policy = admin.policy(office)
+    policy = admin.policy(service)
     now = time.time()
     assert isinstance(decide(policy, TokenCredential(text), now), Identity)
     assert isinstance(decide(policy, PasswordCredential("alice", text), now), Identity)
@@ -34,22 +36,22 @@ def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, office: AdminSer
     assert isinstance(decide(policy, TokenCredential(text), now + 31 * 86400), Denial)
 
 
-def test_a_revoked_token_is_gone(alice: Desk, office: AdminService) -> None:
+def test_a_revoked_token_is_gone(alice: Desk, service: AdminService) -> None:
     made = alice.json("token", "create", "alice", "--expires", "8h", "--scope", "connect:app*")
     assert [row["id"] for row in alice.json("token", "list", "alice")] == [made["id"]]
     assert made["scopes"] == ["connect:app*"]
     alice.out("token", "revoke", made["id"])
-    assert admin.policy(office).tokens == {}
+    assert admin.policy(service).tokens == {}
     with pytest.raises(NotFoundError):
         alice.out("token", "revoke", made["id"])
 
 
 def test_the_whole_token_can_be_given_to_revoke_it_and_is_not_written_down(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
     text = alice.out("token", "create", "alice").strip()
     alice.out("token", "revoke", text)
-    assert admin.policy(office).tokens == {}
+    assert admin.policy(service).tokens == {}
     assert text not in alice.out("audit", "--json")
 
 

@@ -26,25 +26,25 @@ def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
 
 
 def test_the_password_is_kept_as_a_hash_that_it_alone_opens(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
-    stored = admin.policy(office).users["alice"].password_hash
+    stored = admin.policy(service).users["alice"].password_hash
     assert stored is not None
     assert stored.startswith("$argon2id$")
     assert verify(stored, "correct horse")
     assert b"correct horse" not in (alice.data_dir / "stagedoor.db-wal").read_bytes()
 
 
-def test_a_new_password_replaces_the_old_one(alice: Desk, office: AdminService) -> None:
+def test_a_new_password_replaces_the_old_one(alice: Desk, service: AdminService) -> None:
     alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
     alice.out("user", "password", "alice", "--password-stdin", stdin="battery staple\n")
-    stored = admin.policy(office).users["alice"].password_hash
+    stored = admin.policy(service).users["alice"].password_hash
     assert stored is not None
     assert verify(stored, "battery staple")
     assert not verify(stored, "correct horse")
     alice.out("user", "password", "alice", "--remove")
-    assert admin.policy(office).users["alice"].password_hash is None
+    assert admin.policy(service).users["alice"].password_hash is None
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ class House:
         )
         self.key = folder / "id_ed25519"
         self.token_file = folder / "token"
-        with open_service(load_settings(self.gateway.file)) as office:
-            add_user(office, "dev")
-            add_keys(office, "dev", [user_key(self.key)])
-            add_grant(office, "user:dev", "*")
+        with open_service(load_settings(self.gateway.file)) as service:
+            add_user(service, "dev")
+            add_keys(service, "dev", [user_key(self.key)])
+            add_grant(service, "user:dev", "*")
             self.token_file.touch(mode=0o600)
-            self.token = create_token(office, "dev").text
+            self.token = create_token(service, "dev").text
             self.token_file.write_text(self.token)
 
     def start(self) -> "House":

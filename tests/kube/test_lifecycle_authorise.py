@@ -74,10 +74,10 @@ def test_a_group_of_ours_is_a_group_to_the_cluster(make_house: Make) -> None:
     house = make_house(kubernetes=AUTHORISE)
     house.app()
     key = house.folder / "id_ann"
-    with house.gateway.changed() as office:
-        add_user(office, "ann", groups=("ops",))
-        add_keys(office, "ann", [user_key(key)])
-        add_grant(office, "user:ann", "*")
+    with house.gateway.changed() as service:
+        add_user(service, "ann", groups=("ops",))
+        add_keys(service, "ann", [user_key(key)])
+        add_grant(service, "user:ann", "*")
     bind(house, "group", "ops")
     until(lambda: allowed(house, "ann", "ops"), "the API server knows")
     house.key = key

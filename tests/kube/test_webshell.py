@@ -120,8 +120,8 @@ def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
 def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:
     house = make_house(more=WEB)
     house.app()
-    with house.gateway.changed() as office:
-        add_user(office, "guest", password=PASSWORD)
+    with house.gateway.changed() as service:
+        add_user(service, "guest", password=PASSWORD)
     host = come(house)
     host.type(b"echo rea''dy\r")
     host.shows(b"ready")

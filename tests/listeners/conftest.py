@@ -60,10 +60,10 @@ def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
             + static("own2", OWN_PORT, host="127.0.0.2")
         )
         with open_house(folder, settings) as one:
-            with admin.open_service(one.data_dir) as office:
-                admin.set_password(office, "dev", PASSWORD)
-                admin.add_user(office, "other", password=PASSWORD)
-                admin.add_grant(office, "user:other", "app01")
+            with admin.open_service(one.data_dir) as service:
+                admin.set_password(service, "dev", PASSWORD)
+                admin.add_user(service, "other", password=PASSWORD)
+                admin.add_grant(service, "user:other", "app01")
             one.gateway.watch.poll()
             yield one
 

@@ -49,10 +49,10 @@ class House:
         self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
         ensure_cas(self.settings)
         self.lines: list[dict[str, Any]] = []
-        with admin.open_service(self.data_dir) as office:
-            admin.add_user(office, USER)
-            admin.add_grant(office, f"user:{USER}", "*")
-            self.token = admin.create_token(office, USER).text
+        with admin.open_service(self.data_dir) as service:
+            admin.add_user(service, USER)
+            admin.add_grant(service, f"user:{USER}", "*")
+            self.token = admin.create_token(service, USER).text
         self.gateway: Gateway
         self.loop: asyncio.AbstractEventLoop
         self._accepted: dict[int, TcpStream] = {}

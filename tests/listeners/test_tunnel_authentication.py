@@ -143,10 +143,10 @@ def strict(
     with open_house(
         tmp_path, "[throttle]\nfree_tries = 2\n" + static("app01", shell.port)
     ) as house:
-        with admin.open_service(house.data_dir) as office:
+        with admin.open_service(house.data_dir) as service:
             for name in ("dev2", "dev3"):
-                admin.add_user(office, name, password=PASSWORD)
-                admin.add_grant(office, f"user:{name}", "app01")
+                admin.add_user(service, name, password=PASSWORD)
+                admin.add_grant(service, f"user:{name}", "app01")
         house.gateway.watch.poll()
         yield house
 
@@ -197,7 +197,7 @@ def test_a_verified_password_is_not_verified_again_until_it_changes(
     with monkeypatch.context() as patched:
         patched.setattr(passwords, "verify", fail)
         assert [said(house.port, request).status for _ in range(5)] == [200] * 5
-    with admin.open_service(house.data_dir) as office:
-        admin.set_password(office, "other", PASSWORD + " 2")
+    with admin.open_service(house.data_dir) as service:
+        admin.set_password(service, "other", PASSWORD + " 2")
     house.gateway.watch.poll()
     assert said(house.port, request).status == 407

@@ -48,12 +48,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     gateway = Gateway(folder, APP)
     key, token_file = folder / "id_ed25519", folder / "token"
     # All is written before the start, so that it is in force from the first moment.
-    with open_service(gateway.data_dir) as office:
-        add_user(office, "dev", password=PASSWORD)
-        add_keys(office, "dev", [user_key(key)])
-        add_grant(office, "user:dev", "app01")
+    with open_service(gateway.data_dir) as service:
+        add_user(service, "dev", password=PASSWORD)
+        add_keys(service, "dev", [user_key(key)])
+        add_grant(service, "user:dev", "app01")
         token_file.touch(mode=0o600)
-        token_file.write_text(create_token(office, "dev").text)
+        token_file.write_text(create_token(service, "dev").text)
     try:
         gateway.start()
         address = f"127.0.0.1:{gateway.port()}"

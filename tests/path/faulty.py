@@ -39,10 +39,10 @@ class Faulty(Gateway):
 
     def settle(self) -> None:
         """Bring in `dev`."""
-        with self.office() as office:
-            admin.add_user(office, "dev")
-            self.grant = admin.add_grant(office, "user:dev", "*").id
-            self.secret = admin.create_token(office, "dev").text
+        with self.service() as service:
+            admin.add_user(service, "dev")
+            self.grant = admin.add_grant(service, "user:dev", "*").id
+            self.secret = admin.create_token(service, "dev").text
 
     def all(self, settings: str = "", workers: int = 1) -> str:
         """What every test needs, and `settings`."""
@@ -117,9 +117,9 @@ class Faulty(Gateway):
             for _ in range(3):
                 inside = stack.enter_context(self.entered(*fields))
                 by_id[inside.session] = inside
-            with self.office() as office:
+            with self.service() as service:
                 found: dict[str, list[Inside]] = {}
-                for one in oversight.list_sessions(office):
+                for one in oversight.list_sessions(service):
                     if one.id in by_id:
                         found.setdefault(one.instance, []).append(by_id[one.id])
             if len(found) > 1:
@@ -127,7 +127,7 @@ class Faulty(Gateway):
 
     def audit(self) -> list[dict[str, Any]]:
         """As `stagedoor audit --json`, without a process of its own."""
-        with self.office() as office:
+        with self.service() as service:
             return [
                 {
                     "kind": entry.event.kind.value,
@@ -138,7 +138,7 @@ class Faulty(Gateway):
                     "reason": entry.event.reason,
                     "fields": dict(entry.event.fields),
                 }
-                for entry in oversight.entries(office, oversight.Filter())
+                for entry in oversight.entries(service, oversight.Filter())
             ]
 
     def wait_for_event(self, name: str, *, after: int = 0) -> dict[str, object]:

@@ -166,16 +166,16 @@ class Gateway:
         return done
 
     @contextlib.contextmanager
-    def office(self) -> Iterator[admin.AdminService]:
+    def service(self) -> Iterator[admin.AdminService]:
         """As the administrator's commands do, without the time that a process of their own takes."""
-        with admin.open_service(load_settings(self.file)) as office:
-            yield office
+        with admin.open_service(load_settings(self.file)) as service:
+            yield service
 
     @contextlib.contextmanager
     def changed(self) -> Iterator[admin.AdminService]:
         """The same, and a gateway that runs has heard of the change when the block is over."""
-        with self.office() as office:
-            yield office
+        with self.service() as service:
+            yield service
         if self.process is not None and self.process.poll() is None:
             self.wait_for_policy()
 
@@ -195,21 +195,21 @@ class Gateway:
 
     def _policy_version(self) -> int | None:
         """None while the store cannot be read, as a test may have it."""
-        with contextlib.suppress(StagedoorError), self.office() as office:
-            return admin.policy(office).version
+        with contextlib.suppress(StagedoorError), self.service() as service:
+            return admin.policy(service).version
         return None
 
     def add_user(self, name: str = "dev", *apps: str) -> None:
         """Who knows PASSWORD and may enter these apps; a gateway that runs has heard of it."""
-        with self.changed() as office:
-            admin.add_user(office, name, password=PASSWORD)
+        with self.changed() as service:
+            admin.add_user(service, name, password=PASSWORD)
             for app in apps:
-                admin.add_grant(office, f"user:{name}", app)
+                admin.add_grant(service, f"user:{name}", app)
 
     def token(self, name: str = "dev") -> str:
         """A new token, which a gateway that runs has heard of."""
-        with self.changed() as office:
-            return admin.create_token(office, name).text
+        with self.changed() as service:
+            return admin.create_token(service, name).text
 
     def audit(self) -> list[dict[str, Any]]:
         """Every audit event, oldest first, as `stagedoor audit --json` has it: here, since tests that wait

@@ -53,10 +53,10 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
 ) -> None:
     closed = free_port()
     with full() as silent, serving(tmp_path, settings(22, closed, silent)) as gateway:
-        with gateway.office() as office:
-            admin.add_user(office, "alice", password=PASSWORD)
-            admin.add_grant(office, "user:alice", "app01", environment_pattern="staging")
-            narrow = admin.create_token(office, "dev", scopes=["connect:app02"]).text
+        with gateway.service() as service:
+            admin.add_user(service, "alice", password=PASSWORD)
+            admin.add_grant(service, "user:alice", "app01", environment_pattern="staging")
+            narrow = admin.create_token(service, "dev", scopes=["connect:app02"]).text
         gateway.wait_for_policy()
         secrets = [PASSWORD, WRONG, UNKNOWN_TOKEN, narrow, gateway.secret]
         secrets += [basic("alice", secret).split()[-1] for secret in (PASSWORD, WRONG)]

@@ -40,17 +40,17 @@ class Guest:
         return basic(self.name, PASSWORD)
 
     def change(self, what: Callable[[admin.AdminService], object]) -> None:
-        with self.gateway.office() as office:
-            what(office)
+        with self.gateway.service() as service:
+            what(service)
 
 
 @pytest.fixture
 def guest(gateway: Faulty, request: pytest.FixtureRequest) -> Guest:
     name = f"guest{abs(hash(request.node.name)) % 10**9}"
-    with gateway.office() as office:
-        admin.add_user(office, name, password=PASSWORD)
-        grant = admin.add_grant(office, f"user:{name}", "app01").id
-        token = admin.create_token(office, name)
+    with gateway.service() as service:
+        admin.add_user(service, name, password=PASSWORD)
+        grant = admin.add_grant(service, f"user:{name}", "app01").id
+        token = admin.create_token(service, name)
     gateway.wait_for_policy()
     return Guest(gateway, name, grant, token.text, token.id)
 
@@ -75,24 +75,24 @@ def ends_of(gateway: Faulty, sessions: list[Inside]) -> dict[str, tuple[str, str
     return {one.session: closed[one.session] for one in sessions if one.session in closed}
 
 
-def grant_remove(guest: Guest, office: admin.AdminService) -> None:
-    admin.remove_grant(office, guest.grant)
+def grant_remove(guest: Guest, service: admin.AdminService) -> None:
+    admin.remove_grant(service, guest.grant)
 
 
-def user_remove(guest: Guest, office: admin.AdminService) -> None:
-    admin.remove_user(office, guest.name)
+def user_remove(guest: Guest, service: admin.AdminService) -> None:
+    admin.remove_user(service, guest.name)
 
 
-def token_revoke(guest: Guest, office: admin.AdminService) -> None:
-    admin.revoke_token(office, guest.token_id)
+def token_revoke(guest: Guest, service: admin.AdminService) -> None:
+    admin.revoke_token(service, guest.token_id)
 
 
-def password_change(guest: Guest, office: admin.AdminService) -> None:
-    admin.set_password(office, guest.name, PASSWORD + " 2")
+def password_change(guest: Guest, service: admin.AdminService) -> None:
+    admin.set_password(service, guest.name, PASSWORD + " 2")
 
 
-def password_removal(guest: Guest, office: admin.AdminService) -> None:
-    admin.set_password(office, guest.name, None)
+def password_removal(guest: Guest, service: admin.AdminService) -> None:
+    admin.set_password(service, guest.name, None)
 
 
 CHANGES = [
@@ -121,7 +121,7 @@ def test_what_is_taken_away_closes_the_live_sessions_in_every_worker(
         bystander = stack.enter_context(gateway.entered())
         by_worker = gateway.spread(stack, credential)
         sessions = [one for many in by_worker.values() for one in many]
-        guest.change(lambda office: change(guest, office))
+        guest.change(lambda service: change(guest, service))
         since = time.monotonic()
         assert_all_cut(gateway, since, sessions, "revoked", detail)
         assert gateway.ask("app01-ssh:22", credential) in (403, 407), "nor does he get in again"
@@ -136,19 +136,19 @@ def test_another_credential_of_the_same_user_keeps_its_sessions(
         gateway.entered(guest.by_token) as by_token,
         gateway.entered(guest.by_password) as by_password,
     ):
-        guest.change(lambda office: password_change(guest, office))
+        guest.change(lambda service: password_change(guest, service))
         by_password.wait_until_cut()
         by_token.works()
-        guest.change(lambda office: token_revoke(guest, office))
+        guest.change(lambda service: token_revoke(guest, service))
         by_token.wait_until_cut()
 
 
 def test_a_grant_that_expires_closes_the_live_sessions(gateway: Faulty, guest: Guest) -> None:
     with contextlib.ExitStack() as stack:
-        with gateway.office() as office:
+        with gateway.service() as service:
             until = time.time() + 15
-            admin.add_grant(office, f"user:{guest.name}", "app*", expires_at=until)
-            admin.remove_grant(office, guest.grant)
+            admin.add_grant(service, f"user:{guest.name}", "app*", expires_at=until)
+            admin.remove_grant(service, guest.grant)
         by_worker = gateway.spread(stack, guest.by_token)
         sessions = [one for many in by_worker.values() for one in many]
         for inside in sessions:
@@ -160,8 +160,8 @@ def test_a_grant_that_expires_closes_the_live_sessions(gateway: Faulty, guest: G
 
 
 def test_a_token_that_expires_closes_the_live_sessions(gateway: Faulty, guest: Guest) -> None:
-    with gateway.office() as office:
-        token = admin.create_token(office, guest.name, expires_at=time.time() + 15).text
+    with gateway.service() as service:
+        token = admin.create_token(service, guest.name, expires_at=time.time() + 15).text
     credential = bearer(token)
     gateway.wait_for_policy()
     with gateway.entered(credential) as inside:
@@ -171,11 +171,11 @@ def test_a_token_that_expires_closes_the_live_sessions(gateway: Faulty, guest: G
 
 def test_a_grant_beside_it_keeps_the_session(gateway: Faulty, guest: Guest) -> None:
     with gateway.entered(guest.by_token) as inside:
-        with gateway.office() as office:
-            admin.add_grant(office, f"user:{guest.name}", "app*")
-            admin.remove_grant(office, guest.grant)
-        with gateway.changed() as office:
-            admin.add_user(office, f"{guest.name}-later")
+        with gateway.service() as service:
+            admin.add_grant(service, f"user:{guest.name}", "app*")
+            admin.remove_grant(service, guest.grant)
+        with gateway.changed() as service:
+            admin.add_user(service, f"{guest.name}-later")
         inside.works()
 
 

@@ -39,11 +39,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield found.start()
 
 
-def person(office: AdminService, password: str | None = None) -> str:
+def person(service: AdminService, password: str | None = None) -> str:
     """Somebody new, who may enter app01."""
     name = next(NAMES)
-    add_user(office, name, password=password)
-    add_grant(office, f"user:{name}", "app01")
+    add_user(service, name, password=password)
+    add_grant(service, f"user:{name}", "app01")
     return name
 
 
@@ -71,38 +71,38 @@ def ticket(gateway: Gateway, token: str) -> int:
 
 
 def test_a_token_and_a_grant_by_connect(gateway: Gateway) -> None:
-    with gateway.office() as office:
-        name = person(office)
-        assert connect(gateway, name, create_token(office, name).text) == 200
+    with gateway.service() as service:
+        name = person(service)
+        assert connect(gateway, name, create_token(service, name).text) == 200
 
 
 def test_a_password_by_connect(gateway: Gateway) -> None:
-    with gateway.office() as office:
-        name = person(office, password=PASSWORD)
+    with gateway.service() as service:
+        name = person(service, password=PASSWORD)
         assert connect(gateway, name, PASSWORD) == 200
 
 
 def test_a_token_and_a_grant_on_the_web(gateway: Gateway) -> None:
-    with gateway.office() as office:
-        name = person(office)
-        assert ticket(gateway, create_token(office, name).text) == 200
+    with gateway.service() as service:
+        name = person(service)
+        assert ticket(gateway, create_token(service, name).text) == 200
 
 
 def test_a_grant_alone(gateway: Gateway) -> None:
-    with gateway.office() as office:
+    with gateway.service() as service:
         name = next(NAMES)
-        add_user(office, name)
-        token = create_token(office, name).text
+        add_user(service, name)
+        token = create_token(service, name).text
         assert ticket(gateway, token) == 403
-        add_grant(office, f"user:{name}", "app01")
+        add_grant(service, f"user:{name}", "app01")
         assert ticket(gateway, token) == 200
 
 
 def test_a_key_and_a_grant_by_the_jump_host(gateway: Gateway, tmp_path: Path) -> None:
     key = tmp_path / "id_ed25519"
-    with gateway.office() as office:
-        name = person(office)
-        add_keys(office, name, [user_key(key)])
+    with gateway.service() as service:
+        name = person(service)
+        add_keys(service, name, [user_key(key)])
     done = subprocess.run(
         ["ssh", "-F", "none", "-i", key, "-p", str(gateway.port("ssh")), "-o", "BatchMode=yes",
          "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
@@ -113,9 +113,9 @@ def test_a_key_and_a_grant_by_the_jump_host(gateway: Gateway, tmp_path: Path) ->
 
 
 def test_a_link_for_somebody_new_is_not_used_up_for_nothing(gateway: Gateway) -> None:
-    with gateway.office() as office:
-        name = person(office)
-        link = make_link(load_settings(gateway.file), office, name, url="http://gw")
+    with gateway.service() as service:
+        name = person(service)
+        link = make_link(load_settings(gateway.file), service, name, url="http://gw")
     at = f"127.0.0.1:{gateway.port('web')}"
     asked = http.client.HTTPConnection(at, timeout=60)
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://{at}"}

@@ -30,10 +30,10 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
         "test",
     )
     prepare(settings)
-    with admin.open_service(settings) as office:
-        admin.add_user(office, "ann")
-        admin.add_keys(office, "ann", [user_key(tmp_path / "key")])
-        admin.add_grant(office, "user:ann", "app01")
+    with admin.open_service(settings) as service:
+        admin.add_user(service, "ann")
+        admin.add_keys(service, "ann", [user_key(tmp_path / "key")])
+        admin.add_grant(service, "user:ann", "app01")
     target = parse_login("app01")
     assert target is not None
     process = ControllerManager(settings, health=False)

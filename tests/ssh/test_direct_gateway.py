@@ -80,8 +80,8 @@ def test_a_long_command_is_in_the_audit_whole_and_told_to_be_cut_for_a_person(wo
 def test_an_environment_of_an_app_is_part_of_its_name(tmp_path: Path) -> None:
     settings = SSH_TABLE + local("app01", 'environment = "staging"\n')
     with open_world(tmp_path, settings, ()) as world:
-        with world.office() as office:
-            admin.add_grant(office, "user:dev", "app01", environment_pattern="staging")
+        with world.service() as service:
+            admin.add_grant(service, "user:dev", "app01", environment_pattern="staging")
         assert world.ssh("app01.staging@gw", "echo in staging").stdout == b"in staging\n"
         other = world.ssh("app01@gw", "true")
         assert other.returncode == 255
@@ -268,8 +268,8 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
     settings = SSH_TABLE + local("app01", "agent_forward = true\n")
     echo = Echo()
     with open_world(tmp_path / "house", settings, ()) as world, agent(world) as env:
-        with world.office() as office:
-            grant = admin.add_grant(office, "user:dev", "app01", permissions=DEFAULT | FORWARDS)
+        with world.service() as service:
+            grant = admin.add_grant(service, "user:dev", "app01", permissions=DEFAULT | FORWARDS)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -282,8 +282,8 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
                 line.settimeout(BOUND_S)
                 line.sendall(b"before")
                 assert line.recv(6) == b"before"
-                with world.office() as office:
-                    admin.change_grant(office, grant.id, without=FORWARDS)
+                with world.service() as service:
+                    admin.change_grant(service, grant.id, without=FORWARDS)
                 one.shows(b"port forwarding into app01.ssh is not granted any more")
                 one.shows(b"agent forwarding into app01.ssh is not granted any more")
                 with contextlib.suppress(ConnectionResetError):

@@ -172,8 +172,8 @@ def dropbear_key(world: World) -> Path:
     subprocess.run(made, check=True, capture_output=True)
     shown = subprocess.run(["dropbearkey", "-y", "-f", path], check=True, capture_output=True)
     line = next(x for x in shown.stdout.decode().splitlines() if x.startswith("ssh-"))
-    with world.office() as office:
-        admin.add_keys(office, "dev", [line])
+    with world.service() as service:
+        admin.add_keys(service, "dev", [line])
     return path
 
 

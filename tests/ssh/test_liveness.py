@@ -101,14 +101,14 @@ def last_words(process: "subprocess.Popen[bytes]") -> str:
     return process.stderr.read().decode()
 
 
-def remove_grants(office: admin.AdminService) -> None:
-    for rule in admin.policy(office).grants:
-        admin.remove_grant(office, rule.id)
+def remove_grants(service: admin.AdminService) -> None:
+    for rule in admin.policy(service).grants:
+        admin.remove_grant(service, rule.id)
 
 
-def remove_keys(office: admin.AdminService) -> None:
-    for fingerprint in admin.policy(office).keys:
-        admin.remove_key(office, fingerprint)
+def remove_keys(service: admin.AdminService) -> None:
+    for fingerprint in admin.policy(service).keys:
+        admin.remove_key(service, fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def remove_keys(office: admin.AdminService) -> None:
     [
         (remove_grants, "no grant for 'dev' to enter echo"),
         (remove_keys, "was removed"),
-        (lambda office: admin.remove_user(office, "dev"), "there is no user 'dev' any more"),
+        (lambda service: admin.remove_user(service, "dev"), "there is no user 'dev' any more"),
     ],
     ids=["grant", "key", "user"],
 )
@@ -124,8 +124,8 @@ def test_whoever_is_no_longer_let_in_is_told_why_as_he_is_put_out(
     house: World, change: Callable[[admin.AdminService], object], reason: str
 ) -> None:
     with talking(house) as inside:
-        with house.office() as office:
-            change(office)
+        with house.service() as service:
+            change(service)
         assert f"Received disconnect from 127.0.0.1 port {house.port}:11: " in (
             words := last_words(inside)
         ), words
@@ -138,8 +138,8 @@ def test_a_login_that_has_nothing_open_ends_with_its_user_too(house: World, sock
     idle = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"], stderr=subprocess.PIPE)
     try:
         wait_until(lambda: house.ssh("-O", "check", "gw", config=config).returncode == 0)
-        with talking(house), house.office() as office:
-            admin.remove_user(office, "dev")
+        with talking(house), house.service() as service:
+            admin.remove_user(service, "dev")
         assert "there is no user 'dev' any more" in last_words(idle)
     finally:
         idle.kill()
@@ -435,6 +435,6 @@ def test_a_key_that_is_added_while_the_gateway_runs_lets_in_at_once(
     house: World, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "new")
-    with house.office() as office:
-        admin.add_keys(office, "dev", [public(key)])
+    with house.service() as service:
+        admin.add_keys(service, "dev", [public(key)])
     assert house.ssh("gw", "ls", config=house.config(key=key)).returncode == 0

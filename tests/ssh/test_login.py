@@ -85,22 +85,22 @@ def test_keys_of_every_usual_type_let_their_owner_in(
     world: World, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     key = new_key(tmp_path / "other", *options)
-    with world.office() as office:
-        admin.add_keys(office, "dev", [Path(f"{key}.pub").read_text()])
+    with world.service() as service:
+        admin.add_keys(service, "dev", [Path(f"{key}.pub").read_text()])
     assert world.ssh("gw", "ls", config=world.config(key=key)).returncode == 0
 
 
 def test_an_RSA_signature_with_SHA_1_is_refused(world: World, tmp_path: Path) -> None:
     key = new_key(tmp_path / "rsa", "-t", "rsa", "-b", "2048")
-    with world.office() as office:
-        admin.add_keys(office, "dev", [Path(f"{key}.pub").read_text()])
+    with world.service() as service:
+        admin.add_keys(service, "dev", [Path(f"{key}.pub").read_text()])
     config = world.config("PubkeyAcceptedAlgorithms ssh-rsa", key=key)
     assert world.ssh("gw", "ls", config=config).returncode == 255
 
 
 def test_a_key_lets_nobody_in_under_another_users_name(world: World) -> None:
-    with world.office() as office:
-        admin.add_user(office, "other.person-x@example")
+    with world.service() as service:
+        admin.add_user(service, "other.person-x@example")
     config = world.config(user="other.person-x@example")
     assert world.ssh("gw", "ls", config=config).returncode == 255
 
@@ -286,8 +286,8 @@ def wait_at_connect(world: World, name: str, secret: str) -> int:
 
 
 async def test_guessing_is_slowed_down_as_at_CONNECT_by_the_same_count(world: World) -> None:
-    with world.office() as office:
-        admin.add_user(office, "guessed", password=PASSWORD)
+    with world.service() as service:
+        admin.add_user(service, "guessed", password=PASSWORD)
     assert await attempt(world, "guessed", PASSWORD)
     wrong = (f"wrong password {n}" for n in count())
     for _ in range(5):

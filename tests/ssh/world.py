@@ -36,17 +36,17 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         self.gateway = Gateway(folder, settings)
         self.key = new_key(folder / "id")
-        with admin.open_service(self.gateway.data_dir) as office:
-            admin.add_user(office, "dev", password=PASSWORD)
+        with admin.open_service(self.gateway.data_dir) as service:
+            admin.add_user(service, "dev", password=PASSWORD)
             for app in apps:
-                admin.add_grant(office, "user:dev", app)
-            admin.add_keys(office, "dev", [public(self.key)])
+                admin.add_grant(service, "user:dev", app)
+            admin.add_keys(service, "dev", [public(self.key)])
 
     @contextlib.contextmanager
-    def office(self) -> Iterator[admin.AdminService]:
+    def service(self) -> Iterator[admin.AdminService]:
         """Change the policy as an administrator, and return once the worker has it."""
-        with self.gateway.changed() as office:
-            yield office
+        with self.gateway.changed() as service:
+            yield service
 
     @property
     def port(self) -> int:

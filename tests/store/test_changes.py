@@ -33,7 +33,7 @@ APPS = ("app01", "app*", "web")
 
 
 @pytest.fixture
-def office(database: Database, tmp_path: Path) -> AdminService:
+def service(database: Database, tmp_path: Path) -> AdminService:
     return AdminService(database, tmp_path, "root@here", lambda: 1000.0)
 
 
@@ -90,9 +90,9 @@ COMPANY = SingleSignOn(
 )
 
 
-def everything(office: AdminService, dice: random.Random) -> list[Callable[[], object]]:
+def everything(service: AdminService, dice: random.Random) -> list[Callable[[], object]]:
     """Each way to change the policy, with something made up; what does not fit is refused."""
-    policy = admin.policy(office)
+    policy = admin.policy(service)
     name, group, app = dice.choice(NAMES), dice.choice(GROUPS), dice.choice(APPS)
     host = Identity(name, frozenset(), Method.PASSWORD)
     target = parse_login("app01")
@@ -105,10 +105,10 @@ def everything(office: AdminService, dice: random.Random) -> list[Callable[[], o
         if name not in policy.users:
             raise NotFoundError(name)
         secret = passes.issue(
-            office.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
+            service.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
         )
         if dice.random() < 0.7:
-            with office.change("web.sign-out", revokes=True) as change:
+            with service.change("web.sign-out", revokes=True) as change:
                 passes.sign_out(change.transaction, secret, 1000.0)
 
     def rule() -> int:
@@ -118,52 +118,52 @@ def everything(office: AdminService, dice: random.Random) -> list[Callable[[], o
     forward = frozenset({Permission.FORWARD})
 
     return [
-        lambda: admin.add_user(office, name, groups=[group]),
-        lambda: admin.remove_user(office, name),
-        lambda: admin.set_password(office, name, None),
-        lambda: admin.change_groups(office, name, add=[group]),
-        lambda: admin.change_groups(office, name, remove=[group]),
-        lambda: admin.add_keys(office, name, [public_line(new_key()) for _ in range(2)]),
-        lambda: admin.remove_key(office, some(policy.keys)),
-        lambda: admin.create_token(office, name),
-        lambda: admin.revoke_token(office, some(policy.tokens)),
-        lambda: admin.add_grant(office, f"user:{name}", app),
-        lambda: admin.add_grant(office, f"group:{group}", app, permissions=watch),
-        lambda: admin.add_grant(office, f"user:{name}", app, permissions=watch),
-        lambda: admin.remove_grant(office, rule()),
-        lambda: admin.change_grant(office, rule(), allow=forward),
-        lambda: admin.change_grant(office, rule(), without=forward),
-        lambda: make_share(office, host, target, "main", 60.0, typing=True),
-        lambda: end_share(office, some(policy.shares)),
-        lambda: oversight.request_close(office, ["none"], "why"),
+        lambda: admin.add_user(service, name, groups=[group]),
+        lambda: admin.remove_user(service, name),
+        lambda: admin.set_password(service, name, None),
+        lambda: admin.change_groups(service, name, add=[group]),
+        lambda: admin.change_groups(service, name, remove=[group]),
+        lambda: admin.add_keys(service, name, [public_line(new_key()) for _ in range(2)]),
+        lambda: admin.remove_key(service, some(policy.keys)),
+        lambda: admin.create_token(service, name),
+        lambda: admin.revoke_token(service, some(policy.tokens)),
+        lambda: admin.add_grant(service, f"user:{name}", app),
+        lambda: admin.add_grant(service, f"group:{group}", app, permissions=watch),
+        lambda: admin.add_grant(service, f"user:{name}", app, permissions=watch),
+        lambda: admin.remove_grant(service, rule()),
+        lambda: admin.change_grant(service, rule(), allow=forward),
+        lambda: admin.change_grant(service, rule(), without=forward),
+        lambda: make_share(service, host, target, "main", 60.0, typing=True),
+        lambda: end_share(service, some(policy.shares)),
+        lambda: oversight.request_close(service, ["none"], "why"),
         sign_in_and_out,
-        lambda: come_by_provider(office, name, group),
-        lambda: unlink(office, COMPANY, name),
+        lambda: come_by_provider(service, name, group),
+        lambda: unlink(service, COMPANY, name),
     ]
 
 
-def come_by_provider(office: AdminService, name: str, group: str) -> None:
-    with office.change("sso.sign-in") as change:
+def come_by_provider(service: AdminService, name: str, group: str) -> None:
+    with service.change("sso.sign-in") as change:
         identities.admit(change.transaction, Person(COMPANY.issuer, name), name, 1000.0)
         identities.set_provided_groups(change.transaction, name, frozenset({group}))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_after_any_changes_it_is_what_a_whole_reading_gives(
-    office: AdminService, reader: Reader, seed: int
+    service: AdminService, reader: Reader, seed: int
 ) -> None:
     dice = random.Random(seed)
     made = 0
     for _ in range(60):
         for _ in range(dice.randrange(1, 4)):
             try:
-                dice.choice(everything(office, dice))()
+                dice.choice(everything(service, dice))()
             except (NotFoundError, ConflictError, RefusedError):
                 continue
             made += 1
         whole = reader.poll()
         assert whole == [], "nothing is read whole"
-        found, told = reader.watch.policy, load_policy(office.database)
+        found, told = reader.watch.policy, load_policy(service.database)
         # Nobody can show the sign-ins of a user that is gone.
         assert told.signed_out <= found.signed_out
         found = found.__class__(
@@ -177,51 +177,51 @@ def test_after_any_changes_it_is_what_a_whole_reading_gives(
 
 
 def test_of_a_change_by_an_older_program_everything_is_read(
-    office: AdminService, reader: Reader
+    service: AdminService, reader: Reader
 ) -> None:
     """It records nothing of what it touches."""
-    admin.add_user(office, "ann")
+    admin.add_user(service, "ann")
     reader.poll()
-    with office.database.write() as transaction:
+    with service.database.write() as transaction:
         transaction.execute(schema.users.delete())
         transaction.execute(
             update(schema.meta)
             .where(schema.meta.c.name == "policy_version")
             .values(value=schema.meta.c.value + 1)
         )
-    admin.add_user(office, "bob")
+    admin.add_user(service, "bob")
     assert "users" in reader.poll()
     assert list(reader.watch.policy.users) == ["bob"]
 
 
 def test_of_a_change_that_says_nothing_everything_is_read(
-    office: AdminService, reader: Reader
+    service: AdminService, reader: Reader
 ) -> None:
-    admin.add_user(office, "ann")
+    admin.add_user(service, "ann")
     reader.poll()
-    with office.change("by hand") as change:
+    with service.change("by hand") as change:
         change.transaction.execute(schema.users.delete())
     assert "users" in reader.poll()
     assert not reader.watch.policy.users
 
 
 def test_who_is_too_far_behind_reads_everything(
-    office: AdminService, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    service: AdminService, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "KEPT", 3)
     for name in ("a", "b", "c", "d", "e"):
-        admin.add_user(office, name)
+        admin.add_user(service, name)
     assert "users" in reader.poll()
     assert sorted(reader.watch.policy.users) == ["a", "b", "c", "d", "e"]
-    with office.database.read() as transaction:
+    with service.database.read() as transaction:
         kept = transaction.execute(schema.policy_changes.select()).all()
     assert len(kept) == 3
 
 
-def test_a_store_from_a_backup_is_read_whole(office: AdminService, reader: Reader) -> None:
-    admin.add_user(office, "ann")
+def test_a_store_from_a_backup_is_read_whole(service: AdminService, reader: Reader) -> None:
+    admin.add_user(service, "ann")
     reader.poll()
-    with office.database.write() as transaction:
+    with service.database.write() as transaction:
         transaction.execute(schema.users.delete())
         transaction.execute(
             update(schema.meta).where(schema.meta.c.name == "policy_version").values(value=0)
@@ -230,18 +230,18 @@ def test_a_store_from_a_backup_is_read_whole(office: AdminService, reader: Reade
     assert not reader.watch.policy.users
 
 
-def test_once_in_a_while_everything_is_read(office: AdminService, reader: Reader) -> None:
-    admin.add_user(office, "ann")
+def test_once_in_a_while_everything_is_read(service: AdminService, reader: Reader) -> None:
+    admin.add_user(service, "ann")
     assert reader.poll() == []
     reader.now += WHOLE_EACH_S
-    admin.add_user(office, "bob")
+    admin.add_user(service, "bob")
     assert "users" in reader.poll()
-    admin.add_user(office, "cid")
+    admin.add_user(service, "cid")
     assert reader.poll() == []
 
 
-def test_a_closed_session_makes_nobody_read_rows(office: AdminService, reader: Reader) -> None:
-    oversight.request_close(office, ["none"], "why")
+def test_a_closed_session_makes_nobody_read_rows(service: AdminService, reader: Reader) -> None:
+    oversight.request_close(service, ["none"], "why")
     reader.poll()
     assert not [said for said in reader.asked if "FROM users" in said or "FROM grants" in said]
     assert reader.watch.policy.version == 1

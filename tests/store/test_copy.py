@@ -20,7 +20,7 @@ from tests.store.sample import change, closed, denied, opened
 
 
 @pytest.fixture
-def office(database: Database, tmp_path: Path) -> AdminService:
+def service(database: Database, tmp_path: Path) -> AdminService:
     """An empty store of each kind, to copy to."""
     return AdminService(database, tmp_path, "root@here", lambda: 900.0)
 
@@ -47,11 +47,11 @@ def old(tmp_path: Path) -> Path:
     return file
 
 
-def test_all_of_it_is_there_and_goes_on_where_it_was(office: AdminService, old: Path) -> None:
+def test_all_of_it_is_there_and_goes_on_where_it_was(service: AdminService, old: Path) -> None:
     source = open_database(old)
-    copied = migrate_store(office, old)
+    copied = migrate_store(service, old)
     assert (copied["users"], copied["grants"], copied["sessions"]) == (2, 1, 2500)
-    there = office.database
+    there = service.database
     for of in ("users", "tokens", "keys", "grants"):
         assert getattr(load_policy(there), of) == getattr(load_policy(source), of)
     assert list_sessions(there, open_only=False, limit=9999) == list_sessions(
@@ -71,12 +71,12 @@ def test_all_of_it_is_there_and_goes_on_where_it_was(office: AdminService, old: 
     source.close()
 
 
-def test_only_an_empty_store_is_copied_to(office: AdminService, old: Path) -> None:
-    with change(office.database, "user.add") as c:
+def test_only_an_empty_store_is_copied_to(service: AdminService, old: Path) -> None:
+    with change(service.database, "user.add") as c:
         people.add_user(c.transaction, "bob", frozenset(), None, 1.0)
     with pytest.raises(RefusedError, match="is not empty"):
-        migrate_store(office, old)
-    assert set(load_policy(office.database).users) == {"bob"}
+        migrate_store(service, old)
+    assert set(load_policy(service.database).users) == {"bob"}
 
 
 def test_what_cannot_be_copied_whole_is_not_copied(
@@ -94,12 +94,12 @@ def test_what_cannot_be_copied_whole_is_not_copied(
     there.close()
 
 
-def test_a_store_in_use_is_not_copied(office: AdminService, old: Path) -> None:
+def test_a_store_in_use_is_not_copied(service: AdminService, old: Path) -> None:
     held = hold_instance(instances_folder(old.parent), "one")
     with pytest.raises(RefusedError, match=r"a gateway runs on .*stop it first"):
-        migrate_store(office, old)
+        migrate_store(service, old)
     held.close()
-    migrate_store(office, old)
+    migrate_store(service, old)
 
 
 def test_the_command_copies_into_the_store_that_the_settings_name(

@@ -32,7 +32,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def office(disk: SmallDisk) -> Iterator[AdminService]:
+def service(disk: SmallDisk) -> Iterator[AdminService]:
     """A store on the small disk that another process has open too, as a worker has."""
     file = disk.folder / "data" / "stagedoor.db"
     worker = open_database(file)
@@ -42,37 +42,37 @@ def office(disk: SmallDisk) -> Iterator[AdminService]:
     worker.close()
 
 
-def test_each_right_can_be_taken_away(office: AdminService, disk: SmallDisk) -> None:
+def test_each_right_can_be_taken_away(service: AdminService, disk: SmallDisk) -> None:
     for name in ("ann", "bob", "cid"):
-        admin.add_user(office, name, groups=["dev"], password=PASSWORD)
-    grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(12)]
+        admin.add_user(service, name, groups=["dev"], password=PASSWORD)
+    grants = [admin.add_grant(service, "user:ann", f"app{n:02}").id for n in range(12)]
     watch = admin.add_grant(
-        office, "group:dev", "app01", permissions=frozenset({Permission.WATCH})
+        service, "group:dev", "app01", permissions=frozenset({Permission.WATCH})
     ).id
     files = frozenset({Permission.FILES})
-    token = admin.create_token(office, "ann").id
-    (key,) = admin.add_keys(office, "ann", [KEY])
+    token = admin.create_token(service, "ann").id
+    (key,) = admin.add_keys(service, "ann", [KEY])
     target = parse_login("app01")
     assert target is not None
-    user = admin.policy(office).users["ann"]
+    user = admin.policy(service).users["ann"]
     host = Identity("ann", user.groups, Method.PASSWORD, password_hash=user.password_hash)
-    share, _ = make_share(office, host, target, "main", 600.0, typing=False)
-    StoreJournal(office.database).append([opened("s1"), opened("s2")])
+    share, _ = make_share(service, host, target, "main", 600.0, typing=False)
+    StoreJournal(service.database).append([opened("s1"), opened("s2")])
     disk.fill()
 
-    admin.change_grant(office, grants[0], without=files)
+    admin.change_grant(service, grants[0], without=files)
     for number in grants:
-        admin.remove_grant(office, number)
-    admin.remove_grant(office, watch)
-    admin.revoke_token(office, token)
-    admin.remove_key(office, key.fingerprint)
-    end_share(office, share.id)
-    admin.change_groups(office, "ann", remove=["dev"])
-    admin.set_password(office, "bob", None)
-    admin.remove_user(office, "cid")
-    assert oversight.request_close(office, ["s1"], "laptop stolen") == 1
+        admin.remove_grant(service, number)
+    admin.remove_grant(service, watch)
+    admin.revoke_token(service, token)
+    admin.remove_key(service, key.fingerprint)
+    end_share(service, share.id)
+    admin.change_groups(service, "ann", remove=["dev"])
+    admin.set_password(service, "bob", None)
+    admin.remove_user(service, "cid")
+    assert oversight.request_close(service, ["s1"], "laptop stolen") == 1
 
-    reader = open_database(office.data_dir / "stagedoor.db")  # as another worker sees it
+    reader = open_database(service.data_dir / "stagedoor.db")  # as another worker sees it
     policy = load_policy(reader)
     assert policy.grants == ()
     assert not policy.tokens
@@ -87,43 +87,43 @@ def test_each_right_can_be_taken_away(office: AdminService, disk: SmallDisk) -> 
     reader.close()
 
 
-def test_nothing_else_uses_what_is_kept_for_it(office: AdminService, disk: SmallDisk) -> None:
-    admin.add_user(office, "ann")
-    grants = [admin.add_grant(office, "user:ann", f"app{n:02}").id for n in range(3)]
+def test_nothing_else_uses_what_is_kept_for_it(service: AdminService, disk: SmallDisk) -> None:
+    admin.add_user(service, "ann")
+    grants = [admin.add_grant(service, "user:ann", f"app{n:02}").id for n in range(3)]
     disk.fill()
-    journal = StoreJournal(office.database)
-    admin.remove_grant(office, grants[0])
+    journal = StoreJournal(service.database)
+    admin.remove_grant(service, grants[0])
     for _ in range(200):
         with pytest.raises(StoreError, match="disk full"):
             journal.append([denied()] * 20)
     with pytest.raises(StoreError, match="disk full"):
-        admin.add_grant(office, "user:ann", "more")
+        admin.add_grant(service, "user:ann", "more")
     with pytest.raises(StoreError, match="disk full"):
-        admin.change_groups(office, "ann", add=["ops"])
+        admin.change_groups(service, "ann", add=["ops"])
     for number in grants[1:]:
-        admin.remove_grant(office, number)
-    assert not admin.policy(office).grants
+        admin.remove_grant(service, number)
+    assert not admin.policy(service).grants
 
 
-def test_it_is_kept_again_as_soon_as_there_is_space(office: AdminService, disk: SmallDisk) -> None:
-    reserve = office.data_dir / "stagedoor.db.reserve"
+def test_it_is_kept_again_as_soon_as_there_is_space(service: AdminService, disk: SmallDisk) -> None:
+    reserve = service.data_dir / "stagedoor.db.reserve"
     assert reserve.stat().st_size == SIZE
     assert reserve.stat().st_mode & 0o777 == 0o600
-    admin.add_user(office, "ann")
+    admin.add_user(service, "ann")
     for _ in range(3):
-        number = admin.add_grant(office, "user:ann", "app01").id
+        number = admin.add_grant(service, "user:ann", "app01").id
         disk.fill()
-        admin.remove_grant(office, number)
+        admin.remove_grant(service, number)
         assert reserve.stat().st_size == 0
         disk.free()
-        StoreJournal(office.database).append([denied()])
+        StoreJournal(service.database).append([denied()])
         assert reserve.stat().st_size == SIZE
-    assert not list(office.data_dir.glob("*.reserve.*")), "no draft is left"
+    assert not list(service.data_dir.glob("*.reserve.*")), "no draft is left"
 
 
-def test_a_disk_with_space_keeps_its_reserve(office: AdminService) -> None:
-    admin.add_user(office, "ann")
-    reserve = office.data_dir / "stagedoor.db.reserve"
+def test_a_disk_with_space_keeps_its_reserve(service: AdminService) -> None:
+    admin.add_user(service, "ann")
+    reserve = service.data_dir / "stagedoor.db.reserve"
     before = reserve.stat().st_ino
-    admin.remove_user(office, "ann")
+    admin.remove_user(service, "ann")
     assert reserve.stat().st_ino == before

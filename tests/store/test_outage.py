@@ -98,11 +98,11 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
         'host_names = ["127.0.0.1"]\n'
     )
     with gateway_on(tmp_path, store, free_port(), more) as gateway:
-        with gateway.office() as office:
-            admin.add_user(office, "dev", password="correct horse battery staple")
-            admin.add_grant(office, "user:dev", "app01")
-            admin.add_keys(office, "dev", [user_key(key)])
-            token = admin.create_token(office, "dev").text
+        with gateway.service() as service:
+            admin.add_user(service, "dev", password="correct horse battery staple")
+            admin.add_grant(service, "user:dev", "app01")
+            admin.add_keys(service, "dev", [user_key(key)])
+            token = admin.create_token(service, "dev").text
         gateway.start()
         proxy = (
             f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} "

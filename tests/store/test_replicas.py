@@ -104,8 +104,8 @@ def test_a_user_added_at_one_is_let_in_at_the_other(two: tuple[Replica, Replica]
 def test_what_is_revoked_closes_sessions_everywhere(two: tuple[Replica, Replica]) -> None:
     first, second = two
     with first.entered() as here, second.entered() as there:
-        with first.office() as office:
-            admin.remove_grant(office, first.grant)
+        with first.service() as service:
+            admin.remove_grant(service, first.grant)
         # Within what bound is counted, not timed, in `test_watch`.
         here.wait_until_cut()
         there.wait_until_cut()
@@ -335,6 +335,6 @@ def test_the_password_is_in_no_log_and_no_command_line(two: tuple[Replica, Repli
 def test_no_store_is_made_beside_the_shared_one(two: tuple[Replica, Replica]) -> None:
     first, _ = two
     assert not list(first.data_dir.glob("*.db*"))
-    with first.office() as office:
-        assert office.database.shared
-        assert oversight.list_sessions(office) == []
+    with first.service() as service:
+        assert service.database.shared
+        assert oversight.list_sessions(service) == []

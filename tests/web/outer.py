@@ -118,8 +118,8 @@ def ssh_command(gateway: Gateway, folder: Path, *remote: str) -> list[str]:
     if not config.exists():
         key = folder / "id"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        with gateway.changed() as office:
-            add_keys(office, "dev", [key.with_suffix(".pub").read_text().strip()])
+        with gateway.changed() as service:
+            add_keys(service, "dev", [key.with_suffix(".pub").read_text().strip()])
         written = gateway.command("ssh-config", "--gateway", f"127.0.0.1:{gateway.port()}").stdout
         known = folder / "known_hosts"
         ca = next(

@@ -34,12 +34,12 @@ def desk(gateway: Gateway) -> AbstractContextManager[admin.AdminService]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("sharing"), SETTINGS, workers=2) as found:
-        with desk(found) as office:
+        with desk(found) as service:
             for name in ("host", "guest", "ops"):
-                admin.add_user(office, name, password=PASSWORD)
+                admin.add_user(service, name, password=PASSWORD)
             for app in ("app01", "app02"):
-                admin.add_grant(office, "user:host", app)
-            admin.add_grant(office, "user:ops", "app01", permissions=WATCH)
+                admin.add_grant(service, "user:host", app)
+            admin.add_grant(service, "user:ops", "app01", permissions=WATCH)
         yield found.start()
 
 
@@ -392,8 +392,8 @@ def test_a_share_expires_under_those_who_look(port: int, hosted: Visitor, termin
 
 
 def test_the_hosts_grant_carries_the_share(gateway: Gateway, port: int, terminal: str) -> None:
-    with desk(gateway) as office:
-        number = admin.add_grant(office, "user:guest", "app02").id
+    with desk(gateway) as service:
+        number = admin.add_grant(service, "user:guest", "app02").id
     everywhere(lambda: _enters(port, "guest", "app02"))
     mine = Visitor(port)
     mine.hello(ticket(port, "app02", basic("guest")), terminal=terminal)
@@ -401,8 +401,8 @@ def test_the_hosts_grant_carries_the_share(gateway: Gateway, port: int, terminal
     assert status == 200
     everywhere(lambda: guest_ticket(port, made["fragment"], "ops")[0] == 200)
     looker = watching(port, made["fragment"], "ops")
-    with desk(gateway) as office:
-        admin.remove_grant(office, number)
+    with desk(gateway) as service:
+        admin.remove_grant(service, number)
     out(looker)
     assert "no grant" in out(mine)
     everywhere(lambda: guest_ticket(port, made["fragment"], "ops")[0] == 403)
@@ -420,8 +420,8 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
 ) -> None:
     looking, typing = share(port, terminal), share(port, terminal, typing=True)
     assert guest_ticket(port, typing["fragment"])[1]["typing"] is False, "he has no grant"
-    with desk(gateway) as office:
-        number = admin.add_grant(office, "user:guest", "app01").id
+    with desk(gateway) as service:
+        number = admin.add_grant(service, "user:guest", "app01").id
     everywhere(lambda: _enters(port, "guest", "app01"))
     assert guest_ticket(port, looking["fragment"])[1]["typing"] is False
     guest = watching(port, typing["fragment"], mode=Mode.TAKE_OVER)
@@ -430,8 +430,8 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     guest.type(b"echo by-gu''est\r")
     hosted.shows(b"by-guest")
     assert not any(said.word is Word.DETACHED for said in hosted.notices)
-    with desk(gateway) as office:
-        admin.remove_grant(office, number)
+    with desk(gateway) as service:
+        admin.remove_grant(service, number)
     out(guest)
     hosted.type(b"echo st''ill\r")
     hosted.shows(b"still")
@@ -485,15 +485,15 @@ def test_a_rule_of_watching_that_is_removed_ends_the_watching(
     assert status == 200
     watcher = Visitor(port)
     watcher.hello(answer["ticket"], terminal=terminal)
-    with desk(gateway) as office:
-        (rule,) = [r for r in admin.policy(office).grants if r.permissions == WATCH]
-        admin.remove_grant(office, rule.id)
+    with desk(gateway) as service:
+        (rule,) = [r for r in admin.policy(service).grants if r.permissions == WATCH]
+        admin.remove_grant(service, rule.id)
     try:
         assert "watch" in out(watcher)
         everywhere(lambda: ask(port, "/api/guest-ticket", "ops", watch=found["session"])[0] == 403)
     finally:
-        with desk(gateway) as office:
-            admin.add_grant(office, "user:ops", "app01", permissions=WATCH)
+        with desk(gateway) as service:
+            admin.add_grant(service, "user:ops", "app01", permissions=WATCH)
     everywhere(lambda: bool(live(port)))
 
 
@@ -523,9 +523,9 @@ def test_terminals_are_listed_with_who_is_at_them_and_ended(
 
 def test_to_list_starts_no_shell(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as gateway:
-        with desk(gateway) as office:
-            admin.add_user(office, "host", password=PASSWORD)
-            admin.add_grant(office, "user:host", "app02")
+        with desk(gateway) as service:
+            admin.add_user(service, "host", password=PASSWORD)
+            admin.add_grant(service, "user:host", "app02")
         port = gateway.port("web")
         # Of the user first: a name that is not known yet would be throttled.
         gateway.wait_for(lambda line: line["event"] == "policy changed")
@@ -539,9 +539,9 @@ def test_to_list_starts_no_shell(tmp_path: Path) -> None:
 def test_terminals_may_be_shared_by_nobody(tmp_path: Path) -> None:
     settings = SETTINGS.replace("[web]", "[web]\nshare_s = 0")
     with running(tmp_path, settings) as gateway:
-        with desk(gateway) as office:
-            admin.add_user(office, "host", password=PASSWORD)
-            admin.add_grant(office, "user:host", "app01")
+        with desk(gateway) as service:
+            admin.add_user(service, "host", password=PASSWORD)
+            admin.add_grant(service, "user:host", "app01")
         port = gateway.port("web")
         # Of the user first: a name that is not known yet would be throttled.
         gateway.wait_for(lambda line: line["event"] == "policy changed")

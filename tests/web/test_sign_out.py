@@ -185,7 +185,7 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
 def ending(gateway: Gateway, person: Person, at: float) -> None:
     """Set the end of a sign-in."""
     secret = person.cookie.partition("=")[2]
-    with gateway.office() as office, office.database.write() as transaction:
+    with gateway.service() as service, service.database.write() as transaction:
         changed = transaction.execute(
             update(web_passes)
             .where(web_passes.c.secret_hash == hashlib.sha256(secret.encode()).digest())
@@ -216,10 +216,10 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
 @pytest.mark.parametrize("cookie", ["", "stagedoor=nonsense", "stagedoor="])
 def test_who_has_not_signed_in_changes_nothing(gateway: Gateway, port: int, cookie: str) -> None:
     """Each change makes every worker read the policy again: that is not for strangers to ask for."""
-    with gateway.office() as office:
-        before = admin.policy(office).version
+    with gateway.service() as service:
+        before = admin.policy(service).version
         assert Person(port, cookie=cookie).post("/sign-out").status == 303
-        assert admin.policy(office).version == before
+        assert admin.policy(service).version == before
 
 
 def test_a_page_of_another_site_signs_nobody_out(port: int) -> None:

@@ -53,7 +53,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -
     settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
     with Gateway(folder, settings) as found:
         found.add_user("dev", "app01")
-        with found.office() as service:
+        with found.service() as service:
             admin.add_grant(service, "group:shop", "app01")
         yield found.start()
 

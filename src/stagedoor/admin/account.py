@@ -60,7 +60,7 @@ class AccountService:
             return denial
 
         def add() -> None:
-            admin.add_keys(self._office(identity), identity.name, [line])
+            admin.add_keys(self._service(identity), identity.name, [line])
 
         return await ask(add)
 
@@ -70,7 +70,7 @@ class AccountService:
                 theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
             if fingerprint not in theirs:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint!r}")
-            admin.remove_key(self._office(identity), fingerprint)
+            admin.remove_key(self._service(identity), fingerprint)
 
         return await ask(remove)
 
@@ -116,7 +116,7 @@ class AccountService:
         addresses = self._settings.ssh.addresses
         return split_address(addresses[0])[1] if addresses else 0
 
-    def _office(self, identity: Identity) -> admin.AdminService:
+    def _service(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)
 
 

@@ -26,7 +26,7 @@ class MadeLink:
 
 def make_link(
     settings: Settings,
-    office: admin.AdminService,
+    service: admin.AdminService,
     user: str,
     *,
     app: str | None = None,
@@ -43,15 +43,15 @@ def make_link(
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
     base = _site(settings, url)
-    found = admin.require_user(office, user)
+    found = admin.require_user(service, user)
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(found, scopes)
-    now = office.clock()
+    now = service.clock()
     given = pass_for(PassKind.LINK, identity, now, Lifetimes())
-    with office.change("web.link") as change:
+    with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
-    secret = passes.issue(office.database, given, now)
+    secret = passes.issue(service.database, given, now)
     # The app's page is reached by its path under any name.
     leads = "" if target is None else f"&app={quote(target.login_name)}"
     return MadeLink(f"{base}/link#{secret}{leads}", given.expires_at)
@@ -59,7 +59,7 @@ def make_link(
 
 def make_share_link(
     settings: Settings,
-    office: admin.AdminService,
+    service: admin.AdminService,
     user: str,
     app: str,
     terminal: str,
@@ -81,9 +81,9 @@ def make_share_link(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
         )
     base = _site(settings, url)
-    found = admin.require_user(office, user)
+    found = admin.require_user(service, user)
     host = on_password_of(found)
-    share, secret = make_share(office, host, target, terminal, lasts_s, typing=typing)
+    share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 

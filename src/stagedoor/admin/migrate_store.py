@@ -9,10 +9,10 @@ from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import Sign, instances_folder, sign_of
 
 
-def migrate_store(office: AdminService, file: Path) -> dict[str, int]:
+def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
     """Copy the SQLite store in `file`; how many rows, by table. Audited.
 
-    Raises RefusedError where a gateway still uses `file`, or the office's store is not empty;
+    Raises RefusedError where a gateway still uses `file`, or the service's store is not empty;
     StoreError.
     """
     folder = instances_folder(file.parent)
@@ -21,7 +21,7 @@ def migrate_store(office: AdminService, file: Path) -> dict[str, int]:
             raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
     source = open_database(file, create=False)
     try:
-        with office.change("store.copy") as change:
+        with service.change("store.copy") as change:
             copied = copy_rows(source, change.transaction)
             change.fields |= {"from": str(file), **copied}
     finally:

@@ -88,12 +88,12 @@ class PassService:
             found = passes.find(self._database, PassKind.SESSION, secret)
             if found is None:
                 return
-            office = on_the_web(self._settings, self._database, found.name)
+            service = on_the_web(self._settings, self._database, found.name)
             with (
                 suppress(NotFoundError),
-                office.change("web.sign-out", revokes=True) as change,
+                service.change("web.sign-out", revokes=True) as change,
             ):
-                passes.sign_out(change.transaction, secret, office.clock())
+                passes.sign_out(change.transaction, secret, service.clock())
                 change.fields |= {"user": found.name}
 
         return await ask(end)
@@ -107,8 +107,8 @@ class PassService:
             end = renewed_end(found, now, self._lifetimes) if used else None
             if end is None:
                 return found
-            office = on_the_web(self._settings, self._database, found.name)
-            with suppress(NotFoundError), office.change("web.renew") as change:
+            service = on_the_web(self._settings, self._database, found.name)
+            with suppress(NotFoundError), service.change("web.renew") as change:
                 passes.renew(change.transaction, secret, end, now)
                 change.fields |= {"user": found.name, "expires_at": end}
             return passes.find(self._database, PassKind.SESSION, secret)

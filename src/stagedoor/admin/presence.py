@@ -74,14 +74,14 @@ class PresenceService:
     ) -> tuple[Share, str] | Denial:
         if (denial := too_much(self._allowance, identity, self._now())) is not None:
             return denial
-        office = self._office(identity)
-        return await ask(make_share, office, identity, target, terminal, lasts_s, typing=typing)
+        service = self._service(identity)
+        return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
 
     async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
         def end() -> None:
             with self._database.read() as transaction:
                 require_share(transaction, share_id, identity.name)
-            end_share(self._office(identity), share_id, host=identity.name)
+            end_share(self._service(identity), share_id, host=identity.name)
 
         return await ask(end)
 
@@ -103,7 +103,7 @@ class PresenceService:
     def may_watch(self, identity: Identity) -> bool:
         return has_somewhere(self._policy(), identity, Permission.WATCH, time.time())
 
-    def _office(self, identity: Identity) -> admin.AdminService:
+    def _service(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)
 
 

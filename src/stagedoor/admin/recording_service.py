@@ -114,10 +114,10 @@ class RecordingService:
             return None
 
         def note() -> None:
-            office = admin.AdminService(self._database, self._settings.data_dir, "", time.time)
+            service = admin.AdminService(self._database, self._settings.data_dir, "", time.time)
             target = None if take.target is None else str(take.target)
             recordings.note_viewed(
-                office,
+                service,
                 take.session,
                 target,
                 take.path.name,

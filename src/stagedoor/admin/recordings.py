@@ -40,13 +40,13 @@ class Recorded:
         return self.file.suffix == SUFFIX
 
 
-def list_recordings(office: AdminService, *, identity: str | None = None) -> list[Recorded]:
+def list_recordings(service: AdminService, *, identity: str | None = None) -> list[Recorded]:
     """Oldest first. Raises StagedoorError."""
     known: dict[str, SessionRecord | None] = {}
     found = []
-    for file in _kept(office):
+    for file in _kept(service):
         if file.session not in known:
-            rows = find_sessions(office.database, file.session, limit=1)
+            rows = find_sessions(service.database, file.session, limit=1)
             known[file.session] = rows[0] if rows and rows[0].id == file.session else None
         session = known[file.session]
         if identity is None or (session is not None and session.identity == identity):
@@ -54,13 +54,13 @@ def list_recordings(office: AdminService, *, identity: str | None = None) -> lis
     return found
 
 
-def find(office: AdminService, given: str) -> Recorded:
+def find(service: AdminService, given: str) -> Recorded:
     """The one whose id, or session's id, alone begins so. Raises NotFoundError, RefusedError."""
     if len(given) < oversight.MIN_PREFIX:
         raise RefusedError(
             f"{given!r} is too short for a recording's id: {oversight.MIN_PREFIX} characters"
         )
-    every = list_recordings(office)
+    every = list_recordings(service)
     found = [one for one in every if one.file.id == given]
     found = found or [one for one in every if one.file.id.startswith(given)]
     if not found:
@@ -89,13 +89,13 @@ def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
         raise StagedoorError(f"{recorded.file.path} is no recording: {error}") from None
 
 
-def was_changed(office: AdminService, recorded: Recorded) -> bool | None:
+def was_changed(service: AdminService, recorded: Recorded) -> bool | None:
     """Whether the file differs from what the audit says of it; None while the audit says nothing.
 
     The audit has it once a recording has ended. Reads the whole file. Raises StagedoorError.
     """
     name = recorded.file.path.name
-    for entry in oversight.entries(office, Filter(session=recorded.file.session)):
+    for entry in oversight.entries(service, Filter(session=recorded.file.session)):
         event = entry.event
         ended = event.kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED)
         if ended and event.fields.get("recording") == name:
@@ -107,7 +107,7 @@ def was_changed(office: AdminService, recorded: Recorded) -> bool | None:
 
 
 def note_viewed(
-    office: AdminService, session: str, target: str | None, name: str, **who: str
+    service: AdminService, session: str, target: str | None, name: str, **who: str
 ) -> None:
     """Write to the audit, before anything is shown, that somebody reads the recording in file `name`.
 
@@ -116,25 +116,25 @@ def note_viewed(
     """
     fields: dict[str, str | int | float | bool | None] = {"recording": name}
     if not who:
-        fields["actor"] = office.actor
+        fields["actor"] = service.actor
     event = Event(
-        office.clock(),
+        service.clock(),
         Kind.RECORDING_VIEWED,
-        office.instance,
+        service.instance,
         session,
         target=target,
         fields=fields,
         **who,
     )
-    StoreJournal(office.database).append([event])
+    StoreJournal(service.database).append([event])
 
 
-def _kept(office: AdminService) -> list[Kept]:
+def _kept(service: AdminService) -> list[Kept]:
     try:
-        return kept(office.data_dir / FOLDER)
+        return kept(service.data_dir / FOLDER)
     except OSError as error:
         raise StagedoorError(
-            f"cannot read {office.data_dir / FOLDER}: {error.strerror}; run this as the account that "
+            f"cannot read {service.data_dir / FOLDER}: {error.strerror}; run this as the account that "
             "runs the gateway"
         ) from None
 

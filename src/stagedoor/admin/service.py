@@ -98,27 +98,27 @@ def account() -> str:
     return f"{name}@{platform.node()}"
 
 
-def policy(office: AdminService) -> Policy:
+def policy(service: AdminService) -> Policy:
     """The whole policy now. Raises StoreError."""
-    return load_policy(office.database)
+    return load_policy(service.database)
 
 
-def require_user(office: AdminService, name: str) -> User:
+def require_user(service: AdminService, name: str) -> User:
     """Raises NotFoundError, StoreError."""
-    with office.database.read() as transaction:
+    with service.database.read() as transaction:
         people.require_user(transaction, name)
-    return policy(office).users[name]
+    return policy(service).users[name]
 
 
 def add_user(
-    office: AdminService, name: str, *, groups: Iterable[str] = (), password: str | None = None
+    service: AdminService, name: str, *, groups: Iterable[str] = (), password: str | None = None
 ) -> None:
     """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
     check_name(name, "user")
     wanted = _groups(groups)
     password_hash = None if password is None else _hash(password)
-    with office.change("user.add") as change:
-        people.add_user(change.transaction, name, wanted, password_hash, office.clock())
+    with service.change("user.add") as change:
+        people.add_user(change.transaction, name, wanted, password_hash, service.clock())
         change.fields |= {
             "user": name,
             "groups": " ".join(sorted(wanted)),
@@ -126,21 +126,21 @@ def add_user(
         }
 
 
-def set_password(office: AdminService, name: str, password: str | None) -> None:
+def set_password(service: AdminService, name: str, password: str | None) -> None:
     """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
     password_hash = None if password is None else _hash(password)
-    with office.change("user.password", revokes=password is None) as change:
+    with service.change("user.password", revokes=password is None) as change:
         people.set_password(change.transaction, name, password_hash)
         change.fields |= {"user": name, "password": password is not None}
 
 
 def change_groups(
-    office: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    service: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> frozenset[str]:
     """The groups that the user is in afterwards. Raises NotFoundError, RefusedError, StoreError."""
     joined = _groups(add)
     left = frozenset(remove)
-    with office.change("user.groups", revokes=not joined) as change:
+    with service.change("user.groups", revokes=not joined) as change:
         people.require_user(change.transaction, name)
         before = people.groups_of(change.transaction, name)
         if missing := left - before:
@@ -151,18 +151,18 @@ def change_groups(
     return after
 
 
-def remove_user(office: AdminService, name: str) -> dict[str, int]:
+def remove_user(service: AdminService, name: str) -> dict[str, int]:
     """Remove a user with all keys, tokens and grants of the name; how many of each went.
 
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
     """
-    with office.change("user.remove", revokes=True) as change:
+    with service.change("user.remove", revokes=True) as change:
         gone = people.remove_user(change.transaction, name)
         change.fields |= {"user": name, **gone}
     return gone
 
 
-def add_keys(office: AdminService, user: str, lines: Iterable[str]) -> list[KeyRecord]:
+def add_keys(service: AdminService, user: str, lines: Iterable[str]) -> list[KeyRecord]:
     """Register OpenSSH public keys, given as lines of `.pub` files; all or none.
 
     Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
@@ -175,24 +175,24 @@ def add_keys(office: AdminService, user: str, lines: Iterable[str]) -> list[KeyR
         found.append(KeyRecord(user, key.fingerprint, key.line, key.comment))
     if not found:
         raise RefusedError("there is no key; give the line of a .pub file, such as id_ed25519.pub")
-    with office.change("key.add") as change:
+    with service.change("key.add") as change:
         for record in found:
-            people.add_key(change.transaction, record, office.clock())
+            people.add_key(change.transaction, record, service.clock())
         fingerprints = " ".join(record.fingerprint for record in found)
         change.fields |= {"user": user, "key": fingerprints}
     return found
 
 
-def remove_key(office: AdminService, fingerprint: str) -> str:
+def remove_key(service: AdminService, fingerprint: str) -> str:
     """Whose key it was. Raises NotFoundError, StoreError."""
-    with office.change("key.remove", revokes=True) as change:
+    with service.change("key.remove", revokes=True) as change:
         user = people.remove_key(change.transaction, fingerprint)
         change.fields |= {"user": user, "key": fingerprint}
     return user
 
 
 def create_token(
-    office: AdminService,
+    service: AdminService,
     user: str,
     *,
     scopes: Iterable[str] | None = None,
@@ -205,11 +205,11 @@ def create_token(
     limits = None if scopes is None else tuple(scopes)
     for scope in limits or ():
         _check_scope(scope)
-    _check_expiry(office, expires_at)
+    _check_expiry(service, expires_at)
     token = mint()
     record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
-    with office.change("token.create") as change:
-        people.add_token(change.transaction, record, office.clock())
+    with service.change("token.create") as change:
+        people.add_token(change.transaction, record, service.clock())
         change.fields |= {
             "user": user,
             "token": token.id,
@@ -219,17 +219,17 @@ def create_token(
     return token
 
 
-def revoke_token(office: AdminService, given: str) -> str:
+def revoke_token(service: AdminService, given: str) -> str:
     """Whose token it was. `given` is its id, or the whole token. Raises NotFoundError, StoreError."""
     name = token_id(given) or given
-    with office.change("token.revoke", revokes=True) as change:
+    with service.change("token.revoke", revokes=True) as change:
         user = people.remove_token(change.transaction, name)
         change.fields |= {"user": user, "token": name}
     return user
 
 
 def add_grant(
-    office: AdminService,
+    service: AdminService,
     subject: str,
     app_pattern: str,
     *,
@@ -244,18 +244,18 @@ def add_grant(
     _check_subject(subject)
     _check_pattern(app_pattern, "app")
     _check_pattern(environment_pattern, "environment")
-    _check_expiry(office, expires_at)
+    _check_expiry(service, expires_at)
     if not permissions:
         raise RefusedError("a grant that permits nothing is none")
     rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
-    with office.change("grant.add") as change:
-        number = people.add_grant(change.transaction, rule, office.clock())
+    with service.change("grant.add") as change:
+        number = people.add_grant(change.transaction, rule, service.clock())
         change.fields |= _grant_fields(number, rule)
     return replace(rule, id=number)
 
 
 def change_grant(
-    office: AdminService,
+    service: AdminService,
     number: int,
     *,
     allow: Permissions = NOTHING,
@@ -272,7 +272,7 @@ def change_grant(
             "a grant to enter stays one; to change that, remove it and add another "
             f"(stagedoor grant remove {number})"
         )
-    with office.change("grant.change", revokes=not allow) as change:
+    with service.change("grant.change", revokes=not allow) as change:
         rule = people.find_grant(change.transaction, number)
         rule = replace(rule, permissions=(rule.permissions | allow) - without)
         if not rule.permissions:
@@ -284,9 +284,9 @@ def change_grant(
     return rule
 
 
-def remove_grant(office: AdminService, number: int) -> GrantRule:
+def remove_grant(service: AdminService, number: int) -> GrantRule:
     """The grant that is gone. Raises NotFoundError, StoreError."""
-    with office.change("grant.remove", revokes=True) as change:
+    with service.change("grant.remove", revokes=True) as change:
         rule = people.remove_grant(change.transaction, number)
         change.fields |= _grant_fields(number, rule)
     return rule
@@ -362,8 +362,8 @@ def _check_scope(scope: str) -> None:
         )
 
 
-def _check_expiry(office: AdminService, expires_at: float | None) -> None:
-    if expires_at is not None and expires_at <= office.clock():
+def _check_expiry(service: AdminService, expires_at: float | None) -> None:
+    if expires_at is not None and expires_at <= service.clock():
         raise RefusedError("it would end before it begins; give a time to come")
 
 

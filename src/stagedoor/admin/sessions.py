@@ -30,21 +30,21 @@ MIN_PREFIX = 6
 
 
 def list_sessions(
-    office: AdminService,
+    service: AdminService,
     *,
     open_only: bool = True,
     identity: str | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
     """The newest sessions, oldest first. Raises StoreError."""
-    return rows.list_sessions(office.database, open_only=open_only, identity=identity, limit=limit)
+    return rows.list_sessions(service.database, open_only=open_only, identity=identity, limit=limit)
 
 
-def find_session(office: AdminService, given: str) -> SessionRecord:
+def find_session(service: AdminService, given: str) -> SessionRecord:
     """The session with this id, or whose id alone begins so. Raises NotFoundError, RefusedError."""
     if len(given) < MIN_PREFIX:
         raise RefusedError(f"{given!r} is too short for a session's id: {MIN_PREFIX} characters")
-    found = rows.find_sessions(office.database, given, limit=2)
+    found = rows.find_sessions(service.database, given, limit=2)
     if not found:
         raise NotFoundError(f"there is no session {given}; see `stagedoor session list`")
     if len(found) > 1:
@@ -52,34 +52,34 @@ def find_session(office: AdminService, given: str) -> SessionRecord:
     return found[0]
 
 
-def request_close(office: AdminService, session_ids: Sequence[str], reason: str) -> int:
+def request_close(service: AdminService, session_ids: Sequence[str], reason: str) -> int:
     """Ask the workers to close sessions, audited; how many of them were open and not asked yet.
 
     Every worker sees it within a second. Sessions of workers that died are closed here and now.
     """
     with suppress(StoreError):  # on a full disk; what it finds is closed by nobody's wish
-        find_lost(office)
-    with office.change("session.close", revokes=True) as change:
+        find_lost(service)
+    with service.change("session.close", revokes=True) as change:
         asked = rows.request_close(
-            change.transaction, session_ids, at=office.clock(), reason=reason
+            change.transaction, session_ids, at=service.clock(), reason=reason
         )
         change.unchanged = True
         change.fields |= {"sessions": " ".join(session_ids), "reason": reason}
     return asked
 
 
-def find_lost(office: AdminService) -> list[str]:
+def find_lost(service: AdminService) -> list[str]:
     """Close in the audit what belonged to workers that died; the sessions' ids."""
     return close_lost(
-        office.database,
-        instances_folder(office.data_dir),
-        now=office.clock(),
-        instance=office.instance,
+        service.database,
+        instances_folder(service.data_dir),
+        now=service.clock(),
+        instance=service.instance,
     )
 
 
 def wait_closed(
-    office: AdminService,
+    service: AdminService,
     session_ids: Sequence[str],
     timeout_s: float,
     *,
@@ -88,31 +88,31 @@ def wait_closed(
     """Wait until these sessions are closed; the ids of those that are not by then."""
     deadline = time.monotonic() + timeout_s
     while True:
-        still = rows.still_open(office.database, session_ids)
+        still = rows.still_open(service.database, session_ids)
         if not still or time.monotonic() >= deadline:
             return still
         sleep(0.1)
 
 
-def entries(office: AdminService, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
+def entries(service: AdminService, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
     """The audit's entries in the order of writing; `last`: only so many of the newest."""
-    after = 0 if last is None else before_last(office.database, wanted, last)
-    while page := read_entries(office.database, wanted, after=after):
+    after = 0 if last is None else before_last(service.database, wanted, last)
+    while page := read_entries(service.database, wanted, after=after):
         yield from page
         after = page[-1].seq
 
 
 def follow(
-    office: AdminService,
+    service: AdminService,
     wanted: Filter,
     *,
     last: int | None = 10,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Entry | None]:
     """The same for ever; None after each time that there was no more, for the caller to flush."""
-    after = 0 if last is None else before_last(office.database, wanted, last)
+    after = 0 if last is None else before_last(service.database, wanted, last)
     while True:
-        page = read_entries(office.database, wanted, after=after)
+        page = read_entries(service.database, wanted, after=after)
         yield from page
         if page:
             after = page[-1].seq

@@ -14,7 +14,7 @@ ID_BYTES = 6
 
 
 def make_share(
-    office: admin.AdminService,
+    service: admin.AdminService,
     host: Identity,
     target: Target,
     terminal: str,
@@ -27,7 +27,7 @@ def make_share(
     That the host may enter `target` is judged whenever the share is used.
     """
     secret, secret_hash = shares.new_secret()
-    now = office.clock()
+    now = service.clock()
     share = Share(
         secrets.token_hex(ID_BYTES),
         secret_hash,
@@ -41,27 +41,27 @@ def make_share(
         host.scopes,
         password_mark(host.password_hash),
     )
-    with office.change("share.create") as change:
+    with service.change("share.create") as change:
         shares.add_share(change.transaction, share, now)
         change.fields |= _fields(share)
     return share, secret
 
 
-def end_share(office: admin.AdminService, share_id: str, *, host: str | None = None) -> Share:
+def end_share(service: admin.AdminService, share_id: str, *, host: str | None = None) -> Share:
     """Whoever is in by it leaves within seconds. With `host`, only one of his.
 
     Raises NotFoundError, StoreError.
     """
-    with office.change("share.end", revokes=True) as change:
+    with service.change("share.end", revokes=True) as change:
         share = shares.remove_share(change.transaction, share_id, host)
         change.fields |= _fields(share)
     return share
 
 
-def list_shares(office: admin.AdminService) -> Sequence[Share]:
+def list_shares(service: admin.AdminService) -> Sequence[Share]:
     """Those that last, the first to end first. Raises StoreError."""
-    now = office.clock()
-    return [share for share in admin.policy(office).shares.values() if share.expires_at > now]
+    now = service.clock()
+    return [share for share in admin.policy(service).shares.values() if share.expires_at > now]
 
 
 def _fields(share: Share) -> dict[str, str | int | float | bool | None]:

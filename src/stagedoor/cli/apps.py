@@ -108,16 +108,16 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     _refuse_own(settings, target, "stopped")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_service(settings, create=False) as office:
+    with open_service(settings, create=False) as service:
         inside = [
             one.id
-            for one in oversight.list_sessions(office, limit=100_000)
+            for one in oversight.list_sessions(service, limit=100_000)
             if one.target == str(target)
         ]
         if inside:
             sure(f"Close {show.count(len(inside), 'session')} in {target}?", yes=yes)
-            oversight.request_close(office, inside, reason)
-            still = oversight.wait_closed(office, inside, _CLOSE_S)
+            oversight.request_close(service, inside, reason)
+            still = oversight.wait_closed(service, inside, _CLOSE_S)
             if still:
                 raise StagedoorError(
                     f"{show.count(len(still), 'session')} still open after {_CLOSE_S:g} s "
@@ -168,8 +168,8 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
 def _inside(settings: Settings) -> dict[str, list[str]]:
     """The user of each open session, by target."""
     found = defaultdict[str, list[str]](list)
-    with open_service(settings) as office:
-        for one in oversight.list_sessions(office, limit=100_000):
+    with open_service(settings) as service:
+        for one in oversight.list_sessions(service, limit=100_000):
             found[one.target].append(one.identity)
     return dict(found)
 

@@ -68,14 +68,14 @@ def audit(
     """Print the audit in the order of writing, oldest first."""
     write = _write_json if json_ else _write_line
     wanted = Filter(since=since, session=session, identity=user)
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         if not follow:
-            for entry in oversight.entries(office, wanted, last=lines):
+            for entry in oversight.entries(service, wanted, last=lines):
                 write(entry)
             return
         last = lines if lines is not None else None if since is not None else 10
         try:
-            for news in oversight.follow(office, wanted, last=last):
+            for news in oversight.follow(service, wanted, last=last):
                 if news is None:
                     sys.stdout.flush()
                 else:

@@ -32,10 +32,10 @@ def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complet
         given = ctx.find_root().params.get("settings_file")
         installation = Installation(Path(given) if given else None)
         try:
-            with open_service(installation.settings, create=False) as office:
+            with open_service(installation.settings, create=False) as service:
                 return [
                     CompletionItem(name, help=about)
-                    for name, about in read(office)
+                    for name, about in read(service)
                     if name.startswith(incomplete)
                 ]
         except StagedoorError:
@@ -45,7 +45,7 @@ def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complet
 
 
 def _of_policy(read: Callable[[Policy], Iterable[tuple[str, str]]]) -> Complete:
-    return _offer(lambda office: read(policy(office)))
+    return _offer(lambda service: read(policy(service)))
 
 
 user_names = _of_policy(lambda p: ((name, "") for name in p.users))

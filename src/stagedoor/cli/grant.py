@@ -127,9 +127,9 @@ def add(
         permissions = given_by(allow, without)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         rule = admin.add_grant(
-            office,
+            service,
             subject,
             app,
             environment_pattern=environment,
@@ -137,7 +137,7 @@ def add(
             permissions=permissions,
         )
         kind, _, name = subject.partition(":")
-        members = [u for u in admin.policy(office).users.values() if name in u.groups]
+        members = [u for u in admin.policy(service).users.values() if name in u.groups]
     if kind == "group" and not members:
         show.note(
             f"Nobody is in the group {name} yet; put somebody in: "
@@ -178,8 +178,8 @@ def change(
     """
     if not allow and not without:
         raise click.UsageError("say what to change: --allow PERMISSION or --without PERMISSION")
-    with open_service(installation.settings, create=False) as office:
-        rule = admin.change_grant(office, _id(number), allow=allow, without=without)
+    with open_service(installation.settings, create=False) as service:
+        rule = admin.change_grant(service, _id(number), allow=allow, without=without)
     return show.as_json(_document(rule)) if json_ else _say(rule)
 
 
@@ -188,9 +188,9 @@ def change(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the grants."""
-    with open_service(installation.settings, create=False) as office:
-        rules = admin.policy(office).grants
-        now = office.clock()
+    with open_service(installation.settings, create=False) as service:
+        rules = admin.policy(service).grants
+        now = service.clock()
     if json_:
         return show.as_json([_document(rule) for rule in rules])
     return show.table(
@@ -213,8 +213,8 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
-    with open_service(installation.settings, create=False) as office:
-        rule = admin.remove_grant(office, _id(number))
+    with open_service(installation.settings, create=False) as service:
+        rule = admin.remove_grant(service, _id(number))
     show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app_pattern}.")
 
 

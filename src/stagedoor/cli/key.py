@@ -38,8 +38,8 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     # A lone surrogate stands for what is not UTF-8: no key has it, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    with open_service(installation.settings, create=False) as office:
-        added = admin.add_keys(office, user, wanted)
+    with open_service(installation.settings, create=False) as service:
+        added = admin.add_keys(service, user, wanted)
     for record in added:
         click.echo(f"{record.fingerprint} {record.comment}".rstrip())
 
@@ -50,10 +50,10 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the keys, of USER or of all."""
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         if user is not None:
-            admin.require_user(office, user)
-        policy = admin.policy(office)
+            admin.require_user(service, user)
+        policy = admin.policy(service)
     rows = [
         {
             "user": one.user,
@@ -72,6 +72,6 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, fingerprint: str) -> None:
     """Remove the key with this FINGERPRINT (`SHA256:…`, from `key list`)."""
-    with open_service(installation.settings, create=False) as office:
-        user = admin.remove_key(office, fingerprint)
+    with open_service(installation.settings, create=False) as service:
+        user = admin.remove_key(service, fingerprint)
     show.note(f"Removed the key {fingerprint} of {user}.")

@@ -56,8 +56,8 @@ def recording() -> None:
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
-    with open_service(installation.settings, create=False) as office:
-        found = recordings.list_recordings(office, identity=user)
+    with open_service(installation.settings, create=False) as service:
+        found = recordings.list_recordings(service, identity=user)
     keep_days = installation.settings.recording.keep_days
     if json_:
         return show.as_json([_document(one, keep_days) for one in found])
@@ -142,10 +142,10 @@ def play(
     Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. What is not
     known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
     """
-    with open_service(installation.settings, create=False) as office:
-        found = recordings.find(office, recording_id)
-        _note_viewed(office, found)
-        changed = _told_if_changed(office, found)
+    with open_service(installation.settings, create=False) as service:
+        found = recordings.find(service, recording_id)
+        _note_viewed(service, found)
+        changed = _told_if_changed(service, found)
     reader = recordings.open_recording(found, identities)
     _about(reader.header)
     with _damage(found):
@@ -181,10 +181,10 @@ def export(
     identities: tuple[Path, ...],
 ) -> None:
     """Write the recording with this ID as plain asciicast v2, for any player."""
-    with open_service(installation.settings, create=False) as office:
-        found = recordings.find(office, recording_id)
-        _note_viewed(office, found)
-        changed = _told_if_changed(office, found)
+    with open_service(installation.settings, create=False) as service:
+        found = recordings.find(service, recording_id)
+        _note_viewed(service, found)
+        changed = _told_if_changed(service, found)
     reader = recordings.open_recording(found, identities)
     with _target(output) as file, _damage(found):
         file.write(encode_header(reader.header))
@@ -196,15 +196,15 @@ def export(
         raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
 
 
-def _note_viewed(office: AdminService, found: Recorded) -> None:
+def _note_viewed(service: AdminService, found: Recorded) -> None:
     session = found.session
     recordings.note_viewed(
-        office, found.file.session, session.target if session else None, found.file.path.name
+        service, found.file.session, session.target if session else None, found.file.path.name
     )
 
 
-def _told_if_changed(office: AdminService, found: Recorded) -> bool:
-    changed = recordings.was_changed(office, found)
+def _told_if_changed(service: AdminService, found: Recorded) -> bool:
+    changed = recordings.was_changed(service, found)
     if changed:
         show.note(f"Attention: {found.file.id} is not what the audit says that was recorded.")
     return bool(changed)

@@ -44,10 +44,10 @@ def list_(
     installation: Installation, all_: bool, user: str | None, limit: int, json_: bool
 ) -> None:
     """List the open sessions, oldest first. Byte counts are some seconds old."""
-    with open_service(installation.settings, create=False) as office:
-        found = oversight.list_sessions(office, open_only=not all_, identity=user, limit=limit)
-        now = office.clock()
-        shared = office.database.shared
+    with open_service(installation.settings, create=False) as service:
+        found = oversight.list_sessions(service, open_only=not all_, identity=user, limit=limit)
+        now = service.clock()
+        shared = service.database.shared
     if json_:
         return show.as_json([_document(one) for one in found])
     return show.table([_row(one, now, state=all_, instance=shared) for one in found])
@@ -129,11 +129,11 @@ def close(
         raise click.UsageError("name sessions, or give --user or --all, and only one of these")
     if not reason.isprintable() or len(reason) > 200:
         raise click.UsageError("--reason is one line of 200 characters at most")
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         if ids:
-            found = [oversight.find_session(office, one) for one in dict.fromkeys(ids)]
+            found = [oversight.find_session(service, one) for one in dict.fromkeys(ids)]
         else:
-            found = oversight.list_sessions(office, identity=user, limit=None)
+            found = oversight.list_sessions(service, identity=user, limit=None)
             if found:
                 sure(f"Close {show.count(len(found), 'session')}?", yes=yes)
         wanted = [one.id for one in found if one.closed_at is None]
@@ -142,11 +142,11 @@ def close(
                 show.note(f"{one.id} was closed before ({one.end}).")
         if not wanted:
             return show.note("There is no open session to close.")
-        oversight.request_close(office, wanted, reason)
+        oversight.request_close(service, wanted, reason)
         if no_wait:
             return show.note(f"Asked to close {show.count(len(wanted), 'session')}.")
-        still = oversight.wait_closed(office, wanted, _WAIT_S)
-        elsewhere = office.database.shared
+        still = oversight.wait_closed(service, wanted, _WAIT_S)
+        elsewhere = service.database.shared
     if still:
         raise StagedoorError(
             f"{len(still)} of {show.count(len(wanted), 'session')} still open after {_WAIT_S:g} s "

@@ -55,9 +55,9 @@ def create(
         check_name(name)
     except PlaceError as error:
         raise click.UsageError(str(error)) from None
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         made, link = make_share_link(
-            installation.settings, office, user, app, name, seconds, typing=typing, url=url
+            installation.settings, service, user, app, name, seconds, typing=typing, url=url
         )
     if json_:
         return show.as_json({**_document(made), "url": link})
@@ -70,8 +70,8 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the shares that last, the first to end first."""
-    with open_service(installation.settings, create=False) as office:
-        found = list_shares(office)
+    with open_service(installation.settings, create=False) as service:
+        found = list_shares(service)
     if json_:
         return show.as_json([_document(one) for one in found])
     return show.table(
@@ -94,8 +94,8 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
     """End the share ID (from `share list`). Whoever looks by it has to leave within seconds."""
-    with open_service(installation.settings, create=False) as office:
-        gone = end_share(office, share_id)
+    with open_service(installation.settings, create=False) as service:
+        gone = end_share(service, share_id)
     show.note(f"Ended share {gone.id} of {gone.host}: {gone.terminal} of {gone.target}.")
 
 

@@ -29,9 +29,9 @@ def copy(installation: Installation, file: Path) -> None:
     Stop the gateway first. Users, keys, tokens, grants, sessions and the audit are copied, all or
     nothing, and FILE stays as it is. The keys of the CAs and recordings are files: move them yourself.
     """
-    with open_service(installation.settings) as office:
-        copied = migrate_store(office, file)
-        name = office.database.name
+    with open_service(installation.settings) as service:
+        copied = migrate_store(service, file)
+        name = service.database.name
     show.note(
         f"Copied {show.count(copied['users'], 'user')}, {show.count(copied['sessions'], 'session')} "
         f"and {show.count(copied['audit_events'], 'audit event')} from {file} to {name}."

@@ -49,8 +49,8 @@ def create(
     json_: bool,
 ) -> None:
     """Make a token for USER and print it. It is shown this once; only its hash is kept."""
-    with open_service(installation.settings, create=False) as office:
-        made = admin.create_token(office, user, scopes=scopes or None, expires_at=expires)
+    with open_service(installation.settings, create=False) as service:
+        made = admin.create_token(service, user, scopes=scopes or None, expires_at=expires)
     if json_:
         return show.as_json(
             {
@@ -75,11 +75,11 @@ def create(
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the tokens, of USER or of all; never the secrets."""
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         if user is not None:
-            admin.require_user(office, user)
-        policy = admin.policy(office)
-        now = office.clock()
+            admin.require_user(service, user)
+        policy = admin.policy(service)
+        now = service.clock()
     found = [one for one in policy.tokens.values() if user in (None, one.user)]
     if json_:
         return show.as_json(
@@ -112,6 +112,6 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.pass_obj
 def revoke(installation: Installation, token_id: str) -> None:
     """Remove the token with this ID (from `token list`). Its live sessions are closed."""
-    with open_service(installation.settings, create=False) as office:
-        user = admin.revoke_token(office, token_id)
+    with open_service(installation.settings, create=False) as service:
+        user = admin.revoke_token(service, token_id)
     show.note(f"Revoked the token of {user}.")

@@ -42,8 +42,8 @@ def add(
         raise click.UsageError("--password-stdin and --no-password exclude each other")
     admin.check_name(name, "user")
     password = None if no_password else new_password(name, from_stdin=password_stdin)
-    with open_service(installation.settings) as office:
-        admin.add_user(office, name, groups=groups, password=password)
+    with open_service(installation.settings) as service:
+        admin.add_user(service, name, groups=groups, password=password)
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
 
 
@@ -52,8 +52,8 @@ def add(
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
     """List the users."""
-    with open_service(installation.settings, create=False) as office:
-        policy = admin.policy(office)
+    with open_service(installation.settings, create=False) as service:
+        policy = admin.policy(service)
     rows = [
         {
             "name": one.name,
@@ -89,9 +89,9 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def remove(installation: Installation, name: str, yes: bool) -> None:
     """Remove the user NAME with all keys, tokens and grants; live sessions are closed."""
-    with open_service(installation.settings, create=False) as office:
-        policy = admin.policy(office)
-        live = oversight.list_sessions(office, identity=name)
+    with open_service(installation.settings, create=False) as service:
+        policy = admin.policy(service)
+        live = oversight.list_sessions(service, identity=name)
         if name in policy.users:
             held = [
                 (sum(key.user == name for key in policy.keys.values()), "key"),
@@ -101,7 +101,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
             what = ", ".join(show.count(number, kind) for number, kind in held)
             closing = f" and close {show.count(len(live), 'live session')}" if live else ""
             sure(f"Remove {name} with {what}{closing}?", yes=yes)
-        gone = admin.remove_user(office, name)
+        gone = admin.remove_user(service, name)
     what = ", ".join(show.count(number, kind.removesuffix("s")) for kind, number in gone.items())
     show.note(f"Removed {name} with {what}.")
     if live:
@@ -131,10 +131,10 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
     """
     if password_stdin and remove_:
         raise click.UsageError("--password-stdin and --remove exclude each other")
-    with open_service(installation.settings, create=False) as office:
-        admin.require_user(office, name)
+    with open_service(installation.settings, create=False) as service:
+        admin.require_user(service, name)
         admin.set_password(
-            office, name, None if remove_ else new_password(name, from_stdin=password_stdin)
+            service, name, None if remove_ else new_password(name, from_stdin=password_stdin)
         )
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
 
@@ -153,10 +153,10 @@ def group(
     installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
 ) -> None:
     """Print the groups of the user NAME, after changing them if asked to."""
-    with open_service(installation.settings, create=False) as office:
+    with open_service(installation.settings, create=False) as service:
         if add_ or remove_:
-            groups = admin.change_groups(office, name, add=add_, remove=remove_)
+            groups = admin.change_groups(service, name, add=add_, remove=remove_)
         else:
-            groups = admin.require_user(office, name).groups
+            groups = admin.require_user(service, name).groups
     for one in sorted(groups):
         click.echo(one)

@@ -31,7 +31,7 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
     the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
     the user's password is changed, or the user is removed.
     """
-    with open_service(installation.settings, create=False) as office:
-        made = make_link(installation.settings, office, user, app=app, url=url)
+    with open_service(installation.settings, create=False) as service:
+        made = make_link(installation.settings, service, user, app=app, url=url)
     click.echo(made.url)
     show.note(f"It signs {user} in once, until {show.local(made.expires_at, 'never')}.")

@@ -36,8 +36,8 @@ async def show() -> None:
         async with staged("error") as (stage, supervisor):
             _print(await asyncio.to_thread(what_to_try, stage))
             ended = asyncio.create_task(supervisor.wait())
-            with open_service(stage.settings) as office:
-                await _watch(office, ended)
+            with open_service(stage.settings) as service:
+                await _watch(service, ended)
             await ended
     with suppress(_UnreadError):
         _print("Stopped; nothing is left behind.\n")
@@ -110,7 +110,7 @@ def what_to_try(stage: Stage) -> str:
     return "\n".join(lines)
 
 
-async def _watch(office: AdminService, ended: asyncio.Task[None]) -> None:
+async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
     """Print what happens as it does; on a terminal, those who are inside stay below it."""
     after = 0
     screen = _Screen()
@@ -121,7 +121,7 @@ async def _watch(office: AdminService, ended: asyncio.Task[None]) -> None:
         # the thread would go on in a folder that is being removed.
         over = ended.done()
         try:
-            entries, records = await asyncio.to_thread(_look, office, after)
+            entries, records = await asyncio.to_thread(_look, service, after)
         except StagedoorError as error:
             print(f"stagedoor: {error}", file=sys.stderr)
             return
@@ -134,8 +134,8 @@ async def _watch(office: AdminService, ended: asyncio.Task[None]) -> None:
             screen.draw(told, records, time.time())
 
 
-def _look(office: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
-    return read_entries(office.database, after=after), list_sessions(office, limit=200)
+def _look(service: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
+    return read_entries(service.database, after=after), list_sessions(service, limit=200)
 
 
 class _Screen:

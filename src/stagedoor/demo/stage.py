@@ -73,8 +73,8 @@ class Stage(Entrance):
 
     def web_link(self, app: str | None = None) -> str:
         """A link that signs the developer in, once. Raises StagedoorError."""
-        with open_service(self.settings, create=False) as office:
-            return make_link(self.settings, office, USER, app=app, url=self.web).url
+        with open_service(self.settings, create=False) as service:
+            return make_link(self.settings, service, USER, app=app, url=self.web).url
 
 
 def stagedoor_command() -> tuple[str, ...]:
@@ -220,22 +220,22 @@ def _let_in(
 ) -> dict[str, tuple[str, Path]]:
     """Write everybody into the store; each one's password and token file by name."""
     found = {}
-    with open_service(settings) as office:
+    with open_service(settings) as service:
         for person in people:
             password = secrets.token_urlsafe(12)
-            add_user(office, person.name, password=password)
+            add_user(service, person.name, password=password)
             for app in person.apps:
-                add_grant(office, f"user:{person.name}", app)
+                add_grant(service, f"user:{person.name}", app)
             if person is DEVELOPER:
-                add_grant(office, f"user:{USER}", "*", permissions=frozenset({Permission.REPLAY}))
+                add_grant(service, f"user:{USER}", "*", permissions=frozenset({Permission.REPLAY}))
             own = folder / person.name
             own.mkdir()
             token_file = own / "token"
             token_file.touch(mode=0o600)
-            token = create_token(office, person.name)
+            token = create_token(service, person.name)
             token_file.write_text(token.text + "\n", encoding="utf-8")
             found[person.name] = (password, token_file)
-        add_keys(office, USER, [user_key(folder / "id_ed25519")])
+        add_keys(service, USER, [user_key(folder / "id_ed25519")])
     return found
 
 

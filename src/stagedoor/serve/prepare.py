@@ -115,10 +115,10 @@ def prepare(settings: Settings) -> None:
 
     Raises StagedoorError.
     """
-    with open_service(settings) as office:
+    with open_service(settings) as service:
         ensure_cas(settings)
         host_ca_line(settings)  # where it is a public half, that it can be read
-        lost = find_lost(office)
+        lost = find_lost(service)
     if lost:
         structlog.get_logger().warning(
             "sessions of a gateway that died were closed", lost=len(lost)
@@ -161,7 +161,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
 
 def bury(settings: Settings, instance: str) -> list[str]:
     """Close in the audit what a worker that has died left open; the sessions' ids. Raises StoreError."""
-    with open_service(settings, create=False) as office:
-        lost = find_lost(office)
+    with open_service(settings, create=False) as service:
+        lost = find_lost(service)
     take_down(instances_folder(settings.data_dir), instance)
     return lost

@@ -99,7 +99,7 @@ def test_a_key_is_use_and_what_a_program_makes_the_terminal_answer_is_not(
 
 
 def end_of_all(gateway: Gateway) -> set[float]:
-    with gateway.office() as office, office.database.read() as transaction:
+    with gateway.service() as service, service.database.read() as transaction:
         query = select(web_passes.c.expires_at).where(web_passes.c.kind == "session")
         return set(transaction.execute(query).scalars())
 
@@ -119,7 +119,7 @@ def end_all(gateway: Gateway, left_s: float, latest_s: float = 0) -> float:
     """So long do all sign-ins last from now on, and so long at most if they are used; their end."""
     end = time.time() + left_s
     latest = time.time() + max(latest_s, left_s)
-    with gateway.office() as office, office.change("test") as change:
+    with gateway.service() as service, service.change("test") as change:
         change.transaction.execute(
             update(web_passes)
             .where(web_passes.c.kind == "session")
