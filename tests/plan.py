@@ -49,6 +49,20 @@ SELF_TESTS = "tests/cluster"
 """The test cluster's own tests. They need minutes, and only a change of theirs changes their outcome."""
 SELF_TESTED = ("tests/cluster", "script/cluster")
 
+BARE = "tests/bare"
+"""The how-tos on bare machines. They need minutes, mostly for packages."""
+BARE_TESTED = (
+    *(
+        BARE,
+        "docs/how-to/administrator.md",
+        "docs/how-to/developer.md",
+        "docs/how-to/postgresql.md",
+    ),
+    *("deploy/stagedoor.service", "hatch_build.py", "pyproject.toml", "script/web"),
+    *("script/environment.sh", "src/stagedoor/cli"),
+)
+"""What changes their outcome: the pages, what an installation is made of, and the commands."""
+
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
     *("tests/recording", "tests/session", "tests/wire", "tests/shells/kubernetes"),
@@ -95,7 +109,7 @@ class Share:
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
     """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
     return (
-        Share("busy", (*_spread(cores), *_without(*WAITING, *API, SELF_TESTS))),
+        Share("busy", (*_spread(cores), *_without(*WAITING, *API, SELF_TESTS, BARE))),
         Share("waiting", (*_spread(WAITING_WORKERS), *WAITING, *_without(*API))),
         Share("API server", (*_spread(1), *API)),
         Share(
@@ -103,6 +117,12 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
             (*_spread(1), SELF_TESTS),
             cache / "self-tests-green",
             digest(ROOT / path for path in SELF_TESTED),
+        ),
+        Share(
+            "bare machines",
+            (*_spread(1), BARE),
+            cache / "bare-machines-green",
+            digest(ROOT / path for path in BARE_TESTED),
         ),
     )
 

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.plan import API, LONGEST, QUICK, ROOT, SELF_TESTS, WAITING, Share, digest, whole
+from tests.plan import (
+    API,
+    BARE_TESTED,
+    LONGEST,
+    QUICK,
+    ROOT,
+    SELF_TESTS,
+    WAITING,
+    Share,
+    digest,
+    whole,
+)
 
 
 def said(*arguments: str) -> str:
@@ -47,7 +58,7 @@ def test_every_test_is_in_one_share_of_a_whole_run(tmp_path: Path) -> None:
         assert any(takes(share, file) for file in files), share.name
 
 
-@pytest.mark.parametrize("path", [*WAITING, *API, *LONGEST, SELF_TESTS, *QUICK])
+@pytest.mark.parametrize("path", [*WAITING, *API, *LONGEST, SELF_TESTS, *BARE_TESTED, *QUICK])
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 

@@ -100,23 +100,28 @@ def calls(block: Block) -> Iterator[list[str]]:
             if keyword == "ProxyCommand":
                 yield from calls_in(command)
         return
+    for command in commands(block):
+        yield from calls_in(command)
+
+
+def commands(block: Block) -> Iterator[str]:
+    """The commands in a block of shell, each with all of its lines."""
     pending = ""
     for line in block.text.replace("\\\n", " ").splitlines():
         pending += line
         try:
-            yield from calls_in(pending)
+            shlex.split(pending, comments=True)
         except ValueError:  # a quotation that goes over several lines
             pending += "\n"
             continue
+        if pending.strip():
+            yield pending
         pending = ""
     assert not pending, f"an open quotation in {block}"
 
 
 def calls_in(line: str) -> Iterator[list[str]]:
-    """Every `stagedoor …` in a line of shell, those in a quoted ProxyCommand included.
-
-    Raises ValueError, before the first of them, for a quotation that does not end.
-    """
+    """Every `stagedoor …` in a line of shell, those in a quoted ProxyCommand included."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     command: list[str] = []

@@ -1,0 +1,1 @@
+"""The how-tos, run on machines that have nothing on them."""
