@@ -101,6 +101,8 @@ class Site:
     def _set_up(self, machine: "Machine", hosts: str) -> None:
         machine.write("/etc/hosts", f"127.0.0.1 localhost\n{hosts}")
         machine.write("/etc/resolv.conf", Path("/etc/resolv.conf").read_text())
+        # systemd makes it elsewhere, and fusermount3 reads it.
+        machine.succeed("ln -sf ../proc/self/mounts /etc/mtab")
         # A power cut takes all of it.
         machine.write("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
         # Indexes and certificates as here.
