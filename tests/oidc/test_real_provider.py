@@ -61,13 +61,13 @@ async def test_a_person_signs_in_and_is_asked_for_again(idp: Idp, client: OidcCl
     assert tokens.refresh_token is not None
 
     idp.set_account("alice", {**ALICE, "groups": ["ops"]})
-    again, renewed = await client.refresh(tokens.refresh_token)
-    assert again is not None
+    renewed = await client.ask_again(tokens.refresh_token)
+    again = await client.read_again(renewed)
     assert again.all["groups"] == ["ops"]
     # It was rotated: the old one is good no more, and to show it ends the new one as well.
     assert renewed.refresh_token not in (None, tokens.refresh_token)
     with pytest.raises(GrantEndedError):
-        await client.refresh(tokens.refresh_token)
+        await client.ask_again(tokens.refresh_token)
 
 
 async def test_names_and_groups_that_only_userinfo_tells_are_read(

@@ -17,7 +17,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
 from stagedoor.store.database import Database
@@ -48,17 +48,24 @@ class PassService:
         self._lifetimes = lifetimes
         self._allowance = allowance
         self._monotonic = monotonic
+        self._stale_s = {each.name: each.stale_s for each in settings.sso}
 
     async def issue(
-        self, kind: PassKind, identity: Identity, target: str | None = None
+        self,
+        kind: PassKind,
+        identity: Identity,
+        target: str | None = None,
+        *,
+        source: str | None = None,
+        answer: ProviderAnswer | None = None,
     ) -> str | Denial:
         # A ticket lasts seconds and changes no policy.
         counted = kind is not PassKind.TICKET
         if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
             return denial
         now = time.time()
-        given = pass_for(kind, identity, now, self._lifetimes, target)
-        return await ask(passes.issue, self._database, given, now)
+        given = pass_for(kind, identity, now, self._lifetimes, target, source)
+        return await ask(passes.issue, self._database, given, now, answer)
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
         shown = await ask(passes.find, self._database, kind, secret)
@@ -77,7 +84,7 @@ class PassService:
 
     async def _identity_of(self, shown: WebPass | None) -> Identity | Denial:
         async def verdict() -> Identity | Denial:
-            return identity_of(shown, self._policy(), time.time())
+            return identity_of(shown, self._policy(), time.time(), self._stale_s)
 
         # A secret of no pass is refused by the store itself: there is nothing to look at again.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)

@@ -16,13 +16,15 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import User
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source, source_network
+from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.net.https import Https
 from stagedoor.oidc import pending
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Mapped, map_claims
 from stagedoor.oidc.pending import PENDING_S, Pending
-from stagedoor.oidc.request import new_attempt
+from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store import identities, people
@@ -33,6 +35,7 @@ PURPOSE = "sign-in under way"
 TRIES = Rate(burst=50, interval_s=3.0)
 """Of one source network: each may make us ask the provider, and an attacker would have us ask it for them.
 Who signs in gives theirs back."""
+REFRESH_PURPOSE = "refresh token"
 _log = structlog.get_logger()
 
 
@@ -85,7 +88,7 @@ class SignInService:
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
-    ) -> tuple[Identity, str] | Denial:
+    ) -> tuple[Identity, str, ProviderAnswer] | Denial:
         opened = self._key.open(PURPOSE, kept)
         under_way = None if opened is None else pending.decode(opened, self._now())
         if under_way is None or under_way.provider not in self._clients:
@@ -98,7 +101,7 @@ class SignInService:
             return denial
         provider = self._providers[under_way.provider]
         try:
-            claims, _ = await self._clients[provider.name].finish(query, under_way.attempt)
+            claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
             return _refused(provider.name, error)
@@ -108,7 +111,28 @@ class SignInService:
             return user
         for _ in ("begin", "finish"):
             self._tries.give_back(source_network(source.address))
-        return by_provider(user, provider.name), under_way.wanted
+        answer = self._answer(provider, claims, tokens)
+        return by_provider(user, provider.name), under_way.wanted, answer
+
+    def _answer(self, provider: SingleSignOn, claims: Claims, tokens: Tokens) -> ProviderAnswer:
+        """What is kept with the session. The provider is asked again only where it gave the means to."""
+        now, token = self._now(), tokens.refresh_token
+        if token is None:
+            _log.warning(
+                "the provider gave no refresh token, so it is not asked again about this sign-in; most "
+                "need offline_access in sso.scopes",
+                provider=provider.name,
+            )
+        return ProviderAnswer(
+            provider.name,
+            claims.issuer,
+            claims.subject,
+            claims.session_id,
+            claims.auth_time,
+            now,
+            None if token is None else self._key.seal(REFRESH_PURPOSE, token.encode()),
+            None if token is None else now + provider.refresh_s,
+        )
 
     def _too_often(self, source: Source) -> Denial | None:
         network, now = source_network(source.address), self._now()

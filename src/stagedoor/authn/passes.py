@@ -3,14 +3,19 @@
 Pure: the store holds them, the time is an argument.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, User
+from stagedoor.model.units import HOUR_S
 from stagedoor.model.webpass import PassKind, WebPass, password_mark
 
 SIGN_IN_AGAIN = "sign in again"
+STALE_S = 4 * HOUR_S
+"""For so long a sign-in opens something new although its identity provider does not answer."""
 _RENEW_BELOW = 7 / 8
 
 
@@ -33,9 +38,17 @@ class Lifetimes:
 
 
 def pass_for(
-    kind: PassKind, identity: Identity, now: float, lifetimes: Lifetimes, target: str | None = None
+    kind: PassKind,
+    identity: Identity,
+    now: float,
+    lifetimes: Lifetimes,
+    target: str | None = None,
+    source: str | None = None,
 ) -> WebPass:
-    """A new pass for somebody who has just shown who he is, by a credential or by another pass."""
+    """A new pass for somebody who has just shown who they are, by a credential or by another pass.
+
+    `source` is the address that a session is opened from.
+    """
     return WebPass(
         kind,
         identity.name,
@@ -47,6 +60,8 @@ def pass_for(
         target,
         identity.sign_in,
         now + lifetimes.session_max_s if kind is PassKind.SESSION else None,
+        now if kind is PassKind.SESSION else None,
+        source,
     )
 
 
@@ -74,8 +89,13 @@ def by_provider(user: User, provider: str) -> Identity:
     return Identity(user.name, user.groups, Method.SSO, provider)
 
 
-def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity | Denial:
-    """Who it is that shows a pass, by the policy as it is now.
+def identity_of(
+    shown: WebPass | None,
+    policy: Policy,
+    now: float,
+    stale_s: Mapping[str, float] = MappingProxyType({}),
+) -> Identity | Denial:
+    """Who it is that shows a pass, by the policy as it is now. `stale_s` is by identity provider.
 
     `shown` is None for a secret that belongs to no pass, or to one that was used up: it is refused in
     the same words as one that has expired.
@@ -98,6 +118,8 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
             return _void(f"the token {shown.credential_id} was removed")
         case Method.PUBLIC_KEY if shown.credential_id not in policy.keys:
             return _void(f"the key {shown.credential_id} was removed")
+        case Method.SSO if (stale := _stale(shown, now, stale_s)) is not None:
+            return stale
     return Identity(
         shown.name,
         user.groups,
@@ -106,6 +128,20 @@ def identity_of(shown: WebPass | None, policy: Policy, now: float) -> Identity |
         shown.scopes,
         user.password_hash if shown.method is Method.PASSWORD else None,
         shown.sign_in,
+    )
+
+
+def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
+    """Why nothing new is opened: nobody knows whether the person is still one of the provider's."""
+    provider = shown.credential_id or ""
+    limit_s = stale_s.get(provider, STALE_S)
+    if shown.answered_at is None or now - shown.answered_at <= limit_s:
+        return None
+    return Denial(
+        Reason.UPSTREAM_TIMEOUT,
+        f"{provider} has not answered for {limit_s / HOUR_S:.3g} h (sso.stale_s), so nothing new is opened "
+        "by its sign-ins, and what is open goes on; try again later, or sign in with a password or a token",
+        retry_after_s=60,
     )
 
 

@@ -43,7 +43,8 @@ class KeyRecord:
 class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id; rules in order of id.
 
-    `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time.
+    `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time;
+    `end_reasons` is what the person is told, where it was not they who ended it.
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
     sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
     present end of sign-ins by id: use moves it.
@@ -56,6 +57,7 @@ class Policy:
     grants: tuple[GrantRule, ...] = ()
     shares: Mapping[str, Share] = field(default_factory=lambda: MappingProxyType({}))
     signed_out: frozenset[bytes] = frozenset()
+    end_reasons: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}))
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -66,7 +68,8 @@ class Policy:
     def sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
         """Why nothing of a sign-in of `user` holds any more, for the person; None while it lasts."""
         if sign_in.id in self.signed_out:
-            return "you signed out in this browser; sign in again to come back"
+            signed_out = "you signed out in this browser; sign in again to come back"
+            return self.end_reasons.get(sign_in.id, signed_out)
         ends_at = self.end_of(sign_in)
         if ends_at <= now:
             return "the time of your sign-in is over; sign in again to go on"

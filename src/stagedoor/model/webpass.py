@@ -28,7 +28,9 @@ class WebPass:
     or `watch:SESSION`; None: any shell that its identity may enter. `expires_at` is seconds since
     the epoch. `sign_in` is that of a browser which got the ticket, or the one that a session's pass
     is itself once it is stored; None where a credential was shown. `latest_end` is how far a session's
-    `expires_at` may be moved by use, seconds since the epoch; None: not at all.
+    `expires_at` may be moved by use, seconds since the epoch; None: not at all. `opened_at` and `source`,
+    an address, are a session's. `answered_at` is when the identity provider of its sign-in last said that
+    it holds; None where none can be asked.
     """
 
     kind: PassKind
@@ -41,6 +43,28 @@ class WebPass:
     target: str | None = None
     sign_in: SignIn | None = None
     latest_end: float | None = None
+    opened_at: float | None = None
+    source: str | None = None
+    answered_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What an identity provider said when somebody signed in, to be kept with the sign-in.
+
+    `provider` is its name here. `session_id` (`sid`) is its own session, `auth_time` when the person last
+    proved themselves. `refresh_token` is sealed; None where the provider gave none, and so cannot be asked
+    again. `ask_at` is when to ask it. Times are seconds since the epoch.
+    """
+
+    provider: str
+    issuer: str
+    subject: str
+    session_id: str | None
+    auth_time: float | None
+    answered_at: float
+    refresh_token: str | None = field(repr=False)
+    ask_at: float | None
 
 
 def password_mark(password_hash: str | None) -> bytes | None:

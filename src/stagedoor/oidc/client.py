@@ -68,19 +68,25 @@ class OidcClient:
         claims = await self._verified(tokens, attempt.nonce)
         return await self._completed(claims, tokens, provider), tokens
 
-    async def refresh(self, refresh_token: str) -> tuple[Claims | None, Tokens]:
-        """Ask again. The claims are None where the provider sends no new ID token (Core §12.2).
+    async def ask_again(self, refresh_token: str) -> Tokens:
+        """Ask whether a sign-in lasts. What comes is to be kept before anything else is done: the token that
+        was shown may be good no more.
 
         Raises GrantEndedError if the sign-in is over, UnavailableError if nothing is known.
         """
         provider = (await self._provider()).provider
-        tokens = await self._exchange(
-            request.refresh_request(provider, self._client, refresh_token)
-        )
-        if tokens.id_token is None:
-            return None, tokens
-        claims = await self._verified(tokens, None)
-        return await self._completed(claims, tokens, provider), tokens
+        return await self._exchange(request.refresh_request(provider, self._client, refresh_token))
+
+    async def read_again(self, tokens: Tokens) -> Claims:
+        """What `ask_again` brought. A provider need send no new ID token (Core §12.2): then userinfo alone
+        says who it is. Raises OidcError."""
+        provider = (await self._provider()).provider
+        if tokens.id_token is not None:
+            return await self._completed(await self._verified(tokens, None), tokens, provider)
+        if provider.userinfo_endpoint is None or tokens.access_token is None:
+            raise OidcError("the provider answers a refresh without an ID token or userinfo")
+        body = await self._get(provider.userinfo_endpoint, "userinfo", tokens.access_token)
+        return id_token.of_userinfo(self._issuer, body)
 
     async def _completed(self, claims: Claims, tokens: Tokens, provider: Provider) -> Claims:
         """With what the provider tells beside the ID token: Core §5.4 has names and groups there."""

@@ -87,13 +87,9 @@ def verify(
         claims["at_hash"], _half_hash(tokens.access_token, algorithm)
     ):
         raise OidcError("the ID token is not of the access token beside it (at_hash)")
-    subject = claims.get("sub")
-    # Core §2: at most 255 ASCII characters.
-    if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not subject.isascii():
-        raise OidcError("the ID token names no subject (sub)")
     return Claims(
         issuer,
-        subject,
+        _subject(claims),
         _text(claims, "sid"),
         _time(claims, "auth_time"),
         _text(claims, "acr"),
@@ -113,6 +109,12 @@ def with_userinfo(claims: Claims, document: bytes) -> Claims:
     return replace(claims, all={**found, **claims.all})
 
 
+def of_userinfo(issuer: str, document: bytes) -> Claims:
+    """Who it is by userinfo alone, which came over TLS from `issuer`. Raises OidcError."""
+    found = read_object(document, "the answer of userinfo")
+    return Claims(issuer, _subject(found), None, None, None, found)
+
+
 def _signed(token: str | None, keys: KeySet) -> tuple[str, dict[str, Any]]:
     """The algorithm and the claims of a token whose signature is right."""
     if token is None:
@@ -130,6 +132,14 @@ def _signed(token: str | None, keys: KeySet) -> tuple[str, dict[str, Any]]:
     except (ValueError, TypeError, RecursionError):
         raise OidcError("the ID token is no JWT") from None
     return str(signed.header.get("alg")), signed.claims
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    """Core §2: at most 255 ASCII characters."""
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not subject.isascii():
+        raise OidcError("the provider names no subject (sub)")
+    return subject
 
 
 def _check_audience(claims: Mapping[str, Any], client_id: str) -> None:

@@ -47,9 +47,17 @@ def map_claims(claims: Mapping[str, Any], rules: Rules) -> Mapped:
     of the provider never meet in one name here.
     """
     name = _name(claims, rules)
+    groups, left_out = map_groups(claims, rules)
+    return Mapped(name, groups, left_out)
+
+
+def map_groups(
+    claims: Mapping[str, Any], rules: Rules
+) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+    """The groups here, and those of the provider that become none, as in `Mapped`. Raises OidcError."""
     found = _find(claims, rules.groups_claim)
     if found is None:
-        return Mapped(name, None, ())
+        return None, ()
     named = [found] if isinstance(found, str) else found
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
         raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")
@@ -59,8 +67,7 @@ def map_claims(claims: Mapping[str, Any], rules: Rules) -> Mapped:
             "provider send only those that matter here"
         )
     mapped = {one: _group(one, rules) for one in named}
-    return Mapped(
-        name,
+    return (
         frozenset(group for group in mapped.values() if group is not None),
         tuple(sorted(one for one, group in mapped.items() if group is None)),
     )

@@ -7,6 +7,7 @@ from msgspec import Meta, field
 
 from stagedoor.model.name import FORM, valid_name
 from stagedoor.model.secure_url import check_issuer, check_secure_url
+from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.form import Table
 
 
@@ -49,7 +50,7 @@ class SingleSignOn(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="What is asked for. `openid` must be among them; Keycloak and Okta send groups only "
-            "if a scope of theirs is."
+            "if a scope of theirs is. Most providers give a refresh token only with `offline_access`."
         ),
     ] = ("openid", "profile", "email")
     name_claim: Annotated[
@@ -85,6 +86,22 @@ class SingleSignOn(Table, frozen=True):
             "`ops` is `idp-ops`. None: they are left out."
         ),
     ] = None
+    refresh_s: Annotated[
+        float,
+        Meta(
+            ge=10,
+            description="So often the provider is asked again about each sign-in that lasts, seconds: "
+            "whether it holds, and which groups the person is in. Only where it gives a refresh token: see `scopes`.",
+        ),
+    ] = 10 * MINUTE_S
+    stale_s: Annotated[
+        float,
+        Meta(
+            ge=60,
+            description="For how long a sign-in opens something new although the provider does not answer, "
+            "seconds. What is open goes on.",
+        ),
+    ] = 4 * HOUR_S
     ca_file: Annotated[
         Path | None,
         Meta(
@@ -104,6 +121,8 @@ class SingleSignOn(Table, frozen=True):
             raise ValueError(f"sso.redirect_uri: {error}") from None
         if "openid" not in self.scopes:
             raise ValueError("sso.scopes must have openid")
+        if self.stale_s < self.refresh_s:
+            raise ValueError("sso.stale_s must be no less than sso.refresh_s")
         for group in self.groups.values():
             if not valid_name(group):
                 raise ValueError(f"sso.groups has {group!r}, which is no group's name: {FORM}")

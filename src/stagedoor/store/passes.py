@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.store import answers
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
@@ -26,8 +27,13 @@ MOST_SIGNED_OUT = 100
 every sign-in that ends no later than that one is over: a sign-out is never forgotten for another's sake."""
 
 
-def issue(database: Database, given: WebPass, now: float) -> str:
-    """Keep a pass, and return its secret. What has expired is thrown away with it. StoreError."""
+def issue(
+    database: Database, given: WebPass, now: float, answer: ProviderAnswer | None = None
+) -> str:
+    """Keep a pass, and return its secret. What has expired is thrown away with it. StoreError.
+
+    `answer` is what the identity provider said that a session comes from.
+    """
     secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
         transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
@@ -44,8 +50,12 @@ def issue(database: Database, given: WebPass, now: float) -> str:
                 expires_at=given.expires_at,
                 sign_in=None if given.sign_in is None else given.sign_in.id,
                 latest_end=given.latest_end,
+                opened_at=given.opened_at,
+                source=given.source,
             )
         )
+        if answer is not None:
+            answers.keep(transaction, _hash(secret), answer)
     return secret
 
 
@@ -53,7 +63,7 @@ def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
     """The pass of that kind with that secret, expired or not. Raises StoreError."""
     with database.read() as transaction:
         row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
-        return None if row is None else _pass(row, _sign_in(transaction, row))
+        return None if row is None else _whole(transaction, row)
 
 
 def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
@@ -72,7 +82,7 @@ def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
         sign_in = _sign_in(transaction, row)
         if gone.rowcount != 1 or (row.sign_in is not None and sign_in is None):
             return None
-        return _pass(row, sign_in)
+        return _whole(transaction, row)
 
 
 def sign_out(transaction: Transaction, secret: str, now: float) -> None:
@@ -89,6 +99,25 @@ def sign_out(transaction: Transaction, secret: str, now: float) -> None:
     if user is None:
         raise NotFoundError("this sign-in is over already")
     _tell_ended(transaction, user, [_hash(secret)])
+
+
+def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> str:
+    """End a session for a reason that its person is told, and what it opened; the user. Runs in a policy
+    change. Raises NotFoundError where it is over."""
+    user = transaction.execute(
+        update(web_passes)
+        .where(
+            web_passes.c.secret_hash == sign_in,
+            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.expires_at > now,
+        )
+        .values(kind=_SIGNED_OUT, end_reason=reason)
+        .returning(web_passes.c.user_name)
+    ).scalar()
+    if user is None:
+        raise NotFoundError("this sign-in is over already")
+    _tell_ended(transaction, user, [sign_in])
+    return str(user)
 
 
 def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
@@ -113,6 +142,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
 
 def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
     """Have every worker hear of it, and keep no more of the user's than are remembered one by one."""
+    answers.forget(transaction, ended)
     before = (
         select(web_passes.c.secret_hash)
         .where(web_passes.c.kind == _SIGNED_OUT, web_passes.c.user_name == user)
@@ -164,6 +194,18 @@ def read_signed_out(
     return frozenset(transaction.execute(query).scalars())
 
 
+def read_end_reasons(
+    transaction: Transaction, only: Collection[bytes] | None = None
+) -> dict[bytes, str]:
+    """Why those ended that were not ended by their person; of those named, if some are."""
+    query = select(web_passes.c.secret_hash, web_passes.c.end_reason).where(
+        web_passes.c.kind == _SIGNED_OUT, web_passes.c.end_reason.is_not(None)
+    )
+    if only is not None:
+        query = query.where(web_passes.c.secret_hash.in_(only))
+    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
+
+
 def read_sign_ins_end(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, float]:
@@ -202,7 +244,9 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _pass(row: Row[Any], sign_in: SignIn | None) -> WebPass:
+def _whole(transaction: Transaction, row: Row[Any]) -> WebPass:
+    sign_in = _sign_in(transaction, row)
+    answered_at = None if sign_in is None else answers.answered_at(transaction, sign_in.id)
     return WebPass(
         PassKind(row.kind),
         row.user_name,
@@ -214,4 +258,7 @@ def _pass(row: Row[Any], sign_in: SignIn | None) -> WebPass:
         row.target,
         sign_in,
         row.latest_end,
+        row.opened_at,
+        row.source,
+        answered_at,
     )

@@ -15,7 +15,12 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
-from stagedoor.store.passes import read_sign_in_ends, read_sign_ins_end, read_signed_out
+from stagedoor.store.passes import (
+    read_end_reasons,
+    read_sign_in_ends,
+    read_sign_ins_end,
+    read_signed_out,
+)
 from stagedoor.store.people import grant_of
 from stagedoor.store.schema import (
     grants,
@@ -56,6 +61,7 @@ def read_policy(transaction: Transaction) -> Policy:
         grants=tuple(_grants(transaction).values()),
         shares=MappingProxyType(read_shares(transaction)),
         signed_out=read_signed_out(transaction),
+        end_reasons=MappingProxyType(read_end_reasons(transaction)),
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
     )
@@ -81,10 +87,12 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         found = fresh(Part.GRANTS, by_id, _grants)
         return old if found is by_id else tuple(sorted(found.values(), key=lambda rule: rule.id))
 
-    signed_out = before.signed_out
+    signed_out, end_reasons = before.signed_out, before.end_reasons
     if (names := touched.get(Part.SIGNED_OUT)) is not None:
         hashes = frozenset(bytes.fromhex(name) for name in names)
         signed_out = (signed_out - hashes) | read_signed_out(transaction, hashes)
+        kept = {id_: why for id_, why in end_reasons.items() if id_ not in hashes}
+        end_reasons = MappingProxyType(kept | read_end_reasons(transaction, hashes))
     sign_in_ends = before.sign_in_ends
     if (names := touched.get(Part.SIGN_IN_ENDS)) is not None:
         hashes = frozenset(bytes.fromhex(name) for name in names)
@@ -97,6 +105,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         grants=fresh_grants(before.grants),
         shares=fresh(Part.SHARES, before.shares, read_shares),
         signed_out=signed_out,
+        end_reasons=end_reasons,
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
         sign_in_ends=sign_in_ends,
     )

@@ -232,11 +232,47 @@ web_passes = Table(
     Column("sign_in", LargeBinary(32)),
     Column("latest_end", Float),
     Column("renewed_at", Float),
+    Column("opened_at", Float),
+    Column("source", Text),
+    Column("end_reason", Text),
     Index("web_passes_by_expiry", "expires_at"),
 )
 """See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5;
-`latest_end`, up to which use moves the end of a session, and `renewed_at`, when it did so last, since
-version 7."""
+`latest_end`, up to which use moves the end of a session, `renewed_at`, when it did so last, `opened_at`,
+`source`, the address that it was opened from, and `end_reason`, what the person is told where somebody else
+ended it, since version 7."""
+
+provider_answers = Table(
+    "provider_answers",
+    metadata,
+    Column(
+        "sign_in",
+        ForeignKey("web_passes.secret_hash", ondelete="CASCADE"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column("provider", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("session_id", Text),
+    Column("auth_time", Float),
+    Column("answered_at", Float, nullable=False),
+    Column("refresh_token", Text),
+    Column("ask_at", Float),
+    Column("failures", Integer, nullable=False),
+    Index("provider_answers_by_time", "ask_at"),
+    Index("provider_answers_by_subject", "issuer", "subject"),
+)
+"""What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
+sealed. `ask_at` is when whoever comes first asks again."""
+
+logout_tokens = Table(
+    "logout_tokens",
+    metadata,
+    Column("id", LargeBinary(32), primary_key=True),
+    Column("expires_at", Float, nullable=False),
+)
+"""Those that were used, so that none is used twice. Since version 7."""
 
 shares = Table(
     "shares",

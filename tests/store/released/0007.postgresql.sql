@@ -101,6 +101,9 @@ CREATE TABLE web_passes (
   sign_in BYTEA,
   latest_end FLOAT,
   renewed_at FLOAT,
+  opened_at FLOAT,
+  source TEXT,
+  end_reason TEXT,
   PRIMARY KEY (secret_hash),
   FOREIGN KEY(user_name) REFERENCES users (name) ON DELETE CASCADE
 );
@@ -161,6 +164,27 @@ CREATE TABLE provided_groups (
   PRIMARY KEY (user_name, group_name),
   FOREIGN KEY (user_name) REFERENCES users (name) ON DELETE CASCADE
 );
+CREATE TABLE provider_answers (
+  sign_in BYTEA NOT NULL,
+  provider TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  session_id TEXT,
+  auth_time FLOAT,
+  answered_at FLOAT NOT NULL,
+  refresh_token TEXT,
+  ask_at FLOAT,
+  failures INTEGER NOT NULL,
+  PRIMARY KEY (sign_in),
+  FOREIGN KEY (sign_in) REFERENCES web_passes (secret_hash) ON DELETE CASCADE
+);
+CREATE INDEX provider_answers_by_time ON provider_answers (ask_at);
+CREATE INDEX provider_answers_by_subject ON provider_answers (issuer, subject);
+CREATE TABLE logout_tokens (
+  id BYTEA NOT NULL,
+  expires_at FLOAT NOT NULL,
+  PRIMARY KEY (id)
+);
 INSERT INTO meta VALUES ('schema_version', 7), ('compatible_version', 1), ('policy_version', 8), ('close_version', 2);
 INSERT INTO users VALUES ('alice', '$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA', 1700000000.5), ('bob', NULL, 1700000001.0);
 INSERT INTO user_groups VALUES ('alice', 'dev'), ('alice', 'ops');
@@ -180,3 +204,4 @@ INSERT INTO policy_changes VALUES (8, 'grants', '4');
 UPDATE web_passes SET latest_end = 1900000600.0, renewed_at = 1899999000.0 WHERE kind = 'session';
 INSERT INTO identities VALUES ('https://id.example', '248289761001', 'alice', 1700000009.0);
 INSERT INTO provided_groups VALUES ('alice', 'idp-ops');
+INSERT INTO provider_answers VALUES ('\x0101010101010101010101010101010101010101010101010101010101010101', 'Company', 'https://id.example', '248289761001', 'sid1', 1700000000.0, 1700000001.0, 'sealed', 1700000600.0, 0);

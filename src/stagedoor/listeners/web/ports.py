@@ -10,16 +10,23 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 
 
 class Passes(Protocol):
     """Gives out passes, and says whose they are. A store that fails is a Denial."""
 
     async def issue(
-        self, kind: PassKind, identity: Identity, target: str | None = None
+        self,
+        kind: PassKind,
+        identity: Identity,
+        target: str | None = None,
+        *,
+        source: str | None = None,
+        answer: ProviderAnswer | None = None,
     ) -> str | Denial:
-        """A new pass's secret; `target` is the only shell that it is good for."""
+        """A new pass's secret; `target` is the only shell that it is good for. `source` is the address that
+        a session is opened from, `answer` what the identity provider said."""
         ...
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
@@ -60,8 +67,9 @@ class SignIns(Protocol):
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
-    ) -> tuple[Identity, str] | Denial:
-        """Who came back with that query and what `begin` gave, and the path that they wanted."""
+    ) -> tuple[Identity, str, ProviderAnswer] | Denial:
+        """Who came back with that query and what `begin` gave, the path that they wanted, and what is to be
+        kept with their session."""
         ...
 
 

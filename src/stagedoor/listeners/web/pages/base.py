@@ -30,7 +30,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import PassKind, ProviderAnswer
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.target import parse_login
 
@@ -172,11 +172,17 @@ class Pages:
             request, identity, safe_path(fields.get("next", ""), self._home_path)
         )
 
-    async def _let_in(self, request: Request, identity: Identity, wanted: str) -> Response:
+    async def _let_in(
+        self,
+        request: Request,
+        identity: Identity,
+        wanted: str,
+        answer: ProviderAnswer | None = None,
+    ) -> Response:
         before = shown_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
-        secret = await new_session(self._passes, self._guard, request, identity, before)
+        secret = await new_session(self._passes, self._guard, request, identity, before, answer)
         if isinstance(secret, Denial):
             return self.denied(request, secret, identity)
         response = RedirectResponse(wanted, SEE_OTHER)

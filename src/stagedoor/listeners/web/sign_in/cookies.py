@@ -17,7 +17,7 @@ from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.ports import Passes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import PassKind, ProviderAnswer
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP. No
@@ -79,12 +79,20 @@ def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Re
 
 
 async def new_session(
-    passes: Passes, guard: RequestGuard, request: Request, identity: Identity, before: str | None
+    passes: Passes,
+    guard: RequestGuard,
+    request: Request,
+    identity: Identity,
+    before: str | None,
+    answer: ProviderAnswer | None = None,
 ) -> str | Denial:
     """The secret of a new sign-in. The one `before` it in the same browser ends, or nobody could."""
     ended = None if before is None else await passes.sign_out(before)
     guard.proved(request, identity)
-    return ended or await passes.issue(PassKind.SESSION, identity)
+    if ended is not None:
+        return ended
+    source = guard.source_of(request).address
+    return await passes.issue(PassKind.SESSION, identity, source=str(source), answer=answer)
 
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:

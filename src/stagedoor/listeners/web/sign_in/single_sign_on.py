@@ -18,6 +18,7 @@ from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import cookie_kind, safe_path
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
+from stagedoor.model.webpass import ProviderAnswer
 
 COOKIE_S = 900
 _SUFFIX = "-sso"
@@ -25,7 +26,7 @@ MOST_QUERY_CHARS = 8192
 
 Posted = Callable[[Request], Awaitable[dict[str, str] | Response]]
 Denied = Callable[[Request, Denial], Response]
-LetIn = Callable[[Request, Identity, str], Awaitable[Response]]
+LetIn = Callable[[Request, Identity, str, ProviderAnswer], Awaitable[Response]]
 
 
 class SingleSignOnRoutes:
@@ -93,8 +94,8 @@ class SingleSignOnRoutes:
         found = await self._sign_ins.finish(kept, parse_qsl(query, keep_blank_values=True), source)
         if isinstance(found, Denial):
             return self._forget(request, self._denied(request, found))
-        identity, wanted = found
-        return self._forget(request, await self._let_in(request, identity, wanted))
+        identity, wanted, answer = found
+        return self._forget(request, await self._let_in(request, identity, wanted, answer))
 
     def _forget(self, request: Request, response: Response) -> Response:
         """Its code is used up: nothing can be finished twice."""

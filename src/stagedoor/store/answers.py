@@ -1,0 +1,179 @@
+"""What identity providers said of the sign-ins that last, and whose turn it is to ask again.
+
+Processes and gateways that share a store take turns by the row alone: whoever moves `ask_at` on first asks.
+Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 9700 §4.14.2).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, insert, select, update
+
+from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A sign-in whose provider is to be asked again. `refresh_token` is sealed; `turn` is until when, seconds
+    since the epoch, whoever has it may write what came of it."""
+
+    sign_in: bytes = field(repr=False)
+    user: str
+    provider: str
+    subject: str
+    failures: int
+    refresh_token: str = field(repr=False)
+    turn: float
+
+
+def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> None:
+    """With the session that it is for."""
+    transaction.execute(
+        insert(provider_answers).values(
+            sign_in=sign_in,
+            provider=answer.provider,
+            issuer=answer.issuer,
+            subject=answer.subject,
+            session_id=answer.session_id,
+            auth_time=answer.auth_time,
+            answered_at=answer.answered_at,
+            refresh_token=answer.refresh_token,
+            ask_at=answer.ask_at,
+            failures=0,
+        )
+    )
+
+
+def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
+    """Of sign-ins that are over: nobody is asked about them any more."""
+    transaction.execute(delete(provider_answers).where(provider_answers.c.sign_in.in_(sign_ins)))
+
+
+def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
+    """When the provider last said that the sign-in holds; None where it cannot be asked again."""
+    query = select(provider_answers.c.answered_at).where(
+        provider_answers.c.sign_in == sign_in, provider_answers.c.refresh_token.is_not(None)
+    )
+    return transaction.execute(query).scalar()
+
+
+def due(database: Database, providers: Collection[str], now: float, most: int) -> list[Due]:
+    """Those to ask about now, the longest overdue first. Nobody's turn yet. Raises StoreError."""
+    query = (
+        select(provider_answers, web_passes.c.user_name)
+        .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
+        .where(
+            provider_answers.c.ask_at <= now,
+            provider_answers.c.provider.in_(providers),
+            provider_answers.c.refresh_token.is_not(None),
+            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.expires_at > now,
+        )
+        .order_by(provider_answers.c.ask_at)
+        .limit(most)
+    )
+    with database.read() as transaction:
+        return [
+            Due(
+                bytes(row.sign_in),
+                row.user_name,
+                row.provider,
+                row.subject,
+                row.failures,
+                row.refresh_token,
+                row.ask_at,
+            )
+            for row in transaction.execute(query)
+        ]
+
+
+def take_turns(database: Database, wanted: Sequence[Due], until: float) -> list[Due]:
+    """Those of `wanted` that nobody else has taken since they were read: until `until` they are the
+    caller's, and afterwards due again, should it have died. Raises StoreError."""
+    taken = []
+    with database.write() as transaction:
+        for one in wanted:
+            moved = transaction.execute(
+                update(provider_answers)
+                .where(
+                    provider_answers.c.sign_in == one.sign_in,
+                    provider_answers.c.ask_at == one.turn,
+                    provider_answers.c.refresh_token == one.refresh_token,
+                )
+                .values(ask_at=until)
+            )
+            if moved.rowcount == 1:
+                taken.append(
+                    Due(
+                        one.sign_in,
+                        one.user,
+                        one.provider,
+                        one.subject,
+                        one.failures,
+                        one.refresh_token,
+                        until,
+                    )
+                )
+    return taken
+
+
+def rotated(database: Database, mine: Due, refresh_token: str) -> None:
+    """Keep the token that is good from now on, sealed. Whoever shows the one before ends the sign-in, so
+    this is written whatever else goes wrong. Raises StoreError."""
+    with database.write() as transaction:
+        transaction.execute(
+            update(provider_answers)
+            .where(
+                provider_answers.c.sign_in == mine.sign_in,
+                provider_answers.c.refresh_token == mine.refresh_token,
+            )
+            .values(refresh_token=refresh_token)
+        )
+
+
+def settle(
+    transaction: Transaction,
+    mine: Due,
+    *,
+    ask_at: float,
+    failures: int,
+    answered: float | None = None,
+) -> None:
+    """The end of a turn: when to ask again, and when the provider `answered`, if it did. What a turn that
+    is over would write is dropped."""
+    values: dict[str, float | int] = {"ask_at": ask_at, "failures": failures}
+    if answered is not None:
+        values["answered_at"] = answered
+    transaction.execute(
+        update(provider_answers)
+        .where(provider_answers.c.sign_in == mine.sign_in, provider_answers.c.ask_at == mine.turn)
+        .values(values)
+    )
+
+
+def named(
+    transaction: Transaction, issuer: str, subject: str | None, session_id: str | None
+) -> list[tuple[bytes, str]]:
+    """The sign-ins, and the providers' names here, of a provider's session; where it has no id, all of the
+    person's (Back-Channel Logout 1.0 §2.7)."""
+    query = select(provider_answers.c.sign_in, provider_answers.c.provider).where(
+        provider_answers.c.issuer == issuer
+    )
+    if subject is not None:
+        query = query.where(provider_answers.c.subject == subject)
+    if session_id is not None:
+        query = query.where(provider_answers.c.session_id == session_id)
+    return [(bytes(row.sign_in), row.provider) for row in transaction.execute(query)]
+
+
+def use_logout_token(transaction: Transaction, token: bytes, expires_at: float, now: float) -> bool:
+    """Whether it is used for the first time. `token` is its digest (32 bytes), remembered until
+    `expires_at`."""
+    transaction.execute(delete(logout_tokens).where(logout_tokens.c.expires_at <= now))
+    known = select(logout_tokens.c.id).where(logout_tokens.c.id == token)
+    if transaction.execute(known).first() is not None:
+        return False
+    transaction.execute(insert(logout_tokens).values(id=token, expires_at=expires_at))
+    return True

@@ -1,0 +1,112 @@
+"""What identity providers said of sign-ins, on every kind of store: one at a time asks again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.store import answers, passes, people
+from stagedoor.store.answers import Due
+from stagedoor.store.database import Database
+from stagedoor.store.policy import load_policy
+from tests.store.sample import change
+
+NOW = 1_700_000_000.0
+ANSWER = ProviderAnswer("Company", "https://id.example", "1", "sid", None, NOW, "sealed", NOW + 600)
+CAROL = Identity("carol", frozenset(), Method.SSO, "Company")
+
+
+@pytest.fixture(autouse=True)
+def carol(database: Database) -> None:
+    with database.write() as transaction:
+        people.add_user(transaction, "carol", frozenset(), None, NOW)
+
+
+def signed_in(database: Database, answer: ProviderAnswer = ANSWER) -> str:
+    given = pass_for(PassKind.SESSION, CAROL, NOW, Lifetimes(), source="192.0.2.1")
+    return passes.issue(database, given, NOW, answer)
+
+
+def due(database: Database, now: float = NOW + 600) -> list[Due]:
+    return answers.due(database, ["Company"], now, 100)
+
+
+def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> None:
+    signed_in(database)
+    assert due(database, NOW + 599) == []
+    assert answers.due(database, ["Other"], NOW + 600, 100) == []
+    wanted = due(database)
+    assert [one.user for one in wanted] == ["carol"]
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(
+            threads.map(lambda _: answers.take_turns(database, wanted, NOW + 660), range(8))
+        )
+    [mine] = [one for each in taken for one in each]
+    assert due(database) == []
+    # It died: another follows, and what the dead one would write is dropped, but for the token.
+    [second] = answers.take_turns(database, due(database, NOW + 660), NOW + 720)
+    with database.write() as transaction:
+        answers.settle(transaction, mine, ask_at=NOW + 9999, failures=0)
+    answers.rotated(database, second, "sealed again")
+    with database.write() as transaction:
+        answers.settle(transaction, second, ask_at=NOW + 1300, failures=2, answered=NOW + 700)
+    [third] = due(database, NOW + 1300)
+    assert (third.refresh_token, third.failures) == ("sealed again", 2)
+
+
+def test_a_turn_is_not_taken_with_a_token_that_was_rotated_meanwhile(database: Database) -> None:
+    signed_in(database)
+    wanted = due(database)
+    answers.rotated(database, wanted[0], "sealed again")
+    assert answers.take_turns(database, wanted, NOW + 660) == []
+
+
+def test_a_sign_in_that_is_over_is_asked_about_no_more(database: Database) -> None:
+    secret = signed_in(database)
+    shown = passes.find(database, PassKind.SESSION, secret)
+    assert shown is not None
+    assert shown.sign_in is not None
+    assert (shown.answered_at, shown.source, shown.opened_at) == (NOW, "192.0.2.1", NOW)
+    with change(database, "end") as c:
+        passes.end(c.transaction, shown.sign_in.id, "Company ended it", NOW)
+    assert due(database) == []
+    policy = load_policy(database)
+    assert policy.sign_in_over("carol", shown.sign_in, NOW) == "Company ended it"
+    with pytest.raises(NotFoundError), change(database, "end") as c:
+        passes.end(c.transaction, shown.sign_in.id, "twice", NOW)
+    # One whose provider gave no token lasts as it is.
+    silent = signed_in(database, replace(ANSWER, refresh_token=None, ask_at=None))
+    found = passes.find(database, PassKind.SESSION, silent)
+    assert found is not None
+    assert found.answered_at is None
+    assert due(database) == []
+
+
+def test_a_logout_names_a_session_or_everything_of_a_person(database: Database) -> None:
+    signed_in(database)
+    signed_in(database, replace(ANSWER, session_id="other"))
+    signed_in(database, replace(ANSWER, subject="2"))
+    signed_in(database, replace(ANSWER, issuer="https://other.example"))
+    with database.read() as transaction:
+
+        def named(subject: str | None, session_id: str | None) -> int:
+            return len(answers.named(transaction, "https://id.example", subject, session_id))
+
+        assert named("1", "sid") == 1
+        assert named(None, "sid") == 2
+        assert named("1", None) == 2
+        assert named("3", "sid") == 0
+
+
+def test_a_logout_token_is_used_once(database: Database) -> None:
+    def use(now: float) -> bool:
+        with database.write() as transaction:
+            return answers.use_logout_token(transaction, b"t" * 32, now + 60, now)
+
+    assert use(NOW)
+    assert not use(NOW + 1)
+    assert use(NOW + 70)
