@@ -41,8 +41,18 @@ class Idp:
     def remove_account(self, name: str) -> None:
         self._control("DELETE", name)
 
-    def _control(self, method: str, name: str, body: bytes | None = None) -> None:
-        url = f"{self.issuer}/test/accounts/{name}"
+    def set_down(self, down: bool) -> None:
+        """Whether the token endpoint answers 503."""
+        self._control("PUT", "down" if down else "up", kind="token")
+
+    def log_out(self, name: str, session_id: str) -> None:
+        """Tell the client by the back channel that this session of `name` is over."""
+        self._control("PUT", name, json.dumps(session_id).encode(), kind="logout")
+
+    def _control(
+        self, method: str, name: str, body: bytes | None = None, kind: str = "accounts"
+    ) -> None:
+        url = f"{self.issuer}/test/{kind}/{name}"
         with urllib.request.urlopen(urllib.request.Request(url, body, method=method)):
             pass
 

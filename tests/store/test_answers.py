@@ -50,7 +50,7 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
     # It died: another follows, and what the dead one would write is dropped, but for the token.
     [second] = answers.take_turns(database, due(database, NOW + 660), NOW + 720)
     with database.write() as transaction:
-        answers.settle(transaction, mine, ask_at=NOW + 9999, failures=0)
+        assert not answers.settle(transaction, mine, ask_at=NOW + 9999, failures=0)
     answers.rotated(database, second, "sealed again")
     with database.write() as transaction:
         answers.settle(transaction, second, ask_at=NOW + 1300, failures=2, answered=NOW + 700)

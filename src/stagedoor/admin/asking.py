@@ -30,6 +30,13 @@ def on_the_web(settings: Settings, database: Database, name: str) -> AdminServic
     return AdminService(database, settings.data_dir, f"{name} (web)", time.time)
 
 
+def by_provider_itself(
+    settings: Settings, database: Database, provider: str, now: Callable[[], float]
+) -> AdminService:
+    """For what an identity provider changes; the audit names it with `(sso)`."""
+    return AdminService(database, settings.data_dir, f"{provider} (sso)", now)
+
+
 def unavailable(error: StoreError) -> Denial:
     """Why nothing can be looked up now."""
     return Denial(

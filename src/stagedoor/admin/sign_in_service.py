@@ -7,11 +7,13 @@ from pathlib import Path
 
 import structlog
 
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, by_provider_itself, on_the_web
+from stagedoor.admin.sign_ins import end_all_by_provider
 from stagedoor.admin.single_sign_on import HttpsFetch, client_of, rules_of
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import User
 from stagedoor.model.rate import Rate, SourceRates
@@ -22,12 +24,13 @@ from stagedoor.oidc import pending
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, issuer_of
 from stagedoor.oidc.mapping import Mapped, map_claims
 from stagedoor.oidc.pending import PENDING_S, Pending
 from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import identities, people
+from stagedoor.store import answers, identities, people
 from stagedoor.store.database import Database
 from stagedoor.store.identities import Person
 
@@ -61,7 +64,7 @@ class SignInService:
         for each in settings.sso:
             https.setdefault(each.ca_file, Https(each.ca_file))
         self._providers = {each.name: each for each in settings.sso}
-        self._clients = {
+        self.clients = {
             each.name: OidcClient(
                 each.issuer, client_of(each), HttpsFetch(https[each.ca_file]), now
             )
@@ -75,7 +78,7 @@ class SignInService:
     async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
         if (denial := self._too_often(source)) is not None:
             return denial
-        client = self._clients.get(provider)
+        client = self.clients.get(provider)
         if client is None:
             return Denial(Reason.BAD_REQUEST, "there is no identity provider of that name here")
         attempt = new_attempt(self._random)
@@ -91,7 +94,7 @@ class SignInService:
     ) -> tuple[Identity, str, ProviderAnswer] | Denial:
         opened = self._key.open(PURPOSE, kept)
         under_way = None if opened is None else pending.decode(opened, self._now())
-        if under_way is None or under_way.provider not in self._clients:
+        if under_way is None or under_way.provider not in self.clients:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
                 "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in "
@@ -101,7 +104,7 @@ class SignInService:
             return denial
         provider = self._providers[under_way.provider]
         try:
-            claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
+            claims, tokens = await self.clients[provider.name].finish(query, under_way.attempt)
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
             return _refused(provider.name, error)
@@ -145,6 +148,35 @@ class SignInService:
             wait_s,
         )
 
+    async def log_out(self, token: str) -> Denial | None:
+        issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
+        named = [each for each in self._providers.values() if each.issuer == issuer]
+        if not named:
+            return _no_logout("the logout token names no identity provider of this gateway (iss)")
+        error: OidcError | None = None
+        for provider in named:
+            try:
+                logout = await self.clients[provider.name].read_logout(token)
+            except OidcError as found:
+                error = found
+                continue
+            return await ask(self._log_out, provider, logout)
+        if isinstance(error, UnavailableError):
+            return _refused(named[0].name, error)
+        return _no_logout(str(error))
+
+    def _log_out(self, provider: SingleSignOn, logout: Logout) -> None:
+        """Raises RefusedError where the token was used before. In a thread."""
+        service = by_provider_itself(self._settings, self._database, provider.name, self._now)
+        with service.change("sso.logout", revokes=True) as change:
+            used = answers.use_logout_token(
+                change.transaction, logout.id, logout.expires_at, self._now()
+            )
+            if not used:
+                raise RefusedError("this logout token was used before")
+            change.fields["provider"] = provider.name
+            end_all_by_provider(service, logout.issuer, logout.subject, logout.session_id, change)
+
     def _admit(self, provider: SingleSignOn, person: Person, mapped: Mapped) -> User:
         """The user, made at the first time, with the groups that the provider tells now. In a thread."""
         known = self._unchanged(person, mapped)
@@ -175,6 +207,10 @@ class SignInService:
             if mapped.groups not in (None, provided):
                 return None
             return User(name, people.groups_of(transaction, name) | provided)
+
+
+def _no_logout(why: str) -> Denial:
+    return Denial(Reason.BAD_REQUEST, why)
 
 
 def _refused(provider: str, error: OidcError) -> Denial:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from joserfc.jwk import KeySet
 
@@ -10,6 +10,7 @@ from stagedoor.model.units import HOUR_S
 from stagedoor.oidc import id_token, request
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
 from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.logout import Logout, verify_logout
 from stagedoor.oidc.provider import Provider, discovery_url, read_provider
 from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
 
@@ -19,6 +20,7 @@ LOOK_S = 30.0
 """A token with an unknown key makes us fetch the keys again, but once in so many seconds at most."""
 
 
+Verified = TypeVar("Verified")
 Answer = tuple[int, bytes]
 """A status, and a body."""
 
@@ -98,24 +100,38 @@ class OidcClient:
     async def _exchange(self, form: FormRequest) -> Tokens:
         return request.read_tokens(*await self._fetch.post(form))
 
+    async def read_logout(self, token: str) -> Logout:
+        """What a logout token says that came from wherever. Raises OidcError."""
+        return await self._by_keys(
+            lambda keys: verify_logout(
+                token,
+                keys,
+                issuer=self._issuer,
+                client_id=self._client.client_id,
+                now=self._now(),
+            )
+        )
+
     async def _verified(self, tokens: Tokens, nonce: str | None) -> Claims:
+        return await self._by_keys(
+            lambda keys: id_token.verify(
+                tokens,
+                keys,
+                issuer=self._issuer,
+                client_id=self._client.client_id,
+                nonce=nonce,
+                now=self._now(),
+            )
+        )
+
+    async def _by_keys(self, verify: Callable[[KeySet], Verified]) -> Verified:
         known = await self._provider()
         try:
-            return self._verify(tokens, known.keys, nonce)
+            return verify(known.keys)
         except UnknownKeyError:
             if self._now() - self._looked_at < LOOK_S:
                 raise
-        return self._verify(tokens, (await self._look(known.provider)).keys, nonce)
-
-    def _verify(self, tokens: Tokens, keys: KeySet, nonce: str | None) -> Claims:
-        return id_token.verify(
-            tokens,
-            keys,
-            issuer=self._issuer,
-            client_id=self._client.client_id,
-            nonce=nonce,
-            now=self._now(),
-        )
+        return verify((await self._look(known.provider)).keys)
 
     async def _provider(self) -> _Known:
         known = self._known

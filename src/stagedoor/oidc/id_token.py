@@ -76,10 +76,10 @@ def verify(
     `nonce` is that of the attempt; None for a token that came by a refresh token (Core §12.2), which
     need not repeat it. Raises UnknownKeyError where the keys may have been rotated, else OidcError.
     """
-    algorithm, claims = _signed(tokens.id_token, keys)
+    algorithm, claims = signed(tokens.id_token, keys)
     if claims.get("iss") != issuer:
         raise OidcError("the ID token is of another issuer (iss)")
-    _check_audience(claims, client_id)
+    check_audience(claims, client_id)
     _check_times(claims, now)
     if nonce is not None and not _same(claims.get("nonce"), nonce):
         raise OidcError("the ID token's nonce is not that of this sign-in")
@@ -90,9 +90,9 @@ def verify(
     return Claims(
         issuer,
         _subject(claims),
-        _text(claims, "sid"),
-        _time(claims, "auth_time"),
-        _text(claims, "acr"),
+        text_of(claims, "sid"),
+        number_of(claims, "auth_time"),
+        text_of(claims, "acr"),
         claims,
     )
 
@@ -115,8 +115,10 @@ def of_userinfo(issuer: str, document: bytes) -> Claims:
     return Claims(issuer, _subject(found), None, None, None, found)
 
 
-def _signed(token: str | None, keys: KeySet) -> tuple[str, dict[str, Any]]:
-    """The algorithm and the claims of a token whose signature is right."""
+def signed(
+    token: str | None, keys: KeySet, name: str = "the ID token"
+) -> tuple[str, dict[str, Any]]:
+    """The algorithm and the claims of a token whose signature is right. Raises UnknownKeyError, OidcError."""
     if token is None:
         raise OidcError("the provider sent no ID token: sso.scopes must have openid")
     registry = JWSRegistry(algorithms=list(ALGORITHMS))
@@ -124,13 +126,13 @@ def _signed(token: str | None, keys: KeySet) -> tuple[str, dict[str, Any]]:
         signed = jwt.decode(token, keys, algorithms=list(ALGORITHMS), registry=registry)
     except InvalidKeyIdError:
         raise UnknownKeyError(
-            "the ID token is signed by a key that the provider does not publish"
+            f"{name} is signed by a key that the provider does not publish"
         ) from None
     except JoseError as error:
         # Its text may repeat what is in the token.
-        raise OidcError(f"the ID token is refused: {error.error}") from None
+        raise OidcError(f"{name} is refused: {error.error}") from None
     except (ValueError, TypeError, RecursionError):
-        raise OidcError("the ID token is no JWT") from None
+        raise OidcError(f"{name} is no JWT") from None
     return str(signed.header.get("alg")), signed.claims
 
 
@@ -142,19 +144,19 @@ def _subject(claims: Mapping[str, Any]) -> str:
     return subject
 
 
-def _check_audience(claims: Mapping[str, Any], client_id: str) -> None:
-    """Core §3.1.3.7, items 3 to 5."""
+def check_audience(claims: Mapping[str, Any], client_id: str, name: str = "the ID token") -> None:
+    """Core §3.1.3.7, items 3 to 5. Raises OidcError."""
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or client_id not in named:
-        raise OidcError("the ID token is for another client (aud)")
+        raise OidcError(f"{name} is for another client (aud)")
     party = claims.get("azp")
     if (len(named) > 1 or party is not None) and party != client_id:
-        raise OidcError("the ID token was issued to another client (azp)")
+        raise OidcError(f"{name} was issued to another client (azp)")
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    ends, issued = _time(claims, "exp"), _time(claims, "iat")
+    ends, issued = number_of(claims, "exp"), number_of(claims, "iat")
     if ends is None or issued is None:
         raise OidcError("the ID token does not say when it was issued and when it ends (iat, exp)")
     if issued > now + SKEW_S:
@@ -167,7 +169,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
             f"the ID token ended {_minutes(now - ends)} ago: the gateway's clock is ahead, or the "
             "provider's is behind"
         )
-    begins = _time(claims, "nbf")
+    begins = number_of(claims, "nbf")
     if begins is not None and begins > now + SKEW_S:
         raise OidcError(f"the ID token is not good for another {_minutes(begins - now)} (nbf)")
 
@@ -195,12 +197,14 @@ def _same(found: object, expected: str) -> bool:
     )
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str | None:
+def text_of(claims: Mapping[str, Any], name: str) -> str | None:
+    """A claim that is a name; None for anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) and 0 < len(value) <= MOST_CHARS else None
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float | None:
+def number_of(claims: Mapping[str, Any], name: str) -> float | None:
+    """A claim that is a time, seconds since the epoch; None for anything else."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None

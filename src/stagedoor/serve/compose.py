@@ -44,6 +44,7 @@ from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.watch import PolicyWatch
 
 if TYPE_CHECKING:
+    from stagedoor.admin.refresh_service import RefreshService
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
@@ -128,6 +129,7 @@ class Gateway:
         self.recorder = recorder_of(settings, self.ledger.note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None where the settings name no address for it."""
+        self._refresh: RefreshService | None = None
         self.web = self._web(settings, flow, web)
         """The same."""
         self.ledger.start()
@@ -171,8 +173,9 @@ class Gateway:
         if web is None:
             return None
         # Here, since its libraries cost every worker memory.
-        from stagedoor.serve.parts.web import web_listener
+        from stagedoor.serve.parts.web import sign_ins_of, web_listener
 
+        sign_ins, self._refresh = sign_ins_of(settings, self.database)
         return web_listener(
             settings,
             flow,
@@ -181,7 +184,13 @@ class Gateway:
             web.tls,
             self.recorder,
             self.ledger.note,
+            sign_ins,
         )
+
+    async def ask_providers(self) -> None:
+        """Ask the identity providers again about the sign-ins that last, until this is cancelled."""
+        if self._refresh is not None:
+            await self._refresh.run()
 
     def _on_policy(self, policy: Policy) -> None:
         closed = self.registry.review()

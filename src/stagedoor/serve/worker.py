@@ -68,6 +68,7 @@ class Worker:
         listening = asyncio.create_task(self._listen_to(messages))
         ticking = asyncio.create_task(self._tick())
         reviewing = asyncio.create_task(self._review_rights())
+        refreshing = asyncio.create_task(self._gateway.ask_providers())
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
         tell(Up())
         try:
@@ -90,6 +91,7 @@ class Worker:
             listening.cancel()
             ticking.cancel()
             reviewing.cancel()
+            refreshing.cancel()
             await self._gateway.shells.close()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close)

@@ -91,7 +91,8 @@ class SingleSignOn(Table, frozen=True):
         Meta(
             ge=10,
             description="So often the provider is asked again about each sign-in that lasts, seconds: "
-            "whether it holds, and which groups the person is in. Only where it gives a refresh token: see `scopes`.",
+            "whether it holds, and which groups the person is in. Only where it gives a refresh token (see "
+            "`scopes`).",
         ),
     ] = 10 * MINUTE_S
     stale_s: Annotated[

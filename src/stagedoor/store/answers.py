@@ -140,17 +140,18 @@ def settle(
     ask_at: float,
     failures: int,
     answered: float | None = None,
-) -> None:
-    """The end of a turn: when to ask again, and when the provider `answered`, if it did. What a turn that
-    is over would write is dropped."""
+) -> bool:
+    """The end of a turn: when to ask again, and when the provider `answered`, if it did. False, and nothing
+    is written, where the turn was over before."""
     values: dict[str, float | int] = {"ask_at": ask_at, "failures": failures}
     if answered is not None:
         values["answered_at"] = answered
-    transaction.execute(
+    moved = transaction.execute(
         update(provider_answers)
         .where(provider_answers.c.sign_in == mine.sign_in, provider_answers.c.ask_at == mine.turn)
         .values(values)
     )
+    return moved.rowcount == 1
 
 
 def named(

@@ -1,7 +1,8 @@
 // An identity provider for the tests: the certified oidc-provider, with accounts that a test may change.
 // Usage: node server.mjs SETTINGS, a JSON file: { port, clients, accounts, ttl, idTokenClaims }.
 // PUT /test/accounts/NAME with claims makes or changes an account, DELETE removes one. Anybody may sign in as any
-// account, by any password.
+// account, by any password. PUT /test/token/down and /test/token/up: whether the token endpoint answers 503.
+// PUT /test/logout/NAME with a session's id has the account logged out there, by the back channel.
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import Provider from "oidc-provider";
@@ -19,6 +20,8 @@ const provider = new Provider(settings.issuer, {
   conformIdTokenClaims: !settings.idTokenClaims,
   cookies: { keys: ["tests"] },
   features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true } },
+  // Its own dispatcher reaches no loopback address, where the gateway is.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   findAccount: (_, id) => accounts.has(id) ? { accountId: id, claims: () => ({ sub: id, ...accounts.get(id) }) } : undefined,
   issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token"),
   rotateRefreshToken: true,
@@ -26,13 +29,17 @@ const provider = new Provider(settings.issuer, {
   pkce: { required: () => true },
   ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 86400, IdToken: 600, Interaction: 600, RefreshToken: 86400, Session: 86400, ...settings.ttl },
 });
+let down = false;
 provider.use(async (ctx, next) => {
   const [, test, kind, name] = ctx.path.split("/");
+  if (test === "token" && down) { ctx.status = 503; return; }
   if (test !== "test") return next();
   let body = "";
   for await (const part of ctx.req) body += part;
   if (kind === "accounts" && ctx.method === "PUT") accounts.set(name, JSON.parse(body));
   if (kind === "accounts" && ctx.method === "DELETE") accounts.delete(name);
+  if (kind === "token") down = name === "down";
+  if (kind === "logout") await (await provider.Client.find(settings.clients[0].client_id)).backchannelLogout(name, JSON.parse(body));
   ctx.status = 204;
 });
 provider.listen(settings.port, "127.0.0.1", () => console.log("ready"));

@@ -72,6 +72,10 @@ class SignIns(Protocol):
         kept with their session."""
         ...
 
+    async def log_out(self, token: str) -> Denial | None:
+        """End what a provider's logout token names (Back-Channel Logout 1.0)."""
+        ...
+
 
 class Account(Protocol):
     """What a person may see and change of his own. A store that fails is a Denial."""

@@ -9,6 +9,7 @@ from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.refresh_service import RefreshService
 from stagedoor.admin.sign_in_service import SignInService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
@@ -37,6 +38,7 @@ def web_listener(
     secure: ServerTls | None,
     recorder: Recorder,
     note: Note,
+    sign_ins: SignInService,
 ) -> WebListener:
     """The WebShell. `policy` is the policy as it is now. Raises StagedoorError."""
 
@@ -54,7 +56,7 @@ def web_listener(
             PassService(
                 settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
             ),
-            _sign_ins(settings, database),
+            sign_ins,
             AccountService(settings, database, allowance),
             RecordingService(settings, database, policy),
             WebLimits(
@@ -81,12 +83,14 @@ def _lifetimes(settings: Settings) -> Lifetimes:
     return Lifetimes(session_s=settings.web.session_s, session_max_s=settings.web.session_max_s)
 
 
-def _sign_ins(settings: Settings, database: Database) -> SignInService:
+def sign_ins_of(settings: Settings, database: Database) -> tuple[SignInService, RefreshService]:
+    """Single sign-on, and what asks its providers again. Raises StagedoorError."""
     # Where there is no provider nothing is sealed, and no file is made.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
-    return SignInService(settings, database, key, os.urandom)
+    sign_ins = SignInService(settings, database, key, os.urandom)
+    return sign_ins, RefreshService(settings, database, key, sign_ins.clients)
 
 
 def host_names(settings: Settings) -> frozenset[str]:

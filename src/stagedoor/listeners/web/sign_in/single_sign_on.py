@@ -8,21 +8,23 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.markup import Place
 from stagedoor.listeners.web.ports import SignIns
-from stagedoor.listeners.web.sign_in.cookies import cookie_kind, safe_path
+from stagedoor.listeners.web.sign_in.cookies import cookie_kind, form_of, safe_path
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import ProviderAnswer
+from stagedoor.wire.answer import status_of
 
 COOKIE_S = 900
 _SUFFIX = "-sso"
 MOST_QUERY_CHARS = 8192
+_FRESH = {"Cache-Control": "no-store"}
 
 Posted = Callable[[Request], Awaitable[dict[str, str] | Response]]
 Denied = Callable[[Request, Denial], Response]
@@ -51,6 +53,7 @@ class SingleSignOnRoutes:
         self.routes: list[BaseRoute] = [
             Route("/sign-in/sso", self._begin, methods=["POST"]),
             Route("/sign-in/sso", self._finish, methods=["GET"]),
+            Route("/sign-in/sso/logout", self._log_out, methods=["POST"]),
         ]
 
     async def _begin(self, request: Request) -> Response:
@@ -96,6 +99,21 @@ class SingleSignOnRoutes:
             return self._forget(request, self._denied(request, found))
         identity, wanted, answer = found
         return self._forget(request, await self._let_in(request, identity, wanted, answer))
+
+    async def _log_out(self, request: Request) -> Response:
+        """A provider's own POST (Back-Channel Logout 1.0 §2.5): its signature speaks, and no Origin."""
+        denial = self._guard.barred(self._guard.source_of(request))
+        fields = denial or await form_of(request)
+        if not isinstance(fields, Denial):
+            denial = await self._sign_ins.log_out(fields.get("logout_token", ""))
+        else:
+            denial = fields
+        if denial is None:
+            self._guard.proved(request, True)
+            return Response(headers=_FRESH)
+        self._guard.flow.deny(denial, web(self._guard.source_of(request)))
+        said = {"error": "invalid_request", "error_description": denial.message}
+        return JSONResponse(said, status_of(denial.reason), headers=_FRESH)
 
     def _forget(self, request: Request, response: Response) -> Response:
         """Its code is used up: nothing can be finished twice."""

@@ -1,0 +1,68 @@
+"""What comes of asking a provider again about a sign-in that lasts. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stagedoor.oidc.errors import GrantEndedError, OidcError
+from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.mapping import Rules, map_groups
+
+RETRY_S = 30.0
+"""After the first failure; twice as long after each further one."""
+SPREAD = 0.2
+"""So much sooner, at most, each is asked: those who signed in together do not stay together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The sign-in lasts. `groups` are those here, None where they are not known and so stay; `warning` is a
+    line for the log."""
+
+    groups: frozenset[str] | None
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """It ends. `why` is a line for the log."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing is known, and nothing ends. `why` is a line for the log."""
+
+    why: str
+
+
+Outcome = Holds | Over | Unknown
+
+
+def judge(answer: Claims | OidcError, subject: str, rules: Rules) -> Outcome:
+    """`subject` is the person's, who signed in. An error is what asking raised.
+
+    Only `invalid_grant`, or somebody else's name, ends anything: a wrong client's secret is the
+    administrator's fault, and no reason to put everybody out.
+    """
+    if isinstance(answer, GrantEndedError):
+        return Over(str(answer))
+    if isinstance(answer, OidcError):
+        return Unknown(str(answer))
+    if answer.subject != subject:
+        return Over("the provider answers of somebody else (sub)")
+    try:
+        groups, _ = map_groups(answer.all, rules)
+    except OidcError as error:
+        return Holds(None, f"{error}; memberships stay as they are")
+    if groups is None:
+        return Holds(
+            None, f"the claim {rules.groups_claim!r} is missing; memberships stay as they are"
+        )
+    return Holds(groups)
+
+
+def wait_s(refresh_s: float, failures: int, random: Callable[[], float]) -> float:
+    """Seconds until the next look, after so many failures in a row. `random` is from 0 to 1."""
+    whole = refresh_s if failures == 0 else min(refresh_s, RETRY_S * 2.0 ** min(failures - 1, 20))
+    return whole * (1 - SPREAD * random())

@@ -1,0 +1,51 @@
+"""The sign-ins of browsers that last, as an administrator lists them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from stagedoor.model.webpass import PassKind
+from stagedoor.store.database import Database
+from stagedoor.store.schema import provider_answers, web_passes
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRecord:
+    """`id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
+    provider. `opened_at` and `source` are None for one of an older program, `answered_at` where no provider
+    is asked. Times are seconds since the epoch."""
+
+    id: str
+    user: str
+    method: str
+    credential: str | None
+    source: str | None
+    opened_at: float | None
+    ends_at: float
+    answered_at: float | None
+
+
+def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
+    """All that last, or those of `user`, by user and end. Raises StoreError."""
+    query = (
+        select(web_passes, provider_answers.c.answered_at)
+        .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
+        .where(web_passes.c.kind == PassKind.SESSION.value, web_passes.c.expires_at > now)
+        .order_by(web_passes.c.user_name, web_passes.c.expires_at)
+    )
+    if user is not None:
+        query = query.where(web_passes.c.user_name == user)
+    with database.read() as transaction:
+        return [
+            SignInRecord(
+                bytes(row.secret_hash).hex(),
+                row.user_name,
+                row.method,
+                row.credential_id,
+                row.source,
+                row.opened_at,
+                row.expires_at,
+                row.answered_at,
+            )
+            for row in transaction.execute(query)
+        ]

@@ -1,0 +1,53 @@
+"""What comes of asking a provider again: what ends a sign-in, and what does not."""
+
+import pytest
+
+from stagedoor.oidc.again import Holds, Over, Unknown, judge, wait_s
+from stagedoor.oidc.errors import GrantEndedError, OidcError, UnavailableError
+from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.mapping import Rules
+
+RULES = Rules(groups={"/teams/shop": "shop"})
+
+
+def claims(subject: str = "1", **all_: object) -> Claims:
+    return Claims("https://id.example", subject, None, None, None, all_)
+
+
+@pytest.mark.identity(28)
+def test_new_groups_are_told() -> None:
+    assert judge(claims(groups=["/teams/shop", "x"]), "1", RULES) == Holds(frozenset({"shop"}))
+
+
+@pytest.mark.identity(31)
+def test_a_claim_that_is_missing_keeps_and_an_empty_one_takes_away() -> None:
+    kept = judge(claims(), "1", RULES)
+    assert isinstance(kept, Holds)
+    assert kept.groups is None
+    assert "'groups' is missing" in (kept.warning or "")
+    broken = judge(claims(groups=[1]), "1", RULES)
+    assert isinstance(broken, Holds)
+    assert broken.groups is None
+    assert judge(claims(groups=[]), "1", RULES) == Holds(frozenset())
+
+
+@pytest.mark.identity(29)
+def test_only_the_end_of_a_grant_or_somebody_elses_name_ends_anything() -> None:
+    assert isinstance(judge(GrantEndedError("invalid_grant"), "1", RULES), Over)
+    assert isinstance(judge(claims("2", groups=["/teams/shop"]), "1", RULES), Over)
+    for error in (UnavailableError("503"), OidcError("401, invalid_client")):
+        assert isinstance(judge(error, "1", RULES), Unknown)
+
+
+def test_a_name_that_changed_there_changes_nothing_here() -> None:
+    found = judge(claims(groups=[], preferred_username="NOT A NAME"), "1", RULES)
+    assert found == Holds(frozenset())
+
+
+def test_failures_are_tried_again_soon_and_then_less_often() -> None:
+    assert [wait_s(600, failures, lambda: 0.0) for failures in range(8)] == [
+        *(600, 30, 60, 120, 240, 480, 600, 600)
+    ]
+    assert wait_s(10, 3, lambda: 0.0) == 10
+    assert wait_s(600, 0, lambda: 1.0) == pytest.approx(480)
+    assert wait_s(600, 5000, lambda: 0.0) == 600

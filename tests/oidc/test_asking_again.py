@@ -1,0 +1,96 @@
+"""Two gateways that share a store ask a real provider again, which rotates its tokens and punishes reuse."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from stagedoor.admin.asking import ask
+from stagedoor.admin.refresh_service import RefreshService
+from stagedoor.admin.service import open_service
+from stagedoor.admin.sign_in_service import SignInService
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.keys.sealing import SealingKey
+from stagedoor.model.denial import Denial
+from stagedoor.model.units import DAY_S
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.file import load_settings
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes
+from stagedoor.store.answers import due
+from stagedoor.store.database import open_database
+from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
+
+REFRESH_S = 3 * 3600.0
+CAROL = {"preferred_username": "carol", "groups": ["a"]}
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    with running_idp(tmp_path_factory.mktemp("idp"), {"carol-1": CAROL}) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path, idp: Idp) -> Settings:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    file = tmp_path / "stagedoor.toml"
+    file.write_text(
+        f'data_dir = "{tmp_path}/data"\n'
+        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
+        f'group_prefix = "idp-"\nrefresh_s = {REFRESH_S}\nstale_s = {REFRESH_S}\n'
+    )
+    return load_settings(file)
+
+
+@pytest.mark.identity(33)
+async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Settings) -> None:
+    """Some seconds: the provider is asked 70 times."""
+    key = SealingKey(os.urandom(32))
+    with open_service(settings):
+        pass
+    databases = [open_database(settings.place) for _ in range(2)]
+    fast = [time.time()]
+    [provider] = settings.sso
+    gateways = []
+    for database in databases:
+        # Tokens are of the provider's time, and turns of ours.
+        sign_ins = SignInService(settings, database, key, os.urandom)
+        gateways.append(
+            (
+                sign_ins,
+                RefreshService(settings, database, key, sign_ins.clients, lambda: fast[0]),
+            )
+        )
+    begun = await gateways[0][0].begin("Company", "/")
+    assert not isinstance(begun, Denial)
+    url, sealed = begun
+    back = await asyncio.to_thread(idp.sign_in, url, "carol-1")
+    found = await gateways[1][0].finish(sealed, parse_qsl(urlsplit(back).query))
+    assert not isinstance(found, Denial)
+    identity, _, answer = found
+    fast[0] = time.time()
+    long = Lifetimes(session_s=9 * DAY_S, session_max_s=9 * DAY_S)
+    given = pass_for(PassKind.SESSION, identity, fast[0], long)
+    await ask(passes.issue, databases[0], given, fast[0], answer)
+
+    asked = 0
+    for _ in range(70):
+        fast[0] += REFRESH_S
+        # Both look at the same moment: one asks.
+        rounds = await asyncio.gather(*(gateway.round(provider) for _, gateway in gateways))
+        assert sum(rounds) == 1
+        asked += 1
+    assert due(databases[0], ["Company"], fast[0], 10) == []
+    [left] = due(databases[1], ["Company"], fast[0] + REFRESH_S, 10)
+    assert (left.user, left.failures) == ("carol", 0)
+    assert asked * REFRESH_S > 7 * DAY_S
+    for database in databases:
+        database.close()
