@@ -45,9 +45,11 @@ class Idp:
         """Whether the token endpoint answers 503."""
         self._control("PUT", "down" if down else "up", kind="token")
 
-    def log_out(self, name: str, session_id: str) -> None:
-        """Tell the client by the back channel that this session of `name` is over."""
+    def log_out(self, name: str, session_id: str) -> bytes:
+        """Tell the client by the back channel that this session of `name` is over; the form that was sent."""
         self._control("PUT", name, json.dumps(session_id).encode(), kind="logout")
+        with urllib.request.urlopen(f"{self.issuer}/test/posted") as answer:
+            return bytes(answer.read())
 
     def _control(
         self, method: str, name: str, body: bytes | None = None, kind: str = "accounts"

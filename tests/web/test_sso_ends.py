@@ -167,8 +167,11 @@ def test_a_logout_there_ends_that_session_alone(
     for form in (b"", b"logout_token=x", b"logout_token=" + b"a" * 20_000):
         assert post(web_port, "/sign-in/sso/logout", form)[0] == 400
     carol.works()
-    idp.log_out("carol-1", session_id)
+    form = idp.log_out("carol-1", session_id)
     assert carol.last_word().text == ENDED
+    # Whoever has seen it cannot use it again.
+    status, answer, _ = post(web_port, "/sign-in/sso/logout", form)
+    assert (status, "used before" in answer["error_description"]) == (400, True)
     other.works()
     other.terminal.close()
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),
     "share": ("stagedoor.cli.share", "share"),
+    "sign-in": ("stagedoor.cli.sign_in", "sign_in"),
     "sso": ("stagedoor.cli.sso", "sso"),
     "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
     "store": ("stagedoor.cli.store", "store"),

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from stagedoor.admin.recordings import list_recordings
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_ins import list_sign_ins, shown_id
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission, to_words
@@ -63,6 +64,12 @@ recording_ids = _offer(
     )
 )
 session_ids = _offer(lambda o: ((s.id, f"{s.identity} {s.target}") for s in list_sessions(o)))
+
+sign_in_ids = _offer(
+    lambda o: (
+        (shown_id(bytes.fromhex(s.id)), f"{s.user} {s.source or ''}") for s in list_sign_ins(o)
+    )
+)
 
 
 def _subjects(found: Policy) -> list[tuple[str, str]]:

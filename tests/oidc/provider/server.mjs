@@ -2,7 +2,8 @@
 // Usage: node server.mjs SETTINGS, a JSON file: { port, clients, accounts, ttl, idTokenClaims }.
 // PUT /test/accounts/NAME with claims makes or changes an account, DELETE removes one. Anybody may sign in as any
 // account, by any password. PUT /test/token/down and /test/token/up: whether the token endpoint answers 503.
-// PUT /test/logout/NAME with a session's id has the account logged out there, by the back channel.
+// PUT /test/logout/NAME with a session's id has the account logged out there, by the back channel; GET
+// /test/posted is the form that was sent.
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import Provider from "oidc-provider";
@@ -14,6 +15,7 @@ const newKey = () => ({
   use: "sig", alg: "RS256", kid: randomUUID(),
 });
 
+let down = false, posted = "";
 const provider = new Provider(settings.issuer, {
   clients: settings.clients,
   claims: { openid: ["sub", "sid"], profile: ["preferred_username", "name", "groups"], email: ["email", "email_verified"] },
@@ -21,7 +23,7 @@ const provider = new Provider(settings.issuer, {
   cookies: { keys: ["tests"] },
   features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true } },
   // Its own dispatcher reaches no loopback address, where the gateway is.
-  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  fetch: (url, { dispatcher, ...options }) => { posted = String(options.body); return fetch(url, options); },
   findAccount: (_, id) => accounts.has(id) ? { accountId: id, claims: () => ({ sub: id, ...accounts.get(id) }) } : undefined,
   issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token"),
   rotateRefreshToken: true,
@@ -29,7 +31,6 @@ const provider = new Provider(settings.issuer, {
   pkce: { required: () => true },
   ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 86400, IdToken: 600, Interaction: 600, RefreshToken: 86400, Session: 86400, ...settings.ttl },
 });
-let down = false;
 provider.use(async (ctx, next) => {
   const [, test, kind, name] = ctx.path.split("/");
   if (test === "token" && down) { ctx.status = 503; return; }
@@ -41,5 +42,6 @@ provider.use(async (ctx, next) => {
   if (kind === "token") down = name === "down";
   if (kind === "logout") await (await provider.Client.find(settings.clients[0].client_id)).backchannelLogout(name, JSON.parse(body));
   ctx.status = 204;
+  if (kind === "posted") { ctx.status = 200; ctx.body = posted; }
 });
 provider.listen(settings.port, "127.0.0.1", () => console.log("ready"));

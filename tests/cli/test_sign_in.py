@@ -1,0 +1,92 @@
+"""`stagedoor sign-in`: who is signed in on the web, and out with them."""
+
+import json
+import time
+
+import click
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.service import AdminService
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.cli.complete import sign_in_ids
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.store import passes
+from tests.cli.conftest import Desk
+
+
+def signed_in(office: AdminService, method: Method = Method.PASSWORD) -> SignIn:
+    now = time.time()
+    sso = method is Method.SSO
+    identity = Identity("alice", frozenset(), method, "Company" if sso else None)
+    answer = ProviderAnswer("Company", "https://id.example", "1", "s", now, now, "sealed", now)
+    given = pass_for(PassKind.SESSION, identity, now, Lifetimes(), source="192.0.2.1")
+    secret = passes.issue(office.database, given, now, answer if sso else None)
+    shown = passes.find(office.database, PassKind.SESSION, secret)
+    assert shown is not None
+    assert shown.sign_in is not None
+    return shown.sign_in
+
+
+def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
+    alice: Desk, office: AdminService
+) -> None:
+    by_provider, by_password = signed_in(office, Method.SSO), signed_in(office)
+    first, second = alice.json("sign-in", "list", "--user", "alice")
+    assert (first["method"], first["credential"], first["source"]) == (
+        "sso",
+        "Company",
+        "192.0.2.1",
+    )
+    assert first["answered_at"] is not None
+    assert second["answered_at"] is None
+    assert alice.json("sign-in", "list", "--user", "bob") == []
+    head, row, _ = alice.out("sign-in", "list").splitlines()
+    assert head.split() == ["ID", "USER", "BY", "FROM", "SINCE", "ENDS", "ANSWERED"]
+    assert row.split()[:5] == [first["id"], "alice", "sso", "Company", "192.0.2.1"]
+
+    alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")
+    policy = admin.policy(office)
+    now = time.time()
+    assert policy.sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
+    assert policy.sign_in_over("alice", by_password, now) is None
+    events = [json.loads(line) for line in alice.out("audit", "--json").splitlines()]
+    [told] = [event for event in events if event["fields"].get("action") == "sign-in.end"]
+    assert told["fields"]["sign_in"] == first["id"]
+    assert told["fields"]["why"] == "laptop stolen"
+
+    alice.out("sign-in", "end", "--user", "alice", "--yes")
+    assert alice.json("sign-in", "list") == []
+    assert admin.policy(office).sign_in_over("alice", by_password, now) is not None
+
+
+def test_what_names_no_sign_in_ends_none(alice: Desk, office: AdminService) -> None:
+    signed_in(office)
+    for words in ((), ("5f3a91", "--user", "alice"), ("--user", "alice", "--reason", "a\nb")):
+        with pytest.raises(click.UsageError):
+            alice.out("sign-in", "end", *words)
+    with pytest.raises(NotFoundError, match="sign-in list"):
+        alice.out("sign-in", "end", "zz")
+    with pytest.raises(NotFoundError):
+        alice.out("sign-in", "end", "")
+    assert len(alice.json("sign-in", "list")) == 1
+
+
+def test_the_start_of_more_than_one_id_ends_none(alice: Desk, office: AdminService) -> None:
+    for _ in range(17):
+        signed_in(office)
+    ids = [one["id"] for one in alice.json("sign-in", "list")]
+    twice = next(id_[0] for id_ in ids if sum(other[0] == id_[0] for other in ids) > 1)
+    with pytest.raises(RefusedError, match="give more of the id"):
+        alice.out("sign-in", "end", twice)
+    assert len(alice.json("sign-in", "list")) == 17
+
+
+def test_ids_are_completed(alice: Desk, office: AdminService) -> None:
+    id_ = signed_in(office).id.hex()[:12]
+    root = click.Context(click.Command("stagedoor"))
+    root.params["settings_file"] = str(alice.settings_file)
+    offered = sign_in_ids(root, click.Argument(["ids"]), id_[:3])
+    assert [(one.value, one.help) for one in offered] == [(id_, "alice 192.0.2.1")]
