@@ -83,6 +83,21 @@ def test_a_sign_in_that_is_over_voids_its_passes() -> None:
     refused(identity_of(given, ended, NOW), "you signed out")
 
 
+@pytest.mark.identity(34)
+def test_a_provider_that_is_away_for_long_lets_its_sign_ins_open_nothing_new() -> None:
+    came = Identity("dev", frozenset(), Method.SSO, "Company")
+    policy = Policy(users={"dev": User("dev")})
+    given = replace(pass_for(PassKind.SESSION, came, NOW, LIFETIMES), answered_at=NOW)
+    assert isinstance(identity_of(given, policy, NOW + 60, {"Company": 60.0}), Identity)
+    denied = identity_of(given, policy, NOW + 61, {"Company": 60.0})
+    assert isinstance(denied, Denial)
+    # No wrong credential: what is open goes on, and nobody is sent away to sign in there.
+    assert denied.reason is Reason.UPSTREAM_TIMEOUT
+    assert "Company has not answered" in denied.message
+    silent = replace(given, answered_at=None)
+    assert isinstance(identity_of(silent, policy, NOW + 61, {"Company": 60.0}), Identity)
+
+
 def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:
     found = identity_of(pass_for(PassKind.TICKET, BY_TOKEN, NOW, LIFETIMES), POLICY, NOW)
     assert isinstance(found, Identity)

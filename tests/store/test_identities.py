@@ -64,6 +64,8 @@ def test_what_was_unlinked_is_over(database: Database) -> None:
     policy = load_policy(database)
     assert policy.users["alice"].groups == frozenset()
     assert len(policy.signed_out) == 2
+    # It was not they who signed out.
+    assert set(policy.end_reasons) == policy.signed_out
     with pytest.raises(NotFoundError, match="stagedoor sso list"), change(database, "x") as c:
         identities.unlink(c.transaction, ALICE)
 

@@ -141,7 +141,7 @@ class RefreshService:
             case Over(why):
                 _log.warning("sign-in ended", provider=provider.name, user=mine.user, why=why)
                 service = self._service(provider)
-                end_by_provider(service, mine.sign_in, provider.name, why)
+                end_by_provider(service, mine, why)
             case Unknown(why):
                 self._tell(provider, "away", why)
                 failures = mine.failures + 1

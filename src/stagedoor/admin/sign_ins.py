@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.store import answers, passes, sign_ins
+from stagedoor.store.answers import Due
 from stagedoor.store.policy import Change
 from stagedoor.store.sign_ins import SignInRecord
 
@@ -59,10 +60,18 @@ def end_sign_ins(service: AdminService, wanted: Iterable[SignInRecord], reason: 
     return ended
 
 
-def end_by_provider(service: AdminService, sign_in: bytes, provider: str, why: str) -> bool:
-    """End a sign-in that the provider ended, with all that it opened; whether it lasted. StoreError."""
+def end_by_provider(service: AdminService, mine: Due, why: str) -> bool:
+    """End the sign-in that its provider ended, with all that it opened; whether it lasted, and the turn to
+    ask about it was still the caller's: else the answer may be about a token that is kept no more. Raises
+    StoreError."""
+    sign_in, provider = mine.sign_in, mine.provider
     try:
         with service.change("sign-in.end", revokes=True) as change:
+            still = answers.settle(
+                change.transaction, mine, ask_at=mine.turn, failures=mine.failures
+            )
+            if not still:
+                raise NotFoundError("somebody else has asked since")
             user = passes.end(change.transaction, sign_in, _told(provider), service.clock())
             change.fields |= {
                 "user": user,

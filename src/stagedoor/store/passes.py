@@ -22,6 +22,9 @@ from stagedoor.store.schema import web_passes
 SECRET_BYTES = 32
 _SIGNED_OUT = "signed-out"
 """The kind of a session that was ended, which nobody can show any more."""
+_TAKEN_AWAY = (
+    "an administrator took away what you signed in by; ask them, or sign in by another way"
+)
 MOST_SIGNED_OUT = 100
 """Of one user, those that end last: each is in every worker's memory. One more is kept as a mark, and
 every sign-in that ends no later than that one is over: a sign-out is never forgotten for another's sake."""
@@ -121,8 +124,8 @@ def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> st
 
 
 def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
-    """End all sessions of the user that were opened by this credential, and what those opened; how
-    many. Runs in a policy change."""
+    """End all sessions of the user that were opened by this credential, which an administrator took away,
+    and what those opened; how many. Runs in a policy change."""
     ended = transaction.execute(
         update(web_passes)
         .where(
@@ -131,7 +134,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
             web_passes.c.method == method.value,
             web_passes.c.credential_id == credential_id,
         )
-        .values(kind=_SIGNED_OUT)
+        .values(kind=_SIGNED_OUT, end_reason=_TAKEN_AWAY)
         .returning(web_passes.c.secret_hash)
     ).scalars()
     hashes = list(ended)
