@@ -91,14 +91,8 @@ class RefreshService:
             for one in due
             if (token := self._key.open(REFRESH_PURPOSE, one.refresh_token)) is not None
         }
-        strange = len(due) - len(readable)
-        self._tell(
-            provider,
-            "sealed",
-            f"{strange} sign-ins were sealed by another key (keys.sign_in_key_file)"
-            if strange
-            else None,
-        )
+        why = "some sign-ins were sealed by another key (keys.sign_in_key_file)"
+        self._tell(provider, "sealed", why if len(readable) < len(due) else None)
         wanted = [one for one in due if one.sign_in in readable][:AT_ONCE]
         if not wanted:
             return []
@@ -150,7 +144,8 @@ class RefreshService:
                     answers.settle(transaction, mine, ask_at=ask_at, failures=failures)
             case Holds(groups, warning):
                 self._tell(provider, "away", None)
-                self._tell(provider, "groups", warning)
+                if warning is not None:  # once: the next person's answer may have no fault
+                    self._tell(provider, "groups", warning)
                 self._holds(provider, mine, groups)
 
     def _holds(self, provider: SingleSignOn, mine: Due, groups: frozenset[str] | None) -> None:
