@@ -233,6 +233,14 @@ WEB_TARGETS: tuple[Target, ...] = (
     ),
     Above("`cat` of 100 MB, in the browser: ≥ 13 MB/s", "web_bulk", _CAT, "speed", 13, BROWSER),
     Above("`cat` of 100 MB, `attach`: ≥ 28 MB/s", "web_bulk", _CAT, "speed", 28, ATTACH),
+    Below(
+        "Escape in vim under tmux, in the browser, p95: ≤ 100 ms",
+        "web_escape", "from Escape until INSERT is gone", "p95", 100, BROWSER,
+    ),
+    Below(
+        "a dead line is said, in the browser: ≤ 3 s",
+        "web_dead_line", "from the key until the page says something", "time", 3, BROWSER,
+    ),
     *(
         Below(f"a key there and back, {name}, p95: ≤ 3 ms", "web_echo", "there and back", "p95", 3, name)
         for name in (ATTACH, SOCKET)

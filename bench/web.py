@@ -1,10 +1,11 @@
-"""Measure the WebShell beside ssh and ttyd, in a real Chromium and without one.
+"""Measure the WebShell beside ssh and other web terminals, in a real Chromium and without one.
 
     python bench/web.py [--quick] [NAME…] [--out FOLDER] [--page FILE]
 
-NAME is one or more of bulk, echo, interrupt, start, crowd (all, if none is named). Progress and
+NAME is one or more of bulk, echo, interrupt, start, escape,
+dead_line, wire, crowd (all, if none is named). Progress and
 notes go to stderr, tables to stdout. With `--out` every value goes to FOLDER/web.json and pictures
-to FOLDER/web_NAME.svg; with `--page` the tables between its markers are written anew. Nothing of
+to FOLDER/web_NAME.svg; with `--page` the tables of FILE between its markers are written. Nothing of
 that is done in a --quick run. docs/performance-webshell.md says what is measured and how.
 """
 
@@ -22,7 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import measure
 import tables
-from benchmarks import web_bulk, web_crowd, web_echo, web_interrupt, web_start
+from benchmarks import (
+    web_bulk,
+    web_crowd,
+    web_dead_line,
+    web_echo,
+    web_escape,
+    web_interrupt,
+    web_start,
+    web_wire,
+)
 from benchmarks.web_stage import House, house
 from columns import Table
 from page import replaced
@@ -35,6 +45,9 @@ ALONE: dict[str, tuple[Table, Callable[[Stage, House], None]]] = {
     "echo": (web_echo.TABLE, web_echo.run),
     "interrupt": (web_interrupt.TABLE, web_interrupt.run),
     "start": (web_start.TABLE, web_start.run),
+    "escape": (web_escape.TABLE, web_escape.run),
+    "dead_line": (web_dead_line.TABLE, web_dead_line.run),
+    "wire": (web_wire.TABLE, web_wire.run),
 }
 CROWD = "crowd"
 TABLES = (*(table for table, _ in ALONE.values()), web_crowd.MEMORY, web_crowd.STORM)
@@ -65,6 +78,11 @@ def main() -> int:
         result = Result(measure.machine(open_files, folder), asked.quick)
         stage = Stage(folder, result, asked.quick, (), open_files)
         _measure(stage, asked.names or known)
+    left = [table.title for table in TABLES if not result.of(table.benchmark)]
+    if left:
+        stage.note(
+            f"not measured in this run, and of an earlier one on the page: {', '.join(left)}"
+        )
     print(f"# Machine\n\n{tables.machine(result)}")
     for table in TABLES:
         if result.of(table.benchmark):
@@ -120,18 +138,19 @@ def _written(result: Result, out: Path | None, page: Path | None) -> int:
 
 
 def filled(page: str, result: Result) -> str:
-    """`page` with its tables written anew. Raises ValueError for a part that nobody knows."""
+    """`page` with its tables written anew; a table that was not measured stays, and a note names it.
+
+    Raises ValueError for an unknown part.
+    """
     parts: dict[str, Callable[[], str]] = {
         "machine": lambda: tables.machine(result),
         "targets": lambda: tables.targets(result, WEB_TARGETS),
         "notes": lambda: tables.notes(result),
     }
     for table in TABLES:
-        if result.of(table.benchmark):
-            parts[table.benchmark] = partial(tables.table, result, table)
-        else:
-            parts[table.benchmark] = lambda: "Not measured in this run."
-    return replaced(page, parts)
+        parts[table.benchmark] = partial(tables.table, result, table)
+    missing = {table.benchmark for table in TABLES if not result.of(table.benchmark)}
+    return replaced(page, parts, lambda name: name not in missing)
 
 
 if __name__ == "__main__":

@@ -8,4 +8,5 @@ ATTACH = f"{OURS} attach"
 SOCKET = f"{OURS}, socket"
 BROWSER = f"{OURS}, browser"
 TTYD, TTYD_SOCKET = "ttyd, browser", "ttyd, socket"
-WEB_ORDER = (SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET, BROWSER, TTYD, "ttyd")
+WETTY, TERMINADO = "wetty, browser", "terminado, browser"
+WEB_ORDER = (SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET, BROWSER, TTYD, WETTY, TERMINADO, "ttyd")

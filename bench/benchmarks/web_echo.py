@@ -12,7 +12,7 @@ from load.web_socket import TtydVisit, Visit, keystrokes, until_shown
 from rounds import rounds
 from series import percentile
 from stage import Stage
-from web_subjects import BROWSER, SOCKET, TTYD, TTYD_SOCKET, WEB_ORDER
+from web_subjects import SOCKET, TTYD_SOCKET, WEB_ORDER
 
 TABLE = Table(
     "web_echo",
@@ -49,18 +49,14 @@ def run(stage: Stage, house: House) -> None:
                 times[name] += lines[name](_BLOCK)
             for name, found in times.items():
                 _take(stage, WIRE, name, found)
-    for name in (BROWSER, TTYD):
+    for name in house.browsers():
         with stage.tolerating("web_echo", name), contextlib.ExitStack() as stack:
             page = house.page(name, "keys")
             if page is None:
                 continue
             stack.callback(page.close)
             stage.tell(f"web_echo: {name}")
-            page.show()
-            page.run("clear; stty raw -echo; exec cat")
-            page.until(
-                "[...document.querySelectorAll('.xterm-rows > div')][0].textContent.trim() === ''"
-            )
+            page.raw()
             shown = ""
             for _ in range(repeats):
                 found = []
@@ -77,7 +73,7 @@ def _new_row(page: Page) -> str:
     """The row is full soon: begin it anew. `cat` in raw mode shows what it is sent."""
     page.tab.enter()
     page.tab.type("\x1b[K")
-    page.until("[...document.querySelectorAll('.xterm-rows > div')][0].textContent.trim() === ''")
+    page.until(page.first_row_empty)
     return ""
 
 

@@ -1,20 +1,20 @@
-"""What the WebShell's benchmarks share: one gateway, one sshd, one ttyd, one Chromium."""
+"""What the WebShell's benchmarks share: one gateway, one sshd, other web terminals, one Chromium."""
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from acceptance.chromium import Browser
-from load.web_browser import Page, browser, ours, ttyds
+from load.web_browser import Page, browser, others, ours
 from load.web_socket import Visit, until_shown
 from measure import cpu_s, tree
-from peers import MissingError, sshd, ttyd, web_gateway
+from peers import MissingError, sshd, terminado, ttyd, web_gateway, wetty
 from peers.process import StartError
-from peers.ttyd import Ttyd
 from peers.web_gateway import WebGateway
+from peers.web_peer import WebPeer
 from stage import Stage
-from web_subjects import ATTACH, LOGIN, OURS, SSH, TTYD
+from web_subjects import ATTACH, BROWSER, LOGIN, OURS, SSH, TERMINADO, TTYD, WETTY
 
 SHELL = "PS1='ready> ' exec /bin/sh"
 
@@ -25,8 +25,33 @@ class House:
 
     gateway: WebGateway | None = None
     server: sshd.Sshd | None = None
-    ttyd: Ttyd | None = None
+    others: dict[str, WebPeer] = field(default_factory=dict)
+    """By their row."""
     chromium: Browser | None = None
+
+    @property
+    def ttyd(self) -> WebPeer | None:
+        return self.others.get(TTYD)
+
+    def browsers(self) -> list[str]:
+        """The rows of pages in a browser."""
+        if self.chromium is None:
+            return []
+        return [*([BROWSER] if self.gateway is not None else []), *self.others]
+
+    def port(self, subject: str) -> int:
+        """Where its page is."""
+        if subject in self.others:
+            return self.others[subject].port
+        assert self.gateway is not None, "it is a subject"
+        return self.gateway.web
+
+    def servers(self, subject: str) -> list[int]:
+        """The processes between the developer and the shell; programs in terminals are not."""
+        if subject.startswith(OURS) and self.gateway is not None:
+            return tree(self.gateway.process.pid)
+        kind = subject.partition(",")[0]
+        return [each.process.pid for row, each in self.others.items() if row.startswith(kind)]
 
     def commands(self) -> dict[str, list[str]]:
         """For each program on a terminal, its beginning; one argument follows, for `sh -c`."""
@@ -40,24 +65,20 @@ class House:
 
     def cpu_s(self, subject: str) -> float:
         """CPU seconds of what stands between the developer and the shell; 0 for plain ssh."""
-        if subject.startswith(OURS) and self.gateway is not None:
-            return cpu_s(tree(self.gateway.process.pid))
-        if subject.startswith("ttyd") and self.ttyd is not None:
-            return cpu_s(tree(self.ttyd.process.pid)[:1])
-        return 0.0
+        return cpu_s(self.servers(subject))
 
-    def page(self, subject: str, terminal: str) -> Page | None:
-        """A page with a shell that asks with `PROMPT`, in a terminal of that name."""
+    def page(self, subject: str, terminal: str, port: int = 0) -> Page | None:
+        """A page with a shell that asks with `PROMPT`, in a terminal of that name; by a relay's `port`."""
         if self.chromium is None:
             return None
-        if subject == TTYD:
-            return None if self.ttyd is None else ttyds(self.chromium, self.ttyd)
+        if subject in self.others:
+            return others(self.chromium, self.others[subject], port or self.port(subject), terminal)
         if self.gateway is None:
             return None
         visit = Visit(self.gateway.web, terminal, SHELL).open()
         until_shown(visit, b"ready>")
         visit.leave()
-        return ours(self.chromium, self.gateway, terminal)
+        return ours(self.chromium, port or self.gateway.web, terminal)
 
 
 def _at(server: sshd.Sshd) -> list[str]:
@@ -76,16 +97,19 @@ def house(stage: Stage) -> Iterator[House]:
         with _noting(stage, "ssh"):
             found.server = sshd.start(stage.new_folder("sshd"))
             stack.callback(found.server.process.stop)
-        with _noting(stage, "ttyd"):
-            found.ttyd = ttyd.start(stage.new_folder("ttyd"), "/bin/sh", "-c", SHELL)
-            stack.callback(found.ttyd.process.stop)
-            stage.result.machine["peer ttyd"] = f"{found.ttyd.version}; {_TTYD}"
+        shell = stage.new_folder("shell") / "sh"
+        shell.write_text(f"#!/bin/sh\n{SHELL}\n")
+        shell.chmod(0o755)
+        for row, start in ((TTYD, ttyd.start), (WETTY, wetty.start), (TERMINADO, terminado.start)):
+            name = row.partition(",")[0]
+            with _noting(stage, name):
+                peer = start(stage.new_folder(name), str(shell))
+                stack.callback(peer.process.stop)
+                found.others[row] = peer
+                stage.result.machine[name] = f"{peer.version}; {peer.what}"
         with _noting(stage, "the browser"):
             found.chromium = stack.enter_context(browser(stage.new_folder("chromium")))
         yield found
-
-
-_TTYD = "nobody signs in, nothing is written down, and a cut line ends the shell"
 
 
 @contextlib.contextmanager

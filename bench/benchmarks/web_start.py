@@ -9,7 +9,6 @@ from load.channel import typed
 from load.web_browser import Page, first_prompt_s
 from rounds import rounds
 from stage import Stage
-from web_subjects import BROWSER, TTYD
 
 TABLE = Table(
     "web_start",
@@ -25,7 +24,7 @@ def run(stage: Stage, house: House) -> None:
     repeats = 2 if stage.quick else 10
     with contextlib.ExitStack() as stack:
         pages: dict[str, Page] = {}
-        for name in (BROWSER, TTYD):
+        for name in house.browsers():
             with stage.tolerating("web_start", name):
                 page = house.page(name, "start")
                 if page is not None:

@@ -1,23 +1,22 @@
-"""A terminal in a real Chromium, ours or ttyd's: both are xterm.js with the DOM renderer."""
+"""A terminal in a real Chromium, ours or another's: all are xterm.js, without WebGL."""
 
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
 from load.tunnel import LoadError
 from peers import NAME, PASSWORD, MissingError
-from peers.ttyd import Ttyd
 from peers.web_gateway import APP, WebGateway
+from peers.web_peer import ROWS, WebPeer
 
 PATIENCE_S = 55.0
 """Less than the DevTools are waited for (`acceptance.chromium.ANSWER_S`), so that a page is heard."""
 PROMPT = "ready>"
 """What the shells in these terminals ask with."""
-ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent)"
 WATCH = """
 globalThis.benchFound = new Promise((found) => {
   let at = 0;
@@ -32,13 +31,29 @@ globalThis.benchFound = new Promise((found) => {
 """The milliseconds from the next key, as the browser got it, until the condition holds on the page."""
 TITLED = """
 new Promise((found, never) => {
-  const look = () => { if (document.title.includes(%s)) found() };
-  new MutationObserver(look).observe(document.head, { subtree: true, childList: true, characterData: true });
+  const look = () => { if (%s.includes(%s)) found(); else setTimeout(look, 10) };
   setTimeout(() => never(new Error("the title has not come")), %d);
   look();
 })
 """
 """Told by the page: to ask it again and again would take a tenth of the machine from what is measured."""
+SAID = """
+globalThis.benchSaid = new Promise((found) => {
+  const text = () => document.title + document.body.innerText;
+  const before = text(), begin = performance.now();
+  const look = () => {
+    const now = text(), passed = performance.now() - begin;
+    if (now !== before) {
+      let at = 0;
+      while (now[at] === before[at]) at++;
+      found([passed, now.slice(at, at + 80)]);
+    } else if (passed > %d) found([0, ""]);
+    else setTimeout(look, 20);
+  };
+  look();
+}); 0
+"""
+"""The milliseconds until any text of the page is another, and that text; 0 if it never is."""
 _CONTROL = 2
 
 
@@ -47,6 +62,8 @@ class Page:
     """One terminal on one page. Raises LoadError where the page does not do what it is there for."""
 
     tab: Tab
+    rows: str = ROWS
+    title: str = "document.title"
 
     def show(self) -> None:
         """Be the page that is seen: others draw nothing."""
@@ -72,7 +89,7 @@ class Page:
                 f"stty -opost; cat {path}; stty opost; printf '\\033]0;{mark[:1]}''{mark[1:]}\\007'"
             )
             begin = time.perf_counter()
-            self.tab.ask(TITLED % (json.dumps(mark), PATIENCE_S * 1e3))
+            self.tab.ask(TITLED % (self.title, json.dumps(mark), PATIENCE_S * 1e3))
             return time.perf_counter() - begin
 
     def interrupt_s(self, flood_s: float) -> float:
@@ -80,19 +97,65 @@ class Page:
         with _browsing():
             self.show()
             self.run("clear; yes")
-            self.until(f"{ROWS}.filter(row => row.trim() === 'y').length > 20")
+            self.until(f"{self.rows}.filter(row => row.trim() === 'y').length > 20")
             time.sleep(flood_s)  # the flood is what is measured
-            self.tab.ask(WATCH % f"{ROWS}.some(row => row.startsWith({json.dumps(PROMPT)}))")
+            self.tab.ask(WATCH % f"{self.rows}.some(row => row.startsWith({json.dumps(PROMPT)}))")
             self.tab.press("c", "KeyC", 67, _CONTROL)
             return float(self.tab.ask("benchFound")) / 1e3
 
     def key_s(self, letter: str, expected: str) -> float:
         """Seconds from a key until the first row ends with `expected`."""
         with _browsing():
-            ends = f"({ROWS}[0] ?? '').trimEnd().endsWith({json.dumps(expected)})"
+            ends = f"({self.rows}[0] ?? '').trimEnd().endsWith({json.dumps(expected)})"
             self.tab.ask(WATCH % ends)
             self.tab.press(letter, f"Key{letter.upper()}", ord(letter.upper()), text=letter)
             return float(self.tab.ask("benchFound")) / 1e3
+
+    def escape_s(self) -> float:
+        """Seconds from Escape, in vim, until it no longer says that it inserts."""
+        with _browsing():
+            inserts = f"{self.rows}.some(row => row.includes('-- INSERT --'))"
+            self.tab.press("i", "KeyI", ord("I"), text="i")
+            self.until(inserts)
+            self.tab.ask(WATCH % f"!{inserts}")
+            self.tab.press("Escape", "Escape", 27)
+            return float(self.tab.ask("benchFound")) / 1e3
+
+    def silence_s(self, begin: Callable[[], None], bound_s: float) -> tuple[float, str]:
+        """`begin` the silence, and type a key: seconds until the page says something, and what.
+
+        (0, "") if it says nothing within `bound_s`.
+        """
+        with _browsing():
+            self.tab.ask(SAID % (bound_s * 1e3))
+            begin()
+            self.tab.press("x", "KeyX", ord("X"), text="x")
+            passed, said = self.tab.ask("benchSaid")
+            return float(passed) / 1e3, " ".join(said.split())
+
+    def raw(self) -> None:
+        """From now on what is typed is shown at once, by `cat`, on an empty screen."""
+        self.show()
+        self.run("clear; stty raw -echo; exec cat")
+        self.until(self.first_row_empty)
+
+    @property
+    def first_row_empty(self) -> str:
+        return f"{self.rows}[0].trim() === ''"
+
+    def load_all(self) -> None:
+        """Open the page's address once more, with nothing of it in any cache."""
+        with _browsing():
+            self.tab.call("Network.enable")
+            self.tab.call("Network.setCacheDisabled", cacheDisabled=True)
+            self.tab.call("Network.setBypassServiceWorker", bypass=True)
+            first_prompt_s(self)
+            self.tab.call("Network.disable")
+
+    def leave(self) -> None:
+        """Show nothing more."""
+        with contextlib.suppress(BrowserError):
+            self.tab.open("about:blank")
 
     def close(self) -> None:
         with contextlib.suppress(BrowserError):
@@ -104,15 +167,30 @@ def browser(folder: Path) -> Iterator[Browser]:
     """Raises MissingError."""
     if found() is None:
         raise MissingError("no Chromium is installed (apt-get install chromium)")
-    with _browsing(), chromium(folder) as running:
+    # Without WebGL, which some of the pages would have the processor draw.
+    with _browsing(), chromium(folder, "--disable-3d-apis") as running:
         yield running
 
 
-def ours(running: Browser, gateway: WebGateway, terminal: str) -> Page:
+def ours(running: Browser, port: int, terminal: str) -> Page:
     """Signed in, and at a terminal whose shell is ready."""
     with _browsing():
+        return _ready(Page(_opened(running, port, terminal)))
+
+
+def tmuxed(running: Browser, gateway: WebGateway, terminal: str) -> Page:
+    """Signed in, at a new terminal, whose tmux is ready."""
+    with _browsing():
+        page = Page(_opened(running, gateway.web, terminal))
+        page.until(f"{ROWS}.some(row => row.startsWith('['))")
+        page.run(f"clear; PS1='{PROMPT} '")
+        return _ready(page)
+
+
+def _opened(running: Browser, port: int, terminal: str) -> Tab:
+    with _browsing():
         tab = running.tab()
-        base = f"http://127.0.0.1:{gateway.web}"
+        base = f"http://127.0.0.1:{port}"
         page = f"/app/{APP}?terminal={terminal}"
         tab.open(base + page)
         if tab.ask("location.pathname") == "/sign-in":
@@ -123,12 +201,15 @@ def ours(running: Browser, gateway: WebGateway, terminal: str) -> Page:
             tab.until("location.pathname !== '/sign-in'")
             tab.open(base + page)
         tab.until("document.getElementById('status')?.dataset.state === 'open'")
-        return _ready(tab)
+        return tab
 
 
-def ttyds(running: Browser, ttyd: Ttyd) -> Page:
+def others(running: Browser, peer: WebPeer, port: int, terminal: str) -> Page:
+    """At `port`, which leads to `peer`; `terminal` is for those that name theirs."""
     with _browsing():
-        return _ready(running.tab(f"http://127.0.0.1:{ttyd.port}/"))
+        path = peer.path.format(terminal=terminal)
+        tab = running.tab(f"http://127.0.0.1:{port}{path}")
+        return _ready(Page(tab, peer.rows, peer.title))
 
 
 def first_prompt_s(page: Page) -> float:
@@ -139,15 +220,14 @@ def first_prompt_s(page: Page) -> float:
         page.tab.open("about:blank")
         begin = time.perf_counter()
         page.tab.call("Page.navigate", url=address)
-        page.tab.until(f"{ROWS}.some(row => row.includes({json.dumps(PROMPT)}))")
+        page.tab.until(f"{page.rows}.some(row => row.includes({json.dumps(PROMPT)}))")
         return time.perf_counter() - begin
 
 
-def _ready(tab: Tab) -> Page:
-    page = Page(tab)
+def _ready(page: Page) -> Page:
     # Else Chromium tells us each WebSocket frame whole, in base64, which costs more than the way to the page.
-    tab.call("Network.disable")
-    page.until(f"{ROWS}.some(row => row.includes({json.dumps(PROMPT)}))")
+    page.tab.call("Network.disable")
+    page.until(f"{page.rows}.some(row => row.includes({json.dumps(PROMPT)}))")
     return page
 
 
@@ -156,4 +236,4 @@ def _browsing() -> Iterator[None]:
     try:
         yield
     except BrowserError as error:
-        raise LoadError(f"Chromium: {error}") from None
+        raise LoadError(f"Chromium: {' '.join(str(error).split())[:200]}") from None

@@ -1,34 +1,27 @@
 """ttyd: one process, no sign-in, a program for each connection, the DOM renderer."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from peers import MissingError
-from peers.process import Process, free_port, program, said
+from peers.process import Process, free_port, said
+from peers.web_peer import WebPeer, found
 
 
-@dataclass(frozen=True)
-class Ttyd:
-    """`port` answers the page and its WebSocket."""
-
-    process: Process
-    port: int
-    version: str
-
-
-def start(folder: Path, *command: str) -> Ttyd:
-    """It runs `command` for each who comes. Raises MissingError and StartError."""
-    found = program("ttyd")
-    if found is None:
-        raise MissingError("it is not installed (apt-get install ttyd, where there is one)")
+def start(folder: Path, *command: str) -> WebPeer:
+    """It runs `command` for each connection. Raises MissingError and StartError."""
+    ttyd = found("ttyd", "Debian's package ttyd")
     port = free_port()
     process = Process(
         [
-            found, "--interface", "127.0.0.1", "--port", str(port), "--writable",
+            ttyd, "--interface", "127.0.0.1", "--port", str(port), "--writable",
             "--client-option", "rendererType=dom", "--client-option", "disableLeaveAlert=true",
             *command,
         ],
         folder / "ttyd.log",
     )  # fmt: skip
     process.answers(port)
-    return Ttyd(process, port, said(found, "--version"))
+    return WebPeer(
+        process,
+        port,
+        said(ttyd, "--version"),
+        "nobody signs in, nothing is written down, and a cut line ends the shell",
+    )

@@ -20,7 +20,7 @@ addresses = ["127.0.0.1:{tunnel}"]
 addresses = ["127.0.0.1:{ssh}"]
 [web]
 addresses = ["127.0.0.1:{web}"]
-tmux = false
+tmux = {tmux}
 [workers]
 count = 1
 [log]
@@ -70,14 +70,18 @@ class WebGateway:
         stop_local_shells(load_settings(self.folder / "stagedoor.toml"))
 
 
-def start(folder: Path) -> WebGateway:
-    """Raises MissingError and StartError."""
+def start(folder: Path, *, tmux: bool = False) -> WebGateway:
+    """`tmux`: whether the page starts it. Raises MissingError and StartError."""
     keygen = program("ssh-keygen")
     if keygen is None or program("ssh") is None:
         raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")
     tunnel, ssh, web = free_port(), free_port(), free_port()
     file = folder / "stagedoor.toml"
-    file.write_text(SETTINGS.format(folder=folder, tunnel=tunnel, ssh=ssh, web=web, app=APP))
+    file.write_text(
+        SETTINGS.format(
+            folder=folder, tunnel=tunnel, ssh=ssh, web=web, app=APP, tmux=str(tmux).lower()
+        )
+    )
     key = folder / "user_key"
     subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     command = commands(find(), file)

@@ -1,5 +1,6 @@
 """The WebShell's benchmarks: what is pure of them."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 from benchmarks.web_stage import text_file
+from load.relay import Relay
 from load.tunnel import LoadError
 from load.web_socket import TtydVisit, Visit
 from page import replaced
@@ -80,3 +82,32 @@ def test_the_text_is_lines_and_as_long_as_it_is_to_be(tmp_path: Path) -> None:
     text = text_file(tmp_path, 100_000).read_bytes()
     assert len(text) == 100_000
     assert {51, 110} <= {len(line) + 1 for line in text.splitlines()[:1000]}
+
+
+def test_a_table_that_was_not_measured_stays_on_the_page() -> None:
+    page = "".join(
+        f"<!-- bench:{name} -->\nold\n<!-- bench:end -->\n" for name in ("web_bulk", "web_echo")
+    )
+    written = filled(page, result())
+    assert "stagedoor attach" in written
+    assert "<!-- bench:web_echo -->\nold\n" in written
+
+
+def test_a_relay_counts_what_it_passes_until_it_falls_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        relay = Relay(server.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", relay.port), 5) as near:
+            far, _ = server.accept()
+            with far:
+                far.settimeout(5)
+                near.sendall(b"up")
+                assert far.recv(10) == b"up"
+                far.sendall(b"down")
+                assert near.recv(10) == b"down"
+                assert (relay.up, relay.down) == (2, 4)
+                relay.fall_silent()
+                near.sendall(b"lost")
+                far.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    far.recv(10)
+                relay.close()

@@ -1,0 +1,37 @@
+"""terminado: the terminal of JupyterLab, on the page that Jupyter Notebook gives it alone."""
+
+from pathlib import Path
+
+from peers.process import Process, free_port, said
+from peers.web_peer import WebPeer, found
+
+_TERM = "jupyterapp.shell.currentWidget.content._term"
+_ROWS = f"""((term) => Array.from({{ length: term.rows }}, (_, row) =>
+  term.buffer.active.getLine(term.buffer.active.viewportY + row)?.translateToString(true) ?? ''))({_TERM})"""
+"""It draws on a canvas: what is read is what xterm.js is about to draw, up to a frame early."""
+
+
+def start(folder: Path, command: str) -> WebPeer:
+    """It runs the program `command` in each new terminal. Raises MissingError and StartError."""
+    notebook = found("jupyter-notebook", "PyPI's package notebook")
+    port = free_port()
+    process = Process(
+        [
+            notebook, "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+            "--ServerApp.password=", f"--ServerApp.root_dir={folder}",
+            f"--ServerApp.terminado_settings={{'shell_command': ['{command}']}}",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
+        ],
+        folder / "notebook.log",
+    )  # fmt: skip
+    process.answers(port)
+    return WebPeer(
+        process,
+        port,
+        f"Jupyter Notebook {said(notebook, '--version')}",
+        "signing in is turned off; a terminal stays until the server ends",
+        "/terminals/{terminal}",
+        _ROWS,
+        "jupyterapp.shell.currentWidget.title.label",
+    )
