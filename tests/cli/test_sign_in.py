@@ -17,23 +17,23 @@ from stagedoor.store import passes
 from tests.cli.conftest import Desk
 
 
-def signed_in(office: AdminService, method: Method = Method.PASSWORD) -> SignIn:
+def signed_in(service: AdminService, method: Method = Method.PASSWORD) -> SignIn:
     now = time.time()
     sso = method is Method.SSO
     identity = Identity("alice", frozenset(), method, "Company" if sso else None)
     answer = ProviderAnswer("Company", "https://id.example", "1", "s", now, now, "sealed", now)
     given = pass_for(PassKind.SESSION, identity, now, Lifetimes(), source="192.0.2.1")
-    secret = passes.issue(office.database, given, now, answer if sso else None)
-    shown = passes.find(office.database, PassKind.SESSION, secret)
+    secret = passes.issue(service.database, given, now, answer if sso else None)
+    shown = passes.find(service.database, PassKind.SESSION, secret)
     assert shown is not None
     assert shown.sign_in is not None
     return shown.sign_in
 
 
 def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
-    alice: Desk, office: AdminService
+    alice: Desk, service: AdminService
 ) -> None:
-    by_provider, by_password = signed_in(office, Method.SSO), signed_in(office)
+    by_provider, by_password = signed_in(service, Method.SSO), signed_in(service)
     first, second = alice.json("sign-in", "list", "--user", "alice")
     assert (first["method"], first["credential"], first["source"]) == (
         "sso",
@@ -48,7 +48,7 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
     assert row.split()[:5] == [first["id"], "alice", "sso", "Company", "192.0.2.1"]
 
     alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")
-    policy = admin.policy(office)
+    policy = admin.policy(service)
     now = time.time()
     assert policy.sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
     assert policy.sign_in_over("alice", by_password, now) is None
@@ -59,11 +59,11 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
 
     alice.out("sign-in", "end", "--user", "alice", "--yes")
     assert alice.json("sign-in", "list") == []
-    assert admin.policy(office).sign_in_over("alice", by_password, now) is not None
+    assert admin.policy(service).sign_in_over("alice", by_password, now) is not None
 
 
-def test_what_names_no_sign_in_ends_none(alice: Desk, office: AdminService) -> None:
-    signed_in(office)
+def test_what_names_no_sign_in_ends_none(alice: Desk, service: AdminService) -> None:
+    signed_in(service)
     for words in ((), ("5f3a91", "--user", "alice"), ("--user", "alice", "--reason", "a\nb")):
         with pytest.raises(click.UsageError):
             alice.out("sign-in", "end", *words)
@@ -74,9 +74,9 @@ def test_what_names_no_sign_in_ends_none(alice: Desk, office: AdminService) -> N
     assert len(alice.json("sign-in", "list")) == 1
 
 
-def test_the_start_of_more_than_one_id_ends_none(alice: Desk, office: AdminService) -> None:
+def test_the_start_of_more_than_one_id_ends_none(alice: Desk, service: AdminService) -> None:
     for _ in range(17):
-        signed_in(office)
+        signed_in(service)
     ids = [one["id"] for one in alice.json("sign-in", "list")]
     twice = next(id_[0] for id_ in ids if sum(other[0] == id_[0] for other in ids) > 1)
     with pytest.raises(RefusedError, match="give more of the id"):
@@ -84,8 +84,8 @@ def test_the_start_of_more_than_one_id_ends_none(alice: Desk, office: AdminServi
     assert len(alice.json("sign-in", "list")) == 17
 
 
-def test_ids_are_completed(alice: Desk, office: AdminService) -> None:
-    id_ = signed_in(office).id.hex()[:12]
+def test_ids_are_completed(alice: Desk, service: AdminService) -> None:
+    id_ = signed_in(service).id.hex()[:12]
     root = click.Context(click.Command("stagedoor"))
     root.params["settings_file"] = str(alice.settings_file)
     offered = sign_in_ids(root, click.Argument(["ids"]), id_[:3])

@@ -16,6 +16,7 @@ from stagedoor.admin.sign_in_service import SignInService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
+from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
@@ -50,6 +51,9 @@ def settings(tmp_path: Path, idp: Idp) -> Settings:
     return load_settings(file)
 
 
+FROM = Source.of("192.0.2.1", 1)
+
+
 @pytest.mark.identity(33)
 async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Settings) -> None:
     """Some seconds: the provider is asked 70 times."""
@@ -69,11 +73,11 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
                 RefreshService(settings, database, key, sign_ins.clients, lambda: fast[0]),
             )
         )
-    begun = await gateways[0][0].begin("Company", "/")
+    begun = await gateways[0][0].begin("Company", "/", FROM)
     assert not isinstance(begun, Denial)
     url, sealed = begun
     back = await asyncio.to_thread(idp.sign_in, url, "carol-1")
-    found = await gateways[1][0].finish(sealed, parse_qsl(urlsplit(back).query))
+    found = await gateways[1][0].finish(sealed, parse_qsl(urlsplit(back).query), FROM)
     assert not isinstance(found, Denial)
     identity, _, answer = found
     fast[0] = time.time()

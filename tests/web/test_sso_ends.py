@@ -59,7 +59,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -
     # Two workers: one of them asks at a time, and both hear what came of it.
     with Gateway(folder, settings, workers=2) as found:
         found.add_user("dev", "app01")
-        with found.office() as service:
+        with found.service() as service:
             admin.add_grant(service, "group:shop", "app01")
         yield found.start()
 
@@ -100,12 +100,12 @@ def carol(idp: Idp, gateway: Gateway, web_port: int) -> Iterator[Carol]:
 
 
 def write(gateway: Gateway, **values: float) -> None:
-    with gateway.office() as service, service.database.write() as transaction:
+    with gateway.service() as service, service.database.write() as transaction:
         transaction.execute(update(provider_answers).values(values))
 
 
 def kept(gateway: Gateway, column: str) -> list[object]:
-    with gateway.office() as service, service.database.read() as transaction:
+    with gateway.service() as service, service.database.read() as transaction:
         return list(transaction.execute(select(provider_answers.c[column])).scalars())
 
 
@@ -178,7 +178,7 @@ def test_a_logout_there_ends_that_session_alone(
 
 def kept_by_time(gateway: Gateway) -> list[str]:
     query = select(provider_answers.c.session_id).order_by(provider_answers.c.answered_at)
-    with gateway.office() as service, service.database.read() as transaction:
+    with gateway.service() as service, service.database.read() as transaction:
         return list(transaction.execute(query).scalars())
 
 
