@@ -50,18 +50,7 @@ SELF_TESTS = "tests/cluster"
 SELF_TESTED = ("tests/cluster", "script/cluster")
 
 BARE = "tests/bare"
-"""The how-tos on bare machines. They need minutes, mostly for packages."""
-BARE_TESTED = (
-    *(
-        BARE,
-        "docs/how-to/administrator.md",
-        "docs/how-to/developer.md",
-        "docs/how-to/postgresql.md",
-    ),
-    *("deploy/stagedoor.service", "hatch_build.py", "pyproject.toml", "script/web"),
-    *("script/environment.sh", "src/stagedoor/cli"),
-)
-"""What changes their outcome: the pages, what an installation is made of, and the commands."""
+"""The how-tos on bare machines. They need a quarter of an hour and many packages: on request only."""
 
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
@@ -117,12 +106,6 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
             (*_spread(1), SELF_TESTS),
             cache / "self-tests-green",
             digest(ROOT / path for path in SELF_TESTED),
-        ),
-        Share(
-            "bare machines",
-            (*_spread(1), BARE),
-            cache / "bare-machines-green",
-            digest(ROOT / path for path in BARE_TESTED),
         ),
     )
 
