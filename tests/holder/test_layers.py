@@ -1,4 +1,7 @@
-"""The files of the kit's programs stand one above the other: none calls one from which a call leads back."""
+"""The files of the kit's programs stand one above the other: none calls one from which a call leads back.
+
+Takes some seconds, since all of them are compiled.
+"""
 
 import os
 import subprocess

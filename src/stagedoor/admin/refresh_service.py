@@ -34,7 +34,7 @@ MOST_READ = 200
 ASK_S = 20.0
 """For each of the two steps of asking."""
 TURN_S = 60.0
-"""For so long whoever asks is alone; afterwards it is taken for dead."""
+"""A process that asks is alone for this time; afterwards it is taken for dead."""
 
 _log = structlog.get_logger()
 

@@ -246,7 +246,9 @@ def add_grant(
     _check_pattern(environment_pattern, "environment")
     _check_expiry(service, expires_at)
     if not permissions:
-        raise RefusedError("a grant that permits nothing is none")
+        raise RefusedError(
+            "the grant would permit nothing; leave out some of --without, or remove the grant"
+        )
     rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
     with service.change("grant.add") as change:
         number = people.add_grant(change.transaction, rule, service.clock())
