@@ -74,9 +74,9 @@ def test_the_home_page_offers_what_there_is_and_says_what_answers(world: World) 
     home = person.get("/").text
     one, two = home.split("<h3>app01</h3>")[1].split("<h3>app02</h3>")
     assert ">running<" in one
-    assert ">Terminal<" in one
+    assert ">Open terminal<" in one
     assert ">running<" in two
-    assert ">Terminal<" not in two, "it could only refuse"
+    assert ">Open terminal<" not in two, "it could only refuse"
 
 
 def test_a_server_that_is_stopped_is_not_called_ready(world: World, tmp_path: Path) -> None:

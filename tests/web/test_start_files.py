@@ -62,7 +62,9 @@ class Wire:
 async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
     wire = Wire()
-    carrier = Carrier(wire, None, None, None, asyncio.Event(), joins=False, looks=False)  # type: ignore[arg-type]
+    carrier = Carrier(
+        wire, None, None, None, asyncio.Event(), joins=False, looks=False, people=None
+    )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
     output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")
     process = SimpleNamespace(stdout=output)

@@ -79,6 +79,7 @@ class Carrier:
     looks: bool
     people: PeopleTeller
     exit: Exit | None = None
+    _answered: bool = False
     _errors: bytes = b""
     _first: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -211,7 +212,9 @@ class Carrier:
                     case People():
                         self.people.heard(frame)
                         continue
-                    case Pong(number) if number == TELL_PEOPLE:
+                    case Pong(number) if number == TELL_PEOPLE and not self._answered:
+                        # To our own PING, which was the first; a client may say the same number.
+                        self._answered = True
                         continue
                     case _:
                         pass
