@@ -73,3 +73,13 @@ def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> 
     padding = body.byte()
     assert padding >= 4
     assert (body.byte(), body.uint32(), body.string()) == (1, 12, why.encode())
+
+
+@pytest.mark.parametrize(
+    "said", [b"\xd7nZ+\n", b"two\nlines\n", b"a line\nand more", b"\x1b[31m\n", b"\n"]
+)
+def test_what_is_not_one_line_of_text_is_no_refusal(said: bytes) -> None:
+    """Bytes of another protocol must reach the other end as they are."""
+    preface = SshPreface("app01-ssh")
+    assert preface.hear(said)
+    assert preface.refusal() is None

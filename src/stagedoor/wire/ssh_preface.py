@@ -48,14 +48,16 @@ class SshPreface:
         )
 
     def refusal(self) -> str | None:
-        """Why the shell let nobody in, if it hung up now; None if what it said is no line of text.
+        """Why the shell let nobody in, if it hung up now; None if what it said is not one line of text.
 
         Only for as long as `hear` has returned True.
         """
-        line, end, _ = self._heard.partition(b"\n")
-        said = one_line(line.decode("utf-8", "replace").strip(), SAID_CHARS)
-        if not end or not said:
+        line, end, more = self._heard.partition(b"\n")
+        text = line.decode("latin-1").strip()
+        # What is no text, or more of it, was for somebody else: nothing may be put behind it.
+        if not end or more or not (text.isascii() and text.isprintable() and text):
             return None
+        said = one_line(text, SAID_CHARS)
         meaning = _MEANINGS.get(said, "its own log says why")
         return f"the SSH server of the shell {self._name} refused ({said!r}): {meaning}"
 
