@@ -1,7 +1,9 @@
 """One SSH connection from the banner to the last channel: who it is, and what it asks for."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import asyncssh
 
@@ -27,6 +29,21 @@ from stagedoor.wire.target import parse_login, parse_target
 
 SHOWN_REASONS = 4
 STOPPING = "the gateway is stopping or was reloaded; connect again"
+
+
+class _Later:
+    """What is begun once it is awaited. asyncssh awaits an answer in a task, and drops it unawaited where the
+    client hangs up before that begins: of a coroutine Python would then write a warning into the log."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(
+        self, begin: Callable[[], Coroutine[Any, Any, asyncssh.SSHTCPSession[bytes]]]
+    ) -> None:
+        self._begin = begin
+
+    def __await__(self) -> Generator[Any, None, asyncssh.SSHTCPSession[bytes]]:
+        return self._begin().__await__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +200,13 @@ class Downstream(asyncssh.SSHServer):
             raise refused(f"this gateway only jumps: {self._page(login).jump(login.target)}")
         return self._context.direct.session(login)
 
-    async def connection_requested(
+    def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
+        return _Later(partial(self._connection_requested, dest_host, dest_port))
+
+    async def _connection_requested(
+        self, dest_host: str, dest_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
         login = self._admitted(self.connection.channel_count)  # asyncssh has made this one already
         target = parse_target(dest_host, str(dest_port))
