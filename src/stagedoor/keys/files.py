@@ -3,6 +3,7 @@
 What others made may be PKCS #8 in PEM (RFC 7468) too, as openssl and Helm write it.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -67,14 +68,9 @@ def load(path: Path) -> Ed25519PrivateKey:
     administrator. What root lets a group of ours read is taken: so Kubernetes hands a Secret to a pod that
     has an `fsGroup`.
     """
-    try:
-        with path.open("rb") as file:
-            _refuse_if_exposed(path, os.fstat(file.fileno()))
-            content = file.read(64 * 1024)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise KeyFileError(f"cannot read the key {path}: {error.strerror or error}") from error
+    content = read_private_file(path)
+    if content is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     read = load_pem_private_key if content.startswith(_PKCS8) else load_ssh_private_key
     try:
         key = read(content, password=None)
@@ -94,7 +90,8 @@ def load(path: Path) -> Ed25519PrivateKey:
 
 
 def read_private_file(path: Path) -> bytes | None:
-    """A file of ours that nobody else may read, at most 64 KiB; None where there is none. KeyFileError."""
+    """A file that nobody else may read, at most 64 KiB; None where there is none. Raises KeyFileError as
+    `load` does."""
     try:
         with path.open("rb") as file:
             _refuse_if_exposed(path, os.fstat(file.fileno()))
