@@ -2,8 +2,6 @@
 
 import re
 
-from stagedoor.model.target import Target
-
 PREFIX = "stagedoor.dev/"
 """Of every label and annotation of ours."""
 
@@ -99,8 +97,3 @@ def shell_object(app: str) -> str:
 def shell_labels(app: str) -> dict[str, str]:
     """The labels of all that belongs to a shell, by which its Service finds its pod."""
     return {MANAGED_BY: "stagedoor", SHELL_OF: app}
-
-
-def shell_selector(target: Target) -> dict[str, str]:
-    """The labels by which a shell's Service finds its pod."""
-    return shell_labels(target.app)
