@@ -12,7 +12,13 @@ import pytest
 
 from stagedoor.model.identity import Identity, Method
 from stagedoor.upstream.command import run_command
-from stagedoor.upstream.connection import CONGESTED_BYTES, MisbehavedError, ShellConnection, hung_up
+from stagedoor.upstream.connection import (
+    CONGESTED_BYTES,
+    MisbehavedError,
+    RefusedError,
+    ShellConnection,
+    hung_up,
+)
 from stagedoor.upstream.login import Account, Upstream
 
 KIB = 1024
@@ -29,6 +35,17 @@ async def digest(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         found.update(data)
     process.stdout.write(found.hexdigest().encode())
     process.exit(0)
+
+
+async def options_of_dev() -> asyncssh.SSHClientConnectionOptions:
+    return await asyncssh.SSHClientConnectionOptions.construct(
+        host="shell",
+        config=None,
+        username="dev",
+        known_hosts=None,
+        client_keys=None,
+        agent_path=None,
+    )
 
 
 @asynccontextmanager
@@ -54,15 +71,7 @@ async def shell(**options: Any) -> AsyncIterator[tuple[ShellConnection, list[Any
     )
     sock = socket.create_connection(("127.0.0.1", server.get_port()))
     sock.setblocking(False)
-    wanted = await asyncssh.SSHClientConnectionOptions.construct(
-        host="shell",
-        config=None,
-        username="dev",
-        known_hosts=None,
-        client_keys=None,
-        agent_path=None,
-    )
-    connection = await ShellConnection.connect(sock, wanted, "app01-ssh")
+    connection = await ShellConnection.connect(sock, await options_of_dev(), "app01-ssh")
     try:
         yield connection, ends
     finally:
@@ -166,3 +175,12 @@ def test_a_shell_that_shares_no_key_exchange_is_told_what_to_offer() -> None:
 )
 def test_how_a_connection_ended_is_one_line(error: Exception | None, told: str) -> None:
     assert hung_up("app01-ssh", error) == told
+
+
+async def test_a_refusal_is_read_although_writing_to_a_server_that_left_fails_first() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"Not allowed at this time\r\n")
+    theirs.close()
+    ours.setblocking(False)
+    with pytest.raises(RefusedError, match="PerSourcePenaltyExemptList"):
+        await ShellConnection.connect(ours, await options_of_dev(), "app01-ssh")

@@ -1,5 +1,6 @@
 """sshd turns the gateway away with a line in SSH's place: every access method says why."""
 
+import asyncio
 import getpass
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from stagedoor.client import tunnel
@@ -91,6 +93,25 @@ def test_the_audit_says_that_nobody_got_in(world: World) -> None:
                 for one in world.sessions()
             )
         )
+
+
+async def test_the_jump_keeps_the_channel_open_until_the_client_has_read_why(world: World) -> None:
+    """Otherwise ssh fails to write its next message, and never reads the one that explains."""
+    async with (
+        asyncio.timeout(BOUND_S),
+        asyncssh.connect(
+            "127.0.0.1", world.port, username="dev", client_keys=[str(world.key)],
+            known_hosts=None, config=None,
+        ) as client,
+    ):  # fmt: skip
+        reader, writer = await client.open_connection("app01.ssh", 22, encoding=None)
+        writer.write(b"SSH-2.0-test\r\n")
+        assert PENALTY.encode() in await reader.read()
+        writer.write(b"its next message")
+        await client.run("ls")  # one round trip: a channel that was closed would be known to be
+        assert not writer.is_closing()
+        writer.write_eof()
+        await writer.wait_closed()
 
 
 @pytest.fixture

@@ -83,3 +83,9 @@ def test_what_is_not_one_line_of_text_is_no_refusal(said: bytes) -> None:
     preface = SshPreface("app01-ssh")
     assert preface.hear(said)
     assert preface.refusal() is None
+
+
+def test_empty_lines_after_it_are_no_more_text() -> None:
+    why = refusal(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert why is not None
+    assert "refused ('HTTP/1.1 400 Bad Request')" in why

@@ -6,6 +6,7 @@ asyncssh's own, and this file is the only one here that relies on them.
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 import asyncssh
@@ -14,7 +15,7 @@ from asyncssh.stream import SSHStreamSession
 from stagedoor.model.units import KIB, MIB
 from stagedoor.upstream.chatter import Chatter
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.ssh_preface import SshPreface
+from stagedoor.wire.ssh_preface import MAX_BYTES, SshPreface
 
 READ_BYTES = 64 * KIB
 """At a time: others are served before the next. It may be two thousand messages."""
@@ -63,8 +64,11 @@ class RefusedError(Exception):
 class ShellConnection(asyncssh.SSHClientConnection):
     """One connection to a shell. Made by `connect`."""
 
-    def __init__(self, options: asyncssh.SSHClientConnectionOptions, name: str) -> None:
+    def __init__(
+        self, options: asyncssh.SSHClientConnectionOptions, name: str, sock: socket.socket
+    ) -> None:
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
+        self._socket = sock
         self._chatter = Chatter(self._loop.time())
         self._wire: asyncio.Transport | None = None
         self._holds: set[str] = set()
@@ -84,7 +88,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         """
         loop = asyncio.get_running_loop()
         options.waiter = loop.create_future()
-        _, connection = await loop.create_connection(lambda: cls(options, name), sock=sock)
+        _, connection = await loop.create_connection(lambda: cls(options, name, sock), sock=sock)
         try:
             await options.waiter
         except (asyncssh.Error, OSError):
@@ -109,6 +113,14 @@ class ShellConnection(asyncssh.SSHClientConnection):
         if self._preface is not None and not self._preface.hear(data):
             self._preface = None
         super().data_received(data, datatype)
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        if self._preface is not None:
+            # A server that refuses does not wait for what we write, which fails before its line is read.
+            with suppress(OSError):
+                if not self._preface.hear(self._socket.recv(MAX_BYTES)):
+                    self._preface = None
+        super().connection_lost(exc)
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False

@@ -50,12 +50,14 @@ class SshPreface:
     def refusal(self) -> str | None:
         """Why the shell let nobody in, if it hung up now; None if what it said is not one line of text.
 
+        Empty lines may follow it: an HTTP server ends its answer with one.
+
         Only for as long as `hear` has returned True.
         """
         line, end, more = self._heard.partition(b"\n")
         text = line.decode("latin-1").strip()
         # What is no text, or more of it, was for somebody else: nothing may be put behind it.
-        if not end or more or not (text.isascii() and text.isprintable() and text):
+        if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
         said = one_line(text, SAID_CHARS)
         meaning = _MEANINGS.get(said, "its own log says why")

@@ -17,6 +17,9 @@ from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
 
 READ_BYTES = 256 * KIB
+PARTING_S = 5.0
+"""How long a client that the shell refused may take to read why. Closed at once, `ssh -W` ends, and the ssh
+before it fails to write before it reads."""
 ENDS_TOLD = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
 """Ends that come from the gateway: whoever is inside is told why."""
 
@@ -79,6 +82,8 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._preface = preface
         """Hears what the shell says first; None once it has heard enough."""
         self._refused: str | None = None
+        """Why the shell let nobody in. From then on what the client sends is dropped."""
+        self._parting: asyncio.TimerHandle | None = None
         self._idle_timeout_s = idle_timeout_s
         self._moved_at = self._loop.time()
         self._idle: asyncio.TimerHandle | None = None
@@ -107,7 +112,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._look_idle(self._idle_timeout_s)
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
-        if self._over:
+        if self._over or self._refused:
             return
         self._moved_at = self._loop.time()
         if not self._waiting:
@@ -128,7 +133,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def eof_received(self) -> bool:
         self._client_ended = True
-        if not self._waiting:
+        if self._refused:
+            self.finish(End.UNREACHED)
+        elif not self._waiting:
             self._shut_upstream()
         return True  # the other way stays open
 
@@ -176,21 +183,25 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if data is None:
             return
         if data:
-            self._moved_at = self._loop.time()
-            self._received += len(data)
-            if self._preface is not None and not self._preface.hear(data):
-                self._preface = None
-            try:
-                self._owner.send_data(self._chan, data)
-            except OSError:  # the client is closing the channel; that is told in a moment
-                self._shell_ended = True
-                self.update()
+            self._hand_on(data)
             return
         self._shell_ended = True
         self.update()
-        self._explain_refusal()
-        self._chan.write_eof()
-        self._end_if_both()
+        if not self._explain_refusal():
+            self._chan.write_eof()
+            self._end_if_both()
+
+    def _hand_on(self, data: bytes) -> None:
+        assert self._chan is not None
+        self._moved_at = self._loop.time()
+        self._received += len(data)
+        if self._preface is not None and not self._preface.hear(data):
+            self._preface = None
+        try:
+            self._owner.send_data(self._chan, data)
+        except OSError:  # the client is closing the channel; that is told in a moment
+            self._shell_ended = True
+            self.update()
 
     def _writable(self) -> None:
         try:
@@ -230,18 +241,36 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             # Here, because `ssh -W` has what it wanted, and leaves without a word.
             self.finish(End.CLOSED)
 
-    def _explain_refusal(self) -> None:
-        """The shell hangs up: if what it said first was a refusal, the client gets to show why."""
+    def _explain_refusal(self) -> bool:
+        """The shell hangs up: if what it said first was a refusal, the client gets to show why, and some time
+        to read it. Whether it was one."""
         preface, self._preface = self._preface, None
-        if preface is None:
-            return
+        if preface is None or self._chan is None:
+            return self._refused is not None
         self._refused = preface.refusal()
-        if self._refused and self._chan is not None:
-            with suppress(OSError):  # the client is closing the channel
-                self._owner.send_data(self._chan, preface.farewell(self._refused))
+        if self._refused is None:
+            return False
+        with suppress(OSError):  # the client is closing the channel
+            self._owner.send_data(self._chan, preface.farewell(self._refused))
+        self._chan.write_eof()
+        self._chan.resume_reading()
+        self._waiting.clear()
+        self._shell_ended = True
+        self._stop_watching()
+        if self._client_ended:
+            self.finish(End.UNREACHED)
+        else:
+            self._parting = self._loop.call_later(PARTING_S, self.finish, End.UNREACHED)
+        return True
 
     def _upstream_failed(self, error: OSError) -> None:
-        self._explain_refusal()
+        if self._preface is not None and self._chan is not None:
+            # A shell that refuses does not wait for what we write, which fails before its line is read.
+            with suppress(OSError):
+                if data := self._upstream.recv(READ_BYTES):
+                    self._hand_on(data)
+        if self._explain_refusal():
+            return
         lost = isinstance(error, TimeoutError)
         self.finish(
             End.UPSTREAM_LOST if lost else End.UPSTREAM_RESET,
@@ -257,11 +286,10 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._over = True
         if self._refused:
             end, detail = End.UNREACHED, self._refused
-        if self._idle is not None:
-            self._idle.cancel()
-        fd = self._upstream.fileno()
-        self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
+        for timer in (self._idle, self._parting):
+            if timer is not None:
+                timer.cancel()
+        self._stop_watching()
         if end is End.CLOSED and not self._waiting:
             self._upstream.close()
         else:
@@ -269,6 +297,12 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         told = detail if end in ENDS_TOLD else ""
         self._on_end(Ended(end, self.counts(), detail))
         self._owner.channel_ended(self, told)
+
+    def _stop_watching(self) -> None:
+        fd = self._upstream.fileno()
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+        self._reading = False
 
     def cut(self) -> None:
         """Close the channel at once; what was not sent yet is dropped."""
