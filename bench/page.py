@@ -1,8 +1,8 @@
-"""Write a result's tables into docs/performance.md, between the markers there.
+"""Write a result's tables into the pages of docs/ that have them, between the markers there.
 
     python bench/page.py RESULT.json [PAGE.md]
 
-No figure on that page is typed by hand: whatever stands between `<!-- bench:NAME -->` and
+No figure on those pages is typed by hand: whatever stands between `<!-- bench:NAME -->` and
 `<!-- bench:end -->` is replaced, if the result has it. The tunnels and the jump hosts may come from
 runs of their own, so each of the two has its own machine, targets and notes.
 """
@@ -31,7 +31,10 @@ from columns import Table
 from series import Result, read_result
 from targets import JUMP_TARGETS, TARGETS
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = tuple(
+    DOCS / f"{name}.md" for name in ("performance", "performance-connect", "performance-jump")
+)
 TUNNELS: tuple[Table, ...] = (
     throughput.TABLE,
     connects.TABLE,
@@ -94,13 +97,14 @@ def main(argv: list[str]) -> int:
     if len(argv) not in (1, 2) or argv[0].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
-    page = Path(argv[1]) if len(argv) == 2 else PAGE
+    pages = (Path(argv[1]),) if len(argv) == 2 else PAGES
     result = read_result(Path(argv[0]))
     if result.quick:
         print("that was a --quick run: its figures mean nothing", file=sys.stderr)
         return 1
-    page.write_text(filled(page.read_text(encoding="utf-8"), result), encoding="utf-8")
-    print(f"{page} written")
+    for page in pages:
+        page.write_text(filled(page.read_text(encoding="utf-8"), result), encoding="utf-8")
+        print(f"{page} written")
     return 0
 
 
