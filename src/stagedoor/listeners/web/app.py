@@ -8,7 +8,7 @@ import asyncio
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -96,7 +96,11 @@ class WebApp:
         self.app = Starlette(
             routes=[*ours, *mounted],
             middleware=[Middleware(Guarded, self._guard)],
-            exception_handlers={404: pages.not_found, 405: pages.not_found},
+            exception_handlers={
+                404: pages.not_found,
+                405: pages.not_found,
+                ClientDisconnect: _hung_up,
+            },
         )
 
     @property
@@ -222,6 +226,11 @@ class WebApp:
         except GoneError:
             return
         await wire.close(bad=word is Word.FAULT)
+
+
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    """In the middle of a form: nobody reads this answer, and it is no fault of ours to be logged."""
+    return Response(status_code=400)
 
 
 def refusal(denial: Denial) -> Response:
