@@ -285,7 +285,9 @@ def test_a_body_that_nobody_asked_for_does_not_keep_the_line(tmp_path: Path) -> 
 def test_a_form_that_breaks_off_is_no_fault_of_ours(secure: Gateway) -> None:
     port = secure.port("web")
     after = len(secure.lines)
-    head = f"POST /sign-in HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"
+    head = (
+        f"POST /sign-in HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"
+    )
     with socket.create_connection(("127.0.0.1", port), BOUND_S) as line:
         line.sendall(head.encode() + b"Content-Length: 9999\r\n\r\nuser=")
     # What is denied after it stands in the log behind it.
