@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STATIC = "stagedoor/listeners/web/static"
 PAGE = ("home.js", "terminal.js", "terminal.css", "pages.css", "icon.svg", "licences.txt")
 """Of the WebShell."""
+COMMIT = "0123456789ab"
+"""What the builds are told: the copy of the checkout has no history."""
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -90,7 +92,7 @@ def try_build(
     return subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder / "dist"],
         cwd=source,
-        env={**os.environ, "PYTHONPATH": str(backend)},
+        env={**os.environ, "PYTHONPATH": str(backend), "STAGEDOOR_COMMIT": COMMIT},
         capture_output=True,
         text=True,
     )
@@ -193,7 +195,8 @@ def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     where = run("-c", "import stagedoor; print(stagedoor.__file__)")
     assert where.startswith(str(place))
     version = built.wheel.name.split("-")[1]
-    assert run(str(place / "bin/stagedoor"), "--version").split()[-1] == version
+    told = run(str(place / "bin/stagedoor"), "--version")
+    assert told == f"stagedoor {version} (commit {COMMIT})\n"
     told = run(
         "-c",
         "from stagedoor.listeners.web.pages.assets import FOLDER; print(FOLDER, *FOLDER.iterdir())",
