@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import click
 import pytest
 
 from stagedoor.admin.service import AdminService, account
@@ -66,7 +68,44 @@ def test_the_audit_is_read_by_session_user_time_and_count(
     assert sessions("--session", "s-old") == ["s-old-1"]
     assert sessions("--user", "bob") == ["s-new-1"]
     assert sessions("-n", "1") == ["s-new-1"]
+    assert sessions("--until", "1h") == ["s-old-1"]
+    assert sessions("--since", "1h", "--until", "1s") == ["s-new-1"]
+    assert sessions("--kind", "session.closed") == ["s-new-1"]
+    assert sessions("--kind", "session.closed", "--kind", "session.opened", "--user", "alice") == [
+        "s-old-1",
+        "s-new-1",
+    ]
     assert "session.opened" in alice.out("audit")
+
+
+def test_the_audit_is_read_by_app_and_environment(alice: Desk, service: AdminService) -> None:
+    targets = ("app01.ssh", "app01.staging.ssh", "app010.ssh", "app01.other.ssh")
+    StoreJournal(service.database).append(
+        [replace(opened(f"s-{target}"), target=target) for target in targets]
+    )
+
+    def found(app: str) -> list[object]:
+        return [e["target"] for e in events(alice.out("audit", "--json", "--app", app))]
+
+    assert found("app01") == ["app01.ssh", "app01.staging.ssh", "app01.other.ssh"]
+    assert found("app01.staging") == ["app01.staging.ssh"]
+    assert found("app01.staging.ssh") == ["app01.staging.ssh"]
+    assert found("app0") == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--app", "app%"), "app%"),
+        (("--kind", "session.bribed"), "session.bribed"),
+        (("--until", "when"), "is no time"),
+        (("--follow", "--until", "1h"), "--until"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(alice: Desk, argv: tuple[str, ...], says: str) -> None:
+    refused = alice.run("audit", *argv).exception
+    assert isinstance(refused, click.UsageError)
+    assert says in refused.format_message()
 
 
 def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(

@@ -9,10 +9,13 @@ from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Entry, Filter
 from stagedoor.cli import show
-from stagedoor.cli.complete import session_ids, user_names
+from stagedoor.cli.apps import app_target
+from stagedoor.cli.complete import app_names, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.event import Kind
+from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 
 _LONGEST = 500
@@ -34,20 +37,54 @@ _COLOURS = {
 }
 
 
+def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
+    """An option's callback: the app."""
+    if value is None:
+        return None
+    try:
+        return app_target(value)
+    except RefusedError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 @click.command(
     epilog=show.examples(
         "stagedoor audit --since 8h",
         "stagedoor audit --follow",
         "stagedoor audit --session 0199f2c81a7",
-        "stagedoor audit --since 2026-01-01 --json | jq 'select(.kind==\"session.denied\")'",
+        "stagedoor audit --app app01 --since 30d --until 7d",
+        "stagedoor audit --kind session.denied --user alice",
+        "stagedoor audit --since 2026-01-01 --json | jq -r .source | sort | uniq -c",
     )
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option(
     "--since", metavar="WHEN", callback=begin, help="From then on: 8h (ago), 2026-12-31, …"
 )
+@click.option(
+    "--until",
+    metavar="WHEN",
+    callback=begin,
+    help="Up to then, in the same forms; not with --follow.",
+)
 @click.option("--session", help="Of this session; the id's beginning.", shell_complete=session_ids)
 @click.option("--user", help="Of this user.", shell_complete=user_names)
+@click.option(
+    "--app",
+    "target",
+    metavar="APP[.ENVIRONMENT]",
+    callback=_target,
+    help="Of this app's sessions.",
+    shell_complete=app_names,
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Kind]),
+    metavar="KIND",
+    help="Of this kind, as session.denied; may be given more than once.",
+)
 @click.option(
     "--lines",
     "-n",
@@ -60,14 +97,19 @@ def audit(
     installation: Installation,
     follow: bool,
     since: float | None,
+    until: float | None,
     session: str | None,
     user: str | None,
+    target: Target | None,
+    kinds: tuple[str, ...],
     lines: int | None,
     json_: bool,
 ) -> None:
     """Print the audit in the order of writing, oldest first."""
     write = _write_json if json_ else _write_line
-    wanted = Filter(since=since, session=session, identity=user)
+    if follow and until is not None:
+        raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
+    wanted = Filter(since, session, user, until, target, tuple(map(Kind, kinds)))
     with open_service(installation.settings, create=False) as service:
         if not follow:
             for entry in oversight.entries(service, wanted, last=lines):

@@ -19,12 +19,14 @@ from sqlalchemy import (
     exists,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from stagedoor.model.event import Event, Kind
+from stagedoor.model.target import Target
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import audit_events, sessions
 
@@ -182,12 +184,17 @@ class Entry:
 class Filter:
     """Which entries somebody wants to see; None is no limit.
 
-    `since` is seconds since the epoch; `session` is an id or the first part of one.
+    `since` and `until` are seconds since the epoch, the second excluded; `session` is an id or the
+    first part of one; a `target` without an environment stands for all environments of the app;
+    `kinds` are alternatives, of which none is every kind.
     """
 
     since: float | None = None
     session: str | None = None
     identity: str | None = None
+    until: float | None = None
+    target: Target | None = None
+    kinds: tuple[Kind, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
@@ -197,6 +204,15 @@ class Filter:
             found.append(audit_events.c.session.startswith(self.session, autoescape=True))
         if self.identity is not None:
             found.append(audit_events.c.identity == self.identity)
+        if self.until is not None:
+            found.append(audit_events.c.at < self.until)
+        if self.target is not None:
+            whose = audit_events.c.target == str(self.target)
+            if self.target.environment is None:  # a label has neither `%` nor `_`
+                whose = or_(whose, audit_events.c.target.like(f"{self.target.app}.%.ssh"))
+            found.append(whose)
+        if self.kinds:
+            found.append(audit_events.c.kind.in_([kind.value for kind in self.kinds]))
         return found
 
 
