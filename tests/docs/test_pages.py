@@ -58,7 +58,8 @@ def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
         if not isinstance(command, click.Group):
             break
         if not rest:
-            return f"{command.name} needs a command" if whole else None
+            needs_one = whole and not command.invoke_without_command
+            return f"{command.name} needs a command" if needs_one else None
         found = command.get_command(context, rest[0])
         if found is None:
             return f"there is no command {rest[0]}"

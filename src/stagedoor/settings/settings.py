@@ -186,6 +186,13 @@ class Keys(Table, frozen=True):
             "`data_dir`, made when it is needed."
         ),
     ] = None
+    audit_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="Signs the audit's checkpoints. Gateways that share a store may share it. None: "
+            "`keys/audit_key` in `data_dir`, made when it is needed."
+        ),
+    ] = None
 
 
 class Store(Table, frozen=True):
@@ -318,6 +325,10 @@ class Settings(Table, frozen=True):
     @property
     def sign_in_key_file(self) -> Path:
         return self.keys.sign_in_key_file or self.data_dir / "keys" / "sign_in_key"
+
+    @property
+    def audit_key_file(self) -> Path:
+        return self.keys.audit_key_file or self.data_dir / "keys" / "audit_key"
 
     @property
     def ssh_host_key_file(self) -> Path:
