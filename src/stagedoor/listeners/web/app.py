@@ -5,6 +5,7 @@ cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in t
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,7 +26,6 @@ from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
-from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
 from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
 from stagedoor.listeners.web.terminal.presence import WatchNotifier
@@ -33,6 +33,7 @@ from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.presence import Present
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
@@ -208,12 +209,12 @@ class WebApp:
         finally:
             self.visits.discard(terminal)
 
-    async def _live(self, identity: Identity) -> str | Denial:
-        """The home page's section for those who may watch."""
+    async def _live(self, identity: Identity) -> Sequence[Present] | Denial | None:
+        """What the home page shows to those who may watch."""
         live = await self._terminals.live(identity)
         if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
-            return live if isinstance(live, Denial) else ""
-        return terminals_markup.live(self._terminals.place, live)
+            return live if isinstance(live, Denial) else None
+        return live
 
     async def _hello(self, wire: TerminalSocket) -> Hello:
         """Raises as `TerminalSocket.hello` does, and TimeoutError for one who has waited too long."""

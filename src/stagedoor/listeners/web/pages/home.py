@@ -1,7 +1,7 @@
 """The home page of somebody who is signed in, and what he changes there: his keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
+from stagedoor.model.presence import Present
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
 
@@ -34,10 +35,10 @@ class Home:
         pages: Pages,
         account: Account,
         shows_recordings: Callable[[Identity], bool],
-        live: Callable[[Identity], Awaitable[str | Denial]],
+        live: Callable[[Identity], Awaitable[Sequence[Present] | Denial | None]],
         has_terminals: Callable[[Target], bool],
     ) -> None:
-        """`live` makes the section for those who may watch others, empty for who may not.
+        """`live` has whom a person may watch; None for those who may watch nobody.
 
         `has_terminals` says whether something is known that holds terminals in the shell of a target.
         """
