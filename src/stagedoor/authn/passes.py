@@ -32,6 +32,7 @@ class Lifetimes:
     def of(self, kind: PassKind) -> float:
         return {
             PassKind.SESSION: min(self.session_s, self.session_max_s),
+            PassKind.LOGIN: min(self.session_s, self.session_max_s),
             PassKind.TICKET: self.ticket_s,
             PassKind.LINK: self.link_s,
         }[kind]

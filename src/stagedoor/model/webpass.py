@@ -12,10 +12,16 @@ class PassKind(StrEnum):
 
     SESSION = "session"
     """A browser that has signed in; a cookie holds it."""
+    LOGIN = "login"
+    """A machine that has logged in by `stagedoor login`, or a key by ssh alone; bound to that key."""
     TICKET = "ticket"
     """One terminal, once, within seconds; it stands in a frame, never in a URL."""
     LINK = "link"
     """One signing in, once, within minutes; whoever has it is its identity."""
+
+
+SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
+"""Kinds of passes that are sign-ins: they last, what they opened ends with them, and they can be ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,8 @@ class WebPass:
     is itself once it is stored; None where a credential was shown. `latest_end` is how far a session's
     `expires_at` may be moved by use, seconds since the epoch; None: not at all. `opened_at` and `source`,
     an address, are a session's. `answered_at` is when the identity provider of its sign-in last said that
-    it holds; None where none can be asked.
+    it holds; None where none can be asked. `key_fingerprint` (`SHA256:…`) is the key that a login is bound
+    to, and `label` what its machine is called.
     """
 
     kind: PassKind
@@ -46,6 +53,8 @@ class WebPass:
     opened_at: float | None = None
     source: str | None = None
     answered_at: float | None = None
+    key_fingerprint: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
-from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.model.webpass import SIGN_INS, PassKind, ProviderAnswer, WebPass
 from stagedoor.store import answers
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
@@ -39,27 +39,42 @@ def issue(
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
+        answers.hand_over_expired(transaction, now)
         transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
-        transaction.execute(
-            insert(web_passes).values(
-                secret_hash=_hash(secret),
-                kind=given.kind.value,
-                user_name=given.name,
-                method=given.method.value,
-                credential_id=given.credential_id,
-                scopes=None if given.scopes is None else " ".join(given.scopes),
-                password_mark=given.password_mark,
-                target=given.target,
-                expires_at=given.expires_at,
-                sign_in=None if given.sign_in is None else given.sign_in.id,
-                latest_end=given.latest_end,
-                opened_at=given.opened_at,
-                source=given.source,
-            )
-        )
+        id_ = keep(transaction, given, secret)
         if answer is not None:
-            answers.keep(transaction, _hash(secret), answer)
+            answers.keep(transaction, id_, answer)
     return secret
+
+
+def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
+    """Write the pass of that secret; the secret's hash, which is a sign-in's id."""
+    transaction.execute(
+        insert(web_passes).values(
+            secret_hash=_hash(secret),
+            kind=given.kind.value,
+            user_name=given.name,
+            method=given.method.value,
+            credential_id=given.credential_id,
+            scopes=None if given.scopes is None else " ".join(given.scopes),
+            password_mark=given.password_mark,
+            target=given.target,
+            expires_at=given.expires_at,
+            sign_in=None if given.sign_in is None else given.sign_in.id,
+            latest_end=given.latest_end,
+            opened_at=given.opened_at,
+            source=given.source,
+            key_fingerprint=given.key_fingerprint,
+            label=given.label,
+        )
+    )
+    return _hash(secret)
+
+
+def read(transaction: Transaction, id_: bytes) -> WebPass:
+    """The pass whose secret has that hash, which is there."""
+    query = select(web_passes).where(web_passes.c.secret_hash == id_)
+    return _whole(transaction, transaction.execute(query).one())
 
 
 def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
@@ -111,7 +126,7 @@ def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> st
         update(web_passes)
         .where(
             web_passes.c.secret_hash == sign_in,
-            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at > now,
         )
         .values(kind=_SIGNED_OUT, end_reason=reason)
@@ -129,7 +144,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
     ended = transaction.execute(
         update(web_passes)
         .where(
-            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.user_name == user,
             web_passes.c.method == method.value,
             web_passes.c.credential_id == credential_id,
@@ -164,7 +179,8 @@ def renew(transaction: Transaction, secret: str, end: float, now: float) -> None
     moved = transaction.execute(
         update(web_passes)
         .where(
-            *_named(PassKind.SESSION, secret),
+            web_passes.c.secret_hash == _hash(secret),
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at.between(now, end),
             web_passes.c.latest_end >= end,
         )
@@ -180,7 +196,7 @@ def read_sign_in_ends(
 ) -> dict[bytes, float]:
     """The ends of the sign-ins whose end was moved by use; of those named, if some are."""
     query = select(web_passes.c.secret_hash, web_passes.c.expires_at).where(
-        web_passes.c.kind == PassKind.SESSION.value, web_passes.c.renewed_at.is_not(None)
+        web_passes.c.kind.in_(SIGN_INS), web_passes.c.renewed_at.is_not(None)
     )
     if only is not None:
         query = query.where(web_passes.c.secret_hash.in_(only))
@@ -226,13 +242,13 @@ def read_sign_ins_end(
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
     """That of a session's pass, or the one that lasts still and from which a ticket comes."""
-    if row.kind == PassKind.SESSION.value:
-        return SignIn(row.secret_hash, row.expires_at)
+    if row.kind in SIGN_INS:
+        return SignIn(bytes(row.secret_hash), row.expires_at)
     if row.sign_in is None:
         return None
     ends_at = transaction.execute(
         select(web_passes.c.expires_at).where(
-            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind == PassKind.SESSION.value
+            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind.in_(SIGN_INS)
         )
     ).scalar()
     return None if ends_at is None else SignIn(row.sign_in, ends_at)
@@ -264,4 +280,6 @@ def _whole(transaction: Transaction, row: Row[Any]) -> WebPass:
         row.opened_at,
         row.source,
         answered_at,
+        row.key_fingerprint,
+        row.label,
     )
