@@ -166,7 +166,14 @@ class Keys(Table, frozen=True):
         Path | None,
         Meta(
             description="Signs user certificates, which shells accept. None: `keys/user_ca` in `data_dir`, "
-            "made at the first start."
+            "made at the first start. With `user_ca_agent`, its public half (`.pub`)."
+        ),
+    ] = None
+    user_ca_agent: Annotated[
+        Path | None,
+        Meta(
+            description="The socket of an ssh-agent that has the user CA's private key, in a PKCS #11 token "
+            "for one (`ssh-add -s`). It signs without asking anybody. None: `user_ca_file` is the key."
         ),
     ] = None
     host_ca_file: Annotated[
@@ -193,6 +200,14 @@ class Keys(Table, frozen=True):
             "`keys/audit_key` in `data_dir`, made when it is needed."
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        is_public = self.user_ca_file is not None and self.user_ca_file.suffix == ".pub"
+        if self.user_ca_agent is not None and not is_public:
+            raise ValueError(
+                "keys.user_ca_agent signs: name the public half (.pub) in keys.user_ca_file, and keep the "
+                "private key off this machine"
+            )
 
 
 class Store(Table, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from stagedoor.admin.authorities import (
     ensure_ssh_host_key,
     ssh_host_certificate,
-    user_ca,
+    user_ca_line,
 )
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
@@ -77,7 +77,7 @@ def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...
 
 def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
     """Our own user CA and those that the settings trust besides. Raises StagedoorError."""
-    lines = [user_ca(settings).public_line()]
+    lines = [user_ca_line(settings)]
     for file in settings.ssh.trusted_user_ca_files:
         try:
             text = file.read_text(encoding="utf-8")
