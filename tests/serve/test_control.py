@@ -14,6 +14,8 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
+    Sign,
+    Signed,
     ToWorker,
     Up,
     line,
@@ -33,9 +35,26 @@ TO_WORKER = st.one_of(
     ),
     st.builds(Drain, st.none() | st.floats(0, 1e7)),
     st.builds(Close),
+    st.builds(
+        Signed,
+        st.integers(0, 2**31),
+        st.none() | st.text(),
+        st.text(),
+        st.none() | st.integers(0, 99),
+    ),
 )
 FROM_WORKER = st.one_of(
-    st.builds(Up), st.builds(Left, st.integers(0, 2**31)), st.builds(Failed, st.text())
+    st.builds(Up),
+    st.builds(Left, st.integers(0, 2**31)),
+    st.builds(Failed, st.text()),
+    st.builds(
+        Sign,
+        st.integers(0, 2**31),
+        st.text(),
+        st.integers(0, 2**63 - 1),
+        st.text(),
+        st.floats(0, 1e12),
+    ),
 )
 
 

@@ -9,6 +9,14 @@ class CertificateError(StagedoorError):
     """No certificate can be had now. The text is for the person, and names no file of the gateway."""
 
 
+class TooManyCertificatesError(CertificateError):
+    """So many were signed that the next one has to wait, for `retry_after_s` seconds."""
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
 class UserCertificates(Protocol):
     """Signs the keys of people who are signed in."""
 

@@ -39,6 +39,7 @@ _COLOURS = {
     Kind.POLICY_CHANGED: "yellow",
     Kind.AUDIT_CHECKPOINT: "white",
     Kind.AUDIT_REMOVED: "yellow",
+    Kind.CERTIFICATE_SIGNED: "green",
 }
 
 

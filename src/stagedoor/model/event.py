@@ -32,6 +32,8 @@ class Kind(StrEnum):
     """How far the chain has come, signed; see `audit.chain`."""
     AUDIT_REMOVED = "audit.removed"
     """Events that were delivered to every sink, and kept for as long as the settings say."""
+    CERTIFICATE_SIGNED = "certificate.signed"
+    """For the key of a sign-in, written before the certificate leaves; its serial is `sign_in`."""
 
 
 @dataclass(frozen=True, slots=True)

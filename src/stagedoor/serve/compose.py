@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from stagedoor.admin.certificates import UserCertificates
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -85,15 +86,18 @@ class Gateway:
         ports: frozenset[int],
         ssh_addresses: tuple[str, ...] = (),
         web: Web | None = None,
+        certificates: UserCertificates | None = None,
     ) -> None:
         """Make the parts and start their threads.
 
         `ports` are those that this gateway itself listens on, `ssh_addresses` where it answers SSH.
-        `web` is None where it does not answer the web.
+        `web` is None where it does not answer the web, `certificates` where nobody signs any.
         Raises StagedoorError.
         """
         self._log = structlog.get_logger()
         self._instance = instance
+        self.certificates = certificates
+        """Signs for sign-ins; None where nobody does."""
         self._problems = ProblemLog(self._log)
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
         self.database = open_database(settings.place)

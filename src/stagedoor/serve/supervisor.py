@@ -48,6 +48,7 @@ from stagedoor.serve.prepare import (
     prepare,
 )
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.signing import SigningService
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
 from stagedoor.settings.listed import warnings_of
@@ -84,6 +85,8 @@ class Supervisor:
         self._health = HealthEndpoint(self._condition)
         self._controller = ControllerProcess()
         self._beside = Beside()
+        self._signing = SigningService()
+        self._signing.follow(checked.settings)
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
@@ -161,6 +164,7 @@ class Supervisor:
         await self._health.close()
         await self._controller.close()
         self._beside.close()
+        await asyncio.to_thread(self._signing.close)
 
     def _warn(self, checked: Checked) -> None:
         """Say what works now, and will be a problem."""
@@ -244,7 +248,9 @@ class Supervisor:
         for action in self._fleet.event(event, time.monotonic()):
             match action:
                 case Spawn(number):
-                    process = WorkerProcess(number, new_instance_id(), self._event)
+                    process = WorkerProcess(
+                        number, new_instance_id(), self._event, self._signing.answer
+                    )
                     self._workers[number] = process
                     self._spawn(process.run(partial(self._begin, action)), self._tasks)
                 case Tell(number, message):
@@ -282,6 +288,7 @@ class Supervisor:
         match news:
             case fleet.InForce(draining):
                 self._checked = self._launching
+                self._signing.follow(self._checked.settings)
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_result(draining)
             case fleet.Refused(reason):

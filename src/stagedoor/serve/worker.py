@@ -19,10 +19,12 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
+    Signed,
     Up,
     line,
     read_to_worker,
 )
+from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
 from stagedoor.settings.file import parse_settings
@@ -44,12 +46,14 @@ class Worker:
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
         self._sockets = ListeningSockets(begin.sockets, self._settings)
+        self._certificates = SupervisorCertificates(tell)
         self._gateway = Gateway(
             self._settings,
             begin.instance,
             frozenset(begin.own_ports),
             self._sockets.ssh_addresses,
             Web(self._sockets.tls) if self._sockets.has_web else None,
+            self._certificates,
         )
         self._news = asyncio.Event()
         self._drain: Drain | None = None
@@ -143,9 +147,12 @@ class Worker:
                 case Close():
                     self._close = True
                     self._news.set()
+                case Signed() as signed:
+                    self._certificates.answered(signed)
                 case Begin():
                     self._log.error("told to begin twice")
         self._orphan = True
+        self._certificates.supervisor_gone()
         self._log.error("the supervisor is gone; draining")
         self._on_term()
 

@@ -14,7 +14,7 @@ from msgspec import Meta, field
 
 from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
-from stagedoor.model.units import DAY_S
+from stagedoor.model.units import DAY_S, HOUR_S
 from stagedoor.settings.form import (
     Count,
     Seconds,
@@ -176,6 +176,15 @@ class Keys(Table, frozen=True):
             "for one (`ssh-add -s`). It signs without asking anybody. None: `user_ca_file` is the key."
         ),
     ] = None
+    user_certificate_s: Annotated[
+        float,
+        Meta(
+            ge=300,
+            le=HOUR_S,
+            description="How long the certificate of a sign-in is good, seconds. It never outlasts the "
+            "sign-in, and a new one is free: what a sign-in may do is looked up at each login.",
+        ),
+    ] = HOUR_S
     host_ca_file: Annotated[
         Path | None,
         Meta(
