@@ -60,6 +60,7 @@ class Desk:
                 made.transaction,
                 browser.sign_in.id,
                 key_fingerprint=fingerprint(key),
+                public_key=key,
                 label="laptop",
                 source="192.0.2.7",
                 session_s=SESSION_S,

@@ -28,6 +28,15 @@ def test_a_key_and_a_certificate_line_for_each_who_may_enter() -> None:
     ]
 
 
+def test_the_key_of_a_sign_in_has_a_line_until_that_or_the_grant_ends() -> None:
+    bound = ((KEY, UNTIL), (KEY, UNTIL + 60))
+    first, second, _ = lines(Admission("dev", (), UNTIL + 30, bound))
+    assert first == f'expiry-time="20270115080000Z" {KEY} dev'
+    assert second == f'expiry-time="20270115080030Z" {KEY} dev'
+    [ended] = ending_by([Admission("dev", (), None, bound)], UNTIL - 60)
+    assert lines(ended)[0] == f'expiry-time="20270115075900Z" {KEY} dev'
+
+
 def test_nobody_means_no_line_at_all() -> None:
     assert lines() == []
     assert in_force(authorized_keys((), [CA]), UNTIL) == ""

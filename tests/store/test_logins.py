@@ -75,6 +75,7 @@ def logged_in(
             c.transaction,
             by.id,
             key_fingerprint=key,
+            public_key="ssh-ed25519 AAAA",
             label="laptop",
             source="192.0.2.7",
             session_s=LIFETIMES.session_s,

@@ -108,10 +108,15 @@ class Authenticator:
         shown = identity.credential_id
         if identity.method is Method.TOKEN and shown not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")
+        if identity.sign_in is not None:
+            over = policy.sign_in_over(identity.name, identity.sign_in, self._now())
+            if over is not None:
+                return Denial(Reason.NO_GRANT, over)
         if not isinstance(credential, KeyCredential):
             return None
         record = policy.keys.get(credential.fingerprint)
-        if credential.certificate is None and (record is None or record.user != identity.name):
+        is_registered = identity.method is Method.PUBLIC_KEY and identity.sign_in is None
+        if is_registered and (record is None or record.user != identity.name):
             return Denial(
                 Reason.NO_GRANT, f"key {credential.fingerprint} of {identity.name!r} was removed"
             )

@@ -1,9 +1,9 @@
 """Who may log in to a shell, as sshd(8) reads it: `authorized_keys`, `authorized_principals`. Pure.
 
-A registered key is a line of its own. A user certificate is taken when one of its principals is
-the name of a user who may enter this app now (`cert-authority,principals="…"`): so taking away a
-grant shuts out every certificate that is still valid. A certificate without principals is for
-nobody.
+A registered key is a line of its own, and so is the key of a sign-in, until that ends. A user
+certificate is taken when one of its principals is the name of a user who may enter this app now
+(`cert-authority,principals="…"`): so taking away a grant shuts out every certificate that is still
+valid. A certificate without principals is for nobody.
 """
 
 import re
@@ -43,6 +43,11 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
             for key in admission.public_keys
             if _KEY.fullmatch(key)
         ]
+        lines += [
+            f"{_until(_sooner(ends_at, admission.expires_at))} {key} {admission.name}"
+            for key, ends_at in admission.bound_keys
+            if _KEY.fullmatch(key)
+        ]
         limits = ",".join(
             part for part in ("cert-authority", f'principals="{admission.name}"', until) if part
         )
@@ -78,10 +83,7 @@ def keys_until(known: float | None, now: float, lease_s: float) -> float:
 
 def ending_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
     """The same, of which none lasts beyond `until`."""
-    return tuple(
-        replace(one, expires_at=until if one.expires_at is None else min(one.expires_at, until))
-        for one in admissions
-    )
+    return tuple(replace(one, expires_at=_sooner(until, one.expires_at)) for one in admissions)
 
 
 def in_force(text: str, now: float) -> str:
@@ -93,6 +95,10 @@ def in_force(text: str, now: float) -> str:
         if not line.startswith("#") and (expiry is None or present < expiry[1]):
             kept.append(line)
     return "\n".join(kept)
+
+
+def _sooner(one: float, other: float | None) -> float:
+    return one if other is None else min(one, other)
 
 
 def _until(expires_at: float | None) -> str:

@@ -1,13 +1,15 @@
 """Sign-ins of machines and keys: made of the sign-in of the person who approved, and bound to a key."""
 
 import secrets
+from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, select
 
 from stagedoor.model.errors import NotFoundError
-from stagedoor.model.identity import Method
+from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import SIGN_INS, PassKind, WebPass
 from stagedoor.store import answers, passes
+from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
 
@@ -21,6 +23,7 @@ def open_login(
     approved_by: bytes,
     *,
     key_fingerprint: str,
+    public_key: str,
     label: str,
     source: str,
     session_s: float,
@@ -57,13 +60,43 @@ def open_login(
         source=source,
         key_fingerprint=key_fingerprint,
         label=label,
+        public_key=public_key,
     )
     for bound in _ids(transaction, web_passes.c.key_fingerprint == key_fingerprint, now):
         passes.end(transaction, bound, _BEFORE, now)
     secret = SECRET_PREFIX + secrets.token_urlsafe(passes.SECRET_BYTES)
     id_ = passes.keep(transaction, given, secret)
+    touch(transaction, Part.BOUND_KEYS, [key_fingerprint])
     answers.follow(transaction, approved_by, id_)
     return secret, passes.read(transaction, id_)
+
+
+def read_bound_keys(
+    transaction: Transaction, only: Collection[str] | None = None
+) -> dict[str, WebPass]:
+    """The logins by the fingerprint of their keys, of those named if some are: `bound_keys` of the policy."""
+    query = select(web_passes).where(web_passes.c.kind == PassKind.LOGIN.value)
+    if only is not None:
+        query = query.where(web_passes.c.key_fingerprint.in_(only))
+    return {
+        row.key_fingerprint: WebPass(
+            PassKind.LOGIN,
+            row.user_name,
+            Method(row.method),
+            row.expires_at,
+            row.credential_id,
+            None if row.scopes is None else tuple(row.scopes.split()),
+            row.password_mark,
+            sign_in=SignIn(bytes(row.secret_hash), row.expires_at),
+            latest_end=row.latest_end,
+            opened_at=row.opened_at,
+            source=row.source,
+            key_fingerprint=row.key_fingerprint,
+            label=row.label,
+            public_key=row.public_key,
+        )
+        for row in transaction.execute(query)
+    }
 
 
 def sign_in_of_key(database: Database, fingerprint: str, now: float) -> WebPass | None:

@@ -66,6 +66,7 @@ def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
             source=given.source,
             key_fingerprint=given.key_fingerprint,
             label=given.label,
+            public_key=given.public_key,
         )
     )
     return _hash(secret)
@@ -160,6 +161,10 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
 
 def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
     """Have every worker hear of it, and keep no more of the user's than are remembered one by one."""
+    keys = select(web_passes.c.key_fingerprint).where(
+        web_passes.c.secret_hash.in_(ended), web_passes.c.key_fingerprint.is_not(None)
+    )
+    touch(transaction, Part.BOUND_KEYS, transaction.execute(keys).scalars().all())
     answers.forget(transaction, ended)
     before = (
         select(web_passes.c.secret_hash)
@@ -282,4 +287,5 @@ def _whole(transaction: Transaction, row: Row[Any]) -> WebPass:
         answered_at,
         row.key_fingerprint,
         row.label,
+        row.public_key,
     )

@@ -19,6 +19,7 @@ from stagedoor.store.schema import (
     tokens,
     user_groups,
     users,
+    web_passes,
 )
 
 NO_ENTRY = "!"
@@ -82,6 +83,12 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
         (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
         (Part.SHARES, delete(shares).where(shares.c.user_name == name).returning(shares.c.id)),
+        (
+            Part.BOUND_KEYS,
+            delete(web_passes)
+            .where(web_passes.c.user_name == name, web_passes.c.key_fingerprint.is_not(None))
+            .returning(web_passes.c.key_fingerprint),
+        ),
     ):
         removed = transaction.execute(theirs).scalars().all()
         touch(transaction, part, removed)

@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -237,6 +237,7 @@ web_passes = Table(
     Column("end_reason", Text),
     Column("key_fingerprint", _name(64)),
     Column("label", Text),
+    Column("public_key", Text),
     Index("web_passes_by_expiry", "expires_at"),
     Index("web_passes_by_key", "key_fingerprint"),
 )
@@ -244,7 +245,7 @@ web_passes = Table(
 `latest_end`, up to which use moves the end of a session, `renewed_at`, when it did so last, `opened_at`,
 `source`, the address that it was opened from, and `end_reason`, what the person is told where somebody else
 ended it, since version 7; `key_fingerprint`, the key that a login is bound to, and `label`, what its machine
-is called, since version 8."""
+is called, since version 8; `public_key`, that key whole, since version 9."""
 
 provider_answers = Table(
     "provider_answers",

@@ -69,7 +69,7 @@ def shells_of(
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
-        admitted=lambda target: admitted(policy(), target, time.time()),
+        admitted=lambda target: admitted(policy(), target, time.time(), bound=True),
         idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )
