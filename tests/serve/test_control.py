@@ -14,6 +14,7 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
+    Measured,
     Sign,
     Signed,
     ToWorker,
@@ -43,6 +44,12 @@ TO_WORKER = st.one_of(
         st.none() | st.integers(0, 99),
     ),
 )
+SERIES = st.lists(
+    st.tuples(
+        st.tuples(st.text(), st.lists(st.text()).map(tuple), st.text()),
+        st.floats(allow_nan=False, allow_infinity=False),
+    )
+).map(tuple)
 FROM_WORKER = st.one_of(
     st.builds(Up),
     st.builds(Left, st.integers(0, 2**31)),
@@ -55,6 +62,7 @@ FROM_WORKER = st.one_of(
         st.text(),
         st.floats(0, 1e12),
     ),
+    st.builds(Measured, SERIES, SERIES),
 )
 
 

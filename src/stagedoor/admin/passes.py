@@ -40,7 +40,9 @@ class PassService:
         lifetimes: Lifetimes,
         allowance: Allowance,
         monotonic: Callable[[], float] = time.monotonic,
+        issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
     ) -> None:
+        """`issued` hears of each pass that was given out."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -48,6 +50,7 @@ class PassService:
         self._lifetimes = lifetimes
         self._allowance = allowance
         self._monotonic = monotonic
+        self._issued = issued
         self._stale_s = {each.name: each.stale_s for each in settings.sso}
 
     async def issue(
@@ -65,7 +68,10 @@ class PassService:
             return denial
         now = time.time()
         given = pass_for(kind, identity, now, self._lifetimes, target, source)
-        return await ask(passes.issue, self._database, given, now, answer)
+        secret = await ask(passes.issue, self._database, given, now, answer)
+        if isinstance(secret, str):
+            self._issued(kind, identity)
+        return secret
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
         shown = await ask(passes.find, self._database, kind, secret)

@@ -5,6 +5,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
 from stagedoor.keys.files import PrivateKey, public_line
 from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
@@ -16,6 +19,8 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 USER_EXTENSIONS = ("permit-agent-forwarding", "permit-port-forwarding", "permit-pty")
 """What a user certificate allows unless told otherwise; a shell may allow less."""
 
+_FOREVER = 2**64 - 1
+"""`valid before` of a certificate that never expires (PROTOCOL.certkeys)."""
 _CLOCK_SKEW_S = 5 * MINUTE_S
 _NONCE_BYTES = 32
 
@@ -146,3 +151,17 @@ def _blob(public_key: str) -> bytes:
             f"this key cannot be certified (ssh-keygen -t ed25519 makes one): {key.reason}"
         )
     return b64decode(key.line.split()[1])
+
+
+def certificate_end(line: bytes) -> float | None:
+    """Until when the certificate of a public line holds, seconds since the epoch; None: for ever.
+
+    Raises ValueError for what is no certificate.
+    """
+    try:
+        certificate = load_ssh_public_identity(line)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(certificate, SSHCertificate):
+        raise ValueError("a plain key, and no certificate")
+    return None if certificate.valid_before >= _FOREVER else float(certificate.valid_before)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from stagedoor.model.metric import Series
+
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """First line to a worker: the settings as they were checked, and the sockets that it inherits.
@@ -68,8 +70,15 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
     retry_after_s: int | None = None
 
 
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """From a worker: what it has counted since it last said so, and what it sees `now` (`serve.metrics`)."""
+
+    added: tuple[tuple[Series, float], ...] = ()
+    now: tuple[tuple[Series, float], ...] = ()
+
+
 ToWorker = Begin | Drain | Close | Signed
-FromWorker = Up | Left | Failed | Sign
+FromWorker = Up | Left | Failed | Sign | Measured
 
 _encoder = msgspec.json.Encoder()
 _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

@@ -18,12 +18,14 @@ from pathlib import Path
 import structlog
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
 from stagedoor.serve.beside import Beside
-from stagedoor.serve.control import Begin
+from stagedoor.serve.control import Begin, Measured
 from stagedoor.serve.controller_process import ControllerProcess
+from stagedoor.serve.ends import certificate_gauges
 from stagedoor.serve.fleet import (
     Exited,
     Fleet,
@@ -31,6 +33,7 @@ from stagedoor.serve.fleet import (
     Launch,
     Plan,
     Publish,
+    Said,
     Spawn,
     SpawnFailed,
     Stop,
@@ -38,6 +41,7 @@ from stagedoor.serve.fleet import (
     Tick,
 )
 from stagedoor.serve.health import Condition, HealthEndpoint
+from stagedoor.serve.metrics.tally import Totals
 from stagedoor.serve.prepare import (
     Bound,
     Checked,
@@ -82,7 +86,8 @@ class Supervisor:
         self._burials: set[asyncio.Task[object]] = set()
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
-        self._health = HealthEndpoint(self._condition)
+        self._totals = Totals()
+        self._health = HealthEndpoint(self._condition, self._measured)
         self._controller = ControllerProcess()
         self._beside = Beside()
         self._signing = SigningService()
@@ -113,6 +118,10 @@ class Supervisor:
             left=self._fleet.sessions_left,
             waits_for_store=self._waits_for_store,
         )
+
+    def _measured(self) -> dict[Series, float]:
+        """For Prometheus: what the workers have counted, and when certificates expire."""
+        return self._totals.values() | certificate_gauges(self._checked.settings, time.time())
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
         """Prepare as soon as the store can be reached, bind, start the first generation, and return once
@@ -249,7 +258,7 @@ class Supervisor:
             match action:
                 case Spawn(number):
                     process = WorkerProcess(
-                        number, new_instance_id(), self._event, self._signing.answer
+                        number, new_instance_id(), self._reported, self._signing.answer
                     )
                     self._workers[number] = process
                     self._spawn(process.run(partial(self._begin, action)), self._tasks)
@@ -268,6 +277,15 @@ class Supervisor:
         at = self._fleet.next_at
         loop = asyncio.get_running_loop()
         self._timer = None if at is None else loop.call_at(at, self._event, Tick())
+
+    def _reported(self, event: SpawnFailed | Said | Exited) -> None:
+        """From a worker's process."""
+        if isinstance(event, Said) and isinstance(event.message, Measured):
+            self._totals.add(event.worker, event.message)
+            return
+        if not isinstance(event, Said):
+            self._totals.forget(event.worker)
+        self._event(event)
 
     def _begin(self, spawn: Spawn) -> Begin | None:
         """What a worker is started with; None if the gateway stops."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -24,6 +25,8 @@ from stagedoor.serve.control import (
     line,
     read_to_worker,
 )
+from stagedoor.serve.metrics.definitions import LAG
+from stagedoor.serve.metrics.tally import messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
@@ -99,6 +102,7 @@ class Worker:
             await self._gateway.shells.close()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close)
+            self._measure()
         if unwritten:
             self._log.error(
                 "audit events could not be written; the next start closes their sessions",
@@ -176,13 +180,16 @@ class Worker:
         loop = asyncio.get_running_loop()
         counted_at = loop.time()
         while True:
+            due_at = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
+            late_s = loop.time() - due_at
             if not self._gateway.relay.alive:
                 self._log.critical("the relay is dead: this worker ends, to be replaced")
                 self._close = True
                 self._news.set()
                 return
             try:
+                self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
                 with suppress(OSError):  # told by the gateway, and tried again at the next tick
                     await asyncio.to_thread(self._gateway.renew_keys)
@@ -191,8 +198,20 @@ class Worker:
                     # A store that cannot be written is told of by the ledger; counts can wait.
                     with suppress(StoreError):
                         await asyncio.to_thread(self._gateway.write_counts)
+                self._measure()
             except Exception as error:  # grants must go on to expire, whatever one tick met
                 self._on_fault(loop, {"message": "a tick failed", "exception": error})
+
+    def _measure(self) -> None:
+        """Tell the supervisor what was counted, where somebody may ask for it."""
+        if self._settings.health.address is None:
+            return
+        tally, now = self._gateway.tally, self._gateway.gauges()
+        for message in messages(tally.take(), now):
+            if can_tell():
+                tell(message)
+            else:
+                tally.put_back(message.added)
 
     async def _review_rights(self) -> None:
         """What no policy of ours tells: whom the cluster itself lets in. In a task of its own, since the
@@ -224,6 +243,13 @@ def tell(message: FromWorker) -> None:
     # Unbuffered, so that nothing is left to fail at exit; a line fits a pipe whole, pipe(7).
     with suppress(OSError):
         os.write(sys.stdout.fileno(), line(message))
+
+
+def can_tell() -> bool:
+    """Whether the supervisor reads what it is told. A hung one must not hold us up: a pipe that can be
+    written takes PIPE_BUF bytes at once (pipe(7)), and no line is longer."""
+    _, writable, _ = select.select([], [sys.stdout.fileno()], [], 0)
+    return bool(writable)
 
 
 async def _main() -> int:

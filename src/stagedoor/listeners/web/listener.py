@@ -98,6 +98,11 @@ class WebListener:
         """How many visits have not been let in, or shown out, yet; and files on their way."""
         return len(self._app.visits) + self._app.files.busy
 
+    @property
+    def terminals(self) -> int:
+        """WebSockets of terminals that are open."""
+        return len(self._app.visits)
+
     def drain(self) -> None:
         """Let nobody more in; those who are in stay. Nothing more is accepted by now."""
         self._app.draining = True

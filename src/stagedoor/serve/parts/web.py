@@ -18,8 +18,10 @@ from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
+from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.units import MIB
+from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
@@ -39,8 +41,11 @@ def web_listener(
     recorder: Recorder,
     note: Note,
     sign_ins: SignInService,
+    issued: Callable[[PassKind, Identity], None],
 ) -> WebListener:
-    """The WebShell. `policy` is the policy as it is now. Raises StagedoorError."""
+    """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out.
+    Raises StagedoorError.
+    """
 
     allowance = Allowance()
     return WebListener(
@@ -54,7 +59,13 @@ def web_listener(
                 PresenceService(settings, database, policy, allowance),
             ),
             PassService(
-                settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
+                settings,
+                database,
+                policy,
+                flow.by_newest_policy,
+                _lifetimes(settings),
+                allowance,
+                issued=issued,
             ),
             sign_ins,
             AccountService(settings, database, allowance),
