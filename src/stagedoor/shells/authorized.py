@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from stagedoor.model.admission import Admission
+from stagedoor.model.name import valid_name
 from stagedoor.model.units import MINUTE_S
 
 KEYS_LEASE_S = 80 * MINUTE_S
@@ -20,7 +21,6 @@ take a right away in it: its gateway, its controller, the rule that lets only th
 RENEW_AT = 0.75
 """Keys are renewed when less than this part of their time is left, so an outage of an hour ends none."""
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _EXPIRY = re.compile(r'expiry-time="(\d{14})Z"', re.ASCII)
 _FORMAT = "%Y%m%d%H%M%S"
@@ -34,7 +34,7 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
     """
     lines = [_HEADER]
     for admission in admissions:
-        if not _NAME.fullmatch(admission.name):
+        if not valid_name(admission.name):
             continue
         until = _until(admission.expires_at)
         options = f"{until} " if until else ""
@@ -63,7 +63,7 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
     """
     lines = [_HEADER]
     for admission in admissions:
-        if _NAME.fullmatch(admission.name):
+        if valid_name(admission.name):
             until = _until(admission.expires_at)
             lines.append(f"{until} {admission.name}" if until else admission.name)
     return "\n".join(lines) + "\n"
