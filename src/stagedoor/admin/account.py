@@ -33,7 +33,10 @@ class Past:
 
 
 class AccountService:
-    """Satisfies `listeners.web.ports.Desk`. The store is asked in a thread."""
+    """What a person may see and change of their own.
+
+    The store is asked in a thread; one that fails is a Denial.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,8 @@ class AccountService:
         self._now = now
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
+        """The keys by which the shells know them."""
+
         def load() -> Sequence[KeyRecord]:
             # From the store, not from memory: whoever has just added one wants to see it.
             with self._database.read() as transaction:
@@ -56,6 +61,7 @@ class AccountService:
         return await ask(load)
 
     async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        """Register one more; `line` is that of a .pub file."""
         if (denial := too_much(self._allowance, identity, self._now())) is not None:
             return denial
 
@@ -75,6 +81,7 @@ class AccountService:
         return await ask(remove)
 
     async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
+        """Their last sessions, the newest first."""
         records = await ask(
             list_sessions,
             self._database,
@@ -87,7 +94,8 @@ class AccountService:
         return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
-        """By direct login where SSH is answered; else by what `ssh_setup` has set up."""
+        """The command that enters `target` by ssh: by direct login where SSH is answered; else by what
+        `ssh_setup` has set up."""
         public = self._settings.ssh.public_at
         if public is None:
             return f"ssh {target.host_name}"
@@ -96,6 +104,8 @@ class AccountService:
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
     def ssh_setup(self, identity: Identity, host: str) -> str | None:
+        """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
+        which the person reaches this gateway."""
         ssh, tunnel = self._settings.ssh, self._settings.tunnel
         if ssh.public_at is not None:
             return None

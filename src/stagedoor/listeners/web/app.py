@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.admin.account import AccountService
+from stagedoor.admin.recording_service import RecordingService
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
@@ -21,7 +23,7 @@ from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Account, Passes, Recordings, SignIns
+from stagedoor.listeners.web.ports import Passes, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
@@ -53,8 +55,8 @@ class WebApp:
         access: ShellAccess,
         passes: Passes,
         sign_ins: SignIns,
-        account: Account,
-        recordings: Recordings,
+        account: AccountService,
+        recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
         shares: ShareRules,

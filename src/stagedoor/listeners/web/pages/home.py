@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.account import AccountService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.markup import App
-from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
@@ -33,7 +33,7 @@ class Home:
         self,
         guard: RequestGuard,
         pages: Pages,
-        account: Account,
+        account: AccountService,
         shows_recordings: Callable[[Identity], bool],
         live: Callable[[Identity], Awaitable[Sequence[Present] | Denial | None]],
         has_terminals: Callable[[Target], bool],

@@ -28,7 +28,6 @@ from stagedoor.listeners.web.terminal.fields import (
     terminal_in,
 )
 from stagedoor.listeners.web.terminal.guests import SHARE, WATCH
-from stagedoor.listeners.web.terminal.presence import Presence
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
@@ -73,7 +72,7 @@ class Terminals:
         self._passes = passes
         self._access = access
         self._flow = access.flow
-        self._presence: Presence = access.presence
+        self._presence = access.presence
         self._pages = pages
         self._rules = rules
         self._identify = identify
