@@ -1,5 +1,6 @@
 """What Prometheus reads of a gateway with two workers, after a login by each access method."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stagedoor.serve.metrics import definitions as of
 from tests.path.test_health import asked
+from tests.ports import free_port
 from tests.ssh.world import SSH_TABLE, local, open_world, wait_until
 from tests.web.outer import attach_command
 
 SETTINGS = (
-    '[web]\naddresses = ["127.0.0.1:0"]\n[health]\naddress = "127.0.0.1:0"\n'
+    '[web]\naddresses = ["127.0.0.1:0"]\n[health]\naddress = "127.0.0.1:PORT"\n'
     "[workers]\ncount = 2\ndrain_timeout_s = 5\n" + SSH_TABLE + local("app01")
 )
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -30,7 +32,7 @@ def read(text: str) -> Samples:
 
 def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> None:
     """One real gateway and four logins: some eight seconds."""
-    with open_world(tmp_path, SETTINGS) as world:
+    with open_world(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as world:
         gateway = world.gateway
         health = gateway.port("health")
         config = world.config()
@@ -69,6 +71,10 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         missing = [metric.name for metric in of.METRICS if not names & {*metric.samples}]
         assert missing == ["stagedoor_certificate_remaining_seconds"], "there is no certificate"
         assert len(found) == len(set(found))
+
+        status = json.loads(gateway.command("status", "--json").stdout)
+        assert (status["state"], len(status["workers"])) == ("well", 2)
+        assert status["store"]["policy_version"] == found[("stagedoor_policy_version", ())]
 
         before = found[("stagedoor_logins_total", ("connect", "opened"))]
         gateway.signal(signal.SIGHUP)

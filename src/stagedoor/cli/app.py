@@ -31,6 +31,7 @@ COMMANDS = {
     "sign-in": ("stagedoor.cli.sign_in", "sign_in"),
     "sso": ("stagedoor.cli.sso", "sso"),
     "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
+    "status": ("stagedoor.cli.status", "status"),
     "store": ("stagedoor.cli.store", "store"),
     "token": ("stagedoor.cli.token", "token"),
     "tunnel": ("stagedoor.cli.tunnel", "tunnel"),

@@ -25,6 +25,19 @@ def exposition(metrics: Iterable[Metric], values: Mapping[Series, float]) -> str
     return "\n".join([*lines, "# EOF", ""])
 
 
+def plain_samples(text: str) -> dict[str, float]:
+    """The samples of a page of ours that have no labels, by name."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if not line.startswith("#") and "{" not in name:
+            try:
+                found[name] = float(value)
+            except ValueError:
+                continue
+    return found
+
+
 def _samples(metric: Metric, found: Mapping[tuple[str, ...], Mapping[str, float]]) -> Iterator[str]:
     counted = metric.kind in (MetricKind.COUNTER, MetricKind.HISTOGRAM)
     combinations = dict.fromkeys(metric.label_values if counted else ())
