@@ -22,6 +22,7 @@ COMMANDS = {
     "completion": ("stagedoor.cli.completion", "completion"),
     "controller": ("stagedoor.cli.controller", "controller"),
     "demo": ("stagedoor.cli.demo", "demo"),
+    "doctor": ("stagedoor.cli.doctor", "doctor"),
     "grant": ("stagedoor.cli.grant", "grant"),
     "key": ("stagedoor.cli.key", "key"),
     "recording": ("stagedoor.cli.recording", "recording"),
