@@ -12,7 +12,10 @@ from tests.docs.pages import ROOT
 PAIRS = {
     "README.zh-CN.md": "README.md",
     "docs/zh/tutorial.md": "docs/tutorial.md",
-    **{f"docs/zh/{name}.md": f"docs/how-to/{name}.md" for name in ("developer",)},
+    **{
+        f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
+        for name in ("developer", "webshell", "install-kubernetes")
+    },
 }
 """A Chinese page, and the English one that it says."""
 _PAIR = pytest.mark.parametrize(("chinese", "english"), PAIRS.items())
