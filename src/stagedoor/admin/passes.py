@@ -77,18 +77,20 @@ class PassService:
         shown = await ask(passes.find, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        return await self._identity_of(shown)
+        return await self.identity_of(shown)
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
         shown = await ask(passes.use_up, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        identity = await self._identity_of(shown)
+        identity = await self.identity_of(shown)
         if isinstance(identity, Denial):
             return identity
         return identity, shown.target if shown is not None else None
 
-    async def _identity_of(self, shown: WebPass | None) -> Identity | Denial:
+    async def identity_of(self, shown: WebPass | None) -> Identity | Denial:
+        """Whose pass it is, if it still holds."""
+
         async def verdict() -> Identity | Denial:
             return identity_of(shown, self._policy(), time.time(), self._stale_s)
 

@@ -40,9 +40,9 @@ class PendingLogin:
     a login that ssh holds, whose connection is the proof. `public_key` is `type base64`, `fingerprint` its
     `SHA256:…`; whoever began has proved to hold the key. `source` is the address that it was begun from,
     `label` what the machine calls itself. `port` is where the client listens on 127.0.0.1; None: nowhere.
-    `wanted_user` is the only user who may approve; None: any. `sign_in` is the id of the sign-in that
-    approved. `code_hash` (32 bytes) is that of the code without which an approved one cannot be spent; None:
-    there is none. Times are seconds since the epoch.
+    `wanted_user` is the only user who may approve, or who has; None: any may. `sign_in` is the id of the
+    sign-in that approved. `code_hash` (32 bytes) is that of the code without which an approved one cannot be
+    spent; None: there is none. Times are seconds since the epoch.
     """
 
     id: str
@@ -105,7 +105,8 @@ def approve_by_letters(
     _require_open(login, now, user)
     right = hmac.compare_digest(letters_digest(login.id, letters), login.letters_hash)
     if right:
-        return replace(login, state=LoginState.APPROVED, sign_in=sign_in, code_hash=None)
+        state = LoginState.APPROVED
+        return replace(login, state=state, sign_in=sign_in, wanted_user=user, code_hash=None)
     left = login.tries_left - 1
     state = login.state if left > 0 else LoginState.DENIED
     return replace(login, state=state, tries_left=left)
@@ -121,7 +122,13 @@ def approve_by_code(
         raise RefusedError("type the letters that the terminal shows")
     if login.sign_in not in (None, sign_in):
         raise RefusedError(OVER)
-    return replace(login, state=LoginState.APPROVED, sign_in=sign_in, code_hash=digest(code))
+    return replace(
+        login,
+        state=LoginState.APPROVED,
+        sign_in=sign_in,
+        wanted_user=user,
+        code_hash=digest(code),
+    )
 
 
 def _require_open(login: PendingLogin, now: float, user: str) -> None:
@@ -132,10 +139,7 @@ def _require_open(login: PendingLogin, now: float, user: str) -> None:
     ):
         raise RefusedError(OVER)
     if login.wanted_user not in (None, user):
-        raise RefusedError(
-            f"this login is for another user name than yours, {user!r}; run ssh with {user}@ in front of "
-            "the gateway's name"
-        )
+        raise RefusedError(f"this login is for another user than you, {user!r}; log in as yourself")
 
 
 def holds_verifier(login: PendingLogin, verifier: str) -> bool:

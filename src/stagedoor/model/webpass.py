@@ -20,6 +20,8 @@ class PassKind(StrEnum):
     """One signing in, once, within minutes; whoever has it is its identity."""
 
 
+LOGIN_SECRET = "sgl_"  # noqa: S105 - what each begins with
+"""What a login's secret begins with: so it is never taken for a password or a token, nor the other way."""
 SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
 """Kinds of passes that are sign-ins: they last, what they opened ends with them, and they can be ended."""
 

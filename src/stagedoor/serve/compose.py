@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates import UserCertificates
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
@@ -19,6 +20,7 @@ from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.session import End
+from stagedoor.model.webpass import PassKind
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
@@ -47,7 +49,8 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
-from stagedoor.store.database import open_database
+from stagedoor.store import passes
+from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
@@ -122,7 +125,7 @@ class Gateway:
             on_close_requests=close_requests.publish,
             on_problem=partial(self._problems, "policy"),
         )
-        self.authenticator = _authenticator(settings, self.watch)
+        self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
         listed = listed_in(settings)
         judge = Authoriser(lambda: self.watch.last_policy, time.time, listed)
@@ -204,6 +207,7 @@ class Gateway:
             self._note,
             sign_ins,
             sign_in_counter(self.tally),
+            self.certificates,
         )
 
     async def ask_providers(self) -> None:
@@ -283,7 +287,7 @@ class Gateway:
         return unwritten
 
 
-def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
+def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -> Authenticator:
     return Authenticator(
         lambda: watch.policy,
         time.time,
@@ -297,6 +301,8 @@ def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         away=lambda: watch.closed,
+        find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
+        stale_s={each.name: each.stale_s for each in settings.sso},
     )
 
 

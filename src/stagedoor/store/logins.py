@@ -7,14 +7,12 @@ from sqlalchemy import ColumnElement, select
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
-from stagedoor.model.webpass import SIGN_INS, PassKind, WebPass
+from stagedoor.model.webpass import LOGIN_SECRET, SIGN_INS, PassKind, WebPass
 from stagedoor.store import answers, passes
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
 
-SECRET_PREFIX = "sgl_"  # noqa: S105 - what a login's secret begins with
-"""So that it is never taken for a password, or a password for one."""
 _BEFORE = "another login was made with the key of this one; log in again"
 
 
@@ -64,7 +62,7 @@ def open_login(
     )
     for bound in _ids(transaction, web_passes.c.key_fingerprint == key_fingerprint, now):
         passes.end(transaction, bound, _BEFORE, now)
-    secret = SECRET_PREFIX + secrets.token_urlsafe(passes.SECRET_BYTES)
+    secret = LOGIN_SECRET + secrets.token_urlsafe(passes.SECRET_BYTES)
     id_ = passes.keep(transaction, given, secret)
     touch(transaction, Part.BOUND_KEYS, [key_fingerprint])
     answers.follow(transaction, approved_by, id_)

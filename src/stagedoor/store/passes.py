@@ -181,10 +181,15 @@ def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> 
 
 def renew(transaction: Transaction, secret: str, end: float, now: float) -> None:
     """Move the end of a session that lasts. Runs in a policy change. NotFoundError where it is over."""
+    renew_sign_in(transaction, _hash(secret), end, now)
+
+
+def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: float) -> None:
+    """The same of any sign-in, by its id."""
     moved = transaction.execute(
         update(web_passes)
         .where(
-            web_passes.c.secret_hash == _hash(secret),
+            web_passes.c.secret_hash == sign_in,
             web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at.between(now, end),
             web_passes.c.latest_end >= end,
@@ -193,7 +198,7 @@ def renew(transaction: Transaction, secret: str, end: float, now: float) -> None
     )
     if moved.rowcount != 1:
         raise NotFoundError("this sign-in is over already")
-    touch(transaction, Part.SIGN_IN_ENDS, [_hash(secret).hex()])
+    touch(transaction, Part.SIGN_IN_ENDS, [sign_in.hex()])
 
 
 def read_sign_in_ends(

@@ -60,6 +60,7 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
         .values(
             state=after.state.value,
             tries_left=after.tries_left,
+            wanted_user=after.wanted_user,
             sign_in=after.sign_in,
             code_hash=after.code_hash,
         )

@@ -20,6 +20,9 @@ from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import Guarded
+from stagedoor.listeners.web.login.api import LoginApi
+from stagedoor.listeners.web.login.pages import LoginPages
+from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
@@ -55,6 +58,7 @@ class WebApp:
         access: ShellAccess,
         passes: Passes,
         sign_ins: SignIns,
+        logins: LoginParts,
         account: AccountService,
         recordings: RecordingService,
         limits: WebLimits,
@@ -80,6 +84,7 @@ class WebApp:
             self._guard, passes, access, pages, shares, self._identity, refusal
         )
         ours += self._terminals.ours
+        ours += LoginApi(self._guard, logins, refusal).routes
         routes = [
             *Home(
                 self._guard,
@@ -93,6 +98,7 @@ class WebApp:
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,
+            *LoginPages(self._guard, pages, logins.approval).routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes

@@ -2,20 +2,26 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.certificates import UserCertificates
+from stagedoor.admin.login_approval import LoginApproval
+from stagedoor.admin.login_service import LoginService
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.refresh_service import RefreshService
 from stagedoor.admin.sign_in_service import SignInService
+from stagedoor.admin.well_known import describe
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
+from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity
@@ -42,12 +48,22 @@ def web_listener(
     note: Note,
     sign_ins: SignInService,
     issued: Callable[[PassKind, Identity], None],
+    certificates: UserCertificates | None = None,
 ) -> WebListener:
-    """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out.
-    Raises StagedoorError.
-    """
+    """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
+    `certificates` no machine logs in. Raises StagedoorError."""
 
     allowance = Allowance()
+    passes = PassService(
+        settings,
+        database,
+        policy,
+        flow.by_newest_policy,
+        _lifetimes(settings),
+        allowance,
+        issued=issued,
+    )
+    logins = LoginService(settings, database, passes, _lifetimes(settings), certificates)
     return WebListener(
         WebApp(
             ShellAccess(
@@ -58,16 +74,13 @@ def web_listener(
                 note,
                 PresenceService(settings, database, policy, allowance),
             ),
-            PassService(
-                settings,
-                database,
-                policy,
-                flow.by_newest_policy,
-                _lifetimes(settings),
-                allowance,
-                issued=issued,
-            ),
+            passes,
             sign_ins,
+            LoginParts(
+                logins,
+                LoginApproval(settings, database),
+                partial(describe, settings, logins=logins.possible),
+            ),
             AccountService(settings, database, allowance),
             RecordingService(settings, database, policy),
             WebLimits(
