@@ -220,6 +220,13 @@ def test_every_message_explained_is_one_that_the_code_says(
             assert re.search(message, code), span
 
 
+def test_nothing_is_installed_by_a_name_that_nobody_has_registered() -> None:
+    """pip would ask the index for a bare `stagedoor`, and run whatever somebody has put there."""
+    files = [*pages.PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "deploy").rglob("*.md")]
+    bare = re.compile(r"pip install (?:-\S+ )*['\"]?stagedoor\b")
+    assert {pages.name(file) for file in files if bare.search(pages.text(file))} == set()
+
+
 def test_every_cost_of_an_access_method_is_one_that_a_benchmark_printed() -> None:
     printed, shown = (
         re.findall(r"<!-- bench:ways -->\n(.*?)<!-- bench:end -->", pages.text(page), re.DOTALL)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError
+from stagedoor.model.extra import install_extra
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
@@ -150,7 +151,7 @@ def _server(place: Server, busy_timeout_s: float) -> Adapter:
     except ImportError as error:
         raise StoreError(
             f"the store {place} needs PostgreSQL's driver, which cannot be loaded ({error}); "
-            "run `pip install 'stagedoor[postgresql]'`"
+            f"install it with: {install_extra('postgresql')}"
         ) from error
     return PostgresqlServer(place, busy_timeout_s=busy_timeout_s)
 
