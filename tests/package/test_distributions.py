@@ -175,6 +175,18 @@ def test_the_sdist_has_what_it_is_built_and_tested_from_and_nothing_that_is_made
     assert {name for name in names if made & set(name.split("/"))} == set()
 
 
+def test_built_again_they_are_the_same(
+    built: Built, checkout: Path, backend: Path, tmp_path: Path
+) -> None:
+    """What a time of day, the order of a folder or its name would change."""
+    sdist = build("sdist", checkout, backend, tmp_path)
+    assert sdist.read_bytes() == built.sdist.read_bytes()
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "elsewhere", filter="data")
+    [source] = (tmp_path / "elsewhere").iterdir()
+    assert build("wheel", source, backend, tmp_path).read_bytes() == built.wheel.read_bytes()
+
+
 def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     built: Built, tmp_path: Path
 ) -> None:
