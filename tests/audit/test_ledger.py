@@ -319,3 +319,12 @@ def test_sessions_of_an_event_loop_that_is_gone_are_closed(ledger: AuditLedger, 
     assert ledger.flush(20)
     assert list_sessions(disk.database) == []
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # left behind on purpose
+
+
+async def test_nobody_is_let_in_while_it_is_held(ledger: AuditLedger) -> None:
+    ledger.hold("a sink is late")
+    denied = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
+    assert isinstance(denied, Denial)
+    assert (denied.reason, "a sink is late" in denied.message) == (Reason.AUDIT_UNAVAILABLE, True)
+    ledger.hold(None)
+    await enter(ledger)

@@ -19,6 +19,8 @@ def test_the_commands_work_in_their_order(desk: Desk, tmp_path: Path) -> None:
     if shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     desk.out("user", "add", "alice", "--no-password")
+    with desk.settings_file.open("a") as settings:
+        settings.write(f'[[audit.sinks]]\nname = "file"\nurl = "file://{tmp_path}/sink.jsonl"\n')
     blocks = [block.text for block in pages.blocks("sh") if block.page == PAGE]
     script = "\n".join(["set -euo pipefail", *blocks])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -13,7 +13,24 @@ from stagedoor.settings.file import load_settings, parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings, networks
 
+SINK = '[[audit.sinks]]\nname = "a"\nurl = '
+
 WRONG = [
+    (f'{SINK}"syslog+udp://h"', "is no sink"),
+    (f'{SINK}"syslog+tls://"', "is no syslog server"),
+    (f'{SINK}"syslog+tls://h:70000"', "audit.sinks.url"),
+    (f'{SINK}"syslog+tls://u:p@h"', "is no syslog server"),
+    (f'{SINK}"syslog+tcp://192.0.2.1"', "is not encrypted"),
+    (f'{SINK}"http://logs.example.com/"', "plain http"),
+    (f'{SINK}"https://u:p@logs.example.com/"', "password"),
+    (f'{SINK}"file://etc/x"', "names no file"),
+    (f'{SINK}"file:///x"\ntoken_file = "/t"', "audit.sinks.token_file"),
+    (f'{SINK}"syslog+tls://h"\nkey_file = "/t"', "go together"),
+    (f'{SINK}"https://h/"\nca_fil = "/t"', "did you mean `ca_file`"),
+    (f'{SINK}"file:///x"\n{SINK}"file:///y"', "the same name"),
+    ('[[audit.sinks]]\nname = "a b"\nurl = "file:///x"', "audit.sinks.name"),
+    ("[audit]\nkeep_days = 3", "audit.keep_days needs a sink"),
+    ("[audit]\nrefuse_after_s = 30", "audit.refuse_after_s needs a sink"),
     ('[tunnel]\naddresses = ["x"]', "tunnel.addresses"),
     ('[tunnel]\naddresses = ["::1:22"]', "tunnel.addresses"),
     ('[tunnel]\naddresses = ["127.0.0.1:70000"]', "tunnel.addresses"),

@@ -105,7 +105,8 @@ def export(
 class Checkpoints:
     """Signs how far the audit has come. For one thread at a time; any number of processes."""
 
-    def __init__(self, database: Database, key: PrivateKey, instance: str) -> None:
+    def __init__(self, database: Database, key: Callable[[], PrivateKey], instance: str) -> None:
+        """`key` is called where something is to be signed; what it raises, `write` raises."""
         self._database = database
         self._key = key
         self._instance = instance
@@ -133,7 +134,7 @@ class Checkpoints:
             chain = self._reader.chain
             if chain.unsigned == 0:
                 return False
-            signature, key = sign(self._key, statement(chain.link), NAMESPACE)
+            signature, key = sign(self._key(), statement(chain.link), NAMESPACE)
             event = checkpoint_event(chain.link, signature, key, self._instance, now)
             append(transaction, [event])
         return True

@@ -108,6 +108,7 @@ class AuditLedger:
         self._failures = 0
         self._problem: str | None = None
         self._public = ""
+        self._held: str | None = None
         self._writing = False
         self._flushing = 0
         self._stopping = False
@@ -142,6 +143,8 @@ class AuditLedger:
                 return _unavailable("the gateway is stopping")
             if self._problem is not None:
                 return _unavailable(self._public)
+            if self._held is not None:
+                return _unavailable(self._held)
             self._openings.append(opening)
             self._lock.notify_all()
         try:
@@ -154,6 +157,10 @@ class AuditLedger:
         except asyncio.CancelledError:
             self._abandon(opening, "the developer's side hung up")
             raise
+
+    def hold(self, why: str | None) -> None:
+        """Let nobody in, for this reason, until this is called with None. Any thread."""
+        self._held = why
 
     def close(self, opened: Opened, ended: Ended) -> None:
         """Write that the session is over, soon. Any thread; never blocks."""

@@ -13,6 +13,7 @@ from stagedoor.audit.chain import document
 from stagedoor.cli import show
 from stagedoor.cli.apps import app_target
 from stagedoor.cli.audit_export import export, key, verify
+from stagedoor.cli.audit_sink import sink
 from stagedoor.cli.complete import app_names, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
@@ -154,6 +155,7 @@ def _refuse_options(ctx: click.Context) -> None:
 
 audit.add_command(export)
 audit.add_command(key)
+audit.add_command(sink)
 audit.add_command(verify)
 
 

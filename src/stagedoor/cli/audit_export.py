@@ -60,8 +60,10 @@ def export(installation: Installation, after: int, follow: bool) -> None:
 def _sign(service: AdminService, settings: Settings) -> None:
     """A full disk or a key that is not there must not keep the audit from being read."""
     try:
-        key = audit_chain.audit_key(settings)
-        audit_chain.Checkpoints(service.database, key, service.instance).write(service.clock())
+        signing = audit_chain.Checkpoints(
+            service.database, lambda: audit_chain.audit_key(settings), service.instance
+        )
+        signing.write(service.clock())
     except StagedoorError as error:
         show.note(f"stagedoor: no checkpoint can be signed, so the end is not confirmed: {error}")
 

@@ -51,6 +51,7 @@ from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store import passes
 from stagedoor.store.database import Database, open_database
+from stagedoor.store.deliveries import first_undelivered_at
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
@@ -112,6 +113,8 @@ class Gateway:
         self.certificates = certificates
         """Signs for sign-ins; None where nobody does."""
         self._problems = ProblemLog(self._log)
+        self._sinks = tuple(sink.name for sink in settings.audit.sinks)
+        self._refuse_after_s = settings.audit.refuse_after_s
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
         self.tally = Tally()
         self.database = open_database(settings.place)
@@ -270,6 +273,19 @@ class Gateway:
         }
         inside = self.measured_ledger.inside()
         return gauges | {of.SESSIONS.series(way): count for way, count in inside.items()}
+
+    def check_deliveries(self) -> None:
+        """Let nobody in while a sink of the audit is too far behind (`audit.refuse_after_s`). Raises
+        StoreError; blocks."""
+        if self._refuse_after_s is None:
+            return
+        since = first_undelivered_at(self.database, self._sinks)
+        late = since is not None and time.time() - since > self._refuse_after_s
+        why = "events have not reached every place that they must be sent to; try again later"
+        self.ledger.hold(why if late else None)
+        self._problems(
+            "audit delivery", "nobody is let in (audit.refuse_after_s)" if late else None
+        )
 
     def close(self) -> int:
         """Let go of everything, in order; how many audit events could not be written. Blocks."""

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from stagedoor import __version__
 from stagedoor.listeners.health import HealthListener, Page
 from stagedoor.model.metric import Series
+from stagedoor.serve.audit_output import SinkState
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import Health
@@ -18,6 +19,7 @@ from stagedoor.wire.openmetrics import CONTENT_TYPE, exposition
 class Condition:
     """How the supervisor is. `workers` accept now; `deaths` have died since the start, unasked;
     `left` sessions are still open in workers that drain. `waits_for_store`: it has not started yet.
+    `sinks` are those of the audit.
     """
 
     draining: bool
@@ -26,6 +28,7 @@ class Condition:
     deaths: int
     left: int
     waits_for_store: bool = False
+    sinks: tuple[SinkState, ...] = ()
 
 
 class HealthEndpoint:
@@ -78,7 +81,11 @@ def readiness(condition: Condition) -> Page:
         return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
     if not condition.workers:
         return Page("no worker accepts connections yet\n", HTTPStatus.SERVICE_UNAVAILABLE)
-    return Page(f"ready, {condition.workers} of {condition.wanted} workers\n")
+    text = f"ready, {condition.workers} of {condition.wanted} workers\n"
+    for sink in condition.sinks:
+        if sink.failing:
+            text += f"audit sink {sink.name} fails, {sink.backlog} events wait; the log says why\n"
+    return Page(text)
 
 
 def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
@@ -92,5 +99,8 @@ def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
         of.LEFT: condition.left,
     }
     values: dict[Series, float] = {metric.series(): value for metric, value in own.items()}
+    for sink in condition.sinks:
+        values[of.SINK_FAILING.series(sink.name)] = int(sink.failing)
+        values[of.SINK_BACKLOG.series(sink.name)] = sink.backlog
     values[of.BUILD.series(__version__, platform.python_version())] = 1
     return exposition(of.METRICS, {**values, **measured})

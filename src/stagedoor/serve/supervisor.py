@@ -22,6 +22,7 @@ from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
+from stagedoor.serve.audit_output import AuditOutput
 from stagedoor.serve.beside import Beside
 from stagedoor.serve.control import Begin, Measured
 from stagedoor.serve.controller_process import ControllerProcess
@@ -92,6 +93,7 @@ class Supervisor:
         self._beside = Beside()
         self._signing = SigningService()
         self._signing.follow(checked.settings)
+        self._audit = AuditOutput(self._problems)
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
@@ -117,6 +119,7 @@ class Supervisor:
             deaths=self._fleet.died,
             left=self._fleet.sessions_left,
             waits_for_store=self._waits_for_store,
+            sinks=self._audit.states(),
         )
 
     def _measured(self) -> dict[Series, float]:
@@ -149,6 +152,7 @@ class Supervisor:
             await self.wait()
             raise
         await self._controller.follow(self._checked)
+        await asyncio.to_thread(self._audit.follow, self._checked.settings)
         for kind, names in self.addresses().items():
             shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
@@ -172,6 +176,7 @@ class Supervisor:
         await asyncio.gather(*self._burials)
         await self._health.close()
         await self._controller.close()
+        await asyncio.to_thread(self._audit.close)
         self._beside.close()
         await asyncio.to_thread(self._signing.close)
 
@@ -234,6 +239,7 @@ class Supervisor:
             self._log = structlog.get_logger()
             self._warn(checked)
             await self._controller.follow(checked)
+            await asyncio.to_thread(self._audit.follow, checked.settings)
             # Until then an old worker may still answer by the old settings.
             await self._handed_over.wait()
             for key in held.keys() - fresh.keys():

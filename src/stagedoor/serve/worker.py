@@ -193,6 +193,8 @@ class Worker:
                 self._gateway.registry.expire()
                 with suppress(OSError):  # told by the gateway, and tried again at the next tick
                     await asyncio.to_thread(self._gateway.renew_keys)
+                with suppress(StoreError):  # then the ledger lets nobody in
+                    await asyncio.to_thread(self._gateway.check_deliveries)
                 if loop.time() - counted_at >= COUNTS_EVERY_S:
                     counted_at = loop.time()
                     # A store that cannot be written is told of by the ledger; counts can wait.

@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S, HOUR_S
+from stagedoor.settings.audit import Audit
 from stagedoor.settings.form import (
     Count,
     Seconds,
@@ -293,6 +294,7 @@ class Settings(Table, frozen=True):
         ),
     ] = ()
     recording: Recording = Recording()
+    audit: Audit = Audit()
     workers: Workers = Workers()
     relay: Relay = Relay()
     shells: Shells = Shells()

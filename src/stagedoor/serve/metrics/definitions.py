@@ -121,6 +121,19 @@ AUDIT_FAILING = Metric(
     "1 while the audit cannot be written: then every login is denied.",
     greatest=True,
 )
+SINK_FAILING = Metric(
+    "stagedoor_audit_sink_failing",
+    _GAUGE,
+    "1 while a sink of the audit takes no events. Sinks are named by `audit.sinks`.",
+    {"sink": ()},
+)
+SINK_BACKLOG = Metric(
+    "stagedoor_audit_sink_backlog_events",
+    _GAUGE,
+    "Events that a sink of the audit has not got.",
+    {"sink": ()},
+    unit="events",
+)
 STORE_TIME = Metric(
     "stagedoor_store_transaction_seconds",
     _HISTOGRAM,
@@ -177,6 +190,7 @@ LAG = Metric(
 METRICS = (
     *(READY_NOW, DRAINING, WORKERS, WANTED, DEATHS, LEFT, BUILD, CERTIFICATE),
     *(LOGINS, DENIALS, SESSIONS, LENGTH, ENDS, BYTES, STARTED, START_STEP),
-    *(AUDIT_OPEN, AUDIT_BACKLOG, AUDIT_FAILING, STORE_TIME, STORE_FAILURES),
+    *(AUDIT_OPEN, AUDIT_BACKLOG, AUDIT_FAILING, SINK_FAILING, SINK_BACKLOG),
+    *(STORE_TIME, STORE_FAILURES),
     *(POLICY_AGE, POLICY_VERSION, SIGN_INS, WEBSOCKETS, RECORDING, RECORDED, LAG),
 )

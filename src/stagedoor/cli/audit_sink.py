@@ -1,0 +1,96 @@
+"""`stagedoor audit sink`: the places where the audit goes as well."""
+
+import click
+
+from stagedoor.admin.audit_chain import ChainReader
+from stagedoor.admin.audit_sinks import open_sink
+from stagedoor.admin.service import AdminService, open_service
+from stagedoor.cli import show
+from stagedoor.cli.installation import Installation
+from stagedoor.model.errors import NotFoundError, StagedoorError
+from stagedoor.settings.audit import Sink
+from stagedoor.store.deliveries import position
+from stagedoor.store.journal import last_seq
+
+
+@click.group()
+def sink() -> None:
+    """Show and test where the audit goes as well."""
+
+
+@sink.command("list", epilog=show.examples("stagedoor audit sink list"))
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_(installation: Installation, json_: bool) -> None:
+    """List the sinks, and how far each has come."""
+    sinks = installation.settings.audit.sinks
+    with (
+        open_service(installation.settings, create=False) as service,
+        service.database.read() as transaction,
+    ):
+        last = last_seq(transaction)
+        found = [(one, position(transaction, one.name)) for one in sinks]
+    if json_:
+        return show.as_json(
+            [
+                {"name": one.name, "url": one.url, "seq": seq, "backlog": last - (seq or 0)}
+                for one, seq in found
+            ]
+        )
+    return show.table(
+        [
+            {
+                "name": one.name,
+                "url": one.url,
+                "seq": "-" if seq is None else str(seq),
+                "backlog": str(last - (seq or 0)),
+            }
+            for one, seq in found
+        ]
+    )
+
+
+@sink.command(
+    "test",
+    epilog=show.examples("stagedoor audit sink test", "stagedoor audit sink test siem"),
+)
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.pass_obj
+def test(installation: Installation, names: tuple[str, ...]) -> None:
+    """Send the newest event to each sink once more.
+
+    A line that comes twice is the same twice, and `stagedoor audit verify` takes it. Of a file it is only
+    tried whether it can be written.
+    """
+    sinks = {one.name: one for one in installation.settings.audit.sinks}
+    for name in names:
+        if name not in sinks:
+            there = ", ".join(sinks) or "none"
+            raise NotFoundError(f"the settings name no sink {name}; there are: {there}")
+    if not sinks:
+        raise NotFoundError("the settings name no sink; add one as [[audit.sinks]]")
+    failed = 0
+    with open_service(installation.settings, create=False) as service:
+        for name in names or sinks:
+            try:
+                _try(service, sinks[name])
+            except StagedoorError as error:
+                failed += 1
+                click.echo(f"{name}: {error}", err=True)
+            else:
+                click.echo(f"{name}: works")
+    if failed:
+        raise StagedoorError(f"{show.count(failed, 'sink')} failed")
+
+
+def _try(service: AdminService, settings: Sink) -> None:
+    opened = open_sink(settings)
+    try:
+        with service.database.read() as transaction:
+            last = last_seq(transaction)
+        lines = ChainReader(service.database, last - 1).read()
+        if not lines:
+            raise StagedoorError("the audit is empty yet, so there is nothing to send")
+        opened.probe(lines[0])
+    finally:
+        opened.close()

@@ -1,0 +1,109 @@
+"""A connection to a syslog server, over TLS or to this machine."""
+
+import socket
+import ssl
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.source import host_port
+from stagedoor.net import sockopts
+from stagedoor.net.tcp import TcpStream
+
+WAIT_S = 10.0
+"""For a connection, a handshake, and for what was sent to be acknowledged."""
+
+
+def client_context(
+    ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
+) -> ssl.SSLContext:
+    """Raises SettingsError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if certificate_file is not None:
+            context.load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"audit.sinks: {ca_file or certificate_file} cannot be used: {error}"
+        ) from None
+    return context
+
+
+class SyslogConnection:
+    """For one thread. Syslog has no answers: what the server's kernel has acknowledged counts as sent."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        self._host = host
+        self._port = port
+        self._context = context
+        self._socket: socket.socket | None = None
+
+    def send(self, frames: bytes) -> None:
+        """Raises StagedoorError; the connection is closed then, and made anew by the next call."""
+        self.check()
+        try:
+            if self._socket is None:
+                self._socket = self._connect()
+            self._socket.sendall(frames)
+            self._await_acknowledged(self._socket)
+        except TimeoutError:
+            why = f"no answer within {WAIT_S:g} s"
+        except OSError as error:
+            why = str(error.strerror or error)
+        else:
+            return
+        self.close()
+        raise StagedoorError(f"{host_port(self._host, self._port)}: {why}")
+
+    def check(self) -> None:
+        """Raises StagedoorError where the server has closed the connection: nobody knows what it has read."""
+        if self._socket is not None and _has_ended(self._socket):
+            self.close()
+            raise StagedoorError(
+                f"{host_port(self._host, self._port)}: the server closed the connection"
+            )
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> socket.socket:
+        made = socket.create_connection((self._host, self._port), timeout=WAIT_S)
+        try:
+            sockopts.apply(made, sockopts.DEFAULT)
+            if self._context is not None:
+                return self._context.wrap_socket(made, server_hostname=self._host)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _await_acknowledged(self, sent: socket.socket) -> None:
+        deadline = time.monotonic() + WAIT_S
+        wait_s = 0.0005
+        stream = TcpStream(sent)  # not closed: it is not the owner here
+        while stream.unacknowledged():
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 0.05)
+        if _has_ended(sent):
+            raise ConnectionResetError("the server closed the connection")
+
+
+def _has_ended(open_socket: socket.socket) -> bool:
+    """Whether the server has closed it. A TLS server sends session tickets; anything else is dropped."""
+    open_socket.settimeout(0)
+    try:
+        while data := open_socket.recv(4096):
+            del data
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    except OSError:
+        return True
+    finally:
+        open_socket.settimeout(WAIT_S)
+    return True

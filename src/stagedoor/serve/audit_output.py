@@ -1,0 +1,330 @@
+"""The audit's own care, in threads of the supervisor: checkpoints, sinks, and what is kept for long enough.
+
+Nobody's login waits for any of it. Of several gateways with one store one does it at a time.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stagedoor.admin.audit_chain import ChainReader, Checkpoints, audit_key, remove_delivered
+from stagedoor.admin.audit_sinks import LineSink, open_sink
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.settings.audit import Sink
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.deliveries import claim, let_go, position, set_position
+from stagedoor.store.journal import last_seq
+
+CHECKPOINT_EVENTS = 1000
+CHECKPOINT_S = 5 * MINUTE_S
+"""A checkpoint is due after so many events, or so long after the first of them."""
+
+TICK_S = 1.0
+POLL_S = 0.3
+"""How often a sink that has everything looks for more."""
+
+RETRY_S = (0.5, 10.0)
+"""First and longest wait between two tries of a sink."""
+
+CLAIM_S = 60.0
+"""For so long one gateway is the one that delivers; it says so again after a third of that."""
+
+REMOVE_EVERY_S = HOUR_S
+PERSIST_S = 1.0
+"""How often it is written down how far a sink has come: so much is delivered again after a crash."""
+
+STOP_S = 3.0
+"""What is not delivered at the end by then is at the next start."""
+
+OnProblem = Callable[[str, str | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """For health and metrics. `backlog` counts the events that it has not got."""
+
+    name: str
+    failing: bool
+    backlog: int
+
+
+class AuditOutput:
+    """Runs by the settings given last."""
+
+    def __init__(self, on_problem: OnProblem) -> None:
+        """`on_problem` gets a part and one line when it fails, None when it works again; in threads."""
+        self._on_problem = on_problem
+        self._run: _Run | None = None
+
+    def follow(self, settings: Settings) -> None:
+        """Blocks for `STOP_S` at most."""
+        self.close()
+        self._run = _Run(settings, self._on_problem)
+        self._run.start()
+
+    def states(self) -> tuple[SinkState, ...]:
+        return () if self._run is None else self._run.states
+
+    def close(self) -> None:
+        """Deliver the rest, if that is quick. Blocks for `STOP_S` at most."""
+        if self._run is not None:
+            self._run.stop()
+            self._run = None
+
+
+class _Run:
+    def __init__(self, settings: Settings, on_problem: OnProblem) -> None:
+        self._settings = settings
+        self._on_problem = on_problem
+        self._holder = secrets.randbits(31)
+        self._stopping = threading.Event()
+        self._leads = threading.Event()
+        self._deliveries: tuple[Delivery, ...] = ()
+        self.states = tuple(SinkState(sink.name, False, 0) for sink in settings.audit.sinks)
+        self._thread = threading.Thread(target=self._main, name="audit-output", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        deadline = time.monotonic() + STOP_S
+        self._stopping.set()
+        self._thread.join(STOP_S)
+        for delivery in self._deliveries:
+            delivery.join(max(0.0, deadline - time.monotonic()))
+
+    def _main(self) -> None:
+        database = self._open()
+        if database is None:
+            return
+        self._deliveries = tuple(
+            Delivery(sink, database, self._leads, self._stopping, self._on_problem)
+            for sink in self._settings.audit.sinks
+        )
+        for delivery in self._deliveries:
+            delivery.start()
+        try:
+            self._care(database)
+        finally:
+            for delivery in self._deliveries:
+                delivery.join(STOP_S)
+            with suppress(StagedoorError):
+                if self._deliveries and self._leads.is_set():
+                    let_go(database, self._holder)
+            database.close()
+
+    def _open(self) -> Database | None:
+        while True:
+            try:
+                return open_database(self._settings.place, create=False)
+            except StagedoorError as error:
+                self._on_problem("audit output", str(error))
+            if self._stopping.wait(2.0):
+                return None
+
+    def _care(self, database: Database) -> None:
+        caring = _Care(self._settings, database)
+        claim_at = 0.0
+        while True:
+            problem = None
+            try:
+                if time.monotonic() >= claim_at:
+                    claim_at = time.monotonic() + CLAIM_S / 3
+                    self._claim(database)
+                if self._leads.is_set():
+                    caring.tick(time.time())
+                    problem = caring.problem
+                self.states = tuple(delivery.state() for delivery in self._deliveries)
+            except StagedoorError as error:
+                problem = str(error)
+            except Exception as error:  # a fault of ours in one tick must not end the deliveries
+                problem = f"{type(error).__name__}: {error}"
+            self._on_problem("audit output", problem)
+            if self._stopping.wait(TICK_S):
+                return
+
+    def _claim(self, database: Database) -> None:
+        """Whether it is us. Without sinks everybody may: a checkpoint is written by one whoever tries."""
+        if not self._deliveries or claim(database, self._holder, now=time.time(), for_s=CLAIM_S):
+            self._leads.set()
+        else:
+            self._leads.clear()
+
+
+class _Care:
+    """Checkpoints and removals."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._instance = f"audit-{os.getpid()}"
+        self._signing: Checkpoints | None = None
+        self._remove_at = 0.0
+        self.problem: str | None = None
+
+    def tick(self, now: float) -> None:
+        """Raises StagedoorError."""
+        if self._signing is None:
+            # The key is made once something is to be signed.
+            self._signing = Checkpoints(
+                self._database, lambda: audit_key(self._settings), self._instance
+            )
+        chain = self._signing.look()
+        since = chain.unsigned_since
+        late = since is not None and not 0 <= now - since < CHECKPOINT_S
+        if chain.unsigned >= CHECKPOINT_EVENTS or late:
+            self._signing.write(now)
+        if chain.contradicted is not None:
+            self.problem = (
+                f"events before seq {chain.contradicted} are not those that its checkpoint signs: the store "
+                "was changed; compare with a copy elsewhere (stagedoor audit export, stagedoor audit verify)"
+            )
+        keep_days = self._settings.audit.keep_days
+        if keep_days is not None and now >= self._remove_at and not self._remove(now, keep_days):
+            self._remove_at = now + REMOVE_EVERY_S
+
+    def _remove(self, now: float, keep_days: float) -> int:
+        sinks = self._settings.audit.sinks
+        with self._database.read() as transaction:
+            through = min(position(transaction, sink.name) or 0 for sink in sinks)
+        return remove_delivered(
+            self._database,
+            through=through,
+            before=now - keep_days * DAY_S,
+            instance=self._instance,
+            now=now,
+        )
+
+
+class Delivery:
+    """Brings one sink up to date, and keeps it so."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        database: Database,
+        leads: threading.Event,
+        stopping: threading.Event,
+        on_problem: OnProblem,
+    ) -> None:
+        self._settings = sink
+        self._database = database
+        self._leads = leads
+        self._stopping = stopping
+        self._on_problem = on_problem
+        self._sink: LineSink | None = None
+        self._reader: ChainReader | None = None
+        self._sent: int | None = None
+        self._recent: deque[tuple[float, int]] = deque()
+        """When the last batches were sent (monotonic), and the last number before each."""
+        self._persisted: int | None = None
+        self._persist_at = 0.0
+        self._failures = 0
+        self._thread = threading.Thread(target=self._main, name=f"audit-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def state(self) -> SinkState:
+        """Raises StagedoorError."""
+        sent = self._sent
+        with self._database.read() as transaction:
+            if sent is None:
+                sent = position(transaction, self._settings.name) or 0
+            backlog = max(0, last_seq(transaction) - sent)
+        return SinkState(self._settings.name, self._is_failing, backlog)
+
+    def _main(self) -> None:
+        while True:
+            is_last = self._stopping.is_set()
+            wait_s = self._turn()
+            if is_last and wait_s > 0:
+                break
+            self._stopping.wait(wait_s)
+        self._close()
+
+    def _turn(self) -> float:
+        """Deliver some lines; how long to wait before the next turn, seconds."""
+        if not self._leads.is_set():
+            self._close()  # another gateway has it: where that came to is read when it is our turn
+            return POLL_S
+        try:
+            more = self._deliver()
+        except StagedoorError as error:
+            problem = str(error)
+        except Exception as error:  # a fault of ours in one batch must not end the others
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            if self._failures:
+                self._failures = 0
+                self._on_problem(self._part, None)
+            return 0.0 if more else POLL_S
+        self._failures += 1
+        if self._is_failing:
+            self._on_problem(self._part, problem)
+        self._go_back()
+        first, longest = RETRY_S
+        return float(min(longest, first * 2 ** min(self._failures - 1, 10)))
+
+    @property
+    def _is_failing(self) -> bool:
+        """A server may close a connection that nothing was sent over. That is no problem yet."""
+        return self._failures > 1
+
+    @property
+    def _part(self) -> str:
+        return f"audit sink {self._settings.name}"
+
+    def _deliver(self) -> bool:
+        """Whether there was something. Raises StagedoorError."""
+        if self._sink is None:
+            self._sink = open_sink(self._settings)
+        if self._reader is None:
+            if self._sent is None:
+                with self._database.read() as transaction:
+                    stored = position(transaction, self._settings.name)
+                self._sent = self._sink.resume(stored)
+            self._reader = ChainReader(self._database, self._sent)
+        lines = self._reader.read()
+        if lines:
+            self._sink.send(lines)
+            self._recent.append((time.monotonic(), self._sent or 0))
+            self._sent = lines[-1].link.seq
+        else:
+            self._sink.check()
+        while self._recent and self._recent[0][0] < time.monotonic() - self._sink.rewind_s:
+            self._recent.popleft()
+        self._persist(at_once=not lines)
+        return bool(lines)
+
+    def _persist(self, *, at_once: bool) -> None:
+        if self._sent is None or self._sent == self._persisted:
+            return
+        if at_once or time.monotonic() >= self._persist_at:
+            self._persist_at = time.monotonic() + PERSIST_S
+            with suppress(StagedoorError):  # a full disk: the next start delivers some of it again
+                set_position(self._database, self._settings.name, self._sent)
+                self._persisted = self._sent
+
+    def _go_back(self) -> None:
+        """To before what may be lost. A file is asked what it has."""
+        sent = self._recent[0][1] if self._recent else self._sent
+        self._close()
+        self._sent = None if self._settings.scheme == "file" else sent
+
+    def _close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+        self._sink = self._reader = self._sent = None
+        self._recent.clear()

@@ -1,0 +1,166 @@
+"""The settings of the audit: where else it goes, and for how long the store keeps it."""
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from stagedoor.model.secure_url import check_secure_url
+from stagedoor.settings.form import Table
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
+_PORTS = {"syslog+tls": 6514, "syslog+tcp": 514}
+"""RFC 5425 §4.1; RFC 6587 names none, and this is what servers have."""
+
+
+class Sink(Table, frozen=True):
+    """A place where the audit goes as well, from its first event on, in chained lines. At least once each,
+    in order; what cannot be delivered is kept in the store and tried again.
+    """
+
+    name: Annotated[
+        str,
+        Meta(
+            description="What commands, the log and metrics call it: letters, digits and inner hyphens. The "
+            "store keeps by this name how far it has come; another name begins at the first event."
+        ),
+    ]
+    url: Annotated[
+        str,
+        Meta(
+            description="`syslog+tls://HOST:PORT` (RFC 5424 over TLS, RFC 5425), "
+            "`syslog+tcp://127.0.0.1:PORT` (RFC 6587 with octet counting, to this machine only), "
+            "`https://…` (POST of JSON lines, "
+            "`application/x-ndjson`; http to this machine only), or `file:///PATH` (appended; may be renamed "
+            "by logrotate at any time)."
+        ),
+    ]
+    ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="The authorities (PEM) that the server's certificate is verified by. None: the "
+            "system's."
+        ),
+    ] = None
+    certificate_file: Annotated[
+        Path | None,
+        Meta(description="PEM file with a client certificate and its chain, for syslog over TLS."),
+    ] = None
+    key_file: Annotated[
+        Path | None, Meta(description="PEM file with that certificate's private key.")
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Meta(
+            description="A file with one line, sent as `Authorization: Bearer …` to an `https://` URL. It is "
+            "refused if everybody may read it."
+        ),
+    ] = None
+    facility: Annotated[
+        Literal["auth", "authpriv", "audit", "local0", "local1", "local2", "local3", "local4", "local5",
+                "local6", "local7"],
+        Meta(description="Syslog's facility. Severities: warning for refusals and failures, else info."),
+    ] = "authpriv"  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"audit.sinks.name is {self.name!r}; use a-z, 0-9 and inner hyphens, 40 at most"
+            )
+        try:
+            self._check_url()
+        except ValueError as error:
+            raise ValueError(f"audit.sinks.url: {error}") from None
+        own = {
+            "token_file": self.scheme in ("https", "http"),
+            "certificate_file": self.scheme == "syslog+tls",
+            "key_file": self.scheme == "syslog+tls",
+            "ca_file": self.scheme in ("https", "syslog+tls"),
+        }
+        for name, fits in own.items():
+            if getattr(self, name) is not None and not fits:
+                raise ValueError(f"audit.sinks.{name} has no use with {self.scheme}://")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("audit.sinks.certificate_file and audit.sinks.key_file go together")
+
+    def _check_url(self) -> None:
+        match self.scheme:
+            case "https" | "http":
+                check_secure_url(self.url)
+            case "file":
+                parts = urlsplit(self.url)
+                if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+                    raise ValueError(f"{self.url!r} names no file; write file:///PATH")
+            case "syslog+tls" | "syslog+tcp":
+                host, _ = self.server
+                if self.scheme == "syslog+tcp" and not _is_loopback(host):
+                    raise ValueError(
+                        f"{self.url!r} is not encrypted, which is for this machine only (127.0.0.1, ::1); "
+                        "write syslog+tls://"
+                    )
+            case _:
+                raise ValueError(
+                    f"{self.url!r} is no sink; write syslog+tls://HOST:PORT, https://… or file:///PATH"
+                )
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition(":")[0].lower()
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port of a syslog server. Raises ValueError."""
+        parts = urlsplit(self.url)
+        if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
+            raise ValueError(f"{self.url!r} is no syslog server; write {self.scheme}://HOST:PORT")
+        return parts.hostname, parts.port or _PORTS[self.scheme]
+
+    @property
+    def path(self) -> Path:
+        """Of a `file://` URL."""
+        return Path(urlsplit(self.url).path)
+
+
+class Audit(Table, frozen=True):
+    """Copies of the audit elsewhere, and for how long the store keeps it."""
+
+    sinks: Annotated[
+        tuple[Sink, ...],
+        Meta(
+            description="Where the audit goes as well, one `[[audit.sinks]]` each. None: it is in the store "
+            "alone."
+        ),
+    ] = ()
+    keep_days: Annotated[
+        Annotated[float, Meta(gt=0, le=36525)] | None,
+        Meta(
+            description="An event is removed from the store so many days after it was written, once every "
+            "sink has it. Needs a sink. None: never."
+        ),
+    ] = None
+    refuse_after_s: Annotated[
+        Annotated[float, Meta(ge=5)] | None,
+        Meta(
+            description="When an event has not reached every sink for so many seconds, nobody is let in "
+            "until it has. None: a sink that fails never stops a login; the log, `/readyz` and `/metrics` "
+            "tell of it."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        names = [sink.name for sink in self.sinks]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[audit.sinks]] tables have the same name")
+        for name in ("keep_days", "refuse_after_s"):
+            if getattr(self, name) is not None and not self.sinks:
+                raise ValueError(f"audit.{name} needs a sink; add one as [[audit.sinks]]")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,61 @@
+"""How far each sink of the audit has come, and which process delivers to them: rows of `meta`."""
+
+import math
+
+from sqlalchemy import insert, select, update
+
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.schema import audit_events, meta
+
+_HOLDER, _UNTIL = "audit_holder", "audit_held_until"
+_SINK = "audit_sink:"
+_TICK_S = 10
+"""`meta` has 32 bits on PostgreSQL: a time is kept in tens of seconds."""
+
+
+def position(transaction: Transaction, sink: str) -> int | None:
+    """The `seq` of the last event that was delivered; None if none was."""
+    return _value(transaction, _SINK + sink)
+
+
+def set_position(database: Database, sink: str, seq: int) -> None:
+    """What is lost in a power cut is delivered again. Raises StoreError."""
+    with database.write(hasty=True) as transaction:
+        _set(transaction, _SINK + sink, seq)
+
+
+def claim(database: Database, holder: int, *, now: float, for_s: float) -> bool:
+    """Whether `holder`, a number of 31 bits, is the one that delivers until `now + for_s` (seconds since the
+    epoch). Where clocks differ two may think so, and something is delivered twice. Raises StoreError."""
+    with database.write(hasty=True) as transaction:
+        held = _value(transaction, _HOLDER)
+        if held != holder and (_value(transaction, _UNTIL) or 0) * _TICK_S > now:
+            return False
+        _set(transaction, _HOLDER, holder)
+        _set(transaction, _UNTIL, math.ceil((now + for_s) / _TICK_S))
+    return True
+
+
+def let_go(database: Database, holder: int) -> None:
+    """Another process need not wait. Raises StoreError."""
+    with database.write(hasty=True) as transaction:
+        if _value(transaction, _HOLDER) == holder:
+            _set(transaction, _UNTIL, 0)
+
+
+def first_undelivered_at(database: Database, sinks: tuple[str, ...]) -> float | None:
+    """When the first event was that one of the sinks has not (seconds since the epoch). Raises StoreError."""
+    with database.read() as transaction:
+        behind = min((position(transaction, sink) or 0 for sink in sinks), default=0)
+        query = select(audit_events.c.at).where(audit_events.c.seq > behind)
+        return transaction.execute(query.order_by(audit_events.c.seq).limit(1)).scalar()
+
+
+def _value(transaction: Transaction, name: str) -> int | None:
+    return transaction.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
+
+
+def _set(transaction: Transaction, name: str, value: int) -> None:
+    changed = transaction.execute(update(meta).where(meta.c.name == name).values(value=value))
+    if changed.rowcount == 0:
+        transaction.execute(insert(meta).values(name=name, value=value))

@@ -1,0 +1,39 @@
+"""A gateway that may let nobody in unseen: while the log host is away, and once it is back."""
+
+from pathlib import Path
+
+from tests.audit.receivers import SyslogServer
+from tests.listeners.wire import dialled, head, read_answer
+from tests.path.faulty import Faulty, serving
+from tests.path.test_health import HEALTH, asked
+from tests.serve.test_audit_output import is_whole
+from tests.waiting import wait_until
+
+
+def status(gateway: Faulty) -> int:
+    with dialled(gateway.own_port) as client:
+        client.send(head("app01-ssh:22", gateway.auth))
+        return read_answer(client).status
+
+
+# Ten seconds, since `refuse_after_s` is five at least.
+def test_nobody_is_let_in_while_a_sink_is_too_late_where_the_settings_say_so(
+    tmp_path: Path,
+) -> None:
+    server = SyslogServer()
+    server.close()
+    sink = f'[[audit.sinks]]\nname = "siem"\nurl = "syslog+tcp://127.0.0.1:{server.port}"\n'
+    with serving(tmp_path, f"{HEALTH}[audit]\nrefuse_after_s = 5\n{sink}") as gateway:
+        wait_until(lambda: status(gateway) == 503)
+        page = asked(gateway.port("health"), "/readyz")
+        assert page[0] == 200
+        wait_until(lambda: "audit sink siem fails" in asked(gateway.port("health"), "/readyz")[1])
+        back = SyslogServer(port=server.port)
+        try:
+            wait_until(lambda: status(gateway) == 200)
+            wait_until(lambda: '"session.opened"' in "".join(back.lines))
+            assert is_whole(back.lines, 1)
+        finally:
+            back.close()
+        told = [line for line in gateway.lines if line.get("part") == "audit sink siem"]
+        assert [line["event"] for line in told] == ["fails", "works again"]
