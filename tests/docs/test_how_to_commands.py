@@ -33,6 +33,8 @@ def as_here(call: list[str], desk: Desk) -> list[str]:
             return [*call[:2], str(desk.json("key", "list")[0]["fingerprint"])]
         case ["user", "remove", _]:
             return [*call, "--yes"]
+        case ["store", "backup", _]:
+            return [*call[:2], str(desk.data_dir)]
         case ["user", "password", _]:
             return [*call, "--password-stdin"]
         case ["user", "add", *rest] if "--no-password" not in rest:

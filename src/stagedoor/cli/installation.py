@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stagedoor.settings.file import load_settings
+from stagedoor.settings.file import default_settings_file, load_settings
 from stagedoor.settings.settings import Settings
 
 
@@ -13,6 +13,11 @@ class Installation:
     """`settings_file` is None for the default place. The `obj` of every command's context."""
 
     settings_file: Path | None
+
+    @property
+    def file(self) -> Path:
+        """The settings file, which need not be there."""
+        return self.settings_file or default_settings_file()
 
     @cached_property
     def settings(self) -> Settings:

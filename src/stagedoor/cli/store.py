@@ -1,9 +1,11 @@
 """`stagedoor store`: the database itself."""
 
+import time
 from pathlib import Path
 
 import click
 
+from stagedoor.admin.backup import make_backup, restore_backup
 from stagedoor.admin.migrate_store import migrate_store
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
@@ -12,7 +14,7 @@ from stagedoor.cli.installation import Installation
 
 @click.group()
 def store() -> None:
-    """See to the store itself."""
+    """Back up, restore and copy the store."""
 
 
 @store.command(
@@ -24,7 +26,9 @@ def store() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def copy(installation: Installation, file: Path) -> None:
-    """Copy the SQLite store FILE into the store that the settings name, which must be empty.
+    """Copy the SQLite store FILE into the one of the settings.
+
+    That must be empty.
 
     Stop the gateway first. Users, keys, tokens, grants, sessions and the audit are copied, all or
     nothing, and FILE stays as it is. The keys of the CAs and recordings are files: move them yourself.
@@ -36,3 +40,61 @@ def copy(installation: Installation, file: Path) -> None:
         f"Copied {show.count(copied['users'], 'user')}, {show.count(copied['sessions'], 'session')} "
         f"and {show.count(copied['audit_events'], 'audit event')} from {file} to {name}."
     )
+
+
+@store.command(
+    "backup",
+    epilog=show.examples(
+        "stagedoor store backup /var/backups",
+        "stagedoor store backup /mnt/safe/before-upgrade.tar.gz",
+    ),
+)
+@click.argument("to", type=click.Path(path_type=Path), metavar="DIR|FILE")
+@click.option("--no-recordings", is_flag=True, help="Leave out the recordings, which may be large.")
+@click.pass_obj
+def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
+    """Back up store, keys, recordings and settings.
+
+    Gateways may run meanwhile. In a folder the file is named by the date. It has the private keys: keep it
+    as safe as the machine itself. A PostgreSQL store is dumped by pg_dump.
+    """
+    settings = installation.settings
+    with open_service(settings, create=False) as service:
+        made = make_backup(service, settings, installation.file, to, recordings=not no_recordings)
+    click.echo(made.file)
+    show.note("It has private keys: whoever can read it can pose as this gateway.")
+    for path in made.outside:
+        show.note(f"Not in it, since it is elsewhere: {path}")
+
+
+@store.command(
+    "restore",
+    epilog=show.examples(
+        "stagedoor store restore /var/backups/stagedoor-20261128T031500Z.tar.gz",
+    ),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Put aside what is there, and restore all the same.")
+@click.pass_obj
+def restore(installation: Installation, file: Path, force: bool) -> None:
+    """Restore a backup; no gateway may run.
+
+    The settings say where to. Where there is no settings file, the one of the backup is put there first.
+    What was written after the backup is lost, audit events too: a copy of the audit elsewhere has them.
+    """
+    found = restore_backup(file, installation.file, force=force, now=time.time())
+    with (
+        open_service(found.settings, create=False) as service,
+        service.change("store.restore") as change,
+    ):
+        change.unchanged = True
+        change.fields |= {"file": str(file)}
+    click.echo(f"Restored {file} to {found.settings.data_dir}.")
+    for aside in found.moved:
+        show.note(f"What was there is in {aside}; remove it when all is well.")
+    if found.settings_kept:
+        show.note(
+            f"{installation.file} is as it was; the backup's settings are in it as settings.toml."
+        )
+    for path in found.outside:
+        show.note(f"Not in the backup, so see to it yourself: {path}")

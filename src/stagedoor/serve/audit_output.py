@@ -294,7 +294,13 @@ class Delivery:
             if self._sent is None:
                 with self._database.read() as transaction:
                     stored = position(transaction, self._settings.name)
+                    last = last_seq(transaction)
                 self._sent = self._sink.resume(stored)
+                if self._sent > last:
+                    raise StagedoorError(
+                        f"it has events up to seq {self._sent}, and the store ends with seq {last}: was a "
+                        "backup restored? Rename the file, and another is begun"
+                    )
             self._reader = ChainReader(self._database, self._sent)
         lines = self._reader.read()
         if lines:

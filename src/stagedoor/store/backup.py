@@ -1,0 +1,87 @@
+"""A store as one file, taken at one moment while gateways use it, and brought back."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from stagedoor.model.errors import RefusedError, StoreError
+from stagedoor.settings.place import Place, Server
+from stagedoor.store.sqlite.file import explain
+
+_LIMIT_S = 6 * 3600
+"""For a program of PostgreSQL's: what takes longer hangs."""
+
+
+def kind_of(place: Place) -> str:
+    return "sqlite" if isinstance(place, Path) else "postgresql"
+
+
+def dump(place: Place, into: Path) -> None:
+    """Write all of the store into a new file, mode 0600. Raises StoreError."""
+    if isinstance(place, Path):
+        _copy(place, into)
+    else:
+        _run("pg_dump", place, ["--format=custom", f"--file={into}"])
+
+
+def load(place: Place, file: Path, *, replace: bool) -> None:
+    """Bring back a store into a place where none is; `replace`: or instead of it. Raises StoreError.
+
+    The file of a SQLite store is put at its place by the caller.
+    """
+    assert isinstance(place, Server), "a SQLite store is a file"
+    options = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
+    _run(
+        "pg_restore", place, [*options, *(["--clean", "--if-exists"] if replace else []), str(file)]
+    )
+
+
+def _copy(place: Path, into: Path) -> None:
+    """By SQLite's backup API, in one step: writers go on meanwhile, in the write-ahead log."""
+    os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    try:
+        with (
+            closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=rw", uri=True)) as source,
+            closing(sqlite3.connect(into)) as target,
+        ):
+            source.backup(target)
+            # One file, without a log beside it; the gateway turns it back.
+            target.execute("PRAGMA journal_mode = DELETE")
+            found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise explain(place, error) from error
+    if found != "ok":
+        raise StoreError(f"the store {place} is damaged ({found}); restore it from an older backup")
+
+
+def _run(program: str, server: Server, arguments: Sequence[str]) -> None:
+    """Raises StoreError; RefusedError where the program is not installed."""
+    if shutil.which(program) is None:
+        raise RefusedError(
+            f"{program} is not installed; install PostgreSQL's client programs (Debian: "
+            "apt-get install postgresql-client), of the server's version or newer"
+        )
+    # Only here, as the driver is an extra.
+    from psycopg.conninfo import make_conninfo
+
+    from stagedoor.store.postgresql.link import parameters
+
+    given = parameters(server)
+    password = given.pop("password", None)
+    environment = dict(os.environ) | ({} if password is None else {"PGPASSWORD": password})
+    done = subprocess.run(
+        [program, f"--dbname={make_conninfo(**given)}", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_LIMIT_S,
+    )
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["it does not say why"])[0]
+        raise StoreError(f"the store {server}: {program}: {why[:300]}")
