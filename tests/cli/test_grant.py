@@ -144,3 +144,18 @@ def test_a_permission_that_is_none_is_refused(
 def test_what_is_no_grants_id_is_said(alice: Desk, wrong: str) -> None:
     with pytest.raises(click.UsageError, match="is no grant's ID"):
         alice.out("grant", "remove", "--", wrong)
+
+
+def test_an_app_that_nobody_knows_is_told_of(alice: Desk) -> None:
+    with alice.settings_file.open("a") as settings:
+        settings.write('[[shells.static]]\napp = "app01"\nenvironment = "prod"\nhost = "h"\n')
+    told = alice.run("grant", "add", "user:alice", "ap01").stderr
+    assert "no app is known as ap01 now" in told
+    assert "Did you mean app01?" in told
+    told = alice.run("grant", "add", "user:alice", "app01", "--environment", "test").stderr
+    assert "no app is known as app01 in test now" in told
+    for app, environment in (("app01", "*"), ("app*", "pro*"), ("*", "*")):
+        argv = ("grant", "add", "user:alice", app, "--environment", environment)
+        result = alice.run(*argv)
+        assert result.exception is None
+        assert "no app is known" not in result.stderr

@@ -4,7 +4,7 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from stagedoor.cli.app import stagedoor
+from stagedoor.cli.app import run, stagedoor
 from tests.cli.conftest import Desk
 
 
@@ -29,6 +29,43 @@ def test_every_command_shows_examples_and_exit_codes(desk: Desk, path: tuple[str
     assert "Examples:" in text
     assert "Exit codes:" in text
     assert not desk.data_dir.exists(), "help needs no store"
+
+
+def summaries(command: click.Group, path: str) -> Iterator[tuple[str, str]]:
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        assert child is not None
+        yield f"{path} {name}", child.get_short_help_str(1000)
+        if isinstance(child, click.Group):
+            yield from summaries(child, f"{path} {name}")
+
+
+def test_every_summary_fits_its_line_and_begins_with_a_verb() -> None:
+    nouns = {"A", "An", "The", "See", "Have"}
+    for path, text in summaries(stagedoor, "stagedoor"):
+        assert len(text) <= 60, (path, text)
+        assert text.endswith("."), (path, text)
+        assert text.split()[0] not in nouns, (path, text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["usr"], "stagedoor: no such command 'usr'. Did you mean 'user'?\n"),
+        (["grant", "ad"], "stagedoor: no such command 'ad'. Did you mean 'add'?\n"),
+        (["xyzzy"], "stagedoor: no such command 'xyzzy'; try 'stagedoor --help'\n"),
+        (["user", "list", "--jsn"], "stagedoor: no such option '--jsn'. Did you mean '--json'?\n"),
+        (["user", "add"], "stagedoor: missing argument 'NAME'; try 'stagedoor user add --help'\n"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_in_one_line(
+    argv: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["stagedoor", *argv])
+    with pytest.raises(SystemExit) as ending:
+        run()
+    assert (ending.value.code, capsys.readouterr().err) == (2, line)
 
 
 @pytest.mark.parametrize(

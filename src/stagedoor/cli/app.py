@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.version import full_version
@@ -56,6 +57,15 @@ class Commands(click.Group):
         assert isinstance(command, click.Command), f"{module}.{attribute} is a command"
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # click looks for what was meant among commands that it knows, and here it knows none.
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
 
 def show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
@@ -91,14 +101,17 @@ def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
 
 
 def run() -> None:
-    """Run the tree; a StagedoorError becomes one line on stderr and its own exit code."""
+    """Run the tree; an error becomes one line on stderr and its own exit code."""
     try:
         stagedoor.main(prog_name="stagedoor", standalone_mode=False)
     except StagedoorError as error:
         click.echo(f"stagedoor: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"stagedoor: {_one_line(error)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stagedoor: stopped", err=True)
@@ -115,6 +128,16 @@ def run() -> None:
         sys.exit(1)
     except Exception as error:
         _fault(error)
+
+
+def _one_line(error: click.ClickException) -> str:
+    """click's message as ours are: on one line, and with what helps."""
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    text = text[:1].lower() + text[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or text.endswith(("?", "?)")):
+        return text
+    return f"{text}; try '{context.command_path} --help'"
 
 
 def _fault(error: Exception) -> NoReturn:

@@ -34,7 +34,7 @@ _CLOSE_S = 10.0
 
 @click.group()
 def app() -> None:
-    """See the apps and their shells; start and stop shells on Kubernetes."""
+    """Show apps and their shells; start and stop shells."""
 
 
 @app.command(
@@ -44,7 +44,7 @@ def app() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
-    """List the apps that may be entered, and how their shells are now."""
+    """List the apps, and how their shells are now."""
     settings = installation.settings
     inside = _inside(settings)
     rows = _of_the_settings(settings, Counter({at: len(who) for at, who in inside.items()}))
@@ -62,7 +62,10 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def explain(installation: Installation, name: str, json_: bool) -> None:
-    """Say what the shell of APP is made of, what was left out of it, and why."""
+    """Explain what the shell of APP is made of.
+
+    And what was left out of it, and why.
+    """
     target = app_target(name)
     _refuse_own(installation.settings, target, "explained")
     found = _ask(installation.settings, lambda apps: apps.explain(target))
@@ -78,7 +81,10 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 @click.argument("name", metavar="APP", shell_complete=app_names)
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
-    """Have the shell of APP started, as a login would, and wait for it."""
+    """Start the shell of APP, and wait for it.
+
+    As a login would.
+    """
     target = app_target(name)
     _refuse_own(installation.settings, target, "started")
 
@@ -138,7 +144,7 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 )
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:
-    """Print the last lines of what the sshd in the shell of APP said."""
+    """Print the last lines of the sshd in the shell of APP."""
     target = app_target(name)
     _refuse_own(installation.settings, target, "asked for its log")
     click.echo(_ask(installation.settings, lambda apps: apps.logs(target, lines)), nl=False)

@@ -91,7 +91,9 @@ def attach(
     command: tuple[str, ...],
     **reach: str | None,
 ) -> None:
-    """A terminal in the shell of APP, which stays when the line is cut or you go away.
+    """Open a terminal in APP that outlives a cut line.
+
+    It stays when the line is cut or you go away.
 
     Come back by the same command. `~?` after Enter lists the keys that are for this program. The exit
     code is that of the program; 255 is a failure of this one.

@@ -19,7 +19,7 @@ _OUTPUT = click.option(
 
 @click.group()
 def ca() -> None:
-    """Show the certificate authorities' public keys; sign servers' host keys."""
+    """Show the CAs' public keys; sign servers' host keys."""
 
 
 @ca.command(
@@ -35,7 +35,10 @@ def ca() -> None:
 def show_(
     installation: Installation, which: str, ca_file: Path | None, output: Path | None
 ) -> None:
-    """Print a CA's public key: `user` for a server's TrustedUserCAKeys, `host` for developers."""
+    """Print the public key of a CA.
+
+    `user` is for a server's TrustedUserCAKeys, `host` for developers.
+    """
     if ca_file is not None:
         line = ca_in(ca_file).public_line()
     elif which == "user":
@@ -76,7 +79,9 @@ def sign_host(
     ca_file: Path | None,
     output: Path | None,
 ) -> None:
-    """Sign the host key in FILE (public, or private for its public half) for a server's names.
+    """Sign a server's host key for its names.
+
+    FILE holds it: the public key, or the private one for its public half.
 
     The certificate goes beside the server's key; sshd_config(5) names it as HostCertificate.
     """

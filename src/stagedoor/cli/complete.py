@@ -18,6 +18,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.selector import EVERYBODY
 from stagedoor.model.target import Target
 from stagedoor.serve.prepare import check_kubernetes
+from stagedoor.settings.settings import Settings
 
 COMPLETE_S = 2.0
 """How long somebody who presses the tab key waits for a cluster."""
@@ -94,20 +95,29 @@ def permissions(
     ]
 
 
+def targets_of_the_settings(settings: Settings) -> list[Target]:
+    """The static and the local shells."""
+    found = [Target(entry.app, entry.environment) for entry in settings.shells.static]
+    return found + [Target(entry.app, entry.environment) for entry in settings.shells.local]
+
+
+def targets_of_the_cluster(settings: Settings) -> list[Target]:
+    """None where the settings name no cluster. Raises StagedoorError where it does not answer at once."""
+    if not settings.kubernetes.namespaces:
+        return []
+    check_kubernetes(settings)
+    # Only now: its libraries are an extra.
+    from stagedoor.admin.apps import offered
+
+    return list(asyncio.run(offered(settings, within_s=COMPLETE_S)))
+
+
 def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The apps of the settings, and those of the cluster if it answers between two key presses."""
     given = ctx.find_root().params.get("settings_file")
     try:
         settings = Installation(Path(given) if given else None).settings
-        shells = settings.shells
-        names = [Target(entry.app, entry.environment) for entry in shells.static]
-        names += [Target(entry.app, entry.environment) for entry in shells.local]
-        if settings.kubernetes.namespaces:
-            check_kubernetes(settings)
-            # Only now: its libraries are an extra.
-            from stagedoor.admin.apps import offered
-
-            names += asyncio.run(offered(settings, within_s=COMPLETE_S))
+        names = targets_of_the_settings(settings) + targets_of_the_cluster(settings)
     except StagedoorError:
         return []  # there is nobody to tell between two key presses
     shown = sorted({str(target).removesuffix(".ssh") for target in names})

@@ -27,7 +27,10 @@ from stagedoor.serve.process import run_process
 )
 @click.pass_obj
 def controller(installation: Installation, stop_shells: bool) -> None:
-    """Run the controller of shells on Kubernetes until it is told to stop."""
+    """Run the controller of shells on Kubernetes.
+
+    It runs until it is told to stop.
+    """
     settings = installation.settings
     if not (settings.kubernetes.namespaces or settings.kubernetes.leaving):
         raise SettingsError(

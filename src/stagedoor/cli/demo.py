@@ -17,7 +17,10 @@ from stagedoor.model.errors import RefusedError
 @click.option("--kubernetes", is_flag=True, hidden=True)
 @click.option("--json", "json_output", is_flag=True, hidden=True)
 def demo(check: bool, kubernetes: bool, json_output: bool) -> None:
-    """Start a gateway with two apps on this machine, print what to try, and show who is inside."""
+    """Start a gateway with two apps on this machine, to try.
+
+    It prints what to try, and shows who is inside.
+    """
     given = {"--check": check, "--kubernetes": kubernetes, "--json": json_output}
     if words := " ".join(name for name, is_given in given.items() if is_given):
         raise RefusedError(

@@ -1,6 +1,7 @@
 """`stagedoor grant`: who may do what with which apps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -9,9 +10,16 @@ from click.core import ParameterSource
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.complete import grant_ids, permissions, subjects
+from stagedoor.cli.complete import (
+    grant_ids,
+    permissions,
+    subjects,
+    targets_of_the_cluster,
+    targets_of_the_settings,
+)
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
+from stagedoor.model.errors import StagedoorError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import (
     DEFAULT,
@@ -22,6 +30,8 @@ from stagedoor.model.permission import (
     parse_permissions,
     to_words,
 )
+from stagedoor.model.selector import covers_target
+from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
 WATCH_ONLY = frozenset({Permission.WATCH})
@@ -29,7 +39,7 @@ WATCH_ONLY = frozenset({Permission.WATCH})
 
 @click.group()
 def grant() -> None:
-    """Manage grants: who may enter which apps, and what they may do there.
+    """Manage grants: who may do what in which apps.
 
     \b
     enter    log in to the shell, by every access method (given unless taken away)
@@ -113,7 +123,9 @@ def add(
     watch: bool,
     json_: bool,
 ) -> None:
-    """Give SUBJECT (user:NAME, group:NAME or everybody) permissions for APP, a name or a pattern as 'app*'.
+    """Give SUBJECT permissions for APP.
+
+    SUBJECT is user:NAME, group:NAME or everybody; APP a name, or a pattern as 'app*'.
 
     Without more it permits to enter, and to move files through the page. With `--without enter` it lets
     nobody in: it adds to what other grants permit. It holds at once, in every worker.
@@ -149,6 +161,8 @@ def add(
         show.note(
             f"It covers every environment ({', '.join(named)}); narrow it with --environment NAME."
         )
+    if unknown := _unknown(installation.settings, rule):
+        show.note(unknown)
     if json_:
         return show.as_json(_document(rule))
     return _say(rule)
@@ -216,6 +230,32 @@ def remove(installation: Installation, number: str) -> None:
     with open_service(installation.settings, create=False) as service:
         rule = admin.remove_grant(service, _id(number))
     show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app_pattern}.")
+
+
+def _unknown(settings: Settings, rule: GrantRule) -> str | None:
+    """What to say of a rule that covers no app that is known now."""
+    known = targets_of_the_settings(settings)
+    if _is_any_covered(rule, known):
+        return None
+    try:
+        known += targets_of_the_cluster(settings)
+    except StagedoorError:
+        return None  # nobody knows
+    if _is_any_covered(rule, known):
+        return None
+    close = get_close_matches(rule.app_pattern, {target.app for target in known}, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    where = "" if rule.environment_pattern == "*" else f" in {rule.environment_pattern}"
+    return (
+        f"Attention: no app is known as {rule.app_pattern}{where} now (stagedoor app list). The grant holds "
+        f"once there is one.{meant}"
+    )
+
+
+def _is_any_covered(rule: GrantRule, known: Iterable[Target]) -> bool:
+    return any(
+        covers_target(rule.app_pattern, rule.environment_pattern, target) for target in known
+    )
 
 
 def _environments(settings: Settings) -> list[str]:

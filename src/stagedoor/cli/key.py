@@ -30,7 +30,9 @@ def key() -> None:
 @click.argument("file", type=click.File("rb"))
 @click.pass_obj
 def add(installation: Installation, user: str, file: BinaryIO) -> None:
-    """Register the public keys in FILE (a .pub file, or - for stdin) for USER; all or none.
+    """Register the public keys in FILE for USER.
+
+    FILE is a .pub file, or - for stdin. All are taken, or none.
 
     DSA keys and RSA keys under 2048 bits are refused.
     """
@@ -71,7 +73,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 @click.argument("fingerprint", shell_complete=fingerprints)
 @click.pass_obj
 def remove(installation: Installation, fingerprint: str) -> None:
-    """Remove the key with this FINGERPRINT (`SHA256:…`, from `key list`)."""
+    """Remove the key with this FINGERPRINT (from `key list`)."""
     with open_service(installation.settings, create=False) as service:
         user = admin.remove_key(service, fingerprint)
     show.note(f"Removed the key {fingerprint} of {user}.")

@@ -40,7 +40,7 @@ _QUIT = (b"q", b"\x03", b"\x04")
 
 @click.group()
 def recording() -> None:
-    """List, play and export recordings of terminals (see [recording] in the settings)."""
+    """List, play and export recordings of terminals."""
 
 
 @recording.command(
@@ -137,7 +137,9 @@ def play(
     idle_limit_s: float | None,
     identities: tuple[Path, ...],
 ) -> None:
-    """Show the recording with this ID (its beginning is enough) as it went.
+    """Play the recording ID as it went.
+
+    The beginning of the ID is enough.
 
     Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. What is not
     known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
@@ -180,7 +182,10 @@ def export(
     output: Path | None,
     identities: tuple[Path, ...],
 ) -> None:
-    """Write the recording with this ID as plain asciicast v2, for any player."""
+    """Write the recording ID as plain asciicast v2.
+
+    Any player takes it.
+    """
     with open_service(installation.settings, create=False) as service:
         found = recordings.find(service, recording_id)
         _note_viewed(service, found)

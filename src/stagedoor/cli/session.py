@@ -18,7 +18,7 @@ _WAIT_S = 10.0
 
 @click.group()
 def session() -> None:
-    """See who is in; close sessions."""
+    """Show who is inside; close sessions."""
 
 
 @session.command(
@@ -121,7 +121,9 @@ def close(
     yes: bool,
     no_wait: bool,
 ) -> None:
-    """Close sessions by ID (its beginning is enough), by user, or all.
+    """Close sessions by ID, by user, or all.
+
+    The beginning of an ID is enough.
 
     Users may come back at once: to keep somebody out, remove the grant, the token or the user.
     """
@@ -170,7 +172,9 @@ def close(
 @reaching
 @click.argument("id_", metavar="ID")
 def watch(id_: str, **reach: str | None) -> None:
-    """Watch the terminal of the open session ID (from `session list`), on any machine.
+    """Watch the terminal of the open session ID.
+
+    The ID is from `session list`. It works on any machine.
 
     It takes a grant to watch (`stagedoor grant add … --watch`), and whoever is watched sees your name.
     Only the WebShell's sessions can be watched: ssh by a tunnel or a jump is encrypted end to end.

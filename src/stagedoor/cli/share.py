@@ -15,7 +15,7 @@ from stagedoor.model.share import Share
 
 @click.group()
 def share() -> None:
-    """Show a terminal of the WebShell to others, by a link that expires."""
+    """Show a terminal to others by a link that expires."""
 
 
 @share.command(
@@ -43,7 +43,9 @@ def create(
     url: str | None,
     json_: bool,
 ) -> None:
-    """Print a link to a terminal of USER's in APP, for whoever has it and signs in.
+    """Print a link to a terminal of USER's in APP.
+
+    It is for whoever has it and signs in.
 
     It shows that terminal and nothing else, and lasts no longer than the right of USER to enter APP.
     USER sees who looks. Its secret stands behind the `#`, which browsers send to no server.

@@ -18,7 +18,7 @@ from stagedoor.cli.installation import Installation
 
 @click.group("sign-in")
 def sign_in() -> None:
-    """See who is signed in, by browser or machine; end sign-ins."""
+    """Show who is signed in; end sign-ins."""
 
 
 @sign_in.command(
@@ -93,7 +93,9 @@ def _document(one: SignInRecord) -> dict[str, object]:
 def end(
     installation: Installation, ids: tuple[str, ...], user: str | None, reason: str, yes: bool
 ) -> None:
-    """End sign-ins by ID (its beginning is enough) or by user, and within seconds all that they opened.
+    """End sign-ins by ID or by user, and what they opened.
+
+    The beginning of an ID is enough. What they opened ends within seconds.
 
     The person may sign in again: to keep somebody out, remove the grant or the user.
     """

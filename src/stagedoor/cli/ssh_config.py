@@ -97,7 +97,10 @@ def ssh_config(
     include: bool,
     print_only: bool,
 ) -> None:
-    """Write an Include file for ssh, and the known_hosts with the host CA that goes with it."""
+    """Write an Include file for ssh, and its known_hosts.
+
+    The known_hosts has the host CA.
+    """
     if gateway and jump:
         raise click.UsageError("give either --gateway or --jump")
     given = gateway or jump

@@ -8,5 +8,5 @@ import click
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 def tunnel() -> None:
-    """The ProxyCommand for ssh (`stagedoor tunnel --help`)."""
+    """Connect ssh to a shell, as its ProxyCommand."""
     raise click.UsageError("call it as `stagedoor tunnel …`, with no option before `tunnel`")

@@ -88,7 +88,10 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def remove(installation: Installation, name: str, yes: bool) -> None:
-    """Remove the user NAME with all keys, tokens and grants; live sessions are closed."""
+    """Remove the user NAME.
+
+    All keys, tokens and grants of the name go too, and live sessions are closed.
+    """
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
         live = oversight.list_sessions(service, identity=name)
@@ -152,7 +155,7 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
 def group(
     installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
 ) -> None:
-    """Print the groups of the user NAME, after changing them if asked to."""
+    """Change and print the groups of the user NAME."""
     with open_service(installation.settings, create=False) as service:
         if add_ or remove_:
             groups = admin.change_groups(service, name, add=add_, remove=remove_)

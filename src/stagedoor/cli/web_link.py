@@ -25,7 +25,9 @@ from stagedoor.cli.installation import Installation
 )
 @click.pass_obj
 def web_link(installation: Installation, user: str, app: str | None, url: str | None) -> None:
-    """Print a link that signs USER in on the web: once, within 10 minutes.
+    """Print a link that signs USER in on the web once.
+
+    It is good for 10 minutes.
 
     Whoever has the link is USER: hand it over as you would a password. Its secret stands behind
     the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
