@@ -11,6 +11,7 @@ from typing import Protocol
 from stagedoor.kube import lease
 from stagedoor.kube.lease import Candidate, Create, Look, Timing, Wait, Write
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.problem import Problem
 
 RESIGN_LIMIT_S = 3.0
 """For telling the others that we have left; if it fails they wait for the lease to run out."""
@@ -65,10 +66,9 @@ class Election:
             f"{identity}_{secrets.token_hex(4)}", timing or Timing(), seizes
         )
         self._on_change = on_change
-        self._on_problem = on_problem
         self._clock = clock
         self._told = ""
-        self._problem: str | None = None
+        self._problem = Problem(on_problem)
 
     @property
     def identity(self) -> str:
@@ -129,7 +129,7 @@ class Election:
             )
             self._failed(None if overtaken else error.message, overtaken=overtaken)
         else:
-            self._tell_problem(None)
+            self._problem.become(None)
         self._tell()
 
     async def _do(self, step: Look | Create | Write, sent_at: float) -> None:
@@ -184,12 +184,7 @@ class Election:
     def _failed(self, problem: str | None, *, overtaken: bool) -> None:
         self._candidate.failed(self._clock(), overtaken=overtaken)
         if problem is not None:
-            self._tell_problem(f"the election {self._namespace}/{self._name}: {problem}")
-
-    def _tell_problem(self, problem: str | None) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            self._on_problem(problem)
+            self._problem.become(f"the election {self._namespace}/{self._name}: {problem}")
 
     def _tell(self) -> None:
         holder = self.holder

@@ -9,12 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from sqlalchemy import select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
+from stagedoor.model.problem import Problem
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.policy import load_policy, read_changes, read_policy
@@ -70,7 +70,6 @@ class PolicyWatch:
         self._instance = instance
         self._on_change = on_change
         self._on_close_requests = on_close_requests
-        self._on_problem = on_problem
         self._poll_s = poll_s
         self._fail_closed_after_s = fail_closed_after_s
         self._clock = clock
@@ -78,7 +77,7 @@ class PolicyWatch:
         self._announced = self._policy.version
         self._read_at = self._whole_at = clock()
         self._closes_seen = -1
-        self._problem: str | None = None
+        self._problem = Problem(on_problem)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._waiting: deque[Callable[[], None]] = deque()
@@ -101,9 +100,9 @@ class PolicyWatch:
     @property
     def problem(self) -> str | None:
         """Why the store is not being read, in one line; None while it is."""
-        if self._problem is None and self.closed:
+        if self._problem.now is None and self.closed:
             return f"the store {self._database.name} has not been read for {self.stale_s():.0f} s"
-        return self._problem
+        return self._problem.now
 
     @property
     def closed(self) -> bool:
@@ -161,11 +160,13 @@ class PolicyWatch:
             if requests:
                 self._on_close_requests(requests)
         except StoreError as error:
-            self._tell(str(error))
+            self._problem.become(str(error))
         except Exception as error:  # a callback's fault must not end what revocation hangs on
-            self._tell(f"the policy could not be applied: {type(error).__name__}: {error}")
+            self._problem.become(
+                f"the policy could not be applied: {type(error).__name__}: {error}"
+            )
         else:
-            self._tell(None)
+            self._problem.become(None)
 
     def _look(self) -> tuple[Policy | None, tuple[CloseRequest, ...]]:
         with self._database.read() as transaction:
@@ -198,9 +199,3 @@ class PolicyWatch:
                 return changed
         self._whole_at = self._clock()
         return read_policy(transaction)
-
-    def _tell(self, problem: str | None) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            with suppress(Exception):  # whoever cannot hear of a problem must not make it worse
-                self._on_problem(problem)

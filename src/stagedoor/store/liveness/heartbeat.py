@@ -18,6 +18,7 @@ from types import MappingProxyType
 from sqlalchemy import delete, insert, select, update
 
 from stagedoor.model.errors import StoreError
+from stagedoor.model.problem import Problem
 from stagedoor.store.database import Database
 from stagedoor.store.liveness.instances import close_lost
 from stagedoor.store.liveness.reclaim import close_ended, reclaim
@@ -64,7 +65,6 @@ class Heartbeat:
         self._live = live
         self._on_lost = on_lost
         self._on_reclaimed = on_reclaimed
-        self._on_problem = on_problem
         self._on_odd = on_odd
         self._marks = marks
         self._beat_s = beat_s
@@ -72,7 +72,7 @@ class Heartbeat:
         self._monotonic = monotonic
         self._silence = SilenceWatch(dead_after_s, 3 * beat_s)
         self._silent_for = f"has not been heard of for {dead_after_s:g} s"
-        self._problem: str | None = None
+        self._problem = Problem(on_problem)
         self._beats = 0
         self._wake = threading.Event()
         self._leave: Callable[[], None] = lambda: None
@@ -131,11 +131,11 @@ class Heartbeat:
             self._show()
             self._look()
         except StoreError as error:
-            self._tell(str(error))
+            self._problem.become(str(error))
         except Exception as error:  # a callback's fault must not make us look dead
-            self._tell(f"{type(error).__name__}: {error}")
+            self._problem.become(f"{type(error).__name__}: {error}")
         else:
-            self._tell(None)
+            self._problem.become(None)
 
     def _show(self) -> None:
         # Counted here, so that who was taken for dead comes back with a count never seen before.
@@ -181,9 +181,3 @@ class Heartbeat:
         )
         if lost:
             self._on_lost(lost)
-
-    def _tell(self, problem: str | None) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            with suppress(Exception):  # whoever cannot hear of a problem must not make it worse
-                self._on_problem(problem)
