@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.hostname import valid_host_pattern
-from stagedoor.wire.hostname import is_address, is_known, name_in
+from stagedoor.wire.hostname import is_known, name_in, names_address
 
 NAMES = frozenset({"shell.example.com", "*.apps.example.com"})
 
@@ -61,4 +61,4 @@ def test_anything_has_an_answer(host: str) -> None:
     name = name_in(host)
     assert name is None or name == name.lower()
     if is_known(host, frozenset()):
-        assert name == "localhost" or (name is not None and is_address(name))
+        assert name == "localhost" or (name is not None and names_address(name))

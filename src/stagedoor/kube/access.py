@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from stagedoor.kube.credentials import Credential, Impersonation, TokenFile
 from stagedoor.kube.plugin import KeyPair
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.source import host_port
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts `token`, `ca.crt` and `namespace` into a pod."""
@@ -31,14 +32,12 @@ class Address:
     """What comes before `/api` in each path, as behind Rancher's proxy."""
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
+        return f"{'https' if self.tls else 'http'}://{self.host_header}{self.prefix}"
 
     @property
     def host_header(self) -> str:
         """RFC 9110 §7.2."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import h11
 
@@ -18,6 +17,7 @@ from stagedoor.kube.access import Access
 from stagedoor.kube.credentials import CredentialError, Header
 from stagedoor.kube.wire import CHUNK_BYTES, Head, NoAnswerError, SilentError, Wire, tune
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.source import is_address
 from stagedoor.model.units import MIB
 
 CONNECT_LIMIT_S = 10.0
@@ -200,7 +200,7 @@ class Http:
                     ssl=context,
                     server_hostname=(trust.server_name or address.host) if context else None,
                     # For names only: cancelled at the wrong moment it forgets a socket.
-                    happy_eyeballs_delay=None if _is_literal(address.host) else 0.25,
+                    happy_eyeballs_delay=None if is_address(address.host) else 0.25,
                     limit=CHUNK_BYTES,
                 )
         except TimeoutError:
@@ -236,12 +236,3 @@ class Stream:
             raise SilentError(
                 f"{self._wire.name} was silent for {silence_limit_s:g} s", begun=True
             ) from None
-
-
-def _is_literal(host: str) -> bool:
-    """Whether it is an address already."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,8 @@
 """URLs that secrets may be sent to."""
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from stagedoor.model.source import is_loopback
 
 
 def check_secure_url(url: str) -> None:
@@ -20,7 +21,7 @@ def check_secure_url(url: str) -> None:
         raise ValueError("the URL has a user name or a password in it")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"{url!r} has a character that no URL has")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"{url!r} is plain http, which is for loopback only; write https")
 
 
@@ -29,12 +30,3 @@ def check_issuer(url: str) -> None:
     check_secure_url(url)
     if "?" in url or "#" in url:
         raise ValueError(f"{url!r} has a query or a fragment, which no issuer has")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

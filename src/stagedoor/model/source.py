@@ -21,7 +21,7 @@ class Source:
 
         Raises ValueError when `host` is no address.
         """
-        return cls(_unmapped(host), port)
+        return cls(_read(host), port)
 
     def __str__(self) -> str:
         return host_port(str(self.address), self.port)
@@ -33,11 +33,29 @@ def host_port(host: str, port: int) -> str:
 
 
 @lru_cache(maxsize=4096)  # the same few machines come again and again, and one address serves all
-def _unmapped(host: str) -> Address:
-    address = ip_address(host.partition("%")[0])
+def _read(host: str) -> Address:
+    return unmapped(ip_address(host.partition("%")[0]))
+
+
+def unmapped(address: Address) -> Address:
+    """An IPv4-mapped IPv6 address as what it is."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an address already, and no name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine by what is written: `localhost`, or a loopback literal."""
+    return host.lower() == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def source_network(address: Address) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
-from stagedoor.model.source import Address
+from stagedoor.model.source import Address, is_address, unmapped
 
 THREADS = 16
 """getaddrinfo(3) blocks a thread for as long as the name server takes."""
@@ -23,17 +23,15 @@ class Resolver:
 
         IPv4-mapped addresses are unmapped. Raises OSError (TimeoutError after `TIMEOUT_S`).
         """
-        try:
-            return (_unmapped(ip_address(host)),)
-        except ValueError:
-            pass
+        if is_address(host):
+            return (unmapped(ip_address(host)),)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 found = await loop.run_in_executor(self._pool, _look_up, host)
         except ValueError:  # no IDNA, or a NUL in it
             raise OSError(f"{host!r} is no host name") from None
-        return tuple(dict.fromkeys(_unmapped(ip_address(address)) for address in found))
+        return tuple(dict.fromkeys(unmapped(ip_address(address)) for address in found))
 
     def close(self) -> None:
         """Let the threads go; look-ups that still wait are dropped."""
@@ -43,9 +41,3 @@ class Resolver:
 def _look_up(host: str) -> list[str]:
     infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(info[4][0]).partition("%")[0] for info in infos]
-
-
-def _unmapped(address: Address) -> Address:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address

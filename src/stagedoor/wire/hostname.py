@@ -6,7 +6,8 @@ page of another site can have it for its own.
 """
 
 import re
-from ipaddress import ip_address
+
+from stagedoor.model.source import is_address
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _THIS_MACHINE = "localhost"
@@ -30,13 +31,9 @@ def is_known(host: str, names: frozenset[str], domain: str | None = None) -> boo
         return True
     if domain is not None and (name == domain or name.endswith(f".{domain}")):
         return True
-    return is_address(name)
+    return names_address(name)
 
 
-def is_address(name: str) -> bool:
+def names_address(name: str) -> bool:
     """Whether what `name_in` returned is an address of IPv4 or, in brackets, of IPv6."""
-    try:
-        ip_address(name[1:-1] if name.startswith("[") else name)
-    except ValueError:
-        return False
-    return True
+    return is_address(name[1:-1] if name.startswith("[") else name)

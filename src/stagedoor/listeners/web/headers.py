@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.model.denial import Reason
 from stagedoor.wire.answer import status_of
-from stagedoor.wire.hostname import is_address, name_in
+from stagedoor.wire.hostname import name_in, names_address
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -104,7 +104,7 @@ class Guarded:
             self._guard.secure(connection)
             and not self._guard.limits.path
             and host is not None
-            and not is_address(host)
+            and not names_address(host)
         )
 
 

@@ -15,13 +15,14 @@ import asyncssh
 from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
 from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.forward import Forward
-from stagedoor.listeners.ssh.direct.rights import certificate_extensions, is_loopback
+from stagedoor.listeners.ssh.direct.rights import certificate_extensions
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, ShellWatch
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
+from stagedoor.model.source import is_loopback
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
@@ -80,7 +81,7 @@ class Direct:
         return channel
 
     async def forward(self, login: Login, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
-        if not is_loopback(host):
+        if not is_loopback(host):  # by what is written, since the shell resolves the name
             raise _prohibited(
                 f"{login.target} forwards to its own loopback only (localhost), not to {host[:100]!r}"
             )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from ipaddress import ip_address
 
 from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, PTY
 from stagedoor.model.permission import Permission, Permissions
@@ -37,16 +36,3 @@ def allowed_environment(
         if len(allowed) < ENVIRONMENT_LIMIT and any(fnmatchcase(text, one) for one in patterns):
             allowed[name] = value
     return allowed
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a LocalForward to `host` stays on the shell's own machine.
-
-    By what is written, since the shell resolves the name: `localhost` and loopback literals.
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
