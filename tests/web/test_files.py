@@ -238,6 +238,7 @@ def test_a_file_that_has_changed_is_given_from_its_beginning(mover: Mover, tmp_p
     assert mover.get(str(file), Range="bytes=0-1,3-4").status == 200
     beyond = mover.get(str(file), Range="bytes=10-")
     assert (beyond.status, beyond.headers["content-range"]) == (416, "bytes */10")
+    assert b"10 bytes" in beyond.body
     file.write_bytes(b"abcdefghij")
     os.utime(file, (1_700_000_001, 1_700_000_001))
     changed = mover.get(str(file), Range="bytes=3-5", If_Range=tag)

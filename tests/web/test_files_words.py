@@ -4,7 +4,6 @@ import re
 from email.message import Message
 from urllib.parse import quote, unquote_to_bytes
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from stagedoor.listeners.web.files.fields import (
     attachment,
     fields_of,
     path_of,
-    range_of,
     shown,
     upload_of,
     validators,
@@ -24,45 +22,6 @@ from stagedoor.listeners.web.files.fields import (
 NAMES = st.binary(min_size=1, max_size=MAX_NAME_BYTES).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
 )
-
-
-@pytest.mark.parametrize(
-    ("header", "wanted"),
-    [
-        (None, None),
-        ("bytes=0-", (0, 10)),
-        ("bytes=3-5", (3, 6)),
-        ("bytes=9-", (9, 10)),
-        ("bytes=5-99", (5, 10)),
-        ("bytes=-3", (7, 10)),
-        ("bytes=-99", (0, 10)),
-        ("bytes=-", None),
-        ("bytes=5-3", None),
-        ("bytes=0-1,3-4", None),
-        ("items=0-1", None),
-        ("bytes=٣-", None),
-    ],
-)
-def test_a_range_is_what_the_rfc_says(header: str | None, wanted: tuple[int, int] | None) -> None:
-    assert range_of(header, 10) == wanted
-
-
-@pytest.mark.parametrize("header", ["bytes=10-", "bytes=99-100", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused(header: str) -> None:
-    with pytest.raises(FilesError, match="10 bytes") as caught:
-        range_of(header, 10)
-    assert (caught.value.status, caught.value.size) == (416, 10)
-
-
-@settings(deadline=None)  # a busy machine is no slow property
-@given(st.text(), st.integers(0, 1 << 60))
-def test_any_range_is_inside_the_file_or_none(header: str, size: int) -> None:
-    for text in (header, f"bytes={header}"):
-        try:
-            found = range_of(text, size)
-        except FilesError:
-            continue
-        assert found is None or 0 <= found[0] < found[1] <= size
 
 
 @settings(deadline=None)  # a busy machine is no slow property

@@ -1,4 +1,4 @@
-"""The one range of bytes that a player asks for (RFC 9110 §14). Pure."""
+"""The one range of bytes that is asked for of a file (RFC 9110 §14). Pure."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     """What `header`, the value of Range, asks for of `size` bytes; None for all of it.
 
     What we do not understand counts as not said, as §14.2 allows: other units, and several ranges in
-    one, which no player needs. Raises UnsatisfiableError.
+    one, which nobody needs. Raises UnsatisfiableError.
     """
     found = _RANGE.fullmatch((header or "").strip())
     if found is None or (not found["first"] and not found["last"]):

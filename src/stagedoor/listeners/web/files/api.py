@@ -28,7 +28,6 @@ from stagedoor.listeners.web.files.fields import (
     join,
     number_of,
     path_of,
-    range_of,
     shown,
     upload_of,
     validators,
@@ -57,6 +56,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.wire.answer import status_of
+from stagedoor.wire.byterange import UnsatisfiableError, parse_range
 from stagedoor.wire.target import parse_login
 
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
@@ -149,10 +149,13 @@ class Files:
         asked = request.headers.get("range")
         if request.headers.get("if-range", headers.get("etag")) != headers.get("etag"):
             asked = None  # another file by now: it is given whole (RFC 9110 §13.1.5)
-        wanted = range_of(asked, size) if "etag" in headers else None
-        start, end = wanted or (0, size)
+        try:
+            wanted = parse_range(asked, size) if "etag" in headers else None
+        except UnsatisfiableError:
+            raise FilesError(416, f"the file has {size} bytes", size) from None
+        start, end = (wanted.first, wanted.last + 1) if wanted else (0, size)
         if wanted:
-            headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+            headers["content-range"] = wanted.header
         # A file that the system makes up (/proc) has no size before it is read.
         unknown = size == 0
         if not unknown:

@@ -16,7 +16,6 @@ MAX_NAME_BYTES = 255
 PART_NAME_BYTES = 200
 """Of a name that stand in its part's name, which has to fit into `MAX_NAME_BYTES` as well."""
 _UPLOAD = re.compile(r"[0-9a-f]{16}")
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _PLAIN = re.compile(rb"[A-Za-z0-9 ._()+,=@~-]")
 # C0, DEL and C1 controls, and what turns the reading direction round.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -97,26 +96,6 @@ def number_of(fields: Mapping[str, bytes], field: str) -> int:
     if not text.isdigit() or len(text) > 18:
         raise FilesError(400, f"{field} is no number of bytes")
     return int(text)
-
-
-def range_of(header: str | None, size: int) -> tuple[int, int] | None:
-    """The bytes that are asked for, from and up to (RFC 9110 §14.1.2); None for the whole file.
-
-    Several ranges are answered by the whole file, as §14.2 allows. Raises FilesError (416).
-    """
-    found = _RANGE.fullmatch((header or "").strip())
-    if found is None or found.group(0) == "bytes=-":
-        return None
-    first, last = found.groups()
-    if not first:
-        start, end = max(size - int(last), 0), size
-    else:
-        start, end = int(first), min(int(last) + 1 if last else size, size)
-        if last and int(last) < int(first):
-            return None  # no range at all: the field is to be ignored
-    if start >= size or start >= end:
-        raise FilesError(416, f"the file has {size} bytes", size)
-    return start, end
 
 
 def attachment(path: bytes) -> str:
