@@ -66,5 +66,5 @@ def nothing_to_watch() -> Denial:
     return Denial(
         Reason.NO_GRANT,
         "there is no such session, or you may not watch it (an administrator lets you: "
-        "stagedoor grant add user:NAME APP --watch)",
+        "stagedoor grant add user:NAME APP --allow watch --without enter)",
     )
