@@ -1,4 +1,4 @@
-"""Host names as they are written in settings (RFC 1123 §2.1), in lower case."""
+"""Names with dots in lower case: hosts, and objects of a cluster. Pure."""
 
 import re
 
@@ -7,9 +7,18 @@ _NAME = re.compile(
 )
 MAX_CHARS = 253
 
+SUBDOMAIN = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+_SUBDOMAIN = re.compile(SUBDOMAIN)
+
+
+def valid_subdomain(text: str) -> bool:
+    """Whether `text` is what Kubernetes calls a DNS subdomain: as a host name, but its labels have no
+    limit of their own (apimachinery validation.IsDNS1123Subdomain)."""
+    return len(text) <= MAX_CHARS and bool(_SUBDOMAIN.fullmatch(text))
+
 
 def valid_host_name(text: str) -> bool:
-    """Whether `text` is a host name: `shell.example.com`."""
+    """Whether `text` is a host name (RFC 1123 §2.1): `shell.example.com`."""
     return len(text) <= MAX_CHARS and bool(_NAME.fullmatch(text))
 
 

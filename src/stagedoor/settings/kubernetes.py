@@ -7,14 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from stagedoor.model.hostname import valid_subdomain
 from stagedoor.model.target import valid_environment, valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
 
-_SUBDOMAIN = re.compile(
-    r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
-)
 _LABEL_VALUE = re.compile(r"|[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _OWN_KEYS = ("app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-container")
 
@@ -208,7 +206,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
         for name in self.pod_annotations:
             _check_key(name, "controller.pod_annotations")
-        if self.priority_class is not None and not _SUBDOMAIN.fullmatch(self.priority_class):
+        if self.priority_class is not None and not valid_subdomain(self.priority_class):
             raise ValueError(
                 f"controller.priority_class: {self.priority_class!r} is no name of a PriorityClass"
             )
@@ -217,11 +215,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 def _check_key(key: str, setting: str) -> None:
     """That it is a label's or annotation's key, and not one that says what a shell is. Raises ValueError."""
     prefix, _, name = key.rpartition("/")
-    if (
-        (prefix and not _SUBDOMAIN.fullmatch(prefix))
-        or not name
-        or not _LABEL_VALUE.fullmatch(name)
-    ):
+    if (prefix and not valid_subdomain(prefix)) or not name or not _LABEL_VALUE.fullmatch(name):
         raise ValueError(f"{setting}: {key!r} is no key; write NAME or example.com/NAME")
     if key in _OWN_KEYS or prefix == "stagedoor.dev":
         raise ValueError(f"{setting}: {key!r} is Stagedoor's own")

@@ -69,6 +69,11 @@ def read(**annotations: Any) -> AppSettings:
             "A, B secret/c\nconfigmap/d.e",
             {"env_drop": ("A", "B", "secret/c", "configmap/d.e")},
         ),
+        (
+            "env-drop",
+            f"secret/{'a' * 64}.b",  # a Secret's name is a DNS subdomain, whose labels have no limit
+            {"env_drop": (f"secret/{'a' * 64}.b",)},
+        ),
         ("volumes", "rwo", {"volumes": frozenset({"rwo"})}),
         ("volumes", "host-path rwo", {"volumes": frozenset({"rwo", "host-path"})}),
         ("init-containers", "none", {"init_containers": ()}),

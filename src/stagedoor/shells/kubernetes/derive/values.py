@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
+from stagedoor.model.hostname import SUBDOMAIN, valid_subdomain
+from stagedoor.model.target import valid_label
 from stagedoor.shells.kubernetes.derive.images import parse_reference
 from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
 
@@ -21,18 +23,16 @@ MAX_SHOWN = 60
 ALL = "*"
 """In a list of containers: all of them."""
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*", re.ASCII)
 # apimachinery validation.IsEnvVarName, which every version of Kubernetes takes.
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
 _LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _USER = re.compile(r"(\d{1,10})(?::(\d{1,10}))?", re.ASCII)
 _RESOURCE = re.compile(
     rf"cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]{{1,20}}"
-    rf"|(?:{_SUBDOMAIN.pattern})/[a-zA-Z0-9](?:[a-zA-Z0-9._-]{{0,61}}[a-zA-Z0-9])?",
+    rf"|(?:{SUBDOMAIN})/[a-zA-Z0-9](?:[a-zA-Z0-9._-]{{0,61}}[a-zA-Z0-9])?",
     re.ASCII,
 )
-_SOURCE = re.compile(rf"(?:secret|configmap)/(?:{_SUBDOMAIN.pattern})", re.ASCII)
+_SOURCE = re.compile(rf"(?:secret|configmap)/(?:{SUBDOMAIN})", re.ASCII)
 _MAX_ID = 2**31 - 1  # what the kubelet takes for runAsUser
 
 
@@ -55,7 +55,7 @@ def boolean(text: str) -> bool:
 
 def label(text: str) -> str:
     """The name of a container (RFC 1123 label)."""
-    if not _LABEL.fullmatch(text):
+    if not valid_label(text):
         raise WrongValueError(
             f"{show(text)} is no container's name; allowed: a-z, 0-9 and - inside, 63 at most"
         )
@@ -221,7 +221,7 @@ def container_names(text: str) -> tuple[str, ...]:
         return (ALL,) if text == "all" else ()
     found = _list(text)
     for name in found:
-        if not _LABEL.fullmatch(name):
+        if not valid_label(name):
             raise WrongValueError(
                 f"{show(name)} is no container's name; allowed: none, all, or names such as one, two"
             )
@@ -245,7 +245,7 @@ def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         if not names:
             raise WrongValueError(f"{address} has no name; {allowed}")
         for name in names:
-            if not _SUBDOMAIN.fullmatch(name) or len(name) > 253:
+            if not valid_subdomain(name):
                 raise WrongValueError(f"{show(name)} is no host's name; {allowed}")
         found.append((address, tuple(names)))
     if not found:
