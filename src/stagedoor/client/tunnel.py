@@ -1112,22 +1112,29 @@ def reach(options: Options) -> Plain:
     """A wire to the gateway: TCP, through the corporate proxy if there is one, then TLS."""
     gateway, via = options.gateway, options.via
     name = f"the gateway {gateway}"
-    if via is None:
-        sock = open_tcp(gateway, name)
-    else:
-        proxy = f"the corporate proxy {via} (from {via.source})"
-        sock = open_tcp(via, proxy)
-        credential = via_credential(via, options.env)
-        patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
-        answer = ask(Plain(sock, proxy), str(gateway), credential, patience)
-        if not answer.opened:
-            fix = "; its credential stands in STAGEDOOR_VIA or in ~/.netrc"
-            raise TunnelError(
-                VIA,
-                f"{proxy} refused the way to {gateway}: {answer.status} {answer.reason}"
-                f"{fix if answer.status == 407 else '; --via direct goes without it'}",
-            )
-    return Sealed(sock, name, options) if gateway.scheme == "https" else Plain(sock, name)
+    proxy = "" if via is None else f"the corporate proxy {via} (from {via.source})"
+    sock = open_tcp(gateway, name) if via is None else open_tcp(via, proxy)
+    try:
+        if via is not None:
+            pass_by(options, via, proxy, sock)
+        return Sealed(sock, name, options) if gateway.scheme == "https" else Plain(sock, name)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def pass_by(options: Options, via: Address, proxy: str, sock: socket.socket) -> None:
+    """Have the corporate proxy open the way to the gateway. Raises TunnelError."""
+    credential = via_credential(via, options.env)
+    patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
+    answer = ask(Plain(sock, proxy), str(options.gateway), credential, patience)
+    if not answer.opened:
+        fix = "; its credential stands in STAGEDOOR_VIA or in ~/.netrc"
+        raise TunnelError(
+            VIA,
+            f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}"
+            f"{fix if answer.status == 407 else '; --via direct goes without it'}",
+        )
 
 
 def open_tunnel(options: Options) -> Plain:

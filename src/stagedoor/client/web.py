@@ -95,6 +95,11 @@ class Connection:
     # The WebSocket, without blocking.
 
     @property
+    def wire(self) -> tunnel.Plain:
+        """What it goes over."""
+        return self._wire
+
+    @property
     def read_fd(self) -> int:
         return self._wire.read_fd
 

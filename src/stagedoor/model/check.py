@@ -33,3 +33,9 @@ def run_checks(checks: Iterable[Check]) -> Iterator[Result]:
                 check.name,
                 fail(what, "report it, with the output of `stagedoor doctor --bundle`"),
             )
+
+
+def result_row(result: Result) -> dict[str, str]:
+    """For JSON."""
+    name, found = result
+    return {"check": name, "level": str(found.level), "what": found.what, "fix": found.fix}

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from stagedoor import __version__
-from stagedoor.model.check import Result
+from stagedoor.model.check import Result, result_row
 from stagedoor.model.errors import RefusedError
 from stagedoor.settings.settings import Settings
 
@@ -49,13 +49,6 @@ def write_bundle(
 
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
-
-
-def result_row(result: Result) -> dict[str, str]:
-    name, finding = result
-    return {
-        "check": name, "level": finding.level, "what": finding.what, "fix": finding.fix,
-    }  # fmt: skip
 
 
 def shown_settings(settings: Settings) -> object:

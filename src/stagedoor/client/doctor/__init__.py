@@ -1,0 +1,1 @@
+"""`stagedoor doctor HOST` on a developer's machine: the path to a shell, hop by hop."""

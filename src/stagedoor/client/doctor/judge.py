@@ -1,0 +1,197 @@
+"""What an answer on the path to a shell means: which hop failed, and what mends it. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stagedoor.client import tunnel
+from stagedoor.model.check import Result
+from stagedoor.model.finding import Finding, fail, ok, warn
+from stagedoor.model.units import DAY_S
+
+How = Literal["connect", "jump", "direct", "web"]
+SOON_S = 14 * DAY_S
+SKEW_S, WRONG_SKEW_S = 30.0, 300.0
+"""User certificates are made valid five minutes back."""
+NAME, PROXY, GATEWAY, TLS = "name", "corporate proxy", "gateway", "TLS"
+CREDENTIAL, GRANT, SHELL, SSHD = "credential", "grant", "shell", "sshd"
+HOST_KEY, KEY, CLOCK, CONFIG = "host certificate", "key", "clock", "ssh configuration"
+
+_HOP = {
+    tunnel.USAGE: CONFIG,
+    tunnel.UNREACHABLE: GATEWAY,
+    tunnel.TLS: TLS,
+    tunnel.NOT_PROXY: GATEWAY,
+    tunnel.NO_ANSWER: GATEWAY,
+    tunnel.CREDENTIAL: CREDENTIAL,
+    tunnel.FORBIDDEN: GRANT,
+    tunnel.NO_SHELL: SHELL,
+    tunnel.BUSY: SHELL,
+    tunnel.START_TIMEOUT: SHELL,
+    tunnel.REFUSED: GATEWAY,
+    tunnel.VIA: PROXY,
+}
+_MEND = {
+    NAME: "check the spelling; if the name is only known inside, connect to the VPN",
+    PROXY: "check STAGEDOOR_VIA or https_proxy; --via direct tries without it",
+    GATEWAY: "check address and port (CONNECT, SSH and web have one each), firewall and VPN",
+    TLS: "check this machine's clock; --ca-file trusts your organisation's CA",
+    CREDENTIAL: "make a token (stagedoor token create, or ask the administrator) and keep it in a file",
+    GRANT: "ask the administrator: stagedoor grant add user:YOU APP",
+    SHELL: "try again in a minute; then ask the administrator for `stagedoor doctor` on the gateway",
+    SSHD: "ask the administrator: another server answers in the shell's place",
+    HOST_KEY: "run `stagedoor ssh-config` once more: it writes the host CA that ssh trusts",
+    KEY: "ssh-add -l shows your keys; register one: stagedoor key add, or on the WebShell's home page",
+    CLOCK: "set the clock by NTP",
+    CONFIG: "stagedoor ssh-config writes what ssh needs",
+}
+
+
+def failed(hop: str, what: str, fix: str = "") -> Result:
+    return hop, fail(what, fix or _MEND[hop])
+
+
+def tunnel_failed(error: tunnel.TunnelError) -> Result:
+    """The hop that the tunnel's client could not pass."""
+    hop = _HOP.get(error.code, GATEWAY)
+    if error.code == tunnel.UNREACHABLE:
+        if "does not resolve" in error.line:
+            hop = NAME
+        elif "the corporate proxy" in error.line:
+            hop = PROXY
+    return failed(hop, error.line)
+
+
+def certificate(name: str, ends_at: float, now: float) -> Finding:
+    """A gateway's certificate that is trusted; seconds since the epoch."""
+    left_s = ends_at - now
+    if left_s < SOON_S:
+        return warn(
+            f"the certificate of {name} expires in {max(0.0, left_s) / DAY_S:.1f} days",
+            "tell the administrator: renew it, and reload the gateway",
+        )
+    return ok(f"the certificate of {name} holds for {left_s / DAY_S:.0f} days")
+
+
+def clock(theirs: float, ours: float, whose: str) -> Finding:
+    """Seconds since the epoch."""
+    skew_s = ours - theirs
+    what = f"this clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {whose}"
+    if abs(skew_s) >= WRONG_SKEW_S:
+        return fail(what, _MEND[CLOCK])
+    return warn(what, _MEND[CLOCK]) if abs(skew_s) >= SKEW_S else ok(what)
+
+
+def greeting(host: str, heard: bytes) -> Result:
+    """What came first through the way to an sshd."""
+    if heard.startswith(b"SSH-2.0-"):
+        return SSHD, ok(f"{host} says {tunnel.clean(heard.decode('ascii', 'replace'), 80)}")
+    if heard.startswith(b"Not allowed at this time"):
+        what = f"{host}: its sshd refuses the gateway for a while (PerSourcePenalties)"
+        return failed(SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList")
+    if not heard:
+        return failed(SSHD, f"{host} hangs up without a word")
+    said = tunnel.clean(heard.decode("utf-8", "replace"), 80)
+    fix = ""
+    if heard.startswith(b"HTTP/"):
+        fix = "HTTP answers there: name the gateway's SSH port"
+    elif heard[:1] == b"\x15":
+        fix = "TLS answers there: name the gateway's SSH port"
+    return failed(SSHD, f"{host} speaks no SSH: {said!r}", fix)
+
+
+_SSH: Sequence[tuple[str, str, str]] = (
+    (r"(?m)^stagedoor: (?P<what>.+)$", SHELL, ""),
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY, ""),
+    (r"Host key verification failed|No \S+ host key is known", HOST_KEY, ""),
+    (r"Certificate invalid: expired", HOST_KEY, "ask the administrator: the shell's is too old"),
+    (r"UNPROTECTED PRIVATE KEY FILE", KEY, "chmod 600 the key's file"),
+    (
+        r"Too many authentication failures",
+        KEY,
+        "name the key: IdentityFile, and IdentitiesOnly yes",
+    ),
+    (r"Permission denied \(", KEY, ""),
+    (r"Bad configuration option|Bad owner or permissions|no argument after keyword", CONFIG, ""),
+    (r"Could not resolve hostname", CONFIG, ""),
+    (
+        r"no matching (?:host key type|key exchange|cipher|MAC)",
+        SSHD,
+        "this ssh is too old: update it",
+    ),
+    (r"Connection refused|timed out|No route to host|Network is unreachable", GATEWAY, ""),
+    (r"Connection (?:closed|reset)|kex_exchange_identification", SSHD, ""),
+)
+
+
+def ssh_ended(host: str, code: int, stderr: str) -> Result:
+    """How a login with the person's own ssh ended; its words are OpenSSH's."""
+    if code == 0:
+        return KEY, ok(f"ssh {host} logs in with your key")
+    for pattern, hop, fix in _SSH:
+        if found := re.search(pattern, stderr):
+            said = found.groupdict().get("what") or _line_with(stderr, found.start())
+            return failed(hop, f"ssh {host}: {tunnel.clean(said)}", fix)
+    last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word why")
+    return failed(SHELL, f"ssh {host} ended with {code}: {tunnel.clean(last)}")
+
+
+def _line_with(text: str, at: int) -> str:
+    start = text.rfind("\n", 0, at) + 1
+    return text[start:].partition("\n")[0].strip("@ \t\r")
+
+
+def web_refused(app: str, status: int, message: str) -> Result:
+    """The web's answer to the wish for a terminal."""
+    hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
+    if not message:
+        return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
+    return failed(hop, f"{app}: {tunnel.clean(message)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How `ssh HOST` goes: `given` are options as of `stagedoor tunnel`, `address` HOST:PORT of an SSH
+    listener."""
+
+    how: How
+    given: Mapping[str, str] = field(default_factory=dict)
+    address: tuple[str, int] = ("", 22)
+
+
+def plan_of(config: Mapping[str, str]) -> Plan:
+    """From what `ssh -G HOST` prints, by keyword in lower case. The jump host's own address is not in it:
+    then `address` has its name alone. Raises TunnelError for a wrong ProxyCommand of ours."""
+    words = shlex.split(config.get("proxycommand", "none"))
+    for place, word in enumerate(words):
+        if word == "tunnel" or word.endswith(".py"):
+            given, _ = tunnel.parse_argv(words[place + 1 :])
+            return Plan("connect", given)
+    if (jump := config.get("proxyjump", "none")) != "none":
+        return Plan("jump", address=(jump.rpartition(",")[2], 0))
+    port = config.get("port", "22")
+    return Plan("direct", address=(config.get("hostname", ""), int(port)))
+
+
+def ssh_config(text: str) -> dict[str, str]:
+    """The first value of each keyword in the output of `ssh -G`."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        found.setdefault(keyword.lower(), value)
+    return found
+
+
+def idle_measured(survived_s: float, cut_s: float | None) -> Finding:
+    """The longest silence that lived, and the shortest that did not."""
+    if cut_s is None:
+        return ok(f"a silence of {survived_s:.0f} s is survived")
+    return warn(
+        f"the path cuts a connection that is silent for {cut_s:.0f} s"
+        + (f"; {survived_s:.0f} s are survived" if survived_s else ""),
+        "in ssh_config: ServerAliveInterval 30 (stagedoor ssh-config writes it)",
+    )

@@ -1,0 +1,78 @@
+"""Which walk a person's wish leads to: by what they name, or by what their ssh is told."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from stagedoor.client import tunnel
+from stagedoor.client.doctor import judge, walk
+from stagedoor.model.check import Result
+from stagedoor.model.finding import Level, warn
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`given` are options as of `stagedoor tunnel`; `url` is that of the WebShell, with `path` behind it.
+    `idle_s` None: the idle timeout is not measured."""
+
+    host: str
+    how: judge.How | None
+    given: Mapping[str, str]
+    env: Mapping[str, str]
+    path: str = ""
+    config_file: str | None = None
+    idle_s: float | None = None
+
+
+def walk_to(wish: Wish) -> Iterator[Result]:
+    """Every hop, up to the first that fails."""
+    try:
+        for result in _hops(wish):
+            yield result
+            if result[1].level is Level.FAIL:
+                return
+    except tunnel.TunnelError as error:
+        yield judge.tunnel_failed(error)
+    except FileNotFoundError:
+        yield judge.CONFIG, warn("there is no ssh on this machine", "install OpenSSH's client")
+    except subprocess.TimeoutExpired as error:
+        yield judge.failed(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
+    except (OSError, ValueError) as error:
+        yield judge.failed(judge.CONFIG, tunnel.clean(str(error)))
+
+
+def _hops(wish: Wish) -> Iterator[Result]:
+    if wish.how == "web":
+        yield from walk.web(_options(wish, wish.given), wish.path, wish.host)
+        return
+    ssh = walk.Ssh(wish.host, wish.config_file)
+    named = wish.given.get("--gateway")
+    how: judge.How | None = wish.how
+    address = ("", 0)
+    given = dict(wish.given)
+    if how in (None, "connect") and not named:
+        plan = judge.plan_of(ssh.config())
+        how, address = plan.how, plan.address
+        given = {**plan.given, **given}
+        if how == "connect" or (how == "direct" and address[0] == wish.host):
+            how = "connect"  # a host of which ssh knows nothing is reached by STAGEDOOR_GATEWAY
+    if how in ("jump", "direct"):
+        if named:
+            gateway = tunnel.parse_gateway(named, "--gateway")
+            address = (gateway.host, gateway.port)
+        elif address[1] == 0:
+            seen = ssh.config(f"ssh://{address[0]}" if address[0] else None)
+            address = (seen["hostname"], int(seen["port"]))
+        yield from walk.ssh_port(*address)
+    else:
+        yield from walk.connect(_options(wish, given))
+    yield from ssh.login()
+    yield from ssh.bulk()
+    if wish.idle_s is not None:
+        yield from ssh.idle(wish.idle_s)
+
+
+def _options(wish: Wish, given: Mapping[str, str]) -> tunnel.Options:
+    return tunnel.Options(dict(given), [wish.host], dict(wish.env))

@@ -1,0 +1,229 @@
+"""The walk itself: sockets and ssh around `judge`. It ends at the first hop that fails."""
+
+from __future__ import annotations
+
+import json
+import select
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from email.utils import parsedate_to_datetime
+
+from stagedoor.client import tunnel
+from stagedoor.client.doctor import judge
+from stagedoor.client.web import Connection, LostError
+from stagedoor.model.check import Result
+from stagedoor.model.finding import Level, ok, warn
+
+SSH_S = 60.0
+BULK_BYTES = 512 * 1024
+"""More than all that lies between the ends before a packet of full size has to pass."""
+BULK_S = 30.0
+IDLE_S = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)
+GREETING_S = 15.0
+
+
+def connect(options: tunnel.Options) -> Iterator[Result]:
+    """Name, corporate proxy, gateway, TLS, credential, grant, shell, sshd: by HTTP CONNECT."""
+    try:
+        secret = tunnel.find_secret(options)
+        began = time.monotonic()
+        wire = tunnel.reach(options)
+        with closing(wire.sock):
+            yield from _reached(options, wire, time.monotonic() - began)
+            if secret is None:
+                yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
+                return
+            target = tunnel.authority(options.host, options.port)
+            wire.awaited = target
+            shown = f"{options.user}:{secret.value}"
+            answer = tunnel.ask(wire, target, shown, time.monotonic() + options.timeout_s)
+            if answer.status == 429:
+                what = f"{options.user} has to wait: {answer.reason}"
+                yield judge.failed(judge.CREDENTIAL, what)
+                return
+            if not answer.opened:
+                raise tunnel.refusal(options, answer, secret)
+            yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
+            yield judge.GRANT, ok(f"{target} is open to {options.user}")
+            yield judge.SHELL, ok(f"{target} runs")
+            yield judge.greeting(options.host, _first_line(wire))
+    except tunnel.TunnelError as error:
+        yield judge.tunnel_failed(error)
+
+
+def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
+    """The same for the WebShell, to a WebSocket that stays open."""
+    try:
+        secret = tunnel.find_secret(options)
+        began = time.monotonic()
+        connection = Connection(options, path)
+        with closing(connection):
+            wire = connection.wire
+            yield from _reached(options, wire, time.monotonic() - began)
+            if secret is None:
+                yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
+                return
+            answer = connection.ask("ticket", {"target": app}, options.user, secret.value)
+            yield from _clock_of(answer.fields)
+            if answer.status != 200:
+                yield judge.web_refused(app, answer.status, _message(answer.body))
+                return
+            yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
+            yield judge.GRANT, ok(f"{app} is open to {options.user}")
+            try:
+                connection.open()
+            except LostError as error:
+                what = f"the WebSocket does not pass: {error}"
+                fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"
+                yield judge.failed(judge.PROXY, what, fix)
+                return
+            yield judge.SHELL, ok("a WebSocket passes")
+    except tunnel.TunnelError as error:
+        yield judge.tunnel_failed(error)
+    except LostError as error:
+        yield judge.failed(judge.GATEWAY, str(error))
+
+
+def ssh_port(host: str, port: int) -> Iterator[Result]:
+    """Name, gateway, and that SSH answers there: for a jump and a direct login."""
+    address = tunnel.Address("http", host, port, "", "the ssh configuration")
+    try:
+        began = time.monotonic()
+        sock = tunnel.open_tcp(address, f"the gateway {address}")
+    except tunnel.TunnelError as error:
+        yield judge.tunnel_failed(error)
+        return
+    with closing(sock):
+        yield judge.NAME, ok(f"{host} is {sock.getpeername()[0]}")
+        took_ms = (time.monotonic() - began) * 1000
+        yield judge.GATEWAY, ok(f"{address} answers in {took_ms:.0f} ms")
+        yield judge.greeting(str(address), _first_line(tunnel.Plain(sock, str(address))))
+
+
+def _reached(options: tunnel.Options, wire: tunnel.Plain, took_s: float) -> Iterator[Result]:
+    first = options.via or options.gateway
+    yield judge.NAME, ok(f"{first.host} is {wire.sock.getpeername()[0]}")
+    if options.via is not None:
+        yield judge.PROXY, ok(f"{options.via} (from {options.via.source}) lets us pass")
+    yield judge.GATEWAY, ok(f"{options.gateway} answers in {took_s * 1000:.0f} ms")
+    if isinstance(wire, tunnel.Sealed):
+        shown = wire.tls.getpeercert() or {}
+        ends_at = ssl.cert_time_to_seconds(str(shown["notAfter"]))
+        yield judge.TLS, judge.certificate(options.server_name, ends_at, time.time())
+
+
+def _first_line(wire: tunnel.Plain) -> bytes:
+    heard = b""
+    deadline = time.monotonic() + GREETING_S
+    try:
+        while b"\n" not in heard and len(heard) < 255:
+            more = tunnel.settle(wire, lambda: wire.recv(255), select.POLLIN, deadline)
+            if not more:
+                break
+            heard += more
+    except (OSError, tunnel.TunnelError):
+        pass  # what came is judged
+    return heard.partition(b"\n")[0].rstrip(b"\r")
+
+
+def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
+    try:
+        theirs = parsedate_to_datetime(fields["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return
+    yield judge.CLOCK, judge.clock(theirs, time.time(), "the gateway's")
+
+
+def _message(body: bytes) -> str:
+    try:
+        said = json.loads(body)
+        return str(said.get("message", "")) if isinstance(said, dict) else ""
+    except ValueError:
+        return ""
+
+
+class Ssh:
+    """The person's own ssh, with their own configuration or that of `config_file`."""
+
+    def __init__(self, host: str, config_file: str | None = None) -> None:
+        self.host = host
+        self._head = ["ssh", *(("-F", config_file) if config_file else ())]
+
+    def config(self, host: str | None = None) -> dict[str, str]:
+        """What ssh makes of its configuration for a host. Raises OSError."""
+        done = self._run([*self._head, "-G", host or self.host], b"", SSH_S)
+        if done.returncode:
+            raise OSError(done.stderr.decode(errors="replace").strip())
+        return judge.ssh_config(done.stdout.decode(errors="replace"))
+
+    def login(self) -> Iterator[Result]:
+        """Host certificate and key, then the shell's clock."""
+        before = time.time()
+        done = self.run(["date", "+%s"], b"", SSH_S)
+        ended = judge.ssh_ended(self.host, done.returncode, done.stderr.decode(errors="replace"))
+        if ended[1].level is Level.OK:
+            yield judge.HOST_KEY, ok("the host key is trusted")
+        yield ended
+        said = done.stdout.strip()
+        if done.returncode == 0 and said.isdigit():
+            ours = (before + time.time()) / 2
+            yield judge.CLOCK, judge.clock(float(said), ours, "the shell's")
+
+    def bulk(self) -> Iterator[Result]:
+        """Packets of full size, both ways: a black hole lets small ones pass only (RFC 2923)."""
+        began = time.monotonic()
+        try:
+            done = self.run(["cat"], bytes(BULK_BYTES), BULK_S)
+        except subprocess.TimeoutExpired:
+            what = f"small packets pass, and {BULK_BYTES // 1024} KiB do not within {BULK_S:g} s"
+            fix = (
+                "an MTU black hole: lower the VPN's or interface's MTU (ip link set mtu 1400 dev …)"
+            )
+            yield "large packets", judge.failed(judge.GATEWAY, what, fix)[1]
+            return
+        took_s = time.monotonic() - began
+        if len(done.stdout) == BULK_BYTES:
+            yield "large packets", ok(f"{BULK_BYTES // 1024} KiB there and back in {took_s:.1f} s")
+        else:
+            what = f"{len(done.stdout)} of {BULK_BYTES} bytes came back"
+            yield (
+                "large packets",
+                warn(what, "the shell has no `cat`, or the path cuts what is long"),
+            )
+
+    def idle(self, limit_s: float) -> Iterator[Result]:
+        """How long a silence may last. Takes longer than `limit_s`."""
+        survived_s = 0.0
+        for silent_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):
+            if silent_s <= survived_s:
+                continue
+            command = [f"sleep {silent_s:g}; echo alive"]
+            quiet = ["-o", "ServerAliveInterval=0", "-o", "TCPKeepAlive=no"]
+            try:
+                done = self.run(command, b"", silent_s + SSH_S, quiet)
+                alive = done.stdout.strip() == b"alive"
+            except subprocess.TimeoutExpired:
+                alive = False
+            if not alive:
+                yield "idle timeout", judge.idle_measured(survived_s, silent_s)
+                return
+            survived_s = silent_s
+        yield "idle timeout", judge.idle_measured(survived_s, None)
+
+    def run(
+        self, command: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Raises OSError, TimeoutExpired."""
+        fixed = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-T"]
+        argv = [*self._head, *fixed, *options, self.host, *command]
+        return self._run(argv, stdin, timeout_s)
+
+    def _run(
+        self, argv: Sequence[str], stdin: bytes, timeout_s: float
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, timeout=timeout_s, check=False
+        )

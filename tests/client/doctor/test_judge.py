@@ -1,0 +1,107 @@
+"""What answers on the path mean. The words of ssh are those of OpenSSH 9.2 and 10.0."""
+
+import pytest
+
+from stagedoor.client import tunnel
+from stagedoor.client.doctor import judge
+from stagedoor.client.doctor.judge import plan_of, ssh_config, ssh_ended
+from stagedoor.model.finding import Level
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("stderr", "hop"),
+    [
+        ("Host key verification failed.\r\n", "host certificate"),
+        ("No ED25519 host key is known for app01.ssh and you have requested…\r\n", "host certificate"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\n", "host certificate"),
+        ("Certificate invalid: expired\r\n", "host certificate"),
+        ("dev@app01.ssh: Permission denied (publickey).\r\n", "key"),
+        ("Received disconnect from 1.2.3.4 port 22:2: Too many authentication failures\r\n", "key"),
+        ("@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\r\n", "key"),
+        ("ssh: Could not resolve hostname app01.ssh: Name or service not known\r\n",
+         "ssh configuration"),
+        ("/home/x/.ssh/config: line 3: Bad configuration option: proxyjum\r\n", "ssh configuration"),
+        ("Unable to negotiate with 1.2.3.4: no matching host key type found.\r\n", "sshd"),
+        ("kex_exchange_identification: Connection closed by remote host\r\n", "sshd"),
+        ("ssh: connect to host gw port 22: Connection refused\r\n", "gateway"),
+        ("stagedoor: app01.ssh:22 is not open to dev: no grant\nConnection closed by UNKNOWN\r\n",
+         "shell"),
+        ("", "shell"),
+    ],
+)  # fmt: skip
+def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
+    found, finding = ssh_ended("app01.ssh", 255, stderr)
+    assert (found, finding.level) == (hop, Level.FAIL)
+    assert finding.fix
+    assert "\n" not in finding.what
+
+
+def test_a_login_that_works_is_well() -> None:
+    assert ssh_ended("app01.ssh", 0, "a banner")[1].level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "hop"),
+    [
+        (tunnel.UNREACHABLE, "cannot reach the gateway g: its name does not resolve", "name"),
+        (tunnel.UNREACHABLE, "cannot reach the gateway g: Connection refused", "gateway"),
+        (tunnel.UNREACHABLE, "cannot reach the corporate proxy p: timed out", "corporate proxy"),
+        (tunnel.VIA, "the corporate proxy refused", "corporate proxy"),
+        (tunnel.TLS, "the certificate is not trusted", "TLS"),
+        (tunnel.FORBIDDEN, "app01.ssh:22 is not open to dev", "grant"),
+        (tunnel.START_TIMEOUT, "did not answer in time", "shell"),
+        (tunnel.CREDENTIAL, "refused the credential", "credential"),
+    ],
+)
+def test_each_failure_of_the_tunnel_has_its_hop(code: int, line: str, hop: str) -> None:
+    assert judge.tunnel_failed(tunnel.TunnelError(code, line))[0] == hop
+
+
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [
+        (b"Not allowed at this time", "PerSourcePenalties"),
+        (b"HTTP/1.1 400 Bad Request", "speaks no SSH"),
+        (b"\x15\x03\x01", "speaks no SSH"),
+        (b"", "hangs up without a word"),
+    ],
+)
+def test_what_is_no_sshd_is_told_apart(heard: bytes, words: str) -> None:
+    hop, finding = judge.greeting("app01.ssh", heard)
+    assert hop == "sshd"
+    assert words in finding.what
+    assert finding.level is Level.FAIL
+
+
+def test_times_have_their_levels() -> None:
+    assert [judge.clock(NOW, NOW + s, "x").level for s in (1, -60, 600)] == ["ok", "warn", "fail"]
+    assert "60 s behind" in judge.clock(NOW, NOW - 60, "x").what
+    day = 86400.0
+    assert judge.certificate("gw", NOW + 30 * day, NOW).level is Level.OK
+    assert judge.certificate("gw", NOW + day, NOW).level is Level.WARN
+    assert judge.idle_measured(300, None).level is Level.OK
+    cut = judge.idle_measured(30, 60)
+    assert cut.level is Level.WARN
+    assert "ServerAliveInterval" in cut.fix
+
+
+@pytest.mark.parametrize(
+    ("status", "hop"),
+    [(401, "credential"), (429, "credential"), (403, "grant"), (404, "grant"), (503, "shell")],
+)
+def test_the_web_s_refusals_name_the_hop(status: int, hop: str) -> None:
+    assert judge.web_refused("app01", status, "no")[0] == hop
+    assert judge.web_refused("app01", status, "")[0] == "gateway"
+
+
+def test_the_way_is_read_from_what_ssh_is_told() -> None:
+    through = (
+        "proxycommand /opt/stagedoor tunnel --gateway https://gw --user 'a b' %h %p\nport 22\n"
+    )
+    plan = plan_of(ssh_config(through))
+    assert (plan.how, plan.given) == ("connect", {"--gateway": "https://gw", "--user": "a b"})
+    assert plan_of(ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == ("gw", 0)
+    direct = plan_of(ssh_config("hostname gw.example\nport 2222\nproxycommand none\n"))
+    assert (direct.how, direct.address) == ("direct", ("gw.example", 2222))

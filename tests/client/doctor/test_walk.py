@@ -1,0 +1,251 @@
+"""Faults on the path, injected by servers of the test's own: the walk ends at the hop that fails."""
+
+import contextlib
+import datetime
+import os
+import socket
+import ssl
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stagedoor.cli.app import stagedoor
+from stagedoor.client.doctor.path import Wish, walk_to
+from stagedoor.model.check import Result
+from stagedoor.model.finding import Level
+from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
+from tests.net.peers import write_certificate
+from tests.path.gateway import PASSWORD
+from tests.ssh.world import SSH_TABLE, local, new_key, open_world
+
+TOKEN = "sdt_a-token-that-nobody-may-see"
+SSHD = answering(OPENED, b"SSH-2.0-OpenSSH_10.0\r\n")
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(TOKEN)
+    return file
+
+
+def walked(gateway: str, token: Path | None, how: str = "connect", **more: str) -> list[Result]:
+    """By a HOST of which ssh knows nothing, so that a walk that comes so far ends there."""
+    given = {"--gateway": gateway, "--user": "dev"} | {f"--{k}": v for k, v in more.items()}
+    if token is not None:
+        given["--token-file"] = str(token)
+    env = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+    return list(walk_to(Wish("app01.ssh", how, given, env)))  # type: ignore[arg-type]
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def saying(answer: bytes, *, waits: bool = False) -> Iterator[int]:
+    """A server for one client, which says this; with `waits`, once something has come."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as sock:
+                if waits:
+                    sock.recv(65536)
+                sock.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(60)
+
+
+def tls(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
+    certificate, key = write_certificate(folder, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+@pytest.mark.parametrize(
+    ("status", "hop"),
+    [(407, "credential"), (429, "credential"), (403, "grant"), (404, "shell"), (502, "shell"),
+     (503, "shell"), (504, "shell"), (500, "gateway")],
+)  # fmt: skip
+def test_a_refusal_ends_the_walk_at_its_hop(token: Path, status: int, hop: str) -> None:
+    with ScriptedGateway([refusing(status, "no, and why", "Retry-After: 600")]) as gateway:
+        results = walked(gateway.address, token)
+    assert [name for name, _ in results] == ["name", "gateway", hop]
+    assert results[-1][1].level is Level.FAIL
+    assert "no, and why" in results[-1][1].what
+    assert all(TOKEN not in finding.what + finding.fix for _, finding in results)
+
+
+def test_a_name_and_a_port_that_are_not_there(token: Path) -> None:
+    [(hop, finding)] = walked("nowhere.invalid:1", token)
+    assert (hop, finding.level) == ("name", Level.FAIL)
+    [(hop, finding)] = walked(f"127.0.0.1:{free()}", token)
+    assert hop == "gateway"
+    assert "refused" in finding.what
+
+
+def test_no_credential_is_told_before_the_gateway_is_asked(tmp_path: Path) -> None:
+    with ScriptedGateway([SSHD]) as gateway:
+        hop, finding = walked(gateway.address, None)[-1]
+        assert gateway.requests == []
+    assert (hop, finding.level) == ("credential", Level.FAIL)
+
+
+def test_which_port_speaks_what(token: Path, tmp_path: Path) -> None:
+    context, _ = tls(tmp_path, "localhost")
+    with ScriptedGateway([SSHD], context) as gateway:
+        hop, finding = walked(gateway.address, token)[-1]
+        assert (hop, finding.level) == ("gateway", Level.FAIL)
+    with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n", waits=True) as port:
+        hop, finding = walked(f"https://127.0.0.1:{port}", token)[-1]
+        assert hop == "TLS"
+        assert "http://" in finding.what
+
+
+def test_certificates_are_checked_by_issuer_and_name_and_end(token: Path, tmp_path: Path) -> None:
+    context, trusted = tls(tmp_path, "localhost")
+    with ScriptedGateway([SSHD], context) as gateway:
+        at = f"https://localhost:{gateway.port}"
+        assert "not trusted" in walked(at, token)[-1][1].what
+        named = {"ca-file": str(trusted), "server-name": "gw.example"}
+        hop, finding = walked(at, token, **named)[-1]
+        assert (hop, "gw.example" in finding.what) == ("TLS", True)
+        results = dict(walked(at, token, **{"ca-file": str(trusted)}))
+    assert results["TLS"].level is Level.WARN, "it expires within a day"
+    assert results["sshd"].level is Level.OK
+
+
+def test_a_corporate_proxy_that_refuses_is_named(token: Path) -> None:
+    with ScriptedGateway([refusing(403, "not on the list")]) as proxy:
+        hop, finding = walked("gw.example:80", token, via=f"http://{proxy.address}")[-1]
+    assert hop == "corporate proxy"
+    assert "not on the list" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [(b"Not allowed at this time\r\n", "PerSourcePenalties"), (b"HTTP/1.1 400 x\r\n", "no SSH")],
+)
+def test_an_sshd_that_is_none(token: Path, said: bytes, words: str) -> None:
+    with ScriptedGateway([answering(OPENED, said)]) as gateway:
+        hop, finding = walked(gateway.address, token)[-1]
+    assert hop == "sshd"
+    assert words in finding.what
+
+
+@pytest.mark.parametrize("how", ["jump", "direct"])
+def test_a_port_that_speaks_no_ssh(token: Path, how: str) -> None:
+    with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        results = walked(f"127.0.0.1:{port}", token, how)
+    assert [name for name, _ in results] == ["name", "gateway", "sshd"]
+    assert "SSH port" in results[-1][1].fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "hop"),
+    [
+        (b'HTTP/1.1 401 No\r\nContent-Length: 16\r\n\r\n{"message":"no"}', "credential"),
+        (b'HTTP/1.1 403 No\r\nContent-Length: 16\r\n\r\n{"message":"no"}', "grant"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "corporate proxy"),
+        (b"SSH-2.0-OpenSSH_10.0\r\n\r\n", "gateway"),
+    ],
+)
+def test_the_web_s_path_ends_at_its_hop(token: Path, answer: bytes, hop: str) -> None:
+    with ScriptedGateway([answering(answer)]) as gateway:
+        name, finding = walked(f"http://{gateway.address}", token, "web")[-1]
+    assert (name, finding.level) == (hop, Level.FAIL)
+
+
+def test_a_clock_that_is_wrong_is_told(token: Path) -> None:
+    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    date = past.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    answer = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 2\r\n\r\n{{}}"
+    with ScriptedGateway([answering(answer.encode())]) as gateway:
+        hop, finding = walked(f"http://{gateway.address}", token, "web")[-1]
+    assert hop == "clock"
+    assert "ahead of the gateway's" in finding.what
+
+
+def test_a_bundle_of_a_developer_holds_no_token(token: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "report.tar"
+    with ScriptedGateway([refusing(403, "no")]) as gateway:
+        command = ["doctor", "app01.ssh", "--how", "connect", "--gateway", gateway.address]
+        command += ["--user", "dev", "--token-file", str(token), "--bundle", str(bundle)]
+        done = CliRunner().invoke(stagedoor, command)
+    assert done.exit_code == 2, done.output
+    with tarfile.open(bundle) as tar:
+        whole = b"".join(tar.extractfile(member).read() for member in tar)  # type: ignore[union-attr]
+    assert b"is not open to dev" in whole
+    assert TOKEN.encode() not in whole
+
+
+@pytest.fixture(scope="module")
+def settings() -> str:
+    return '[web]\naddresses = ["127.0.0.1:0"]\n' + SSH_TABLE + local("app01")
+
+
+def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path: Path) -> None:
+    """One real gateway and a dozen logins by stock ssh: some twenty seconds."""
+    with open_world(tmp_path, settings) as world:
+        secret = tmp_path / "secret"
+        secret.touch(mode=0o600)
+        secret.write_text(PASSWORD)
+        gateway = world.gateway
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        tunnel = (
+            f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} --user dev "
+            f"--via direct --token-file {secret} %h %p"
+        )
+        through = tmp_path / "through"
+        through.write_text(
+            f"Host *-ssh\n  ProxyCommand {tunnel}\n  ProxyJump none\n" + world.config().read_text()
+        )
+        for host, config, idle_s in (
+            ("app01-ssh", through, None),
+            ("app01-ssh", world.config(), 1.0),
+            ("app01@gw", world.config(), None),
+        ):
+            results = dict(
+                walk_to(Wish(host, None, {}, env, config_file=str(config), idle_s=idle_s))
+            )
+            assert {finding.level for finding in results.values()} == {Level.OK}, results
+            assert results.keys() >= {"name", "gateway", "sshd", "key", "clock", "large packets"}
+            assert ("credential" in results) == (config == through)
+            assert ("idle timeout" in results) == (idle_s is not None)
+        web = {"--gateway": f"http://127.0.0.1:{gateway.port('web')}", "--user": "dev"}
+        web["--token-file"] = str(secret)
+        results = dict(walk_to(Wish("app01", "web", web, env)))
+        assert {finding.level for finding in results.values()} == {Level.OK}, results
+        assert "shell" in results
+
+        stranger = world.config(key=new_key(tmp_path / "stranger"))
+        wish = Wish("app01-ssh", None, {}, env, config_file=str(stranger))
+        hop, finding = list(walk_to(wish))[-1]
+        assert (hop, finding.level) == ("key", Level.FAIL), finding
+        (tmp_path / "known_hosts").write_text("")
+        hop, finding = list(walk_to(Wish("app01-ssh", None, {}, env, config_file=str(through))))[-1]
+        assert (hop, finding.level) == ("host certificate", Level.FAIL), finding
+
+
+def test_a_host_of_which_ssh_knows_nothing_needs_a_gateway(tmp_path: Path) -> None:
+    empty = tmp_path / "config"
+    empty.write_text("")
+
+    def hops() -> Iterator[Result]:
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        return walk_to(Wish("app01.ssh", None, {}, env, config_file=str(empty)))
+
+    [(hop, finding)] = hops()
+    assert hop == "ssh configuration"
+    assert "no gateway is named" in finding.what
