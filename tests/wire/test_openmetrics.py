@@ -10,7 +10,7 @@ from stagedoor.wire.openmetrics import exposition
 LOGINS = Metric("x_logins", MetricKind.COUNTER, "Logins.", {"method": ("connect", "web")})
 OPEN = Metric("x_open", MetricKind.GAUGE, "Open now.", {"reason": ()})
 TOOK = Metric("x_took_seconds", MetricKind.HISTOGRAM, "Time.", {}, "seconds", (0.1, 1.0))
-BUILD = Metric("x_build", MetricKind.INFO, "Program.", {"version": ()})
+BUILD = Metric("x_build_info", MetricKind.GAUGE, "Program.", {"version": ()})
 ALL = (LOGINS, OPEN, TOOK, BUILD)
 
 

@@ -13,7 +13,6 @@ class MetricKind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
-    INFO = "info"
 
 
 OTHER = "other"
@@ -72,8 +71,6 @@ class Metric:
         match self.kind:
             case MetricKind.COUNTER:
                 return (f"{self.name}_total",)
-            case MetricKind.INFO:
-                return (f"{self.name}_info",)
             case MetricKind.HISTOGRAM:
                 return tuple(f"{self.name}_{part}" for part in ("bucket", "count", "sum"))
         return (self.name,)

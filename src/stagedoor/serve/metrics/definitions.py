@@ -44,9 +44,9 @@ WANTED = Metric("stagedoor_gateway_workers_wanted", _GAUGE, "Worker processes as
 DEATHS = Metric("stagedoor_gateway_worker_deaths", _COUNTER, "Workers that ended unasked.")
 LEFT = Metric("stagedoor_gateway_sessions_draining", _GAUGE, "Open sessions in workers that drain.")
 BUILD = Metric(
-    "stagedoor_build",
-    MetricKind.INFO,
-    "Which program runs.",
+    "stagedoor_build_info",
+    _GAUGE,
+    "Which program runs; always 1.",
     {"version": (), "python": ()},
 )
 CERTIFICATE = Metric(
