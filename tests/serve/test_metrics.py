@@ -2,22 +2,36 @@
 
 import asyncio
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.metric import OTHER, Metric, MetricKind
+from stagedoor.model.errors import StoreError
+from stagedoor.model.event import Kind
+from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
 from stagedoor.serve.control import Measured, line, read_from_worker
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.metrics.measured import MeasuredLedger, MeasuredShells, durations
+from stagedoor.serve.metrics.measured import (
+    MeasuredLedger,
+    MeasuredShells,
+    durations,
+    measured_note,
+    sign_in_counter,
+    store_timer,
+)
 from stagedoor.serve.metrics.tally import Tally, Totals, messages
 from stagedoor.shells.kubernetes.live import diagnose
+from stagedoor.store.database import open_database
 from stagedoor.wire.openmetrics import exposition
 from tests.audit.sample import READY, SOURCE
 
@@ -207,6 +221,45 @@ async def test_a_shell_that_runs_is_no_start() -> None:
     shells: Any = MeasuredShells(Starting(clock, [], None), tally, clock)  # type: ignore[arg-type]
     await shells.ensure(None, print)
     assert not tally.take()
+
+
+def test_a_browser_s_session_is_a_sign_in_and_a_ticket_is_none() -> None:
+    tally = Tally()
+    issued = sign_in_counter(tally)
+    for kind in PassKind:
+        issued(kind, READY.grant.identity)
+    assert tally.take() == {of.SIGN_INS.series("token"): 1}
+
+
+def test_a_recording_s_end_is_counted_and_noted() -> None:
+    tally, noted = Tally(), []
+    note = measured_note(lambda *about: noted.append(about[1]), tally)
+    opened: Any = None
+    for kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED, Kind.CHANNEL_OPENED):
+        note(opened, kind, {})
+    assert len(noted) == 3
+    assert tally.take() == {
+        of.RECORDED.series("complete"): 1,
+        of.RECORDED.series("failed"): 1,
+    }
+
+
+def test_only_what_the_store_could_not_do_is_a_failure_of_the_store(tmp_path: Path) -> None:
+    tally = Tally()
+    database = open_database(tmp_path / "store.db")
+    database.on_transaction = store_timer(tally)
+    with suppress(KeyError), database.read():
+        raise KeyError("a user that is not there")
+    with suppress(StoreError), database.read() as transaction:
+        transaction.execute(text("select * from nothing"))
+    database.close()
+    counted = tally.take()
+    assert counted[of.STORE_FAILURES.series("read")] == 1
+    assert sum(counted[of.STORE_TIME.series("read", part=p)] for p in parts(counted)) == 2
+
+
+def parts(counted: dict[Series, float]) -> set[str]:
+    return {p for name, _, p in counted if name == of.STORE_TIME.name and p != "sum"}
 
 
 def test_durations_are_from_step_to_step() -> None:

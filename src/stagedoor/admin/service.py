@@ -65,16 +65,18 @@ def open_service(
     where: Settings | Path,
     *,
     create: bool = True,
+    upgrade: bool = True,
     actor: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[AdminService]:
-    """Open the store that the settings name, and make it if `create` allows. Raises StoreError.
+    """Open the store that the settings name, and make it if `create` allows, or bring it up to date if
+    `upgrade` does. Raises StoreError.
 
     A path is a `data_dir` with default settings. `actor` is by default the account that this
     process runs under.
     """
     settings = Settings(data_dir=where) if isinstance(where, Path) else where
-    database = open_database(settings.place, create=create)
+    database = open_database(settings.place, create=create, upgrade=upgrade)
     data_dir = settings.data_dir
     try:
         yield AdminService(database, data_dir, actor or account(), clock)

@@ -69,7 +69,7 @@ def look(settings: Settings) -> Status:
     """Look once. Changes nothing, and needs no running gateway. Blocks."""
     store, problem = None, ""
     try:
-        with open_service(settings, create=False) as service:
+        with open_service(settings, create=False, upgrade=False) as service:
             store = _store(service)
     except StoreError as error:
         problem = str(error)

@@ -98,22 +98,29 @@ class Database:
 
     @contextmanager
     def _told(self, operation: str) -> Iterator[None]:
-        began, failed = time.monotonic(), True
+        began, failed = time.monotonic(), False
         try:
             self._adapter.check_in_place()
             yield
-            failed = False
         except self._errors as error:
+            failed = True
             raise self._adapter.explain(error) from error
+        except StoreError:
+            failed = True
+            raise
         finally:
             self.on_transaction(operation, time.monotonic() - began, failed)
 
 
 def open_database(
-    place: Place, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S
+    place: Place,
+    *,
+    create: bool = True,
+    upgrade: bool = True,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
     """Open the store at `place`, making folder, file and tables where `create` allows, and
-    bringing tables of an older program up to date.
+    bringing tables of an older program up to date; without `upgrade` those are a StoreError.
 
     Any number of processes may do so at once. Raises StoreError: no permission, full disk, locked,
     damaged, not ours, out of reach, or a newer schema.
@@ -127,6 +134,11 @@ def open_database(
             raise StoreError(
                 f"there is no store in {database.name} yet; start the gateway, "
                 "or make the store with `stagedoor user add NAME`"
+            )
+        if found < schema.SCHEMA_VERSION and not upgrade:
+            raise StoreError(
+                f"the store {database.name} is of an older Stagedoor (schema {found}, this program has "
+                f"{schema.SCHEMA_VERSION}); `stagedoor serve` brings it up to date"
             )
         if found < schema.SCHEMA_VERSION:
             with database.write() as transaction:

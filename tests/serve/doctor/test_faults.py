@@ -175,6 +175,15 @@ def no_certificate(machine: Machine) -> None:
     tls(machine)[0].unlink()
 
 
+def other_name(machine: Machine) -> None:
+    certificate, key = tls(machine)
+    machine.write(
+        f'[tunnel]\ntls_addresses = ["127.0.0.1:0"]\ncertificate_file = "{certificate}"\n'
+        f'key_file = "{key}"\n[web]\ntls_addresses = ["127.0.0.1:0"]\n'
+        'public_url = "https://gw.example"\n'
+    )
+
+
 def ssh_certificate_ends(machine: Machine) -> None:
     key = new_key(machine.folder / "host")
     line = host_ca(load_settings(machine.file)).sign_host(public(key), ("gw",), DAY_S)
@@ -198,6 +207,11 @@ def damaged_store(machine: Machine) -> None:
 def newer_store(machine: Machine) -> None:
     with sqlite3.connect(machine.data / "stagedoor.db") as store:
         store.execute("update meta set value = 999 where name = 'compatible_version'")
+
+
+def older_store(machine: Machine) -> None:
+    with sqlite3.connect(machine.data / "stagedoor.db") as store:
+        store.execute("update meta set value = 1 where name = 'schema_version'")
 
 
 def empty_store(machine: Machine) -> None:
@@ -244,10 +258,12 @@ def no_cluster(machine: Machine) -> None:
         (other_key, "settings", "key"),
         (open_tls_key, "settings", "everybody may read"),
         (no_certificate, "settings", "cannot read"),
+        (tls, "certificates", "localhost.crt holds until"),
         (ssh_certificate_ends, "certificates", "host-cert.pub holds until"),
         (no_store, "store", "there is no store"),
         (damaged_store, "store", "stagedoor.db"),
         (newer_store, "store", "newer"),
+        (older_store, "store", "`stagedoor serve` brings it up to date"),
         (empty_store, "store", "has no user"),
         (no_name, "shell far", "far at no.invalid port 22 cannot be reached"),
         (nobody_there, "shell far", "Connection refused"),
@@ -264,6 +280,13 @@ def test_a_fault_is_named_by_its_check(
     assert troubles[0][0] == check, troubles
     assert words in troubles[0][1].what, troubles
     assert troubles[0][1].fix
+
+
+def test_a_certificate_for_another_name_than_links_lead_to(machine: Machine) -> None:
+    other_name(machine)
+    [ends, name] = machine.troubles()
+    assert [ends[0], name[0]] == ["certificates"] * 2
+    assert "is not for gw.example" in name[1].what
 
 
 def test_a_port_that_another_program_has_is_named_with_the_setting(machine: Machine) -> None:
@@ -316,6 +339,9 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
         (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
         (judge.certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
+        (judge.certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
+        (judge.certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
+        (judge.certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),
         (judge.host_key("x at h", ["ssh-ed25519 AAAA me"], "ssh-ed25519 AAAA"), "ok", "has the"),
         (judge.host_key("x at h", ["ssh-ed25519 AAAA"], "ssh-ed25519 BBBB"), "fail", "another"),
         (judge.host_key("x at h", ["ssh-ed25519 AAAA"], None), "fail", "has not the host key"),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stagedoor.admin.authorities import host_ca_line, public_half
 from stagedoor.keys.ca import certificate_end
@@ -19,7 +20,7 @@ from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.finding import Finding, fail, ok, warn
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
-from stagedoor.net.tls import validity
+from stagedoor.net.tls import names_in, validity
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.prepare import Checked, check
 from stagedoor.settings.file import parse_settings, read_settings
@@ -128,6 +129,8 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
         else:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
             yield judge.certificate(str(file), begins_at, ends_at, now, fix)
+            if (public := urlsplit(settings.web.public_url or "")).scheme == "https":
+                yield judge.certificate_name(str(file), public.hostname or "", names_in(file))
     if (file := settings.ssh.host_certificate_file) is not None:
         try:
             end = certificate_end(file.read_bytes())
@@ -148,7 +151,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         )
         yield judge.clock(time.time(), None)
         return
-    database = open_database(place, create=False)
+    database = open_database(place, create=False, upgrade=False)
     try:
         began = time.monotonic()
         policy = load_policy(database)

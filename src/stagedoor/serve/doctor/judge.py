@@ -1,6 +1,6 @@
 """What measured values mean for a gateway. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from stagedoor.model.finding import Finding, fail, ok, warn
 from stagedoor.model.units import MIB
@@ -77,6 +77,17 @@ def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: st
         return fail(f"the certificate {name} expired at {show_time(ends_at)}", fix)
     what = f"the certificate {name} holds until {show_time(ends_at)}"
     return warn(what, fix) if ends_at - now < CERTIFICATE_SOON_S else ok(what)
+
+
+def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
+    """Whether `names`, which may begin with `*.`, cover the name that links lead to (RFC 9525 §6.3)."""
+    parent = name.partition(".")[2]
+    if name.lower() in names or (parent and f"*.{parent.lower()}" in names):
+        return ok(f"{file} is for {name}")
+    return warn(
+        f"{file} is not for {name}, where web.public_url leads",
+        "right if a proxy in front has its own certificate; else get one for that name",
+    )
 
 
 def ssh_greeting(shell: str, heard: bytes) -> Finding:
