@@ -12,6 +12,7 @@ from tests.docs.pages import ROOT
 PAIRS = {
     "README.zh-CN.md": "README.md",
     "docs/zh/tutorial.md": "docs/tutorial.md",
+    "docs/zh/security.md": "docs/security.md",
     **{
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
         for name in ("developer", "webshell", "install-kubernetes")
