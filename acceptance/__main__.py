@@ -16,16 +16,18 @@ _COLOURS = {True: "green", False: "red", None: "yellow"}
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExamples:\n  script/demo\n  script/demo --check\n  script/demo --kubernetes\n"
+    epilog="\b\nExamples:\n  script/demo\n  script/demo --more\n  script/demo --check\n"
+    "  script/demo --kubernetes\n"
     "  script/demo --check --json | jq -r '.[] | select(.result != \"ok\")'\n\n"
     "\b\nExit codes:\n  0  stopped by Ctrl-C; with --check: all that could run passed\n"
     "  1  something failed",
 )
+@click.option("--more", is_flag=True, help="Print all that there is to try, not two commands.")
 @click.option(
     "--check",
     "check_only",
     is_flag=True,
-    help="Drive every way in with the clients that are installed, print a table, and stop.",
+    help="Try every access method with the clients that are installed, print a table, and stop.",
 )
 @click.option(
     "--kubernetes",
@@ -33,12 +35,14 @@ _COLOURS = {True: "green", False: "red", None: "yellow"}
     help="The same on a cluster of its own on this machine (script/cluster): apps, and Stagedoor by helm.",
 )
 @click.option("--json", "json_output", is_flag=True, help="With --check: the table as JSON.")
-def demo(check_only: bool, kubernetes: bool, json_output: bool) -> None:
+def demo(more: bool, check_only: bool, kubernetes: bool, json_output: bool) -> None:
     """Start a gateway with two apps on this machine, print what to try, and show who is inside."""
     if json_output and not check_only:
         raise click.UsageError("--json goes with --check")
+    if more and (check_only or kubernetes):
+        raise click.UsageError("--more goes with the demo on this machine alone")
     if not check_only:
-        _show(kubernetes)
+        _show(kubernetes, more)
         return
     began = time.monotonic()
     results = _check(kubernetes, (lambda _: None) if json_output else _row)
@@ -54,7 +58,7 @@ def demo(check_only: bool, kubernetes: bool, json_output: bool) -> None:
     sys.exit(1 if any(result.failed for result in results) else 0)
 
 
-def _show(kubernetes: bool) -> None:
+def _show(kubernetes: bool, more: bool) -> None:
     if kubernetes:
         from acceptance.kubernetes_show import show as show_on_kubernetes
 
@@ -62,7 +66,7 @@ def _show(kubernetes: bool) -> None:
         return
     from stagedoor.demo.show import show
 
-    asyncio.run(show())
+    asyncio.run(show(more))
 
 
 def _check(kubernetes: bool, report: Callable[[Result], None]) -> list[Result]:

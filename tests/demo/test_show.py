@@ -17,6 +17,7 @@ from stagedoor.demo.clients import find
 from tests.waiting import BOUND_S, wait_until
 
 DEMO = [sys.executable, "-m", "stagedoor", "demo"]
+MORE = [*DEMO, "--more"]
 TOO_LATE = """
 import sys
 from stagedoor.cli.main import main
@@ -92,9 +93,21 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    demo = Demo(tmp_path)
+    with started(tmp_path, DEMO) as demo:
+        yield demo
+
+
+@pytest.fixture
+def demo_with_more(tmp_path: Path) -> Iterator[Demo]:
+    with started(tmp_path, MORE) as demo:
+        yield demo
+
+
+@contextlib.contextmanager
+def started(folder: Path, argv: list[str]) -> Iterator[Demo]:
+    demo = Demo(folder, argv)
     try:
-        demo.line("Ctrl-C ends it")
+        demo.line("Ctrl-C ends the demo")
         yield demo
     finally:
         demo.clear_away()
@@ -118,7 +131,17 @@ def holders(path: str) -> list[int]:
     return found
 
 
-def test_the_printed_commands_work_when_copied_into_a_shell(demo: Demo, tmp_path: Path) -> None:
+def test_two_commands_come_first_and_the_rest_by_more(demo: Demo) -> None:
+    shown = [line for line in demo.lines if line.startswith("  ")]
+    assert len(shown) == 2
+    assert shown[0].endswith("app01.ssh")
+    assert "/link#" in shown[1]
+    demo.line("--more")
+    demo.ends(signal.SIGINT)
+
+
+def test_the_printed_commands_work_when_copied_into_a_shell(demo_with_more: Demo) -> None:
+    demo = demo_with_more
     login = demo.command("app01.ssh")
     done = run(["sh", "-c", f"{login} 'echo $APP_NAME; exit 7'"])
     assert (done.code, done.stdout) == (7, b"app01\n"), done.stderr
@@ -132,7 +155,7 @@ def test_the_printed_commands_work_when_copied_into_a_shell(demo: Demo, tmp_path
     stock = demo.command("ProxyCommand=")
     assert ("nc" if find("nc") else "tun.py") in stock
     password = (
-        demo.line("asks for the password").rpartition(" ")[2].rstrip(".") if find("nc") else ""
+        demo.line("asks for the password").split("which is ")[1].split(")")[0] if find("nc") else ""
     )
     done = run(["sh", "-c", f"{stock} 'echo $APP_NAME; exit 7'"], password=password)
     assert (done.code, done.stdout) == (7, b"app01\n"), done.stderr
@@ -150,9 +173,9 @@ def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -
     temporary.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(programs))
-        demo = Demo(temporary)
+        demo = Demo(temporary, MORE)
     try:
-        demo.line("Ctrl-C ends it")
+        demo.line("Ctrl-C ends the demo")
         done = run(["sh", "-c", f"{demo.command('tun.py')} 'exit 7'"])
         assert done.code == 7, done.stderr
         demo.ends(signal.SIGINT)
@@ -160,7 +183,7 @@ def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -
         demo.clear_away()
 
 
-def test_who_comes_and_goes_is_told_as_it_happens(demo: Demo) -> None:
+def test_each_login_is_shown_as_it_happens(demo: Demo) -> None:
     login = demo.command("app01.ssh")
     with Prompted(["sh", "-c", f"exec {login} 'cat'"], stdin=None) as inside:
         demo.line("dev → app01.ssh", "open, from 127.0.0.1:")
@@ -274,11 +297,12 @@ def test_on_a_terminal_those_inside_are_shown_live_and_ctrl_c_is_typed(tmp_path:
     assert_nothing_is_left(tmp_path)
 
 
-def test_no_secret_is_in_any_command_line(demo: Demo) -> None:
+def test_no_secret_is_in_any_command_line(demo_with_more: Demo) -> None:
+    demo = demo_with_more
     [token] = demo.folder.glob("*/dev/token")
     secrets = [token.read_text().strip()]
     if find("nc"):
-        secrets.append(demo.line("asks for the password").rpartition(" ")[2].rstrip("."))
+        secrets.append(demo.line("asks for the password").split("which is ")[1].split(")")[0])
     login = demo.command("app01.ssh").replace("ssh ", "ssh -o ProxyUseFdpass=no ", 1)
     with Prompted(["sh", "-c", f"exec {login} 'cat'"], stdin=None):
         demo.line("dev → app01.ssh", "open")

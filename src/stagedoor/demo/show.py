@@ -1,4 +1,4 @@
-"""`stagedoor demo`: print what to try, then who comes and goes, until Ctrl-C."""
+"""`stagedoor demo`: print what to try, then each login as it happens, until Ctrl-C."""
 
 import asyncio
 import os
@@ -27,14 +27,14 @@ POLL_S = 0.25
 _CLEAR_BELOW = "\x1b[J"
 
 
-async def show() -> None:
-    """Run until a signal ends it, or nobody reads what it prints.
+async def show(more: bool = False) -> None:
+    """Run until a signal ends it, or nobody reads what it prints. `more`: print all that there is to try.
 
     Raises StagedoorError when it cannot start.
     """
     with suppress(StoppedError, _UnreadError):
         async with staged("error") as (stage, supervisor):
-            _print(await asyncio.to_thread(what_to_try, stage))
+            _print(await asyncio.to_thread(what_to_try, stage, more))
             ended = asyncio.create_task(supervisor.wait())
             with open_service(stage.settings) as service:
                 await _watch(service, ended)
@@ -58,9 +58,36 @@ def _print(text: str) -> None:
         raise _UnreadError from None
 
 
-def what_to_try(stage: Stage) -> str:
-    """The commands to print, each one line to copy."""
+def what_to_try(stage: Stage, more: bool) -> str:
+    """The commands to print, each one line to copy: two of them, or with `more` all."""
     config = shlex.quote(str(stage.configs.through))
+    moved = f" (another program has port {PORT})" if stage.moved else ""
+    lines = [
+        "",
+        f"{bold('Stagedoor')} is open at {bold(stage.gateway)}{moved}, with the apps "
+        f"{' and '.join(APPS)}. In another terminal, try:",
+        "",
+        f"  ssh -F {config} app01.ssh",
+        "",
+        "or in a browser, by a link that works once, within 10 minutes (later: name "
+        f"{stage.login.user}, password {stage.login.password}, at {stage.web}):",
+        "",
+        f"  {stage.web_link()}",
+        "",
+        *(
+            _more(stage, config)
+            if more
+            else ["Other clients and the jump host: start it with --more.", ""]
+        ),
+        "Each login is shown below. Ctrl-C ends the demo, and all that was started in its shells.",
+        "",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _more(stage: Stage, config: str) -> list[str]:
+    """The other commands; `config` is the file for ssh, quoted."""
     jump = shlex.quote(str(stage.configs.jump))
     program = find("nc")
     if program is not None:
@@ -78,36 +105,23 @@ def what_to_try(stage: Stage) -> str:
     proxy = shlex.quote(f"ProxyCommand={command}")
     attach = [*stagedoor_command(), "attach", "--url", stage.web, "--user", stage.login.user]
     attach += ["--token-file", str(stage.login.token_file), "app01"]
-    lines = [
+    return [
+        "or copy a file, or use a program that is not ours:",
         "",
-        f"{bold('Stagedoor')} is open at {bold(stage.gateway)}"
-        + (f" (another program has port {PORT})" if stage.moved else "")
-        + f", with the apps {' and '.join(APPS)}. In another terminal, try:",
-        "",
-        f"  ssh -F {config} app01.ssh",
         f"  scp -F {config} /etc/hostname app02.ssh:/tmp/stagedoor-demo.txt",
         f"  ssh -F {config} -o ProxyUseFdpass=no -o {proxy} app01.ssh",
         "",
-        f"or without another program, over the gateway's own SSH ({sshconfig.JUMP_HOST} in the file):",
+        f"({note}), or without another program, over the gateway's own SSH "
+        f"({sshconfig.JUMP_HOST} in the file):",
         "",
         f"  ssh -F {jump} app01.ssh",
         f"  ssh -F {jump} {sshconfig.JUMP_HOST}",
         "",
-        "or in a browser, by a link that is good once, within 10 minutes (later: name "
-        f"{stage.login.user}, password {stage.login.password}, at {stage.web}):",
-        "",
-        f"  {stage.web_link()}",
-        "",
-        "or the same terminal in this one, which stays when you leave it by Enter ~ .:",
+        "or the browser's terminal in this one, which stays when you leave it by Enter ~ .:",
         "",
         f"  {shlex.join(attach)}",
         "",
-        f"{note}.",
-        "Whoever comes is shown below. Ctrl-C ends it, and all that was started in its shells.",
-        "",
-        "",
     ]
-    return "\n".join(lines)
 
 
 async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
