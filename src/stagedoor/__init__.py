@@ -1,4 +1,4 @@
-"""Stagedoor: the crew entrance to a PaaS's running apps.
+"""Stagedoor: shells of a PaaS's running apps, by ssh and in the browser.
 
 Nothing is imported here: `stagedoor tunnel` starts on every ssh, and each import costs it time.
 """

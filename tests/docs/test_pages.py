@@ -141,13 +141,13 @@ def test_every_page_is_in_the_index() -> None:
     assert {str(file.relative_to(ROOT)) for file in every - linked} == set()
 
 
-def test_every_room_of_the_house_is_in_contributing() -> None:
+def test_every_package_is_in_contributing() -> None:
     table = "".join(
-        "".join(row) for row in pages.table(ROOT / "CONTRIBUTING.md", "Find your room in the house")
+        "".join(row) for row in pages.table(ROOT / "CONTRIBUTING.md", "Where code belongs")
     )
-    house = ROOT / "src/stagedoor"
-    rooms = {f"{room.name}/" for room in house.iterdir() if (room / "__init__.py").exists()}
-    assert {room for room in rooms if f"`{room}" not in table} == set()
+    source = ROOT / "src/stagedoor"
+    packages = {f"{one.name}/" for one in source.iterdir() if (one / "__init__.py").exists()}
+    assert {one for one in packages if f"`{one}" not in table} == set()
 
 
 @pytest.mark.parametrize("block", pages.blocks("sh", "bash"), ids=str)

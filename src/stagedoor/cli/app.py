@@ -96,7 +96,7 @@ def show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> Non
 )
 @click.pass_context
 def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
-    """The crew entrance to a PaaS's running apps: ssh to a shell of your app, and to nothing else."""
+    """Shells of a PaaS's running apps, by ssh and in the browser."""
     ctx.obj = Installation(settings_file)
 
 
