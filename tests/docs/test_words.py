@@ -17,9 +17,6 @@ FOLLOWED = [
 MAX_WORDS = 900
 """Of a how-to, without its commands."""
 LONGER = {
-    "direct-login": 950,
-    "jump-host": 950,
-    "recordings": 1000,
     "single-sign-on": 1050,
     "postgresql": 1400,
     "developer": 1600,
