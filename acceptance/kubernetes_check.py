@@ -1,4 +1,4 @@
-"""`script/demo --kubernetes --check`: the same ways in, with the gateway and the shells on a cluster."""
+"""`script/demo --kubernetes --check`: the same access methods, with the gateway and the shells on a cluster."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def check(report: Callable[[Result], None]) -> list[Result]:
     Raises StagedoorError when the cluster, the images or the release do not come up.
     """
     with housed(*OTHERS) as house:
-        say("checking the ways in")
+        say("checking the access methods")
         before = _serving(house)
         # Alone, so that the time is that of a shell that has to be started first.
         cold = run_row(

@@ -1,4 +1,4 @@
-"""What does each way in cost the gateway? Stock ssh, the same sshd behind, one worker."""
+"""What does each access method cost the gateway? Stock ssh, the same sshd behind, one worker."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from stage import Stage
 
 TABLE = Table(
     "ways",
-    "The ways in",
+    "The access methods",
     "way",
     (
         Column("CPU for a GiB up", "s", 2),
@@ -70,7 +70,7 @@ def _gateway(stage: Stage) -> Iterator[Gateway | None]:
             stack.callback(shell.process.stop)
             gateway = gateway_ways.start(stage.new_folder("ways"), shell)
         except (MissingError, StartError) as error:
-            stage.note(f"the ways in are left out: {error}")
+            stage.note(f"the access methods are left out: {error}")
             yield None
             return
         stack.callback(gateway.process.stop)

@@ -1,4 +1,4 @@
-"""Our gateway with all its ways in, in front of one sshd: CONNECT, jump and direct login."""
+"""Our gateway with all its access methods, in front of one sshd: CONNECT, jump and direct login."""
 
 import subprocess
 from collections.abc import Mapping

@@ -35,7 +35,7 @@ class Target:
 
     @property
     def login_name(self) -> str:
-        """The name by which the gateway's own ways in ask for it: `app01`, `app01.staging`."""
+        """The name by which the gateway's own access methods ask for it: `app01`, `app01.staging`."""
         return f"{self.app}.{self.environment}" if self.environment else self.app
 
     def __str__(self) -> str:
