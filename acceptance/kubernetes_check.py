@@ -1,4 +1,4 @@
-"""`script/demo --kubernetes --check`: the same access methods, with the gateway and the shells on a cluster."""
+"""`script/demo --kubernetes --check`: the same access methods; gateway and shells are on a cluster."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The settings of the access methods but the web: which networks may connect, where each listener answers."""
+"""The settings of the access methods but the web: which networks connect, where each listener answers."""
 
 from pathlib import Path
 from typing import Annotated
