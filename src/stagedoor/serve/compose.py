@@ -10,6 +10,7 @@ import structlog
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates import UserCertificates
+from stagedoor.admin.ssh_sign_ins import SshSignInService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -191,7 +192,12 @@ class Gateway:
         if not addresses:
             return None
         direct = direct_login(settings, self._note, self.recorder)
-        return ssh_listener(settings, flow, addresses, direct)
+        sign_ins = None
+        if self.certificates is not None:
+            sign_ins = SshSignInService(
+                settings, self.database, lambda: self.watch.policy, self.certificates
+            )
+        return ssh_listener(settings, flow, addresses, direct, sign_ins)
 
     def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
         if web is None:

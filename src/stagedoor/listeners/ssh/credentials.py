@@ -41,6 +41,12 @@ class ShownKey:
     key: asyncssh.SSHKey
 
     @property
+    def line(self) -> str:
+        """The key, `type base64`."""
+        blob = self.credential.key
+        return f"{Reader(blob).string().decode('ascii')} {b64encode(blob).decode('ascii')}"
+
+    @property
     def permits(self) -> frozenset[str]:
         certificate = self.credential.certificate
         return EVERYTHING if certificate is None else certificate.extensions & EVERYTHING

@@ -17,7 +17,7 @@ from stagedoor.listeners.ssh.jump.channel import open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
-from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
+from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login, SshSignIns
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -53,6 +53,7 @@ class ListenerContext:
     flow: Flow
     limits: SshLimits
     direct: DirectLogin | None
+    sign_ins: SshSignIns | None
     logged_in: Callable[["Downstream"], None]
     gone: Callable[["Downstream"], None]
     fault: Callable[[BaseException], None]
@@ -171,6 +172,7 @@ class Downstream(asyncssh.SSHServer):
             connection=self.connection,
             permits=key.permits if key else EVERYTHING,
             force_command=key.force_command if key else None,
+            public_key=key.line if key else None,
             stop_agent=self.connection.stop_agent,
         )
         self._refused.clear()
@@ -190,7 +192,7 @@ class Downstream(asyncssh.SSHServer):
 
     def _page(self, login: Login) -> Page:
         limits = self._context.limits
-        return Page(login, limits.host_names, limits.public_port)
+        return Page(login, limits.host_names, limits.public_port, self._context.sign_ins)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         login = self._admitted(self.connection.channel_count + 1)

@@ -13,7 +13,7 @@ from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
-from stagedoor.listeners.ssh.seam import DirectLogin
+from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import SourceRates
@@ -47,6 +47,7 @@ class SshListener:
         limits: SshLimits,
         host_key: Callable[[], HostKey],
         direct: DirectLogin | None = None,
+        sign_ins: SshSignIns | None = None,
     ) -> None:
         self._flow = flow
         self._limits = limits
@@ -54,7 +55,7 @@ class SshListener:
         self._options = server_options(host_key(), limits)
         self._options_at = time.monotonic()
         self._context = ListenerContext(
-            flow, limits, direct, self._logged_in, self._gone, self._fault
+            flow, limits, direct, sign_ins, self._logged_in, self._gone, self._fault
         )
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
         self._handshakes = SourceRates(limits.handshakes)

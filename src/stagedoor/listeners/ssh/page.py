@@ -9,15 +9,21 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from stagedoor.listeners.ssh.seam import Login
+from stagedoor.listeners.ssh.seam import Login, SshSignIns
+from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.wire.rfc3339 import show_time
 
 _UNKNOWN_COMMAND = 127
+_NO_KEY = "you did not come by the key of a sign-in"
 _HELP = """\
 This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
   ssh {at} ls           the apps that you may enter
   ssh {at} ls --json    the same for scripts
+  ssh {at} whoami       who you are, and how long your sign-in lasts
+  ssh {at} cert         a certificate for the key of your sign-in, good for an hour
+  ssh {at} logout       end your sign-in, and all that it opened
 """
 
 
@@ -35,8 +41,15 @@ class Page:
     """What one login sees. The first of `host_names`, the gateway's own, is written into commands, and
     `port`: None for the one that was connected to."""
 
-    def __init__(self, login: Login, host_names: tuple[str, ...], port: int | None) -> None:
+    def __init__(
+        self,
+        login: Login,
+        host_names: tuple[str, ...],
+        port: int | None,
+        sign_ins: SshSignIns | None = None,
+    ) -> None:
         self._login = login
+        self._sign_ins = sign_ins
         here, listened = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         self._host = host_names[0] if host_names else str(here)
         self._port = port or int(listened)
@@ -54,6 +67,12 @@ class Page:
                 return self._text(await self.entries(), greeting=False), "", 0
             case ["ls", "--json"] | ["--json", "ls"]:
                 return self._json(await self.entries()), "", 0
+            case ["whoami"]:
+                return self._whoami(), "", 0
+            case ["cert"]:
+                return await self._certificate()
+            case ["logout"]:
+                return await self._log_out()
             case ["help"] | ["--help"]:
                 return _HELP.format(at=self._at()), "", 0
         said = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
@@ -73,6 +92,34 @@ class Page:
             Entry(grant.target, state, grant.expires_at, flow.notice(grant.target))
             for grant, state in zip(grants, states, strict=True)
         ]
+
+    def _whoami(self) -> str:
+        identity, sign_ins = self._login.identity, self._sign_ins
+        by = identity.credential_id or identity.method.value
+        groups = sign_ins.groups(identity) if sign_ins else ()
+        lines = [identity.name, f"groups: {' '.join(groups) or 'none'}", f"by: {by}"]
+        ends_at = sign_ins.ends_at(identity) if sign_ins else None
+        if ends_at is not None:
+            lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
+        return "\n".join(lines) + "\n"
+
+    async def _certificate(self) -> tuple[str, str, int]:
+        """For the key of this connection, whose private half was shown: no other can be named."""
+        key = self._login.public_key
+        if self._sign_ins is None or key is None:
+            return "", f"stagedoor: {_NO_KEY}\n", 1
+        line = await self._sign_ins.certificate(self._login.identity, key)
+        if isinstance(line, Denial):
+            return "", f"stagedoor: no certificate: {line.message}\n", 1
+        return f"{line}\n", "", 0
+
+    async def _log_out(self) -> tuple[str, str, int]:
+        if self._sign_ins is None:
+            return "", f"stagedoor: {_NO_KEY}\n", 1
+        denial = await self._sign_ins.log_out(self._login.identity)
+        if denial is not None:
+            return "", f"stagedoor: not logged out: {denial.message}\n", 1
+        return "Your sign-in is over, and what it opened is being closed.\n", "", 0
 
     def jump(self, target: Target) -> str:
         """The command that enters `target`."""

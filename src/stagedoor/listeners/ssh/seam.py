@@ -11,6 +11,7 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -46,12 +47,34 @@ class Login:
     permits: frozenset[str] = field(default=EVERYTHING)
     force_command: str | None = None
     draining: bool = False
+    public_key: str | None = None
+    """The key whose private half was shown, `type base64`, be it by itself or certified."""
     stop_agent: Callable[[], None] = lambda: None
     """Close every way to the client's agent, and what is open to it."""
 
     def disconnect(self, reason: str) -> None:
         """Hang up with one line that the person's ssh prints (RFC 4253 §11.1)."""
         self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+
+
+class SshSignIns(Protocol):
+    """What people may do with the sign-in that they came by."""
+
+    async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
+        """One for this key, which must be that of the sign-in; one line."""
+        ...
+
+    async def log_out(self, identity: Identity) -> Denial | None:
+        """End the sign-in, and all that it opened."""
+        ...
+
+    def ends_at(self, identity: Identity) -> float | None:
+        """When the sign-in ends, seconds since the epoch; None where there is none."""
+        ...
+
+    def groups(self, identity: Identity) -> tuple[str, ...]:
+        """As they are now."""
+        ...
 
 
 class DirectLogin(Protocol):

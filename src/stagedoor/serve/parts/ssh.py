@@ -14,7 +14,7 @@ from stagedoor.admin.authorities import (
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
-from stagedoor.listeners.ssh.seam import DirectLogin
+from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.rate import Rate
@@ -35,7 +35,11 @@ HANDSHAKE_PATIENCE_S = 15.0
 
 
 def ssh_listener(
-    settings: Settings, flow: Flow, addresses: tuple[str, ...], direct: DirectLogin
+    settings: Settings,
+    flow: Flow,
+    addresses: tuple[str, ...],
+    direct: DirectLogin,
+    sign_ins: SshSignIns | None,
 ) -> SshListener:
     """The listener that answers on `addresses`. Raises StagedoorError."""
     names = host_names(settings, addresses)
@@ -64,7 +68,7 @@ def ssh_listener(
         host_names=settings.ssh.host_names,
         public_port=settings.ssh.public_port,
     )
-    return SshListener(flow, limits, host_key, direct)
+    return SshListener(flow, limits, host_key, direct, sign_ins)
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

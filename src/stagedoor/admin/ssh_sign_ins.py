@@ -1,0 +1,80 @@
+"""What people who log in by SSH may do with their sign-in: have its key certified, and end it."""
+
+import time
+from collections.abc import Callable
+
+from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates import (
+    CertificateError,
+    TooManyCertificatesError,
+    UserCertificates,
+)
+from stagedoor.admin.service import AdminService
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import Policy
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes
+from stagedoor.store.database import Database
+
+LOGGED_OUT = "you logged out by ssh; sign in again to come back"
+_NO_SIGN_IN = Denial(
+    Reason.BAD_REQUEST,
+    "you came by a key or password that an administrator gave you, and not by a sign-in",
+)
+
+
+class SshSignInService:
+    """Satisfies `listeners.ssh.seam.SshSignIns`. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        certificates: UserCertificates,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._certificates = certificates
+        self._now = now
+
+    async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
+        sign_in = identity.sign_in
+        if sign_in is None:
+            return _NO_SIGN_IN
+        ends_at = self._policy().end_of(sign_in)
+        try:
+            return await self._certificates.sign(identity.name, sign_in.number, public_key, ends_at)
+        except TooManyCertificatesError as error:
+            return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
+        except CertificateError as error:
+            return Denial(Reason.BAD_REQUEST, str(error))
+
+    async def log_out(self, identity: Identity) -> Denial | None:
+        sign_in = identity.sign_in
+        if sign_in is None:
+            return _NO_SIGN_IN
+        actor = f"{identity.name} (ssh)"
+        service = AdminService(self._database, self._settings.data_dir, actor, self._now)
+
+        def end() -> None:
+            try:
+                with service.change("ssh.logout", revokes=True) as change:
+                    passes.end(change.transaction, sign_in.id, LOGGED_OUT, service.clock())
+                    change.fields |= {"user": identity.name, "sign_in": str(sign_in.number)}
+            except NotFoundError:
+                pass  # it is over, which is what was wanted
+
+        return await ask(end)
+
+    def ends_at(self, identity: Identity) -> float | None:
+        sign_in = identity.sign_in
+        return None if sign_in is None else self._policy().end_of(sign_in)
+
+    def groups(self, identity: Identity) -> tuple[str, ...]:
+        user = self._policy().users.get(identity.name)
+        return tuple(sorted(user.groups)) if user else ()
