@@ -9,7 +9,9 @@ from stagedoor.admin.certificates import (
     TooManyCertificatesError,
     UserCertificates,
 )
+from stagedoor.admin.key_binding import KeyBinding
 from stagedoor.admin.service import AdminService
+from stagedoor.model.credential import UnboundKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
@@ -17,6 +19,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
 from stagedoor.store.database import Database
+from stagedoor.wire.target import parse_login
 
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"
 _NO_SIGN_IN = Denial(
@@ -41,6 +44,17 @@ class SshSignInService:
         self._policy = policy
         self._certificates = certificates
         self._now = now
+        self._binding = KeyBinding(settings, database, now)
+
+    @property
+    def holds(self) -> bool:
+        return self._binding.possible
+
+    async def bind(self, key: UnboundKey, show: Callable[[str], None]) -> Denial | None:
+        # A name that is no app's can only be a user's own; one that is a user's is meant so.
+        name = key.login_name
+        only = name in self._policy().users or parse_login(name) is None
+        return await self._binding.bind(key, name if only else None, show)
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
         sign_in = identity.sign_in

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
+from stagedoor.model.source import Source
 from stagedoor.model.webpass import LOGIN_SECRET
 
 
@@ -42,6 +43,16 @@ def login_secret(credential: "Credential | None") -> str | None:
     if not isinstance(credential, PasswordCredential | TokenCredential):
         return None
     return credential.secret if credential.secret.startswith(LOGIN_SECRET) else None
+
+
+@dataclass(frozen=True, slots=True)
+class UnboundKey:
+    """A key that nobody knows, `type base64`, whose private half the client at `source` has shown."""
+
+    login_name: str
+    public_key: str
+    fingerprint: str
+    source: Source
 
 
 Credential = PasswordCredential | TokenCredential | KeyCredential

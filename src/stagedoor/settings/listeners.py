@@ -191,6 +191,16 @@ class Ssh(Table, frozen=True):
             "a security key and touch it."
         ),
     ] = 60.0
+    hold_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=180,
+            description="For how long a key that nobody knows waits for its person to sign in with a "
+            "browser, where `[[sso]]` is set up, seconds. 0: not at all. With `passwords` too, whoever has "
+            "an unknown key is asked for the password only with `ssh -o PubkeyAuthentication=no`.",
+        ),
+    ] = 180.0
     max_startups: Annotated[
         str,
         Meta(

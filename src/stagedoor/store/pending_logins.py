@@ -1,6 +1,7 @@
 """Logins that wait for their person's approval. Each change is made where the row is still as it was read:
 of several at once, one gets it."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +44,13 @@ def find(database: Database, id_: str) -> PendingLogin | None:
         query = select(pending_logins).where(pending_logins.c.id == id_)
         row = transaction.execute(query).first()
         return None if row is None else _whole(row)
+
+
+def find_all(database: Database, ids: Collection[str]) -> dict[str, PendingLogin]:
+    """Those of these ids, over or not. Raises StoreError."""
+    with database.read() as transaction:
+        query = select(pending_logins).where(pending_logins.c.id.in_(ids))
+        return {row.id: _whole(row) for row in transaction.execute(query)}
 
 
 def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) -> bool:

@@ -50,6 +50,10 @@ class Visitor(Protocol):
         """Whether a key may be used; `message` is empty if that is only asked (RFC 4252 §7)."""
         ...
 
+    def begins_again(self) -> bool:
+        """Whether the client is to offer all its keys again; once, right after the key was refused."""
+        ...
+
     def tries_used_up(self) -> bool:
         """One try has failed: was it the last?"""
         ...
@@ -224,13 +228,24 @@ class Connection(PacketConnection):
         return await self._visitor.key_offered(username, key_data, message, signature)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        if self._visitor.tries_used_up():
+        if self._visitor.begins_again():
+            super().send_userauth_failure(True)
+        elif self._visitor.tries_used_up():
             self.hang_up(
                 "too many tries to log in (try one key: ssh -o IdentitiesOnly=yes -i FILE)",
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE,
             )
         else:
             super().send_userauth_failure(partial_success)
+
+    @property
+    def offers_all_keys_again(self) -> bool:
+        """Whether the client does so after a partial success."""
+        return self._is_openssh
+
+    def wait_for_person(self) -> None:
+        """The login takes as long as somebody needs in a browser."""
+        self._cancel_login_timer()
 
     async def create_agent_listener(self) -> bool:
         """A way to somebody's agent is made on this machine only where it was granted."""

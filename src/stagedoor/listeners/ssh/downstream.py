@@ -13,16 +13,17 @@ from stagedoor.listeners.ssh.credentials import (
     read_shown,
     signed_by_owner,
 )
+from stagedoor.listeners.ssh.hold import Answer, Holds, UnknownKeys
 from stagedoor.listeners.ssh.jump.channel import open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
 from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login, SshSignIns
-from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
+from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential, UnboundKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Origin
-from stagedoor.model.source import Source
+from stagedoor.model.source import Source, source_network
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.wire.target import parse_login, parse_target
@@ -54,6 +55,7 @@ class ListenerContext:
     limits: SshLimits
     direct: DirectLogin | None
     sign_ins: SshSignIns | None
+    holds: Holds
     logged_in: Callable[["Downstream"], None]
     gone: Callable[["Downstream"], None]
     fault: Callable[[BaseException], None]
@@ -81,6 +83,8 @@ class Downstream(asyncssh.SSHServer):
         self._proof: _Proof | None = None
         self._login: Login | None = None
         self._tries = 0
+        self._unknown_keys = UnknownKeys()
+        self._begins_again = False
         self._refused: list[str] = []
         """Why each key was not taken; written down together if none is, for an agent offers many."""
         self._relays: set[ChannelRelay] = set()
@@ -109,7 +113,8 @@ class Downstream(asyncssh.SSHServer):
         if shown is None:
             return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
         verdict = await self._context.flow.authenticate(shown.credential, self.source)
-        if isinstance(verdict, Denial):
+        held = isinstance(verdict, Denial) and self._to_hold(shown, verdict)
+        if isinstance(verdict, Denial) and not held:
             return self._not_now(verdict) or self._not_taken(verdict.message)
         if not message:
             return True
@@ -117,8 +122,46 @@ class Downstream(asyncssh.SSHServer):
             return self._not_taken(
                 f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
             )
+        if held:
+            verdict = await self._signed_in(shown)
+        if isinstance(verdict, Denial):
+            self.connection.hang_up(verdict.message)
+            return self._not_taken(verdict.message)
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True
+
+    def _to_hold(self, shown: ShownKey, denial: Denial) -> bool:
+        """Whether this key, which logs nobody in, may wait for its person to sign in."""
+        sign_ins = self._context.sign_ins
+        if (
+            sign_ins is None
+            or not sign_ins.holds
+            or shown.credential.certificate is not None
+            or denial.reason is not Reason.CREDENTIAL_WRONG
+            or not self.connection.offers_all_keys_again
+        ):
+            return False
+        answer = self._unknown_keys.offered(shown.credential.key)
+        self._begins_again = answer is Answer.BEGIN_AGAIN
+        if answer is not Answer.HOLD:
+            return False
+        full = self._context.holds.full(source_network(self.source.address))
+        return full is None or self._not_taken(full)
+
+    async def _signed_in(self, shown: ShownKey) -> Identity | Denial:
+        """Who the person is, once they have signed in."""
+        context, credential = self._context, shown.credential
+        assert context.sign_ins is not None, "nobody is held without"
+        context.logged_in(self)  # it is bounded by itself, and takes nobody's place
+        self.connection.wait_for_person()
+        key = UnboundKey(credential.name, shown.line, credential.fingerprint, self.source)
+        with context.holds.one_more(source_network(self.source.address)):
+            denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
+        return denial or await context.flow.authenticate(credential, self.source)
+
+    def begins_again(self) -> bool:
+        again, self._begins_again = self._begins_again, False
+        return again
 
     def _not_now(self, denial: Denial) -> bool:
         """Nobody can be let in, whatever they show: to go on would end in "Permission denied"."""

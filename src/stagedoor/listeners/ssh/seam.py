@@ -11,6 +11,7 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.model.credential import UnboundKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
@@ -58,7 +59,17 @@ class Login:
 
 
 class SshSignIns(Protocol):
-    """What people may do with the sign-in that they came by."""
+    """Sign-ins of those who come by SSH: how a key gets one, and what its person may do with it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether unknown keys may wait for their person."""
+        ...
+
+    async def bind(self, key: UnboundKey, show: Callable[[str], None]) -> Denial | None:
+        """Wait until somebody has signed in and approved this key; then it is bound, and None. `show` gets
+        what the person has to do, as lines."""
+        ...
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
         """One for this key, which must be that of the sign-in; one line."""

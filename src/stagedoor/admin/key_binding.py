@@ -1,0 +1,186 @@
+"""A key that nobody knows waits until its person signs in: then it is bound to a sign-in of its own."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.sign_ins import shown_id
+from stagedoor.model import pending_login
+from stagedoor.model.credential import UnboundKey
+from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.errors import RefusedError, StoreError
+from stagedoor.model.pending_login import (
+    PENDING_S,
+    LoginState,
+    PendingLogin,
+    letters_digest,
+    random_letters,
+    shown_letters,
+)
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import source_network
+from stagedoor.settings.settings import Settings
+from stagedoor.store import logins, pending_logins
+from stagedoor.store.database import Database
+from stagedoor.store.pending_logins import Full
+
+LOOK_EVERY_S = 0.2
+"""How often the store is asked about all who wait: one query, and a person sees no delay."""
+BEGINNINGS = Rate(burst=20, interval_s=5.0)
+"""Of a source: each is a row in the store."""
+OF_SOURCE, OF_ALL = 20, 1000
+"""Rows that may wait, on all gateways."""
+MAX_NAME_CHARS = 40
+PATH = "/sign-in/sso"
+
+
+class KeyBinding:
+    """Belongs to one event loop; the store is asked in a thread."""
+
+    def __init__(
+        self, settings: Settings, database: Database, now: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._now = now
+        self._beginnings = SourceRates(BEGINNINGS)
+        self._waiting: dict[str, asyncio.Future[PendingLogin | Denial]] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def possible(self) -> bool:
+        return bool(self._settings.sso) and self._settings.ssh.hold_s > 0
+
+    async def bind(
+        self, key: UnboundKey, wanted_user: str | None, show: Callable[[str], None]
+    ) -> Denial | None:
+        """See `listeners.ssh.seam.SshSignIns.bind`. `wanted_user` is the only one who may approve."""
+        hold_s = min(self._settings.ssh.hold_s, PENDING_S)
+        begun = await self._begin(key, wanted_user)
+        if isinstance(begun, Denial):
+            return begun
+        login, letters = begun
+        url = f"{self._settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
+        show(
+            f"stagedoor: this key is new here. To sign in, open\r\n  {url}\r\n"
+            f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
+        )
+        approved = await self._answer(login, hold_s)
+        if isinstance(approved, Denial):
+            return approved
+        opened = await ask(self._open, approved)
+        return opened if isinstance(opened, Denial) else None
+
+    async def _begin(
+        self, key: UnboundKey, wanted_user: str | None
+    ) -> tuple[PendingLogin, str] | Denial:
+        network, now = source_network(key.source.address), self._now()
+        if self._beginnings.take(network, now) is None:
+            return Denial(
+                Reason.THROTTLED, "too many unknown keys come from your address; try again later"
+            )
+        id_, letters = secrets.token_urlsafe(16), random_letters(secrets.token_bytes(64))
+        login = PendingLogin(
+            id_,
+            None,
+            key.public_key,
+            key.fingerprint,
+            letters_digest(id_, letters),
+            network,
+            one_line(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
+            None,
+            now,
+            now + PENDING_S,
+            wanted_user,
+        )
+        full = await ask(
+            pending_logins.add, self._database, login, now, of_source=OF_SOURCE, of_all=OF_ALL
+        )
+        if isinstance(full, Denial):
+            return full
+        if full is not None:
+            whose = "from your address " if full is Full.SOURCE else ""
+            return Denial(Reason.THROTTLED, f"too many logins {whose}wait for approval; try again")
+        return login, shown_letters(letters)
+
+    async def _answer(self, login: PendingLogin, hold_s: float) -> PendingLogin | Denial:
+        """What became of it: approved, or why not."""
+        answer: asyncio.Future[PendingLogin | Denial] = asyncio.get_running_loop().create_future()
+        self._waiting[login.id] = answer
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        approved: PendingLogin | Denial | None = None
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(hold_s):
+                    approved = await answer
+        finally:
+            del self._waiting[login.id]
+            if approved is None:
+                # Nobody waits for it any more, be it that ssh went: who looks at its page is told so.
+                asyncio.get_running_loop().run_in_executor(None, self._give_up, login)
+        return approved or Denial(
+            Reason.CREDENTIAL_WRONG,
+            f"nobody signed in for this key within {hold_s:g} s (without a line that says where: ssh -q and "
+            "LogLevel ERROR hide it); connect again",
+        )
+
+    async def _watch(self) -> None:
+        """As long as somebody waits. A store that fails is asked again; their time runs meanwhile."""
+        while self._waiting:
+            await asyncio.sleep(LOOK_EVERY_S)
+            found = await ask(pending_logins.find_all, self._database, tuple(self._waiting))
+            if isinstance(found, Denial):
+                continue
+            for id_, answer in self._waiting.items():
+                if not answer.done() and (said := self._said(found.get(id_))) is not None:
+                    answer.set_result(said)
+
+    def _said(self, login: PendingLogin | None) -> PendingLogin | Denial | None:
+        """None while it waits still."""
+        if login is None or login.state in (LoginState.DENIED, LoginState.SPENT):
+            return Denial(
+                Reason.CREDENTIAL_WRONG,
+                "the login was refused in the browser, or its letters were wrong too often",
+            )
+        return login if pending_login.is_due(login, self._now()) else None
+
+    def _open(self, login: PendingLogin) -> None:
+        """Bind the key. Raises RefusedError, NotFoundError, StoreError. In a thread."""
+        assert login.sign_in is not None, "an approved one has it"
+        now = self._now()
+        service = on_the_web(self._settings, self._database, login.wanted_user or "")
+        with service.change("login") as change:
+            if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
+                raise RefusedError("this login has just changed; connect again")
+            _, opened = logins.open_login(
+                change.transaction,
+                login.sign_in,
+                key_fingerprint=login.fingerprint,
+                public_key=login.public_key,
+                label=login.label,
+                source=login.source,
+                session_s=self._settings.web.session_s,
+                now=now,
+            )
+            assert opened.sign_in is not None, "a sign-in names itself"
+            change.fields |= {
+                "user": opened.name,
+                "sign_in": shown_id(opened.sign_in.id),
+                "key": login.fingerprint,
+                "label": login.label,
+                "from": login.source,
+                "expires_at": opened.expires_at,
+            }
+
+    def _give_up(self, login: PendingLogin) -> None:
+        with suppress(StoreError, RefusedError):  # its time runs out by itself
+            found = pending_logins.find(self._database, login.id)
+            if found is not None and found.state is LoginState.WAITING:
+                with self._database.write() as transaction:
+                    pending_logins.change(
+                        transaction, found, pending_login.deny(found, self._now())
+                    )

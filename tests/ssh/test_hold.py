@@ -1,0 +1,285 @@
+"""Stock OpenSSH with a key that nobody knows: it says where to sign in, waits, and goes on by itself."""
+
+import contextlib
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.listeners.ssh.hold import OF_SOURCE, Answer, Holds, UnknownKeys
+from tests.login.machine import Person
+from tests.net.test_ssh_agent import agent_with
+from tests.ports import free_port
+from tests.ssh.signed_in import signed_in
+from tests.ssh.world import BOUND_S, SSH_TABLE, World, local, new_key, open_world, wait_until
+
+BANNER = re.compile(
+    r"stagedoor: this key is new here\. To sign in, open\s+http://127\.0\.0\.1:\d+(/login/\S+)\s+"
+    r"and type the letters ([A-Z]{4}-[A-Z]{4}) there, within"
+)
+
+
+def settings(web: int, hold_s: float = 180.0) -> str:
+    """No test gets as far as the identity provider: its person has a password too."""
+    return (
+        SSH_TABLE
+        + f"hold_s = {hold_s}\n"
+        + local("app01")
+        + f'[web]\naddresses = ["127.0.0.1:{web}"]\ntmux = false\n'
+        + '[[sso]]\nname = "Company"\nissuer = "https://id.example"\nclient_id = "stagedoor"\n'
+        + f'client_secret_file = "SECRET"\nredirect_uri = "http://127.0.0.1:{web}/sign-in/sso"\n'
+    )
+
+
+@contextlib.contextmanager
+def held_world(folder: Path, hold_s: float = 180.0) -> Iterator[World]:
+    folder.mkdir(exist_ok=True)
+    secret = folder / "secret"
+    secret.write_text("secret\n")
+    secret.chmod(0o600)
+    with open_world(folder, settings(free_port(), hold_s).replace("SECRET", str(secret))) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with held_world(tmp_path_factory.mktemp("hold")) as one:
+        yield one
+
+
+@pytest.fixture
+def person(world: World) -> Person:
+    return Person(f"http://127.0.0.1:{world.gateway.port('web')}").sign_in()
+
+
+class Waiting:
+    """A program that runs ssh, what it says meanwhile, and what it has to be told."""
+
+    def __init__(self, *command: str | Path, **more: object) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            **more,  # type: ignore[call-overload]  # as given
+        )  # fmt: skip
+        self._said: list[bytes] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        while data := os.read(self._process.stderr.fileno(), 4096):
+            self._said.append(data)
+
+    @property
+    def said(self) -> str:
+        return b"".join(self._said).decode()
+
+    def asked(self) -> tuple[str, str]:
+        """The page's path and the letters, once they are shown."""
+        wait_until(lambda: BANNER.search(self.said) or self._process.poll() is not None)
+        found = BANNER.search(self.said)
+        assert found is not None, self.said
+        return found[1], found[2]
+
+    def ended(self) -> tuple[int, bytes]:
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        out = self._process.stdout.read()
+        status = self._process.wait(BOUND_S)
+        self._reader.join(BOUND_S)
+        for stream in (self._process.stdout, self._process.stderr):
+            stream.close()
+        return status, out
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.ended()
+
+
+def ssh(config: Path, *words: str) -> Waiting:
+    return Waiting("ssh", "-F", config, *words)
+
+
+def approve(person: Person, path: str, letters: str) -> None:
+    status, page = person.post(f"{path}/approve", letters=letters)
+    assert status == 200, page
+
+
+@pytest.mark.identity(16)
+@pytest.mark.usefixtures("openssh")
+@pytest.mark.parametrize("words", [("app01.ssh", "echo in"), ("app01@gw", "echo in")])
+def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
+    world: World, person: Person, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    config = world.config(key=new_key(tmp_path / "new"))  # BatchMode, and nothing to type on
+    waiting = ssh(config, *words)
+    path, letters = waiting.asked()
+    assert letters.replace("-", "") not in person.get(path)[1]
+    approve(person, path, letters)
+    assert waiting.ended() == (0, b"in\n")
+    second = world.ssh(*words, config=config)
+    assert (second.returncode, second.stdout, second.stderr) == (0, b"in\n", b"")
+
+
+@pytest.mark.identity(16)
+@pytest.mark.parametrize("tool", ["scp", "rsync", "git"])
+def test_tools_that_run_ssh_wait_as_well(
+    world: World, person: Person, tmp_path: Path, tool: str
+) -> None:
+    config = world.config(key=new_key(tmp_path / "new"))
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"x" * 100)
+    env = dict(os.environ)
+    if tool == "git":
+        repository = tmp_path / "repository"
+        subprocess.run(["git", "init", "-q", "--bare", repository], check=True)
+        env["GIT_SSH_COMMAND"] = f"ssh -F {config}"
+        waiting = Waiting("git", "ls-remote", f"ssh://app01.ssh{repository}", env=env)
+    elif tool == "rsync":
+        waiting = Waiting("rsync", "-e", f"ssh -F {config}", kept, f"app01.ssh:{kept}.there")
+    else:
+        waiting = Waiting("scp", "-F", config, kept, f"app01.ssh:{kept}.there")
+    approve(person, *waiting.asked())
+    status, _ = waiting.ended()
+    assert status == 0, waiting.said
+    if tool != "git":
+        assert Path(f"{kept}.there").read_bytes() == b"x" * 100
+
+
+@pytest.mark.identity(18)
+def test_an_agent_with_ten_keys_of_which_the_third_is_bound_does_not_wait(
+    world: World, tmp_path: Path
+) -> None:
+    names = [f"key{number}" for number in range(10)]
+    keys = [new_key(tmp_path / name) for name in names]
+    signed_in(world, "dev", keys[2])
+    with agent_with(tmp_path, *names) as place:
+        text = world.config().read_text()
+        text = re.sub(r" +Identit(yFile|iesOnly|yAgent) .*\n", "", text)
+        config = tmp_path / "config"
+        config.write_text(f"{text}  IdentityAgent {place}\n  IdentityFile none\n")
+        done = world.ssh("app01@gw", "echo in", config=config)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
+        # Of those ten that nobody knows, the first waits.
+        for key in keys[2:3]:
+            subprocess.run(
+                ["ssh-add", "-q", "-d", key],
+                env={**os.environ, "SSH_AUTH_SOCK": str(place)}, check=True,
+            )  # fmt: skip
+        waiting = ssh(config, "app01@gw", "echo in")
+        waiting.asked()
+        waiting.kill()
+
+
+@pytest.mark.identity(16)
+def test_a_registered_key_behind_an_unknown_one_does_not_wait(world: World, tmp_path: Path) -> None:
+    config = world.config(f"IdentityFile {new_key(tmp_path / 'new')}")
+    text = config.read_text().replace(f"  IdentityFile {world.key}\n", "")
+    config.write_text(f"{text}  IdentityFile {world.key}\n")
+    done = world.ssh("app01@gw", "echo in", config=config)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
+
+
+@pytest.mark.identity(4, 16)
+def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_path: Path) -> None:
+    config = world.config(key=new_key(tmp_path / "new"))
+    waiting = ssh(config, "app01@gw", "true")
+    path, _ = waiting.asked()
+    for _ in range(5):
+        assert person.post(f"{path}/approve", letters="BBBB-BBBB")[0] == 403
+    assert waiting.ended()[0] == 255
+    assert "refused in the browser, or its letters were wrong too often" in waiting.said
+    waiting = ssh(config, "app01@gw", "true")
+    path, letters = waiting.asked()
+    # A click without the letters binds nothing: the link may have been sent by somebody else.
+    assert person.post(f"{path}/approve")[0] != 200
+    assert person.post(f"{path}/deny")[0] == 200
+    assert waiting.ended()[0] == 255
+    assert person.post(f"{path}/approve", letters=letters)[0] != 200
+
+
+@pytest.mark.identity(16)
+def test_known_and_unknown_names_are_told_the_same(
+    world: World, person: Person, tmp_path: Path
+) -> None:
+    key = new_key(tmp_path / "new")
+    shapes = set()
+    for name in ("dev", "nobody", "no_body", "app01", "app99"):
+        waiting = ssh(world.config(key=key), f"{name}@gw", "true")
+        path, letters = waiting.asked()
+        said = waiting.said.replace(path, "PATH").replace(letters, "LETTERS")
+        shapes.add(said)
+        if name == "no_body":  # no app can have this name, so nobody but that user may approve
+            assert person.post(f"{path}/approve", letters=letters)[0] != 200
+        waiting.kill()
+    assert len(shapes) == 1
+
+
+@pytest.mark.identity(19)
+def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_path: Path) -> None:
+    config = world.config(key=new_key(tmp_path / "new"))
+    waiting = [ssh(config, "app01@gw", "true") for _ in range(OF_SOURCE)]
+    try:
+        for one in waiting:
+            one.asked()
+        one_more = world.ssh("app01@gw", "true", config=config)
+        assert one_more.returncode == 255
+        assert b"Permission denied (publickey)" in one_more.stderr
+        assert world.ssh("app01@gw", "echo in").stdout == b"in\n"
+    finally:
+        for one in waiting:
+            one.kill()
+    # Their places are free once they are gone.
+    last = ssh(config, "app01@gw", "true")
+    last.asked()
+    last.kill()
+
+
+@pytest.mark.identity(17)
+def test_a_wait_that_nobody_sees_ends_with_its_reason(tmp_path: Path) -> None:
+    with held_world(tmp_path / "hold", hold_s=1.0) as world:
+        config = world.config(key=new_key(tmp_path / "new"))
+        began = time.monotonic()
+        quiet = world.ssh("-q", "app01@gw", "true", config=config)
+        assert (quiet.returncode, quiet.stderr) == (255, b"")
+        assert time.monotonic() - began < BOUND_S
+        told = world.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
+        assert told.returncode == 255
+        assert b"nobody signed in for this key within 1 s" in told.stderr
+        assert b"LogLevel ERROR hide it" in told.stderr
+
+        def written() -> list[object]:
+            return [
+                one for one in world.gateway.audit()
+                if one["kind"] == "session.denied" and "nobody signed in" in str(one["fields"])
+            ]  # fmt: skip
+
+        wait_until(lambda: len(written()) == 2)
+
+
+def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
+    keys = UnknownKeys()
+    assert keys.offered(b"one") is Answer.BEGIN_AGAIN
+    assert [keys.offered(b"two"), keys.offered(b"three")] == [Answer.REFUSE] * 2
+    assert keys.offered(b"one") is Answer.HOLD
+    assert keys.offered(b"one") is Answer.HOLD  # asked first, and then signed
+
+
+@pytest.mark.identity(19)
+def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> None:
+    holds = Holds(of_source=2, of_all=200)
+    with contextlib.ExitStack() as stack:
+        taken = 0
+        for number in range(1000):
+            if holds.full(str(number // 3)) is None:
+                stack.enter_context(holds.one_more(str(number // 3)))
+                taken += 1
+        assert taken == len(holds) == 200
+        assert "2 connections from your address" in str(holds.full("0"))
+        assert "200 connections wait" in str(holds.full("new"))
+    assert len(holds) == 0
+    assert holds._waiting == {}
