@@ -26,6 +26,8 @@ COMMANDS = {
     "doctor": ("stagedoor.cli.doctor", "doctor"),
     "grant": ("stagedoor.cli.grant", "grant"),
     "key": ("stagedoor.cli.key", "key"),
+    "login": ("stagedoor.cli.login", "login"),
+    "logout": ("stagedoor.cli.login", "logout"),
     "recording": ("stagedoor.cli.recording", "recording"),
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),
@@ -39,6 +41,7 @@ COMMANDS = {
     "tunnel": ("stagedoor.cli.tunnel", "tunnel"),
     "user": ("stagedoor.cli.user", "user"),
     "web-link": ("stagedoor.cli.web_link", "web_link"),
+    "whoami": ("stagedoor.cli.login", "whoami"),
 }
 """Where each command is. Imported when it is needed: a completion must not wait for all of them."""
 

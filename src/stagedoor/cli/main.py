@@ -1,4 +1,5 @@
-"""The program `stagedoor`. `tunnel` is dispatched before anything else is imported: it has 20 ms."""
+"""The program `stagedoor`. `tunnel` and `login --if-needed` are dispatched before
+anything else is imported: each ssh waits for them."""
 
 import os
 import sys
@@ -11,6 +12,10 @@ def main() -> None:
         from stagedoor.client.tunnel import main as tunnel
 
         sys.exit(tunnel(sys.argv[2:]))
+    if sys.argv[1:2] == ["login"] and "--if-needed" in sys.argv:
+        from stagedoor.client.laptop import main as laptop
+
+        sys.exit(laptop(sys.argv[1:], []))
     from stagedoor.cli.app import run
 
     run()

@@ -1,7 +1,6 @@
 """`stagedoor ssh-config`: write what ssh needs to reach the shells without a question."""
 
 import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -9,6 +8,7 @@ import click
 from stagedoor.admin.authorities import gateway_host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
+from stagedoor.cli.this_program import this_program
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.source import host_port
@@ -118,7 +118,7 @@ def ssh_config(
         host_ca=tuple(_public_key(file) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
-        client=(*_this_program(), "tunnel") if client is None else _words(client),
+        client=(*this_program(), "tunnel") if client is None else _words(client),
         client_options=tuple(options),
         environments=environments,
         login_name=login_name,
@@ -148,15 +148,6 @@ def _words(command: str) -> tuple[str, ...]:
         str(Path(word).expanduser()) if word.startswith("~") else word
         for word in shlex.split(command)
     )
-
-
-def _this_program() -> tuple[str, ...]:
-    """How to run this program under any PATH. Links stay, so that an upgrade behind one is found."""
-    called = Path(sys.argv[0])
-    if called.name == "stagedoor" and called.is_file():
-        return (str(called.absolute()),)
-    beside = Path(sys.executable).with_name("stagedoor")
-    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "stagedoor")
 
 
 def _public(settings: Settings) -> tuple[str, bool]:

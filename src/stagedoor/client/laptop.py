@@ -1,0 +1,167 @@
+"""The client that a gateway serves, as one file: `tunnel`, `login`, `logout` and `whoami`.
+
+Standard library only, Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from stagedoor.client.needed import folder_in, is_fresh
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+OK, INTERNAL, INTERRUPTED = 0, 70, 130
+
+
+def main(argv: list[str], program: list[str]) -> int:
+    """Run with `argv`, the program's name left out; the exit code. `program` runs this client, by whole
+    paths."""
+    folder = folder_in(argv)
+    if folder is not None and is_fresh(folder):
+        return OK
+    if argv[:1] == ["tunnel"]:
+        from stagedoor.client.tunnel import main as tunnel
+
+        return tunnel(argv[1:])
+    return told(lambda: run(argv, program))
+
+
+def run(argv: list[str], program: list[str]) -> None:
+    """Raises TunnelError, OSError; SystemExit for a usage that is wrong."""
+    given = parser().parse_args(argv)
+    if given.command == "login":
+        log_in(given, program)
+    elif given.command == "logout":
+        log_out(given.gateway, forget=given.forget)
+    else:
+        whoami(given.gateway, as_json=given.json)
+
+
+def parser() -> argparse.ArgumentParser:
+    import argparse
+
+    whole = argparse.ArgumentParser(
+        "stagedoor", description="Log in to shells behind a Stagedoor gateway."
+    )
+    commands = whole.add_subparsers(dest="command", required=True)
+    commands.add_parser("tunnel", help="the ProxyCommand for ssh", add_help=False)
+    login = commands.add_parser("login", help="sign in once; afterwards ssh alone is enough")
+    login.add_argument("gateway", nargs="?", help="https://HOST[:PORT][/PATH]")
+    login.add_argument("host", nargs="?", help=argparse.SUPPRESS)
+    login.add_argument(
+        "--print", action="store_true", help="print what would be written; change nothing"
+    )
+    login.add_argument("--label", help="what the gateway calls this machine (NAME@HOST)")
+    login.add_argument("--no-browser", action="store_true", help="print the address only")
+    login.add_argument("--ca-file", help="trust these CAs for https, not the system's")
+    login.add_argument(
+        "--if-needed", action="store_true", help="for ssh: only where there is no certificate"
+    )
+    login.add_argument("--folder", help=argparse.SUPPRESS)
+    logout = commands.add_parser("logout", help="end the login")
+    logout.add_argument("gateway", nargs="?", help="the one to log out of (all)")
+    logout.add_argument(
+        "--forget", action="store_true", help="remove the key and ssh's configuration as well"
+    )
+    who = commands.add_parser("whoami", help="who this machine is")
+    who.add_argument("gateway", nargs="?", help="at this gateway (at all)")
+    who.add_argument("--json", action="store_true", help="print one JSON document")
+    return whole
+
+
+def log_in(given: argparse.Namespace, program: list[str]) -> None:
+    """By the options of `parser`. Raises TunnelError, OSError."""
+    from pathlib import Path
+
+    from stagedoor.client import login, tunnel
+
+    if given.if_needed:
+        if given.folder:
+            return login.log_in_if_needed(Path(given.folder))
+        for folder in _folders(None):
+            if not is_fresh(str(folder)):
+                login.log_in_if_needed(folder)
+        return None
+    if not given.gateway:
+        raise tunnel.TunnelError(tunnel.USAGE, "name the gateway: stagedoor login https://HOST")
+    if given.print:
+        sys.stdout.write(login.print_only(given.gateway, ca_file=given.ca_file, program=program))
+        return None
+    return login.log_in(
+        given.gateway,
+        label=given.label,
+        browser=not given.no_browser,
+        ca_file=given.ca_file,
+        program=program,
+    )
+
+
+def log_out(gateway: str | None, *, forget: bool) -> None:
+    """Of one gateway or of all. Raises TunnelError, OSError."""
+    from stagedoor.client import login
+
+    for folder in _folders(gateway):
+        login.log_out(folder, forget=forget)
+        sys.stderr.write(f"Logged out ({folder.name}).\n")
+
+
+def whoami(gateway: str | None, *, as_json: bool) -> None:
+    """Raises TunnelError: NOT_LOGGED_IN where no login lasts."""
+    from stagedoor.client import login, tunnel
+
+    found = [login.who(folder) for folder in _folders(gateway)]
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    else:
+        for one in found:
+            if one["logged_in"]:
+                sys.stdout.write(f"{one['user']} at {one['gateway']} until {login.clock(one)}\n")
+    if not any(one["logged_in"] for one in found):
+        line = "no login lasts on this machine; run: stagedoor login https://HOST"
+        raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
+
+
+def _folders(gateway: str | None) -> list[Path]:
+    """Of the gateway, or all. Raises TunnelError where there is none."""
+    from stagedoor.client import login, login_files, tunnel
+    from stagedoor.client.login_web import Gateway
+
+    if gateway is not None:
+        return [login_files.folder_of(Gateway(gateway).place)]
+    found = login_files.folders()
+    if not found:
+        line = "this machine has never logged in; run: stagedoor login https://HOST"
+        raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
+    return found
+
+
+def told(call: Callable[[], None]) -> int:
+    """The exit code; what went wrong is one line on stderr."""
+    from stagedoor.client import tunnel
+
+    try:
+        call()
+        return OK
+    except tunnel.TunnelError as error:
+        tunnel.show(f"stagedoor: {tunnel.clean(error.line)}\n")
+        return error.code
+    except KeyboardInterrupt:
+        tunnel.show("stagedoor: interrupted; nothing was changed\n")
+        return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tunnel.show(f"stagedoor: {tunnel.clean(f'{where}{error.strerror or error}')}\n")
+        return 1
+    except Exception as error:  # no traceback reaches a person who only wanted to log in
+        if os.environ.get("STAGEDOOR_TRACEBACK"):
+            raise
+        line = f"a fault in stagedoor: {type(error).__name__}: {error}; please report it"
+        tunnel.show(f"stagedoor: {tunnel.clean(line)}\n")
+        return INTERNAL

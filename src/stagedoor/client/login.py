@@ -1,0 +1,351 @@
+"""`stagedoor login`: one sign-in in a browser, and afterwards ssh alone.
+
+With `needed`, `login_ask`, `login_files`, `login_web` and `tunnel` it is the client that the gateway serves.
+Standard library only, Python 3.8 or later. What went wrong is one line on stderr and an exit code of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from stagedoor.client import login_ask, login_files, tunnel
+from stagedoor.client.login_files import KEY, LOCK, SECRET, STATE
+from stagedoor.client.login_web import ComeBack, Gateway
+from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
+from stagedoor.client.tunnel import TunnelError
+
+DENIED, EXPIRED, NOT_LOGGED_IN = 30, 31, 32
+EXITS = {
+    DENIED: "the person denied the login, or typed wrong letters too often",
+    EXPIRED: "nobody approved the login in time, or its gateway forgot it",
+    NOT_LOGGED_IN: "nobody is logged in, and nobody may be asked now",
+}
+PENDING_S = 180.0
+POLL_S = 0.5
+LOOK_S = 0.1
+_NAMESPACE = "login@stagedoor"
+_WRONG = 401
+
+
+def log_in(
+    url: str,
+    *,
+    label: str | None = None,
+    browser: bool = True,
+    ca_file: str | None = None,
+    program: list[str],
+) -> None:
+    """Set this machine up for the gateway, whole: key, sign-in, certificate, ssh.
+
+    Raises TunnelError, OSError; then nothing is changed.
+    """
+    gateway = Gateway(url, str(Path(ca_file).resolve()) if ca_file else None)
+    known = _known(gateway)
+    folder = login_files.folder_of(gateway.place)
+    login_files.render_config(
+        known, folder, "name", program, gateway.place
+    )  # or say why not, first
+    label = label or _machine()
+    made, key = _key_for(folder)
+    try:
+        got = _approved(gateway, key, label, browser)
+        user = str(got["user"])
+        config = login_files.render_config(known, folder, user, program, gateway.place)
+        if not got.get("certificate"):
+            with suppress(TunnelError):
+                gateway.post("/login/end", {"secret": got.get("secret")})
+            raise _unsigned(got)
+        login_files.ends_at(str(got["certificate"]))
+        login_files.make_private(folder)
+        if made is not None:
+            for name in (KEY, f"{KEY}.pub"):
+                shutil.move(str(made / name), str(folder / name))
+    finally:
+        if made is not None:
+            shutil.rmtree(str(made), ignore_errors=True)
+    _keep(folder, gateway, got, label)
+    login_files.replace(
+        folder / login_files.KNOWN_HOSTS, login_files.render_known_hosts(known), 0o644
+    )
+    login_files.replace(folder / login_files.CONFIG, config, 0o600)
+    included = login_files.include(folder)
+    _say(f"You are logged in as {user} until {clock(got)}.")
+    _say(
+        f"Wrote {folder}"
+        + (" and the Include line at the top of ~/.ssh/config." if included else ".")
+    )
+    _say("Now ssh alone is enough, as in: ssh app01.ssh")
+
+
+def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
+    """What `log_in` would write for ssh. Raises TunnelError."""
+    gateway = Gateway(url, ca_file)
+    known = _known(gateway)
+    folder = login_files.folder_of(gateway.place)
+    config = login_files.render_config(
+        known, folder, tunnel.login_name(dict(os.environ)), program, gateway.place
+    )
+    hosts = folder / login_files.KNOWN_HOSTS
+    return f"# {folder / login_files.CONFIG}\n{config}\n# {hosts}\n{login_files.render_known_hosts(known)}"
+
+
+def log_in_if_needed(folder: Path) -> None:
+    """A good certificate, by what asks the person least. One of many that run at once does it. Raises
+    TunnelError, OSError."""
+    turn = login_ask.Turn(folder / LOCK)
+    deadline = time.monotonic() + PENDING_S + 10
+    try:
+        while not turn.take():
+            if is_fresh(str(folder)):
+                return
+            if time.monotonic() > deadline:
+                raise TunnelError(
+                    EXPIRED, "another login of this machine takes too long; try again"
+                )
+            time.sleep(LOOK_S)
+        if is_fresh(str(folder)):
+            return
+        code = turn.failed_meanwhile()
+        if code:
+            raise TunnelError(
+                code, "the login of this machine did not succeed; see the first line of it"
+            )
+        try:
+            _make_good(folder)
+        except TunnelError as error:
+            turn.fail(error.code)
+            raise
+        except KeyboardInterrupt:
+            turn.fail(tunnel.INTERRUPTED)
+            raise
+    finally:
+        turn.leave()
+
+
+def _make_good(folder: Path) -> None:
+    state = login_files.read_state(folder)
+    ca_file = state.get("ca_file")
+    gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
+    status, said = renew(gateway, folder / KEY)
+    if status == 200:
+        _keep(folder, gateway, said, str(state.get("label")))
+        return
+    if status != _WRONG:
+        raise _refusal(gateway, status, said)
+    why = login_ask.why_not_ask()
+    if why:
+        over = tunnel.clean(str(said.get("message", "")))
+        raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so nobody was asked)")
+    got = _approved(gateway, folder / KEY, str(state.get("label") or _machine()), True)
+    _keep(folder, gateway, got, str(state.get("label")))
+    _say(f"You are logged in as {got['user']} until {clock(got)}.")
+
+
+def renew(gateway: Gateway, key: Path) -> tuple[int, dict[str, object]]:
+    """A certificate for the key that signs, while its sign-in lasts. Raises TunnelError, OSError."""
+    at, nonce = int(time.time()), secrets.token_hex(16)
+    signature = _sign(key, f"stagedoor renew\n{gateway.origin}\n{at}\n{nonce}\n")
+    asked: dict[str, object] = {"at": at, "nonce": nonce, "signature": signature}
+    return gateway.post("/login/renew", asked)
+
+
+def log_out(folder: Path, *, forget: bool) -> None:
+    """End the login, at the gateway first. What is here goes in any case. Raises TunnelError, OSError."""
+    state = login_files.read_state(folder)
+    ca_file = state.get("ca_file")
+    try:
+        secret = (folder / SECRET).read_text(encoding="ascii").strip()
+        gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
+        status, said = gateway.post("/login/end", {"secret": secret})
+        if status != 200:
+            raise _refusal(gateway, status, said)
+    except FileNotFoundError:
+        pass  # logged out before
+    finally:
+        if forget:
+            login_files.forget(folder)
+        else:
+            for name in (SECRET, CERTIFICATE, FRESH):
+                if (folder / name).exists():
+                    (folder / name).unlink()
+
+
+def who(folder: Path) -> dict[str, object]:
+    """Who this machine is at a gateway, as it was last told. Raises TunnelError."""
+    state = login_files.read_state(folder)
+    until: int | None = None
+    if (folder / CERTIFICATE).exists():
+        until = login_files.ends_at((folder / CERTIFICATE).read_text(encoding="ascii").strip())
+    ends = state.get("ends_at")
+    lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
+    return {
+        "gateway": state["gateway"],
+        "user": state.get("user"),
+        "label": state.get("label"),
+        "logged_in": lasts,
+        "ends_at": ends,
+        "certificate_ends_at": until,
+    }
+
+
+# ---- the steps -----------------------------------------------------------------------------------
+
+
+def _known(gateway: Gateway) -> login_files.Known:
+    status, said = gateway.get("/.well-known/stagedoor")
+    if status != 200:
+        raise _refusal(gateway, status, said)
+    return login_files.Known(said, gateway.url)
+
+
+def _key_for(folder: Path) -> tuple[Path | None, Path]:
+    """A key, and the folder in which it was made, if it is a new one: near its place, until it is known that
+    the login succeeds."""
+    if (folder / KEY).is_file():
+        return None, folder / KEY
+    near = next(each for each in folder.parents if each.is_dir())
+    made = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
+    try:
+        _run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "stagedoor",
+                "-f",
+                str(made / KEY),
+            ]
+        )
+    except BaseException:
+        shutil.rmtree(str(made), ignore_errors=True)
+        raise
+    return made, made / KEY
+
+
+def _sign(key: Path, text: str) -> str:
+    return _run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
+
+
+def _run(command: list[str], text: str = "") -> str:
+    try:
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "strerror", None) or error
+        line = f"{command[0]} could not be run ({reason}); install OpenSSH 8.2 or later"
+        raise TunnelError(tunnel.USAGE, line) from None
+    if done.returncode != 0:
+        why = tunnel.clean(done.stderr.decode("utf-8", "replace"), 200)
+        raise TunnelError(tunnel.USAGE, f"{command[0]} failed: {why}")
+    return done.stdout.decode("ascii", "replace")
+
+
+def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:
+    """What the gateway gives once the person has approved, by either way. Raises TunnelError."""
+    verifier = secrets.token_urlsafe(32)
+    challenge = hashlib.sha256(verifier.encode()).hexdigest()
+    signature = _sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
+    back = ComeBack(f"{gateway.url}/")
+    try:
+        asked: dict[str, object] = {
+            "challenge": challenge,
+            "signature": signature,
+            "label": label,
+            "port": back.port,
+        }
+        status, begun = gateway.post("/login/start", asked)
+        if status != 200:
+            raise _refusal(gateway, status, begun)
+        id_, letters, url = (str(begun.get(name, "")) for name in ("id", "letters", "url"))
+        if not url.startswith(gateway.url + "/login/"):
+            raise TunnelError(
+                tunnel.REFUSED, f"{gateway.url} leads to another site; check its web.path"
+            )
+        back.done = url
+        _say(f"Sign in at:  {tunnel.clean(url)}")
+        _say(f"In a browser on another machine, type:  {tunnel.clean(letters, 20)}")
+        if browser:
+            login_ask.open_browser(url)
+        return _wait(gateway, {"id": id_, "verifier": verifier}, back)
+    finally:
+        back.close()
+
+
+def _wait(gateway: Gateway, mine: dict[str, object], back: ComeBack) -> dict[str, object]:
+    deadline = time.monotonic() + PENDING_S
+    while time.monotonic() < deadline:
+        code = back.wait(POLL_S)
+        asked = dict(mine, code=code) if code else mine
+        try:
+            status, said = gateway.post("/login/poll", asked)
+        except TunnelError as error:
+            if error.code not in (tunnel.UNREACHABLE, tunnel.NO_ANSWER):
+                raise
+            continue  # a gateway that starts again, or a network that comes and goes
+        state = said.get("state")
+        if status == 200 and state == "logged-in" and isinstance(said.get("user"), str):
+            return said
+        if status == 200 and state == "denied":
+            raise TunnelError(DENIED, "the login was denied in the browser; nothing was changed")
+        if status == 400:
+            raise TunnelError(EXPIRED, tunnel.clean(str(said.get("message", ""))))
+        if status not in (200, 429, 502, 503, 504):
+            raise _refusal(gateway, status, said)
+    raise TunnelError(
+        EXPIRED, f"nobody approved the login in {PENDING_S:.0f} s; nothing was changed"
+    )
+
+
+def _keep(folder: Path, gateway: Gateway, got: dict[str, object], label: str) -> None:
+    """Raises TunnelError, OSError."""
+    if isinstance(got.get("secret"), str):
+        login_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
+    state = {
+        "gateway": gateway.url,
+        "user": got.get("user"),
+        "ends_at": got.get("ends_at"),
+        "label": label,
+        "ca_file": gateway.options.ca_file,
+    }
+    login_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
+    if not got.get("certificate"):
+        raise _unsigned(got)
+    login_files.write_certificate(folder, str(got["certificate"]))
+
+
+def _refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
+    code = {401: tunnel.CREDENTIAL, 403: tunnel.FORBIDDEN, 429: tunnel.BUSY, 503: tunnel.BUSY}
+    message = tunnel.clean(str(said.get("message") or f"it answered {status}"), tunnel.REASON_LIMIT)
+    return TunnelError(code.get(status, tunnel.REFUSED), f"{gateway.url}: {message}")
+
+
+def _unsigned(got: dict[str, object]) -> TunnelError:
+    why = tunnel.clean(str(got.get("why") or "the gateway signed no certificate"))
+    return TunnelError(tunnel.BUSY, why)
+
+
+def clock(got: dict[str, object]) -> str:
+    """When a login ends, for a person here."""
+    ends = got.get("ends_at")
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ends if isinstance(ends, float) else 0))
+
+
+def _machine() -> str:
+    return f"{tunnel.login_name(dict(os.environ))}@{os.uname().nodename}"
+
+
+def _say(line: str) -> None:
+    """To the person: ssh gives us its stderr, and stdout is not ours."""
+    tunnel.show(f"{line}\n")

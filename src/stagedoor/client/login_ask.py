@@ -1,0 +1,144 @@
+"""May a person be asked now, and who is it that runs ssh? Never a browser for a program.
+
+Standard library only, Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_ANCESTORS = 6
+"""ssh starts a shell that starts this; a wrapper or two may be between."""
+_SSH = re.compile(r"(?:^|/)ssh(?:\s|$)")
+_ONLY_PRINTS = re.compile(r"\s-[46AaCfgKkMNnqsTtVvXxYy]*G")
+_BATCH = re.compile(r"\s-o\s*BatchMode[\s=]\s*yes", re.IGNORECASE)
+_NO_PERSON = ("CI", "CRON_TZ")
+
+
+def why_not_ask() -> str:
+    """Why nobody may be asked now; empty where somebody may."""
+    if any(os.environ.get(name) for name in _NO_PERSON):
+        return "this is no terminal of a person's (CI)"
+    command = ssh_above()
+    if _ONLY_PRINTS.search(command):
+        return "ssh -G only prints its configuration"
+    if _BATCH.search(command):
+        return "BatchMode is on"
+    if not has_terminal() and not has_desktop():
+        return "there is no terminal and no desktop"
+    return ""
+
+
+def has_terminal() -> bool:
+    """Whether there is one, and we may speak on it."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return False
+    os.close(fd)
+    return True
+
+
+def has_desktop() -> bool:
+    """Whether a browser that is started here is seen by who started it."""
+    env = os.environ
+    if env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"):
+        return True
+    return sys.platform == "darwin" and not env.get("SSH_CONNECTION")
+
+
+def open_browser(url: str) -> bool:
+    """Whether one was started. Never one that draws into the terminal, where ssh is."""
+    if not has_desktop() and not os.environ.get("BROWSER"):
+        return False
+    import webbrowser
+
+    # What a browser prints is not for the terminal.
+    saved, null = [os.dup(fd) for fd in (1, 2)], os.open(os.devnull, os.O_WRONLY)
+    try:
+        for fd in (1, 2):
+            os.dup2(null, fd)
+        return webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return False
+    finally:
+        for fd, kept in enumerate(saved, 1):
+            os.dup2(kept, fd)
+            os.close(kept)
+        os.close(null)
+
+
+def ssh_above() -> str:
+    """The command line of the ssh that runs us; empty where none does."""
+    pid = os.getppid()
+    for _ in range(_ANCESTORS):
+        if pid <= 1:
+            break
+        parent, command = _process(pid)
+        if _SSH.search(command):
+            return command
+        pid = parent
+    return ""
+
+
+def _process(pid: int) -> tuple[int, str]:
+    """Its parent and its command line."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+        return int(status.rpartition(")")[2].split()[1]), words.replace("\0", " ").strip()
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        command = ["ps", "-o", "ppid=,args=", "-p", str(pid)]
+        text = subprocess.run(command, stdout=subprocess.PIPE, timeout=5).stdout
+        parent, _, words = text.decode("utf-8", "replace").strip().partition(" ")
+        return int(parent), words
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0, ""
+
+
+class Turn:
+    """One process of many logs in, the others wait for what comes of it. The lock goes with its process, so a
+    dead one is followed at once."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._fd = -1
+        self._began = time.time()
+
+    def take(self) -> bool:
+        """Whether it is ours now. Raises OSError."""
+        import fcntl
+
+        if self._fd < 0:
+            self._fd = os.open(str(self._file), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def failed_meanwhile(self) -> int:
+        """The exit code of who had it before, where that failed after we began to wait; else 0."""
+        text = os.pread(self._fd, 64, 0).decode("ascii", "replace")
+        try:
+            at, code = text.split()
+            return int(code) if float(at) >= self._began else 0
+        except ValueError:
+            return 0
+
+    def fail(self, code: int) -> None:
+        """Those who wait for it fail too, and ask nobody again."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{time.time()} {code}\n".encode("ascii"), 0)
+
+    def leave(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

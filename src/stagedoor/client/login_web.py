@@ -1,0 +1,199 @@
+"""How a machine asks the gateway to log it in: JSON over HTTP, and a port that the browser comes back to.
+
+Standard library only, Python 3.8 or later. The way there (TLS, a corporate proxy) is that of `client.tunnel`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import socket
+import time
+from contextlib import suppress
+
+from stagedoor.client import tunnel
+from stagedoor.client.tunnel import TunnelError
+
+BODY_LIMIT = 64 * 1024
+ANSWER_S = 20.0
+LOOPBACK_S = 5.0
+"""For a request to our port, which a browser on this machine sends at once."""
+LOOPBACK_LIMIT = 8192
+AT_ONCE = 8
+"""Connections to our port: others on this machine may open it as well, and must stop nothing."""
+_URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
+_CODE = re.compile(rb"GET /\?code=([A-Za-z0-9_-]{16,128}) HTTP/1\.[01]\r\n")
+
+
+class Gateway:
+    """A gateway's web. `url` has no slash at its end; `origin` is what signatures are made for."""
+
+    def __init__(self, url: str, ca_file: str | None = None) -> None:
+        """Raises TunnelError for what is no address that secrets may be sent to."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise TunnelError(
+                tunnel.USAGE, f"{url!r} is no gateway: give https://HOST[:PORT][/PATH]"
+            )
+        scheme, place, self.path = match.groups()
+        self.origin = f"{scheme}://{place.lower()}"
+        self.url = self.origin + self.path
+        given = {"--gateway": self.origin}
+        if ca_file:
+            given["--ca-file"] = ca_file
+        self.options = tunnel.Options(given, ["gateway"], dict(os.environ), "the gateway")
+        self.host = self.options.gateway.host
+        if scheme == "http" and not loopback(self.host):
+            raise TunnelError(
+                tunnel.USAGE,
+                f"{self.origin} is plain http, where others can read secrets: use https://",
+            )
+        self.place = place.lower()
+
+    def get(self, path: str) -> tuple[int, dict[str, object]]:
+        """The status and the JSON object. Raises TunnelError."""
+        return self._ask("GET", path, b"")
+
+    def post(self, path: str, asked: dict[str, object]) -> tuple[int, dict[str, object]]:
+        """The same of a JSON object that is sent."""
+        return self._ask("POST", path, json.dumps(asked).encode())
+
+    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
+        wire = tunnel.reach(self.options)
+        head = (
+            f"{method} {self.path}{path} HTTP/1.1\r\nHost: {self.place}\r\nConnection: close\r\n"
+            f"User-Agent: stagedoor-login\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: application/json\r\n\r\n"
+        )
+        deadline = time.monotonic() + ANSWER_S
+        try:
+            _send(wire, head.encode("ascii") + body, deadline)
+            answer = tunnel.parse_head(wire, tunnel.read_head(wire, tunnel.HEAD_LIMIT, deadline))
+            size = answer.fields.get("content-length", "")
+            wanted = int(size) if size.isdigit() and len(size) < 9 else BODY_LIMIT + 1
+            text = _receive(wire, min(wanted, BODY_LIMIT + 1), deadline)
+        except OSError as error:
+            line = f"{wire.name} hung up without an answer ({error.strerror or error})"
+            raise TunnelError(tunnel.NO_ANSWER, line) from None
+        finally:
+            wire.sock.close()
+        return answer.status, parse_object(text, self.url)
+
+
+def loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
+
+
+def parse_object(text: bytes, url: str) -> dict[str, object]:
+    """A JSON object, of a length that is bounded. Raises TunnelError."""
+    try:
+        found = json.loads(text) if len(text) <= BODY_LIMIT else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
+        raise TunnelError(tunnel.NOT_PROXY, line)
+    return found
+
+
+def _send(wire: tunnel.Plain, data: bytes, deadline: float) -> None:
+    view = memoryview(data)
+    while view:
+        part = view
+        view = view[tunnel.settle(wire, lambda: wire.send(part), select.POLLOUT, deadline) :]  # noqa: B023
+    tunnel.settle(wire, wire.flush, select.POLLOUT, deadline)
+
+
+def _receive(wire: tunnel.Plain, wanted: int, deadline: float) -> bytes:
+    got = b""
+    while len(got) < wanted:
+        left = wanted - len(got)
+        more = tunnel.settle(wire, lambda: wire.recv(left), select.POLLIN, deadline)  # noqa: B023
+        if not more:
+            break
+        got += more
+    return got
+
+
+class ComeBack:
+    """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Whoever else connects gets a
+    refusal, and holds up nothing."""
+
+    def __init__(self, done: str) -> None:
+        """`done` is the gateway's page where the browser goes on. Raises OSError."""
+        self.done = done
+        self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen(AT_ONCE)
+        self._listening.setblocking(False)
+        self.port = int(self._listening.getsockname()[1])
+        self._open: dict[socket.socket, tuple[float, bytes]] = {}
+
+    def wait(self, for_s: float) -> str | None:
+        """A code that somebody brought within so many seconds: the caller finds out what it is worth."""
+        deadline = time.monotonic() + for_s
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            readable, _, _ = select.select([self._listening, *self._open], [], [], left)
+            for sock in readable:
+                if sock is self._listening:
+                    self._accept()
+                elif (code := self._read(sock)) is not None:
+                    return code
+            self._forget(time.monotonic())
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listening.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        while len(self._open) >= AT_ONCE:
+            self._close(next(iter(self._open)))
+        self._open[sock] = (time.monotonic() + LOOPBACK_S, b"")
+
+    def _read(self, sock: socket.socket) -> str | None:
+        due, before = self._open[sock]
+        try:
+            more = sock.recv(LOOPBACK_LIMIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            more = b""
+        got = before + more
+        if not more or len(got) > LOOPBACK_LIMIT:
+            self._close(sock)
+            return None
+        self._open[sock] = (due, got)
+        if b"\r\n\r\n" not in got:
+            return None
+        match = _CODE.match(got)
+        self._answer(sock, 303 if match else 404)
+        return match.group(1).decode("ascii") if match else None
+
+    def _answer(self, sock: socket.socket, status: int) -> None:
+        where = f"Location: {self.done}\r\n" if status == 303 else ""
+        phrase = "See Other" if status == 303 else "Not Found"
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\n{where}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        with suppress(OSError):
+            sock.send(head.encode("ascii"))
+        self._close(sock)
+
+    def _forget(self, now: float) -> None:
+        for sock in [sock for sock, (due, _) in self._open.items() if due < now]:
+            self._close(sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._open.pop(sock, None)
+        sock.close()
+
+    def close(self) -> None:
+        for sock in list(self._open):
+            self._close(sock)
+        self._listening.close()

@@ -1,0 +1,40 @@
+"""The client as one file that runs on its own: a Python zip application (PEP 441)."""
+
+import io
+import zipfile
+from importlib.resources import files
+
+from stagedoor import __version__
+
+SHEBANG = b"#!/usr/bin/env python3\n"
+MODULES = ("laptop", "login", "login_ask", "login_files", "login_web", "needed", "tunnel")
+_MAIN = """\
+import os
+import sys
+
+from stagedoor.client.laptop import main
+
+sys.exit(main(sys.argv[1:], [sys.executable, "-I", os.path.abspath(sys.argv[0])]))
+"""
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""The first that a zip file knows."""
+
+
+def client_file() -> bytes:
+    """An executable file for a machine that has Python 3.8 or later, and ssh."""
+    folder = files("stagedoor.client")
+    sources = {
+        "__main__.py": _MAIN,
+        "stagedoor/__init__.py": f'__version__ = "{__version__}"\n',
+        "stagedoor/client/__init__.py": "",
+    }
+    for name in MODULES:
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        sources[f"stagedoor/client/{name}.py"] = text
+    made = io.BytesIO(SHEBANG)
+    made.seek(0, io.SEEK_END)
+    # Stored, not packed: unpacking would cost each start more than reading.
+    with zipfile.ZipFile(made, "a", zipfile.ZIP_STORED) as whole:
+        for name, text in sources.items():
+            whole.writestr(zipfile.ZipInfo(name, _DATE), text)
+    return made.getvalue()

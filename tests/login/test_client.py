@@ -1,0 +1,300 @@
+"""The client that a gateway serves, as one file on a bare machine: a login in a browser, then ssh alone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from stagedoor.client.login import DENIED, NOT_LOGGED_IN
+from stagedoor.client.onefile import client_file
+from tests.login.machine import Person
+from tests.path.gateway import Gateway
+from tests.waiting import BOUND_S, wait_until
+
+ENOUGH_S = 90.0
+
+
+@dataclass
+class Laptop:
+    """A bare home with nothing in it but the client, and no desktop."""
+
+    home: Path
+    base: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
+
+    @property
+    def folder(self) -> Path:
+        return self.home / ".config/stagedoor" / self.base.rpartition("/")[2].replace(":", "_")
+
+    def start(self, *arguments: str, **env: str) -> "Running":
+        command = [sys.executable, "-I", str(self.home / "stagedoor"), *arguments]
+        return Running(
+            subprocess.Popen(
+                command,
+                env=self.env | env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # so without a terminal
+            )
+        )
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.start(*arguments, **env).end()
+
+    def ssh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """As ssh would run here: it takes the home from the account, not from $HOME."""
+        config = self.home / ".ssh/config"
+        return subprocess.run(
+            ["ssh", "-F", config, *arguments],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ENOUGH_S,
+            start_new_session=True,
+        )
+
+    def log_in(self, person: Person, *arguments: str) -> "Running":
+        """By a click in a browser of this machine."""
+        running = self.start("login", self.base, *arguments)
+        come_back(person, running.login_id(self.base))
+        assert running.end().returncode == 0, running.stderr
+        return running
+
+    def files(self) -> set[Path]:
+        return {path.relative_to(self.home) for path in self.home.rglob("*")}
+
+
+class Running:
+    """A client that waits for its person; its stderr as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.stderr = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stderr:
+            for line in stderr:
+                self.stderr += line
+
+    def login_id(self, base: str) -> str:
+        wait_until(lambda: "type:" in self.stderr or self.process.poll() is not None)
+        found = re.search(re.escape(base) + r"/login/(\S+)", self.stderr)
+        assert found, self.stderr
+        return found.group(1)
+
+    @property
+    def letters(self) -> str:
+        found = re.search(r"type: +(\S+)", self.stderr)
+        assert found, self.stderr
+        return found.group(1)
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        code = self.process.wait(ENOUGH_S)
+        self._reader.join(BOUND_S)
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            out = stdout.read()
+        return subprocess.CompletedProcess([], code, out, self.stderr)
+
+
+def come_back(person: Person, id_: str) -> None:
+    """Click, and go where the browser is sent: to the port of the client."""
+    port, code = person.code_for(id_)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/?code={code}")
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            return None
+
+    with pytest.raises(HTTPError, match="303") as answered:
+        urllib.request.build_opener(NoRedirect).open(request, timeout=BOUND_S)
+    with answered.value as answer:
+        assert answer.headers["location"] == f"{person.base}/login/{id_}"
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, base: str) -> Laptop:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "stagedoor").write_bytes(client_file())
+    return Laptop(home, base)
+
+
+@pytest.fixture
+def person(base: str) -> Person:
+    return Person(base).sign_in()
+
+
+@pytest.fixture(autouse=True)
+def ended(gateway: Gateway) -> Iterator[None]:
+    yield
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
+
+
+@pytest.mark.identity(1, 2)
+def test_one_login_on_a_bare_machine_then_ssh_alone(
+    laptop: Laptop, person: Person, gateway: Gateway
+) -> None:
+    """No letters on one machine, no question by ssh, host key included; the terminal names the account."""
+    running = laptop.log_in(person)
+    assert "logged in as dev" in running.stderr
+    done = laptop.ssh("app01.ssh", "printf %s $APP_NAME")
+    assert (done.returncode, done.stdout) == (0, "app01"), done.stderr
+    for name, mode in (("id", 0o600), ("secret", 0o600), ("state.json", 0o600), (".", 0o700)):
+        assert (laptop.folder / name).stat().st_mode & 0o777 == mode
+    said = laptop.run("whoami", "--json")
+    [who] = json.loads(said.stdout)
+    assert (who["user"], who["logged_in"], who["gateway"]) == ("dev", True, laptop.base)
+    assert "dev at" in laptop.run("whoami").stdout
+    # Once more: the same key, and the line in ssh's configuration stands once.
+    before = (laptop.folder / "id").read_bytes()
+    laptop.log_in(person)
+    assert (laptop.folder / "id").read_bytes() == before
+    assert (laptop.home / ".ssh/config").read_text().count("Include") == 1
+
+    assert laptop.run("logout").returncode == 0
+    assert laptop.run("whoami").returncode == NOT_LOGGED_IN
+    done = laptop.ssh("app01.ssh", "true")
+    assert done.returncode == 255
+    assert "nobody was asked" in done.stderr
+    assert laptop.run("logout", "--forget").returncode == 0
+    assert laptop.files() == {
+        Path(p) for p in ("stagedoor", ".ssh", ".ssh/config", ".config", ".config/stagedoor")
+    }
+    assert (laptop.home / ".ssh/config").read_text() == ""
+
+
+@pytest.mark.identity(3)
+def test_letters_are_typed_where_the_browser_is_elsewhere(laptop: Laptop, person: Person) -> None:
+    running = laptop.start("login", laptop.base)
+    id_ = running.login_id(laptop.base)
+    letters = running.letters
+    command = Path(f"/proc/{running.process.pid}/cmdline").read_bytes().decode()
+    assert letters not in command
+    assert person.post(f"/login/{id_}/approve", letters=letters)[0] == 200
+    assert running.end().returncode == 0, running.stderr
+
+
+@pytest.mark.identity(6)
+def test_denied_and_interrupted_change_no_file(laptop: Laptop, person: Person) -> None:
+    before = laptop.files()
+    running = laptop.start("login", laptop.base)
+    person.post(f"/login/{running.login_id(laptop.base)}/deny")
+    assert running.end().returncode == DENIED
+    assert running.stderr.splitlines()[-1].startswith("stagedoor: the login was denied")
+    running = laptop.start("login", laptop.base)
+    running.login_id(laptop.base)
+    running.process.send_signal(2)
+    assert running.end().returncode == 130
+    assert laptop.files() == before
+    assert laptop.run("login", "http://gw.example").returncode == 2
+    assert laptop.run("login", "https://127.0.0.1:1").returncode == 10
+    assert laptop.files() == before
+
+
+def test_print_writes_nothing(laptop: Laptop) -> None:
+    before = laptop.files()
+    done = laptop.run("login", "--print", laptop.base)
+    assert "@cert-authority *.ssh,*-ssh" in done.stdout
+    assert "login --if-needed" in done.stdout
+    assert laptop.files() == before
+
+
+@pytest.mark.identity(5)
+def test_others_at_the_port_get_nothing_and_stop_nothing(laptop: Laptop, person: Person) -> None:
+    import socket
+
+    running = laptop.start("login", laptop.base)
+    id_ = running.login_id(laptop.base)
+    port, _ = person.code_for(id_)
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    for asked in (
+        b"GET /?code=" + b"A" * 43 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0" * 9000,
+    ):
+        with socket.create_connection(("127.0.0.1", port), BOUND_S) as line:
+            line.sendall(asked)
+            try:
+                answer = line.recv(4096)
+            except ConnectionResetError:
+                answer = b""
+            assert b"secret" not in answer
+    come_back(person, id_)
+    assert running.end().returncode == 0, running.stderr
+    for line in silent:
+        line.close()
+
+
+@pytest.mark.identity(22)
+def test_a_certificate_is_renewed_without_a_word(laptop: Laptop, person: Person) -> None:
+    laptop.log_in(person)
+    fresh, certificate = laptop.folder / "fresh_until", laptop.folder / "id-cert.pub"
+    before = certificate.read_text()
+    fresh.write_text("0")
+    done = laptop.ssh("app01.ssh", "echo in")
+    assert (done.stdout, done.stderr) == ("in\n", "")
+    assert certificate.read_text() != before
+    assert int(fresh.read_text()) > 0
+
+
+@pytest.mark.identity(8)
+def test_programs_are_never_asked(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+    """`ssh -G`, BatchMode, cron: one line, at once, and no login begins."""
+    laptop.log_in(person)
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
+    (laptop.folder / "fresh_until").write_text("0")
+    for arguments in (["-G", "app01.ssh"], ["-oBatchMode=yes", "app01.ssh"], ["app01.ssh"]):
+        done = laptop.ssh(*arguments)
+        told = [line for line in done.stderr.splitlines() if line.startswith("stagedoor:")]
+        assert len(told) == 1
+        assert "nobody was asked" in told[0]
+    done = laptop.run(
+        "login", "--if-needed", "--folder", str(laptop.folder), DISPLAY=":9", CI="true"
+    )
+    assert done.returncode == NOT_LOGGED_IN
+
+
+@pytest.mark.identity(7)
+def test_many_at_once_ask_one_person_once(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+    """SIGKILL of the one who asks: another takes over."""
+    laptop.log_in(person)
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
+    (laptop.folder / "fresh_until").write_text("0")
+    person = Person(laptop.base).sign_in()
+    arguments = ("login", "--if-needed", "--folder", str(laptop.folder))
+    # A desktop, on which nothing is that could show a page.
+    all_ = [laptop.start(*arguments, DISPLAY=":99", BROWSER="/bin/true %s") for _ in range(10)]
+
+    def asking() -> list[Running]:
+        return [one for one in all_ if "type:" in one.stderr and one.process.poll() is None]
+
+    wait_until(lambda: asking())
+    assert len(asking()) == 1
+    [first] = asking()
+    first.process.kill()
+    first.end()
+    wait_until(lambda: asking())
+    [second] = asking()
+    come_back(person, second.login_id(laptop.base))
+    codes = [one.end().returncode for one in all_ if one is not first]
+    assert codes == [0] * 9
+    assert sum("type:" in one.stderr for one in all_) == 2
