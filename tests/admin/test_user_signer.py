@@ -20,7 +20,7 @@ from stagedoor.model.event import Event, Kind
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.rate import Rate
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import passes, people
+from stagedoor.store import certified, passes, people, schema
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.logins import open_login
@@ -190,6 +190,36 @@ def test_a_sign_in_that_was_ended_gets_none(desk: Desk) -> None:
     with pytest.raises(CertificateError, match="sign-in is over"):
         signer.sign("alice", *ask)
     assert len(desk.signed()) == 1
+
+
+@pytest.mark.identity(23)
+def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expires(
+    desk: Desk,
+) -> None:
+    signer, number = desk.signer(), desk.sign_in.number
+
+    def revoked(void: tuple[str, ...] = ()) -> list[int]:
+        return certified.revoked(desk.database, desk.now, void)
+
+    signer.sign("alice", number, desk.key, desk.sign_in.ends_at)
+    desk.now += 1800
+    signer.sign("alice", number, desk.key, desk.sign_in.ends_at)
+    signer.sign("alice", number, desk.key, desk.now + 60)  # an earlier end takes nothing back
+    assert revoked() == []
+    assert revoked((fingerprint(desk.key),)) == [number]
+    with change(desk.database, "remove") as made:
+        people.remove_user(made.transaction, "alice")
+    assert revoked() == [number]
+    desk.now += 3599
+    assert revoked() == [number]
+    desk.now += 1
+    assert revoked() == []
+    others = public_line(new_key())
+    bobs = desk.log_in("bob", others)
+    desk.signer().sign("bob", bobs.number, others, bobs.ends_at)
+    with desk.database.read() as transaction:
+        kept = transaction.execute(schema.certified_sign_ins.select()).all()
+    assert [row.number for row in kept] == [bobs.number]
 
 
 def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import OF_SOURCE, Answer, Holds, UnknownKeys
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
@@ -237,6 +238,31 @@ def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_
     last = ssh(config, "app01@gw", "true")
     last.asked()
     last.kill()
+
+
+@pytest.mark.identity(23)
+@pytest.mark.usefixtures("openssh")
+def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_path: Path) -> None:
+    """As their timer fetches it, and as their sshd reads it (RevokedKeys)."""
+    key, certificate, krl = (tmp_path / name for name in ("key", "key-cert.pub", "revoked.krl"))
+    new_key(key)
+    sign_in = signed_in(world, "dev", key)
+    certificate.write_bytes(
+        world.ssh("gw", "cert", config=world.config(key=key), check=True).stdout
+    )
+    url = f"http://127.0.0.1:{world.gateway.port('web')}/revoked.krl"
+
+    def revoked() -> bool:
+        subprocess.run(["curl", "-fsS", "-o", krl, url], check=True)
+        told = subprocess.run(
+            ["ssh-keygen", "-Q", "-f", krl, certificate], capture_output=True, text=True
+        )
+        assert ("REVOKED" in told.stdout) == (told.returncode == 1), told
+        return "REVOKED" in told.stdout
+
+    assert not revoked()
+    world.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    wait_until(revoked, 2 * FRESH_S)
 
 
 @pytest.mark.identity(17)

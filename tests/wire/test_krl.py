@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.krl import RevocationError, Revocations, parse_revocations
+from stagedoor.wire.krl import (
+    RevocationError,
+    Revocations,
+    parse_revocations,
+    revoked_serials,
+)
 
 OURS, THEIRS = b"our CA", b"another CA"
 
@@ -106,3 +111,12 @@ def test_a_list_that_is_not_understood_is_an_error_and_never_half_a_list(
 def test_any_bytes_give_a_list_or_the_one_error(data: bytes) -> None:
     with contextlib.suppress(RevocationError):
         assert isinstance(parse_revocations(data), Revocations)
+
+
+@given(st.sets(st.integers(0, 2**63 - 1), max_size=50), st.integers(0, 2**63 - 1))
+def test_what_is_written_reads_back(serials: set[int], other: int) -> None:
+    found = parse_revocations(revoked_serials(OURS, serials, 1_800_000_000))
+    for serial in serials | {other}:
+        revoked = serial in serials and serial != 0
+        assert found.holds_certificate(certificate(serial)) == revoked
+        assert not found.holds_certificate(certificate(serial, ca=THEIRS))

@@ -16,6 +16,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
+from stagedoor.store import certified
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
 from stagedoor.store.logins import sign_in_numbered
@@ -114,6 +115,7 @@ class UserSigner:
         try:
             with self._database.write() as transaction:
                 append(transaction, [event])
+                certified.keep(transaction, number, ends, now)
         except StoreError as error:
             raise StoreError(
                 f"no certificate is signed that the audit does not have: {error}",

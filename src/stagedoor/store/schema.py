@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -302,6 +302,14 @@ pending_logins = Table(
     Index("pending_logins_by_end", "ends_at"),
 )
 """See `model.pending_login`. Since version 8."""
+
+certified_sign_ins = Table(
+    "certified_sign_ins",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("valid_before", Float, nullable=False),
+)
+"""See `certified`. Since version 10. A row outlives its sign-in: one that lasts no more is revoked."""
 
 shares = Table(
     "shares",

@@ -5,11 +5,11 @@ Sources: OpenSSH's PROTOCOL.krl, ssh-keygen(1) KEY REVOCATION LISTS, sshd_config
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.blob import Reader, TruncatedError
+from stagedoor.wire.blob import Reader, TruncatedError, string
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 _MAGIC = b"SSHKRL\n\0"
@@ -149,6 +149,24 @@ def parse_revocations(data: bytes) -> Revocations:
     except UnicodeDecodeError:
         raise RevocationError("it is neither a list of ssh-keygen -k nor public keys") from None
     return found
+
+
+def revoked_serials(ca: bytes, serials: Iterable[int], made_at: int) -> bytes:
+    """A list that revokes certificates of one CA, whose public key is `ca`, by their serials.
+
+    `made_at` is seconds since the epoch, and the list's version.
+    """
+    written = _MAGIC + _FORMAT.to_bytes(4, "big")
+    written += made_at.to_bytes(8, "big") * 2  # the list's version, and when it was made
+    written += bytes(8)  # flags
+    written += string(b"") + string(b"stagedoor")  # reserved, comment
+    # PROTOCOL.krl: zero is no serial, and they are in ascending order.
+    ordered = sorted({serial for serial in serials if serial})
+    if not ordered:
+        return written
+    numbers = b"".join(serial.to_bytes(8, "big") for serial in ordered)
+    section = string(ca) + string(b"") + bytes([_SERIAL_LIST]) + string(numbers)
+    return written + bytes([_CERTIFICATES]) + string(section)
 
 
 def _until_end(part: Reader, read_one: Callable[[], object]) -> None:

@@ -23,6 +23,7 @@ from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.login.api import LoginApi
 from stagedoor.listeners.web.login.pages import LoginPages
 from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.login.revoked import RevokedKeys
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
@@ -85,6 +86,7 @@ class WebApp:
         )
         ours += self._terminals.ours
         ours += LoginApi(self._guard, logins, refusal).routes
+        ours += RevokedKeys(self._guard, logins.krl, refusal).routes
         routes = [
             *Home(
                 self._guard,

@@ -14,6 +14,7 @@ from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.refresh_service import RefreshService
+from stagedoor.admin.revoked import RevocationList
 from stagedoor.admin.sign_in_service import SignInService
 from stagedoor.admin.well_known import describe
 from stagedoor.authn.passes import Lifetimes
@@ -80,6 +81,7 @@ def web_listener(
                 logins,
                 LoginApproval(settings, database),
                 partial(describe, settings, logins=logins.possible),
+                RevocationList(settings, database, policy).bytes,
             ),
             AccountService(settings, database, allowance),
             RecordingService(settings, database, policy),

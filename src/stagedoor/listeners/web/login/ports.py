@@ -1,6 +1,6 @@
 """What logins need from outside. A store that fails is a Denial."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,8 +68,9 @@ class Approval(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoginParts:
-    """Both sides, and the well-known document for a request's host name."""
+    """Both sides, the well-known document for a request's host name, and the key revocation list."""
 
     logins: Logins
     approval: Approval
     describe: Callable[[str], Mapping[str, object] | Denial]
+    krl: Callable[[], Awaitable[bytes | Denial]]

@@ -1,0 +1,48 @@
+"""The key revocation list for servers that trust the user CA, and ask nobody at a login."""
+
+import time
+from base64 import b64decode
+from collections.abc import Callable
+
+from stagedoor.admin.asking import ask
+from stagedoor.admin.authorities import user_ca_line
+from stagedoor.model.denial import Denial
+from stagedoor.model.policy import Policy
+from stagedoor.settings.settings import Settings
+from stagedoor.store import certified
+from stagedoor.store.database import Database
+from stagedoor.wire.krl import revoked_serials
+
+FRESH_S = 5.0
+"""For so long a list is handed out again: anybody may ask for it, and each is a reading of the store."""
+
+
+class RevocationList:
+    """Belongs to one event loop. `policy` is the policy as it is now."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads the user CA's public key. Raises StagedoorError."""
+        self._ca = b64decode(user_ca_line(settings).split()[1])
+        self._database = database
+        self._policy = policy
+        self._now = now
+        self._made: tuple[float, bytes] | None = None
+
+    async def bytes(self) -> bytes | Denial:
+        """As OpenSSH's `RevokedKeys` reads it: certificates whose sign-in is over before they are."""
+        now = self._now()
+        if self._made is not None and 0 <= now - self._made[0] < FRESH_S:
+            return self._made[1]
+        policy = self._policy()
+        void = [key for key, shown in policy.bound_keys.items() if policy.void(shown) is not None]
+        numbers = await ask(certified.revoked, self._database, now, void)
+        if isinstance(numbers, Denial):
+            return numbers
+        self._made = (now, revoked_serials(self._ca, numbers, int(now)))
+        return self._made[1]

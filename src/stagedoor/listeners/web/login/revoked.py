@@ -1,0 +1,34 @@
+"""`/revoked.krl`, which servers that trust the user CA fetch by a timer. Serial numbers are no secret."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.model.denial import Denial
+
+
+class RevokedKeys:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        guard: RequestGuard,
+        krl: Callable[[], Awaitable[bytes | Denial]],
+        refusal: Callable[[Denial], Response],
+    ) -> None:
+        self._guard = guard
+        self._krl = krl
+        self._refusal = refusal
+        self.routes: list[BaseRoute] = [Route("/revoked.krl", self._answer)]
+
+    async def _answer(self, request: Request) -> Response:
+        denial = self._guard.barred(self._guard.source_of(request))
+        found = denial or await self._krl()
+        if isinstance(found, Denial):
+            return self._refusal(found)
+        return Response(
+            found, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
+        )
