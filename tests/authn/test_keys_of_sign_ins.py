@@ -220,3 +220,33 @@ async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None
         assert denial is not None
         assert denial.message == "laptop stolen"
     authenticator.close()
+
+
+@pytest.mark.identity(34)
+async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_long() -> None:
+    answered_at = NOW - 100
+
+    async def find(number: int) -> WebPass | Denial | None:
+        assert number == NUMBER
+        return replace(ALICE, answered_at=answered_at) if answered_at else None
+
+    authenticator = Authenticator(
+        policy,
+        lambda: NOW,
+        trust=lambda: TRUST,
+        find_sign_in=find,
+        stale_s={"Company": 3600.0},
+    )
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    for credential in (plain("alice"), certified("alice", line)):
+        answered_at = NOW - 3600
+        identity = await authenticator.authenticate(credential, HERE)
+        assert isinstance(identity, Identity)
+        answered_at = NOW - 3601
+        denial = await authenticator.authenticate(credential, HERE)
+        assert isinstance(denial, Denial)
+        assert "Company has not answered for 1 h" in denial.message
+        assert authenticator.still_holds(credential, identity) is None, "what is open goes on"
+        answered_at = 0.0  # the store knows of its end before the policy does
+        assert isinstance(await authenticator.authenticate(credential, HERE), Denial)
+    authenticator.close()

@@ -30,6 +30,7 @@ OTHERWISE = "or use a token or key, which never has to wait"
 
 FAILURES = Rate(burst=50, interval_s=3.0)
 FindLogin = Callable[[str], Awaitable[WebPass | Denial | None]]
+FindSignIn = Callable[[int], Awaitable[WebPass | Denial | None]]
 _NO_LOGIN = Denial(
     Reason.CREDENTIAL_WRONG, "this login is over, or another user's; log in with: stagedoor login"
 )
@@ -59,8 +60,9 @@ class Authenticator:
     `policy` returns the policy as it is now, `last_policy` as it was last read; `trust` which user
     CAs are believed and what was revoked, or why no key can be judged now; `now` the time, seconds
     since the epoch; `away` whether the policy is not known any more, since the store was out of
-    reach for too long; `find_login` looks up the sign-in of a login's secret, in the store. `stale_s` is by
-    identity provider (`authn.passes`).
+    reach for too long; `find_login` looks up the sign-in of a login's secret in the store, and
+    `find_sign_in` the one of a number: the policy does not tell when its provider answered last.
+    `stale_s` is by identity provider (`authn.passes`).
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Authenticator:
         last_policy: Callable[[], Policy] | None = None,
         away: Callable[[], bool] = lambda: False,
         find_login: FindLogin | None = None,
+        find_sign_in: FindSignIn | None = None,
         stale_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._policy = policy
@@ -81,6 +84,7 @@ class Authenticator:
         self._trust = trust
         self._away = away
         self._find_login = find_login
+        self._find_sign_in = find_sign_in
         self._stale_s = stale_s
         self._now = now
         self._limits = limits or VerifyLimits()
@@ -107,7 +111,7 @@ class Authenticator:
                 retry_after_s=5,
             )
         if isinstance(credential, KeyCredential):
-            return self._key(credential, source)
+            return await self._fresh(self._key(credential, source))
         if (secret := login_secret(credential)) is not None:
             name = credential.name if isinstance(credential, PasswordCredential) else None
             return await self._login(secret, name, source)
@@ -145,6 +149,17 @@ class Authenticator:
         if isinstance(trust, Denial):
             return trust
         return decide_key(self._policy(), credential, trust, source, self._now())
+
+    async def _fresh(self, verdict: Identity | Denial) -> Identity | Denial:
+        """The same, unless the provider of its sign-in has not answered for too long."""
+        if isinstance(verdict, Denial) or verdict.sign_in is None or self._find_sign_in is None:
+            return verdict
+        if verdict.method is not Method.SSO:
+            return verdict
+        shown = await self._find_sign_in(verdict.sign_in.number)
+        if isinstance(shown, Denial):
+            return shown
+        return identity_of(shown, self._policy(), self._now(), self._stale_s)
 
     async def _login(self, secret: str, name: str | None, source: Source) -> Identity | Denial:
         """By the secret of a login, which belongs to `name` if one is given. Each wrong one costs the store a

@@ -56,6 +56,7 @@ from stagedoor.store.deliveries import first_undelivered_at
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
+from stagedoor.store.logins import sign_in_numbered
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.watch import PolicyWatch
 
@@ -323,6 +324,7 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         away=lambda: watch.closed,
+        find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
         stale_s={each.name: each.stale_s for each in settings.sso},
     )

@@ -164,8 +164,8 @@ class Downstream(asyncssh.SSHServer):
         return again
 
     def _not_now(self, denial: Denial) -> bool:
-        """Nobody can be let in, whatever they show: to go on would end in "Permission denied"."""
-        if denial.reason is Reason.AUDIT_UNAVAILABLE:
+        """Whatever else they show, they cannot be let in: to go on would end in "Permission denied"."""
+        if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
             self.connection.hang_up(denial.message)
         return False
 
