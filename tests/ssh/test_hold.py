@@ -1,5 +1,6 @@
 """Stock OpenSSH with a key that nobody knows: it says where to sign in, waits, and goes on by itself."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from stagedoor.admin.revoked import FRESH_S
@@ -218,6 +220,52 @@ def test_known_and_unknown_names_are_told_the_same(
             assert person.post(f"{path}/approve", letters=letters)[0] != 200
         waiting.kill()
     assert len(shapes) == 1
+
+
+class Quiet(asyncssh.SSHClient):
+    """Notes the banner."""
+
+    def __init__(self) -> None:
+        self.banner = ""
+        self.connection: asyncssh.SSHClientConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self.connection = conn
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.banner += msg
+
+
+async def offered_twice(world: World, pair: asyncssh.SSHKeyPair) -> Quiet:
+    """As OpenSSH does after a partial success, but with whatever signs for `pair`; until the server says no,
+    or something is shown."""
+    client = Quiet()
+    task = asyncio.ensure_future(
+        asyncssh.connect(
+            "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
+            client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
+            client_version="OpenSSH_9.9", preferred_auth="publickey",
+        )
+    )  # fmt: skip
+    async with asyncio.timeout(BOUND_S):
+        while not task.done() and not client.banner:
+            await asyncio.sleep(0.02)
+    if client.connection is not None:
+        client.connection.abort()
+    with contextlib.suppress(asyncssh.Error, ConnectionError):
+        await task
+    return client
+
+
+@pytest.mark.identity(16)
+async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(world: World) -> None:
+    """Else anybody could have letters shown, and rows made, for the public keys of others."""
+    [mine], [theirs] = (
+        asyncssh.load_keypairs(asyncssh.generate_private_key("ssh-ed25519")) for _ in range(2)
+    )
+    assert BANNER.search((await offered_twice(world, mine)).banner)
+    theirs.sign = mine.sign  # type: ignore[method-assign]  # the forgery
+    assert (await offered_twice(world, theirs)).banner == ""
 
 
 @pytest.mark.identity(19)

@@ -30,7 +30,7 @@ from stagedoor.store.pending_logins import Full
 LOOK_EVERY_S = 0.2
 """How often the store is asked about all who wait: one query, and a person sees no delay."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""Of a source: each is a row in the store."""
+"""Of a source: each is a row in the store. Who signs in gives theirs back."""
 OF_SOURCE, OF_ALL = 20, 1000
 """Rows that may wait, on all gateways."""
 MAX_NAME_CHARS = 40
@@ -72,7 +72,10 @@ class KeyBinding:
         if isinstance(approved, Denial):
             return approved
         opened = await ask(self._open, approved)
-        return opened if isinstance(opened, Denial) else None
+        if isinstance(opened, Denial):
+            return opened
+        self._beginnings.give_back(login.source)
+        return None
 
     async def _begin(
         self, key: UnboundKey, wanted_user: str | None
