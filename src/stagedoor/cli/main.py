@@ -13,6 +13,11 @@ def main() -> None:
 
         sys.exit(tunnel(sys.argv[2:]))
     if sys.argv[1:2] == ["login"] and "--if-needed" in sys.argv:
+        from stagedoor.client.needed import folder_in, is_fresh
+
+        folder = folder_in(sys.argv[1:])
+        if folder is not None and is_fresh(folder):
+            return
         from stagedoor.client.laptop import main as laptop
 
         sys.exit(laptop(sys.argv[1:], []))

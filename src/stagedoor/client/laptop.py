@@ -5,11 +5,10 @@ Standard library only, Python 3.8 or later.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-from stagedoor.client.needed import folder_in, is_fresh
+from stagedoor.client.needed import is_fresh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ OK, INTERNAL, INTERRUPTED = 0, 70, 130
 def main(argv: list[str], program: list[str]) -> int:
     """Run with `argv`, the program's name left out; the exit code. `program` runs this client, by whole
     paths."""
-    folder = folder_in(argv)
-    if folder is not None and is_fresh(folder):
-        return OK
     if argv[:1] == ["tunnel"]:
         from stagedoor.client.tunnel import main as tunnel
 
@@ -118,6 +114,8 @@ def whoami(gateway: str | None, *, as_json: bool) -> None:
 
     found = [login.who(folder) for folder in _folders(gateway)]
     if as_json:
+        import json
+
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
     else:
         for one in found:

@@ -100,7 +100,7 @@ class WebApp:
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,
-            *LoginPages(self._guard, pages, logins.approval).routes,
+            *LoginPages(self._guard, pages, logins).routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes

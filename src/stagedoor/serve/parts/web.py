@@ -18,6 +18,7 @@ from stagedoor.admin.revoked import RevocationList
 from stagedoor.admin.sign_in_service import SignInService
 from stagedoor.admin.well_known import describe
 from stagedoor.authn.passes import Lifetimes
+from stagedoor.client.onefile import client_file
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
@@ -82,6 +83,7 @@ def web_listener(
                 LoginApproval(settings, database),
                 partial(describe, settings, logins=logins.possible),
                 RevocationList(settings, database, policy).bytes,
+                client_file(),
             ),
             AccountService(settings, database, allowance),
             RecordingService(settings, database, policy),

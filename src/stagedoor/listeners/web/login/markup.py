@@ -33,6 +33,16 @@ def onward(place: Place, url: str, login: PendingLogin) -> str:
     return place.page("login_onward.html", url=url, path=_path(place, login))
 
 
+def install(place: Place, url: str, digest: str) -> str:
+    """How to install the client: `url` is the gateway's, `digest` the file's SHA-256."""
+    get = (
+        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor {url}/client/stagedoor && "
+        f"echo '{digest}  stagedoor' | sha256sum -c && chmod +x stagedoor"
+    )
+    run = f"~/.local/bin/stagedoor login {url}"
+    return place.page("client.html", lines=(get, run), digest=digest)
+
+
 def _decided(place: Place, heading: str, said: str) -> str:
     return place.page(
         "login_decided.html", title=f"{heading} · Stagedoor", heading=heading, said=said

@@ -1,5 +1,6 @@
 """The page where a person lets a machine log in. Without the letters, only the same machine gets anything."""
 
+import hashlib
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -8,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.login import markup
-from stagedoor.listeners.web.login.ports import Approval
+from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -19,15 +20,28 @@ from stagedoor.wire.answer import status_of
 class LoginPages:
     """Belongs to one event loop."""
 
-    def __init__(self, guard: RequestGuard, pages: Pages, approval: Approval) -> None:
+    def __init__(self, guard: RequestGuard, pages: Pages, parts: LoginParts) -> None:
         self._guard = guard
         self._pages = pages
-        self._approval = approval
+        self._approval = parts.approval
+        self._client = parts.client
+        self._digest = hashlib.sha256(parts.client).hexdigest()
         self.routes: list[BaseRoute] = [
             Route("/login/{id}", self._show, methods=["GET"]),
             Route("/login/{id}/approve", self._approve, methods=["POST"]),
             Route("/login/{id}/deny", self._deny, methods=["POST"]),
+            Route("/client", self._install, methods=["GET"]),
+            Route("/client/stagedoor", self._file, methods=["GET"]),
         ]
+
+    async def _install(self, request: Request) -> Response:
+        """For everybody: the client is no secret, and who installs it has not signed in yet."""
+        url = self._guard.own_origin(request) + self._pages.place.path
+        return HTMLResponse(markup.install(self._pages.place, url, self._digest))
+
+    async def _file(self, _: Request) -> Response:
+        headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
+        return Response(self._client, media_type="application/octet-stream", headers=headers)
 
     async def _show(self, request: Request) -> Response:
         identity = await self._pages.signed_in(request)

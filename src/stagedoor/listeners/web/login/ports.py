@@ -1,7 +1,7 @@
 """What logins need from outside. A store that fails is a Denial."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from stagedoor.admin.login_service import Begun, LoggedIn
@@ -68,9 +68,11 @@ class Approval(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoginParts:
-    """Both sides, the well-known document for a request's host name, and the key revocation list."""
+    """Both sides, the well-known document for a request's host name, the key revocation list, and the client
+    as one file."""
 
     logins: Logins
     approval: Approval
     describe: Callable[[str], Mapping[str, object] | Denial]
     krl: Callable[[], Awaitable[bytes | Denial]]
+    client: bytes = field(repr=False)
