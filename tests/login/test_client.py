@@ -6,137 +6,21 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
 
 from stagedoor.client.login import DENIED, NOT_LOGGED_IN
-from stagedoor.client.onefile import client_file
+from tests.login.laptop import Laptop, Running, come_back, new_laptop
 from tests.login.machine import Person
 from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S, wait_until
 
-ENOUGH_S = 90.0
-
-
-@dataclass
-class Laptop:
-    """A bare home with nothing in it but the client, and no desktop."""
-
-    home: Path
-    base: str
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
-
-    @property
-    def folder(self) -> Path:
-        return self.home / ".config/stagedoor" / self.base.rpartition("/")[2].replace(":", "_")
-
-    def start(self, *arguments: str, **env: str) -> "Running":
-        command = [sys.executable, "-I", str(self.home / "stagedoor"), *arguments]
-        return Running(
-            subprocess.Popen(
-                command,
-                env=self.env | env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # so without a terminal
-            )
-        )
-
-    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.start(*arguments, **env).end()
-
-    def ssh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """As ssh would run here: it takes the home from the account, not from $HOME."""
-        config = self.home / ".ssh/config"
-        return subprocess.run(
-            ["ssh", "-F", config, *arguments],
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ENOUGH_S,
-            start_new_session=True,
-        )
-
-    def log_in(self, person: Person, *arguments: str) -> "Running":
-        """By a click in a browser of this machine."""
-        running = self.start("login", self.base, *arguments)
-        come_back(person, running.login_id(self.base))
-        assert running.end().returncode == 0, running.stderr
-        return running
-
-    def files(self) -> set[Path]:
-        return {path.relative_to(self.home) for path in self.home.rglob("*")}
-
-
-class Running:
-    """A client that waits for its person; its stderr as it comes."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.stderr = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as stderr:
-            for line in stderr:
-                self.stderr += line
-
-    def login_id(self, base: str) -> str:
-        wait_until(lambda: "type:" in self.stderr or self.process.poll() is not None)
-        found = re.search(re.escape(base) + r"/login/(\S+)", self.stderr)
-        assert found, self.stderr
-        return found.group(1)
-
-    @property
-    def letters(self) -> str:
-        found = re.search(r"type: +(\S+)", self.stderr)
-        assert found, self.stderr
-        return found.group(1)
-
-    def end(self) -> subprocess.CompletedProcess[str]:
-        code = self.process.wait(ENOUGH_S)
-        self._reader.join(BOUND_S)
-        assert self.process.stdout is not None
-        with self.process.stdout as stdout:
-            out = stdout.read()
-        return subprocess.CompletedProcess([], code, out, self.stderr)
-
-
-def come_back(person: Person, id_: str) -> None:
-    """Click, and go where the browser is sent: to the port of the client."""
-    port, code = person.code_for(id_)
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/?code={code}")
-
-    class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: object) -> None:
-            return None
-
-    with pytest.raises(HTTPError, match="303") as answered:
-        urllib.request.build_opener(NoRedirect).open(request, timeout=BOUND_S)
-    with answered.value as answer:
-        assert answer.headers["location"] == f"{person.base}/login/{id_}"
-
 
 @pytest.fixture
 def laptop(tmp_path: Path, base: str) -> Laptop:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "stagedoor").write_bytes(client_file())
-    return Laptop(home, base)
+    return new_laptop(tmp_path, base)
 
 
 @pytest.fixture

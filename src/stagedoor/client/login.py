@@ -294,6 +294,8 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: ComeBack) -> dict[str
             if error.code not in (tunnel.UNREACHABLE, tunnel.NO_ANSWER):
                 raise
             continue  # a gateway that starts again, or a network that comes and goes
+        finally:
+            back.lead_on()
         state = said.get("state")
         if status == 200 and state == "logged-in" and isinstance(said.get("user"), str):
             return said

@@ -130,9 +130,11 @@ class ComeBack:
         self._listening.setblocking(False)
         self.port = int(self._listening.getsockname()[1])
         self._open: dict[socket.socket, tuple[float, bytes]] = {}
+        self._brought: socket.socket | None = None
 
     def wait(self, for_s: float) -> str | None:
-        """A code that somebody brought within so many seconds: the caller finds out what it is worth."""
+        """A code that somebody brought within so many seconds. The caller finds out what it is worth, and then
+        calls `lead_on`."""
         deadline = time.monotonic() + for_s
         while True:
             left = deadline - time.monotonic()
@@ -172,8 +174,18 @@ class ComeBack:
         if b"\r\n\r\n" not in got:
             return None
         match = _CODE.match(got)
-        self._answer(sock, 303 if match else 404)
-        return match.group(1).decode("ascii") if match else None
+        if match is None:
+            self._answer(sock, 404)
+            return None
+        del self._open[sock]
+        self._brought = sock
+        return match.group(1).decode("ascii")
+
+    def lead_on(self) -> None:
+        """Send the browser that brought a code to the gateway's page, which says now what became of it."""
+        if self._brought is not None:
+            self._answer(self._brought, 303)
+            self._brought = None
 
     def _answer(self, sock: socket.socket, status: int) -> None:
         where = f"Location: {self.done}\r\n" if status == 303 else ""
@@ -194,6 +206,7 @@ class ComeBack:
         sock.close()
 
     def close(self) -> None:
+        self.lead_on()
         for sock in list(self._open):
             self._close(sock)
         self._listening.close()
