@@ -133,8 +133,8 @@ class ComeBack:
         self._brought: socket.socket | None = None
 
     def wait(self, for_s: float) -> str | None:
-        """A code that somebody brought within so many seconds. The caller finds out what it is worth, and then
-        calls `lead_on`."""
+        """A code that somebody brought within so many seconds, or None. The caller finds out what it is
+        worth, and then calls `lead_on`."""
         deadline = time.monotonic() + for_s
         while True:
             left = deadline - time.monotonic()
