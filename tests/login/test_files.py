@@ -1,0 +1,220 @@
+"""What a login writes, from a gateway's document that may be anybody's: it catches no other host, and no line
+of it comes from outside unread."""
+
+import ast
+import json
+import subprocess
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.client.login_files import (
+    AGAIN_S,
+    RENEW_S,
+    Known,
+    ends_at,
+    fresh_until,
+    render_config,
+    render_known_hosts,
+)
+from stagedoor.client.login_web import BODY_LIMIT, Gateway, parse_object
+from stagedoor.client.onefile import MODULES
+from stagedoor.client.tunnel import TunnelError
+from tests.login.machine import Key
+
+CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHSeulydUJp4sqhR/3NYP+zgyJ3o+hAT/yAXbFQrFfG+"
+GOOD: dict[str, object] = {
+    "login": True,
+    "host_ca": [CA],
+    "names": ["*.ssh", "*-ssh"],
+    "ssh": "gw.example:8023",
+    "connect": None,
+}
+FOLDER, PROGRAM = (
+    Path("/home/a b/.config/stagedoor/gw"),
+    ["/usr/bin/python3", "/home/a b/stagedoor"],
+)
+
+
+def config(said: dict[str, object], user: str = "alice") -> str:
+    return render_config(Known(said, "https://gw"), FOLDER, user, PROGRAM, "gw.example")
+
+
+def test_ssh_understands_it(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(config(GOOD).replace("Match host *.ssh,*-ssh exec", "Match host never exec"))
+    done = subprocess.run(
+        ["ssh", "-GF", file, "app01.ssh"], capture_output=True, text=True, check=True
+    )
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert told["proxyjump"] == "stagedoor-gw.example"
+    assert told["identityfile"] == f"{FOLDER}/id"
+    assert told["certificatefile"] == f"{FOLDER}/id-cert.pub"
+    assert told["stricthostkeychecking"] in ("yes", "true")
+    other = subprocess.run(
+        ["ssh", "-GF", file, "github.com"], capture_output=True, text=True, check=True
+    )
+    assert str(FOLDER) not in other.stdout
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+_NASTY = st.sampled_from(
+    [
+        "*",
+        "github.com",
+        "*.ssh\nHost *",
+        "*.ssh,*",
+        "a b",
+        '"',
+        "%h",
+        "*.ssh.x*",
+        "gw:22\nProxyCommand x",
+    ]
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: _ANY | _NASTY | st.lists(_ANY | _NASTY, max_size=4) | st.just(good)
+            for name, good in GOOD.items()
+        },
+    ),
+    st.text(max_size=20) | _NASTY,
+)
+def test_no_document_catches_another_host_or_adds_a_line(
+    said: dict[str, object], user: str
+) -> None:
+    try:
+        text = config({**GOOD, **said}, user)
+        hosts = render_known_hosts(Known({**GOOD, **said}, "https://gw"))
+    except TunnelError:
+        return
+    for line in text.splitlines():
+        assert line.isprintable()
+        assert not line or line.startswith(("Match ", "Host ", "# ", "  "))
+        if line.startswith("Host "):
+            assert all(
+                name.startswith(("*.ssh", "*-ssh", "stagedoor-")) for name in line.split()[1:]
+            )
+    assert all(line.startswith(("#", "@cert-authority *")) for line in hosts.splitlines())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"host_ca": []},
+        {"names": ["*"]},
+        {"login": False},
+        {"ssh": None},
+        {"ssh": None, "connect": "http://gw.example:8022"},
+        {"ssh": None, "connect": "file:///etc/passwd"},
+    ],
+)
+def test_a_gateway_that_cannot_be_used_is_said_so(said: dict[str, object]) -> None:
+    with pytest.raises(TunnelError):
+        config({**GOOD, **said})
+
+
+def test_connect_is_used_where_it_keeps_the_secret() -> None:
+    for url in ("https://gw.example", "http://127.0.0.1:8022"):
+        text = config({**GOOD, "ssh": None, "connect": url})
+        assert (
+            f"tunnel --gateway {url} --user alice --token-file '{FOLDER}/secret' -- '%h' %p" in text
+        )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "gw.example",
+            "http://gw.example",
+            "ftp://gw.example",
+            "https://a@gw.example",
+            "https://",
+        ),
+        *(
+            "https://gw.example?x",
+            "https://gw.example/a b",
+            "https://gw.example:99999",
+            "http://127.0.0.1.evil",
+        ),
+    ],
+)
+def test_secrets_are_sent_to_no_such_address(url: str) -> None:
+    with pytest.raises(TunnelError):
+        Gateway(url)
+
+
+def test_an_address_is_taken_with_its_path_and_port() -> None:
+    gateway = Gateway("https://GW.example:8443/stagedoor/")
+    assert (gateway.origin, gateway.url) == (
+        "https://gw.example:8443",
+        "https://gw.example:8443/stagedoor",
+    )
+
+
+@given(st.binary(max_size=200))
+def test_an_answer_is_an_object_or_said_to_be_none(text: bytes) -> None:
+    with suppress(TunnelError):
+        assert isinstance(parse_object(text, "https://gw"), dict)
+
+
+def test_an_answer_is_bounded() -> None:
+    with pytest.raises(TunnelError):
+        parse_object(json.dumps({"a": "x" * BODY_LIMIT}).encode(), "https://gw")
+    with pytest.raises(TunnelError):
+        parse_object(b"[" * 60_000, "https://gw")
+
+
+def test_a_certificates_end_is_read_from_it(tmp_path: Path) -> None:
+    ca, key = Key(tmp_path, "ca"), Key(tmp_path, "id")
+    command = [
+        "ssh-keygen",
+        "-qs",
+        ca.file,
+        "-I",
+        "x",
+        "-n",
+        "alice,b",
+        "-V",
+        "20260101Z:20270101Z",
+    ]
+    subprocess.run([*command, f"{key.file}.pub"], check=True)
+    line = " ".join((tmp_path / "id-cert.pub").read_text().split()[:2])
+    assert ends_at(line) == 1798761600
+    for bad in ("", line[:60], line.replace("ed25519-cert", "rsa-cert"), f"{line}\nx"):
+        with pytest.raises(TunnelError):
+            ends_at(bad)
+
+
+def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ssh() -> None:
+    now = 1_000_000.0
+    assert fresh_until(int(now) + 3600, now) == now + 3600 - RENEW_S
+    assert fresh_until(int(now) + 600, now) == now + AGAIN_S
+    assert fresh_until(int(now) + 90, now) == now + 90 - AGAIN_S
+    assert fresh_until(int(now) - 1, now) < now
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_client_is_written_for_python_3_8_and_imports_nothing_else(name: str) -> None:
+    text = (files("stagedoor.client") / f"{name}.py").read_text(encoding="utf-8")
+    tree = ast.parse(text, feature_version=(3, 8))
+    ours = {f"stagedoor.client.{each}" for each in MODULES} | {"stagedoor.client"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stagedoor"):
+            assert node.module in ours
+            if node.module == "stagedoor.client":
+                assert {alias.name for alias in node.names} <= set(MODULES)
