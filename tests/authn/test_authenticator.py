@@ -11,12 +11,13 @@ from stagedoor.authn import passwords
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
 from stagedoor.authn.tokens import mint
-from stagedoor.model.credential import PasswordCredential
+from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
+from stagedoor.model.webpass import PassKind, WebPass
 from tests.waiting import BOUND_S
 
 HASH = passwords.hash_password("open sesame")
@@ -386,3 +387,51 @@ async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wro
         assert "cannot read who may enter" in denial.message
     world.away, world.policy = False, kept
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity), "no try counted"
+
+
+async def test_the_secrets_of_logins_cannot_be_tried_without_end(world: World) -> None:
+    """Each costs the store a question. A right one costs nothing, and is its own user's alone."""
+    asked: list[str] = []
+    login = WebPass(
+        PassKind.LOGIN, "dev", Method.SSO, 5000.0, "Company", sign_in=SignIn(b"i" * 32, 5000.0)
+    )
+
+    async def find(secret: str) -> WebPass | None:
+        asked.append(secret)
+        return login if secret == "sgl_right" else None
+
+    made = Authenticator(
+        lambda: world.policy,
+        lambda: world.now,
+        limits=VerifyLimits(failures=Rate(3, 3.0)),
+        find_login=find,
+    )
+    world.made.append(made)
+    right = PasswordCredential("dev", "sgl_right")
+    for _ in range(9):
+        verdict = await made.authenticate(right, HERE)
+        assert isinstance(verdict, Identity)
+        assert verdict.sign_in == login.sign_in
+    assert isinstance(await made.authenticate(TokenCredential("sgl_right"), HERE), Identity)
+    for wrong in (PasswordCredential("other", "sgl_right"), *[TokenCredential("sgl_no")] * 2):
+        verdict = await made.authenticate(wrong, HERE)
+        assert isinstance(verdict, Denial)
+        assert verdict.reason is Reason.CREDENTIAL_WRONG
+    before = len(asked)
+    verdict = await made.authenticate(TokenCredential("sgl_no"), HERE)
+    assert isinstance(verdict, Denial)
+    assert verdict.reason is Reason.THROTTLED
+    assert len(asked) == before
+    assert isinstance(await made.authenticate(right, ELSEWHERE), Identity)
+    world.policy = Policy(
+        users=world.policy.users,
+        signed_out=frozenset({b"i" * 32}),
+        end_reasons={b"i" * 32: "laptop stolen"},
+    )
+    over = await made.authenticate(right, ELSEWHERE)
+    assert isinstance(over, Denial)
+    assert over.message == "laptop stolen"
+    identity = Identity("dev", frozenset(), Method.SSO, "Company", sign_in=login.sign_in)
+    left = made.still_holds(right, identity)
+    assert left is not None
+    assert left.message == "laptop stolen"

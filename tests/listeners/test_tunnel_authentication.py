@@ -1,5 +1,6 @@
 """Lines 23 to 29: who is asked, how, and what a guess costs."""
 
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.authn import passwords
 from stagedoor.authn.throttle import ThrottleLimits
+from stagedoor.model.source import Source
+from stagedoor.net.tcp import TcpStream
 from stagedoor.serve import compose
 from tests.listeners.conftest import PASSWORD
 from tests.listeners.house import House, open_house, static
@@ -201,3 +204,23 @@ def test_a_verified_password_is_not_verified_again_until_it_changes(
         admin.set_password(service, "other", PASSWORD + " 2")
     house.gateway.watch.poll()
     assert said(house.port, request).status == 407
+
+
+def test_the_secret_of_a_login_is_refused_where_others_can_read_it(
+    house: House, upstream: Upstream
+) -> None:
+    """On this machine it is judged; over plain http from another one it is not even looked up."""
+    asked = head("app01-ssh:22", basic("dev", "sgl_" + "a" * 43))
+    answer = said(house.port, asked)
+    assert (answer.status, "log in with: stagedoor login" in answer.message) == (407, True)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours:
+        accepted = house.gateway.listener.accepted
+        source = Source.of("192.168.7.7", 40000)
+        house.loop.call_soon_threadsafe(accepted, TcpStream(theirs), source)
+        ours.sendall(asked)
+        got = ours.recv(4096)
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert b"plain http" in got
+    assert not upstream.dialled()

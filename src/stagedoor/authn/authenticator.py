@@ -96,6 +96,8 @@ class Authenticator:
             self._limits.threads, self._limits.waiting, self._limits.waiting_per_source
         )
         self._sources = SourceRates(self._limits.failures)
+        self._stray_logins = SourceRates(self._limits.failures)
+        """Apart, since a job that goes on with a login that is over must hold up no password."""
         self._running: dict[tuple[bytes, str], asyncio.Task[Identity | Denial]] = {}
 
     async def authenticate(
@@ -165,14 +167,14 @@ class Authenticator:
         """By the secret of a login, which belongs to `name` if one is given. Each wrong one costs the store a
         question, so they are counted."""
         network, now = source_network(source.address), self._now()
-        if self._sources.take(network, now) is None:
+        if self._stray_logins.take(network, now) is None:
             return _held(
-                "too many wrong passwords and logins came from your address (throttle.source_tries)",
-                self._sources.wait_s(network, now),
+                "too many logins that are over came from your address (throttle.source_tries)",
+                self._stray_logins.wait_s(network, now),
             )
         shown = None if self._find_login is None else await self._find_login(secret)
         if isinstance(shown, Denial):
-            self._sources.give_back(network)
+            self._stray_logins.give_back(network)
             return shown
         if shown is None:
             # The id of a sign-in is its secret's digest, so who shows one that was ended is told why.
@@ -180,7 +182,7 @@ class Authenticator:
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
         if name not in (None, shown.name):
             return _NO_LOGIN
-        self._sources.give_back(network)
+        self._stray_logins.give_back(network)
         return identity_of(shown, self._policy(), self._now(), self._stale_s)
 
     def close(self) -> None:
