@@ -2,9 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_ins import end_by_provider
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -213,3 +216,20 @@ def test_a_browser_that_expires_hands_the_token_over(database: Database) -> None
     assert [one.sign_in for one in due(database, later)] == [sign_in(login).id]
     browser(database, now=later)  # which throws away what has expired
     assert sign_in(login).id in {one.sign_in for one in due(database, later)}
+
+
+def test_the_provider_ends_the_browser_and_its_logins_at_once(
+    database: Database, tmp_path: Path
+) -> None:
+    by = browser(database)
+    _, login = logged_in(database, by)
+    asked = NOW + 600
+    [mine] = answers.take_turns(database, due(database, asked), asked + 60)
+    service = AdminService(database, tmp_path, "Company (sso)", lambda: asked)
+    assert end_by_provider(service, mine, "invalid_grant")
+    policy = load_policy(database)
+    for one in (by, sign_in(login)):
+        assert (
+            policy.sign_in_over("carol", one, asked) == "Company ended your sign-in; sign in again"
+        )
+    assert due(database, asked + 9999) == []
