@@ -12,7 +12,9 @@ import atheris
 
 def main() -> None:
     name, *options = sys.argv[1:]
-    with atheris.instrument_imports(include=["stagedoor.wire", "stagedoor.oidc"]):
+    with atheris.instrument_imports(
+        include=["stagedoor.wire", "stagedoor.oidc", "stagedoor.client"]
+    ):
         target = importlib.import_module(name)
     atheris.Setup([sys.argv[0], f"-max_len={target.MAX_BYTES}", *options], target.check)
     atheris.Fuzz()

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGETS = ("connect", "proxyproto", "target", "sshkey", "frames", "annotations", "oidc")
+TARGETS = ("connect", "proxyproto", "target", "sshkey", "frames", "annotations", "oidc", "login")
 
 
 def main() -> int:

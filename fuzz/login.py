@@ -1,0 +1,42 @@
+"""What a gateway, or whoever plays one, tells the client of a login; and what a client sends as a signature.
+
+The first byte says what the others are: the well-known document, a certificate, or a signature.
+"""
+
+from pathlib import Path
+
+from stagedoor.client.login_files import Known, ends_at, render_config, render_known_hosts
+from stagedoor.client.login_web import parse_object
+from stagedoor.client.tunnel import TunnelError
+from stagedoor.keys.sshsig import signed_by
+
+MAX_BYTES = 4096
+URL = "https://gw.example"
+FOLDER = Path("/home/alice/.config/stagedoor/gw.example")
+OURS = ("*.ssh", "*-ssh", "stagedoor-")
+
+
+def check(received: bytes) -> None:
+    kind, rest = received[:1], received[1:]
+    text = rest.decode("latin-1")
+    try:
+        match kind:
+            case b"c":
+                assert 0 <= ends_at(text) <= 2**40
+            case b"s":
+                assert signed_by(text, "login@stagedoor", b"nobody signs this") is None
+            case _:
+                _known(rest)
+    except TunnelError as error:
+        assert "\n" not in error.line  # noqa: PT017 - it is what must not be
+
+
+def _known(document: bytes) -> None:
+    known = Known(parse_object(document, URL), URL)
+    for line in render_config(known, FOLDER, "alice", ["/usr/bin/stagedoor"], "gw").splitlines():
+        assert line.isprintable()
+        assert not line or line.startswith(("Match ", "Host ", "# ", "  "))
+        if line.startswith("Host "):
+            assert all(name.startswith(OURS) for name in line.split()[1:])
+    for line in render_known_hosts(known).splitlines():
+        assert line.startswith(("# ", "@cert-authority *"))
