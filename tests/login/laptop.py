@@ -32,7 +32,7 @@ class Laptop:
 
     @property
     def folder(self) -> Path:
-        return self.home / ".config/stagedoor" / self.base.rpartition("/")[2].replace(":", "_")
+        return self.home / ".config/stagedoor" / self.base.split("/")[2].replace(":", "_")
 
     def start(self, *arguments: str, **env: str) -> "Running":
         command = [sys.executable, "-I", str(self.home / "stagedoor"), *arguments]

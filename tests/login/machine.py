@@ -67,6 +67,7 @@ class Person:
 
     def __init__(self, base: str) -> None:
         self.base = base
+        self._origin = "/".join(base.split("/")[:3])
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         )
@@ -75,13 +76,13 @@ class Person:
         return self._ask(urllib.request.Request(self.base + path))
 
     def post(self, path: str, origin: str | None = None, **fields: str) -> tuple[int, str]:
-        headers = {"Origin": origin or self.base}
+        headers = {"Origin": origin or self._origin}
         return self._ask(
             urllib.request.Request(self.base + path, urlencode(fields).encode(), headers)
         )
 
     def sign_in(self, name: str = "dev", secret: str = PASSWORD) -> "Person":
-        status, page = self.post("/sign-in", name=name, secret=secret, next="/")
+        status, page = self.post("/sign-in", name=name, secret=secret, next="")
         assert status == 200, page
         return self
 

@@ -1,0 +1,37 @@
+"""A login below a path of another site, while the gateway is started again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.login.conftest import settings
+from tests.login.laptop import come_back, new_laptop
+from tests.login.machine import Person
+from tests.path.gateway import Gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    toml = settings().replace("tmux = false", 'tmux = false\npath = "/stagedoor"')
+    with Gateway(tmp_path_factory.mktemp("login"), toml) as found:
+        found.add_user("dev", "app01")
+        yield found.start()
+
+
+@pytest.mark.identity(10)
+def test_a_login_goes_on_below_a_path_though_the_gateway_starts_again(
+    tmp_path: Path, gateway: Gateway, base: str
+) -> None:
+    """The corporate proxy of item 10 is the way of `stagedoor tunnel`, whose tests hold it."""
+    laptop = new_laptop(tmp_path, f"{base}/stagedoor")
+    running = laptop.start("login", laptop.base)
+    id_ = running.login_id(laptop.base)
+    person = Person(laptop.base).sign_in()
+    gateway.stop()
+    gateway.lines.clear()  # else it would seem to serve already
+    gateway.start()
+    come_back(person, id_)
+    assert running.end().returncode == 0, running.stderr
+    done = laptop.ssh("app01.ssh", "echo in")
+    assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
