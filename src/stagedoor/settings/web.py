@@ -134,7 +134,8 @@ class Web(Table, frozen=True):
         Meta(
             ge=60,
             description="How long a browser stays signed in at most, however much it is used, seconds: for "
-            "so long a stolen cookie is good. A day is what NIST SP 800-63B-4 recommends for AAL2.",
+            "so long a stolen cookie is good. A day is what NIST SP 800-63B-4 recommends for AAL2. A "
+            "machine that the browser let in by `stagedoor login` is logged in for no longer.",
         ),
     ] = 24 * HOUR_S
 
