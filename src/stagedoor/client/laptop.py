@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stagedoor.client.needed import is_fresh
+from stagedoor.client.needed import folder_in, is_fresh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,19 @@ def main(argv: list[str], program: list[str]) -> int:
         from stagedoor.client.tunnel import main as tunnel
 
         return tunnel(argv[1:])
+    folder = folder_in(argv)
+    if folder is not None:  # by ssh, which waits
+        return told(lambda: if_needed(folder))
     return told(lambda: run(argv, program))
+
+
+def if_needed(folder: str) -> None:
+    """Raises TunnelError, OSError."""
+    from pathlib import Path
+
+    from stagedoor.client.login import log_in_if_needed
+
+    log_in_if_needed(Path(folder))
 
 
 def run(argv: list[str], program: list[str]) -> None:
@@ -74,13 +86,9 @@ def parser() -> argparse.ArgumentParser:
 
 def log_in(given: argparse.Namespace, program: list[str]) -> None:
     """By the options of `parser`. Raises TunnelError, OSError."""
-    from pathlib import Path
-
     from stagedoor.client import login, tunnel
 
     if given.if_needed:
-        if given.folder:
-            return login.log_in_if_needed(Path(given.folder))
         for folder in _folders(None):
             if not is_fresh(str(folder)):
                 login.log_in_if_needed(folder)

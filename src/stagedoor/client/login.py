@@ -2,17 +2,14 @@
 
 With `needed`, `login_ask`, `login_files`, `login_web` and `tunnel` it is the client that the gateway serves.
 Standard library only, Python 3.8 or later. What went wrong is one line on stderr and an exit code of its own.
+A renewal is waited for by ssh, so what it does not need is imported where it is used.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
-import shutil
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +45,8 @@ def log_in(
 
     Raises TunnelError, OSError; then nothing is changed.
     """
+    import shutil
+
     gateway = Gateway(url, str(Path(ca_file).resolve()) if ca_file else None)
     known = _known(gateway)
     folder = login_files.folder_of(gateway.place)
@@ -152,7 +151,7 @@ def _make_good(folder: Path) -> None:
 
 def renew(gateway: Gateway, key: Path) -> tuple[int, dict[str, object]]:
     """A certificate for the key that signs, while its sign-in lasts. Raises TunnelError, OSError."""
-    at, nonce = int(time.time()), secrets.token_hex(16)
+    at, nonce = int(time.time()), os.urandom(16).hex()
     signature = _sign(key, f"stagedoor renew\n{gateway.origin}\n{at}\n{nonce}\n")
     asked: dict[str, object] = {"at": at, "nonce": nonce, "signature": signature}
     return gateway.post("/login/renew", asked)
@@ -212,6 +211,9 @@ def _key_for(folder: Path) -> tuple[Path | None, Path]:
     the login succeeds."""
     if (folder / KEY).is_file():
         return None, folder / KEY
+    import shutil
+    import tempfile
+
     near = next(each for each in folder.parents if each.is_dir())
     made = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
     try:
@@ -254,7 +256,9 @@ def _run(command: list[str], text: str = "") -> str:
 
 def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:
     """What the gateway gives once the person has approved, by either way. Raises TunnelError."""
-    verifier = secrets.token_urlsafe(32)
+    import hashlib
+
+    verifier = os.urandom(32).hex()
     challenge = hashlib.sha256(verifier.encode()).hexdigest()
     signature = _sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
     back = ComeBack(f"{gateway.url}/")

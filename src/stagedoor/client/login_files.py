@@ -9,8 +9,6 @@ import binascii
 import json
 import os
 import re
-import secrets
-import shutil
 import time
 from pathlib import Path
 
@@ -212,7 +210,7 @@ def read_state(folder: Path) -> dict[str, object]:
 
 def replace(path: Path, text: str, mode: int) -> None:
     """Put `text` in the place of what the file held, all of it, also after a power cut. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
@@ -251,6 +249,8 @@ def include(folder: Path) -> bool:
 
 def forget(folder: Path) -> None:
     """Take the folder and its Include line away. Raises OSError."""
+    import shutil
+
     line = f"Include {_path(folder / CONFIG)}"
     place = (Path.home() / ".ssh" / "config").resolve()
     if place.exists():
