@@ -28,6 +28,8 @@ from stagedoor.store.database import Database
 
 LOOK_S = 2.0
 """How often it is looked up whose turn it is."""
+ADOPT_S = 30.0
+"""How often tokens of sign-ins that have expired are handed to those that follow them."""
 AT_ONCE = 8
 """Of one provider and one worker."""
 MOST_READ = 200
@@ -58,6 +60,7 @@ class RefreshService:
         self._clients = clients
         self._now = now
         self._dice = dice
+        self._adopt_at = 0.0
         self._problems: dict[tuple[str, str], str | None] = {}
 
     async def run(self) -> None:
@@ -84,7 +87,9 @@ class RefreshService:
 
     def _take(self, provider: SingleSignOn) -> list[tuple[Due, str]]:
         now = self._now()
-        answers.adopt(self._database, now)
+        if now >= self._adopt_at:
+            self._adopt_at = now + ADOPT_S
+            answers.adopt(self._database, now)
         due = answers.due(self._database, [provider.name], now, MOST_READ)
         # Another gateway of this store may have a key of its own: its sign-ins are its own to ask about.
         readable = {
