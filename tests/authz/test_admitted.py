@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from stagedoor.authz.admitted import admitted
+from stagedoor.authz.admitted import BoundKeys, admitted
 from stagedoor.model.admission import Admission
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
@@ -74,7 +74,11 @@ def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
         signed_out=frozenset({b"\2" * 32}),
         sign_in_ends={b"\1" * 32: NOW + 40},
     )
-    bare, dev = admitted(policy, Target("app01"), NOW, bound=True)
+    keys = BoundKeys()
+    assert keys.of(POLICY, NOW) == {}
+    bare, dev = admitted(policy, Target("app01"), NOW, keys.of(policy, NOW))
     assert bare.bound_keys == (("ssh-ed25519 1", NOW + 40),)
     assert dev.bound_keys == ()
+    bare, _ = admitted(policy, Target("app01"), NOW + 40, keys.of(policy, NOW + 40))
+    assert bare.bound_keys == ()
     assert admitted(policy, Target("app01"), NOW) == admitted(POLICY, Target("app01"), NOW)

@@ -1,5 +1,8 @@
 """The rule of entry asked the other way round: given a target, who may enter it now?"""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from stagedoor.authz.decide import authorise
 from stagedoor.model.admission import Admission
 from stagedoor.model.grant import Grant
@@ -7,15 +10,34 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
+_NONE: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({})
+
+
+class BoundKeys:
+    """The keys of the sign-ins that last, by user; worked out once for each policy. For any thread."""
+
+    def __init__(self) -> None:
+        self._found: tuple[Policy | None, Mapping[str, Sequence[tuple[str, float]]]] = (None, _NONE)
+
+    def of(self, policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, float]]]:
+        """Each key with the end of its sign-in, which may have come since."""
+        by, found = self._found
+        if by is not policy:
+            found = _bound_keys(policy, now)
+            self._found = (policy, found)
+        return found
+
 
 def admitted(
-    policy: Policy, target: Target, now: float, *, bound: bool = False
+    policy: Policy,
+    target: Target,
+    now: float,
+    bound: Mapping[str, Sequence[tuple[str, float]]] = _NONE,
 ) -> tuple[Admission, ...]:
     """Everybody whom `authorise` would let in with a key or certificate of their own, by name.
 
-    `bound`: with the keys of sign-ins, for a shell that hears of each sign-in within a second.
+    `bound` are keys of sign-ins (`BoundKeys`), for a shell that hears of each sign-in within a second.
     """
-    of_sign_ins = _bound_keys(policy, now) if bound else {}
     keys: dict[str, list[str]] = {}
     for key in policy.keys.values():
         keys.setdefault(key.user, []).append(key.public_key)
@@ -24,16 +46,13 @@ def admitted(
         identity = Identity(name, user.groups, Method.CERTIFICATE)
         verdict = authorise(policy, identity, target, now)
         if isinstance(verdict, Grant):
-            registered, theirs = keys.get(name, ()), of_sign_ins.get(name, ())
-            found.append(
-                Admission(
-                    name, tuple(sorted(registered)), verdict.expires_at, tuple(sorted(theirs))
-                )
-            )
+            registered = tuple(sorted(keys.get(name, ())))
+            theirs = tuple(one for one in bound.get(name, ()) if one[1] > now)
+            found.append(Admission(name, registered, verdict.expires_at, theirs))
     return tuple(found)
 
 
-def _bound_keys(policy: Policy, now: float) -> dict[str, list[tuple[str, float]]]:
+def _bound_keys(policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = {}
     for shown in policy.bound_keys.values():
         sign_in = shown.sign_in
@@ -41,4 +60,4 @@ def _bound_keys(policy: Policy, now: float) -> dict[str, list[tuple[str, float]]
             continue
         if policy.void(shown) is None and policy.sign_in_over(shown.name, sign_in, now) is None:
             found.setdefault(shown.name, []).append((shown.public_key, policy.end_of(sign_in)))
-    return found
+    return {name: sorted(theirs) for name, theirs in found.items()}

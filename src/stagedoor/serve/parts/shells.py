@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from stagedoor.admin.authorities import host_ca, user_ca_line
-from stagedoor.authz.admitted import admitted
+from stagedoor.authz.admitted import BoundKeys, admitted
+from stagedoor.model.admission import Admission
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
@@ -69,13 +70,24 @@ def shells_of(
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
-        admitted=lambda target: admitted(policy(), target, time.time(), bound=True),
+        admitted=_admitting(policy),
         idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )
     # A cluster comes last: what nobody has is for it to refuse, since it says what would be done.
     cluster = [] if kubernetes is None else [kubernetes]
     return AllShells(ShellDirectory([static, local, *cluster]), local)
+
+
+def _admitting(policy: Callable[[], Policy]) -> Callable[[Target], tuple[Admission, ...]]:
+    """Who may enter a local shell now, by the policy of now."""
+    keys = BoundKeys()
+
+    def admitting(target: Target) -> tuple[Admission, ...]:
+        present, now = policy(), time.time()
+        return admitted(present, target, now, keys.of(present, now))
+
+    return admitting
 
 
 def stop_local_shells(settings: Settings) -> None:
