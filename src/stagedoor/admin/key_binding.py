@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.sign_ins import shown_id
@@ -64,11 +65,11 @@ class KeyBinding:
             return begun
         login, letters = begun
         url = f"{self._settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
-        show(
+        said = (
             f"stagedoor: this key is new here. To sign in, open\r\n  {url}\r\n"
             f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
         )
-        approved = await self._answer(login, hold_s)
+        approved = await self._answer(login, hold_s, partial(show, said))
         if isinstance(approved, Denial):
             return approved
         opened = await ask(self._open, approved)
@@ -109,14 +110,17 @@ class KeyBinding:
             return Denial(Reason.THROTTLED, f"too many logins {whose}wait for approval; try again")
         return login, shown_letters(letters)
 
-    async def _answer(self, login: PendingLogin, hold_s: float) -> PendingLogin | Denial:
-        """What became of it: approved, or why not."""
+    async def _answer(
+        self, login: PendingLogin, hold_s: float, show: Callable[[], None]
+    ) -> PendingLogin | Denial:
+        """What became of it once it was shown: approved, or why not."""
         answer: asyncio.Future[PendingLogin | Denial] = asyncio.get_running_loop().create_future()
         self._waiting[login.id] = answer
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
         approved: PendingLogin | Denial | None = None
         try:
+            show()
             with suppress(TimeoutError):
                 async with asyncio.timeout(hold_s):
                     approved = await answer
@@ -135,10 +139,11 @@ class KeyBinding:
         """As long as somebody waits. A store that fails is asked again; their time runs meanwhile."""
         while self._waiting:
             await asyncio.sleep(LOOK_EVERY_S)
-            found = await ask(pending_logins.find_all, self._database, tuple(self._waiting))
+            asked = tuple(self._waiting.items())  # more may come, and go, while the store is asked
+            found = await ask(pending_logins.find_all, self._database, [id_ for id_, _ in asked])
             if isinstance(found, Denial):
                 continue
-            for id_, answer in self._waiting.items():
+            for id_, answer in asked:
                 if not answer.done() and (said := self._said(found.get(id_))) is not None:
                     answer.set_result(said)
 

@@ -1,0 +1,126 @@
+"""Keys that wait for their person: those that begin while the store is asked, those that go, and too many."""
+
+import asyncio
+from collections.abc import Collection, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from stagedoor.admin import key_binding
+from stagedoor.admin.key_binding import BEGINNINGS, KeyBinding
+from stagedoor.model.credential import UnboundKey
+from stagedoor.model.denial import Denial
+from stagedoor.model.pending_login import LoginState, PendingLogin
+from stagedoor.model.source import Source
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.sso import SingleSignOn
+from stagedoor.store import pending_logins
+from stagedoor.store.database import Database, open_database
+from tests.waiting import BOUND_S
+
+COMPANY = SingleSignOn(
+    name="Company",
+    issuer="https://id.example",
+    client_id="stagedoor",
+    client_secret_file=Path("secret"),
+    redirect_uri="https://shell.example/path/sign-in/sso",
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = open_database(tmp_path / "store.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def binding(tmp_path: Path, database: Database) -> KeyBinding:
+    return KeyBinding(Settings(data_dir=tmp_path, sso=(COMPANY,)), database)
+
+
+def key(number: int = 1) -> UnboundKey:
+    source = Source(ip_address(f"192.0.2.{number}"), 40000)
+    return UnboundKey("app01", f"ssh-ed25519 {number}", f"SHA256:{number}", source)
+
+
+class Held:
+    """One that waits; `said` is what was shown."""
+
+    def __init__(self, binding: KeyBinding, number: int) -> None:
+        self.said = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(binding.bind(key(number), None, self.said.set_result))
+
+    async def login(self) -> str:
+        """Its id, from the address."""
+        async with asyncio.timeout(BOUND_S):
+            said: str = await self.said
+        assert "https://shell.example/path/login/" in said
+        return said.split("/login/")[1].split()[0]
+
+
+def state(database: Database, id_: str) -> LoginState:
+    login = pending_logins.find(database, id_)
+    assert login is not None
+    return login.state
+
+
+async def test_one_that_begins_while_the_store_is_asked_goes_on_waiting(
+    binding: KeyBinding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, go_on = asyncio.Event(), Event()
+    loop, find_all = asyncio.get_running_loop(), pending_logins.find_all
+    asked: list[Collection[str]] = []
+
+    def slow(database: Database, ids: Collection[str]) -> dict[str, PendingLogin]:
+        asked.append(tuple(ids))
+        loop.call_soon_threadsafe(asking.set)
+        go_on.wait(BOUND_S)
+        return find_all(database, ids)
+
+    monkeypatch.setattr(key_binding.pending_logins, "find_all", slow)
+    first = Held(binding, 1)
+    await first.login()
+    await asyncio.wait_for(asking.wait(), BOUND_S)
+    second = Held(binding, 2)
+    id_ = await second.login()
+    assert asked == [asked[0]]
+    assert id_ not in asked[0]
+    go_on.set()
+    async with asyncio.timeout(BOUND_S):
+        while not any(id_ in ids for ids in asked):
+            await asyncio.sleep(0.01)
+    assert not second.task.done()
+    for one in (first, second):
+        one.task.cancel()
+    await asyncio.gather(first.task, second.task, return_exceptions=True)
+
+
+async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
+    binding: KeyBinding, database: Database
+) -> None:
+    one = Held(binding, 1)
+    id_ = await one.login()
+    assert state(database, id_) is LoginState.WAITING
+    one.task.cancel()
+    async with asyncio.timeout(BOUND_S):
+        while state(database, id_) is not LoginState.DENIED:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.identity(19)
+async def test_a_source_makes_only_so_many_rows(binding: KeyBinding) -> None:
+    def show(_: str) -> None:
+        raise ConnectionError  # ssh went before it was shown
+
+    found = []
+    for _ in range(BEGINNINGS.burst + 1):
+        found += await asyncio.gather(binding.bind(key(1), None, show), return_exceptions=True)
+    assert sum(isinstance(one, ConnectionError) for one in found) == BEGINNINGS.burst
+    [denial] = [one for one in found if isinstance(one, Denial)]
+    assert "too many unknown keys come from your address" in denial.message
+    other = Held(binding, 2)
+    await other.login()
+    other.task.cancel()
