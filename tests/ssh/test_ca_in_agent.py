@@ -1,0 +1,39 @@
+"""A gateway whose user CA's key is in an ssh-agent: no file has it, and all that it signs is signed there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.keys.test_ca import shown
+from tests.net.test_ssh_agent import agent_with
+from tests.ssh.signed_in import signed_in
+from tests.ssh.world import SSH_TABLE, local, new_key, open_world
+
+
+@pytest.mark.identity(21, 26)
+def test_logins_to_shells_and_certificates_are_signed_by_the_agent(tmp_path: Path) -> None:
+    ca = new_key(tmp_path / "ca", "-t", "ecdsa")  # of a kind that a token has
+    settings = SSH_TABLE + local("app01")
+    settings += f'[keys]\nuser_ca_file = "{ca}.pub"\nuser_ca_agent = "{tmp_path}/agent"\n'
+    with agent_with(tmp_path, "ca"):
+        ca.unlink()
+        with open_world(tmp_path / "world", settings) as world:
+            assert not (world.gateway.data_dir / "keys" / "user_ca").exists()
+            key = new_key(tmp_path / "laptop")
+            sign_in = signed_in(world, "dev", key)
+            config = world.config(key=key)
+            assert world.ssh("app01@gw", "echo in", config=config, check=True).stdout == b"in\n"
+            done = world.ssh("gw", "cert", config=config, check=True)
+            lines = shown(tmp_path, done.stdout.decode())
+            assert f"Serial: {sign_in.number}" in lines
+            assert any("Signing CA: ECDSA" in line for line in lines)
+            (tmp_path / "agent").rename(tmp_path / "away")
+            done = world.ssh("gw", "cert", config=config)
+            assert (done.returncode, done.stdout) == (1, b"")
+            assert b"the gateway's user CA does not sign now; its log says why" in done.stderr
+            assert (
+                b"does not answer: No such file"
+                in world.ssh("app01@gw", "true", config=config).stderr
+            )
+            (tmp_path / "away").rename(tmp_path / "agent")
+            world.ssh("gw", "cert", config=config, check=True)
