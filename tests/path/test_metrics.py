@@ -31,7 +31,8 @@ def read(text: str) -> Samples:
 
 
 def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> None:
-    """One real gateway and four logins: some eight seconds."""
+    """One real gateway, four logins, two commands and a reload: some fifteen seconds, half of them the
+    starts of processes. It stands for all of the measures, so that the others can be pure."""
     with open_world(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as world:
         gateway = world.gateway
         health = gateway.port("health")
@@ -76,6 +77,11 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         status = json.loads(gateway.command("status", "--json").stdout)
         assert (status["state"], len(status["workers"])) == ("well", 2)
         assert status["store"]["policy_version"] == found[("stagedoor_policy_version", ())]
+
+        looked = json.loads(gateway.command("doctor", "--json", check=False).stdout)
+        assert not [one for one in looked if one["level"] == "fail"]
+        own = [one["what"] for one in looked if one["check"] == "sockets"]
+        assert f"127.0.0.1:{health} (health.address) is the running gateway's" in own
 
         before = found[("stagedoor_logins_total", ("connect", "opened"))]
         gateway.signal(signal.SIGHUP)

@@ -1,5 +1,6 @@
 """What holds for a store of each kind, from the first start on."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
+from stagedoor.store.time import server_time
 from tests.store.conftest import Outage
 from tests.store.sample import change, denied, opened, python
 
@@ -160,3 +162,31 @@ def test_a_store_that_comes_back_is_used_again(database: Database, outage: Outag
     assert [row.id for row in list_sessions(database)] == ["s1", "s3"]
     with database.write(hasty=True):
         pass
+
+
+def test_who_only_looks_leaves_an_older_store_as_it_is(place: Place) -> None:
+    set_version(place, "schema_version", 1)
+    with pytest.raises(
+        StoreError, match=r"older Stagedoor \(schema 1, .*serve. brings it up to date"
+    ):
+        open_database(place, create=False, upgrade=False)
+    with pytest.raises(StoreError, match="schema 1"):  # it still is
+        open_database(place, create=False, upgrade=False)
+
+
+def test_the_server_s_clock_is_told_where_there_is_a_server(database: Database) -> None:
+    told = server_time(database)
+    assert (told is None) == (not database.shared)
+    assert told is None or abs(told - time.time()) < 60
+
+
+def test_transactions_are_timed_by_what_they_are(database: Database) -> None:
+    seen: list[tuple[str, bool]] = []
+    database.on_transaction = lambda operation, took_s, failed: seen.append((operation, failed))
+    StoreJournal(database).append([denied()])
+    load_policy(database)
+    with pytest.raises(StoreError), database.write() as transaction:
+        transaction.exec_driver_sql("select * from nothing")
+    with pytest.raises(KeyError), database.read():
+        raise KeyError("none of the store's")
+    assert seen == [("append", False), ("read", False), ("write", True), ("read", False)]
