@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stagedoor.model.denial import one_line
+
 
 class Level(StrEnum):
     OK = "ok"
@@ -14,11 +16,18 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`what` is one line without a secret; `fix` is what mends it, "" where nothing has to be."""
+    """`what` is one line without a secret; `fix` is what mends it, "" where nothing has to be.
+
+    What a server said may stand in them, so that what no terminal should be told is taken out.
+    """
 
     level: Level
     what: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", one_line(self.what))
+        object.__setattr__(self, "fix", one_line(self.fix))
 
 
 def ok(what: str) -> Finding:

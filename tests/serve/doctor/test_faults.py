@@ -353,6 +353,12 @@ def test_what_a_measure_means(finding: Finding, level: str, words: str) -> None:
     assert bool(finding.fix) == (level != "ok")
 
 
+def test_a_server_cannot_write_to_the_terminal_of_whoever_asks() -> None:
+    for said in (b"SSH-2.0-\x1b]0;x\x07\xe2\x80\xae", b"\x1b[2J\r hello"):
+        finding = judge.ssh_greeting("far at h", said)
+        assert finding.what.isprintable(), finding.what
+
+
 def test_a_check_that_breaks_keeps_no_other_from_running() -> None:
     def broken() -> Iterator[Finding]:
         yield ok("so far")

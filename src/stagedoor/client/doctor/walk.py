@@ -149,6 +149,8 @@ class Ssh:
     """The person's own ssh, with their own configuration or that of `config_file`."""
 
     def __init__(self, host: str, config_file: str | None = None) -> None:
+        if host.startswith("-"):
+            raise ValueError(f"{host!r} is no host: it would be an option of ssh")
         self.host = host
         self._head = ["ssh", *(("-F", config_file) if config_file else ())]
 
