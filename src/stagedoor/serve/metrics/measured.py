@@ -1,6 +1,7 @@
 """The flow's ports with a measure on them: what passes is counted, and nothing else is changed."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Lock
@@ -35,6 +36,7 @@ class MeasuredLedger:
         self._lock = Lock()
         self._inside: dict[str, tuple[AccessMethod, float, Counts]] = {}
         """By session: how and when it was opened, and the bytes of it that were counted."""
+        self._open: Counter[AccessMethod] = Counter()
 
     async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
         began = self._clock()
@@ -44,14 +46,16 @@ class MeasuredLedger:
             self._tally.add(of.LOGINS, way, of.OPENED)
             with self._lock:
                 self._inside[opened.id] = (way, self._clock(), Counts())
+                self._open[way] += 1
         return opened
 
     def close(self, opened: Opened, ended: Ended) -> None:
         self._ledger.close(opened, ended)
         with self._lock:
             inside = self._inside.pop(opened.id, None)
-        if inside is None:
-            return
+            if inside is None:
+                return
+            self._open[inside[0]] -= 1
         way, began, counted = inside
         self._count_bytes(ended.counts, counted)
         self._tally.add(of.ENDS, way, ended.end)
@@ -84,8 +88,7 @@ class MeasuredLedger:
     def inside(self) -> dict[AccessMethod, int]:
         """How many sessions are open, by access method."""
         with self._lock:
-            ways = [way for way, _, _ in self._inside.values()]
-        return {way: ways.count(way) for way in AccessMethod}
+            return {way: self._open[way] for way in AccessMethod}
 
     def _count_bytes(self, now: Counts, before: Counts) -> None:
         self._tally.add(of.BYTES, "sent", by=max(0, now.sent - before.sent))
