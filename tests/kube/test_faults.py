@@ -42,6 +42,10 @@ async def json_not_found(to: Exchange) -> None:
     await to.json(404, {"error": "no route"})
 
 
+async def escapes(to: Exchange) -> None:
+    await to.json(500, status(500, "InternalError", "a webhook said:\n\x1b]0;x\x07 no"))
+
+
 async def too_early(to: Exchange) -> None:
     await to.answer(500, b"apiserver not ready", "text/plain")
 
@@ -94,6 +98,7 @@ async def nothing(to: Exchange) -> None:
         (plain_not_found, 404, "the answer (404, text/plain) is not one of a Kubernetes API"),
         (json_not_found, 404, "the answer (404, application/json) is not one of a Kubernetes API"),
         (too_early, 500, "apiserver not ready"),
+        (escapes, 500, "a webhook said: ]0;x no"),
         (garbage, None, "does not speak HTTP"),
         (cut_head, None, "broke off its answer"),
         (cut_body, None, "broke off its answer"),

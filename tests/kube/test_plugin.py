@@ -29,6 +29,12 @@ def test_of_errors_without_end_the_last_are_told() -> None:
         asyncio.run(_output(program(script)))
 
 
+def test_what_it_says_is_one_line_that_no_terminal_obeys() -> None:
+    script = r"printf 'a\n\033[2J\302\2331mb\n' >&2; exit 3"
+    with pytest.raises(CredentialError, match=r"exit status 3\): a \[2J 1mb$"):
+        asyncio.run(_output(program(script)))
+
+
 def test_both_at_once_are_read() -> None:
     script = "head -c 500000 /dev/zero >&2; head -c 500000 /dev/zero | tr '\\0' x"
     assert len(asyncio.run(_output(program(script)))) == 500_000

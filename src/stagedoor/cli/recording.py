@@ -26,6 +26,7 @@ from stagedoor.recording.playback import paced
 from stagedoor.wire import drawing
 from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
 from stagedoor.wire.modes import Modes
+from stagedoor.wire.oneline import printable
 
 _IDENTITY = click.option(
     "--identity",
@@ -237,7 +238,11 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 
 
 def _about(header: Header) -> None:
-    parts = [show.local(header.timestamp), _plain(header.title), _plain(header.command)]
+    parts = [
+        show.local(header.timestamp),
+        printable(header.title or ""),
+        printable(header.command or ""),
+    ]
     show.note("  ".join(part for part in parts if part))
     if sys.stdout.isatty():
         here = os.get_terminal_size(sys.stdout.fileno())
@@ -248,10 +253,6 @@ def _about(header: Header) -> None:
 def _about_end(reader: Reader) -> None:
     if reader.cut_off:
         show.note("Its last line was cut off, as when the gateway is killed.")
-
-
-def _plain(text: str | None) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text or "")
 
 
 def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:

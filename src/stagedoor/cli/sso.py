@@ -24,7 +24,6 @@ from stagedoor.admin.single_sign_on import (
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.model.denial import one_line
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import in_order
 from stagedoor.net.https import Https
@@ -34,6 +33,7 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import map_claims
 from stagedoor.oidc.request import new_attempt
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.wire.oneline import folded
 
 MOST_CHARS = 64 * 1024
 
@@ -215,5 +215,5 @@ def _print(claims: Claims, outcome: Outcome) -> None:
 
 def _short(value: object) -> str:
     """One line for a person; whole values are in --json."""
-    text = one_line(value if isinstance(value, str) else repr(value))
+    text = folded(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 100 else f"{text[:99]}…"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.wire.oneline import folded
 
 _REASONS = {
     400: "BadRequest",
@@ -90,7 +91,7 @@ def refusal(asked: Asked, status: int, content_type: str, body: bytes) -> Cluste
     if said is None:
         return not_kubernetes(asked, status, content_type)
     reason = said.reason or _REASONS.get(status, "Unknown")
-    sentence = " ".join(said.message.split()) or f"{status} {reason}"
+    sentence = folded(said.message) or f"{status} {reason}"
     if len(sentence) > _SENTENCE_LIMIT:
         sentence = sentence[:_SENTENCE_LIMIT] + "…"
     return ClusterError(
@@ -125,7 +126,7 @@ def may_pass(status: int, reason: str) -> bool:
 def watch_error(body: bytes) -> tuple[int, str]:
     """The status and the sentence of an ERROR event's object."""
     said = _status(0, "application/json", body)
-    return (said.code, " ".join(said.message.split())[:_SENTENCE_LIMIT]) if said else (0, "")
+    return (said.code, folded(said.message)[:_SENTENCE_LIMIT]) if said else (0, "")
 
 
 def _status(status: int, content_type: str, body: bytes) -> _Status | None:

@@ -15,6 +15,7 @@ from datetime import datetime
 import msgspec
 
 from stagedoor.kube.credentials import CredentialError, Header, bearer
+from stagedoor.wire.oneline import folded
 
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
@@ -187,7 +188,7 @@ async def _output(program: Program) -> bytes:
         errors.cancel()
     complaint = b"" if errors.cancelled() or not errors.done() else errors.result()
     if process.returncode:
-        says = " ".join(complaint.decode("utf-8", "replace").split())[-_SAYS_LIMIT:]
+        says = folded(complaint.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
         raise CredentialError(
             f"{program.command} brought no credential (exit status {process.returncode}): {says}"
         )

@@ -38,8 +38,3 @@ class Denial:
     reason: Reason
     message: str
     retry_after_s: int | None = None
-
-
-def one_line(text: str) -> str:
-    """`text` as one line of printable characters: all others are spaces, and several are one."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

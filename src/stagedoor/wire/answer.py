@@ -2,8 +2,9 @@
 
 import re
 
-from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
+from stagedoor.wire.oneline import folded
 
 RETRY_AFTER_S = 5
 """What 429 and 503 advise where the denial names nothing better (RFC 9110 §10.2.3)."""
@@ -72,7 +73,7 @@ def interim(step: StartStep) -> bytes:
     """
     text = f"{step.name}: {step.detail}" if step.detail else step.name
     line = text.encode("ascii", "replace").decode("ascii")
-    line = one_line(line)
+    line = folded(line)
     line = line[:MAX_STEP_CHARS]
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
@@ -89,7 +90,7 @@ def refusal(denial: Denial) -> bytes:
     and control characters become spaces, in the status line all that is not ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
-    message = one_line(denial.message)
+    message = folded(denial.message)
     message = message[:MAX_MESSAGE_CHARS]
     body = f"{message}\n".encode("utf-8", "replace")
     brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")

@@ -14,8 +14,16 @@ def one_line(text: str, limit: int) -> str:
     A lone surrogate would make an event unwritable for ever, and an escape sequence would speak to the
     terminal that shows it.
     """
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
+    return printable(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def printable(text: str) -> str:
+    """`text` with a mark for each character that is not."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def folded(text: str) -> str:
+    """`text` with a space for all that is between its printable words, line ends among it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

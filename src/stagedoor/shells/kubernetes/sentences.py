@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable
 
 from stagedoor.model.cluster import Object
-from stagedoor.model.denial import one_line
 from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import KIT_CONTAINER, PACKAGES_CONTAINER, PREFIX, REGISTER
+from stagedoor.wire.oneline import folded
 
 MAX_CHARS = 700
 MAX_LOG_LINES = 5
@@ -67,7 +67,7 @@ _POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
 
 def plain(text: str, most: int = MAX_CHARS) -> str:
     """One line of printable characters, cut at `most`."""
-    line = one_line(text)
+    line = folded(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

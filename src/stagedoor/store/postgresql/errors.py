@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from stagedoor.model.errors import StoreAwayError, StoreError
 from stagedoor.settings.place import Server
+from stagedoor.wire.oneline import folded
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _STATES: Mapping[str, str] = {
@@ -50,7 +51,7 @@ def explain(server: Server, error: Exception) -> StoreError:
     """Say in one line what a driver's error means for whoever runs the gateway."""
     inner = origin(error)
     state = inner.sqlstate if isinstance(inner, Error) else None
-    text = " ".join(str(inner).split())
+    text = folded(str(inner))
     if state is not None and state in _STATES:
         kind = StoreAwayError if state in _PASSING else StoreError
         return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])

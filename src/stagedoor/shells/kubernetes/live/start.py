@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
@@ -15,6 +15,7 @@ from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, NeedsLog,
 from stagedoor.shells.kubernetes.live.knock import Knocker
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.wire.oneline import folded
 
 DIAL_S = 2.0
 """A pod's address that does not answer in this time is tried again, or another one is."""
@@ -187,6 +188,6 @@ def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial
     """Why there is no shell, as a line for its person."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
-        f"the shell {target.shell_name} could not be started; {one_line(why)}",
+        f"the shell {target.shell_name} could not be started; {folded(why)}",
         retry_after_s=retry_after_s,
     )
