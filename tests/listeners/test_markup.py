@@ -84,6 +84,12 @@ def test_every_page_is_held_to_it() -> None:
     }
 
 
+def test_no_code_makes_elements_by_itself() -> None:
+    for module in sorted(TEMPLATES.parent.rglob("*.py")):
+        found = re.findall(r"<[a-z!/][^>\n]*>", module.read_text(encoding="utf-8"))
+        assert not found, f"{module}: {found}; write a template"
+
+
 @pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
 def test_no_template_turns_escaping_off(template: Path) -> None:
     assert not re.search(r"\bsafe\b|autoescape|Markup", template.read_text(encoding="utf-8"))

@@ -88,8 +88,7 @@ class Pages:
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
             # A SameSite=Strict cookie does not come along from a link on another site. Loaded again
             # by our own page, it does; that one is same-origin, so this happens once.
-            body = '<meta http-equiv="refresh" content="0">'
-            return HTMLResponse(f"<!doctype html><title>Stagedoor</title>{body}")
+            return HTMLResponse(self._place.page("again.html"))
         identity = None if secret is None else await self._passes.show(PassKind.SESSION, secret)
         if isinstance(identity, Identity):
             self._guard.proved(request, identity)
