@@ -372,6 +372,8 @@ async def test_it_may_bring_a_certificate(tmp_path: Path, pem: Path) -> None:
         (SAY + "say(clientCertificateData='x')", "neither a token nor a certificate"),
         (SAY + "say(token='a b')", "is no bearer token"),
         (SAY + "say(token='a', expirationTimestamp='soon')", "which is no time"),
+        # Whose time it is does not stand in it: it was read as this machine's.
+        (SAY + "say(token='a', expirationTimestamp='2099-01-01T00:00:00')", "which is no time"),
         (
             "print('" + SECRET + "'); sys.exit('please log in:\\n  cloud login')",
             "please log in: cloud",

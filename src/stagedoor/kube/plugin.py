@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import msgspec
 
 from stagedoor.kube.credentials import CredentialError, Header, bearer
 from stagedoor.wire.oneline import folded
+from stagedoor.wire.rfc3339 import parse_time
 
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
@@ -216,9 +216,9 @@ async def _last_of(stream: asyncio.StreamReader) -> bytes:
 def _instant(program: Program, text: str) -> float:
     if not text:
         return float("inf")
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    at = parse_time(text)
+    if at is None:
         raise CredentialError(
             f"{program.command} says that its credential ends at {text[:40]!r}, which is no time"
-        ) from None
+        )
+    return at
