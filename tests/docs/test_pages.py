@@ -209,6 +209,8 @@ def test_every_message_explained_is_one_that_the_code_says(
         "Bad packet length",
         "Connection closed by UNKNOWN",
         "proxy dialer did not",
+        "mm_receive_fd:",
+        "kex_exchange_identification:",
         "remote port forwarding failed",
     )
     for row in pages.table(page, heading):

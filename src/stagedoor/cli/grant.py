@@ -212,7 +212,7 @@ def list_(installation: Installation, json_: bool) -> None:
             {
                 "id": str(rule.id),
                 "subject": rule.subject,
-                "permits": ", ".join(in_order(rule.permissions)),
+                "permissions": ", ".join(in_order(rule.permissions)),
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
                 "ends": show.ends(rule.expires_at, now),

@@ -78,12 +78,12 @@ def _row(one: Recorded, keep_days: float | None) -> dict[str, str]:
         "user": session.identity if session else "-",
         "target": session.target if session else "-",
         "from": session.source if session else "-",
-        "login": show.local(session.opened_at if session else None),
+        "opened": show.local(session.opened_at if session else None),
         "last written": show.local(one.file.changed_at),
         "kept until": show.local(_kept_until(one, keep_days)),
         "size": size(one.file.size),
         "encrypted": "yes" if one.sealed else "no",
-        "session": "-" if session is None else session.end or "open",
+        "end": "-" if session is None else session.end or "open",
     }
 
 
