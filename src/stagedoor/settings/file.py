@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.settings.meant import meant
+from stagedoor.settings.meant import plain
 from stagedoor.settings.settings import Settings
 
 
@@ -46,18 +46,10 @@ def parse_settings(text: str, name: str) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name} is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
-        message = str(error)
-        raise SettingsError(f"{name}: {_plain(message)}{meant(message, Settings)}") from None
-
-
-def _plain(message: str) -> str:
-    """msgspec's message with our name for the place: ``at `$.listen.networks` `` → `listen.networks`."""
-    what, at, place = message.partition(" - at `$.")
-    place = place.rstrip("`")
-    return f"{place}: {what}" if at and not what.startswith(f"{place}.") else what
+        raise SettingsError(f"{name}: {plain(str(error), Settings)}") from None
 
 
 def _decode(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value).expanduser()
-    raise ValueError(f"expected a path as a string, got {value!r}")
+    raise ValueError(f"it must be a path as text, and is {value!r}")
