@@ -13,8 +13,9 @@ import click
 import pytest
 
 from stagedoor.admin.service import AdminService, account
-from stagedoor.model.errors import StagedoorError
+from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.store.journal import StoreJournal
+from tests.audit.receivers import http_server
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened
 
@@ -194,3 +195,30 @@ def test_options_for_printing_are_no_options_of_the_commands_below(alice: Desk) 
     refused = alice.run("audit", "--user", "alice", "export").exception
     assert isinstance(refused, click.UsageError)
     assert "--user" in refused.format_message()
+
+
+def test_sinks_are_listed_and_tried(alice: Desk, tmp_path: Path) -> None:
+    assert isinstance(alice.run("audit", "sink", "test").exception, NotFoundError)
+    token = tmp_path / "token"
+    token.write_text("s3\N{EURO SIGN}cret\n", "utf-8")
+    token.chmod(0o600)
+    with http_server() as server, alice.settings_file.open("a") as settings:
+        url = f"http://127.0.0.1:{server.server_port}/audit?key=s3cret"
+        for name, more in (("good", ""), ("bad", f'token_file = "{token}"\n')):
+            settings.write(f'[[audit.sinks]]\nname = "{name}"\nurl = "{url}"\n{more}')
+        settings.write(f'[[audit.sinks]]\nname = "file"\nurl = "file://{tmp_path}/no/audit"\n')
+        settings.flush()
+        assert alice.out("audit", "sink", "test", "good") == "good: works\n"
+        assert [json.loads(line)["seq"] for line in server.lines] == [1]
+        told = alice.run("audit", "sink", "test")
+        assert str(told.exception) == "2 sinks failed"
+        assert "bad: " in told.stderr
+        assert "file: " in told.stderr
+    listed = alice.run("audit", "sink", "list")
+    assert [(one["name"], one["backlog"]) for one in alice.json("audit", "sink", "list")] == [
+        ("good", 1),
+        ("bad", 1),
+        ("file", 1),
+    ]
+    for text in (told.stderr, told.stdout, listed.stdout):
+        assert "cret" not in text

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from stagedoor.controller.metrics import METRICS as CONTROLLER
-from stagedoor.model.finding import exit_code
 from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
+from stagedoor.wire.finding import exit_code
 
 DAY_S = 86400.0
 NOW = 1_800_000_000.0

@@ -122,6 +122,8 @@ class HttpsSink:
         if self._token_file is not None:
             # Read each time, so that a token may be renewed.
             token = read_secret(self._token_file, "audit.sinks.token_file", "the token")
+            if not (token.isascii() and token.isprintable()):
+                raise StagedoorError(f"audit.sinks.token_file: {self._token_file} holds no token")
             headers.append(("Authorization", f"Bearer {token}"))
         for body in bodies(lines):
             self._post.send(headers, body)

@@ -11,7 +11,7 @@ from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.sign_ins import shown_id
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnboundKey
-from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.pending_login import (
     PENDING_S,
@@ -27,6 +27,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import logins, pending_logins
 from stagedoor.store.database import Database
 from stagedoor.store.pending_logins import Full
+from stagedoor.wire.oneline import folded
 
 LOOK_EVERY_S = 0.2
 """How often the store is asked about all who wait: one query, and a person sees no delay."""
@@ -94,7 +95,7 @@ class KeyBinding:
             key.fingerprint,
             letters_digest(id_, letters),
             network,
-            one_line(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
+            folded(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
             None,
             now,
             now + PENDING_S,

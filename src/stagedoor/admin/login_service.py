@@ -19,7 +19,7 @@ from stagedoor.admin.sign_ins import shown_id
 from stagedoor.authn.passes import Lifetimes, renewed_end
 from stagedoor.keys.sshsig import signed_by
 from stagedoor.model import pending_login
-from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.pending_login import (
     OVER,
@@ -39,6 +39,7 @@ from stagedoor.store import logins, passes, pending_logins
 from stagedoor.store.database import Database
 from stagedoor.store.pending_logins import Full
 from stagedoor.wire.blob import fingerprint
+from stagedoor.wire.oneline import folded
 
 NAMESPACE = "login@stagedoor"
 """Of the signatures, so that one that was made for something else is worth nothing here."""
@@ -140,7 +141,7 @@ class LoginService:
             fingerprint(key),
             letters_digest(id_, letters),
             source_network(source.address),
-            one_line(label)[:MAX_LABEL_CHARS] or "a machine without a name",
+            folded(label)[:MAX_LABEL_CHARS] or "a machine without a name",
             port,
             now,
             now + PENDING_S,

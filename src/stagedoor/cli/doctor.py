@@ -15,7 +15,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.path import Wish, walk_to
 from stagedoor.model.check import Result, result_row, run_checks
-from stagedoor.model.finding import Level, exit_code
+from stagedoor.wire.finding import Level, exit_code
 
 if TYPE_CHECKING:
     from stagedoor.settings.settings import Settings

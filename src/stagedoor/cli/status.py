@@ -8,10 +8,10 @@ import click
 from stagedoor import __version__
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
-from stagedoor.model.finding import Finding, exit_code
 from stagedoor.model.session import AccessMethod
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.status import Status, look, problems
+from stagedoor.wire.finding import Finding, exit_code
 
 CODES = (
     "\b\nExit codes:\n  0  all is well\n  1  it works, and something needs attention\n"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.finding import Finding, fail
+from stagedoor.wire.finding import Finding, fail
 
 
 @dataclass(frozen=True, slots=True)

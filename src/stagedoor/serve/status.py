@@ -10,7 +10,6 @@ from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import StoreError
-from stagedoor.model.finding import Finding, fail, warn
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState
 from stagedoor.net.probe import fetch_page
@@ -21,6 +20,7 @@ from stagedoor.serve.prepare import CERTIFICATE_SOON_S
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.liveness.instances import instances_folder, known_instances, live_signs
+from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.openmetrics import plain_samples
 from stagedoor.wire.rfc3339 import show_time
 

@@ -5,7 +5,7 @@ import pytest
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.judge import plan_of, ssh_config, ssh_ended
-from stagedoor.model.finding import Level
+from stagedoor.wire.finding import Level
 
 NOW = 1_800_000_000.0
 

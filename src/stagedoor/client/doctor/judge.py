@@ -10,8 +10,8 @@ from typing import Literal
 
 from stagedoor.client import tunnel
 from stagedoor.model.check import Result
-from stagedoor.model.finding import Finding, fail, ok, warn
 from stagedoor.model.units import DAY_S
+from stagedoor.wire.finding import Finding, fail, ok, warn
 
 How = Literal["connect", "jump", "direct", "web"]
 SOON_S = 14 * DAY_S

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge, walk
 from stagedoor.model.check import Result
-from stagedoor.model.finding import Level, warn
+from stagedoor.wire.finding import Level, warn
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge
 from stagedoor.client.web import Connection, LostError
 from stagedoor.model.check import Result
-from stagedoor.model.finding import Level, ok, warn
+from stagedoor.wire.finding import Level, ok, warn
 
 SSH_S = 60.0
 BULK_BYTES = 512 * 1024

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from stagedoor.admin.kubernetes import cluster_of, kit_of, replica
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.model.finding import Finding, fail, ok
 from stagedoor.settings.settings import Settings
+from stagedoor.wire.finding import Finding, fail, ok
 
 ANSWER_S = 10.0
 LOOKED_AT = (Kind.DEPLOYMENT, Kind.POD)

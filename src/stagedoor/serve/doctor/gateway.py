@@ -17,7 +17,6 @@ from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load
 from stagedoor.model.check import Check
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.finding import Finding, fail, ok, warn
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
 from stagedoor.net.tls import names_in, validity
@@ -33,6 +32,7 @@ from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
 from stagedoor.store.time import server_time
 from stagedoor.upstream.host_key import shown_host_key
+from stagedoor.wire.finding import Finding, fail, ok, warn
 
 ANSWER_S = 3.0
 """How long a static shell may take."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from stagedoor.model.finding import Finding, fail, ok, warn
 from stagedoor.model.units import MIB
 from stagedoor.serve.prepare import CERTIFICATE_SOON_S
+from stagedoor.wire.finding import Finding, fail, ok, warn
 from stagedoor.wire.rfc3339 import show_time
 
 SLOW_FSYNC_S, HANGING_FSYNC_S = 0.05, 1.0

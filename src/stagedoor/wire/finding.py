@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stagedoor.model.denial import one_line
+from stagedoor.wire.oneline import folded
 
 
 class Level(StrEnum):
@@ -26,8 +26,8 @@ class Finding:
     fix: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "what", one_line(self.what))
-        object.__setattr__(self, "fix", one_line(self.fix))
+        object.__setattr__(self, "what", folded(self.what))
+        object.__setattr__(self, "fix", folded(self.fix))
 
 
 def ok(what: str) -> Finding:
