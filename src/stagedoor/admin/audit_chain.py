@@ -161,5 +161,7 @@ def remove_delivered(
         return 0
     with database.write() as transaction:
         count = remove_entries(transaction, last.seq)
+        if count == 0:  # another gateway was before us
+            return 0
         append(transaction, [removed_event(last, count, instance, now)])
     return count
