@@ -94,7 +94,7 @@ def restore(installation: Installation, file: Path, force: bool) -> None:
         show.note(f"What was there is in {aside}; remove it when all is well.")
     if found.settings_kept:
         show.note(
-            f"{installation.file} is as it was; the backup's settings are in it as settings.toml."
+            f"{installation.file} is as it was; the backup has its own as settings.toml (tar -xzf)."
         )
     for path in found.outside:
         show.note(f"Not in the backup, so see to it yourself: {path}")

@@ -115,8 +115,7 @@ class Gateway:
         self.certificates = certificates
         """Signs for sign-ins; None where nobody does."""
         self._problems = ProblemLog(self._log)
-        self._sinks = tuple(sink.name for sink in settings.audit.sinks)
-        self._refuse_after_s = settings.audit.refuse_after_s
+        self._audit = settings.audit
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
         self.tally = Tally()
         self.database = open_database(settings.place)
@@ -284,10 +283,12 @@ class Gateway:
     def check_deliveries(self) -> None:
         """Let nobody in while a sink of the audit is too far behind (`audit.refuse_after_s`). Raises
         StoreError; blocks."""
-        if self._refuse_after_s is None:
+        limit_s = self._audit.refuse_after_s
+        if limit_s is None:
             return
-        since = first_undelivered_at(self.database, self._sinks)
-        late = since is not None and time.time() - since > self._refuse_after_s
+        sinks = tuple(sink.name for sink in self._audit.sinks)
+        since = first_undelivered_at(self.database, sinks)
+        late = since is not None and time.time() - since > limit_s
         why = "events have not reached every place that they must be sent to; try again later"
         self.ledger.hold(why if late else None)
         self._problems(
