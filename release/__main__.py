@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -105,17 +105,17 @@ class Making:
                 yield architecture
 
 
-def make(kinds: Sequence[str], architectures: Sequence[str], out: Path, *, dirty: bool) -> Making:
+def make(
+    source: Source, kinds: Sequence[str], architectures: Sequence[str], work: Path, out: Path
+) -> Making:
     """Write everything into `out`, which must be empty. Raises ReleaseError."""
-    with tempfile.TemporaryDirectory(prefix="stagedoor-release-") as work:
-        source = take_source(ROOT, Path(work) / "source", dirty=dirty)
-        making = Making(source, Path(work), out, architectures)
-        for kind in KINDS:
-            if kind in kinds:
-                _say(kind)
-                getattr(making, kind)()
-        shutil.copy(source.folder / "LICENSE", out)
-        shutil.copy(source.folder / "docs/reference/licences.md", out / "LICENCES.md")
+    making = Making(source, work, out, architectures)
+    for kind in KINDS:
+        if kind in kinds:
+            _say(kind)
+            getattr(making, kind)()
+    shutil.copy(source.folder / "LICENSE", out)
+    shutil.copy(source.folder / "docs/reference/licences.md", out / "LICENCES.md")
     sums.write_sums(out)
     return making
 
@@ -173,9 +173,11 @@ def release(
         return
     if out.exists() and list(out.iterdir()) and not (out / sums.SUMS).exists():
         raise ReleaseError(f"{out} holds something else than a release: name another folder")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    making = make(*chosen, out, dirty=dirty)
+    with tempfile.TemporaryDirectory(prefix="stagedoor-release-") as work:
+        source = take_source(ROOT, Path(work) / "source", dirty=dirty)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        making = make(source, *chosen, Path(work), out)
     if sign is not None:
         sums.sign(out / sums.SUMS, sign)
     for file in sorted(out.iterdir()):
@@ -187,10 +189,14 @@ def release(
 
 
 def _check(kinds: Sequence[str], architectures: Sequence[str], *, dirty: bool) -> None:
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        one, other = Path(first), Path(second)
-        for folder in (one, other):
-            making = make(kinds, architectures, folder, dirty=dirty)
+    with tempfile.TemporaryDirectory(prefix="stagedoor-release-") as folder:
+        one, other, works = (Path(folder) / name for name in ("one", "other", "work"))
+        taken = take_source(ROOT, works / "1/source", dirty=dirty)
+        elsewhere = works / "second/another-name"
+        shutil.copytree(taken.folder, elsewhere, symlinks=True)
+        for source, out in ((taken, one), (replace(taken, folder=elsewhere), other)):
+            out.mkdir()
+            making = make(source, kinds, architectures, source.folder.parent, out)
         differing = [name for name in sums.differing(one, other) if name != sums.SUMS]
         same = sorted(file.name for file in one.iterdir() if file.name not in differing)
     for name in same:

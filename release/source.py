@@ -41,6 +41,7 @@ def take_source(root: Path, folder: Path, *, dirty: bool) -> Source:
             f"the checkout has {count} changes that are not committed, {changed.split()[1]} among "
             "them: commit or stash them, or try the release with --dirty"
         )
+    folder.parent.mkdir(parents=True, exist_ok=True)
     _git(root, "clone", "--quiet", "--shared", "--no-tags", str(root), str(folder))
     if changed:
         _copy_changes(root, folder)
