@@ -28,3 +28,17 @@ def test_everything_is_installed_by_its_hash_and_no_index_is_named() -> None:
 def test_it_runs_as_nobody_in_particular() -> None:
     lines = (FOLDER / "Dockerfile").read_text().splitlines()
     assert "USER 65532:65532" in lines[lines.index("FROM ${BASE}") :]
+
+
+def test_bytecode_in_the_image_goes_by_no_files_time() -> None:
+    """`buildah --timestamp` sets every file's time; Python would compile all at each start then."""
+    lines = (FOLDER / "Dockerfile").read_text().splitlines()
+    installs = [line for line in lines if "--python /opt/stagedoor/bin/python" in line]
+    assert len(installs) == 2
+    assert all(" --no-compile " in line for line in installs)
+    compiled = [line for line in lines if "compileall" in line]
+    assert ["/opt/stagedoor/lib" in line or "/usr/lib/python3*" in line for line in compiled] == [
+        True,
+        True,
+    ]
+    assert all("--invalidation-mode unchecked-hash" in line for line in compiled)
