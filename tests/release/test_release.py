@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
+import sysconfig
 import tarfile
 import tomllib
 from importlib.metadata import distributions
@@ -141,7 +141,7 @@ def needed(extras: tuple[str, ...] = ("kubernetes", "postgresql")) -> dict[str, 
 
 
 def test_the_bill_of_materials_is_the_locks_and_the_pages(tmp_path: Path) -> None:
-    [environment] = [Path(p) for p in sys.path if p.endswith("site-packages")]
+    environment = Path(sysconfig.get_path("purelib"))
     made = []
     for name in ("one", "other"):
         sbom.write_sbom(HERE, tmp_path / name, environment)
