@@ -33,7 +33,7 @@ def sign_in() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List browsers that are signed in and machines that are logged in.
+    """List the sign-ins of browsers and of machines.
 
     ANSWERED is when the identity provider last said that the sign-in holds; - where none is asked.
     """
