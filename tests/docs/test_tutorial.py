@@ -32,7 +32,7 @@ PAGE = pages.ROOT / "docs/tutorial.md"
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PORTS = ("8443", "2222", "8444")
-NOT_HERE = ("python3 -m venv", "sudo rm")
+NOT_HERE = ("apt-get install", "python3 -m venv", "sudo rm")
 """What the blocks begin with that are not run: the installation, which `tests/bare` does, and the end."""
 
 
