@@ -141,6 +141,15 @@ def test_every_page_is_in_the_index() -> None:
     assert {str(file.relative_to(ROOT)) for file in every - linked} == set()
 
 
+def test_every_decision_is_listed_by_its_number() -> None:
+    folder = ROOT / "docs/decisions"
+    rows = re.findall(
+        r"^\| (\d+) \| .*\(([^()]+)\) \|$", pages.text(folder / "README.md"), re.MULTILINE
+    )
+    files = sorted(file.name for file in folder.glob("[0-9]*.md"))
+    assert [(f"{int(number):04}", name) for number, name in rows] == [(n[:4], n) for n in files]
+
+
 def test_every_package_is_in_contributing() -> None:
     table = "".join(
         "".join(row) for row in pages.table(ROOT / "CONTRIBUTING.md", "Where code belongs")
