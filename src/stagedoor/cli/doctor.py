@@ -14,7 +14,7 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.path import Wish, walk_to
-from stagedoor.model.check import Result, result_row, run_checks
+from stagedoor.wire.check import Result, result_row, run_checks
 from stagedoor.wire.finding import Level, exit_code
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stagedoor.client import tunnel
-from stagedoor.model.check import Result
 from stagedoor.model.units import DAY_S
+from stagedoor.wire.check import Result
 from stagedoor.wire.finding import Finding, fail, ok, warn
 
 How = Literal["connect", "jump", "direct", "web"]

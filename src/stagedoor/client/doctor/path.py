@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge, walk
-from stagedoor.model.check import Result
+from stagedoor.wire.check import Result
 from stagedoor.wire.finding import Level, warn
 
 

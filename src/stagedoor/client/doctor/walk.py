@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge
 from stagedoor.client.web import Connection, LostError
-from stagedoor.model.check import Result
+from stagedoor.wire.check import Result
 from stagedoor.wire.finding import Level, ok, warn
 
 SSH_S = 60.0

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from stagedoor.admin.authorities import host_ca_line, public_half
 from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load
-from stagedoor.model.check import Check
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
@@ -32,6 +31,7 @@ from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
 from stagedoor.store.time import server_time
 from stagedoor.upstream.host_key import shown_host_key
+from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, fail, ok, warn
 
 ANSWER_S = 3.0
