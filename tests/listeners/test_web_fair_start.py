@@ -2,11 +2,11 @@
 
 import asyncio
 
-from stagedoor.listeners.web.fair_start import FairStart
+from stagedoor.listeners.web.fair_start import StartQueue
 
 
 async def test_one_of_a_quiet_source_goes_on_before_the_many_that_came_first() -> None:
-    starts, order = FairStart(), list[str]()
+    starts, order = StartQueue(), list[str]()
 
     async def connection(source: str) -> None:
         await starts.turn(source)
@@ -18,7 +18,7 @@ async def test_one_of_a_quiet_source_goes_on_before_the_many_that_came_first() -
 
 
 async def test_one_goes_on_in_each_turn_of_the_event_loop() -> None:
-    starts, running, most = FairStart(), 0, 0
+    starts, running, most = StartQueue(), 0, 0
 
     async def connection() -> None:
         nonlocal running, most
@@ -33,7 +33,7 @@ async def test_one_goes_on_in_each_turn_of_the_event_loop() -> None:
 
 
 async def test_one_that_has_gone_takes_no_turn() -> None:
-    starts = FairStart()
+    starts = StartQueue()
     waiting = [asyncio.create_task(starts.turn("flood")) for _ in range(10)]
     await asyncio.sleep(0)
     for one in waiting:
@@ -43,7 +43,7 @@ async def test_one_that_has_gone_takes_no_turn() -> None:
 
 
 async def test_it_starts_again_after_a_pause() -> None:
-    starts = FairStart()
+    starts = StartQueue()
     for _ in range(3):
         await asyncio.wait_for(starts.turn("person"), 10)
         await asyncio.sleep(0)

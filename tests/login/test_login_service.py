@@ -16,9 +16,9 @@ from stagedoor.admin.login_service import (
     CLOCK_S,
     NAMESPACE,
     OF_SOURCE,
-    Begun,
-    LoggedIn,
+    LoginResult,
     LoginService,
+    StartedLogin,
     login_text,
     renewal_text,
 )
@@ -76,26 +76,30 @@ class Installation:
         assert ends_at > time.time()
         return user_ca(Settings(data_dir=self.folder)).sign_user(public_key, user, [user], 3600)
 
-    async def begin(self, key: Key, *, port: int | None = 40000, source: Source = HERE) -> Begun:
+    async def begin(
+        self, key: Key, *, port: int | None = 40000, source: Source = HERE
+    ) -> StartedLogin:
         challenge = digest(VERIFIER)
         signature = key.sign(login_text(ORIGIN, challenge))
         begun = await self.logins.begin(ORIGIN, challenge, signature, "laptop", port, source)
-        assert isinstance(begun, Begun), begun
+        assert isinstance(begun, StartedLogin), begun
         return begun
 
-    async def poll(self, begun: Begun, code: str | None = None) -> LoggedIn | LoginState | Denial:
+    async def poll(
+        self, begun: StartedLogin, code: str | None = None
+    ) -> LoginResult | LoginState | Denial:
         return await self.logins.poll(begun.id, VERIFIER, code, HERE)
 
-    async def logged_in(self, key: Key) -> LoggedIn:
+    async def logged_in(self, key: Key) -> LoginResult:
         begun = await self.begin(key)
         assert not isinstance(
             await self.approval.approve(self.alice, begun.id, begun.letters), Denial
         )
         found = await self.poll(begun)
-        assert isinstance(found, LoggedIn), found
+        assert isinstance(found, LoginResult), found
         return found
 
-    async def renew(self, key: Key, *, at: float | None = None) -> LoggedIn | Denial:
+    async def renew(self, key: Key, *, at: float | None = None) -> LoginResult | Denial:
         when = int(self.now() if at is None else at)
         return await self.logins.renew(
             ORIGIN, when, "nonce", key.sign(renewal_text(ORIGIN, when, "nonce")), HERE
@@ -156,7 +160,7 @@ async def test_the_letters_log_a_machine_in_once(
     done = await here.approval.approve(here.alice, begun.id, begun.letters.lower())
     assert not isinstance(done, Denial)
     found = await here.poll(begun)
-    assert isinstance(found, LoggedIn)
+    assert isinstance(found, LoginResult)
     assert found.user == "alice"
     assert found.secret is not None
     assert "alice" in certificate_of(found.certificate, tmp_path)
@@ -182,7 +186,7 @@ async def test_a_click_is_worth_nothing_without_code_and_verifier(
         got = await here.logins.poll(begun.id, verifier, code, HERE)
         assert isinstance(got, Denial)
         assert got.reason is Reason.BAD_REQUEST
-    assert isinstance(await here.poll(begun, code), LoggedIn)
+    assert isinstance(await here.poll(begun, code), LoginResult)
     assert isinstance(await here.poll(begun, code), Denial), "replayed"
 
 
@@ -265,7 +269,7 @@ async def test_a_renewal_wants_the_key_and_a_sign_in_that_lasts(
     assert isinstance(await here.renew(key), Denial), "it never logged in"
     await here.logged_in(key)
     renewed = await here.renew(key)
-    assert isinstance(renewed, LoggedIn)
+    assert isinstance(renewed, LoginResult)
     assert renewed.secret is None
     assert "alice" in certificate_of(renewed.certificate, tmp_path)
     assert isinstance(await here.renew(Key(tmp_path, "other")), Denial)
@@ -278,7 +282,7 @@ async def test_a_renewal_wants_the_key_and_a_sign_in_that_lasts(
 @pytest.mark.identity(24)
 async def test_a_clock_that_is_wrong_is_named(here: Installation, key: Key) -> None:
     await here.logged_in(key)
-    assert isinstance(await here.renew(key, at=time.time() + 240), LoggedIn)
+    assert isinstance(await here.renew(key, at=time.time() + 240), LoginResult)
     for off, way in ((2 * CLOCK_S, "10 min ahead"), (-2 * CLOCK_S, "10 min behind")):
         got = await here.renew(key, at=time.time() + off)
         assert isinstance(got, Denial)
@@ -291,11 +295,11 @@ async def test_use_moves_a_logins_end_and_never_beyond_the_persons(
     first = await here.logged_in(key)
     here.ahead_s = 3 * 3600
     renewed = await here.renew(key)
-    assert isinstance(renewed, LoggedIn)
+    assert isinstance(renewed, LoginResult)
     assert first.ends_at < renewed.ends_at <= time.time() + here.ahead_s + 12 * 3600
     here.ahead_s = 14 * 3600
     last = await here.renew(key)
-    assert isinstance(last, LoggedIn)
+    assert isinstance(last, LoginResult)
     latest = [one for one in list_sign_ins(here.admin) if one.key_fingerprint]
     assert last.ends_at == latest[0].ends_at
     assert last.ends_at <= time.time() + 24 * 3600
@@ -338,7 +342,7 @@ async def test_letters_codes_and_secrets_are_in_no_audit(here: Installation, key
     await here.approval.approve(here.alice, begun.id, "WWWW-WWWW")
     await here.approval.approve(here.alice, begun.id, begun.letters)
     found = await here.poll(begun)
-    assert isinstance(found, LoggedIn)
+    assert isinstance(found, LoginResult)
     assert found.secret is not None
     told = "".join(str(entry) for entry in read_entries(here.admin.database))
     assert "login.answer" in told

@@ -14,7 +14,7 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
-    Measured,
+    MetricsMessage,
     Sign,
     Signed,
     ToWorker,
@@ -62,7 +62,7 @@ FROM_WORKER = st.one_of(
         st.text(),
         st.floats(0, 1e12),
     ),
-    st.builds(Measured, SERIES, SERIES),
+    st.builds(MetricsMessage, SERIES, SERIES),
 )
 
 

@@ -19,17 +19,17 @@ from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve.control import Measured, line, read_from_worker
+from stagedoor.serve.control import MetricsMessage, line, read_from_worker
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
-    MeasuredLedger,
-    MeasuredShells,
+    MetricsLedger,
+    MetricsShells,
     durations,
     measured_note,
     sign_in_counter,
     store_timer,
 )
-from stagedoor.serve.metrics.tally import Tally, Totals, messages
+from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
 from stagedoor.wire.openmetrics import exposition
@@ -114,7 +114,7 @@ def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:
 def test_nothing_is_lost_on_the_way_to_the_supervisor(
     denied: list[tuple[AccessMethod, Reason]], hung: bool
 ) -> None:
-    tally, totals = Tally(), Totals()
+    tally, totals = MetricCounts(), MetricTotals()
     for number, (way, reason) in enumerate(denied):
         tally.add(of.DENIALS, way, reason)
         for message in messages(tally.take(), {}):
@@ -122,7 +122,7 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
                 tally.put_back(message.added)
                 continue
             read = read_from_worker(line(message))
-            assert isinstance(read, Measured)
+            assert isinstance(read, MetricsMessage)
             totals.add(number % 3, read)
     for message in messages(tally.take(), {}):
         totals.add(0, message)
@@ -130,12 +130,12 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
 
 
 def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
-    totals = Totals()
+    totals = MetricTotals()
     for worker in (1, 2):
-        totals.add(worker, Measured(((of.LOGINS.series("web", "opened"), 2.0),)))
+        totals.add(worker, MetricsMessage(((of.LOGINS.series("web", "opened"), 2.0),)))
         totals.add(
             worker,
-            Measured(
+            MetricsMessage(
                 now=((of.SESSIONS.series("web"), 3.0), (of.POLICY_AGE.series(), float(worker)))
             ),
         )
@@ -147,8 +147,8 @@ def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
 
 
 async def test_bytes_of_a_live_session_are_counted_once() -> None:
-    tally, clock = Tally(), Clock()
-    ledger = MeasuredLedger(Book(), tally, clock)
+    tally, clock = MetricCounts(), Clock()
+    ledger = MetricsLedger(Book(), tally, clock)
     opened: Any = await ledger.open(READY, AccessMethod.JUMP, SOURCE)
     assert ledger.inside()[AccessMethod.JUMP] == 1
     ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
@@ -166,8 +166,8 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
 
 
 async def test_a_denial_is_counted_by_its_reason() -> None:
-    tally = Tally()
-    ledger = MeasuredLedger(Book(), tally)
+    tally = MetricCounts()
+    ledger = MetricsLedger(Book(), tally)
     ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
     assert tally.take() == {
         of.LOGINS.series("web", "denied"): 1,
@@ -202,9 +202,9 @@ class Starting:
     ],
 )
 async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> None:
-    clock, tally, told = Clock(), Tally(), []
+    clock, tally, told = Clock(), MetricCounts(), []
     steps = ["pulling image", "pulling image", "a step of somebody's own"]
-    shells: Any = MeasuredShells(Starting(clock, steps, outcome), tally, clock)  # type: ignore[arg-type]
+    shells: Any = MetricsShells(Starting(clock, steps, outcome), tally, clock)  # type: ignore[arg-type]
     try:
         await shells.ensure(None, told.append)
     except asyncio.CancelledError:
@@ -217,14 +217,14 @@ async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> No
 
 
 async def test_a_shell_that_runs_is_no_start() -> None:
-    clock, tally = Clock(), Tally()
-    shells: Any = MeasuredShells(Starting(clock, [], None), tally, clock)  # type: ignore[arg-type]
+    clock, tally = Clock(), MetricCounts()
+    shells: Any = MetricsShells(Starting(clock, [], None), tally, clock)  # type: ignore[arg-type]
     await shells.ensure(None, print)
     assert not tally.take()
 
 
 def test_a_browser_s_session_is_a_sign_in_and_a_ticket_is_none() -> None:
-    tally = Tally()
+    tally = MetricCounts()
     issued = sign_in_counter(tally)
     for kind in PassKind:
         issued(kind, READY.grant.identity)
@@ -232,7 +232,7 @@ def test_a_browser_s_session_is_a_sign_in_and_a_ticket_is_none() -> None:
 
 
 def test_a_recording_s_end_is_counted_and_noted() -> None:
-    tally, noted = Tally(), []
+    tally, noted = MetricCounts(), []
     note = measured_note(lambda *about: noted.append(about[1]), tally)
     opened: Any = None
     for kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED, Kind.CHANNEL_OPENED):
@@ -245,7 +245,7 @@ def test_a_recording_s_end_is_counted_and_noted() -> None:
 
 
 def test_only_what_the_store_could_not_do_is_a_failure_of_the_store(tmp_path: Path) -> None:
-    tally = Tally()
+    tally = MetricCounts()
     database = open_database(tmp_path / "store.db")
     database.on_transaction = store_timer(tally)
     with suppress(KeyError), database.read():

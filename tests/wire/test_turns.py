@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.turns import Turns
+from stagedoor.model.turns import FairQueue
 
 
 def test_sources_take_turns_however_many_each_has() -> None:
-    turns: Turns[str] = Turns(100)
+    turns: FairQueue[str] = FairQueue(100)
     for n in range(5):
         turns.come(f"a{n}", "a")
     turns.come("b0", "b")
@@ -16,7 +16,7 @@ def test_sources_take_turns_however_many_each_has() -> None:
 
 
 def test_the_source_with_most_loses_its_newest_and_never_the_newcomer() -> None:
-    turns: Turns[str] = Turns(5)
+    turns: FairQueue[str] = FairQueue(5)
     for n in range(3):
         turns.come(f"a{n}", "a")
     for n in range(2):
@@ -27,7 +27,7 @@ def test_the_source_with_most_loses_its_newest_and_never_the_newcomer() -> None:
 
 
 def test_among_equals_the_newcomer_goes() -> None:
-    turns: Turns[str] = Turns(3)
+    turns: FairQueue[str] = FairQueue(3)
     assert [turns.come(one, one) for one in "abc"] == [None] * 3
     assert turns.come("d", "d") == "d"
 
@@ -40,7 +40,7 @@ STEPS = st.lists(
 
 @given(STEPS, st.integers(0, 6))
 def test_nobody_is_lost_or_counted_twice(steps: list[tuple[str, int, str]], room: int) -> None:
-    turns: Turns[tuple[int, str]] = Turns(room)
+    turns: FairQueue[tuple[int, str]] = FairQueue(room)
     waiting: set[tuple[int, str]] = set()
     for what, number, source in steps:
         key = (number, source)

@@ -137,7 +137,7 @@ def _outside(settings: Settings) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoreResult:
     """`settings_kept`: the settings file that was there is as it was. `moved` is what was put aside."""
 
     settings: Settings
@@ -146,7 +146,7 @@ class Restored:
     moved: tuple[Path, ...]
 
 
-def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) -> Restored:
+def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) -> RestoreResult:
     """Bring back what `file` holds, where the settings say; where there is no settings file, the one from
     the backup is put there first.
 
@@ -174,7 +174,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
         raise StagedoorError(
             f"{error.filename or file} cannot be restored: {error.strerror or error}"
         ) from error
-    return Restored(settings, kept, tuple(manifest["outside"]), moved)
+    return RestoreResult(settings, kept, tuple(manifest["outside"]), moved)
 
 
 def _read_manifest(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.sign_ins import shown_id
 from stagedoor.model import pending_login
-from stagedoor.model.credential import UnboundKey
+from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.pending_login import (
@@ -57,7 +57,7 @@ class KeyBinding:
         return bool(self._settings.sso) and self._settings.ssh.hold_s > 0
 
     async def bind(
-        self, key: UnboundKey, wanted_user: str | None, show: Callable[[str], None]
+        self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
         """See `listeners.ssh.seam.SshSignIns.bind`. `wanted_user` is the only one who may approve."""
         hold_s = min(self._settings.ssh.hold_s, PENDING_S)
@@ -80,7 +80,7 @@ class KeyBinding:
         return None
 
     async def _begin(
-        self, key: UnboundKey, wanted_user: str | None
+        self, key: UnknownKey, wanted_user: str | None
     ) -> tuple[PendingLogin, str] | Denial:
         network, now = source_network(key.source.address), self._now()
         if self._beginnings.take(network, now) is None:

@@ -63,7 +63,7 @@ _NOBODY = Denial(
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedLogin:
     """`letters` are for the terminal, as a person reads them. `ends_at`: seconds since the epoch."""
 
     id: str
@@ -72,7 +72,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedIn:
+class LoginResult:
     """What a machine gets. `secret` is None where it has one already, `certificate` where none could be
     signed now: `why` then. `ends_at` is the sign-in's end, seconds since the epoch."""
 
@@ -117,7 +117,7 @@ class LoginService:
         label: str,
         port: int | None,
         source: Source,
-    ) -> Begun | Denial:
+    ) -> StartedLogin | Denial:
         if self._certificates is None:
             return _NO_CERTIFICATES
         if (denial := self._too_often(self._beginnings, source)) is not None:
@@ -151,7 +151,7 @@ class LoginService:
         )
         match full:
             case None:
-                return Begun(id_, shown_letters(letters), login.ends_at)
+                return StartedLogin(id_, shown_letters(letters), login.ends_at)
             case Full.SOURCE:
                 why = f"{OF_SOURCE} logins from your address wait for approval; finish one, or try again"
                 return Denial(Reason.THROTTLED, why, int(PENDING_S))
@@ -163,7 +163,7 @@ class LoginService:
 
     async def poll(
         self, id_: str, verifier: str, code: str | None, source: Source
-    ) -> LoggedIn | LoginState | Denial:
+    ) -> LoginResult | LoginState | Denial:
         """What became of it. APPROVED is not said of one that lacks its code: it waits still."""
         if (denial := self._too_often(self._questions, source)) is not None:
             return denial
@@ -217,7 +217,7 @@ class LoginService:
 
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source
-    ) -> LoggedIn | Denial:
+    ) -> LoginResult | Denial:
         """A new certificate for the key that signed, whose login lasts still."""
         if self._certificates is None:
             return _NO_CERTIFICATES
@@ -261,7 +261,7 @@ class LoginService:
 
     async def _with_certificate(
         self, login: WebPass, public_key: str, secret: str | None
-    ) -> LoggedIn | Denial:
+    ) -> LoginResult | Denial:
         assert login.sign_in is not None, "a sign-in names itself"
         assert self._certificates is not None, "none begins without"
         try:
@@ -271,8 +271,8 @@ class LoginService:
         except CertificateError as error:
             if secret is None:
                 return _unsigned(error)
-            return LoggedIn(login.name, login.expires_at, secret, None, str(error))
-        return LoggedIn(login.name, login.expires_at, secret, certificate)
+            return LoginResult(login.name, login.expires_at, secret, None, str(error))
+        return LoginResult(login.name, login.expires_at, secret, certificate)
 
     async def end(self, secret: str, source: Source) -> Denial | None:
         """End the login of that secret, and what it opened; nothing where there is none."""

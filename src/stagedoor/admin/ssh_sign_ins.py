@@ -11,7 +11,7 @@ from stagedoor.admin.certificates import (
 )
 from stagedoor.admin.key_binding import KeyBinding
 from stagedoor.admin.service import AdminService
-from stagedoor.model.credential import UnboundKey
+from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
@@ -50,7 +50,7 @@ class SshSignInService:
     def holds(self) -> bool:
         return self._binding.possible
 
-    async def bind(self, key: UnboundKey, show: Callable[[str], None]) -> Denial | None:
+    async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
         # A name that is no app's can only be a user's own; one that is a user's is meant so.
         name = key.login_name
         only = name in self._policy().users or parse_login(name) is None

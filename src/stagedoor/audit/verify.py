@@ -21,7 +21,7 @@ CheckSignature = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ChainProblem:
     """What is wrong first. `line` is the number of the line in `file`, from 1."""
 
     file: str
@@ -47,7 +47,7 @@ class Report:
     from_start: bool = False
     confirmed: int = 0
     keys: dict[str, int] = field(default_factory=dict)
-    fault: Fault | None = None
+    fault: ChainProblem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class _Line:
     def digest(self) -> str:
         return digest(self.text)
 
-    def fault(self, what: str) -> Fault:
-        return Fault(self.file, self.number, what)
+    def fault(self, what: str) -> ChainProblem:
+        return ChainProblem(self.file, self.number, what)
 
     def with_(self, **fields: object) -> str:
         """The hash that it had if these were its fields."""
@@ -72,7 +72,7 @@ class _Line:
 
 
 class _FaultFoundError(Exception):
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: ChainProblem) -> None:
         self.fault = fault
 
 
@@ -131,9 +131,9 @@ class _Verification:
         self._before: _Line | None = None
         self._last: _Line | None = None
 
-    def run(self, lines: Iterator[_Line | Fault]) -> None:
+    def run(self, lines: Iterator[_Line | ChainProblem]) -> None:
         for line, after in _with_next(lines):
-            if isinstance(line, Fault):
+            if isinstance(line, ChainProblem):
                 raise _FaultFoundError(line)
             known = self._digests.get(line.seq)
             if known is not None and known == line.digest:
@@ -155,7 +155,7 @@ class _Verification:
             return
         raise _FaultFoundError(self._explain(last, line, after))
 
-    def _explain(self, last: _Line, line: _Line, after: _Line | None) -> Fault:
+    def _explain(self, last: _Line, line: _Line, after: _Line | None) -> ChainProblem:
         before = self._before
         if after is not None and after.prev == last.digest and after.seq > last.seq:
             if line.prev == after.digest:
@@ -250,7 +250,7 @@ def _signed(line: _Line, check: CheckSignature) -> tuple[Link | None, str | None
     return claim, key if key == fields.get("key") else None
 
 
-def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | Fault]:
+def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | ChainProblem]:
     for file, number, text in lines:
         try:
             yield _parse(file, number, text)
@@ -260,7 +260,7 @@ def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | Fault]:
 
 def _parse(file: str, number: int, text: bytes) -> _Line:
     broken = _FaultFoundError(
-        Fault(file, number, "this line was changed: it is not as the gateway writes it")
+        ChainProblem(file, number, "this line was changed: it is not as the gateway writes it")
     )
     try:
         document = json.loads(text)
@@ -275,9 +275,9 @@ def _parse(file: str, number: int, text: bytes) -> _Line:
 
 
 def _with_next(
-    lines: Iterator[_Line | Fault],
-) -> Iterator[tuple[_Line | Fault, _Line | Fault | None]]:
-    held: _Line | Fault | None = None
+    lines: Iterator[_Line | ChainProblem],
+) -> Iterator[tuple[_Line | ChainProblem, _Line | ChainProblem | None]]:
+    held: _Line | ChainProblem | None = None
     for line in lines:
         if held is not None:
             yield held, line

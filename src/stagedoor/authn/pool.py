@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
-from stagedoor.model.turns import Turns
+from stagedoor.model.turns import FairQueue
 
 
 class Full(Enum):
@@ -27,7 +27,7 @@ class VerifyPool:
         self._free = threads
         self._per_source = per_source
         self._of_source: Counter[str] = Counter()
-        self._turns: Turns[asyncio.Future[bool]] = Turns(waiting)
+        self._turns: FairQueue[asyncio.Future[bool]] = FairQueue(waiting)
 
     async def run(self, source: str, work: Callable[[], bool]) -> bool | Full:
         """What `work` returns, once it is this source's turn; or why it was not called."""

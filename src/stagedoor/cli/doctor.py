@@ -13,7 +13,7 @@ import click
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.client.doctor import judge
-from stagedoor.client.doctor.path import Wish, walk_to
+from stagedoor.client.doctor.path import PathOptions, walk_to
 from stagedoor.wire.check import Result, result_row, run_checks
 from stagedoor.wire.finding import Level, exit_code
 
@@ -131,13 +131,13 @@ def _wish(
     given: Mapping[str, str],
     config_file: str | None,
     idle_s: float | None,
-) -> Wish:
+) -> PathOptions:
     path = ""
     if how == "web" and "--gateway" in given:
         url = urlsplit(given["--gateway"])
         path = url.path.rstrip("/")
         given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
-    return Wish(host, how, given, dict(os.environ), path, config_file, idle_s)
+    return PathOptions(host, how, given, dict(os.environ), path, config_file, idle_s)
 
 
 def _extra(settings: "Settings | None") -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stagedoor.client import login_ask, login_files, tunnel
 from stagedoor.client.login_files import KEY, LOCK, SECRET, STATE
-from stagedoor.client.login_web import ComeBack, Gateway
+from stagedoor.client.login_web import Gateway, LoopbackListener
 from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
 from stagedoor.client.tunnel import TunnelError
 
@@ -100,7 +100,7 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
 def log_in_if_needed(folder: Path) -> None:
     """A good certificate, by what asks the person least. One of many that run at once does it. Raises
     TunnelError, OSError."""
-    turn = login_ask.Turn(folder / LOCK)
+    turn = login_ask.LoginLock(folder / LOCK)
     deadline = time.monotonic() + PENDING_S + 10
     try:
         while not turn.take():
@@ -261,7 +261,7 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
     verifier = os.urandom(32).hex()
     challenge = hashlib.sha256(verifier.encode()).hexdigest()
     signature = _sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
-    back = ComeBack(f"{gateway.url}/")
+    back = LoopbackListener(f"{gateway.url}/")
     try:
         asked: dict[str, object] = {
             "challenge": challenge,
@@ -287,7 +287,7 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         back.close()
 
 
-def _wait(gateway: Gateway, mine: dict[str, object], back: ComeBack) -> dict[str, object]:
+def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> dict[str, object]:
     deadline = time.monotonic() + PENDING_S
     while time.monotonic() < deadline:
         code = back.wait(POLL_S)

@@ -103,7 +103,7 @@ def _process(pid: int) -> tuple[int, str]:
         return 0, ""
 
 
-class Turn:
+class LoginLock:
     """One process of many logs in, the others wait for what comes of it. The lock goes with its process, so a
     dead one is followed at once."""
 

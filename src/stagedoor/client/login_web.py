@@ -117,7 +117,7 @@ def _receive(wire: tunnel.Plain, wanted: int, deadline: float) -> bytes:
     return got
 
 
-class ComeBack:
+class LoopbackListener:
     """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Whoever else connects gets a
     refusal, and holds up nothing."""
 

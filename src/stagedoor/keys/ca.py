@@ -13,7 +13,7 @@ from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.wire.blob import string
-from stagedoor.wire.sshcert import HOST, USER, Unsigned
+from stagedoor.wire.sshcert import HOST, USER, UnsignedCertificate
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 USER_EXTENSIONS = ("permit-agent-forwarding", "permit-port-forwarding", "permit-pty")
@@ -127,7 +127,7 @@ class CertificateAuthority:
     ) -> str:
         if not principals:
             raise StagedoorError("a certificate needs at least one principal; name one")
-        unsigned = Unsigned(
+        unsigned = UnsignedCertificate(
             kind,
             _blob(public_key),
             secrets.token_bytes(_NONCE_BYTES),

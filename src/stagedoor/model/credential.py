@@ -46,7 +46,7 @@ def login_secret(credential: "Credential | None") -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class UnboundKey:
+class UnknownKey:
     """A key that nobody knows, `type base64`, whose private half the client at `source` has shown."""
 
     login_name: str

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key")
 
 
-class Turns(Generic[Key]):
+class FairQueue(Generic[Key]):
     """At most `room` keys wait, each for its source."""
 
     def __init__(self, room: int) -> None:

@@ -86,7 +86,7 @@ class _Run:
         self._holder = secrets.randbits(31)
         self._stopping = threading.Event()
         self._leads = threading.Event()
-        self._deliveries: tuple[Delivery, ...] = ()
+        self._deliveries: tuple[SinkWriter, ...] = ()
         self.states = tuple(SinkState(sink.name, False, 0) for sink in settings.audit.sinks)
         self._thread = threading.Thread(target=self._main, name="audit-output", daemon=True)
 
@@ -105,7 +105,7 @@ class _Run:
         if database is None:
             return
         self._deliveries = tuple(
-            Delivery(sink, database, self._leads, self._stopping, self._on_problem)
+            SinkWriter(sink, database, self._leads, self._stopping, self._on_problem)
             for sink in self._settings.audit.sinks
         )
         for delivery in self._deliveries:
@@ -203,7 +203,7 @@ class _Care:
         )
 
 
-class Delivery:
+class SinkWriter:
     """Brings one sink up to date, and keeps it so."""
 
     def __init__(

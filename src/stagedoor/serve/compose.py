@@ -31,13 +31,13 @@ from stagedoor.relay.loop import Relay
 from stagedoor.serve.log import write_line
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
-    MeasuredLedger,
-    MeasuredShells,
+    MetricsLedger,
+    MetricsShells,
     measured_note,
     sign_in_counter,
     store_timer,
 )
-from stagedoor.serve.metrics.tally import Tally
+from stagedoor.serve.metrics.tally import MetricCounts
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -117,7 +117,7 @@ class Gateway:
         self._problems = ProblemLog(self._log)
         self._audit = settings.audit
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
-        self.tally = Tally()
+        self.tally = MetricCounts()
         self.database = open_database(settings.place)
         self.database.on_transaction = store_timer(self.tally)
         policy_changes = _Topic[Policy]()
@@ -137,7 +137,7 @@ class Gateway:
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
-        self.measured_ledger = MeasuredLedger(self.ledger, self.tally)
+        self.measured_ledger = MetricsLedger(self.ledger, self.tally)
         self._note = measured_note(self.ledger.note, self.tally)
         self._cluster = kubernetes = _kubernetes(settings, instance, self._problems)
         # Those who may log in to a shell stay written there while the store is away.
@@ -171,7 +171,7 @@ class Gateway:
             authenticator=self.authenticator,
             authoriser=Authoriser(lambda: self.watch.policy, time.time, listed_in(settings)),
             policy=WatchedPolicy(self.watch),
-            shells=MeasuredShells(self.shells, self.tally),
+            shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,
             connector=Connector(
                 resolver=Resolver(),

@@ -70,7 +70,7 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
     retry_after_s: int | None = None
 
 
-class Measured(msgspec.Struct, frozen=True, tag="measured"):
+class MetricsMessage(msgspec.Struct, frozen=True, tag="measured"):
     """From a worker: what it has counted since it last said so, and what it sees `now` (`serve.metrics`)."""
 
     added: tuple[tuple[Series, float], ...] = ()
@@ -78,7 +78,7 @@ class Measured(msgspec.Struct, frozen=True, tag="measured"):
 
 
 ToWorker = Begin | Drain | Close | Signed
-FromWorker = Up | Left | Failed | Sign | Measured
+FromWorker = Up | Left | Failed | Sign | MetricsMessage
 
 _encoder = msgspec.json.Encoder()
 _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

@@ -24,7 +24,7 @@ from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
 from stagedoor.serve.audit_output import AuditOutput
 from stagedoor.serve.beside import Beside
-from stagedoor.serve.control import Begin, Measured
+from stagedoor.serve.control import Begin, MetricsMessage
 from stagedoor.serve.controller_process import ControllerProcess
 from stagedoor.serve.ends import certificate_gauges
 from stagedoor.serve.fleet import (
@@ -42,7 +42,7 @@ from stagedoor.serve.fleet import (
     Tick,
 )
 from stagedoor.serve.health import Condition, HealthEndpoint
-from stagedoor.serve.metrics.tally import Totals
+from stagedoor.serve.metrics.tally import MetricTotals
 from stagedoor.serve.prepare import (
     Bound,
     Checked,
@@ -87,7 +87,7 @@ class Supervisor:
         self._burials: set[asyncio.Task[object]] = set()
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
-        self._totals = Totals()
+        self._totals = MetricTotals()
         self._health = HealthEndpoint(self._condition, self._measured)
         self._controller = ControllerProcess()
         self._beside = Beside()
@@ -286,7 +286,7 @@ class Supervisor:
 
     def _reported(self, event: SpawnFailed | Said | Exited) -> None:
         """From a worker's process."""
-        if isinstance(event, Said) and isinstance(event.message, Measured):
+        if isinstance(event, Said) and isinstance(event.message, MetricsMessage):
             self._totals.add(event.worker, event.message)
             return
         if not isinstance(event, Said):

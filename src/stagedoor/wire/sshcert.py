@@ -44,7 +44,7 @@ class SignedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
+class UnsignedCertificate:
     """What a CA is to sign for `key`, a public key's blob.
 
     `nonce` is random, 32 bytes, so that nobody can choose what is signed. Times are seconds since the

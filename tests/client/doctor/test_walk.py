@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
-from stagedoor.client.doctor.path import Wish, walk_to
+from stagedoor.client.doctor.path import PathOptions, walk_to
 from stagedoor.wire.check import Result
 from stagedoor.wire.finding import Level
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
@@ -41,7 +41,7 @@ def walked(gateway: str, token: Path | None, how: str = "connect", **more: str) 
     if token is not None:
         given["--token-file"] = str(token)
     env = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
-    return list(walk_to(Wish("app01.ssh", how, given, env)))  # type: ignore[arg-type]
+    return list(walk_to(PathOptions("app01.ssh", how, given, env)))  # type: ignore[arg-type]
 
 
 def free() -> int:
@@ -217,7 +217,7 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
             ("app01@gw", world.config(), None),
         ):
             results = dict(
-                walk_to(Wish(host, None, {}, env, config_file=str(config), idle_s=idle_s))
+                walk_to(PathOptions(host, None, {}, env, config_file=str(config), idle_s=idle_s))
             )
             assert {finding.level for finding in results.values()} == {Level.OK}, results
             assert results.keys() >= {"name", "gateway", "sshd", "key", "clock", "large packets"}
@@ -225,16 +225,18 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
             assert ("idle timeout" in results) == (idle_s is not None)
         web = {"--gateway": f"http://127.0.0.1:{gateway.port('web')}", "--user": "dev"}
         web["--token-file"] = str(secret)
-        results = dict(walk_to(Wish("app01", "web", web, env)))
+        results = dict(walk_to(PathOptions("app01", "web", web, env)))
         assert {finding.level for finding in results.values()} == {Level.OK}, results
         assert "shell" in results
 
         stranger = world.config(key=new_key(tmp_path / "stranger"))
-        wish = Wish("app01-ssh", None, {}, env, config_file=str(stranger))
+        wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))
         hop, finding = list(walk_to(wish))[-1]
         assert (hop, finding.level) == ("key", Level.FAIL), finding
         (tmp_path / "known_hosts").write_text("")
-        hop, finding = list(walk_to(Wish("app01-ssh", None, {}, env, config_file=str(through))))[-1]
+        hop, finding = list(
+            walk_to(PathOptions("app01-ssh", None, {}, env, config_file=str(through)))
+        )[-1]
         assert (hop, finding.level) == ("host certificate", Level.FAIL), finding
 
 
@@ -253,7 +255,7 @@ def test_a_host_of_which_ssh_knows_nothing_needs_a_gateway(tmp_path: Path) -> No
 
     def hops() -> Iterator[Result]:
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        return walk_to(Wish("app01.ssh", None, {}, env, config_file=str(empty)))
+        return walk_to(PathOptions("app01.ssh", None, {}, env, config_file=str(empty)))
 
     [(hop, finding)] = hops()
     assert hop == "ssh configuration"

@@ -13,7 +13,7 @@ from stagedoor.wire.finding import Level, warn
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PathOptions:
     """`given` are options as of `stagedoor tunnel`; `url` is that of the WebShell, with `path` behind it.
     `idle_s` None: the idle timeout is not measured."""
 
@@ -26,7 +26,7 @@ class Wish:
     idle_s: float | None = None
 
 
-def walk_to(wish: Wish) -> Iterator[Result]:
+def walk_to(wish: PathOptions) -> Iterator[Result]:
     """Every hop, up to the first that fails."""
     try:
         for result in _hops(wish):
@@ -43,7 +43,7 @@ def walk_to(wish: Wish) -> Iterator[Result]:
         yield judge.failed(judge.CONFIG, tunnel.clean(str(error)))
 
 
-def _hops(wish: Wish) -> Iterator[Result]:
+def _hops(wish: PathOptions) -> Iterator[Result]:
     if wish.how == "web":
         yield from walk.web(_options(wish, wish.given), wish.path, wish.host)
         return
@@ -74,5 +74,5 @@ def _hops(wish: Wish) -> Iterator[Result]:
         yield from ssh.idle(wish.idle_s)
 
 
-def _options(wish: Wish, given: Mapping[str, str]) -> tunnel.Options:
+def _options(wish: PathOptions, given: Mapping[str, str]) -> tunnel.Options:
     return tunnel.Options(dict(given), [wish.host], dict(wish.env))

@@ -19,7 +19,7 @@ from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
 from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login, SshSignIns
-from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential, UnboundKey
+from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential, UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Origin
@@ -154,7 +154,7 @@ class Downstream(asyncssh.SSHServer):
         assert context.sign_ins is not None, "nobody is held without"
         context.logged_in(self)  # it is bounded by itself, and takes nobody's place
         self.connection.wait_for_person()
-        key = UnboundKey(credential.name, shown.line, credential.fingerprint, self.source)
+        key = UnknownKey(credential.name, shown.line, credential.fingerprint, self.source)
         with context.holds.one_more(source_network(self.source.address)):
             denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
         return denial or await context.flow.authenticate(credential, self.source)

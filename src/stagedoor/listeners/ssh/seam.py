@@ -11,7 +11,7 @@ from typing import Protocol
 
 import asyncssh
 
-from stagedoor.model.credential import UnboundKey
+from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
@@ -66,7 +66,7 @@ class SshSignIns(Protocol):
         """Whether unknown keys may wait for their person."""
         ...
 
-    async def bind(self, key: UnboundKey, show: Callable[[str], None]) -> Denial | None:
+    async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
         """Wait until somebody has signed in and approved this key; then it is bound, and None. `show` gets
         what the person has to do, as lines."""
         ...

@@ -3,16 +3,16 @@
 import asyncio
 import sys
 
-from stagedoor.model.turns import Turns
+from stagedoor.model.turns import FairQueue
 
 
-class FairStart:
+class StartQueue:
     """Of one event loop. A connection costs a millisecond from its first bytes on, so that one of a thousand
     that came before it would wait for a second. `PendingConnections` bounds how many wait.
     """
 
     def __init__(self) -> None:
-        self._turns = Turns[asyncio.Future[None]](sys.maxsize)
+        self._turns = FairQueue[asyncio.Future[None]](sys.maxsize)
         self._next: asyncio.Handle | None = None
 
     async def turn(self, source: str) -> None:

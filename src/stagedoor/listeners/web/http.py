@@ -51,7 +51,7 @@ class StrictConnection(h11.Connection):
             raise h11.RemoteProtocolError(fault)
 
 
-class PatientHttp(H11Protocol):
+class HttpServerProtocol(H11Protocol):
     """One connection, whose header must be whole `timeout_s` seconds after it could begin.
 
     Bytes that drip in do not extend the time (slow loris). One that has said nothing at all is closed

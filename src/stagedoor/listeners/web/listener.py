@@ -9,8 +9,8 @@ import uvicorn
 
 from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
 from stagedoor.listeners.web.app import WebApp
-from stagedoor.listeners.web.fair_start import FairStart
-from stagedoor.listeners.web.http import PatientHttp
+from stagedoor.listeners.web.fair_start import StartQueue
+from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source, source_network, within
@@ -56,13 +56,13 @@ class WebListener:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._starts = FairStart()
+        self._starts = StartQueue()
 
     def start(self) -> None:
         """Be ready to answer, on the running event loop."""
         config = uvicorn.Config(
             self._app.app,
-            http=PatientHttp,
+            http=HttpServerProtocol,
             ws="websockets-sansio",
             ws_max_size=MAX_FRAME_BYTES,
             # Terminal bytes are small and many, or many and packed; either way it would only cost.
@@ -109,7 +109,7 @@ class WebListener:
         assert self._server is not None, "it has been started"
         for connection in list(self._server.server_state.connections):
             # A browser or proxy would go on asking here, and be refused, instead of the next worker.
-            if isinstance(connection, PatientHttp):
+            if isinstance(connection, HttpServerProtocol):
                 connection.shutdown()
 
     async def close(self) -> None:
@@ -144,7 +144,7 @@ class WebListener:
         transport.on_lost = pending.ended
         pending.peer = transport
         pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
-        protocol = PatientHttp(
+        protocol = HttpServerProtocol(
             pending,
             timeout_s,
             due,

@@ -18,7 +18,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.recording.channel_audit import Note
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.metrics.tally import Tally
+from stagedoor.serve.metrics.tally import MetricCounts
 from stagedoor.session.ports import Ledger
 from stagedoor.shells.ports import Shells
 
@@ -26,10 +26,10 @@ Clock = Callable[[], float]
 """Seconds, monotonic."""
 
 
-class MeasuredLedger:
+class MetricsLedger:
     """Satisfies `session.ports.Ledger`: who was let in, who was not, and who is inside."""
 
-    def __init__(self, ledger: Ledger, tally: Tally, clock: Clock = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger, tally: MetricCounts, clock: Clock = time.monotonic) -> None:
         self._ledger = ledger
         self._tally = tally
         self._clock = clock
@@ -95,10 +95,10 @@ class MeasuredLedger:
         self._tally.add(of.BYTES, "received", by=max(0, now.received - before.received))
 
 
-class MeasuredShells:
+class MetricsShells:
     """Satisfies `shells.ports.Shells`: how long people wait for one that does not run yet."""
 
-    def __init__(self, shells: Shells, tally: Tally, clock: Clock = time.monotonic) -> None:
+    def __init__(self, shells: Shells, tally: MetricCounts, clock: Clock = time.monotonic) -> None:
         self._shells = shells
         self._tally = tally
         self._clock = clock
@@ -138,7 +138,7 @@ def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str,
     return [(name, until - began) for (name, began), until in zip(listed, ends, strict=True)]
 
 
-def measured_note(note: Note, tally: Tally) -> Note:
+def measured_note(note: Note, tally: MetricCounts) -> Note:
     """`note`, and recordings that are over are counted."""
     results = {Kind.RECORDING_ENDED: "complete", Kind.RECORDING_FAILED: "failed"}
 
@@ -150,7 +150,7 @@ def measured_note(note: Note, tally: Tally) -> Note:
     return counted
 
 
-def sign_in_counter(tally: Tally) -> Callable[[PassKind, Identity], None]:
+def sign_in_counter(tally: MetricCounts) -> Callable[[PassKind, Identity], None]:
     """For the passes that are given out on the web: a browser's session is a sign-in."""
 
     def issued(kind: PassKind, identity: Identity) -> None:
@@ -160,7 +160,7 @@ def sign_in_counter(tally: Tally) -> Callable[[PassKind, Identity], None]:
     return issued
 
 
-def store_timer(tally: Tally) -> Callable[[str, float, bool], None]:
+def store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:
     """For `Database.on_transaction`."""
 
     def ended(operation: str, took_s: float, failed: bool) -> None:

@@ -10,14 +10,14 @@ from itertools import islice
 from threading import Lock
 
 from stagedoor.model.metric import SUM, Metric, MetricKind, Series
-from stagedoor.serve.control import Measured
+from stagedoor.serve.control import MetricsMessage
 from stagedoor.serve.metrics.definitions import METRICS
 
 MOST_IN_A_LINE = 20
 """Series in one message: so that it is shorter than what a pipe takes at once, PIPE_BUF of pipe(7)."""
 
 
-class Tally:
+class MetricCounts:
     """Counts since they were last taken. Every method may be called from any thread, and is quick."""
 
     def __init__(self) -> None:
@@ -48,12 +48,14 @@ class Tally:
         return dict(taken)
 
 
-def messages(added: Mapping[Series, float], now: Mapping[Series, float]) -> Iterator[Measured]:
+def messages(
+    added: Mapping[Series, float], now: Mapping[Series, float]
+) -> Iterator[MetricsMessage]:
     """What a worker says of its counts and its gauges, in lines that a pipe takes at once."""
     for some in _pieces(added.items()):
-        yield Measured(added=some)
+        yield MetricsMessage(added=some)
     for some in _pieces(now.items()):
-        yield Measured(now=some)
+        yield MetricsMessage(now=some)
 
 
 def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Series, float], ...]]:
@@ -62,14 +64,14 @@ def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Seri
         yield piece
 
 
-class Totals:
+class MetricTotals:
     """What all workers have counted, and the gauges of those that live."""
 
     def __init__(self) -> None:
         self._counts: Counter[Series] = Counter()
         self._gauges: dict[int, dict[Series, float]] = {}
 
-    def add(self, worker: int, measured: Measured) -> None:
+    def add(self, worker: int, measured: MetricsMessage) -> None:
         for series, by in measured.added:
             self._counts[series] += by  # type: ignore[assignment]  # a Counter of floats
         if measured.now:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.login_service import LoggedIn
+from stagedoor.admin.login_service import LoginResult
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
@@ -124,7 +124,7 @@ class LoginApi:
             return self._refused(request, denial)
         return JSONResponse({"state": "ended"}, headers=_FRESH)
 
-    def _logged_in(self, request: Request, found: LoggedIn | Denial) -> Response:
+    def _logged_in(self, request: Request, found: LoginResult | Denial) -> Response:
         if isinstance(found, Denial):
             return self._refused(request, found)
         self._guard.proved(request, True)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stagedoor.admin.login_service import Begun, LoggedIn
+from stagedoor.admin.login_service import LoginResult, StartedLogin
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.pending_login import LoginState, PendingLogin
@@ -27,19 +27,19 @@ class Logins(Protocol):
         label: str,
         port: int | None,
         source: Source,
-    ) -> Begun | Denial:
+    ) -> StartedLogin | Denial:
         """A login that waits for approval, for the key that signed `login_text`."""
         ...
 
     async def poll(
         self, id_: str, verifier: str, code: str | None, source: Source
-    ) -> LoggedIn | LoginState | Denial:
+    ) -> LoginResult | LoginState | Denial:
         """What became of it. APPROVED is not said of one that lacks its code: it waits still."""
         ...
 
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source
-    ) -> LoggedIn | Denial:
+    ) -> LoginResult | Denial:
         """A new certificate for the key that signed `renewal_text`."""
         ...
 
