@@ -9,7 +9,7 @@ from stagedoor.audit.tally import (
     SOURCE_SHARE,
     SOURCES,
     TOTAL_SHARE,
-    DenialTally,
+    DenialCounts,
 )
 from stagedoor.model.denial import Reason
 from stagedoor.model.session import AccessMethod
@@ -19,7 +19,7 @@ HERE = ip_address("10.0.0.1")
 
 
 def test_a_person_who_tries_a_few_times_is_written_down_each_time() -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     assert [tally.admit(Reason.NO_GRANT, HERE, 0.0) for _ in range(SOURCE_SHARE)] == (
         [True] * SOURCE_SHARE
     )
@@ -28,13 +28,13 @@ def test_a_person_who_tries_a_few_times_is_written_down_each_time() -> None:
 
 
 def test_whoever_shows_no_credential_is_only_counted() -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     for reason in COUNTED:
         assert not tally.admit(reason, HERE, 0.0)
 
 
 def test_many_sources_together_cannot_fill_the_disk() -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     written = sum(tally.admit(Reason.NO_GRANT, ip_address(n), 0.0) for n in range(100_000))
     assert written == TOTAL_SHARE
     for n in range(100_000):
@@ -54,7 +54,7 @@ def test_one_ipv6_host_is_one_source_whatever_address_it_takes() -> None:
 
 
 def test_each_minute_begins_anew() -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     assert tally.due_at() is None
     tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 5.0)
     tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 7.0)
@@ -67,7 +67,7 @@ def test_each_minute_begins_anew() -> None:
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_sums() -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 10_000.0)
     tally.count(Reason.BAD_REQUEST, AccessMethod.CONNECT, HERE, 100.0)
     assert tally.due_at() == 160.0
@@ -86,7 +86,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_sums() -> None:
 def test_no_denial_is_forgotten(
     denials: list[tuple[Reason, object, float, bool]],
 ) -> None:
-    tally = DenialTally()
+    tally = DenialCounts()
     seen = 0
     for reason, address, now, take in denials:
         if tally.admit(reason, address, now):  # type: ignore[arg-type]  # ip_address's own type

@@ -9,7 +9,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
 from stagedoor.store.journal import StoreJournal
-from stagedoor.store.liveness.instances import HeldInstance, hold_instance, instances_folder
+from stagedoor.store.liveness.instances import InstanceLock, hold_instance, instances_folder
 from stagedoor.store.sessions import Live, close_requests, update_live
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened
@@ -18,7 +18,7 @@ S1, S2 = "0199aaaa111122223333444455", "0199bbbb111122223333444455"
 
 
 @pytest.fixture
-def worker(service: AdminService) -> HeldInstance:
+def worker(service: AdminService) -> InstanceLock:
     """A worker that lives, with alice and bob inside."""
     held = hold_instance(instances_folder(service.data_dir), "one")
     StoreJournal(service.database).append(
@@ -75,7 +75,7 @@ def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, service: Adm
     assert [row["id"] for row in alice.json("session", "list")] == [S2]
 
 
-def test_sessions_of_a_dead_worker_are_closed_at_once(alice: Desk, worker: HeldInstance) -> None:
+def test_sessions_of_a_dead_worker_are_closed_at_once(alice: Desk, worker: InstanceLock) -> None:
     worker.close()
     assert "Closed 2 sessions." in alice.run("session", "close", "--all", "--yes").stderr
     assert {row["end"] for row in alice.json("session", "list", "--all")} == {"lost"}

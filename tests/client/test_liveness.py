@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.liveness import DIAL_S, Judgement, Liveness
+from stagedoor.client.liveness import DIAL_S, Liveness, LivenessCheck
 
 TABLE = json.loads((Path(__file__).parents[1] / "wire/liveness.json").read_text())
 
@@ -25,7 +25,7 @@ def test_the_table_holds(story: dict[str, Any]) -> None:
             case ["heard"]:
                 line.heard()
             case ["tick", now, *expected]:
-                assert line.tick(now) == Judgement(*expected), step
+                assert line.tick(now) == LivenessCheck(*expected), step
             case _:
                 raise AssertionError(step)
 

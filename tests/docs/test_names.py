@@ -13,7 +13,7 @@ WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
 TO_BE_RENAMED = ROOT / "tests/docs/names-to-rename.txt"
 """Names from before the glossary, one a line. Rename them when you change their code; add none."""
-MAX_TO_BE_RENAMED = 92
+MAX_TO_BE_RENAMED = 72
 """May only shrink."""
 
 

@@ -18,7 +18,7 @@ from stagedoor.recording.channel_audit import (
     ChannelAudit,
     asked_fields,
 )
-from stagedoor.recording.files import BATCH, NAMED, FileTally, line_of
+from stagedoor.recording.files import BATCH, NAMED, FileCounts, line_of
 from stagedoor.wire.sftp import FileEvent
 from tests.recording.conftest import OPENED
 
@@ -110,7 +110,7 @@ def test_a_long_path_is_told_whole() -> None:
 
 
 def test_the_tally_keeps_no_names() -> None:
-    tally = FileTally()
+    tally = FileCounts()
     tracemalloc.start()
     try:
         for n in range(3 * BATCH - 1):

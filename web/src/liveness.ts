@@ -11,7 +11,7 @@ const DIAL_MS = 8000;
 /** A tick that comes later than this was held up, and so perhaps was the answer: only so much counts. */
 const MOST_MS = 1000;
 
-export interface Judgement {
+export interface LivenessCheck {
   /** Whether to send a PING; said once. */
   probe: boolean;
   /** For so many whole seconds there is no answer; 0 while that is no news. */
@@ -45,7 +45,7 @@ export class Liveness {
   }
 
   /** What to do now; with `busy` we do not listen either, and nothing counts. */
-  tick(now: number, busy = false): Judgement {
+  tick(now: number, busy = false): LivenessCheck {
     if (this.tickedAt === undefined) return { probe: false, silentS: 0, dial: false };
     if (!busy) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MOST_MS);
     this.tickedAt = now;

@@ -17,7 +17,7 @@ from stagedoor.wire.target import parse_login
 
 
 @dataclass(frozen=True, slots=True)
-class MadeLink:
+class MintedLink:
     """`url` holds the secret; `expires_at` is seconds since the epoch."""
 
     url: str = field(repr=False)
@@ -31,7 +31,7 @@ def make_link(
     *,
     app: str | None = None,
     url: str | None = None,
-) -> MadeLink:
+) -> MintedLink:
     """A new link for `user`; with `app` it lets into nothing else. The audit tells of it.
 
     It stands in the password's place, and what it opened ends when the password is changed.
@@ -54,7 +54,7 @@ def make_link(
     secret = passes.issue(service.database, given, now)
     # The app's page is reached by its path under any name.
     leads = "" if target is None else f"&app={quote(target.login_name)}"
-    return MadeLink(f"{base}/link#{secret}{leads}", given.expires_at)
+    return MintedLink(f"{base}/link#{secret}{leads}", given.expires_at)
 
 
 def make_share_link(

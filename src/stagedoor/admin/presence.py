@@ -116,7 +116,7 @@ class PresenceService:
         return on_the_web(self._settings, self._database, identity.name)
 
 
-def _present(found: Sequence[visits.VisitRecord]) -> list[Present]:
+def _present(found: Sequence[visits.AttachmentRecord]) -> list[Present]:
     return [
         Present(v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since, v.share)
         for v in found

@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from stagedoor.audit.ids import new_session_id
 from stagedoor.audit.ports import Journal
-from stagedoor.audit.tally import DenialTally
+from stagedoor.audit.tally import DenialCounts
 from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
@@ -101,7 +101,7 @@ class AuditLedger:
         self._openings: deque[_Opening] = deque()
         self._closes: deque[Event] = deque()
         self._denials: deque[Event] = deque()
-        self._tally = DenialTally()
+        self._tally = DenialCounts()
         self._due_at: float | None = None  # monotonic: when closes and denials have waited enough
         self._wakes_at = 0.0  # monotonic: until when the writer sleeps, if nobody notifies
         self._retry_at = 0.0

@@ -48,7 +48,7 @@ class _Sum:
     last_at: float
 
 
-class DenialTally:
+class DenialCounts:
     """One minute's denials. Not for several threads at once."""
 
     def __init__(self) -> None:

@@ -141,7 +141,7 @@ def run(
     """Attach, until the end of it; never returns. With a `session`, that one is watched; a terminal that
     `stays` does not end with what is piped in, and our `own` ends with who reads what it shows."""
     from stagedoor.client import tunnel
-    from stagedoor.client.attach import FAILED, Attach, AttachError, UnreadError, Wanted
+    from stagedoor.client.attach import FAILED, Attach, AttachError, AttachRequest, UnreadError
     from stagedoor.client.attachment import Attachment
     from stagedoor.client.screen import Screen
     from stagedoor.wire.terminal import Mode
@@ -153,7 +153,7 @@ def run(
         options, path = _reached(app, reach)
         record = _record(record_file, screen.size())
         log, utf8 = _log(log_file), is_utf8(locale)
-        wanted = Wanted(app, options, path, log, record, session, utf8, stays)
+        wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
     except (tunnel.TunnelError, AttachError) as error:
         line = error.line if isinstance(error, tunnel.TunnelError) else str(error)

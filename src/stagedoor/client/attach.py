@@ -25,7 +25,7 @@ from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.drawing import Drawing
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, Sized, TerminalError, Upstream, Word
 
-__all__ = ["FAILED", "Attach", "AttachError", "UnreadError", "Wanted"]
+__all__ = ["FAILED", "Attach", "AttachError", "AttachRequest", "UnreadError"]
 
 FAILED = 255
 """As ssh: the program's own exit codes are from 0 to 254, as a rule."""
@@ -39,7 +39,7 @@ class UnreadError(AttachError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AttachRequest:
     """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
     or `/stagedoor`; `log` writes a line for whoever looks for a fault. With a `session`, that one is
     watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8. `stays` is of a
@@ -58,7 +58,7 @@ class Wanted:
 class Attach:
     """One run, over as many connections as it takes."""
 
-    def __init__(self, wanted: Wanted, attachment: Attachment, screen: Screen) -> None:
+    def __init__(self, wanted: AttachRequest, attachment: Attachment, screen: Screen) -> None:
         self._wanted = wanted
         self._attachment = attachment
         self._screen = screen

@@ -19,7 +19,7 @@ _MOST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class LivenessCheck:
     """`silent_s`: for so many whole seconds there is no answer, 0 while that is no news."""
 
     probe: bool = False
@@ -51,13 +51,13 @@ class Liveness:
         self._ticked_at = None
         self._probed = False
 
-    def tick(self, now: float) -> Judgement:
+    def tick(self, now: float) -> LivenessCheck:
         """What to do now. `probe` is said once."""
         if self._ticked_at is None:
-            return Judgement()
+            return LivenessCheck()
         self._waited += min(max(now - self._ticked_at, 0.0), _MOST_S)
         self._ticked_at = now
         probe = self._waited >= PROBE_S and not self._probed
         self._probed = self._probed or probe
         silent = int(self._waited) if self._waited >= SILENT_S else 0
-        return Judgement(probe, silent, self._waited >= DIAL_S)
+        return LivenessCheck(probe, silent, self._waited >= DIAL_S)

@@ -132,7 +132,7 @@ class TunnelError(Exception):
         self.line = line
 
 
-class LocalGoneError(Exception):
+class LocalClosedError(Exception):
     """ssh no longer reads."""
 
 
@@ -752,7 +752,7 @@ class Local:
         except BlockingIOError:
             raise
         except OSError:
-            raise LocalGoneError from None
+            raise LocalClosedError from None
 
     def flush(self) -> None:
         """Nothing waits here."""
@@ -764,7 +764,7 @@ class Local:
                 sock.shutdown(socket.SHUT_WR)
                 sock.close()
             except OSError:
-                raise LocalGoneError from None
+                raise LocalClosedError from None
         else:
             # Not closed: the number must not come to mean something else.
             null = os.open(os.devnull, os.O_WRONLY)
@@ -863,7 +863,7 @@ def pump(wire: Plain, local: Local) -> None:
             for flow in list(live):
                 try:
                     wish = next(flow)
-                except (StopIteration, LocalGoneError):
+                except (StopIteration, LocalClosedError):
                     live.remove(flow)
                     wish = None
                 if wish is None:

@@ -60,7 +60,7 @@ look at the lease once more, to mark, to act."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ReconcileResult:
     """The outcome: the names of the decisions, one after the other, and when time alone may change the
     last (epoch seconds)."""
 
@@ -84,7 +84,7 @@ class Reconciler:
     _reported: dict[Target, float] = field(default_factory=dict)
     """When an Event last said that it failed."""
 
-    async def reconcile(self, target: Target) -> Looked:
+    async def reconcile(self, target: Target) -> ReconcileResult:
         """Look at one app, and do what is to be done. Raises StepError, ClusterError."""
         look = _Look(self, target)
         self._tried[target] = objects.asked(self.worlds[target.environment].lease(target.app))
@@ -94,8 +94,8 @@ class Reconciler:
             again_at = await look.do(decision)
             made.append(type(decision).__name__)
             if isinstance(decision, Keep) or look.finished:
-                return Looked(tuple(made), again_at)
-        return Looked(tuple(made), self.now() + UNDECIDED_S)
+                return ReconcileResult(tuple(made), again_at)
+        return ReconcileResult(tuple(made), self.now() + UNDECIDED_S)
 
     async def fail(self, target: Target, error: StepError) -> None:
         """Tell whoever waits why a shell cannot be made. Raises nothing."""

@@ -15,9 +15,9 @@ from stagedoor.kube.asking import Asking, encoded
 from stagedoor.kube.events import Reporter
 from stagedoor.kube.http import Http, Request
 from stagedoor.kube.limits import Limits
-from stagedoor.kube.lists import Selection, Trim
+from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import Bucket
-from stagedoor.kube.watch import Follow
+from stagedoor.kube.watch import ResourceWatch
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object
 
 
@@ -92,7 +92,7 @@ class KubeCluster:
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
         """All that the selectors select; "" is every object, or every namespace. Raises ClusterError."""
-        items, _ = await lists.snapshot(self._asking, Selection(kind, namespace, labels, fields))
+        items, _ = await lists.snapshot(self._asking, ListOptions(kind, namespace, labels, fields))
         return items
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
@@ -174,8 +174,8 @@ class KubeCluster:
         `trim` makes each object smaller as soon as it is read, so that a large list is never in
         memory as a whole; it must keep `metadata.name` and the namespace.
         """
-        selection = Selection(kind, namespace, labels)
-        follow = Follow(self._asking, selection, trim, self._on_problem, random.random)
+        selection = ListOptions(kind, namespace, labels)
+        follow = ResourceWatch(self._asking, selection, trim, self._on_problem, random.random)
         async with aclosing(follow.changes()) as changes:
             async for change in changes:
                 yield change

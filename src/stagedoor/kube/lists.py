@@ -17,7 +17,7 @@ Trim = Callable[[Object], Object]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ListOptions:
     """What to list: a kind, in a namespace ("" is all), by label and field selectors ("" is all)."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class _List(msgspec.Struct):
 
 
 async def snapshot(
-    asking: Asking, selection: Selection, trim: Trim | None = None
+    asking: Asking, selection: ListOptions, trim: Trim | None = None
 ) -> tuple[Sequence[Object], str]:
     """All of the selection, and the resourceVersion at which it was so. Raises ClusterError.
 
@@ -55,7 +55,7 @@ async def snapshot(
 
 
 async def _pages(
-    asking: Asking, selection: Selection, trim: Trim | None, page: int
+    asking: Asking, selection: ListOptions, trim: Trim | None, page: int
 ) -> tuple[Sequence[Object], str]:
     kind = selection.kind
     asked = Asked.about("list", kind, selection.namespace)

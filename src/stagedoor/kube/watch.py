@@ -19,7 +19,7 @@ from stagedoor.kube.answers import Asked
 from stagedoor.kube.asking import Asking
 from stagedoor.kube.http import Request, Stream
 from stagedoor.kube.lines import Lines, TooLongError
-from stagedoor.kube.lists import Selection, Trim
+from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import retry_after_s
 from stagedoor.kube.wire import NoAnswerError, SilentError
 from stagedoor.model.cluster import Change, ClusterError, Verb
@@ -50,13 +50,13 @@ class _AnewError(Exception):
         """410 Gone: nothing is wrong, only long ago."""
 
 
-class Follow:
+class ResourceWatch:
     """One watch's life. `changes` may be iterated once."""
 
     def __init__(
         self,
         asking: Asking,
-        selection: Selection,
+        selection: ListOptions,
         trim: Trim | None,
         on_problem: Callable[[str, str | None], None],
         chance: Callable[[], float],

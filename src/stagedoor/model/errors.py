@@ -28,7 +28,7 @@ class StoreError(StagedoorError):
         self.public = text if public is None else public
 
 
-class StoreAwayError(StoreError):
+class StoreUnavailableError(StoreError):
     """The store's server cannot be reached now, and may come back by itself."""
 
 

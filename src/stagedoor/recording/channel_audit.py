@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stagedoor.model.event import Kind
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB
-from stagedoor.recording.files import Fields, FileTally
+from stagedoor.recording.files import Fields, FileCounts
 from stagedoor.recording.recorder import Recording
 from stagedoor.wire.asciicast import Header
 from stagedoor.wire.oneline import one_line
@@ -126,7 +126,7 @@ class ChannelAudit:
         self._record_input = record_input
         self._over = False
         self._watch = _file_watch(asked)
-        self._files = FileTally()
+        self._files = FileCounts()
         recorded = {"recording": recording.name} if recording else {}
         what = asked_fields(asked.what)
         if asked.original:

@@ -37,7 +37,7 @@ class _Batch:
         self.received += event.received
 
 
-class FileTally:
+class FileCounts:
     """Of one channel. It returns what is to be written down now.
 
     `count` is how many there were. The hash is SHA-256 over all of the channel's events from the first on,

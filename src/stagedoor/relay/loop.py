@@ -17,7 +17,7 @@ from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, P
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump, leave, push, refuse
 from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
-from stagedoor.relay.sweep import Sweep
+from stagedoor.relay.sweep import IdleTimeouts
 from stagedoor.relay.tunnel import Direction, OnEnd, SinkError, SourceError, Tunnel
 from stagedoor.relay.wake import Wake
 
@@ -59,7 +59,7 @@ class Relay:
         self._splicing = splicing
         self._splice = splice.Splice(limits)
         self._pump = Pump(limits)
-        self._sweep = Sweep(limits.idle_timeout_s, clock())
+        self._sweep = IdleTimeouts(limits.idle_timeout_s, clock())
         self._wake = Wake()
         self._tunnels: set[Tunnel] = set()
         self._flows: list[Direction | None] = []

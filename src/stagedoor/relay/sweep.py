@@ -7,7 +7,7 @@ from stagedoor.relay.tunnel import Tunnel
 _LONGEST_S = 30.0
 
 
-class Sweep:
+class IdleTimeouts:
     """A tunnel is idle when no byte was delivered either way for `timeout_s`; None: never.
 
     It is found within a quarter of that, or 30 s. Instants are monotonic seconds.

@@ -12,7 +12,7 @@ from stagedoor.relay.state import Side, Stage
 OnEnd = Callable[[Ended], None]
 
 
-class Closer(Protocol):
+class TunnelRelay(Protocol):
     """The part of the relay that a tunnel's holder reaches through it."""
 
     def ask_close(self, tunnel: "Tunnel", end: End, detail: str) -> None: ...
@@ -100,7 +100,7 @@ class Tunnel:
 
     def __init__(
         self,
-        relay: Closer,
+        relay: TunnelRelay,
         downstream: Stream,
         upstream: Stream,
         early: bytes,

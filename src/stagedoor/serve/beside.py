@@ -11,7 +11,7 @@ from pathlib import Path
 from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import Checked
 from stagedoor.store.liveness.instances import (
-    HeldInstance,
+    InstanceLock,
     Sign,
     hold_instance,
     new_instance_id,
@@ -26,7 +26,7 @@ class Beside:
     """One gateway's file among the others'."""
 
     def __init__(self) -> None:
-        self._held: HeldInstance | None = None
+        self._held: InstanceLock | None = None
 
     def announce(self, checked: Checked) -> list[str]:
         """Show by what settings this gateway serves now; one line for each other one with others.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from stagedoor.model.errors import StoreAwayError
+from stagedoor.model.errors import StoreUnavailableError
 
 AGAIN_S = 1.0
 """How long until the next try. A try that finds a server gone takes up to five seconds itself."""
@@ -31,7 +31,7 @@ async def once_reachable(
     while not stop.is_set():
         try:
             found = await asyncio.to_thread(do)
-        except StoreAwayError as error:
+        except StoreUnavailableError as error:
             on_problem(f"{error}; waiting for it")
         else:
             on_problem(None)

@@ -14,7 +14,7 @@ from stagedoor.store.schema import sessions, visits
 
 
 @dataclass(frozen=True, slots=True)
-class VisitRecord:
+class AttachmentRecord:
     """Somebody at a terminal; `looks` and does not type. `since` is seconds since the epoch; `share` is the
     id of the share by which a guest came, None for others."""
 
@@ -63,7 +63,7 @@ def list_visits(
     session: str | None = None,
     at: tuple[str, str] | None = None,
     targets: Collection[str] | None = None,
-) -> list[VisitRecord]:
+) -> list[AttachmentRecord]:
     """Those who are there now, the oldest first; `at` is a target and a terminal. With `targets`, those at
     any terminal of these. Raises StoreError."""
     query = (
@@ -91,6 +91,6 @@ def list_visits(
         query = query.where(visits.c.target.in_(targets))
     with database.read() as transaction:
         return [
-            VisitRecord(*row[:5], looks=bool(row[5]), since=row[6], share=row[7])
+            AttachmentRecord(*row[:5], looks=bool(row[5]), since=row[6], share=row[7])
             for row in transaction.execute(query)
         ]

@@ -19,7 +19,7 @@ from stagedoor.admin.recording_service import RecordingService
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
-from stagedoor.listeners.web.headers import Guarded
+from stagedoor.listeners.web.headers import GuardMiddleware
 from stagedoor.listeners.web.login.api import LoginApi
 from stagedoor.listeners.web.login.pages import LoginPages
 from stagedoor.listeners.web.login.ports import LoginParts
@@ -106,7 +106,7 @@ class WebApp:
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
         self.app = Starlette(
             routes=[*ours, *mounted],
-            middleware=[Middleware(Guarded, self._guard)],
+            middleware=[Middleware(GuardMiddleware, self._guard)],
             exception_handlers={
                 404: pages.not_found,
                 405: pages.not_found,

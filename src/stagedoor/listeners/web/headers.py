@@ -54,7 +54,7 @@ MISDIRECTED = 421
 """RFC 9110 §15.5.20: this server answers for other names."""
 
 
-class Guarded:
+class GuardMiddleware:
     """Middleware: strangers, and requests for another name, get a refusal; all answers, the headers."""
 
     def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 _CHUNK = 64 * 1024
 
 
-class Outlet:
+class OutputPump:
     """Reads what a child writes on `fd`, whenever the channel has room, until it ends."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Outlet:
         self._on_end()
 
 
-class Inlet:
+class InputPump:
     """Writes to a child's `fd`; `pause` and `resume` hold the channel back while it is full."""
 
     def __init__(

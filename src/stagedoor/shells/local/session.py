@@ -16,7 +16,7 @@ from asyncssh.stream import SSHServerStreamSession
 
 from stagedoor.holder.place import FOLDER as TERMINALS
 from stagedoor.shells.local.process import Account, Children
-from stagedoor.shells.local.pump import Inlet, Outlet
+from stagedoor.shells.local.pump import InputPump, OutputPump
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import Terminal
 from stagedoor.shells.local.tmux import VARIABLE as TMUX
@@ -71,8 +71,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._terminal: Terminal | None = None
         self._inner: SSHServerStreamSession[bytes] | None = None
-        self._inlet: Inlet | None = None
-        self._outlets: list[Outlet] = []
+        self._inlet: InputPump | None = None
+        self._outlets: list[OutputPump] = []
         self._pid: int | None = None
         self._status: int | None = None
 
@@ -150,10 +150,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def _attach(self, inward: int, outward: list[int]) -> None:
         chan = self._channel
-        self._inlet = Inlet(self._loop, inward, chan.pause_reading, chan.resume_reading)
+        self._inlet = InputPump(self._loop, inward, chan.pause_reading, chan.resume_reading)
         writes: list[Callable[[bytes], None]] = [chan.write, chan.write_stderr]
         self._outlets = [
-            Outlet(self._loop, fd, _unless_gone(write), self._end_if_over)
+            OutputPump(self._loop, fd, _unless_gone(write), self._end_if_over)
             for fd, write in zip(outward, writes, strict=False)
         ]
 

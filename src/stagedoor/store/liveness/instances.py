@@ -37,7 +37,7 @@ def new_instance_id() -> str:
     return f"{machine[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-class HeldInstance:
+class InstanceLock:
     """This process's sign of life. Closing it says that the process has ended in order."""
 
     def __init__(self, instance: str, path: Path, fd: int) -> None:
@@ -57,7 +57,7 @@ def instances_folder(data_dir: Path) -> Path:
     return data_dir / "instances"
 
 
-def hold_instance(folder: Path, instance: str) -> HeldInstance:
+def hold_instance(folder: Path, instance: str) -> InstanceLock:
     """Show that `instance` lives, before its first session. Raises StoreError."""
     path = _path(folder, instance)
     try:
@@ -67,7 +67,7 @@ def hold_instance(folder: Path, instance: str) -> HeldInstance:
         fcntl.flock(fd, fcntl.LOCK_EX)
     except OSError as error:
         raise StoreError(f"{path} cannot be made and locked: {error.strerror}") from error
-    return HeldInstance(instance, path, fd)
+    return InstanceLock(instance, path, fd)
 
 
 class Sign(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from psycopg import Error, OperationalError
 from sqlalchemy.exc import DBAPIError
 
-from stagedoor.model.errors import StoreAwayError, StoreError
+from stagedoor.model.errors import StoreError, StoreUnavailableError
 from stagedoor.settings.place import Server
 from stagedoor.wire.oneline import folded
 
@@ -53,12 +53,12 @@ def explain(server: Server, error: Exception) -> StoreError:
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = folded(str(inner))
     if state is not None and state in _STATES:
-        kind = StoreAwayError if state in _PASSING else StoreError
+        kind = StoreUnavailableError if state in _PASSING else StoreError
         return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])
     if isinstance(inner, OperationalError) and state is None:
         # libpq's own: not reached, not let in, or cut off. It names hosts and roles, never a secret.
         said = f"the store {server} cannot be reached: {text or 'the connection broke'}"
-        kind = StoreError if _says_no(text) else StoreAwayError
+        kind = StoreError if _says_no(text) else StoreUnavailableError
         return kind(said, "the store cannot be reached")
     return StoreError(f"the store {server}: {text or type(inner).__name__}", "its log says why")
 
