@@ -126,12 +126,18 @@ def add_user(
         }
 
 
-def set_password(service: AdminService, name: str, password: str | None) -> None:
-    """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
+def set_password(
+    service: AdminService, name: str, password: str | None, *, before: str | None = None
+) -> str | None:
+    """Its new hash. None takes the password away. `before` is the hash that it must have had, None for any.
+
+    Raises NotFoundError, RefusedError, StoreError.
+    """
     password_hash = None if password is None else _hash(password)
     with service.change("user.password", revokes=password is None) as change:
-        people.set_password(change.transaction, name, password_hash)
+        people.set_password(change.transaction, name, password_hash, before)
         change.fields |= {"user": name, "password": password is not None}
+    return password_hash
 
 
 def change_groups(
@@ -162,8 +168,11 @@ def remove_user(service: AdminService, name: str) -> dict[str, int]:
     return gone
 
 
-def add_keys(service: AdminService, user: str, lines: Iterable[str]) -> list[KeyRecord]:
-    """Register OpenSSH public keys, given as lines of `.pub` files; all or none.
+def add_keys(
+    service: AdminService, user: str, lines: Iterable[str], *, most: int | None = None
+) -> list[KeyRecord]:
+    """Register OpenSSH public keys, given as lines of `.pub` files; all or none. `most` is how many the
+    user may have.
 
     Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
     """
@@ -177,7 +186,7 @@ def add_keys(service: AdminService, user: str, lines: Iterable[str]) -> list[Key
         raise RefusedError("there is no key; give the line of a .pub file, such as id_ed25519.pub")
     with service.change("key.add") as change:
         for record in found:
-            people.add_key(change.transaction, record, service.clock())
+            people.add_key(change.transaction, record, service.clock(), most)
         fingerprints = " ".join(record.fingerprint for record in found)
         change.fields |= {"user": user, "key": fingerprints}
     return found
@@ -197,8 +206,9 @@ def create_token(
     *,
     scopes: Iterable[str] | None = None,
     expires_at: float | None = None,
+    most: int | None = None,
 ) -> MintedToken:
-    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end.
+    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end; any number.
 
     Raises NotFoundError, RefusedError, StoreError.
     """
@@ -209,7 +219,7 @@ def create_token(
     token = mint()
     record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
     with service.change("token.create") as change:
-        people.add_token(change.transaction, record, service.clock())
+        people.add_token(change.transaction, record, service.clock(), most)
         change.fields |= {
             "user": user,
             "token": token.id,

@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
+from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.form import (
     Count,
     Seconds,
@@ -261,6 +262,7 @@ class Settings(Table, frozen=True):
             description="Identity providers, one `[[sso]]` each. None: passwords, tokens and keys only."
         ),
     ] = ()
+    accounts: Accounts = Accounts()
     recording: Recording = Recording()
     workers: Workers = Workers()
     relay: Relay = Relay()

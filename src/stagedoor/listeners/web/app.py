@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
@@ -20,7 +21,7 @@ from stagedoor.listeners.web.headers import Guarded
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Account, Passes, Recordings, SignIns
+from stagedoor.listeners.web.ports import Account, Credentials, Passes, Recordings, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
@@ -53,6 +54,7 @@ class WebApp:
         passes: Passes,
         sign_ins: SignIns,
         account: Account,
+        credentials: Credentials,
         recordings: Recordings,
         limits: WebLimits,
         max_upload_bytes: int,
@@ -87,6 +89,7 @@ class WebApp:
                 lambda target: access.holder(target) is not None,
             ).routes,
             *pages.routes,
+            *AccountPages(self._guard, pages, passes, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,

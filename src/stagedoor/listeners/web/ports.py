@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stagedoor.admin.account import Past
+from stagedoor.admin.credentials import Held, NewToken
 from stagedoor.admin.recording_service import Take
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
@@ -78,18 +79,10 @@ class SignIns(Protocol):
 
 
 class Account(Protocol):
-    """What a person may see and change of his own. A store that fails is a Denial."""
+    """What a person sees of their own on the home page. A store that fails is a Denial."""
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """The keys by which the shells know him."""
-        ...
-
-    async def add_key(self, identity: Identity, line: str) -> Denial | None:
-        """Register one more; `line` is that of a .pub file."""
-        ...
-
-    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
-        """Remove one of his."""
         ...
 
     async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
@@ -103,6 +96,40 @@ class Account(Protocol):
     def ssh_setup(self, identity: Identity, host: str) -> str | None:
         """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
         which the person reaches this gateway."""
+        ...
+
+
+class Credentials(Protocol):
+    """What a person signs in by, and may change themselves. A store that fails is a Denial."""
+
+    async def held(self, identity: Identity) -> Held | Denial:
+        """All of it."""
+        ...
+
+    async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
+        """A new one for the person who was `proved` by the present one; who they are by the new one."""
+        ...
+
+    async def add_token(
+        self, identity: Identity, apps: Sequence[str], days: float
+    ) -> NewToken | Denial:
+        """A new one, for these apps alone; for none: for all that they may enter."""
+        ...
+
+    async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
+        """Remove one of theirs."""
+        ...
+
+    async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        """Register one more; `line` is that of a .pub file."""
+        ...
+
+    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+        """Remove one of theirs."""
+        ...
+
+    async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
+        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
         ...
 
 

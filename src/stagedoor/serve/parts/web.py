@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
@@ -57,7 +58,8 @@ def web_listener(
                 settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
             ),
             sign_ins,
-            AccountService(settings, database, allowance),
+            AccountService(settings, database),
+            CredentialService(settings, database, policy, allowance),
             RecordingService(settings, database, policy),
             WebLimits(
                 networks(settings.listen.networks),

@@ -120,8 +120,7 @@ class Pages:
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         self._flow.deny(denial, web(self._guard.source_of(request)), identity)
-        status = 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
-        return self.said("Not let in", denial.message, status)
+        return self.said("Not let in", denial.message, page_status(denial))
 
     def said(self, title: str, message: str, status: int) -> Response:
         return HTMLResponse(markup.said(self._place, title, message), status)
@@ -148,11 +147,10 @@ class Pages:
         )
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            status = 403 if found.reason is Reason.CREDENTIAL_WRONG else status_of(found.reason)
             page = markup.sign_in(
                 self._place, wanted, self._sign_ins.providers, found.message, name
             )
-            return HTMLResponse(page, status)
+            return HTMLResponse(page, page_status(found))
         return await self._let_in(request, found, wanted)
 
     async def _link(self, request: Request) -> Response:
@@ -270,6 +268,11 @@ class Pages:
             ],
         }
         return Response(json.dumps(manifest), media_type="application/manifest+json")
+
+
+def page_status(denial: Denial) -> int:
+    """The status of a page that says so: no browser must ask for a password itself (407 and 401 have it)."""
+    return 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
 
 
 def _back_to(request: Request, home: str) -> str:

@@ -143,31 +143,32 @@ def home(
     past: Sequence[Past],
     keys: Sequence[KeyRecord],
     *,
-    may_change_keys: bool,
+    is_person: bool,
     shows_recordings: bool = False,
     live: str = "",
     ssh_setup: str | None = None,
 ) -> str:
     """What a person who has signed in sees first. `live` is HTML. `ssh_setup` is the command to run once."""
     if apps:
-        listed = _setup(ssh_setup, keys) + _apps(apps)
+        account = f"{place.path}/account" if is_person else None
+        listed = _setup(ssh_setup, keys, account) + _apps(apps)
     else:
         grant = f"stagedoor grant add user:{name} APP"
         listed = (
             "<p>There is no app that you may enter. An administrator gives a grant with "
             f"<code>{escape(grant)}</code></p>"
         )
-    recordings = (
-        f'<nav><a href="{escape(place.path)}/recordings">Recordings</a></nav>'
-        if shows_recordings
-        else ""
+    links = [("recordings", "Recordings")] if shows_recordings else []
+    links += [("account", "Account")] if is_person else []
+    listed_links = " ".join(
+        f'<a href="{escape(place.path)}/{page}">{title}</a>' for page, title in links
     )
-    body = f"""<header><h1>Stagedoor</h1>{recordings}
+    bar = f"<nav>{listed_links}</nav>" if links else ""
+    body = f"""<header><h1>Stagedoor</h1>{bar}
 <form method="post" action="{escape(place.path)}/sign-out"><span>{escape(name)}</span>
 <button type="submit">Sign out</button></form></header>
 <main><section aria-labelledby="apps"><h2 id="apps">Apps</h2>{listed}</section>{live}
 <section aria-labelledby="past"><h2 id="past">Last sessions</h2>{_past(past)}</section>
-<section aria-labelledby="keys"><h2 id="keys">SSH keys</h2>{_keys(place, keys, may_change_keys)}</section>
 </main>"""
     return place.page("Stagedoor", body, scripts=("home.js",))
 
@@ -207,14 +208,15 @@ def _app(app: App) -> str:
     )
 
 
-def _setup(command: str | None, keys: Sequence[KeyRecord]) -> str:
-    """What has to be done once before the lines for ssh work."""
+def _setup(command: str | None, keys: Sequence[KeyRecord], account: str | None) -> str:
+    """What has to be done once before the lines for ssh work. `account` is where keys are added, None for
+    who may not."""
     if command is None:
-        if keys:
+        if keys or account is None:
             return ""
         return (
             '<p class="setup">ssh asks for your password or a token. With an SSH key it does not: '
-            '<a href="#keys">add yours below</a>.</p>'
+            f'<a href="{escape(account)}#keys">add yours</a>.</p>'
         )
     return (
         f'<p class="setup">Before the first ssh, or VS Code, run this once on your machine:'
@@ -235,29 +237,6 @@ def _past(past: Sequence[Past]) -> str:
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("App", "Way", "From", "To"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _keys(place: Place, keys: Sequence[KeyRecord], may_change: bool) -> str:
-    rows = ""
-    for key in keys:
-        button = ""
-        if may_change:
-            button = (
-                f'<form method="post" action="{escape(place.path)}/keys/remove">'
-                f'<input type="hidden" name="fingerprint" value="{escape(key.fingerprint)}">'
-                f'<button type="submit" aria-label="Remove {escape(key.fingerprint)}">Remove</button></form>'
-            )
-        rows += f"<li><code>{escape(key.fingerprint)}</code> <span>{escape(key.comment)}</span>{button}</li>"
-    listed = f'<ul class="keys">{rows}</ul>' if rows else "<p>None yet.</p>"
-    if not may_change:
-        return (
-            listed
-            + "<p>Who has signed in with a token or a link for one app cannot change keys.</p>"
-        )
-    return f"""{listed}<form method="post" action="{escape(place.path)}/keys/add">
-<label for="line">Add a public key (the line of a <code>.pub</code> file)</label>
-<textarea id="line" name="line" rows="3" required spellcheck="false"></textarea>
-<button type="submit">Add</button></form>"""
 
 
 def time_of(at: float) -> str:
