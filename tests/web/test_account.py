@@ -228,6 +228,42 @@ def test_sign_ins_are_seen_and_ended(port: int) -> None:
     assert person.get("/account").status == 200
 
 
+# Invitations.
+
+
+def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_nobody(
+    gateway: Gateway, port: int
+) -> None:
+    link = gateway.command(
+        "user", "invite", "newcomer", "--url", f"http://127.0.0.1:{port}"
+    ).stdout.strip()
+    address, _, behind = link.partition("#")
+    assert address == f"http://127.0.0.1:{port}/invitation"
+    secret, _, more = behind.partition("&")
+    assert more == "name=newcomer"
+    person = Person(port)
+    assert person.get("/invitation").status == 200
+    fields = {"secret": secret, "new": "my own password", "again": "my own password"}
+    for wrong, status, why in (
+        ({"again": "my own passwort"}, 400, "typed in two ways"),
+        ({"new": "short", "again": "short"}, 400, "8 to 1024"),
+        ({"secret": "guessed"}, 403, "stagedoor user invite"),
+    ):
+        answer = person.post("/invitation", **fields | wrong)
+        assert (answer.status, "set-cookie" in answer.headers) == (status, False)
+        assert why in answer.text
+        assert secret not in answer.text
+    for origin in (None, "https://evil.example"):
+        assert Person(port, origin=origin).post("/invitation", **fields).status == 403
+    answer = person.post("/invitation", **fields)
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    person.cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert "newcomer" in person.get("/account").text
+    wait_until(lambda: Person(port).sign_in("newcomer", "my own password").status == 303)
+    assert person.post("/invitation", **fields).status == 403, "used up"
+    assert secret not in json.dumps([gateway.lines, gateway.audit()])
+
+
 # Keys.
 
 

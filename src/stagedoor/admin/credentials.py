@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.invitations import accept, invited
 from stagedoor.admin.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
@@ -113,6 +114,18 @@ class CredentialService:
             before = proved.password_hash
             after = admin.set_password(service, proved.name, password, before=before)
             return on_password_of(User(proved.name, proved.groups, after))
+
+        async with self._hashing:
+            return await ask(change)
+
+    async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
+        name = await ask(invited, self._database, secret, time.time())
+        if isinstance(name, Denial):
+            return name
+
+        def change() -> Identity:
+            service = on_the_web(self._settings, self._database, name)
+            return on_password_of(accept(service, name, secret, password))
 
         async with self._hashing:
             return await ask(change)

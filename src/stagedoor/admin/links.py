@@ -42,7 +42,7 @@ def make_link(
         target = parse_login(app)
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
-    base = _site(settings, url)
+    base = site_of(settings, url)
     found = admin.require_user(service, user)
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(found, scopes)
@@ -80,14 +80,14 @@ def make_share_link(
         raise RefusedError(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
         )
-    base = _site(settings, url)
+    base = site_of(settings, url)
     found = admin.require_user(service, user)
     host = on_password_of(found)
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 
-def _site(settings: Settings, url: str | None) -> str:
+def site_of(settings: Settings, url: str | None) -> str:
     """Where links lead. Raises RefusedError."""
     base = (url or _base(settings)).rstrip("/")
     parts = urlsplit(base)

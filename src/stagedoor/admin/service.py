@@ -116,7 +116,7 @@ def add_user(
     """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
     check_name(name, "user")
     wanted = _groups(groups)
-    password_hash = None if password is None else _hash(password)
+    password_hash = None if password is None else checked_hash(password)
     with service.change("user.add") as change:
         people.add_user(change.transaction, name, wanted, password_hash, service.clock())
         change.fields |= {
@@ -133,7 +133,7 @@ def set_password(
 
     Raises NotFoundError, RefusedError, StoreError.
     """
-    password_hash = None if password is None else _hash(password)
+    password_hash = None if password is None else checked_hash(password)
     with service.change("user.password", revokes=password is None) as change:
         people.set_password(change.transaction, name, password_hash, before)
         change.fields |= {"user": name, "password": password is not None}
@@ -340,7 +340,8 @@ def check_password(password: str) -> None:
         raise RefusedError("this is a token; a password of that form could not be used")
 
 
-def _hash(password: str) -> str:
+def checked_hash(password: str) -> str:
+    """The hash of a new password. Raises RefusedError, which never repeats it. Costs an argon2 hash."""
     check_password(password)
     return hash_password(password)
 

@@ -37,28 +37,51 @@ def issue(
 
     `answer` is what the identity provider said that a session comes from.
     """
-    secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
-        transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
-        transaction.execute(
-            insert(web_passes).values(
-                secret_hash=_hash(secret),
-                kind=given.kind.value,
-                user_name=given.name,
-                method=given.method.value,
-                credential_id=given.credential_id,
-                scopes=None if given.scopes is None else " ".join(given.scopes),
-                password_mark=given.password_mark,
-                target=given.target,
-                expires_at=given.expires_at,
-                sign_in=None if given.sign_in is None else given.sign_in.id,
-                latest_end=given.latest_end,
-                opened_at=given.opened_at,
-                source=given.source,
-            )
-        )
+        secret = _keep(transaction, given, now)
         if answer is not None:
             answers.keep(transaction, _hash(secret), answer)
+    return secret
+
+
+def invite(transaction: Transaction, given: WebPass, now: float) -> str:
+    """Keep an invitation, and return its secret; the user's earlier ones are good no more."""
+    transaction.execute(
+        delete(web_passes).where(
+            web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == given.name
+        )
+    )
+    return _keep(transaction, given, now)
+
+
+def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
+    """Use it up, in a change; None where somebody did already."""
+    row = transaction.execute(
+        delete(web_passes).where(*_named(PassKind.INVITATION, secret)).returning(*web_passes.c)
+    ).first()
+    return None if row is None else _whole(transaction, row)
+
+
+def _keep(transaction: Transaction, given: WebPass, now: float) -> str:
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
+    transaction.execute(
+        insert(web_passes).values(
+            secret_hash=_hash(secret),
+            kind=given.kind.value,
+            user_name=given.name,
+            method=given.method.value,
+            credential_id=given.credential_id,
+            scopes=None if given.scopes is None else " ".join(given.scopes),
+            password_mark=given.password_mark,
+            target=given.target,
+            expires_at=given.expires_at,
+            sign_in=None if given.sign_in is None else given.sign_in.id,
+            latest_end=given.latest_end,
+            opened_at=given.opened_at,
+            source=given.source,
+        )
+    )
     return secret
 
 

@@ -65,10 +65,16 @@ def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
 
 def user_of(transaction: Transaction, name: str) -> User:
     """The user, with the groups that were given here. Raises NotFoundError."""
+    user = find_user(transaction, name)
+    if user is None:
+        raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+    return user
+
+
+def find_user(transaction: Transaction, name: str) -> User | None:
+    """The same; None where there is none."""
     row = transaction.execute(select(users).where(users.c.name == name)).first()
-    if row is None:
-        raise NotFoundError(f"there is no user {name} any more")
-    return User(name, groups_of(transaction, name), row.password_hash)
+    return None if row is None else User(name, groups_of(transaction, name), row.password_hash)
 
 
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:

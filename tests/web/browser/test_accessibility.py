@@ -103,6 +103,12 @@ def at_account(tab: Tab, base: str) -> None:
     tab.until("document.getElementById('new-token') !== null")
 
 
+def at_invitation(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    tab.open(f"{base}/invitation#secret&name=newcomer")
+    tab.until("document.activeElement.id === 'new'")
+
+
 def at_empty_home(tab: Tab, base: str) -> None:
     tab.call("Network.clearBrowserCookies")
     sign_in(tab, base, name="newcomer")
@@ -170,7 +176,7 @@ def at_sealed(tab: Tab, base: str) -> None:
 
 
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
-    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_empty_home, at_refused, at_missing,
+    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_invitation, at_empty_home, at_refused, at_missing,
     at_terminal, at_terminal_with_all_open, at_question, at_sign_in_over_terminal, at_recordings,
     at_replay, at_sealed,
 )  # fmt: skip

@@ -71,3 +71,31 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     )
     wait_until(lambda: Person(port).sign_in(secret=NEW).status == 303)
     assert not [line for line in tab.trouble if "403" not in line], tab.trouble
+
+
+def test_an_invitation_is_opened_and_the_password_typed_anew_after_a_refusal(
+    tab: Tab, base: str, gateway: Gateway, port: int
+) -> None:
+    link = gateway.command("user", "invite", "new+comer", "--url", base).stdout.strip()
+    tab.call("Network.clearBrowserCookies")
+    tab.open(link)
+    tab.until("document.activeElement.id === 'new'")
+    assert tab.ask("[location.href, document.getElementById('name').value].join(' ')") == (
+        f"{base}/invitation new+comer"
+    )
+    fill(tab, new=NEW, again="something else")
+    click(tab, "#link button")
+    tab.until(f"{LOADED} && document.querySelector('[role=alert]') !== null")
+    tab.until("document.activeElement.id === 'new'")
+    fill(tab, new=NEW, again=NEW)
+    click(tab, "#link button")
+    tab.until(f"{LOADED} && location.pathname === '/'")
+    assert "new+comer" in str(tab.ask("document.querySelector('header').textContent"))
+    tab.open(link)
+    tab.until("document.activeElement.id === 'new'")
+    fill(tab, new=NEW, again=NEW)
+    click(tab, "#link button")
+    tab.until(f"{LOADED} && document.querySelector('[role=alert]') !== null")
+    assert "this invitation was used" in str(
+        tab.ask("document.querySelector('[role=alert]').textContent")
+    )

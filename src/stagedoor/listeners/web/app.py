@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
@@ -90,6 +91,7 @@ class WebApp:
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials).routes,
+            *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,

@@ -110,6 +110,10 @@ class Credentials(Protocol):
         """A new one for the person who was `proved` by the present one; who they are by the new one."""
         ...
 
+    async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
+        """Set the password of whoever was invited by that secret, which is used up; who they are by it."""
+        ...
+
     async def add_token(
         self, identity: Identity, apps: Sequence[str], days: float
     ) -> NewToken | Denial:

@@ -41,6 +41,26 @@ def account(place: Place, identity: Identity, held: Held, said: Said | None = No
     return place.page("Your account · Stagedoor", body, scripts=("home.js",))
 
 
+def invitation(place: Place, why: str = "") -> str:
+    """Where an invitation leads: the script fills in what stands behind the `#`, which no server sees."""
+    alert = f'<p role="alert" class="wrong">{escape(why)}</p>' if why else ""
+    action = f"{escape(place.path)}/invitation"
+    body = f"""<main class="narrow"><h1>Stagedoor</h1>{alert}
+<form id="link" data-kind="invitation" method="post" action="{action}"><input type="hidden" name="secret">
+<label for="name">Name</label><input id="name" name="name" autocomplete="username" readonly>
+<label for="new">Your new password, 8 characters or more</label>
+<input id="new" name="new" type="password" autocomplete="new-password" minlength="8" maxlength="1024"
+ required>
+<label for="again">The same again</label>
+<input id="again" name="again" type="password" autocomplete="new-password" minlength="8" maxlength="1024"
+ required>
+<button type="submit" disabled>Set password and sign in</button></form>
+<p id="why" role="status">This link sets your password, once.</p>
+<noscript><p>An invitation needs JavaScript. Without it, ask an administrator for a password.</p></noscript>
+</main>"""
+    return place.page("Invitation · Stagedoor", body, scripts=("link.js",))
+
+
 def _section(name: str, title: str, body: str, said: Said | None) -> str:
     told = ""
     if said is not None and said.section == name and said.text:

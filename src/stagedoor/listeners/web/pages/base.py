@@ -57,7 +57,7 @@ class Pages:
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
-            guard, sign_ins, self._place, self.posted, self.denied, self._let_in
+            guard, sign_ins, self._place, self.posted, self.denied, self.let_in
         )
         self.routes: list[BaseRoute] = [
             *single_sign_on.routes,
@@ -151,7 +151,7 @@ class Pages:
                 self._place, wanted, self._sign_ins.providers, found.message, name
             )
             return HTMLResponse(page, page_status(found))
-        return await self._let_in(request, found, wanted)
+        return await self.let_in(request, found, wanted)
 
     async def _link(self, request: Request) -> Response:
         if "link.js" not in self._assets:
@@ -166,17 +166,18 @@ class Pages:
         if isinstance(found, Denial):
             return self.denied(request, found)
         identity, _ = found
-        return await self._let_in(
+        return await self.let_in(
             request, identity, safe_path(fields.get("next", ""), self._home_path)
         )
 
-    async def _let_in(
+    async def let_in(
         self,
         request: Request,
         identity: Identity,
         wanted: str,
         answer: ProviderAnswer | None = None,
     ) -> Response:
+        """A new sign-in in this browser for who has just proved who they are; on to the path `wanted`."""
         before = shown_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
