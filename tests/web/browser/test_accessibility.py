@@ -176,9 +176,9 @@ def at_sealed(tab: Tab, base: str) -> None:
 
 
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
-    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_invitation, at_empty_home, at_refused, at_missing,
-    at_terminal, at_terminal_with_all_open, at_question, at_sign_in_over_terminal, at_recordings,
-    at_replay, at_sealed,
+    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_invitation, at_empty_home,
+    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_question,
+    at_sign_in_over_terminal, at_recordings, at_replay, at_sealed,
 )  # fmt: skip
 
 
