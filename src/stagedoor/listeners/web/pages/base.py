@@ -64,6 +64,7 @@ class Pages:
             Route("/app/{app}", self._terminal),
             Route("/sign-in", self._sign_in_form, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
+            Route("/signed-in", self._signed_in),
             Route("/link", self._link),
             Route("/sign-in/link", self._sign_in_by_link, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
@@ -152,6 +153,16 @@ class Pages:
             )
             return HTMLResponse(page, page_status(found))
         return await self.let_in(request, found, wanted)
+
+    async def _signed_in(self, request: Request) -> Response:
+        """Where signing in again leads that a terminal began in a tab of its own."""
+        identity = await self.signed_in(request)
+        if isinstance(identity, Response):
+            return identity
+        message = (
+            f"You are {identity.name}. Close this tab: the terminal that you came from goes on."
+        )
+        return HTMLResponse(markup.said(self._place, "Signed in", message, role="status"))
 
     async def _link(self, request: Request) -> Response:
         if "link.js" not in self._assets:

@@ -79,12 +79,12 @@ class Place:
         )
 
 
-def said(place: Place, title: str, message: str, *, home: bool = True) -> str:
-    """A denial, or anything else that went wrong, in plain words."""
+def said(place: Place, title: str, message: str, *, home: bool = True, role: str = "alert") -> str:
+    """A denial, or anything else that went wrong, in plain words; with another role, what went right."""
     back = f'<p><a href="{escape(place.path)}/">Back to your apps</a></p>' if home else ""
     return place.page(
         title,
-        f'<main><h1>{escape(title)}</h1><p role="alert">{escape(message)}</p>{back}</main>',
+        f'<main><h1>{escape(title)}</h1><p role="{role}">{escape(message)}</p>{back}</main>',
     )
 
 
