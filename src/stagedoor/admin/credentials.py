@@ -29,6 +29,8 @@ from stagedoor.store.people import TokenListed, keys_of, tokens_of, user_of
 MOST_TOKENS = 50
 MOST_KEYS = 100
 """Of one user. Every worker has them all in memory."""
+MOST_SIGN_INS = 100
+"""Shown, those that end last: programs that sign in make as many as they like."""
 ENDED = "you ended this sign-in on your account's page"
 
 
@@ -86,16 +88,18 @@ class CredentialService:
             service = self._service(identity)
             # From the store, not from memory: whoever has just added one wants to see it.
             with self._database.read() as transaction:
-                password_hash = user_of(transaction, identity.name).password_hash
+                user = user_of(transaction, identity.name)
                 tokens = tokens_of(transaction, identity.name)
                 keys = keys_of(transaction, identity.name)
+            as_known = User(user.name, user.groups | identity.groups, user.password_hash)
+            limits = self._settings.accounts.passwords_for
             return Held(
                 sorted(identity.groups),
-                password_hash is not None,
+                as_known.limited_to(limits).password_hash is not None,
                 frozenset(self._settings.accounts.self_service),
                 tokens,
                 keys,
-                list_sign_ins(service, identity.name),
+                list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
                 None if identity.sign_in is None else identity.sign_in.id.hex(),
                 self._settings.accounts.token_max_days,
                 service.clock(),

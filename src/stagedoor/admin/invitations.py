@@ -1,19 +1,19 @@
 """Invitations: links by which somebody sets their own first password, once. Audited."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.links import site_of
+from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.identity import Method
 from stagedoor.model.policy import User
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import PassKind, WebPass, password_mark
+from stagedoor.model.webpass import PassKind, password_mark
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes, people
+from stagedoor.store import identities, passes, people
 from stagedoor.store.database import Database
 
 MOST_S = 14 * DAY_S
@@ -63,9 +63,11 @@ def invite(
             raise RefusedError(
                 f"{name} is there already; for groups, run: stagedoor user group {name} --add GROUP"
             )
-        mark = None if user is None else password_mark(user.password_hash)
-        given = WebPass(PassKind.INVITATION, name, Method.PASSWORD, expires_at, password_mark=mark)
-        secret = passes.invite(change.transaction, given, now)
+        of_provider = identities.provided_groups_of(change.transaction, name)
+        known = user or User(name, wanted)
+        _check_usable(settings, name, known.groups | of_provider)
+        given = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
+        secret = passes.invite(change.transaction, replace(given, expires_at=expires_at), now)
         change.unchanged = user is not None
         change.fields |= {
             "user": name,
@@ -74,6 +76,15 @@ def invite(
             "expires_at": expires_at,
         }
     return Invitation(f"{base}/invitation#{secret}&name={quote(name)}", expires_at, user is None)
+
+
+def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None:
+    limits = settings.accounts.passwords_for
+    if limits is not None and not limits & groups:
+        raise RefusedError(
+            f"a password would not let {name} in: {name} is in none of accounts.password_groups "
+            f"({', '.join(sorted(limits)) or 'empty'})"
+        )
 
 
 def invited(database: Database, secret: str, now: float) -> str | Denial:

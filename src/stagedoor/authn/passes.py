@@ -115,7 +115,7 @@ def identity_of(
         return _void(f"there is no user {shown.name!r} any more")
     match shown.method:
         case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
-            return _void("the password was changed")
+            return _void(policy.password_over(user))
         case Method.TOKEN if shown.credential_id not in policy.tokens:
             return _void(f"the token {shown.credential_id} was removed")
         case Method.PUBLIC_KEY if shown.credential_id not in policy.keys:

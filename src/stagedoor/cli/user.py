@@ -11,6 +11,7 @@ from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import end
+from stagedoor.model.policy import User
 
 
 @click.group()
@@ -46,6 +47,7 @@ def add(
     password = None if no_password else new_password(name, from_stdin=password_stdin)
     with open_service(installation.settings) as service:
         admin.add_user(service, name, groups=groups, password=password)
+        _note_unused(installation, admin.require_user(service, name))
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
 
 
@@ -181,7 +183,16 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
         admin.set_password(
             service, name, None if remove_ else new_password(name, from_stdin=password_stdin)
         )
+        _note_unused(installation, admin.require_user(service, name))
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
+
+
+def _note_unused(installation: Installation, user: User) -> None:
+    """That the password lets nobody in, where it does not."""
+    if user.limited_to(installation.settings.accounts.passwords_for) != user:
+        show.note(
+            f"{user.name} is in none of accounts.password_groups, so this password lets nobody in."
+        )
 
 
 @user.command(

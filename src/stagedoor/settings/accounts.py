@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from stagedoor.model.name import FORM, valid_name
 from stagedoor.settings.form import Table
 
 SelfService = Literal["password", "tokens", "keys"]
@@ -29,3 +30,23 @@ class Accounts(Table, frozen=True):
             "`stagedoor token create` have the end that they are given.",
         ),
     ] = 90.0
+    password_groups: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="With `[[sso]]`: only users in these groups have passwords, by every access method. "
+            "For everybody else a password is as good as none, whoever set it; tokens and keys go on. Name "
+            "the group of those who must come in when the identity provider does not answer. Empty: nobody. "
+            "None: whoever has a password."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        for group in self.password_groups or ():
+            if not valid_name(group):
+                raise ValueError(
+                    f"accounts.password_groups has {group!r}, which is no group's name: {FORM}"
+                )
+
+    @property
+    def passwords_for(self) -> frozenset[str] | None:
+        return None if self.password_groups is None else frozenset(self.password_groups)

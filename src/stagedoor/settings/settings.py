@@ -278,6 +278,10 @@ class Settings(Table, frozen=True):
         names = [each.name for each in self.sso]
         if len(set(names)) < len(names):
             raise ValueError("two [[sso]] tables have the same name")
+        if self.accounts.password_groups is not None and not self.sso:
+            raise ValueError(
+                "accounts.password_groups needs an [[sso]] table: without one, others could not sign in"
+            )
         web = self.web.addresses or self.web.tls_addresses
         if not (self.tunnel.addresses or self.tunnel.tls_addresses or self.ssh.addresses or web):
             raise ValueError("nothing is listened on: name an address in tunnel.addresses")
