@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import os
 import select
 import socket
 import time
@@ -27,12 +26,10 @@ from stagedoor.wire.terminal import (
     Welcome,
     Word,
 )
-from stagedoor.wire.websocket import Opcode, Reader, WebSocketError, frame, opening
+from stagedoor.wire.websocket import WebSocket, WebSocketError
 
 _CHUNK = 256 * 1024
 _SIZE = Size(80, 24)
-_MASK = b"\0\0\0\0"
-"""Allowed (RFC 6455 §5.3), and the load saves the work."""
 REFUSALS = frozenset({Word.DENIED, Word.REVOKED, Word.FAULT})
 
 
@@ -42,13 +39,12 @@ class _Socket:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = Reader(max(MAX_FRAME_BYTES, 1 << 20))
-        self._host = f"127.0.0.1:{port}"
+        self._port = port
 
     def post(self, path: str, body: bytes, headers: str) -> tuple[int, bytes]:
         """Status and body of the answer. Raises LoadError."""
         self.socket.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
@@ -64,34 +60,30 @@ class _Socket:
 
     def open(self, path: str, subprotocol: str) -> list[bytes]:
         """What came at once. Raises LoadError."""
-        self.socket.sendall(opening(self._host, path, os.urandom(16), subprotocol))
-        head, rest = self._head()
-        status = head.split(b" ", 2)[1]
-        if status != b"101":
-            raise LoadError(f"the WebSocket is answered {status.decode()}")
-        return self._messages(rest)
+        most = max(MAX_FRAME_BYTES, 1 << 20)
+        self._websocket = WebSocket("127.0.0.1", self._port, path, subprotocol, most)
+        self.socket.sendall(self._websocket.unsent())
+        messages: list[bytes] = []
+        while not self._websocket.is_open:
+            messages += self.messages()
+        return messages
 
-    def send(self, data: bytes, opcode: Opcode = Opcode.BINARY) -> None:
+    def send(self, data: bytes) -> None:
         try:
-            self.socket.sendall(frame(opcode, data, _MASK))
-        except OSError as error:
+            self._websocket.send(data)
+            self.socket.sendall(self._websocket.unsent())
+        except (OSError, WebSocketError) as error:
             raise LoadError(f"cut while sending: {error}") from None
 
     def messages(self) -> list[bytes]:
         """Of one read, which may wait. Raises LoadError once it is closed."""
-        return self._messages(self._received())
+        try:
+            return self._websocket.feed(self._received())
+        except WebSocketError as error:
+            raise LoadError(str(error)) from None
 
     def close(self) -> None:
         self.socket.close()
-
-    def _messages(self, data: bytes) -> list[bytes]:
-        try:
-            found = self._reader.feed(data)
-        except WebSocketError as error:
-            raise LoadError(str(error)) from None
-        if any(each.opcode is Opcode.CLOSE for each in found):
-            raise LoadError("the WebSocket was closed")
-        return [each.data for each in found if each.opcode in (Opcode.BINARY, Opcode.TEXT)]
 
     def _head(self) -> tuple[bytes, bytes]:
         received = b""
@@ -221,7 +213,7 @@ class TtydVisit:
         """Returns once its program has shown something. Raises LoadError."""
         self._socket = _Socket(self._port)
         early = self._socket.open("/ws", "tty")
-        self._socket.send(b'{"AuthToken":"","columns":80,"rows":24}', Opcode.TEXT)
+        self._socket.send(b'{"AuthToken":"","columns":80,"rows":24}')
         heard = sum(map(self._hear, early))
         while not heard:
             heard = self.take()

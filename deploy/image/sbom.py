@@ -1,12 +1,14 @@
 """Write what this image holds as SPDX 2.3 JSON, and say it in short: Debian packages, Python packages.
 
-Run inside the image, by its own Python: sbom.py FILE
+Run inside the image, by its own Python: sbom.py FILE. SOURCE_DATE_EPOCH is the time in it, if it is set.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -89,14 +91,15 @@ def package(key: str, name: str, version: str, purl: str, licence: str) -> dict[
 def main() -> None:
     debian, python = debian_packages(), python_packages()
     packages = [*debian, *python]
+    made = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": "stagedoor image",
-        "documentNamespace": f"{NAMESPACE}/{len(packages)}-{int(datetime.now(UTC).timestamp())}",
+        "documentNamespace": f"{NAMESPACE}/{len(packages)}-{int(made.timestamp())}",
         "creationInfo": {
-            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "created": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "creators": ["Tool: stagedoor deploy/image/sbom.py"],
         },
         "documentDescribes": [one["SPDXID"] for one in packages],

@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance
-from stagedoor.admin.credentials import MOST_TOKENS, CredentialService, Held, NewToken
+from stagedoor.admin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.admin.passes import PassService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.authn.passwords import verify
@@ -45,9 +45,9 @@ class Desk:
         user = self.policy().users[name]
         return Identity(name, user.groups, Method.PASSWORD, password_hash=user.password_hash)
 
-    async def held(self, name: str) -> Held:
+    async def held(self, name: str) -> AccountState:
         held = await self.service.held(self.person(name))
-        assert isinstance(held, Held)
+        assert isinstance(held, AccountState)
         return held
 
 
@@ -101,7 +101,7 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
     own = await passes.show(PassKind.SESSION, secrets["ann"][0])
     assert isinstance(own, Identity)
     held = await desk.service.held(own)
-    assert isinstance(held, Held)
+    assert isinstance(held, AccountState)
     assert held.sign_in in {one.id for one in held.sign_ins}
     assert await desk.service.end_sign_ins(own, "others") == 2
     lasting = [await passes.show(PassKind.SESSION, one) for one in secrets["ann"]]

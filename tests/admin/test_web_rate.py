@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import AT_ONCE, Allowance
-from stagedoor.admin.credentials import CredentialService, Held
+from stagedoor.admin.credentials import AccountState, CredentialService
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
@@ -75,7 +75,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
     assert "60 changes" in denial.message
     held = await web.account.held(ANN)
-    assert isinstance(held, Held)
+    assert isinstance(held, AccountState)
     for key in held.keys:
         assert await web.account.remove_key(ANN, key.fingerprint) is None
     assert not web.policy().keys

@@ -1,10 +1,14 @@
 """Who may enter a target, asked of the whole policy at once."""
 
+from dataclasses import replace
+
 from stagedoor.authz.admitted import admitted
 from stagedoor.model.admission import Admission
 from stagedoor.model.grant import GrantRule
+from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind, WebPass
 
 NOW = 1_800_000_000.0
 
@@ -41,3 +45,36 @@ def test_those_with_a_rule_their_keys_and_how_long() -> None:
 def test_nobody_where_no_rule_leads() -> None:
     assert admitted(POLICY, Target("other"), NOW) == ()
     assert admitted(Policy(), Target("app01"), NOW) == ()
+
+
+def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
+    def login(user: str, n: int, **changes: object) -> WebPass:
+        made = WebPass(
+            PassKind.LOGIN,
+            user,
+            Method.SSO,
+            NOW + 30,
+            sign_in=SignIn(bytes([n]) * 32, NOW + 30),
+            key_fingerprint=f"SHA256:{n}",
+            public_key=f"ssh-ed25519 {n}",
+        )
+        return replace(made, **changes)  # type: ignore[arg-type]  # as given
+
+    logins = [
+        login("bare", 1),
+        login("bare", 2),
+        login("bare", 3, sign_in=SignIn(b"3" * 32, NOW)),
+        login("bare", 4, method=Method.TOKEN, credential_id="gone"),
+        login("ops", 5),
+        login("gone", 6),
+    ]
+    policy = replace(
+        POLICY,
+        bound_keys={str(one.key_fingerprint): one for one in logins},
+        signed_out=frozenset({b"\2" * 32}),
+        sign_in_ends={b"\1" * 32: NOW + 40},
+    )
+    bare, dev = admitted(policy, Target("app01"), NOW, bound=True)
+    assert bare.bound_keys == (("ssh-ed25519 1", NOW + 40),)
+    assert dev.bound_keys == ()
+    assert admitted(policy, Target("app01"), NOW) == admitted(POLICY, Target("app01"), NOW)

@@ -28,8 +28,9 @@ pytestmark = [
     ),
     pytest.mark.timeout(1200),
 ]
-ADMINISTRATOR, DEVELOPER, POSTGRESQL = (
-    pages.ROOT / f"docs/how-to/{name}.md" for name in ("administrator", "developer", "postgresql")
+ADMINISTRATOR = pages.ADMINISTRATION[0]
+DEVELOPER, POSTGRESQL = (
+    pages.ROOT / f"docs/how-to/{name}.md" for name in ("developer", "postgresql")
 )
 HOSTS = """\
 10.1.2.3 gw.example
@@ -209,7 +210,7 @@ def test_administrator(reader: Reader) -> None:
     gateway, server = reader.gateway, reader.server
     clone(gateway, "/root/stagedoor")
     set_up_server(server)
-    first, *rest = blocks(ADMINISTRATOR)
+    first, *rest = (block for page in pages.ADMINISTRATION for block in blocks(page))
     reader.read(first, gateway)
     # What the page does not make: users' keys, this machine's own key, a certificate.
     for name in ("alice", "bob", ".ssh/id_ed25519"):

@@ -1,6 +1,7 @@
 """What helm makes of values: settings that Stagedoor takes, pods that Pod Security takes, and refusals."""
 
 import copy
+import json
 import re
 from typing import Any
 
@@ -48,6 +49,8 @@ EVERYTHING: Manifest = merged(
         },
         "authorise": {"enabled": True},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
     },
 )
 
@@ -82,6 +85,18 @@ def test_the_settings_are_taken_and_say_what_the_values_say() -> None:
     assert (one.controller.grace_s, one.controller.kit_way) == (7, "init")
     assert controller.user_ca_file.suffix == ".pub", "it signs no users"
     assert controller.store == gateway.store
+
+
+def test_the_alerts_and_the_dashboard_are_those_of_the_files() -> None:
+    objects = render(EVERYTHING)
+    files = CHART / "monitoring"
+    rule = the(objects, "PrometheusRule", "stagedoor")
+    assert rule["spec"] == yaml.safe_load((files / "rules.yaml").read_text())
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    board = the(objects, "ConfigMap", "stagedoor-dashboard")
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    shown = json.loads(board["data"]["stagedoor.json"])
+    assert shown == json.loads((files / "dashboard.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 from stagedoor.admin.service import AdminService, account
+from stagedoor.model.errors import StagedoorError
 from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened
@@ -66,7 +72,44 @@ def test_the_audit_is_read_by_session_user_time_and_count(
     assert sessions("--session", "s-old") == ["s-old-1"]
     assert sessions("--user", "bob") == ["s-new-1"]
     assert sessions("-n", "1") == ["s-new-1"]
+    assert sessions("--until", "1h") == ["s-old-1"]
+    assert sessions("--since", "1h", "--until", "1s") == ["s-new-1"]
+    assert sessions("--kind", "session.closed") == ["s-new-1"]
+    assert sessions("--kind", "session.closed", "--kind", "session.opened", "--user", "alice") == [
+        "s-old-1",
+        "s-new-1",
+    ]
     assert "session.opened" in alice.out("audit")
+
+
+def test_the_audit_is_read_by_app_and_environment(alice: Desk, service: AdminService) -> None:
+    targets = ("app01.ssh", "app01.staging.ssh", "app010.ssh", "app01.other.ssh")
+    StoreJournal(service.database).append(
+        [replace(opened(f"s-{target}"), target=target) for target in targets]
+    )
+
+    def found(app: str) -> list[object]:
+        return [e["target"] for e in events(alice.out("audit", "--json", "--app", app))]
+
+    assert found("app01") == ["app01.ssh", "app01.staging.ssh", "app01.other.ssh"]
+    assert found("app01.staging") == ["app01.staging.ssh"]
+    assert found("app01.staging.ssh") == ["app01.staging.ssh"]
+    assert found("app0") == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--app", "app%"), "app%"),
+        (("--kind", "session.bribed"), "session.bribed"),
+        (("--until", "when"), "is no time"),
+        (("--follow", "--until", "1h"), "--until"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(alice: Desk, argv: tuple[str, ...], says: str) -> None:
+    refused = alice.run("audit", *argv).exception
+    assert isinstance(refused, click.UsageError)
+    assert says in refused.format_message()
 
 
 def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
@@ -93,3 +136,61 @@ def test_the_audit_is_followed_as_it_grows_until_it_is_interrupted(
     rest, _ = following.communicate(timeout=30)
     assert rest == ""
     assert following.returncode == 0
+
+
+def exported(desk: Desk, *argv: str) -> list[str]:
+    return desk.out("audit", "export", *argv).splitlines()
+
+
+def verified(desk: Desk, *argv: str) -> dict[str, Any]:
+    found: dict[str, Any] = desk.json("audit", "verify", *argv)
+    return found
+
+
+def test_an_export_is_confirmed_by_its_files_alone(
+    alice: Desk, service: AdminService, tmp_path: Path
+) -> None:
+    StoreJournal(service.database).append([opened(f"s-{number}") for number in range(500)])
+    first = exported(alice)
+    StoreJournal(service.database).append([opened(f"t-{number}") for number in range(5)])
+    older, newer, whole = (tmp_path / name for name in ("older", "newer", "whole"))
+    older.write_text("\n".join([*first, ""]))
+    newer.write_text("\n".join([*exported(alice, "--after", str(len(first))), ""]))
+    whole.write_text(alice.out("audit", "export"))
+    assert whole.read_text() == older.read_text() + newer.read_text()
+    key = tmp_path / "key.pub"
+    key.write_text(alice.out("audit", "key"))
+    stranger = Desk(tmp_path / "no settings", tmp_path / "nowhere")
+    found = verified(stranger, "--key", str(key), str(older), str(newer))
+    # user.add, the sessions, and a checkpoint for each export that had news.
+    assert (found["lines"], found["last"], found["confirmed"]) == (508, 508, 507)
+    assert (found["from_start"], list(found["keys"].values())) == (True, [2])
+    assert found["lines"] == verified(stranger, "--against", str(older), str(whole))["lines"]
+
+    told = alice.run("audit", "verify", "--against", str(newer), str(older))
+    assert isinstance(told.exception, StagedoorError)
+    assert "the end was cut off" in str(told.exception)
+    lines = whole.read_text().splitlines()
+    lines[7] = lines[7].replace("alice", "bob")
+    whole.write_text("\n".join([*lines, ""]))
+    told = alice.run("audit", "verify", str(whole))
+    assert f"{whole}, line 8: seq 8 was changed" in str(told.exception)
+
+
+def test_the_store_itself_is_told_to_have_been_changed(
+    alice: Desk, service: AdminService, tmp_path: Path
+) -> None:
+    StoreJournal(service.database).append([opened(f"s-{number}") for number in range(9)])
+    alice.out("audit", "export")
+    with sqlite3.connect(alice.data_dir / "stagedoor.db") as store:
+        store.execute("UPDATE audit_events SET identity = 'mallory' WHERE seq = 5")
+    file = tmp_path / "export"
+    file.write_text(alice.out("audit", "export"))
+    told = alice.run("audit", "verify", str(file))
+    assert "the lines from seq 1 to seq 10 are not those" in str(told.exception)
+
+
+def test_options_for_printing_are_no_options_of_the_commands_below(alice: Desk) -> None:
+    refused = alice.run("audit", "--user", "alice", "export").exception
+    assert isinstance(refused, click.UsageError)
+    assert "--user" in refused.format_message()

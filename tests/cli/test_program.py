@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor import __version__
+from stagedoor.cli.version import full_version
 from tests.cli.conftest import Desk
 
 
@@ -114,3 +116,10 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(alice: Desk)
     )
     assert ran.stdout.count("\n") == 1
     assert "Traceback" not in ran.stderr
+
+
+def test_the_version_names_the_commit_that_it_was_built_of(tmp_path: Path) -> None:
+    file = tmp_path / "commit"
+    assert full_version(file) == __version__
+    file.write_text("0123456789ab-dirty\n")
+    assert full_version(file) == f"{__version__} (commit 0123456789ab-dirty)"

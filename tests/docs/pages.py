@@ -8,9 +8,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+ADMINISTRATION = tuple(
+    ROOT / f"docs/how-to/{name}.md"
+    for name in (
+        *("administrator", "users-and-grants", "ssh-servers", "ssh-listener"),
+        *("tls-and-networks", "operate"),
+    )
+)
+"""The administrator's pages, in the order in which their commands work on a bare machine."""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-_FENCE = re.compile(r"^```([a-z-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```([a-z-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -40,7 +48,7 @@ def text(page: Path) -> str:
 @cache
 def prose(page: Path) -> str:
     """The page without its code blocks."""
-    return _FENCE.sub("", text(page))
+    return FENCE.sub("", text(page))
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -48,7 +56,7 @@ def blocks(*languages: str) -> list[Block]:
     return [
         Block(page, language, body)
         for page in PAGES
-        for language, body in _FENCE.findall(text(page))
+        for language, body in FENCE.findall(text(page))
         if language in languages
     ]
 

@@ -1,4 +1,4 @@
-"""The administrator's page, read from its top: each `stagedoor` line works after those before it."""
+"""The administrator's pages, read from the top: each `stagedoor` line works after those before it."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,18 @@ from tests.cli.conftest import Desk, desk
 from tests.docs import pages
 from tests.ssh.world import new_key
 
-PAGE = pages.ROOT / "docs/how-to/administrator.md"
+PAGE = pages.ADMINISTRATION[0]
 PASSWORD = "correct horse battery staple\n"
 __all__ = ["desk"]
 
 
 def lines() -> list[list[str]]:
     return [
-        call for block in pages.blocks("sh") if block.page == PAGE for call in pages.calls(block)
+        call
+        for page in pages.ADMINISTRATION
+        for block in pages.blocks("sh")
+        if block.page == page
+        for call in pages.calls(block)
     ]
 
 
@@ -54,10 +58,17 @@ def test_every_line_works_in_its_order(
         assert result.exception is None, (call, result.exception)
 
 
-@pytest.mark.parametrize("name", ["administrator", "developer", "postgresql"])
-def test_folders_that_are_written_to_are_there_or_made_before(name: str) -> None:
+@pytest.mark.parametrize(
+    "page",
+    [
+        *pages.ADMINISTRATION,
+        pages.ROOT / "docs/how-to/developer.md",
+        pages.ROOT / "docs/how-to/postgresql.md",
+    ],
+    ids=pages.name,
+)
+def test_folders_that_are_written_to_are_there_or_made_before(page: Path) -> None:
     """`ln -s … ~/.local/bin/x` fails on a machine where nobody made that folder."""
-    page = pages.ROOT / f"docs/how-to/{name}.md"
     there = {"/etc/systemd/system", "/usr/local/bin", "/var/backups", "/etc"}
     for block in pages.blocks("sh"):
         if block.page != page:
@@ -79,7 +90,7 @@ def test_every_program_that_the_page_starts_is_of_a_package_that_it_installs() -
     installed = set(re.findall(r"^apt-get install (.+)$", text, re.MULTILINE)[0].split())
     for block in pages.blocks("sh"):
         # A line of Python begins further in, or with one of its words.
-        for line in block.text.splitlines() if block.page == PAGE else ():
+        for line in block.text.splitlines() if block.page in pages.ADMINISTRATION else ():
             program = re.match(r"[a-z][a-z0-9-]*(?= |$)", line)
             if program is not None and program[0] not in required | {"import"}:
                 assert provided[program[0]] in installed, line

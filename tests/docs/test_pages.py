@@ -21,11 +21,11 @@ from tests.docs import pages
 from tests.docs.pages import ROOT, Block
 
 DEVELOPER = ROOT / "docs/how-to/developer.md"
-ADMINISTRATOR = ROOT / "docs/how-to/administrator.md"
+OPERATE = ROOT / "docs/how-to/operate.md"
 POSTGRESQL = ROOT / "docs/how-to/postgresql.md"
 JUMP_HOST = ROOT / "docs/how-to/jump-host.md"
 DIRECT_LOGIN = ROOT / "docs/how-to/direct-login.md"
-WAYS_IN = ROOT / "docs/explanation/ways-in.md"
+ACCESS_METHODS = ROOT / "docs/explanation/access-methods.md"
 PERFORMANCE = ROOT / "docs/performance.md"
 CONNECT_PATH = ROOT / "docs/explanation/connect-path.md"
 
@@ -58,7 +58,8 @@ def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
         if not isinstance(command, click.Group):
             break
         if not rest:
-            return f"{command.name} needs a command" if whole else None
+            needs_one = whole and not command.invoke_without_command
+            return f"{command.name} needs a command" if needs_one else None
         found = command.get_command(context, rest[0])
         if found is None:
             return f"there is no command {rest[0]}"
@@ -186,12 +187,12 @@ def test_the_table_of_http_statuses_is_the_codes_own() -> None:
     ("page", "heading", "column"),
     [
         (DEVELOPER, "When it does not work", 0),
-        (ADMINISTRATOR, "When something is wrong", 0),
+        (OPERATE, "When something is wrong", 0),
         (JUMP_HOST, "When it does not work", 0),
         (DIRECT_LOGIN, "When it does not work", 0),
         (POSTGRESQL, "When something fails", 1),
     ],
-    ids=["developer", "administrator", "jump-host", "direct-login", "postgresql"],
+    ids=["developer", "operate", "jump-host", "direct-login", "postgresql"],
 )
 def test_every_message_explained_is_one_that_the_code_says(
     page: Path, heading: str, column: int
@@ -219,10 +220,17 @@ def test_every_message_explained_is_one_that_the_code_says(
             assert re.search(message, code), span
 
 
-def test_every_cost_of_a_way_in_is_one_that_a_benchmark_printed() -> None:
+def test_nothing_is_installed_by_a_name_that_nobody_has_registered() -> None:
+    """pip would ask the index for a bare `stagedoor`, and run whatever somebody has put there."""
+    files = [*pages.PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "deploy").rglob("*.md")]
+    bare = re.compile(r"pip install (?:-\S+ )*['\"]?stagedoor\b")
+    assert {pages.name(file) for file in files if bare.search(pages.text(file))} == set()
+
+
+def test_every_cost_of_an_access_method_is_one_that_a_benchmark_printed() -> None:
     printed, shown = (
         re.findall(r"<!-- bench:ways -->\n(.*?)<!-- bench:end -->", pages.text(page), re.DOTALL)
-        for page in (PERFORMANCE, WAYS_IN)
+        for page in (PERFORMANCE, ACCESS_METHODS)
     )
     assert len(printed) == 1
     assert re.search(r"[0-9]", printed[0])

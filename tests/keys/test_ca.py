@@ -23,12 +23,10 @@ def new_key(folder: Path, name: str, *options: str) -> str:
     return " ".join((folder / f"{name}.pub").read_text().split()[:2])
 
 
-def shown(folder: Path, certificate: str) -> list[str]:
+def shown(folder: Path, certificate: str, keygen: str = "ssh-keygen") -> list[str]:
     path = folder / "shown-cert.pub"
     path.write_text(certificate + "\n")
-    listing = subprocess.run(
-        ["ssh-keygen", "-L", "-f", path], check=True, capture_output=True, text=True
-    )
+    listing = subprocess.run([keygen, "-L", "-f", path], check=True, capture_output=True, text=True)
     return [line.strip() for line in listing.stdout.splitlines()]
 
 

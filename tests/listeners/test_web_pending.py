@@ -1,5 +1,9 @@
 """Who has to go when there are too many connections of strangers."""
 
+import gc
+import weakref
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +88,25 @@ def test_an_ipv6_source_is_its_64() -> None:
     assert source_network(one.address) == source_network(two.address)
     assert source_network(one.address) != source_network(Source.of("2001:db8:1:3::1", 1).address)
     assert source_network(Source.of("192.0.2.1", 5).address) == "192.0.2.1"
+
+
+class Tls:
+    """What a connection holds."""
+
+
+def test_one_that_has_ended_is_freed_without_the_collector() -> None:
+    """TLS holds 50 KiB for each, with which a flood would fill the memory until the collector runs."""
+    pending = PendingConnections(10)
+    one = pending.arrive(Source.of("192.0.2.1", 1), "192.0.2.0/24")
+    tls = Tls()
+    one.crowded_out = partial(print, one, tls)
+    freed = weakref.ref(tls)
+    gc.disable()
+    try:
+        one.ended()
+        one.ended()
+        del one, tls
+        assert freed() is None
+    finally:
+        gc.enable()
+    assert len(pending.silent) == 0

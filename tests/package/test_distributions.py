@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STATIC = "stagedoor/listeners/web/static"
 PAGE = ("home.js", "terminal.js", "terminal.css", "pages.css", "icon.svg", "licences.txt")
 """Of the WebShell."""
+COMMIT = "0123456789ab"
+"""What the builds are told: the copy of the checkout has no history."""
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -90,7 +92,7 @@ def try_build(
     return subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder / "dist"],
         cwd=source,
-        env={**os.environ, "PYTHONPATH": str(backend)},
+        env={**os.environ, "PYTHONPATH": str(backend), "STAGEDOOR_COMMIT": COMMIT},
         capture_output=True,
         text=True,
     )
@@ -173,6 +175,18 @@ def test_the_sdist_has_what_it_is_built_and_tested_from_and_nothing_that_is_made
     assert {name for name in names if made & set(name.split("/"))} == set()
 
 
+def test_built_again_they_are_the_same(
+    built: Built, checkout: Path, backend: Path, tmp_path: Path
+) -> None:
+    """What a time of day, the order of a folder or its name would change."""
+    sdist = build("sdist", checkout, backend, tmp_path)
+    assert sdist.read_bytes() == built.sdist.read_bytes()
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "elsewhere", filter="data")
+    [source] = (tmp_path / "elsewhere").iterdir()
+    assert build("wheel", source, backend, tmp_path).read_bytes() == built.wheel.read_bytes()
+
+
 def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     built: Built, tmp_path: Path
 ) -> None:
@@ -193,7 +207,8 @@ def test_an_installed_wheel_runs_without_node_and_without_the_checkout(
     where = run("-c", "import stagedoor; print(stagedoor.__file__)")
     assert where.startswith(str(place))
     version = built.wheel.name.split("-")[1]
-    assert run(str(place / "bin/stagedoor"), "--version").split()[-1] == version
+    told = run(str(place / "bin/stagedoor"), "--version")
+    assert told == f"stagedoor {version} (commit {COMMIT})\n"
     told = run(
         "-c",
         "from stagedoor.listeners.web.pages.assets import FOLDER; print(FOLDER, *FOLDER.iterdir())",

@@ -14,6 +14,9 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
+    Measured,
+    Sign,
+    Signed,
     ToWorker,
     Up,
     line,
@@ -33,9 +36,33 @@ TO_WORKER = st.one_of(
     ),
     st.builds(Drain, st.none() | st.floats(0, 1e7)),
     st.builds(Close),
+    st.builds(
+        Signed,
+        st.integers(0, 2**31),
+        st.none() | st.text(),
+        st.text(),
+        st.none() | st.integers(0, 99),
+    ),
 )
+SERIES = st.lists(
+    st.tuples(
+        st.tuples(st.text(), st.lists(st.text()).map(tuple), st.text()),
+        st.floats(allow_nan=False, allow_infinity=False),
+    )
+).map(tuple)
 FROM_WORKER = st.one_of(
-    st.builds(Up), st.builds(Left, st.integers(0, 2**31)), st.builds(Failed, st.text())
+    st.builds(Up),
+    st.builds(Left, st.integers(0, 2**31)),
+    st.builds(Failed, st.text()),
+    st.builds(
+        Sign,
+        st.integers(0, 2**31),
+        st.text(),
+        st.integers(0, 2**63 - 1),
+        st.text(),
+        st.floats(0, 1e12),
+    ),
+    st.builds(Measured, SERIES, SERIES),
 )
 
 

@@ -1,6 +1,9 @@
 """What probes are told, from the first worker to the last session."""
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
 from stagedoor.serve.health import Condition, metrics, readiness
+from stagedoor.serve.metrics import definitions as of
 
 CALM = Condition(draining=False, workers=2, wanted=2, deaths=0, left=0)
 
@@ -15,8 +18,11 @@ def test_ready_is_whoever_lets_people_in() -> None:
     assert (draining.status, draining.text) == (503, "draining, 3 sessions left\n")
 
 
-def test_metrics_are_in_the_text_format() -> None:
-    lines = metrics(CALM).splitlines()
+def test_metrics_are_in_openmetrics() -> None:
+    text = metrics(CALM, {of.LOGINS.series("web", "opened"): 3})
+    lines = text.splitlines()
     assert "stagedoor_gateway_ready 1" in lines
-    assert "# TYPE stagedoor_gateway_worker_deaths_total counter" in lines
-    assert all(line.startswith("# ") or len(line.split(" ")) == 2 for line in lines)
+    assert 'stagedoor_logins_total{method="web",result="opened"} 3' in lines
+    assert "# TYPE stagedoor_gateway_worker_deaths counter" in lines
+    read = list(text_string_to_metric_families(text))
+    assert [family.name for family in read] == [metric.name for metric in of.METRICS]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.admission import Admission
+from stagedoor.model.name import valid_name
 from stagedoor.shells.authorized import authorized_keys, ending_by, in_force, keys_until
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
@@ -28,6 +29,15 @@ def test_a_key_and_a_certificate_line_for_each_who_may_enter() -> None:
     ]
 
 
+def test_the_key_of_a_sign_in_has_a_line_until_that_or_the_grant_ends() -> None:
+    bound = ((KEY, UNTIL), (KEY, UNTIL + 60))
+    first, second, _ = lines(Admission("dev", (), UNTIL + 30, bound))
+    assert first == f'expiry-time="20270115080000Z" {KEY} dev'
+    assert second == f'expiry-time="20270115080030Z" {KEY} dev'
+    [ended] = ending_by([Admission("dev", (), None, bound)], UNTIL - 60)
+    assert lines(ended)[0] == f'expiry-time="20270115075900Z" {KEY} dev'
+
+
 def test_nobody_means_no_line_at_all() -> None:
     assert lines() == []
     assert in_force(authorized_keys((), [CA]), UNTIL) == ""
@@ -42,6 +52,16 @@ def test_a_line_ends_with_its_grant() -> None:
 @pytest.mark.parametrize("at", [253402300800.0, 1e18, float("inf")])
 def test_an_end_beyond_the_calendar_is_no_end(at: float) -> None:
     assert lines(Admission("dev", (KEY,), at))[0] == f"{KEY} dev"
+
+
+@pytest.mark.parametrize("name", ["_svc", "ci+bot", "alice.", "a@b-", "0"])
+def test_whoever_can_be_a_user_can_have_a_line(name: str) -> None:
+    """Those with a +, a leading _ or a sign at the end were left out: they entered no shell."""
+    assert valid_name(name)
+    assert lines(Admission(name, (KEY,))) == [
+        f"{KEY} {name}",
+        f'cert-authority,principals="{name}" {CA}',
+    ]
 
 
 @pytest.mark.parametrize(

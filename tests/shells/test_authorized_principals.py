@@ -85,6 +85,7 @@ def test_sshd_lets_in_whom_a_line_names_until_its_time(login: Login) -> None:
     now = time.time()
     assert login("dev", [Admission("ops"), Admission("dev")]) == 7
     assert login("dev", [Admission("dev", (), now + 3600)]) == 7
+    assert login("_ci+bot@x.", [Admission("_ci+bot@x.")]) == 7
     assert login("dev", [Admission("dev", (), now - 3600)]) == 255
     assert login("dev", [Admission("ops"), Admission("developer")]) == 255
     assert login("dev", []) == 255

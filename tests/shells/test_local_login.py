@@ -179,6 +179,25 @@ def test_an_expired_certificate_and_one_of_another_ca_are_refused(
         assert b"Permission denied" in done.stderr
 
 
+@pytest.mark.identity(23)
+def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
+    tmp_path: Path,
+) -> None:
+    """The certificate is good for an hour; whoever stole both must not have that hour."""
+    house = World(tmp_path / "house")
+    key = new_key(tmp_path / "cert")
+    line = house.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600)
+    (tmp_path / "cert-cert.pub").write_text(line + "\n")
+    with running(house, LocalShell("app01")) as (shells, shell):
+        house.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]
+        shells.refresh()
+        both = ssh_with(house.config(shell, tmp_path / "cert"))
+        assert both("echo in").stdout == b"in\n"
+        house.admissions[:] = [Admission("dev")]
+        shells.refresh()
+        assert b"Permission denied" in both("true").stderr
+
+
 def test_a_certificate_may_allow_less_than_the_shell(
     house: World, shell: Shell, tmp_path: Path
 ) -> None:

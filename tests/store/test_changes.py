@@ -23,6 +23,7 @@ from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store import changes, identities, passes, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.identities import Person
+from stagedoor.store.logins import open_login
 from stagedoor.store.policy import load_policy
 from stagedoor.store.watch import WHOLE_EACH_S, PolicyWatch
 from stagedoor.wire.target import parse_login
@@ -111,6 +112,34 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
             with service.change("web.sign-out", revokes=True) as change:
                 passes.sign_out(change.transaction, secret, 1000.0)
 
+    def log_in() -> None:
+        browser = passes.issue(
+            service.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
+        )
+        found = passes.find(service.database, PassKind.SESSION, browser)
+        assert found is not None
+        assert found.sign_in is not None
+        number = dice.randrange(3)
+        with service.change("login") as change:
+            _, login = open_login(
+                change.transaction,
+                found.sign_in.id,
+                key_fingerprint=f"SHA256:{number}",
+                public_key=f"ssh-ed25519 {number}",
+                label="laptop",
+                source="192.0.2.7",
+                session_s=60.0,
+                now=1000.0,
+            )
+        assert login.sign_in is not None
+        if dice.random() < 0.4:
+            with service.change("end", revokes=True) as change:
+                passes.end(change.transaction, login.sign_in.id, "why", 1000.0)
+
+    def log_in_somebody() -> None:
+        if name in policy.users:
+            log_in()
+
     def rule() -> int:
         return dice.choice([one.id for one in policy.grants] or [99])
 
@@ -137,6 +166,8 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         lambda: end_share(service, some(policy.shares)),
         lambda: oversight.request_close(service, ["none"], "why"),
         sign_in_and_out,
+        log_in_somebody,
+        log_in_somebody,
         lambda: come_by_provider(service, name, group),
         lambda: unlink(service, COMPANY, name),
     ]
@@ -166,9 +197,10 @@ def test_after_any_changes_it_is_what_a_whole_reading_gives(
         found, told = reader.watch.policy, load_policy(service.database)
         # Nobody can show the sign-ins of a user that is gone.
         assert told.signed_out <= found.signed_out
+        assert told.end_reasons.items() <= found.end_reasons.items()
         found = found.__class__(
             **{
-                name: getattr(told if name == "signed_out" else found, name)
+                name: getattr(told if name in ("signed_out", "end_reasons") else found, name)
                 for name in found.__dataclass_fields__
             }
         )

@@ -250,7 +250,7 @@ def test_the_driver_that_is_missing_is_told_with_the_command(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "stagedoor.store.postgresql.server", None)
-    assert "pip install 'stagedoor[postgresql]'" in refused(server)
+    assert "/bin/pip install './stagedoor[postgresql]'" in refused(server)
 
 
 def test_a_sqlite_store_loads_no_driver(tmp_path: Path) -> None:

@@ -282,6 +282,20 @@ def test_a_body_that_nobody_asked_for_does_not_keep_the_line(tmp_path: Path) -> 
         wait_until(over, what="the end of the line")
 
 
+def test_a_form_that_breaks_off_is_no_fault_of_ours(secure: Gateway) -> None:
+    port = secure.port("web")
+    after = len(secure.lines)
+    head = (
+        f"POST /sign-in HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), BOUND_S) as line:
+        line.sendall(head.encode() + b"Content-Length: 9999\r\n\r\nuser=")
+    # What is denied after it stands in the log behind it.
+    assert statuses(exchange(port, b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")) == [b"421"]
+    secure.wait_for_denial(after=after)
+    assert not [each for each in secure.lines[after:] if each.get("level") == "error"]
+
+
 # Memory.
 
 

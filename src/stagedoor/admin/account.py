@@ -29,13 +29,18 @@ class Past:
 
 
 class AccountService:
-    """Satisfies `listeners.web.ports.Account`. The store is asked in a thread."""
+    """What a person sees of their own on the home page.
+
+    The store is asked in a thread; one that fails is a Denial.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
+        """The keys by which the shells know them."""
+
         def load() -> Sequence[KeyRecord]:
             # From the store, not from memory: whoever has just added one wants to see it.
             with self._database.read() as transaction:
@@ -44,6 +49,7 @@ class AccountService:
         return await ask(load)
 
     async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
+        """Their last sessions, the newest first."""
         records = await ask(
             list_sessions,
             self._database,
@@ -56,7 +62,8 @@ class AccountService:
         return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
-        """By direct login where SSH is answered; else by what `ssh_setup` has set up."""
+        """The command that enters `target` by ssh: by direct login where SSH is answered; else by what
+        `ssh_setup` has set up."""
         public = self._settings.ssh.public_at
         if public is None:
             return f"ssh {target.host_name}"
@@ -65,6 +72,8 @@ class AccountService:
         return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
 
     def ssh_setup(self, identity: Identity, host: str) -> str | None:
+        """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
+        which the person reaches this gateway."""
         ssh, tunnel = self._settings.ssh, self._settings.tunnel
         if ssh.public_at is not None:
             return None

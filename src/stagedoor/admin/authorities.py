@@ -15,6 +15,7 @@ from stagedoor.keys.files import (
     read_public_line,
 )
 from stagedoor.model.errors import SettingsError
+from stagedoor.net.ssh_agent import AgentKey
 from stagedoor.settings.settings import Settings
 
 
@@ -22,14 +23,25 @@ def ensure_cas(settings: Settings) -> None:
     """Make both CAs where they are not there yet. For the start of a gateway, and for nothing else:
     a CA made anywhere else is one that no shell and no client knows. Raises StagedoorError.
     """
-    load_or_create(settings.user_ca_file, "stagedoor user CA")
+    if settings.keys.user_ca_agent is None:
+        load_or_create(settings.user_ca_file, "stagedoor user CA")
     if not settings.host_ca_public_only:
         load_or_create(settings.host_ca_file, "stagedoor host CA")
 
 
 def user_ca(settings: Settings) -> CertificateAuthority:
-    """Signs user certificates. Raises SettingsError where it is missing, KeyFileError."""
+    """Signs user certificates. An agent blocks. Raises SettingsError where it is missing, KeyFileError."""
+    agent = settings.keys.user_ca_agent
+    if agent is not None:
+        return CertificateAuthority(AgentKey(agent, user_ca_line(settings)), time.time)
     return CertificateAuthority(_made_by_serve(settings.user_ca_file, "user CA"), time.time)
+
+
+def user_ca_line(settings: Settings) -> str:
+    """The user CA's public key. Raises StagedoorError."""
+    if settings.keys.user_ca_agent is not None:
+        return read_public_line(settings.user_ca_file)
+    return user_ca(settings).public_line()
 
 
 def host_ca(settings: Settings) -> CertificateAuthority:

@@ -24,7 +24,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
-from stagedoor.store.people import TokenListed, keys_of, tokens_of, user_of
+from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
 
 MOST_TOKENS = 50
 MOST_KEYS = 100
@@ -35,7 +35,7 @@ ENDED = "you ended this sign-in on your account's page"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AccountState:
     """What somebody can sign in by, and where they are signed in. `may` is what they may set and add.
 
     `sign_in` is the id of the sign-in that asks, as `SignInRecord.id` has it.
@@ -44,7 +44,7 @@ class Held:
     groups: Sequence[str]
     has_password: bool
     may: frozenset[SelfService]
-    tokens: Sequence[TokenListed]
+    tokens: Sequence[TokenState]
     keys: Sequence[KeyRecord]
     sign_ins: Sequence[SignInRecord]
     sign_in: str | None
@@ -62,9 +62,9 @@ class NewToken:
 
 
 class CredentialService:
-    """Satisfies `listeners.web.ports.Credentials`. Belongs to one event loop; the store is asked in a thread.
+    """What a person signs in by, and may change themselves. Belongs to one event loop.
 
-    `policy` is the policy as it is now.
+    The store is asked in a thread; one that fails is a Denial.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class CredentialService:
         allowance: Allowance,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`policy` is the policy as it is now; `now` is monotonic, seconds."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -83,8 +84,10 @@ class CredentialService:
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
-    async def held(self, identity: Identity) -> Held | Denial:
-        def look() -> Held:
+    async def held(self, identity: Identity) -> AccountState | Denial:
+        """All of it."""
+
+        def look() -> AccountState:
             service = self._service(identity)
             # From the store, not from memory: whoever has just added one wants to see it.
             with self._database.read() as transaction:
@@ -93,7 +96,7 @@ class CredentialService:
                 keys = keys_of(transaction, identity.name)
             as_known = User(user.name, user.groups | identity.groups, user.password_hash)
             limits = self._settings.accounts.passwords_for
-            return Held(
+            return AccountState(
                 sorted(identity.groups),
                 as_known.limited_to(limits).password_hash is not None,
                 frozenset(self._settings.accounts.self_service),
@@ -108,6 +111,7 @@ class CredentialService:
         return await ask(look)
 
     async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
+        """A new one for the person who was `proved` by the present one; who they are by the new one."""
         denial = self._may("password", proved)
         if denial is not None:
             return denial
@@ -123,6 +127,7 @@ class CredentialService:
             return await ask(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
+        """Set the password of whoever was invited by that secret, which is used up; who they are by it."""
         name = await ask(invited, self._database, secret, time.time())
         if isinstance(name, Denial):
             return name
@@ -137,6 +142,7 @@ class CredentialService:
     async def add_token(
         self, identity: Identity, apps: Sequence[str], days: float
     ) -> NewToken | Denial:
+        """A new one, for these apps alone; for none: for all that they may enter."""
         denial = self._may("tokens", identity)
         if denial is not None:
             return denial
@@ -162,6 +168,8 @@ class CredentialService:
         return await ask(make)
 
     async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
+        """Remove one of theirs."""
+
         def revoke() -> None:
             with self._database.read() as transaction:
                 theirs = [token.id for token in tokens_of(transaction, identity.name)]
@@ -172,6 +180,7 @@ class CredentialService:
         return await ask(revoke)
 
     async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        """Register one more; `line` is that of a .pub file."""
         if (denial := self._may("keys", identity)) is not None:
             return denial
 
@@ -188,6 +197,8 @@ class CredentialService:
         return await ask(add)
 
     async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+        """Remove one of theirs."""
+
         def remove() -> None:
             with self._database.read() as transaction:
                 theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
@@ -198,6 +209,8 @@ class CredentialService:
         return await ask(remove)
 
     async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
+        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
+
         def end() -> int:
             service = self._service(identity)
             own = None if identity.sign_in is None else identity.sign_in.id.hex()

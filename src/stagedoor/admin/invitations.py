@@ -67,7 +67,7 @@ def invite(
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | of_provider)
         given = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
-        secret = passes.invite(change.transaction, replace(given, expires_at=expires_at), now)
+        secret = passes.invite(change.transaction, replace(given, expires_at=expires_at))
         change.unchanged = user is not None
         change.fields |= {
             "user": name,

@@ -1,5 +1,5 @@
 """Shells on Kubernetes as the settings want them. Imported only where they do: its libraries are an
-extra (`stagedoor[kubernetes]`)."""
+extra (`kubernetes`)."""
 
 import json
 import os

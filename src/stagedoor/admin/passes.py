@@ -43,7 +43,9 @@ class PassService:
         lifetimes: Lifetimes,
         allowance: Allowance,
         monotonic: Callable[[], float] = time.monotonic,
+        issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
     ) -> None:
+        """`issued` hears of each pass that was given out."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -51,6 +53,7 @@ class PassService:
         self._lifetimes = lifetimes
         self._allowance = allowance
         self._monotonic = monotonic
+        self._issued = issued
         self._stale_s = {each.name: each.stale_s for each in settings.sso}
 
     async def issue(
@@ -72,7 +75,10 @@ class PassService:
                 return told
         now = time.time()
         given = pass_for(kind, identity, now, self._lifetimes, target, source)
-        return await ask(passes.issue, self._database, given, now, answer)
+        secret = await ask(passes.issue, self._database, given, now, answer)
+        if isinstance(secret, str):
+            self._issued(kind, identity)
+        return secret
 
     def _breaks_glass(self, identity: Identity) -> bool:
         """Whether the sign-in is by a password where most people have none."""
@@ -91,18 +97,20 @@ class PassService:
         shown = await ask(passes.find, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        return await self._identity_of(shown)
+        return await self.identity_of(shown)
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
         shown = await ask(passes.use_up, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
-        identity = await self._identity_of(shown)
+        identity = await self.identity_of(shown)
         if isinstance(identity, Denial):
             return identity
         return identity, shown.target if shown is not None else None
 
-    async def _identity_of(self, shown: WebPass | None) -> Identity | Denial:
+    async def identity_of(self, shown: WebPass | None) -> Identity | Denial:
+        """Whose pass it is, if it still holds."""
+
         async def verdict() -> Identity | Denial:
             return identity_of(shown, self._policy(), time.time(), self._stale_s)
 

@@ -26,7 +26,7 @@ from stagedoor.store.shares import hash_of, require_share
 
 
 class PresenceService:
-    """Satisfies `listeners.web.company.Company`. The store is asked in a thread."""
+    """The store is asked in a thread; one that fails is a Denial."""
 
     def __init__(
         self,
@@ -45,6 +45,10 @@ class PresenceService:
     async def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
+        """Write down who is where, so that every worker can tell those whom it concerns.
+
+        Of reason OVERLOADED: too many are there (`places`), and it is not written down.
+        """
         at = (str(target), terminal)
 
         def write() -> Denial | None:
@@ -66,12 +70,14 @@ class PresenceService:
     async def present(
         self, *, looks: bool | None = None, targets: Collection[str] | None = None
     ) -> Sequence[Present] | Denial:
+        """Everybody, or only those who look or type, or who are at terminals of these targets."""
         found = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
         return found if isinstance(found, Denial) else _present(found)
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
+        """A new share, and its secret, which is nowhere kept."""
         if (denial := too_much(self._allowance, identity, self._now())) is not None:
             return denial
         service = self._service(identity)
@@ -86,6 +92,7 @@ class PresenceService:
         return await ask(end)
 
     def shares(self, identity: Identity) -> Sequence[Share]:
+        """Theirs that last, by the policy as it is now."""
         now = time.time()
         return [
             share
@@ -94,6 +101,7 @@ class PresenceService:
         ]
 
     def find_share(self, secret: str) -> Share | None:
+        """The share with this secret, by the policy as it is now."""
         shown = hash_of(secret)
         for share in self._policy().shares.values():
             if secrets.compare_digest(share.secret_hash, shown):
@@ -101,6 +109,7 @@ class PresenceService:
         return None
 
     def may_watch(self, identity: Identity) -> bool:
+        """Whether any rule of watching names them."""
         return has_somewhere(self._policy(), identity, Permission.WATCH, time.time())
 
     def _service(self, identity: Identity) -> admin.AdminService:

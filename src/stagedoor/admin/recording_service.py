@@ -61,8 +61,9 @@ class Take:
 
 
 class RecordingService:
-    """Satisfies `listeners.web.ports.Takes`. Belongs to one event loop; the disk and the store are
-    asked in a thread.
+    """The recordings of this gateway, for those who may play them. Default deny.
+
+    Belongs to one event loop; the disk and the store are asked in a thread.
     """
 
     def __init__(
@@ -76,15 +77,23 @@ class RecordingService:
         self._noted: dict[tuple[str, str, str], float] = {}
 
     def viewer(self, identity: Identity) -> bool:
+        """Whether there are any that they might play."""
         now = time.time()
         return has_somewhere(self._policy(), identity, Permission.REPLAY, now, self._listed)
 
     def may_play(self, identity: Identity, take: Take) -> bool:
+        """Whether they still may. From memory, at once."""
         return may_replay(self._policy(), identity, take.target, time.time(), self._listed)
 
     async def listed(
         self, identity: Identity, before: str, wanted: str
     ) -> tuple[Sequence[Take], str] | Denial:
+        """Those that they may play, the newest first, older than the id `before` ("" for all).
+
+        `wanted` is a part of a user's or an app's name. Some at a time: with the id to go on before, "" at
+        the end.
+        """
+
         def look() -> tuple[Sequence[Take], str]:
             files = [one for one in reversed(self._kept()) if not before or one.id < before]
             found: list[Take] = []
@@ -99,6 +108,8 @@ class RecordingService:
         return await _asked(look)
 
     async def found(self, identity: Identity, id_: str) -> Take | Denial | None:
+        """One of them; None for what is not there, or is there and they may not play it."""
+
         def look() -> Take | None:
             # Its name comes out of the folder, so no path of the developer's making is opened.
             file = next((one for one in self._kept() if one.id == id_), None)
@@ -108,6 +119,7 @@ class RecordingService:
         return await _asked(look)
 
     async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
+        """Write down that they look at it; when this returns None, it is durable."""
         key = (identity.name, take.id, str(source.address))
         now = time.monotonic()
         if now - self._noted.get(key, -NOTED_S) < NOTED_S:

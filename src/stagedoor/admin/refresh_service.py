@@ -84,6 +84,7 @@ class RefreshService:
 
     def _take(self, provider: SingleSignOn) -> list[tuple[Due, str]]:
         now = self._now()
+        answers.adopt(self._database, now)
         due = answers.due(self._database, [provider.name], now, MOST_READ)
         # Another gateway of this store may have a key of its own: its sign-ins are its own to ask about.
         readable = {

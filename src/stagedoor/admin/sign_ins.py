@@ -1,6 +1,7 @@
 """Sign-ins on the web: who has one, and the end of one. Audited."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -72,6 +73,10 @@ def end_by_provider(service: AdminService, mine: Due, why: str) -> bool:
             )
             if not still:
                 raise NotFoundError("somebody else has asked since")
+            # One answer is for all of them, and each has to be gone before the next could take it over.
+            for follower in answers.followers(change.transaction, sign_in):
+                with suppress(NotFoundError):
+                    passes.end(change.transaction, follower, _told(provider), service.clock())
             user = passes.end(change.transaction, sign_in, _told(provider), service.clock())
             change.fields |= {
                 "user": user,

@@ -119,6 +119,11 @@ class AuditLedger:
         """Why the journal cannot be written, in one line; None while it can."""
         return self._problem
 
+    @property
+    def backlog(self) -> int:
+        """How many events are not written yet; sums of denials that are not due count as one."""
+        return self._left()
+
     def start(self) -> None:
         """Start the writer; before the first `open`, after fork."""
         self._thread.start()

@@ -1,30 +1,38 @@
 """The authn stage, put together: decide, throttle, remember, and verify in a bounded pool."""
 
 import asyncio
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, wrong_password
 from stagedoor.authn.decide_key import Trust, decide_key, revoked_now
+from stagedoor.authn.passes import identity_of
 from stagedoor.authn.pool import Full, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
 from stagedoor.authn.verified import VerifiedPasswords
-from stagedoor.model.credential import Credential, KeyCredential
+from stagedoor.model.credential import Credential, KeyCredential, PasswordCredential, login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
+from stagedoor.model.webpass import WebPass
 
 FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
 
 
 FAILURES = Rate(burst=50, interval_s=3.0)
+FindLogin = Callable[[str], Awaitable[WebPass | Denial | None]]
+_NO_LOGIN = Denial(
+    Reason.CREDENTIAL_WRONG, "this login is over, or another user's; log in with: stagedoor login"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Authenticator:
     `policy` returns the policy as it is now, `last_policy` as it was last read; `trust` which user
     CAs are believed and what was revoked, or why no key can be judged now; `now` the time, seconds
     since the epoch; `away` whether the policy is not known any more, since the store was out of
-    reach for too long.
+    reach for too long; `find_login` looks up the sign-in of a login's secret, in the store. `stale_s` is by
+    identity provider (`authn.passes`).
     """
 
     def __init__(
@@ -64,11 +73,15 @@ class Authenticator:
         trust: Callable[[], Trust | Denial] = Trust,
         last_policy: Callable[[], Policy] | None = None,
         away: Callable[[], bool] = lambda: False,
+        find_login: FindLogin | None = None,
+        stale_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._policy = policy
         self._last_policy = last_policy or policy
         self._trust = trust
         self._away = away
+        self._find_login = find_login
+        self._stale_s = stale_s
         self._now = now
         self._limits = limits or VerifyLimits()
         self._throttle = Throttle(throttle)
@@ -95,6 +108,9 @@ class Authenticator:
             )
         if isinstance(credential, KeyCredential):
             return self._key(credential, source)
+        if (secret := login_secret(credential)) is not None:
+            name = credential.name if isinstance(credential, PasswordCredential) else None
+            return await self._login(secret, name, source)
         verdict = decide(self._policy(), credential, self._now())
         if not isinstance(verdict, CheckPassword):
             return verdict
@@ -108,10 +124,15 @@ class Authenticator:
         shown = identity.credential_id
         if identity.method is Method.TOKEN and shown not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")
+        if identity.sign_in is not None:
+            over = policy.sign_in_over(identity.name, identity.sign_in, self._now())
+            if over is not None:
+                return Denial(Reason.NO_GRANT, over)
         if not isinstance(credential, KeyCredential):
             return None
         record = policy.keys.get(credential.fingerprint)
-        if credential.certificate is None and (record is None or record.user != identity.name):
+        is_registered = identity.method is Method.PUBLIC_KEY and identity.sign_in is None
+        if is_registered and (record is None or record.user != identity.name):
             return Denial(
                 Reason.NO_GRANT, f"key {credential.fingerprint} of {identity.name!r} was removed"
             )
@@ -124,6 +145,28 @@ class Authenticator:
         if isinstance(trust, Denial):
             return trust
         return decide_key(self._policy(), credential, trust, source, self._now())
+
+    async def _login(self, secret: str, name: str | None, source: Source) -> Identity | Denial:
+        """By the secret of a login, which belongs to `name` if one is given. Each wrong one costs the store a
+        question, so they are counted."""
+        network, now = source_network(source.address), self._now()
+        if self._sources.take(network, now) is None:
+            return _held(
+                "too many wrong passwords and logins came from your address (throttle.source_tries)",
+                self._sources.wait_s(network, now),
+            )
+        shown = None if self._find_login is None else await self._find_login(secret)
+        if isinstance(shown, Denial):
+            self._sources.give_back(network)
+            return shown
+        if shown is None:
+            # The id of a sign-in is its secret's digest, so who shows one that was ended is told why.
+            why = self._policy().end_reasons.get(hashlib.sha256(secret.encode()).digest())
+            return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
+        if name not in (None, shown.name):
+            return _NO_LOGIN
+        self._sources.give_back(network)
+        return identity_of(shown, self._policy(), self._now(), self._stale_s)
 
     def close(self) -> None:
         """Let the threads go; verifications that still wait are dropped."""

@@ -4,15 +4,18 @@ The login name is the owner's name, or an app's (`ssh app01@gateway`): then the 
 it is. Every refusal of a key is the same to whoever offered it; `message` is for the log.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from stagedoor.model.certificate import Certificate
+from stagedoor.authn.passes import identity_of
+from stagedoor.model.certificate import SIGN_IN_KEY_ID, Certificate
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, within
+from stagedoor.model.units import MINUTE_S
+from stagedoor.model.webpass import WebPass
 from stagedoor.wire.krl import Revocations
 from stagedoor.wire.target import parse_login, shown
 
@@ -25,10 +28,12 @@ _SHOWN_KEY_ID = 64
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Which user CAs are believed, by fingerprint, and what was revoked."""
+    """Which user CAs are believed, by fingerprint, and what was revoked. `own_ca` is the one of this gateway,
+    which signs for sign-ins."""
 
     user_cas: frozenset[str] = frozenset()
     revocations: Revocations = field(default_factory=Revocations)
+    own_ca: str | None = None
 
 
 def decide_key(
@@ -50,15 +55,30 @@ def decide_key(
     if revoked is not None:
         return revoked
     if certificate is not None:
-        return _by_certificate(policy, credential, certificate, source, now)
+        refused = _refused(certificate, source, now)
+        if refused is not None:
+            return refused
+        if is_of_sign_in(certificate, trust):
+            return _by_sign_in_certificate(policy, credential, certificate, now)
+        return _by_certificate(policy, credential, certificate)
     record = policy.keys.get(credential.fingerprint)
     user = policy.users.get(record.user) if record else None
-    if user is None or not _meant(credential.name, user.name):
-        return _wrong(
-            f"the key {credential.fingerprint} is not registered for {shown(credential.name)} "
-            "(an administrator adds it with: stagedoor key add NAME FILE)"
-        )
-    return Identity(user.name, user.groups, Method.PUBLIC_KEY, credential.fingerprint)
+    if user is not None and _meant(credential.name, user.name):
+        return Identity(user.name, user.groups, Method.PUBLIC_KEY, credential.fingerprint)
+    bound = policy.bound_keys.get(credential.fingerprint)
+    if bound is not None and _meant(credential.name, bound.name):
+        return _by_sign_in(policy, bound, now)
+    return _wrong(
+        f"the key {credential.fingerprint} is not registered for {shown(credential.name)} "
+        "(an administrator adds it with: stagedoor key add NAME FILE)"
+    )
+
+
+def is_of_sign_in(certificate: Certificate, trust: Trust) -> bool:
+    """Whether it was given to a sign-in, and so holds no longer than that; see `keys.ca`."""
+    return certificate.ca_fingerprint == trust.own_ca and certificate.key_id.startswith(
+        SIGN_IN_KEY_ID
+    )
 
 
 def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
@@ -85,17 +105,16 @@ def _stranger(certificate: Certificate, trust: Trust) -> Denial | None:
     return _wrong(f"the CA {certificate.ca_fingerprint} is not one of ours")
 
 
-def _by_certificate(
-    policy: Policy,
-    credential: KeyCredential,
-    certificate: Certificate,
-    source: Source,
-    now: float,
-) -> Identity | Denial:
+def _refused(certificate: Certificate, source: Source, now: float) -> Denial | None:
+    """What a certificate says of its own use."""
     named = _named(certificate)
-    if not certificate.valid_after <= now < certificate.valid_before:
-        when = "is not valid yet" if now < certificate.valid_after else "has expired"
-        return _wrong(f"{named} {when}")
+    if now >= certificate.valid_before:
+        return _wrong(f"{named} has expired")
+    if now < certificate.valid_after:
+        early = (certificate.valid_after - now) / MINUTE_S
+        return _wrong(
+            f"{named} is not valid yet, for another {early:.1f} min; is the clock of this machine right?"
+        )
     unknown = certificate.critical_options.keys() - _UNDERSTOOD
     if unknown:
         # PROTOCOL.certkeys: what is critical and not understood forbids the certificate's use.
@@ -107,6 +126,37 @@ def _by_certificate(
         return _wrong(f"{named} may not be used from {source.address}")
     if not certificate.principals:
         return _wrong(f"{named} names no principal, so it is for nobody")
+    return None
+
+
+def _by_sign_in(policy: Policy, bound: WebPass, now: float) -> Identity | Denial:
+    """Whose sign-in it is, as the policy is now."""
+    assert bound.sign_in is not None, "what is bound to a key is a sign-in"
+    return identity_of(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
+
+
+def _by_sign_in_certificate(
+    policy: Policy, credential: KeyCredential, certificate: Certificate, now: float
+) -> Identity | Denial:
+    """The certificate adds nothing to the sign-in: it must be of this key, this number and this user."""
+    named = _named(certificate)
+    bound = policy.bound_keys.get(credential.fingerprint)
+    if (
+        bound is None
+        or bound.sign_in is None
+        or bound.sign_in.number != certificate.serial
+        or certificate.principals != (bound.name,)
+    ):
+        return _wrong(f"the sign-in of {named} is over; sign in again")
+    if not _meant(credential.name, bound.name):
+        return _wrong(f"{named} is not for {shown(credential.name)}")
+    return _by_sign_in(policy, bound, now)
+
+
+def _by_certificate(
+    policy: Policy, credential: KeyCredential, certificate: Certificate
+) -> Identity | Denial:
+    named = _named(certificate)
     owners = [name for name in certificate.principals if name in policy.users]
     if credential.name in owners:
         owners = [credential.name]

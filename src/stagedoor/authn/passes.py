@@ -33,6 +33,7 @@ class Lifetimes:
     def of(self, kind: PassKind) -> float:
         return {
             PassKind.SESSION: min(self.session_s, self.session_max_s),
+            PassKind.LOGIN: min(self.session_s, self.session_max_s),
             PassKind.TICKET: self.ticket_s,
             PassKind.LINK: self.link_s,
             PassKind.INVITATION: self.invitation_s,
@@ -110,18 +111,12 @@ def identity_of(
     over = policy.sign_in_over(shown.name, shown.sign_in, now) if shown.sign_in else None
     if over is not None:
         return Denial(Reason.CREDENTIAL_WRONG, over)
-    user = policy.users.get(shown.name)
-    if user is None:
-        return _void(f"there is no user {shown.name!r} any more")
-    match shown.method:
-        case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
-            return _void(policy.password_over(user))
-        case Method.TOKEN if shown.credential_id not in policy.tokens:
-            return _void(f"the token {shown.credential_id} was removed")
-        case Method.PUBLIC_KEY if shown.credential_id not in policy.keys:
-            return _void(f"the key {shown.credential_id} was removed")
-        case Method.SSO if (stale := _stale(shown, now, stale_s)) is not None:
-            return stale
+    void = policy.void(shown)
+    if void is not None:
+        return Denial(Reason.CREDENTIAL_WRONG, f"{void}; {SIGN_IN_AGAIN}")
+    if shown.method is Method.SSO and (stale := _stale(shown, now, stale_s)) is not None:
+        return stale
+    user = policy.users[shown.name]
     return Identity(
         shown.name,
         user.groups,
@@ -145,7 +140,3 @@ def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial |
         "by its sign-ins, and what is open goes on; try again later, or sign in with a password or a token",
         retry_after_s=60,
     )
-
-
-def _void(why: str) -> Denial:
-    return Denial(Reason.CREDENTIAL_WRONG, f"{why}; {SIGN_IN_AGAIN}")

@@ -24,14 +24,6 @@ def verify(password_hash: str, password: str) -> bool:
         return False
 
 
-def needs_rehash(password_hash: str) -> bool:
-    """Whether the hash was made with other parameters than today's; a damaged one was, too."""
-    try:
-        return _HASHER.check_needs_rehash(password_hash)
-    except argon2.exceptions.InvalidHashError:
-        return True
-
-
 @cache
 def dummy_hash() -> str:
     """A hash that no known password matches, with today's parameters.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
-from stagedoor.authn.turns import Turns
+from stagedoor.model.turns import Turns
 
 
 class Full(Enum):

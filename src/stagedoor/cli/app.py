@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import click
 
-from stagedoor import __version__
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.version import full_version
 from stagedoor.model.errors import StagedoorError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -22,6 +22,7 @@ COMMANDS = {
     "completion": ("stagedoor.cli.completion", "completion"),
     "controller": ("stagedoor.cli.controller", "controller"),
     "demo": ("stagedoor.cli.demo", "demo"),
+    "doctor": ("stagedoor.cli.doctor", "doctor"),
     "grant": ("stagedoor.cli.grant", "grant"),
     "key": ("stagedoor.cli.key", "key"),
     "recording": ("stagedoor.cli.recording", "recording"),
@@ -31,6 +32,7 @@ COMMANDS = {
     "sign-in": ("stagedoor.cli.sign_in", "sign_in"),
     "sso": ("stagedoor.cli.sso", "sso"),
     "ssh-config": ("stagedoor.cli.ssh_config", "ssh_config"),
+    "status": ("stagedoor.cli.status", "status"),
     "store": ("stagedoor.cli.store", "store"),
     "token": ("stagedoor.cli.token", "token"),
     "tunnel": ("stagedoor.cli.tunnel", "tunnel"),
@@ -55,6 +57,12 @@ class Commands(click.Group):
         return command
 
 
+def show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"stagedoor {full_version()}")
+        ctx.exit()
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -68,7 +76,14 @@ class Commands(click.Group):
     help="Settings file (TOML). Default: /etc/stagedoor/stagedoor.toml for root, "
     "~/.config/stagedoor/stagedoor.toml for others.",
 )
-@click.version_option(__version__, prog_name="stagedoor")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
     """The crew entrance to a PaaS's running apps: ssh to a shell of your app, and to nothing else."""

@@ -63,7 +63,7 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.pass_obj
 def explain(installation: Installation, name: str, json_: bool) -> None:
     """Say what the shell of APP is made of, what was left out of it, and why."""
-    target = _target(name)
+    target = app_target(name)
     _refuse_own(installation.settings, target, "explained")
     found = _ask(installation.settings, lambda apps: apps.explain(target))
     if json_:
@@ -79,7 +79,7 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
     """Have the shell of APP started, as a login would, and wait for it."""
-    target = _target(name)
+    target = app_target(name)
     _refuse_own(installation.settings, target, "started")
 
     def progress(step: StartStep) -> None:
@@ -103,7 +103,7 @@ def start(installation: Installation, name: str) -> None:
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
     """Close the sessions in the shell of APP, and stop it. The next login starts it again."""
-    target = _target(name)
+    target = app_target(name)
     settings = installation.settings
     _refuse_own(settings, target, "stopped")
     if not reason.isprintable() or len(reason) > 200:
@@ -139,12 +139,12 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:
     """Print the last lines of what the sshd in the shell of APP said."""
-    target = _target(name)
+    target = app_target(name)
     _refuse_own(installation.settings, target, "asked for its log")
     click.echo(_ask(installation.settings, lambda apps: apps.logs(target, lines)), nl=False)
 
 
-def _target(name: str) -> Target:
+def app_target(name: str) -> Target:
     """`app01`, `app01.staging`, or either as ssh has it."""
     given = name if name.endswith(".ssh") else f"{name}.ssh"
     found = parse_target(given)

@@ -4,15 +4,21 @@ import json
 import sys
 
 import click
+from click.core import ParameterSource
 
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Entry, Filter
+from stagedoor.audit.chain import document
 from stagedoor.cli import show
-from stagedoor.cli.complete import session_ids, user_names
+from stagedoor.cli.apps import app_target
+from stagedoor.cli.audit_export import export, key, verify
+from stagedoor.cli.complete import app_names, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
+from stagedoor.model.errors import RefusedError
 from stagedoor.model.event import Kind
+from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 
 _LONGEST = 500
@@ -31,23 +37,62 @@ _COLOURS = {
     Kind.RECORDING_FAILED: "red",
     Kind.RECORDING_VIEWED: "cyan",
     Kind.POLICY_CHANGED: "yellow",
+    Kind.AUDIT_CHECKPOINT: "white",
+    Kind.AUDIT_REMOVED: "yellow",
+    Kind.CERTIFICATE_SIGNED: "green",
 }
 
 
-@click.command(
+def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
+    """An option's callback: the app."""
+    if value is None:
+        return None
+    try:
+        return app_target(value)
+    except RefusedError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+@click.group(
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND [ARGS]...]",
     epilog=show.examples(
         "stagedoor audit --since 8h",
         "stagedoor audit --follow",
         "stagedoor audit --session 0199f2c81a7",
-        "stagedoor audit --since 2026-01-01 --json | jq 'select(.kind==\"session.denied\")'",
-    )
+        "stagedoor audit --app app01 --since 30d --until 7d",
+        "stagedoor audit --kind session.denied --user alice",
+        "stagedoor audit --since 2026-01-01 --json | jq -r .source | sort | uniq -c",
+    ),
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option(
     "--since", metavar="WHEN", callback=begin, help="From then on: 8h (ago), 2026-12-31, …"
 )
+@click.option(
+    "--until",
+    metavar="WHEN",
+    callback=begin,
+    help="Up to then, in the same forms; not with --follow.",
+)
 @click.option("--session", help="Of this session; the id's beginning.", shell_complete=session_ids)
 @click.option("--user", help="Of this user.", shell_complete=user_names)
+@click.option(
+    "--app",
+    "target",
+    metavar="APP[.ENVIRONMENT]",
+    callback=_target,
+    help="Of this app's sessions.",
+    shell_complete=app_names,
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Kind]),
+    metavar="KIND",
+    help="Of this kind, as session.denied; may be given more than once.",
+)
 @click.option(
     "--lines",
     "-n",
@@ -55,19 +100,28 @@ _COLOURS = {
     help="Only the newest so many. Default: all; with --follow 10, unless --since is given.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print JSON, one event a line.")
-@click.pass_obj
+@click.pass_context
 def audit(
-    installation: Installation,
+    ctx: click.Context,
     follow: bool,
     since: float | None,
+    until: float | None,
     session: str | None,
     user: str | None,
+    target: Target | None,
+    kinds: tuple[str, ...],
     lines: int | None,
     json_: bool,
 ) -> None:
-    """Print the audit in the order of writing, oldest first."""
+    """Print the audit, oldest first; export and verify it."""
+    if ctx.invoked_subcommand is not None:
+        _refuse_options(ctx)
+        return
+    installation: Installation = ctx.obj
     write = _write_json if json_ else _write_line
-    wanted = Filter(since=since, session=session, identity=user)
+    if follow and until is not None:
+        raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
+    wanted = Filter(since, session, user, until, target, tuple(map(Kind, kinds)))
     with open_service(installation.settings, create=False) as service:
         if not follow:
             for entry in oversight.entries(service, wanted, last=lines):
@@ -84,23 +138,28 @@ def audit(
             return  # the way to end it, not a failure
 
 
+def _refuse_options(ctx: click.Context) -> None:
+    """They are for the printing, and mean nothing to the commands below."""
+    given = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: not an option of `stagedoor audit {ctx.invoked_subcommand}`, or "
+            "write it behind that"
+        )
+
+
+audit.add_command(export)
+audit.add_command(key)
+audit.add_command(verify)
+
+
 def _write_json(entry: Entry) -> None:
-    event = entry.event
-    document = {
-        "seq": entry.seq,
-        "at": show.iso(event.at),
-        "kind": event.kind.value,
-        "session": event.session,
-        "identity": event.identity,
-        "target": event.target,
-        "source": event.source,
-        "way": event.way,
-        "reason": event.reason,
-        "instance": event.instance,
-        "fields": dict(event.fields),
-    }
     # Escaped to ASCII, so that no terminal is spoken to by what somebody sent.
-    print(json.dumps(document))
+    print(json.dumps({"seq": entry.seq, **document(entry.event)}))
 
 
 def _write_line(entry: Entry) -> None:
@@ -115,7 +174,7 @@ def _write_line(entry: Entry) -> None:
     words += [
         f"{name}={_value(name, value)}"
         for name, value in event.fields.items()
-        if name != "action" and value not in (None, "")
+        if name not in ("action", "signature") and value not in (None, "")
     ]
     click.echo("  ".join(words))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.authorities import ca_in, host_ca, host_ca_line, public_half, user_ca
+from stagedoor.admin.authorities import ca_in, host_ca, host_ca_line, public_half, user_ca_line
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import end
@@ -39,7 +39,7 @@ def show_(
     if ca_file is not None:
         line = ca_in(ca_file).public_line()
     elif which == "user":
-        line = user_ca(installation.settings).public_line()
+        line = user_ca_line(installation.settings)
     else:
         line = host_ca_line(installation.settings)
     _put(f"{line} stagedoor {which} CA", output)

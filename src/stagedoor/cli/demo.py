@@ -9,7 +9,7 @@ from stagedoor.model.errors import RefusedError
 
 @click.command(
     epilog="\b\nExamples:\n  stagedoor demo\n\n"
-    "In a checkout of the source, `script/demo --check` drives every way in by real clients, and\n"
+    "In a checkout of the source, `script/demo --check` tries every access method with real clients, and\n"
     "`script/demo --kubernetes` shows the same on a cluster.\n\n"
     "\b\nExit codes:\n  0  stopped by Ctrl-C\n  1  something failed"
 )

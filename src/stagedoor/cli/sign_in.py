@@ -1,4 +1,4 @@
-"""`stagedoor sign-in`: the browsers that are signed in, and out with them."""
+"""`stagedoor sign-in`: browsers that are signed in, machines that are logged in, and out with them."""
 
 import click
 
@@ -18,7 +18,7 @@ from stagedoor.cli.installation import Installation
 
 @click.group("sign-in")
 def sign_in() -> None:
-    """See who is signed in on the web; end sign-ins."""
+    """See who is signed in, by browser or machine; end sign-ins."""
 
 
 @sign_in.command(
@@ -33,7 +33,7 @@ def sign_in() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List the browsers that are signed in.
+    """List browsers that are signed in and machines that are logged in.
 
     ANSWERED is when the identity provider last said that the sign-in holds; - where none is asked.
     """
@@ -50,6 +50,7 @@ def _row(one: SignInRecord) -> dict[str, str]:
         "id": one.id[:SHOWN_CHARS],
         "user": one.user,
         "by": by,
+        "on": one.label or "browser",
         "from": one.source or "-",
         "since": "-" if one.opened_at is None else show.local(one.opened_at),
         "ends": show.local(one.ends_at),
@@ -63,6 +64,8 @@ def _document(one: SignInRecord) -> dict[str, object]:
         "user": one.user,
         "method": one.method,
         "credential": one.credential,
+        "label": one.label,
+        "key": one.key_fingerprint,
         "source": one.source,
         "opened_at": show.iso(one.opened_at),
         "ends_at": show.iso(one.ends_at),

@@ -1,13 +1,12 @@
 """The gateway's web, as a laptop's program speaks to it: a ticket by HTTP, then the WebSocket.
 
-Standard library only. The way there (a corporate proxy, TLS) and the search for the secret are those
+The way there (a corporate proxy, TLS) and the search for the secret are those
 of `client.tunnel`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import select
 import time
 from base64 import b64encode
@@ -20,18 +19,11 @@ from stagedoor.wire.terminal import (
     MAX_FRAME_BYTES,
     SUBPROTOCOL,
     Downstream,
+    Frame,
     TerminalError,
     Upstream,
 )
-from stagedoor.wire.websocket import (
-    Message,
-    Opcode,
-    Reader,
-    WebSocketError,
-    frame,
-    opened,
-    opening,
-)
+from stagedoor.wire.websocket import WebSocket, WebSocketError
 
 HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
@@ -65,7 +57,11 @@ class Connection:
             self._host = str(options.gateway)
         self._unsent = b""
         self._received = b""
-        self._reader = Reader(MAX_FRAME_BYTES)
+        gateway = options.gateway
+        self._socket = WebSocket(
+            gateway.host, gateway.port, f"{path}/terminal", SUBPROTOCOL, MAX_FRAME_BYTES
+        )
+        self._early: list[Upstream] = []
 
     def ask(self, what: str, asked: Mapping[str, object], user: str, secret: str | None) -> Answer:
         """Ask for something by POST and JSON. Raises LostError."""
@@ -82,13 +78,19 @@ class Connection:
 
     def open(self) -> None:
         """Make it a WebSocket. Raises LostError."""
-        nonce = os.urandom(16)
-        self._send_now(opening(self._host, f"{self._path}/terminal", nonce, SUBPROTOCOL))
-        status, fields = self._head()
-        try:
-            opened(status, fields, nonce, SUBPROTOCOL)
-        except WebSocketError as error:
-            raise LostError(f"{self._wire.name}: {error}") from None
+        self._send_now(self._socket.unsent())
+        deadline = time.monotonic() + ANSWER_S
+        heard = 0
+        while not self._socket.is_open:
+            if heard > HEAD_LIMIT:
+                raise LostError(f"what answers as {self._wire.name} is no web server")
+            self._more(deadline)
+            data, self._received = self._received, b""
+            heard += len(data)
+            try:
+                self._early += self._frames(data)
+            except (WebSocketError, TerminalError) as error:
+                raise LostError(f"{self._wire.name}: {error}") from None
 
     # The WebSocket, without blocking.
 
@@ -103,7 +105,11 @@ class Connection:
 
     def send(self, said: Downstream) -> None:
         """Send a frame, now or by `flush`. Raises LostError."""
-        self._unsent += frame(Opcode.BINARY, encode(said), os.urandom(4))
+        try:
+            self._socket.send(encode(said))
+        except WebSocketError as error:
+            raise LostError(str(error)) from None
+        self._unsent += self._socket.unsent()
         self.flush()
 
     def flush(self) -> None:
@@ -139,43 +145,21 @@ class Connection:
             raise LostError(str(error)) from None
 
     def early(self) -> list[Upstream]:
-        """What came together with the answer that opened it. Raises LostError."""
-        data, self._received = self._received, b""
-        try:
-            return self._frames(data)
-        except (WebSocketError, TerminalError) as error:
-            raise LostError(str(error)) from None
+        """What came together with the answer that opened it."""
+        frames, self._early = self._early, []
+        return frames
 
     def close(self) -> None:
         """Hang up. May be called again."""
         self._wire.sock.close()
 
     def _frames(self, data: bytes) -> list[Upstream]:
-        return [
-            found
-            for message in self._reader.feed(data)
-            if (found := self._frame(message)) is not None
-        ]
-
-    def _frame(self, message: Message) -> Upstream | None:
-        match message.opcode:
-            case Opcode.BINARY:
-                found = decode(message.data)
-                if not isinstance(found, Upstream):
-                    raise TerminalError(f"{type(found).__name__} is not for the gateway to say")
-                return found
-            case Opcode.PING:
-                if len(self._unsent) > UNSENT_LIMIT:
-                    raise WebSocketError("the gateway asks without end, and reads no answer")
-                self._unsent += frame(Opcode.PONG, message.data, os.urandom(4))
-                self.flush()
-            case Opcode.CLOSE:
-                raise WebSocketError("the gateway hung up")
-            case Opcode.TEXT:
-                raise WebSocketError("a text message; frames are binary")
-            case _:
-                pass
-        return None
+        frames = [decode(message) for message in self._socket.feed(data)]
+        if (answers := self._socket.unsent()) and len(self._unsent) > UNSENT_LIMIT:
+            raise WebSocketError("the gateway asks without end, and reads no answer")
+        self._unsent += answers
+        self.flush()
+        return [_of_the_gateway(frame) for frame in frames]
 
     # HTTP, waiting.
 
@@ -231,3 +215,9 @@ class Connection:
     def _wait(self, event: int, fd: int, deadline: float) -> None:
         if not tunnel.ready(fd, event, max(deadline - time.monotonic(), 0.0)):
             raise LostError(f"{self._wire.name} did not answer within {ANSWER_S:g} s")
+
+
+def _of_the_gateway(frame: Frame) -> Upstream:
+    if not isinstance(frame, Upstream):
+        raise TerminalError(f"{type(frame).__name__} is not for the gateway to say")
+    return frame

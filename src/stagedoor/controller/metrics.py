@@ -1,19 +1,51 @@
-"""What the controller counts, and how Prometheus reads it (text exposition format 0.0.4). Pure."""
+"""What the controller counts, and how Prometheus reads it. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_HELP = {
-    "decisions": ("counter", "What was decided of a shell; a look ends with Keep as a rule."),
-    "failures": ("counter", "Keys that could not be seen to, by the API's reason."),
-    "shells": ("gauge", "Shells that have a pod, or should have one."),
-    "apps": ("gauge", "Apps that offer a shell."),
-    "queue": ("gauge", "Keys that wait, those that wait for a time to come included."),
-    "leading": ("gauge", "1 in the replica that works, 0 in those that stand by."),
-    "reconcile_seconds": ("counter", "Time spent on keys, requests included."),
-    "requests": ("counter", "Requests to the cluster's API; a status of 0 had no answer."),
-}
+from stagedoor.model.metric import Metric, MetricKind, Series
+from stagedoor.wire.openmetrics import exposition
+
+DECISIONS = Metric(
+    "stagedoor_controller_decisions",
+    MetricKind.COUNTER,
+    "What was decided of a shell; a look ends with Keep as a rule.",
+    {"decision": ()},
+)
+FAILURES = Metric(
+    "stagedoor_controller_failures",
+    MetricKind.COUNTER,
+    "Keys that could not be seen to, by the API's reason.",
+    {"reason": ()},
+)
+SHELLS = Metric(
+    "stagedoor_controller_shells", MetricKind.GAUGE, "Shells that have a pod, or should have one."
+)
+APPS = Metric("stagedoor_controller_apps", MetricKind.GAUGE, "Apps that offer a shell.")
+QUEUE = Metric(
+    "stagedoor_controller_queue",
+    MetricKind.GAUGE,
+    "Keys that wait, those that wait for a time to come included.",
+)
+LEADING = Metric(
+    "stagedoor_controller_leading",
+    MetricKind.GAUGE,
+    "1 in the replica that works, 0 in those that stand by.",
+)
+RECONCILE = Metric(
+    "stagedoor_controller_reconcile_seconds",
+    MetricKind.COUNTER,
+    "Time spent on keys, requests included.",
+    unit="seconds",
+)
+REQUESTS = Metric(
+    "stagedoor_controller_requests",
+    MetricKind.COUNTER,
+    "Requests to the cluster's API; a status of 0 had no answer.",
+    {"verb": (), "kind": (), "status": ()},
+)
+METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, RECONCILE, REQUESTS)
 
 
 @dataclass
@@ -32,26 +64,17 @@ class Metrics:
 
     def text(self) -> str:
         """One page."""
-        lines = []
-        for name, (sort, told) in _HELP.items():
-            full = f"stagedoor_controller_{name}" + ("_total" if sort == "counter" else "")
-            lines += [f"# HELP {full} {told}", f"# TYPE {full} {sort}"]
-            value = getattr(self, name)
-            if name == "requests":
-                lines += [
-                    f'{full}{{verb="{_quoted(verb)}",kind="{_quoted(kind)}",status="{status}"}} {count}'
-                    for (verb, kind, status), count in sorted(value.items())
-                ]
-            elif isinstance(value, Counter):
-                label = "decision" if name == "decisions" else "reason"
-                lines += [
-                    f'{full}{{{label}="{_quoted(which)}"}} {count}'
-                    for which, count in sorted(value.items())
-                ]
-            else:
-                lines.append(f"{full} {float(value):.12g}")
-        return "\n".join(lines) + "\n"
-
-
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        values: dict[Series, float] = {
+            SHELLS.series(): self.shells,
+            APPS.series(): self.apps,
+            QUEUE.series(): self.queue,
+            LEADING.series(): int(self.leading),
+            RECONCILE.series(): self.reconcile_seconds,
+        }
+        values |= {DECISIONS.series(which): count for which, count in self.decisions.items()}
+        values |= {FAILURES.series(which): count for which, count in self.failures.items()}
+        values |= {
+            REQUESTS.series(verb, kind, str(status)): count
+            for (verb, kind, status), count in self.requests.items()
+        }
+        return exposition(METRICS, values)

@@ -43,7 +43,7 @@ class AgeSeal:
 
 
 class AgeOpener:
-    """Satisfies `recording.ports.Opener`.
+    """Opens what `AgeSeal` sealed.
 
     `files` hold age identities (as `age-keygen` writes them) or one OpenSSH private key without a
     passphrase each. Raises StagedoorError.
@@ -53,6 +53,11 @@ class AgeOpener:
         self._identities = [one for file in files for one in _identities(file)]
 
     def open(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Plain bytes from sealed ones that were split anywhere.
+
+        Raises StagedoorError: no key fits, or something was changed. A last piece that was cut off is
+        passed over.
+        """
         for number, armour in enumerate(_armours(pieces), start=1):
             try:
                 yield pyrage.decrypt(armour, self._identities)

@@ -1,26 +1,52 @@
-"""A certificate authority: OpenSSH certificates (PROTOCOL.certkeys), signed with ed25519."""
+"""A certificate authority: OpenSSH certificates (PROTOCOL.certkeys), signed by a key here or an agent's."""
 
 import secrets
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import (
-    SSHCertificateBuilder,
-    SSHCertificateType,
-    load_ssh_public_key,
-)
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from stagedoor.keys.files import public_line
+from stagedoor.keys.files import PrivateKey, public_line
+from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
+from stagedoor.wire.blob import string
+from stagedoor.wire.sshcert import HOST, USER, Unsigned
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 USER_EXTENSIONS = ("permit-agent-forwarding", "permit-port-forwarding", "permit-pty")
 """What a user certificate allows unless told otherwise; a shell may allow less."""
 
+_FOREVER = 2**64 - 1
+"""`valid before` of a certificate that never expires (PROTOCOL.certkeys)."""
 _CLOCK_SKEW_S = 5 * MINUTE_S
+_NONCE_BYTES = 32
+
+
+class SigningKey(Protocol):
+    """`line` is the public half, `type base64`; `blob` the same, decoded."""
+
+    @property
+    def line(self) -> str: ...
+
+    @property
+    def blob(self) -> bytes: ...
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature over `data` as SSH has it (RFC 4253 §6.6). May block. Raises StagedoorError."""
+        ...
+
+
+class _FileKey:
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self.line = public_line(key)
+        self.blob = b64decode(self.line.split()[1])
+
+    def sign(self, data: bytes) -> bytes:
+        return string(b"ssh-ed25519") + string(self._key.sign(data))
 
 
 class CertificateAuthority:
@@ -29,13 +55,13 @@ class CertificateAuthority:
     Serial numbers are random, 63 bits, so that several processes with one key need not agree.
     """
 
-    def __init__(self, key: Ed25519PrivateKey, now: Callable[[], float]) -> None:
-        self._key = key
+    def __init__(self, key: PrivateKey | SigningKey, now: Callable[[], float]) -> None:
+        self._key: SigningKey = _FileKey(key) if isinstance(key, PrivateKey) else key
         self._now = now
 
     def public_line(self) -> str:
         """The CA's public key, for `TrustedUserCAKeys` or after `@cert-authority PATTERN`."""
-        return public_line(self._key)
+        return self._key.line
 
     def sign_host(self, public_key: str, principals: Sequence[str], valid_s: float) -> str:
         """A host certificate, one line: `ssh-ed25519-cert-v01@openssh.com AAAA…`.
@@ -45,7 +71,7 @@ class CertificateAuthority:
         StagedoorError for a key that cannot be signed.
         """
         key_id = f"host {principals[0]}" if principals else ""
-        return self._sign(SSHCertificateType.HOST, public_key, key_id, principals, valid_s, (), {})
+        return self._sign(HOST, public_key, key_id, principals, self._now() + valid_s)
 
     def sign_user(
         self,
@@ -63,54 +89,79 @@ class CertificateAuthority:
         `{"force-command": "…"}`. Raises StagedoorError.
         """
         return self._sign(
-            SSHCertificateType.USER,
+            USER,
             public_key,
             identity,
             principals,
-            valid_s,
-            extensions,
-            critical_options or {},
+            self._now() + valid_s,
+            extensions=extensions,
+            critical_options=critical_options or {},
+        )
+
+    def sign_sign_in(self, public_key: str, user: str, serial: int, valid_before: float) -> str:
+        """A certificate for the key of a sign-in, whose number is `serial`; good for `user` alone.
+
+        `valid_before` is seconds since the epoch. Raises StagedoorError.
+        """
+        return self._sign(
+            USER,
+            public_key,
+            f"{SIGN_IN_KEY_ID}{serial} of {user}",
+            [user],
+            valid_before,
+            serial=serial,
+            extensions=USER_EXTENSIONS,
         )
 
     def _sign(
         self,
-        kind: SSHCertificateType,
+        kind: int,
         public_key: str,
         key_id: str,
         principals: Sequence[str],
-        valid_s: float,
-        extensions: Sequence[str],
-        critical_options: Mapping[str, str],
+        valid_before: float,
+        *,
+        serial: int | None = None,
+        extensions: Sequence[str] = (),
+        critical_options: Mapping[str, str] | None = None,
     ) -> str:
         if not principals:
             raise StagedoorError("a certificate needs at least one principal; name one")
-        now = self._now()
-        builder = (
-            SSHCertificateBuilder()
-            .type(kind)
-            .public_key(_loaded(public_key))
-            .serial(secrets.randbits(63))
-            .key_id(key_id.encode())
-            .valid_principals([name.encode() for name in principals])
-            .valid_after(int(now - _CLOCK_SKEW_S))
-            .valid_before(int(now + valid_s))
+        unsigned = Unsigned(
+            kind,
+            _blob(public_key),
+            secrets.token_bytes(_NONCE_BYTES),
+            secrets.randbits(63) if serial is None else serial,
+            key_id,
+            principals,
+            int(self._now() - _CLOCK_SKEW_S),
+            int(valid_before),
+            extensions,
+            critical_options or {},
         )
-        # PROTOCOL.certkeys: both lists are in lexical order.
-        for name in sorted(extensions):
-            builder = builder.add_extension(name.encode(), b"")
-        for name, value in sorted(critical_options.items()):
-            builder = builder.add_critical_option(name.encode(), value.encode())
-        return builder.sign(self._key).public_bytes().decode("ascii")
+        signed = unsigned.to_sign(self._key.blob)
+        blob = signed + string(self._key.sign(signed))
+        return f"{unsigned.type} {b64encode(blob).decode('ascii')}"
 
 
-def _loaded(public_key: str) -> Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey:
-    try:
-        key = load_ssh_public_key(public_key.encode())
-    except (ValueError, UnsupportedAlgorithm):
+def _blob(public_key: str) -> bytes:
+    key = parse_public_key(public_key)
+    if isinstance(key, KeyRefused):
         raise StagedoorError(
-            "this is no OpenSSH public key that can be certified; make one with: "
-            "ssh-keygen -t ed25519"
-        ) from None
-    if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
-        raise StagedoorError("DSA keys are not certified; make another with: ssh-keygen -t ed25519")
-    return key
+            f"this key cannot be certified (ssh-keygen -t ed25519 makes one): {key.reason}"
+        )
+    return b64decode(key.line.split()[1])
+
+
+def certificate_end(line: bytes) -> float | None:
+    """Until when the certificate of a public line holds, seconds since the epoch; None: for ever.
+
+    Raises ValueError for what is no certificate.
+    """
+    try:
+        certificate = load_ssh_public_identity(line)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(certificate, SSHCertificate):
+        raise ValueError("a plain key, and no certificate")
+    return None if certificate.valid_before >= _FOREVER else float(certificate.valid_before)

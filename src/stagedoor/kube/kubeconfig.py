@@ -25,6 +25,7 @@ from stagedoor.kube.credentials import (
 )
 from stagedoor.kube.plugin import VERSIONS, Plugin, Program
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.extra import install_extra
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ def parse(path: Path, content: bytes) -> Config:
         return msgspec.yaml.decode(content, type=Config)
     except ImportError:
         raise SettingsError(
-            "to read a kubeconfig, install what Kubernetes needs: pip install 'stagedoor[kubernetes]'"
+            f"to read a kubeconfig, install what Kubernetes needs: {install_extra('kubernetes')}"
         ) from None
     except msgspec.ValidationError as error:
         # It names types and places, never values.

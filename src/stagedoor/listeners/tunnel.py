@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.listeners.proxied import read_proxy_header
+from stagedoor.model.credential import login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
@@ -144,6 +145,14 @@ class TunnelListener:
     async def _enter(self, downstream: "_Downstream", request: Request) -> None:
         """Raises OSError where the downstream has gone."""
         downstream.request = request
+        if login_secret(request.credential) and not downstream.private:
+            denial = Denial(
+                Reason.BAD_REQUEST,
+                "the secret of a login came over plain http, where others can read it; use https:// (log out "
+                "and in again, since it is not secret any more: stagedoor logout)",
+            )
+            await downstream.refuse(self._flow.deny(denial, downstream.origin))
+            return
         entered = await self._flow.enter_by_name(
             request.host, request.port, request.credential, downstream.origin, downstream.progress
         )
@@ -170,6 +179,7 @@ class TunnelListener:
                 return announced
             forwarded, received = announced
             downstream.source = forwarded or downstream.source
+            downstream.private = True  # the load balancer's network is the administrator's to judge
         if not within(downstream.source.address, self._limits.networks):
             # Strangers get no handshake, and over TLS there are no words without one.
             downstream.mute = secure is not None
@@ -189,6 +199,7 @@ class TunnelListener:
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
             await tls.handshake()
+            downstream.private = True
         parser = HeadParser()
         while True:
             if received and (request := parser.feed(received)) is not None:
@@ -209,6 +220,8 @@ class _Downstream:
         """Nothing may be said: the denial is only written down."""
         self.answered = False
         self.handed_over = False
+        self.private = source.address.is_loopback
+        """Nobody on the way can read what it sends."""
         self._interims = MAX_INTERIMS
         self._unsent = b""
 

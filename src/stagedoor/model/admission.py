@@ -7,10 +7,12 @@ from dataclasses import dataclass
 class Admission:
     """A user whom some rule lets in. Made by `authz.admitted` only.
 
-    `public_keys` are his registered keys, each `type base64`; `expires_at` is when the rule ends,
-    seconds since the epoch, None if it does not.
+    `public_keys` are registered keys, each `type base64`; `bound_keys` those of sign-ins that last, each with
+    the end of its sign-in; `expires_at` is when the rule ends. Times are seconds since the epoch, None for no
+    end.
     """
 
     name: str
     public_keys: tuple[str, ...] = ()
     expires_at: float | None = None
+    bound_keys: tuple[tuple[str, float], ...] = ()

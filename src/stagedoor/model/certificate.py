@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+SIGN_IN_KEY_ID = "sign-in "
+"""So begins the key id of a certificate that the gateway gave to a sign-in; its serial is the sign-in's
+number. The CA's key signs what administrators give it as well: those hold by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:

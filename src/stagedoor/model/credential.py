@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
+from stagedoor.model.webpass import LOGIN_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ class KeyCredential:
     fingerprint: str
     certificate: Certificate | None = None
     signed_by_ca: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+
+
+def login_secret(credential: "Credential | None") -> str | None:
+    """The secret of a login (`stagedoor login`), shown alone or in a password's place; None: it is none."""
+    if not isinstance(credential, PasswordCredential | TokenCredential):
+        return None
+    return credential.secret if credential.secret.startswith(LOGIN_SECRET) else None
 
 
 Credential = PasswordCredential | TokenCredential | KeyCredential

@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 
 class Kind(StrEnum):
-    """What happened. `session.*` come from the flow, `policy.*` from an administrator."""
+    """What happened. `session.*` come from the flow, `policy.*` from an administrator, `audit.*` from the
+    audit's own care."""
 
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"
@@ -27,6 +28,12 @@ class Kind(StrEnum):
     RECORDING_VIEWED = "recording.viewed"
     """Somebody read a recording: on the web by `identity`, by a command as `actor` of its fields."""
     POLICY_CHANGED = "policy.changed"
+    AUDIT_CHECKPOINT = "audit.checkpoint"
+    """How far the chain has come, signed; see `audit.chain`."""
+    AUDIT_REMOVED = "audit.removed"
+    """Events that were delivered to every sink, and kept for as long as the settings say."""
+    CERTIFICATE_SIGNED = "certificate.signed"
+    """For the key of a sign-in, written before the certificate leaves; its serial is `sign_in`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,23 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A browser's signing in, from which its identity comes: what it opened ends with it.
+    """A signing in, of a browser or of a machine, from which an identity comes: what it opened ends with it.
 
-    `id` is the SHA-256 of the cookie's secret (32 bytes); `ends_at` is seconds since the epoch.
+    `id` is the SHA-256 of a secret of 256 random bits (32 bytes); `ends_at` is seconds since the epoch.
     """
 
     id: bytes = field(repr=False)
     ends_at: float
+
+    @property
+    def number(self) -> int:
+        """What names it in the serial of a certificate: the first 63 bits of its id."""
+        return sign_in_number(self.id)
+
+
+def sign_in_number(id_: bytes) -> int:
+    """The number of the sign-in with that id (63 bits, as random as the id)."""
+    return int.from_bytes(id_[:8]) >> 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.identity import SignIn
+from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.share import Share
+from stagedoor.model.webpass import WebPass, password_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ class Policy:
     `end_reasons` is what the person is told, where it was not they who ended it.
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
     sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
-    present end of sign-ins by id: use moves it. `password_groups` are the groups that alone have
-    passwords, which the settings say; None: whoever has one.
+    present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
+    fingerprint of the key that each is bound to; some may be over. `password_groups` are the groups that
+    alone have passwords, which the settings say; None: whoever has one.
     """
 
     version: int = 0
@@ -67,6 +69,7 @@ class Policy:
     end_reasons: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}))
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
+    bound_keys: Mapping[str, WebPass] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
@@ -86,6 +89,20 @@ class Policy:
     def end_of(self, sign_in: SignIn) -> float:
         """When it ends, seconds since the epoch; it may have been used since its identity was made."""
         return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
+
+    def void(self, shown: WebPass) -> str | None:
+        """Why what a pass was given for proves nothing any more; None while it does."""
+        user = self.users.get(shown.name)
+        if user is None:
+            return f"there is no user {shown.name!r} any more"
+        match shown.method:
+            case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
+                return self.password_over(user)
+            case Method.TOKEN if shown.credential_id not in self.tokens:
+                return f"the token {shown.credential_id} was removed"
+            case Method.PUBLIC_KEY if shown.credential_id not in self.keys:
+                return f"the key {shown.credential_id} was removed"
+        return None
 
     def sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
         """Why nothing of a sign-in of `user` holds any more, for the person; None while it lasts."""

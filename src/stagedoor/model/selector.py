@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from stagedoor.model.name import NAME
 from stagedoor.model.target import Target
 
 EVERYBODY = "everybody"
@@ -24,7 +25,7 @@ _ENTRY = re.compile(
     rf"(?:(?P<subject>(?:user|group):[^:\s]+|grant:[0-9]{{1,18}})(?: {_TARGET})?)", re.ASCII
 )
 _BARE = re.compile(_TARGET, re.ASCII)
-_WHOLE = re.compile(r"(?:user|group):[a-z0-9_][a-z0-9_.@+-]{0,63}", re.ASCII)
+_WHOLE = re.compile(rf"(?:user|group):{NAME}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

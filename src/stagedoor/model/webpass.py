@@ -12,12 +12,20 @@ class PassKind(StrEnum):
 
     SESSION = "session"
     """A browser that has signed in; a cookie holds it."""
+    LOGIN = "login"
+    """A machine that has logged in by `stagedoor login`, or a key by ssh alone; bound to that key."""
     TICKET = "ticket"
     """One terminal, once, within seconds; it stands in a frame, never in a URL."""
     LINK = "link"
     """One signing in, once, within minutes; whoever has it is its identity."""
     INVITATION = "invitation"
     """Sets the password of its user, once, within days; it opens nothing else."""
+
+
+LOGIN_SECRET = "sgl_"  # noqa: S105 - what each begins with
+"""What a login's secret begins with: so it is never taken for a password or a token, nor the other way."""
+SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
+"""Kinds of passes that are sign-ins: they last, what they opened ends with them, and they can be ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,8 @@ class WebPass:
     is itself once it is stored; None where a credential was shown. `latest_end` is how far a session's
     `expires_at` may be moved by use, seconds since the epoch; None: not at all. `opened_at` and `source`,
     an address, are a session's. `answered_at` is when the identity provider of its sign-in last said that
-    it holds; None where none can be asked.
+    it holds; None where none can be asked. `key_fingerprint` (`SHA256:…`) is the key that a login is bound
+    to, `public_key` that key, `type base64`, and `label` what its machine is called.
     """
 
     kind: PassKind
@@ -48,6 +57,9 @@ class WebPass:
     opened_at: float | None = None
     source: str | None = None
     answered_at: float | None = None
+    key_fingerprint: str | None = None
+    label: str | None = None
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What recordings need from outside: a place to keep them, and a seal if they are encrypted."""
 
-from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -42,15 +41,3 @@ class Seal(Protocol):
     suffix: str
 
     def seal(self, plain: bytes) -> bytes: ...
-
-
-class Opener(Protocol):
-    """The counterpart of a `Seal`."""
-
-    def open(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Plain bytes from sealed ones that were split anywhere.
-
-        Raises StagedoorError: no key fits, or something was changed. A last piece that was cut
-        off is passed over.
-        """
-        ...

@@ -181,6 +181,10 @@ class Recorder:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
+    def __len__(self) -> int:
+        """How many terminals are recorded now."""
+        return len(self._works)
+
     def start(self) -> None:
         """Start the writer; before the first `begin`, after fork."""
         self._thread.start()

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates import UserCertificates
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
+from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.session import End
+from stagedoor.model.webpass import PassKind
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
@@ -24,6 +28,15 @@ from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.serve.log import write_line
+from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics.measured import (
+    MeasuredLedger,
+    MeasuredShells,
+    measured_note,
+    sign_in_counter,
+    store_timer,
+)
+from stagedoor.serve.metrics.tally import Tally
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -36,7 +49,8 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
-from stagedoor.store.database import open_database
+from stagedoor.store import passes
+from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
@@ -85,18 +99,23 @@ class Gateway:
         ports: frozenset[int],
         ssh_addresses: tuple[str, ...] = (),
         web: Web | None = None,
+        certificates: UserCertificates | None = None,
     ) -> None:
         """Make the parts and start their threads.
 
         `ports` are those that this gateway itself listens on, `ssh_addresses` where it answers SSH.
-        `web` is None where it does not answer the web.
+        `web` is None where it does not answer the web, `certificates` where nobody signs any.
         Raises StagedoorError.
         """
         self._log = structlog.get_logger()
         self._instance = instance
+        self.certificates = certificates
+        """Signs for sign-ins; None where nobody does."""
         self._problems = ProblemLog(self._log)
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
+        self.tally = Tally()
         self.database = open_database(settings.place)
+        self.database.on_transaction = store_timer(self.tally)
         policy_changes = _Topic[Policy]()
         close_requests = _Topic[tuple[CloseRequest, ...]]()
         self.watch = PolicyWatch(
@@ -107,7 +126,7 @@ class Gateway:
             on_problem=partial(self._problems, "policy"),
             password_groups=settings.accounts.passwords_for,
         )
-        self.authenticator = _authenticator(settings, self.watch)
+        self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
         listed = listed_in(settings)
         judge = Authoriser(lambda: self.watch.last_policy, time.time, listed)
@@ -115,6 +134,8 @@ class Gateway:
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
+        self.measured_ledger = MeasuredLedger(self.ledger, self.tally)
+        self._note = measured_note(self.ledger.note, self.tally)
         self._cluster = kubernetes = _kubernetes(settings, instance, self._problems)
         # Those who may log in to a shell stay written there while the store is away.
         shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
@@ -127,7 +148,7 @@ class Gateway:
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         flow = self._flow(settings, ports)
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
-        self.recorder = recorder_of(settings, self.ledger.note)
+        self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None where the settings name no address for it."""
         self._refresh: RefreshService | None = None
@@ -147,8 +168,8 @@ class Gateway:
             authenticator=self.authenticator,
             authoriser=Authoriser(lambda: self.watch.policy, time.time, listed_in(settings)),
             policy=WatchedPolicy(self.watch),
-            shells=self.shells,
-            ledger=self.ledger,
+            shells=MeasuredShells(self.shells, self.tally),
+            ledger=self.measured_ledger,
             connector=Connector(
                 resolver=Resolver(),
                 dialer=Dialer(),
@@ -167,7 +188,7 @@ class Gateway:
     ) -> SshListener | None:
         if not addresses:
             return None
-        direct = direct_login(settings, self.ledger.note, self.recorder)
+        direct = direct_login(settings, self._note, self.recorder)
         return ssh_listener(settings, flow, addresses, direct)
 
     def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
@@ -184,8 +205,10 @@ class Gateway:
             lambda: self.watch.policy,
             web.tls,
             self.recorder,
-            self.ledger.note,
+            self._note,
             sign_ins,
+            sign_in_counter(self.tally),
+            self.certificates,
         )
 
     async def ask_providers(self) -> None:
@@ -232,8 +255,22 @@ class Gateway:
         """Tell the store how many bytes live sessions have moved. Raises StoreError; blocks."""
         now = time.time()
         counts = self.registry.counts()
+        self.measured_ledger.moved(counts)
         update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in counts])
         self.registry.told(counts)
+
+    def gauges(self) -> dict[Series, float]:
+        """What is measured of this worker as it is now."""
+        gauges: dict[Series, float] = {
+            of.AUDIT_BACKLOG.series(): self.ledger.backlog,
+            of.AUDIT_FAILING.series(): float(self.ledger.problem is not None),
+            of.POLICY_AGE.series(): self.watch.stale_s(),
+            of.POLICY_VERSION.series(): self.watch.last_policy.version,
+            of.RECORDING.series(): len(self.recorder),
+            of.WEBSOCKETS.series(): 0 if self.web is None else self.web.terminals,
+        }
+        inside = self.measured_ledger.inside()
+        return gauges | {of.SESSIONS.series(way): count for way, count in inside.items()}
 
     def close(self) -> int:
         """Let go of everything, in order; how many audit events could not be written. Blocks."""
@@ -251,7 +288,7 @@ class Gateway:
         return unwritten
 
 
-def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
+def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -> Authenticator:
     return Authenticator(
         lambda: watch.policy,
         time.time,
@@ -265,6 +302,8 @@ def _authenticator(settings: Settings, watch: PolicyWatch) -> Authenticator:
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         away=lambda: watch.closed,
+        find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
+        stale_s={each.name: each.stale_s for each in settings.sso},
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from stagedoor.model.metric import Series
+
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """First line to a worker: the settings as they were checked, and the sockets that it inherits.
@@ -48,8 +50,35 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-ToWorker = Begin | Drain | Close
-FromWorker = Up | Left | Failed
+class Sign(msgspec.Struct, frozen=True, tag="sign"):
+    """From a worker: a certificate is wanted for the key of a sign-in (`admin.user_signer`)."""
+
+    id: int
+    user: str
+    sign_in: int
+    public_key: str
+    ends_at: float
+
+
+class Signed(msgspec.Struct, frozen=True, tag="signed"):
+    """To the worker that asked by `id`. A certificate of None was not signed: then `message` tells the
+    person why, and a `retry_after_s` that is set, that it was asked for too often."""
+
+    id: int
+    certificate: str | None
+    message: str = ""
+    retry_after_s: int | None = None
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """From a worker: what it has counted since it last said so, and what it sees `now` (`serve.metrics`)."""
+
+    added: tuple[tuple[Series, float], ...] = ()
+    now: tuple[tuple[Series, float], ...] = ()
+
+
+ToWorker = Begin | Drain | Close | Signed
+FromWorker = Up | Left | Failed | Sign | Measured
 
 _encoder = msgspec.json.Encoder()
 _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

@@ -29,7 +29,6 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.control import Begin, Failed, line, read_to_worker
-from stagedoor.serve.health import METRICS_TYPE
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import run_process
 from stagedoor.serve.waiting import once_reachable
@@ -40,6 +39,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.liveness.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch
+from stagedoor.wire.openmetrics import CONTENT_TYPE
 
 HOST_CERTIFICATE_S = 365 * DAY_S
 """A shell gets a new one at each start from zero; one that is kept warm lives long."""
@@ -205,7 +205,7 @@ class ControllerManager:
         return {
             "/healthz": lambda: Page("alive\n"),
             "/readyz": self._readiness,
-            "/metrics": lambda: Page(self._measured(), content_type=METRICS_TYPE),
+            "/metrics": lambda: Page(self._measured(), content_type=CONTENT_TYPE),
         }
 
     def _readiness(self) -> Page:

@@ -1,15 +1,17 @@
 """Whether the gateway lives and lets people in, for probes: told by the supervisor."""
 
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from stagedoor import __version__
 from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.model.metric import Series
+from stagedoor.serve.metrics import definitions as of
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import Health
-
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""The Prometheus text format."""
+from stagedoor.wire.openmetrics import CONTENT_TYPE, exposition
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,15 @@ class Condition:
 
 
 class HealthEndpoint:
-    """Listens where the settings say; `condition` is asked for each answer."""
+    """Listens where the settings say; `condition` and `measured` are asked for each answer."""
 
-    def __init__(self, condition: Callable[[], Condition]) -> None:
+    def __init__(
+        self,
+        condition: Callable[[], Condition],
+        measured: Callable[[], Mapping[Series, float]],
+    ) -> None:
         self._condition = condition
+        self._measured = measured
         self._listener: HealthListener | None = None
         self._address: str | None = None
 
@@ -44,7 +51,9 @@ class HealthEndpoint:
                 {
                     "/healthz": lambda: Page("alive\n"),
                     "/readyz": lambda: readiness(self._condition()),
-                    "/metrics": lambda: Page(metrics(self._condition()), content_type=METRICS_TYPE),
+                    "/metrics": lambda: Page(
+                        metrics(self._condition(), self._measured()), content_type=CONTENT_TYPE
+                    ),
                 }
             )
             await fresh.start(*split_address(wanted.address))
@@ -72,18 +81,16 @@ def readiness(condition: Condition) -> Page:
     return Page(f"ready, {condition.workers} of {condition.wanted} workers\n")
 
 
-def metrics(condition: Condition) -> str:
-    """In the Prometheus text format."""
-    rows = [
-        ("ready", "gauge", "1 while people are let in.", int(readiness(condition).status == 200)),
-        ("draining", "gauge", "1 while it stops.", int(condition.draining)),
-        ("workers", "gauge", "Worker processes that accept connections.", condition.workers),
-        ("workers_wanted", "gauge", "Worker processes as set.", condition.wanted),
-        ("worker_deaths_total", "counter", "Workers that ended unasked.", condition.deaths),
-        ("sessions_draining", "gauge", "Open sessions in workers that drain.", condition.left),
-    ]
-    lines = []
-    for name, kind, what, value in rows:
-        full = f"stagedoor_gateway_{name}"
-        lines += [f"# HELP {full} {what}", f"# TYPE {full} {kind}", f"{full} {value}"]
-    return "\n".join([*lines, ""])
+def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
+    """In OpenMetrics text; `measured` is what the workers have counted."""
+    own = {
+        of.READY_NOW: int(readiness(condition).status == HTTPStatus.OK),
+        of.DRAINING: int(condition.draining),
+        of.WORKERS: condition.workers,
+        of.WANTED: condition.wanted,
+        of.DEATHS: condition.deaths,
+        of.LEFT: condition.left,
+    }
+    values: dict[Series, float] = {metric.series(): value for metric, value in own.items()}
+    values[of.BUILD.series(__version__, platform.python_version())] = 1
+    return exposition(of.METRICS, {**values, **measured})

@@ -11,6 +11,7 @@ from stagedoor.admin.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.extra import install_extra
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import server_context, validity
@@ -59,7 +60,7 @@ def check_kubernetes(settings: Settings) -> None:
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"[kubernetes] needs the library {error.name}, which is not installed; install it with: "
-            "pip install 'stagedoor[kubernetes]'"
+            f"{install_extra('kubernetes')}"
         ) from None
     kubernetes.check_kubernetes(settings)
 

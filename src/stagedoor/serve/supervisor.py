@@ -18,12 +18,14 @@ from pathlib import Path
 import structlog
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import fleet, log
 from stagedoor.serve.beside import Beside
-from stagedoor.serve.control import Begin
+from stagedoor.serve.control import Begin, Measured
 from stagedoor.serve.controller_process import ControllerProcess
+from stagedoor.serve.ends import certificate_gauges
 from stagedoor.serve.fleet import (
     Exited,
     Fleet,
@@ -31,6 +33,7 @@ from stagedoor.serve.fleet import (
     Launch,
     Plan,
     Publish,
+    Said,
     Spawn,
     SpawnFailed,
     Stop,
@@ -38,6 +41,7 @@ from stagedoor.serve.fleet import (
     Tick,
 )
 from stagedoor.serve.health import Condition, HealthEndpoint
+from stagedoor.serve.metrics.tally import Totals
 from stagedoor.serve.prepare import (
     Bound,
     Checked,
@@ -48,6 +52,7 @@ from stagedoor.serve.prepare import (
     prepare,
 )
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.signing import SigningService
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.serve.worker_process import WorkerProcess
 from stagedoor.settings.listed import warnings_of
@@ -81,9 +86,12 @@ class Supervisor:
         self._burials: set[asyncio.Task[object]] = set()
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
-        self._health = HealthEndpoint(self._condition)
+        self._totals = Totals()
+        self._health = HealthEndpoint(self._condition, self._measured)
         self._controller = ControllerProcess()
         self._beside = Beside()
+        self._signing = SigningService()
+        self._signing.follow(checked.settings)
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
@@ -110,6 +118,10 @@ class Supervisor:
             left=self._fleet.sessions_left,
             waits_for_store=self._waits_for_store,
         )
+
+    def _measured(self) -> dict[Series, float]:
+        """For Prometheus: what the workers have counted, and when certificates expire."""
+        return self._totals.values() | certificate_gauges(self._checked.settings, time.time())
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
         """Prepare as soon as the store can be reached, bind, start the first generation, and return once
@@ -164,6 +176,7 @@ class Supervisor:
         await self._health.close()
         await self._controller.close()
         self._beside.close()
+        await asyncio.to_thread(self._signing.close)
 
     def _warn(self, checked: Checked) -> None:
         """Say what works now, and will be a problem."""
@@ -247,7 +260,9 @@ class Supervisor:
         for action in self._fleet.event(event, time.monotonic()):
             match action:
                 case Spawn(number):
-                    process = WorkerProcess(number, new_instance_id(), self._event)
+                    process = WorkerProcess(
+                        number, new_instance_id(), self._reported, self._signing.answer
+                    )
                     self._workers[number] = process
                     self._spawn(process.run(partial(self._begin, action)), self._tasks)
                 case Tell(number, message):
@@ -265,6 +280,15 @@ class Supervisor:
         at = self._fleet.next_at
         loop = asyncio.get_running_loop()
         self._timer = None if at is None else loop.call_at(at, self._event, Tick())
+
+    def _reported(self, event: SpawnFailed | Said | Exited) -> None:
+        """From a worker's process."""
+        if isinstance(event, Said) and isinstance(event.message, Measured):
+            self._totals.add(event.worker, event.message)
+            return
+        if not isinstance(event, Said):
+            self._totals.forget(event.worker)
+        self._event(event)
 
     def _begin(self, spawn: Spawn) -> Begin | None:
         """What a worker is started with; None if the gateway stops."""
@@ -285,6 +309,7 @@ class Supervisor:
         match news:
             case fleet.InForce(draining):
                 self._checked = self._launching
+                self._signing.follow(self._checked.settings)
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_result(draining)
             case fleet.Refused(reason):

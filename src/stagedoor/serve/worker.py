@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -19,10 +20,14 @@ from stagedoor.serve.control import (
     Failed,
     FromWorker,
     Left,
+    Signed,
     Up,
     line,
     read_to_worker,
 )
+from stagedoor.serve.metrics.definitions import LAG
+from stagedoor.serve.metrics.tally import messages
+from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
 from stagedoor.settings.file import parse_settings
@@ -44,12 +49,14 @@ class Worker:
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
         self._sockets = ListeningSockets(begin.sockets, self._settings)
+        self._certificates = SupervisorCertificates(tell)
         self._gateway = Gateway(
             self._settings,
             begin.instance,
             frozenset(begin.own_ports),
             self._sockets.ssh_addresses,
             Web(self._sockets.tls) if self._sockets.has_web else None,
+            self._certificates,
         )
         self._news = asyncio.Event()
         self._drain: Drain | None = None
@@ -95,6 +102,7 @@ class Worker:
             await self._gateway.shells.close()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close)
+            self._measure()
         if unwritten:
             self._log.error(
                 "audit events could not be written; the next start closes their sessions",
@@ -143,9 +151,12 @@ class Worker:
                 case Close():
                     self._close = True
                     self._news.set()
+                case Signed() as signed:
+                    self._certificates.answered(signed)
                 case Begin():
                     self._log.error("told to begin twice")
         self._orphan = True
+        self._certificates.supervisor_gone()
         self._log.error("the supervisor is gone; draining")
         self._on_term()
 
@@ -169,13 +180,16 @@ class Worker:
         loop = asyncio.get_running_loop()
         counted_at = loop.time()
         while True:
+            due_at = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
+            late_s = loop.time() - due_at
             if not self._gateway.relay.alive:
                 self._log.critical("the relay is dead: this worker ends, to be replaced")
                 self._close = True
                 self._news.set()
                 return
             try:
+                self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
                 with suppress(OSError):  # told by the gateway, and tried again at the next tick
                     await asyncio.to_thread(self._gateway.renew_keys)
@@ -184,8 +198,20 @@ class Worker:
                     # A store that cannot be written is told of by the ledger; counts can wait.
                     with suppress(StoreError):
                         await asyncio.to_thread(self._gateway.write_counts)
+                self._measure()
             except Exception as error:  # grants must go on to expire, whatever one tick met
                 self._on_fault(loop, {"message": "a tick failed", "exception": error})
+
+    def _measure(self) -> None:
+        """Tell the supervisor what was counted, where somebody may ask for it."""
+        if self._settings.health.address is None:
+            return
+        tally, now = self._gateway.tally, self._gateway.gauges()
+        for message in messages(tally.take(), now):
+            if can_tell():
+                tell(message)
+            else:
+                tally.put_back(message.added)
 
     async def _review_rights(self) -> None:
         """What no policy of ours tells: whom the cluster itself lets in. In a task of its own, since the
@@ -217,6 +243,13 @@ def tell(message: FromWorker) -> None:
     # Unbuffered, so that nothing is left to fail at exit; a line fits a pipe whole, pipe(7).
     with suppress(OSError):
         os.write(sys.stdout.fileno(), line(message))
+
+
+def can_tell() -> bool:
+    """Whether the supervisor reads what it is told. A hung one must not hold us up: a pipe that can be
+    written takes PIPE_BUF bytes at once (pipe(7)), and no line is longer."""
+    _, writable, _ = select.select([], [sys.stdout.fileno()], [], 0)
+    return bool(writable)
 
 
 async def _main() -> int:

@@ -2,24 +2,35 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 
-from stagedoor.serve.control import Begin, Close, Drain, line, read_from_worker
+from stagedoor.serve.control import Begin, Close, Drain, Sign, Signed, line, read_from_worker
 from stagedoor.serve.fleet import STOPPING, Exited, Said, SpawnFailed
 
 Report = Callable[[SpawnFailed | Said | Exited], None]
 
 
 class WorkerProcess:
-    """Reports what happens to it as events of the fleet. `run` is one task, from start to end."""
+    """Reports what happens to it as events of the fleet. `run` is one task, from start to end.
 
-    def __init__(self, number: int, instance: str, report: Report) -> None:
+    `sign` is asked for the certificates that the worker wants.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        instance: str,
+        report: Report,
+        sign: Callable[[Sign], Awaitable[Signed]],
+    ) -> None:
         self.instance = instance
         self._number = number
         self._report = report
+        self._sign = sign
+        self._signing: set[asyncio.Task[None]] = set()
         self._process: asyncio.subprocess.Process | None = None
         self._untold: list[bytes] = []
         """Messages to a process that does not run yet."""
@@ -28,7 +39,7 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def tell(self, message: Drain | Close) -> None:
+    def tell(self, message: Drain | Close | Signed) -> None:
         """Send it a message, as soon as it runs; a process that has gone misses it."""
         if self._process is None:
             self._untold.append(line(message))
@@ -70,5 +81,14 @@ class WorkerProcess:
             except msgspec.DecodeError:  # somebody printed there; it must not cost us the worker
                 structlog.get_logger().error("worker says what is no message", worker=process.pid)
                 continue
+            if isinstance(message, Sign):
+                # A task, so that whatever else it says is heard meanwhile.
+                task = asyncio.create_task(self._answer(message))
+                self._signing.add(task)
+                task.add_done_callback(self._signing.discard)
+                continue
             self._report(Said(self._number, message))
         self._report(Exited(self._number, await process.wait()))
+
+    async def _answer(self, request: Sign) -> None:
+        self.tell(await self._sign(request))

@@ -32,7 +32,7 @@ PRIVATE_NETWORKS = (
 
 
 class Listen(Table, frozen=True):
-    """Who may knock at all, whichever way in they use."""
+    """Source networks that may connect at all, by whichever access method."""
 
     networks: Annotated[
         tuple[str, ...],
@@ -127,7 +127,7 @@ class Ssh(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Where SSH is answered, in the form of `tunnel.addresses`. Empty: nowhere. A second "
-            "way in is a decision, and port 22 is the machine's own sshd's as a rule."
+            "access method is a decision, and port 22 is the machine's own sshd's as a rule."
         ),
     ] = ()
     host_names: Annotated[

@@ -14,7 +14,7 @@ from msgspec import Meta, field
 
 from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
-from stagedoor.model.units import DAY_S
+from stagedoor.model.units import DAY_S, HOUR_S
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.form import (
     Count,
@@ -167,9 +167,25 @@ class Keys(Table, frozen=True):
         Path | None,
         Meta(
             description="Signs user certificates, which shells accept. None: `keys/user_ca` in `data_dir`, "
-            "made at the first start."
+            "made at the first start. With `user_ca_agent`, its public half (`.pub`)."
         ),
     ] = None
+    user_ca_agent: Annotated[
+        Path | None,
+        Meta(
+            description="The socket of an ssh-agent that has the user CA's private key, in a PKCS #11 token "
+            "for one (`ssh-add -s`). It signs without asking anybody. None: `user_ca_file` is the key."
+        ),
+    ] = None
+    user_certificate_s: Annotated[
+        float,
+        Meta(
+            ge=300,
+            le=HOUR_S,
+            description="How long the certificate of a sign-in is good, seconds. It never outlasts the "
+            "sign-in, and a new one is free: what a sign-in may do is looked up at each login.",
+        ),
+    ] = HOUR_S
     host_ca_file: Annotated[
         Path | None,
         Meta(
@@ -187,6 +203,21 @@ class Keys(Table, frozen=True):
             "`data_dir`, made when it is needed."
         ),
     ] = None
+    audit_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="Signs the audit's checkpoints. Gateways that share a store may share it. None: "
+            "`keys/audit_key` in `data_dir`, made when it is needed."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        is_public = self.user_ca_file is not None and self.user_ca_file.suffix == ".pub"
+        if self.user_ca_agent is not None and not is_public:
+            raise ValueError(
+                "keys.user_ca_agent signs: name the public half (.pub) in keys.user_ca_file, and keep the "
+                "private key off this machine"
+            )
 
 
 class Store(Table, frozen=True):
@@ -324,6 +355,10 @@ class Settings(Table, frozen=True):
     @property
     def sign_in_key_file(self) -> Path:
         return self.keys.sign_in_key_file or self.data_dir / "keys" / "sign_in_key"
+
+    @property
+    def audit_key_file(self) -> Path:
+        return self.keys.audit_key_file or self.data_dir / "keys" / "audit_key"
 
     @property
     def ssh_host_key_file(self) -> Path:

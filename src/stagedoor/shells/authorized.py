@@ -1,9 +1,9 @@
 """Who may log in to a shell, as sshd(8) reads it: `authorized_keys`, `authorized_principals`. Pure.
 
-A registered key is a line of its own. A user certificate is taken when one of its principals is
-the name of a user who may enter this app now (`cert-authority,principals="…"`): so taking away a
-grant shuts out every certificate that is still valid. A certificate without principals is for
-nobody.
+A registered key is a line of its own, and so is the key of a sign-in, until that ends. A user
+certificate is taken when one of its principals is the name of a user who may enter this app now
+(`cert-authority,principals="…"`): so taking away a grant shuts out every certificate that is still
+valid. A certificate without principals is for nobody.
 """
 
 import re
@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from stagedoor.model.admission import Admission
+from stagedoor.model.name import valid_name
 from stagedoor.model.units import MINUTE_S
 
 KEYS_LEASE_S = 80 * MINUTE_S
@@ -20,7 +21,6 @@ take a right away in it: its gateway, its controller, the rule that lets only th
 RENEW_AT = 0.75
 """Keys are renewed when less than this part of their time is left, so an outage of an hour ends none."""
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _EXPIRY = re.compile(r'expiry-time="(\d{14})Z"', re.ASCII)
 _FORMAT = "%Y%m%d%H%M%S"
@@ -34,13 +34,18 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
     """
     lines = [_HEADER]
     for admission in admissions:
-        if not _NAME.fullmatch(admission.name):
+        if not valid_name(admission.name):
             continue
         until = _until(admission.expires_at)
         options = f"{until} " if until else ""
         lines += [
             f"{options}{key} {admission.name}"
             for key in admission.public_keys
+            if _KEY.fullmatch(key)
+        ]
+        lines += [
+            f"{_until(_sooner(ends_at, admission.expires_at))} {key} {admission.name}"
+            for key, ends_at in admission.bound_keys
             if _KEY.fullmatch(key)
         ]
         limits = ",".join(
@@ -58,7 +63,7 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
     """
     lines = [_HEADER]
     for admission in admissions:
-        if _NAME.fullmatch(admission.name):
+        if valid_name(admission.name):
             until = _until(admission.expires_at)
             lines.append(f"{until} {admission.name}" if until else admission.name)
     return "\n".join(lines) + "\n"
@@ -78,10 +83,7 @@ def keys_until(known: float | None, now: float, lease_s: float) -> float:
 
 def ending_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
     """The same, of which none lasts beyond `until`."""
-    return tuple(
-        replace(one, expires_at=until if one.expires_at is None else min(one.expires_at, until))
-        for one in admissions
-    )
+    return tuple(replace(one, expires_at=_sooner(until, one.expires_at)) for one in admissions)
 
 
 def in_force(text: str, now: float) -> str:
@@ -93,6 +95,10 @@ def in_force(text: str, now: float) -> str:
         if not line.startswith("#") and (expiry is None or present < expiry[1]):
             kept.append(line)
     return "\n".join(kept)
+
+
+def _sooner(one: float, other: float | None) -> float:
+    return one if other is None else min(one, other)
 
 
 def _until(expires_at: float | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, insert, select, update
 
-from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.model.webpass import SIGN_INS, ProviderAnswer
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
 
@@ -46,15 +46,117 @@ def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> No
     )
 
 
+def follow(transaction: Transaction, leader: bytes, follower: bytes) -> None:
+    """What the provider says of `leader` from now on, it says of `follower`, a new sign-in, too. One refresh
+    token answers for both."""
+    row = transaction.execute(
+        select(provider_answers).where(provider_answers.c.sign_in == leader)
+    ).first()
+    if row is None:
+        return
+    asked = leader if row.refresh_token is not None else row.follows
+    same = {"refresh_token": None, "ask_at": None, "failures": 0}
+    values = dict(row._mapping) | same | {"sign_in": follower, "follows": asked}
+    transaction.execute(insert(provider_answers).values(values))
+
+
+def followers(transaction: Transaction, leader: bytes) -> list[bytes]:
+    """The sign-ins for which the refresh token of `leader` answers."""
+    query = select(provider_answers.c.sign_in).where(provider_answers.c.follows == leader)
+    return [bytes(one) for one in transaction.execute(query).scalars()]
+
+
+def hand_over_expired(transaction: Transaction, now: float) -> None:
+    """Before those that have expired are thrown away. See `_hand_over`."""
+    _hand_over(transaction, _expired_leaders(transaction, now), now)
+
+
+def adopt(database: Database, now: float) -> None:
+    """Hand the refresh tokens of sign-ins that have expired to those that follow them. Raises StoreError."""
+    with database.read() as reading:
+        if not _expired_leaders(reading, now):
+            return
+    with database.write() as transaction:
+        hand_over_expired(transaction, now)
+
+
+def _expired_leaders(transaction: Transaction, now: float) -> list[bytes]:
+    """Of those that lasting sign-ins follow."""
+    following, passes = provider_answers.alias(), web_passes.alias()
+    followed = (
+        select(following.c.follows)
+        .join(passes, passes.c.secret_hash == following.c.sign_in)
+        .where(following.c.follows.is_not(None), passes.c.expires_at > now)
+    )
+    query = (
+        select(provider_answers.c.sign_in)
+        .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
+        .where(
+            web_passes.c.expires_at <= now,
+            provider_answers.c.refresh_token.is_not(None),
+            provider_answers.c.sign_in.in_(followed),
+        )
+    )
+    return [bytes(one) for one in transaction.execute(query).scalars()]
+
+
+def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float = 0.0) -> None:
+    """The refresh token of a sign-in that ends goes to one that follows it and lasts longest; the others
+    follow that one. Whoever asks meanwhile writes its new token all the same (see `rotated`)."""
+    rows = transaction.execute(
+        select(provider_answers).where(
+            provider_answers.c.sign_in.in_(ending), provider_answers.c.refresh_token.is_not(None)
+        )
+    ).all()
+    for row in rows:
+        heir = transaction.execute(
+            select(provider_answers.c.sign_in)
+            .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
+            .where(
+                provider_answers.c.follows == row.sign_in,
+                provider_answers.c.sign_in.not_in(ending),
+                web_passes.c.kind.in_(SIGN_INS),
+                web_passes.c.expires_at > now,
+            )
+            .order_by(web_passes.c.expires_at.desc())
+            .limit(1)
+        ).scalar()
+        if heir is None:
+            continue
+        # First: nobody is to find the same token in two rows.
+        mine = provider_answers.c.sign_in == row.sign_in
+        transaction.execute(
+            update(provider_answers).where(mine).values(refresh_token=None, ask_at=None)
+        )
+        transaction.execute(
+            update(provider_answers)
+            .where(provider_answers.c.follows == row.sign_in)
+            .values(follows=heir)
+        )
+        transaction.execute(
+            update(provider_answers)
+            .where(provider_answers.c.sign_in == heir)
+            .values(
+                follows=None,
+                refresh_token=row.refresh_token,
+                ask_at=row.ask_at,
+                failures=row.failures,
+                answered_at=row.answered_at,
+            )
+        )
+
+
 def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
-    """Of sign-ins that are over: nobody is asked about them any more."""
+    """Of sign-ins that are over: nobody is asked about them any more. Those that follow one go on."""
+    _hand_over(transaction, sign_ins)
     transaction.execute(delete(provider_answers).where(provider_answers.c.sign_in.in_(sign_ins)))
 
 
 def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
     """When the provider last said that the sign-in holds; None where it cannot be asked again."""
+    asked = provider_answers.c.refresh_token.is_not(None) | provider_answers.c.follows.is_not(None)
     query = select(provider_answers.c.answered_at).where(
-        provider_answers.c.sign_in == sign_in, provider_answers.c.refresh_token.is_not(None)
+        provider_answers.c.sign_in == sign_in, asked
     )
     return transaction.execute(query).scalar()
 
@@ -68,7 +170,7 @@ def due(database: Database, providers: Collection[str], now: float, most: int) -
             provider_answers.c.ask_at <= now,
             provider_answers.c.provider.in_(providers),
             provider_answers.c.refresh_token.is_not(None),
-            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at > now,
         )
         .order_by(provider_answers.c.ask_at)
@@ -125,10 +227,8 @@ def rotated(database: Database, mine: Due, refresh_token: str) -> None:
     with database.write() as transaction:
         transaction.execute(
             update(provider_answers)
-            .where(
-                provider_answers.c.sign_in == mine.sign_in,
-                provider_answers.c.refresh_token == mine.refresh_token,
-            )
+            # By the token alone, which is sealed and so unlike all others: it may have been handed over.
+            .where(provider_answers.c.refresh_token == mine.refresh_token)
             .values(refresh_token=refresh_token)
         )
 
@@ -151,6 +251,12 @@ def settle(
         .where(provider_answers.c.sign_in == mine.sign_in, provider_answers.c.ask_at == mine.turn)
         .values(values)
     )
+    if moved.rowcount == 1 and answered is not None:
+        transaction.execute(
+            update(provider_answers)
+            .where(provider_answers.c.follows == mine.sign_in)
+            .values(answered_at=answered)
+        )
     return moved.rowcount == 1
 
 

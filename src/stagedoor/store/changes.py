@@ -34,6 +34,8 @@ class Part(StrEnum):
     """Named by the user."""
     SIGN_IN_ENDS = "sign_in_ends"
     """Named by the hash in hexadecimal."""
+    BOUND_KEYS = "bound_keys"
+    """Named by the fingerprint."""
 
 
 _NOTHING = ""

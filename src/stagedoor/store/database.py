@@ -1,6 +1,7 @@
 """The opened store: transactions to read and to write, and every failure as a StoreError."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError
+from stagedoor.model.extra import install_extra
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement
@@ -29,6 +31,10 @@ class Database:
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
+        self.on_transaction: Callable[[str, float, bool], None] = lambda operation, took_s, failed: (
+            None
+        )
+        """Told of each transaction: `read`, `write` or `append`, how long it took, whether it failed."""
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *adapter.errors)
         self._hasty = adapter.writing.execution_options(stagedoor_hasty=True)
         self._revoking = adapter.writing.execution_options(stagedoor_revokes=True)
@@ -46,7 +52,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that sees one moment of the store. Raises StoreError."""
-        with self._told(), self._adapter.reading.begin() as transaction:
+        with self._told("read"), self._adapter.reading.begin() as transaction:
             yield transaction
 
     @contextmanager
@@ -65,7 +71,7 @@ class Database:
             engine = self._revoking
         elif hasty:
             engine = self._hasty
-        with self._told(), engine.connect() as transaction, transaction.begin() as ending:
+        with self._told("write"), engine.connect() as transaction, transaction.begin() as ending:
             yield transaction
             try:
                 ending.commit()
@@ -83,7 +89,7 @@ class Database:
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
         """What `write` does for those who only insert and update much and often. Raises StoreError."""
-        with self._told():
+        with self._told("append"):
             self._adapter.write_rows(statements)
 
     def close(self) -> None:
@@ -91,12 +97,16 @@ class Database:
         self._adapter.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        self._adapter.check_in_place()
+    def _told(self, operation: str) -> Iterator[None]:
+        began, failed = time.monotonic(), True
         try:
+            self._adapter.check_in_place()
             yield
+            failed = False
         except self._errors as error:
             raise self._adapter.explain(error) from error
+        finally:
+            self.on_transaction(operation, time.monotonic() - began, failed)
 
 
 def open_database(
@@ -141,7 +151,7 @@ def _server(place: Server, busy_timeout_s: float) -> Adapter:
     except ImportError as error:
         raise StoreError(
             f"the store {place} needs PostgreSQL's driver, which cannot be loaded ({error}); "
-            "run `pip install 'stagedoor[postgresql]'`"
+            f"install it with: {install_extra('postgresql')}"
         ) from error
     return PostgresqlServer(place, busy_timeout_s=busy_timeout_s)
 

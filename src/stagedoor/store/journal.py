@@ -16,15 +16,19 @@ from sqlalchemy import (
     Executable,
     and_,
     bindparam,
+    delete,
     exists,
+    func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from stagedoor.model.event import Event, Kind
+from stagedoor.model.target import Target
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import audit_events, sessions
 
@@ -182,12 +186,17 @@ class Entry:
 class Filter:
     """Which entries somebody wants to see; None is no limit.
 
-    `since` is seconds since the epoch; `session` is an id or the first part of one.
+    `since` and `until` are seconds since the epoch, the second excluded; `session` is an id or the
+    first part of one; a `target` without an environment stands for all environments of the app;
+    `kinds` are alternatives, of which none is every kind.
     """
 
     since: float | None = None
     session: str | None = None
     identity: str | None = None
+    until: float | None = None
+    target: Target | None = None
+    kinds: tuple[Kind, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
@@ -197,6 +206,15 @@ class Filter:
             found.append(audit_events.c.session.startswith(self.session, autoescape=True))
         if self.identity is not None:
             found.append(audit_events.c.identity == self.identity)
+        if self.until is not None:
+            found.append(audit_events.c.at < self.until)
+        if self.target is not None:
+            whose = audit_events.c.target == str(self.target)
+            if self.target.environment is None:  # a label has neither `%` nor `_`
+                whose = or_(whose, audit_events.c.target.like(f"{self.target.app}.%.ssh"))
+            found.append(whose)
+        if self.kinds:
+            found.append(audit_events.c.kind.in_([kind.value for kind in self.kinds]))
         return found
 
 
@@ -207,9 +225,16 @@ def read_entries(
     database: Database, wanted: Filter = EVERYTHING, *, after: int = 0, limit: int = 1000
 ) -> list[Entry]:
     """Up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
-    query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
     with database.read() as transaction:
-        rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
+        return select_entries(transaction, wanted, after=after, limit=limit)
+
+
+def select_entries(
+    transaction: Transaction, wanted: Filter = EVERYTHING, *, after: int, limit: int
+) -> list[Entry]:
+    """The same, in a transaction that does other things too."""
+    query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
+    rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
     return [
         Entry(
             row.seq,
@@ -238,3 +263,30 @@ def before_last(database: Database, wanted: Filter, count: int) -> int:
             query.order_by(audit_events.c.seq.desc()).offset(count).limit(1)
         ).scalar()
     return found or 0
+
+
+def last_of_kind(transaction: Transaction, kind: Kind, at_most: int | None = None) -> Entry | None:
+    """The newest entry of that kind, up to a `seq`. Looks back from there, row by row."""
+    query = select(audit_events.c.seq).where(audit_events.c.kind == kind.value)
+    if at_most is not None:
+        query = query.where(audit_events.c.seq <= at_most)
+    seq = transaction.execute(query.order_by(audit_events.c.seq.desc()).limit(1)).scalar()
+    if seq is None:
+        return None
+    return select_entries(transaction, after=seq - 1, limit=1)[0]
+
+
+def last_seq(transaction: Transaction) -> int:
+    """That of the newest entry; 0 if there is none."""
+    return transaction.execute(select(func.max(audit_events.c.seq))).scalar() or 0
+
+
+def count_after(transaction: Transaction, seq: int, at_most: int) -> int:
+    """How many entries come after `seq`, counted up to `at_most`."""
+    rows = select(audit_events.c.seq).where(audit_events.c.seq > seq).limit(at_most).subquery()
+    return transaction.execute(select(func.count()).select_from(rows)).scalar() or 0
+
+
+def remove_entries(transaction: Transaction, through: int) -> int:
+    """Remove the entries up to a `seq`; how many there were."""
+    return transaction.execute(delete(audit_events).where(audit_events.c.seq <= through)).rowcount

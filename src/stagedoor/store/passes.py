@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
-from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.model.webpass import SIGN_INS, PassKind, ProviderAnswer, WebPass
 from stagedoor.store import answers
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
@@ -37,21 +37,26 @@ def issue(
 
     `answer` is what the identity provider said that a session comes from.
     """
+    secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
-        secret = _keep(transaction, given, now)
+        answers.hand_over_expired(transaction, now)
+        transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
+        id_ = keep(transaction, given, secret)
         if answer is not None:
-            answers.keep(transaction, _hash(secret), answer)
+            answers.keep(transaction, id_, answer)
     return secret
 
 
-def invite(transaction: Transaction, given: WebPass, now: float) -> str:
+def invite(transaction: Transaction, given: WebPass) -> str:
     """Keep an invitation, and return its secret; the user's earlier ones are good no more."""
     transaction.execute(
         delete(web_passes).where(
             web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == given.name
         )
     )
-    return _keep(transaction, given, now)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    keep(transaction, given, secret)
+    return secret
 
 
 def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
@@ -62,9 +67,8 @@ def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
     return None if row is None else _whole(transaction, row)
 
 
-def _keep(transaction: Transaction, given: WebPass, now: float) -> str:
-    secret = secrets.token_urlsafe(SECRET_BYTES)
-    transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
+def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
+    """Write the pass of that secret; the secret's hash, which is a sign-in's id."""
     transaction.execute(
         insert(web_passes).values(
             secret_hash=_hash(secret),
@@ -80,9 +84,18 @@ def _keep(transaction: Transaction, given: WebPass, now: float) -> str:
             latest_end=given.latest_end,
             opened_at=given.opened_at,
             source=given.source,
+            key_fingerprint=given.key_fingerprint,
+            label=given.label,
+            public_key=given.public_key,
         )
     )
-    return secret
+    return _hash(secret)
+
+
+def read(transaction: Transaction, id_: bytes) -> WebPass:
+    """The pass whose secret has that hash, which is there."""
+    query = select(web_passes).where(web_passes.c.secret_hash == id_)
+    return _whole(transaction, transaction.execute(query).one())
 
 
 def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
@@ -134,7 +147,7 @@ def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> st
         update(web_passes)
         .where(
             web_passes.c.secret_hash == sign_in,
-            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at > now,
         )
         .values(kind=_SIGNED_OUT, end_reason=reason)
@@ -152,7 +165,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
     ended = transaction.execute(
         update(web_passes)
         .where(
-            web_passes.c.kind == PassKind.SESSION.value,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.user_name == user,
             web_passes.c.method == method.value,
             web_passes.c.credential_id == credential_id,
@@ -168,6 +181,10 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
 
 def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
     """Have every worker hear of it, and keep no more of the user's than are remembered one by one."""
+    keys = select(web_passes.c.key_fingerprint).where(
+        web_passes.c.secret_hash.in_(ended), web_passes.c.key_fingerprint.is_not(None)
+    )
+    touch(transaction, Part.BOUND_KEYS, transaction.execute(keys).scalars().all())
     answers.forget(transaction, ended)
     before = (
         select(web_passes.c.secret_hash)
@@ -184,10 +201,16 @@ def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> 
 
 def renew(transaction: Transaction, secret: str, end: float, now: float) -> None:
     """Move the end of a session that lasts. Runs in a policy change. NotFoundError where it is over."""
+    renew_sign_in(transaction, _hash(secret), end, now)
+
+
+def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: float) -> None:
+    """The same of any sign-in, by its id."""
     moved = transaction.execute(
         update(web_passes)
         .where(
-            *_named(PassKind.SESSION, secret),
+            web_passes.c.secret_hash == sign_in,
+            web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at.between(now, end),
             web_passes.c.latest_end >= end,
         )
@@ -195,7 +218,7 @@ def renew(transaction: Transaction, secret: str, end: float, now: float) -> None
     )
     if moved.rowcount != 1:
         raise NotFoundError("this sign-in is over already")
-    touch(transaction, Part.SIGN_IN_ENDS, [_hash(secret).hex()])
+    touch(transaction, Part.SIGN_IN_ENDS, [sign_in.hex()])
 
 
 def read_sign_in_ends(
@@ -203,7 +226,7 @@ def read_sign_in_ends(
 ) -> dict[bytes, float]:
     """The ends of the sign-ins whose end was moved by use; of those named, if some are."""
     query = select(web_passes.c.secret_hash, web_passes.c.expires_at).where(
-        web_passes.c.kind == PassKind.SESSION.value, web_passes.c.renewed_at.is_not(None)
+        web_passes.c.kind.in_(SIGN_INS), web_passes.c.renewed_at.is_not(None)
     )
     if only is not None:
         query = query.where(web_passes.c.secret_hash.in_(only))
@@ -249,13 +272,13 @@ def read_sign_ins_end(
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
     """That of a session's pass, or the one that lasts still and from which a ticket comes."""
-    if row.kind == PassKind.SESSION.value:
-        return SignIn(row.secret_hash, row.expires_at)
+    if row.kind in SIGN_INS:
+        return SignIn(bytes(row.secret_hash), row.expires_at)
     if row.sign_in is None:
         return None
     ends_at = transaction.execute(
         select(web_passes.c.expires_at).where(
-            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind == PassKind.SESSION.value
+            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind.in_(SIGN_INS)
         )
     ).scalar()
     return None if ends_at is None else SignIn(row.sign_in, ends_at)
@@ -287,4 +310,7 @@ def _whole(transaction: Transaction, row: Row[Any]) -> WebPass:
         row.opened_at,
         row.source,
         answered_at,
+        row.key_fingerprint,
+        row.label,
+        row.public_key,
     )

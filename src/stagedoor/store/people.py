@@ -20,6 +20,7 @@ from stagedoor.store.schema import (
     tokens,
     user_groups,
     users,
+    web_passes,
 )
 
 NO_ENTRY = "!"
@@ -27,7 +28,7 @@ NO_ENTRY = "!"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenListed:
+class TokenState:
     """A token without its hash, as its user sees it. Times are seconds since the epoch."""
 
     id: str
@@ -114,6 +115,12 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
         (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
         (Part.SHARES, delete(shares).where(shares.c.user_name == name).returning(shares.c.id)),
+        (
+            Part.BOUND_KEYS,
+            delete(web_passes)
+            .where(web_passes.c.user_name == name, web_passes.c.key_fingerprint.is_not(None))
+            .returning(web_passes.c.key_fingerprint),
+        ),
     ):
         removed = transaction.execute(theirs).scalars().all()
         touch(transaction, part, removed)
@@ -188,11 +195,11 @@ def add_token(
     touch(transaction, Part.TOKENS, [token.id])
 
 
-def tokens_of(transaction: Transaction, name: str) -> list[TokenListed]:
+def tokens_of(transaction: Transaction, name: str) -> list[TokenState]:
     """A user's tokens, the oldest first."""
     query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
     return [
-        TokenListed(
+        TokenState(
             row.id,
             None if row.scopes is None else tuple(row.scopes.split()),
             row.expires_at,

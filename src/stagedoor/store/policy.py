@@ -15,6 +15,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
+from stagedoor.store.logins import read_bound_keys
 from stagedoor.store.passes import (
     read_end_reasons,
     read_sign_in_ends,
@@ -64,6 +65,7 @@ def read_policy(transaction: Transaction) -> Policy:
         end_reasons=MappingProxyType(read_end_reasons(transaction)),
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
+        bound_keys=MappingProxyType(read_bound_keys(transaction)),
     )
 
 
@@ -108,6 +110,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         end_reasons=end_reasons,
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
         sign_in_ends=sign_in_ends,
+        bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys),
     )
 
 

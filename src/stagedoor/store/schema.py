@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 9
 COMPATIBLE_VERSION = 1
 
 metadata = MetaData()
@@ -235,12 +235,17 @@ web_passes = Table(
     Column("opened_at", Float),
     Column("source", Text),
     Column("end_reason", Text),
+    Column("key_fingerprint", _name(64)),
+    Column("label", Text),
+    Column("public_key", Text),
     Index("web_passes_by_expiry", "expires_at"),
+    Index("web_passes_by_key", "key_fingerprint"),
 )
 """See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5;
 `latest_end`, up to which use moves the end of a session, `renewed_at`, when it did so last, `opened_at`,
 `source`, the address that it was opened from, and `end_reason`, what the person is told where somebody else
-ended it, since version 7."""
+ended it, since version 7; `key_fingerprint`, the key that a login is bound to, and `label`, what its machine
+is called, since version 8; `public_key`, that key whole, since version 9."""
 
 provider_answers = Table(
     "provider_answers",
@@ -260,11 +265,13 @@ provider_answers = Table(
     Column("refresh_token", Text),
     Column("ask_at", Float),
     Column("failures", Integer, nullable=False),
+    Column("follows", LargeBinary(32)),
     Index("provider_answers_by_time", "ask_at"),
     Index("provider_answers_by_subject", "issuer", "subject"),
 )
 """What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
-sealed. `ask_at` is when whoever comes first asks again."""
+sealed. `ask_at` is when whoever comes first asks again. `follows`, the sign-in whose row has the token that
+answers for this one as well, since version 8."""
 
 logout_tokens = Table(
     "logout_tokens",
@@ -273,6 +280,28 @@ logout_tokens = Table(
     Column("expires_at", Float, nullable=False),
 )
 """Those that were used, so that none is used twice. Since version 7."""
+
+pending_logins = Table(
+    "pending_logins",
+    metadata,
+    Column("id", _name(32), primary_key=True),
+    Column("challenge", LargeBinary(32)),
+    Column("public_key", Text, nullable=False),
+    Column("fingerprint", _name(64), nullable=False),
+    Column("letters_hash", LargeBinary(32), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("port", Integer),
+    Column("wanted_user", Text),
+    Column("created_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("tries_left", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("sign_in", LargeBinary(32)),
+    Column("code_hash", LargeBinary(32)),
+    Index("pending_logins_by_end", "ends_at"),
+)
+"""See `model.pending_login`. Since version 8."""
 
 shares = Table(
     "shares",

@@ -1,4 +1,4 @@
-"""The sign-ins of browsers that last, as an administrator lists them."""
+"""The sign-ins of browsers and machines that last, as an administrator lists them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from stagedoor.model.identity import Method
-from stagedoor.model.webpass import PassKind, password_mark
+from stagedoor.model.webpass import SIGN_INS, password_mark
 from stagedoor.store.database import Database
 from stagedoor.store.schema import keys, provider_answers, tokens, users, web_passes
 
@@ -14,8 +14,9 @@ from stagedoor.store.schema import keys, provider_answers, tokens, users, web_pa
 @dataclass(frozen=True, slots=True)
 class SignInRecord:
     """`id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
-    provider. `opened_at` and `source` are None for one of an older program, `answered_at` where no provider
-    is asked. Times are seconds since the epoch."""
+    provider. `key_fingerprint` and `label` are of a machine that has logged in, None for a browser.
+    `opened_at` and `source` are None for one of an older program, `answered_at` where no provider is asked.
+    Times are seconds since the epoch."""
 
     id: str
     user: str
@@ -25,6 +26,8 @@ class SignInRecord:
     opened_at: float | None
     ends_at: float
     answered_at: float | None
+    key_fingerprint: str | None = None
+    label: str | None = None
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
@@ -44,7 +47,7 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
         .outerjoin(tokens, tokens.c.id == web_passes.c.credential_id)
         .outerjoin(keys, keys.c.fingerprint == web_passes.c.credential_id)
         .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
-        .where(web_passes.c.kind == PassKind.SESSION.value, web_passes.c.expires_at > now)
+        .where(web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
         .order_by(web_passes.c.user_name, web_passes.c.expires_at)
     )
     if user is not None:
@@ -60,6 +63,8 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
                 row.opened_at,
                 row.expires_at,
                 row.answered_at,
+                row.key_fingerprint,
+                row.label,
             )
             for row in transaction.execute(query)
             if _opens(row)

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import asyncssh
 from asyncssh.kex import get_kex_algs
 
+from stagedoor.model.errors import StagedoorError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
@@ -53,7 +54,7 @@ class Account:
 
 
 class SignUser(Protocol):
-    """As `keys.ca.CertificateAuthority.sign_user`."""
+    """As `keys.ca.CertificateAuthority.sign_user`. May block; called in a thread."""
 
     def __call__(
         self,
@@ -101,7 +102,8 @@ class Upstream:
             principal = name or identity.name
             account = self.account(target)
             key = asyncssh.generate_private_key("ssh-ed25519")
-            certificate = self.sign_user(
+            certificate = await asyncio.to_thread(  # an agent takes its time
+                self.sign_user,
                 key.export_public_key().decode().strip(),
                 identity.name,
                 [principal],
@@ -142,6 +144,8 @@ class Upstream:
         match error:
             case RefusedError():
                 return str(error)
+            case StagedoorError():
+                return f"the gateway cannot log in to the shell {name}: {error}"
             case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
                 return (
                     f"the shell {name} and the gateway have no algorithm in common; its sshd must "

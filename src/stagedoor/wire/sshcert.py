@@ -4,12 +4,12 @@
     string principals, uint64 valid after, uint64 valid before, string critical options,
     string extensions, string reserved, string CA key, string signature
 
-Only reading: whether the CA is believed says `authn`, and whether its signature is right whoever
-has the cryptography.
+Reading, and the bytes to sign: whether the CA is believed says `authn`, and whether its signature is right
+whoever has the cryptography.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from stagedoor.model.certificate import Certificate
@@ -17,7 +17,8 @@ from stagedoor.wire.blob import Reader, TruncatedError, fingerprint, string
 
 MAX_PRINCIPALS = 256
 """What OpenSSH takes at most."""
-_USER = 1
+USER, HOST = 1, 2
+"""The kinds of certificates."""
 _SUFFIX = b"-cert-v01@openssh.com"
 # How many strings make up the key, by the type of the key (RFC 4253 §6.6, RFC 5656 §3.1,
 # RFC 8709 §4, OpenSSH's PROTOCOL.u2f).
@@ -40,6 +41,55 @@ class SignedCertificate:
     certificate: Certificate
     signed: bytes
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """What a CA is to sign for `key`, a public key's blob.
+
+    `nonce` is random, 32 bytes, so that nobody can choose what is signed. Times are seconds since the
+    epoch; from `valid_after` until before `valid_before`.
+    """
+
+    kind: int
+    key: bytes
+    nonce: bytes
+    serial: int
+    key_id: str
+    principals: Sequence[str]
+    valid_after: int
+    valid_before: int
+    extensions: Iterable[str] = ()
+    critical_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """As in the first word of its line: `ssh-ed25519-cert-v01@openssh.com`."""
+        plain = Reader(self.key).string().removesuffix(b"@openssh.com")
+        return (plain + _SUFFIX).decode("ascii")
+
+    def to_sign(self, ca: bytes) -> bytes:
+        """The bytes that the CA with the public key `ca` signs; its signature follows as a `string`."""
+        reader = Reader(self.key)
+        reader.string()
+        extensions = ((name, "") for name in self.extensions)
+        return b"".join(
+            (
+                string(self.type.encode("ascii")),
+                string(self.nonce),
+                self.key[reader.at :],
+                self.serial.to_bytes(8, "big"),
+                self.kind.to_bytes(4, "big"),
+                string(self.key_id.encode()),
+                string(b"".join(string(name.encode()) for name in self.principals)),
+                self.valid_after.to_bytes(8, "big"),
+                self.valid_before.to_bytes(8, "big"),
+                string(_packed(self.critical_options.items())),
+                string(_packed(extensions)),
+                string(b""),
+                string(ca),
+            )
+        )
 
 
 def is_certificate(blob: bytes) -> bool:
@@ -69,7 +119,7 @@ def _parsed(blob: bytes) -> SignedCertificate | None:
     key = string(plain_type)
     key += b"".join(string(reader.string()) for _ in range(_KEY_STRINGS[key_type]))
     serial = reader.uint64()
-    if reader.uint32() != _USER:
+    if reader.uint32() != USER:
         return None
     key_id = reader.string().decode("utf-8")
     principals = _strings(reader.string())
@@ -120,3 +170,11 @@ def _options(packed: bytes) -> Mapping[str, str]:
         value.end()
         last = name
     return MappingProxyType(found)
+
+
+def _packed(options: Iterable[tuple[str, str]]) -> bytes:
+    """In lexical order, as PROTOCOL.certkeys wants it; one without a value has an empty string."""
+    return b"".join(
+        string(name.encode()) + string(string(value.encode()) if value else b"")
+        for name, value in sorted(options)
+    )

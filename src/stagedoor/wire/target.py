@@ -16,31 +16,13 @@ import re
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import SHELL_SUFFIX, SSH_PORT, Target, valid_app, valid_environment
 
-MAX_USER_NAME_CHARS = 64
 MAX_SHOWN_CHARS = 100
 """How much of an offered name a message repeats."""
 
 # Every pattern here is used with `fullmatch`: `match` with `$` would take a trailing newline.
-_USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?")
-_PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,63}")
 # What inet_aton(3) takes for an address: one to four decimal, octal or hexadecimal numbers.
 _INET_ATON = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?")
 _DIGITS = re.compile(r"[0-9]+")
-
-
-def valid_pattern(text: str) -> bool:
-    """Whether `text` is a shell glob that could match a label: `*`, `?`, `[a-z]`, `[!0-9]`."""
-    return _PATTERN.fullmatch(text) is not None
-
-
-def valid_user_name(text: str) -> bool:
-    """Whether `text` may name a user or a group.
-
-    Lower-case ASCII letters, digits and inner `.`, `_`, `-`, `@`, at most 64 characters. So a name
-    needs no quoting as a certificate's principal (no comma), in Basic (no colon, RFC 7617), in a
-    file name or in a shell.
-    """
-    return _USER_NAME.fullmatch(text) is not None
 
 
 def parse_target(host: str, port: str | int | None = None) -> Target | Denial:

@@ -5,29 +5,35 @@ cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in t
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.admin.account import AccountService
+from stagedoor.admin.credentials import CredentialService
+from stagedoor.admin.recording_service import RecordingService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import Guarded
+from stagedoor.listeners.web.login.api import LoginApi
+from stagedoor.listeners.web.login.pages import LoginPages
+from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Account, Credentials, Passes, Recordings, SignIns
+from stagedoor.listeners.web.ports import Passes, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
-from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
 from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
 from stagedoor.listeners.web.terminal.presence import WatchNotifier
@@ -35,6 +41,7 @@ from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.presence import Present
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
@@ -54,9 +61,10 @@ class WebApp:
         access: ShellAccess,
         passes: Passes,
         sign_ins: SignIns,
-        account: Account,
-        credentials: Credentials,
-        recordings: Recordings,
+        logins: LoginParts,
+        account: AccountService,
+        credentials: CredentialService,
+        recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
         shares: ShareRules,
@@ -80,6 +88,7 @@ class WebApp:
             self._guard, passes, access, pages, shares, self._identity, refusal
         )
         ours += self._terminals.ours
+        ours += LoginApi(self._guard, logins, refusal).routes
         routes = [
             *Home(
                 self._guard,
@@ -95,13 +104,18 @@ class WebApp:
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,
+            *LoginPages(self._guard, pages, logins.approval).routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
         mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
         self.app = Starlette(
             routes=[*ours, *mounted],
             middleware=[Middleware(Guarded, self._guard)],
-            exception_handlers={404: pages.not_found, 405: pages.not_found},
+            exception_handlers={
+                404: pages.not_found,
+                405: pages.not_found,
+                ClientDisconnect: _hung_up,
+            },
         )
 
     @property
@@ -209,12 +223,12 @@ class WebApp:
         finally:
             self.visits.discard(terminal)
 
-    async def _live(self, identity: Identity) -> str | Denial:
-        """The home page's section for those who may watch."""
+    async def _live(self, identity: Identity) -> Sequence[Present] | Denial | None:
+        """What the home page shows to those who may watch."""
         live = await self._terminals.live(identity)
         if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
-            return live if isinstance(live, Denial) else ""
-        return terminals_markup.live(self._terminals.place, live)
+            return live if isinstance(live, Denial) else None
+        return live
 
     async def _hello(self, wire: TerminalSocket) -> Hello:
         """Raises as `TerminalSocket.hello` does, and TimeoutError for one who has waited too long."""
@@ -227,6 +241,11 @@ class WebApp:
         except GoneError:
             return
         await wire.close(bad=word is Word.FAULT)
+
+
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    """In the middle of a form: nobody reads this answer, and it is no fault of ours to be logged."""
+    return Response(status_code=400)
 
 
 def refusal(denial: Denial) -> Response:

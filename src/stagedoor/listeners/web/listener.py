@@ -9,6 +9,7 @@ import uvicorn
 
 from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
 from stagedoor.listeners.web.app import WebApp
+from stagedoor.listeners.web.fair_start import FairStart
 from stagedoor.listeners.web.http import PatientHttp
 from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.model.denial import Denial, Reason
@@ -55,6 +56,7 @@ class WebListener:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starts = FairStart()
 
     def start(self) -> None:
         """Be ready to answer, on the running event loop."""
@@ -96,6 +98,11 @@ class WebListener:
         """How many visits have not been let in, or shown out, yet; and files on their way."""
         return len(self._app.visits) + self._app.files.busy
 
+    @property
+    def terminals(self) -> int:
+        """WebSockets of terminals that are open."""
+        return len(self._app.visits)
+
     def drain(self) -> None:
         """Let nobody more in; those who are in stay. Nothing more is accepted by now."""
         self._app.draining = True
@@ -124,6 +131,7 @@ class WebListener:
                 received = await self._first_bytes(stream, pending, secure)
                 if not received:
                     return
+                await self._starts.turn(self._counted_as(pending.source))
                 if secure:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
                     carried = TlsStream.over(stream, self._tls, received, READ_BYTES)
@@ -133,7 +141,7 @@ class WebListener:
             return  # it has gone, speaks no TLS of ours, or never said what it wants
         assert self._server is not None, "it is started before anything is accepted"
         transport = StreamTransport(carried, pending.source, self._tls if secure else None)
-        transport.on_lost = partial(self._pending.leave, pending)
+        transport.on_lost = pending.ended
         pending.peer = transport
         pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
         protocol = PatientHttp(
@@ -204,18 +212,12 @@ class WebListener:
     ) -> None:
         self._tasks.discard(task)
         if pending.peer is None:
-            self._pending.leave(pending)
-            # It refers to the task, and the task to it: what TLS holds must not wait for the collector.
-            pending.crowded_out = _nothing
+            pending.ended()
             stream.close()  # nothing is unsent but a last word
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a connection was dropped by a fault of ours", "exception": error}
             )
-
-
-def _nothing() -> None:
-    """For a connection that is gone."""
 
 
 async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:

@@ -77,6 +77,10 @@ class PendingLimit(Generic[Key]):
             self._by_count.setdefault(now, {})[source] = None
 
 
+def _nothing() -> None:
+    """For a connection that is gone."""
+
+
 class Peer(Protocol):
     """What carries a connection (`net.transport.StreamTransport`), as far as it is needed here."""
 
@@ -89,7 +93,7 @@ class PendingConnection:
 
     source: Source
     owner: "PendingConnections"
-    crowded_out: Callable[[], None] = lambda: None
+    crowded_out: Callable[[], None] = _nothing
     has_spoken: bool = False
     peer: Peer | None = None
 
@@ -103,6 +107,12 @@ class PendingConnection:
         self.owner.leave(self)
         if self.peer is not None:
             self.peer.trust()
+
+    def ended(self) -> None:
+        """Nothing is left of it. May be called again."""
+        self.owner.leave(self)
+        # They refer to this connection, and it to them: what TLS holds must not wait for the collector.
+        self.crowded_out, self.peer = _nothing, None
 
 
 @dataclass(eq=False, slots=True)

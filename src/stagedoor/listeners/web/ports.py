@@ -3,14 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from stagedoor.admin.account import Past
-from stagedoor.admin.credentials import Held, NewToken
-from stagedoor.admin.recording_service import Take
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import Source
-from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 
 
@@ -75,93 +70,4 @@ class SignIns(Protocol):
 
     async def log_out(self, token: str) -> Denial | None:
         """End what a provider's logout token names (Back-Channel Logout 1.0)."""
-        ...
-
-
-class Account(Protocol):
-    """What a person sees of their own on the home page. A store that fails is a Denial."""
-
-    async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
-        """The keys by which the shells know him."""
-        ...
-
-    async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
-        """His last sessions, the newest first."""
-        ...
-
-    def ssh_line(self, identity: Identity, target: Target) -> str:
-        """The command that enters `target` by ssh."""
-        ...
-
-    def ssh_setup(self, identity: Identity, host: str) -> str | None:
-        """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
-        which the person reaches this gateway."""
-        ...
-
-
-class Credentials(Protocol):
-    """What a person signs in by, and may change themselves. A store that fails is a Denial."""
-
-    async def held(self, identity: Identity) -> Held | Denial:
-        """All of it."""
-        ...
-
-    async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
-        """A new one for the person who was `proved` by the present one; who they are by the new one."""
-        ...
-
-    async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
-        """Set the password of whoever was invited by that secret, which is used up; who they are by it."""
-        ...
-
-    async def add_token(
-        self, identity: Identity, apps: Sequence[str], days: float
-    ) -> NewToken | Denial:
-        """A new one, for these apps alone; for none: for all that they may enter."""
-        ...
-
-    async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
-        """Remove one of theirs."""
-        ...
-
-    async def add_key(self, identity: Identity, line: str) -> Denial | None:
-        """Register one more; `line` is that of a .pub file."""
-        ...
-
-    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
-        """Remove one of theirs."""
-        ...
-
-    async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
-        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
-        ...
-
-
-class Recordings(Protocol):
-    """The recordings of this gateway, for those who may play them. Default deny."""
-
-    def viewer(self, identity: Identity) -> bool:
-        """Whether there are any that he might play."""
-        ...
-
-    async def listed(
-        self, identity: Identity, before: str, wanted: str
-    ) -> tuple[Sequence[Take], str] | Denial:
-        """Those that he may play, the newest first, older than the id `before` ("" for all).
-
-        `wanted` is a part of a user's or an app's name. Some at a time: with the id to go on before,
-        "" at the end.
-        """
-        ...
-
-    async def found(self, identity: Identity, id_: str) -> Take | Denial | None:
-        """One of them; None for what is not there, or is there and he may not play it."""
-        ...
-
-    def may_play(self, identity: Identity, take: Take) -> bool:
-        """Whether he still may. From memory, at once."""
-        ...
-
-    async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
-        """Write down that he looks at it; when this returns None, it is durable."""
         ...

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stagedoor.admin.presence import PresenceService
 from stagedoor.listeners.shell_session import ShellLogin
-from stagedoor.listeners.web.terminal.presence import Presence
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.plan import RecordingPlan
@@ -28,7 +28,7 @@ class ShellAccess:
     holder: Callable[[Target], Sequence[str] | None]
     plan: RecordingPlan
     note: Note
-    presence: Presence
+    presence: PresenceService
     now: Callable[[], float] = time.time
 
     def login(self, extensions: Sequence[str] = ()) -> ShellLogin:

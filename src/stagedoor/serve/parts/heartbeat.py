@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from stagedoor.admin.authorities import host_ca_line, user_ca
+from stagedoor.admin.authorities import host_ca_line, user_ca_line
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
@@ -56,7 +56,7 @@ def heartbeat_of(
         on_problem=lambda problem: on_problem("heartbeat", problem),
         on_odd=on_odd,
         marks={
-            "keys.user_ca_file": _fingerprint(user_ca(settings).public_line()),
+            "keys.user_ca_file": _fingerprint(user_ca_line(settings)),
             "keys.host_ca_file": _fingerprint(host_ca_line(settings)),
         },
     )

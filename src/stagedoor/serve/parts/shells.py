@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from stagedoor.admin.authorities import host_ca, user_ca
+from stagedoor.admin.authorities import host_ca, user_ca_line
 from stagedoor.authz.admitted import admitted
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
@@ -65,11 +65,11 @@ def shells_of(
             for entry in settings.shells.local
         ),
         settings.data_dir / "shells",
-        user_ca_lines=cache(lambda: (user_ca(settings).public_line(),)),
+        user_ca_lines=cache(lambda: (user_ca_line(settings),)),
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
-        admitted=lambda target: admitted(policy(), target, time.time()),
+        admitted=lambda target: admitted(policy(), target, time.time(), bound=True),
         idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )

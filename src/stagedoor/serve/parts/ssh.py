@@ -2,13 +2,14 @@
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from stagedoor.admin.authorities import (
     ensure_ssh_host_key,
     ssh_host_certificate,
-    user_ca,
+    user_ca_line,
 )
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
@@ -21,7 +22,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.settings.startups import parse_limits
-from stagedoor.wire.krl import RevocationError, Revocations, parse_revocations
+from stagedoor.wire.krl import RevocationError, parse_revocations
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
@@ -77,7 +78,7 @@ def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...
 
 def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
     """Our own user CA and those that the settings trust besides. Raises StagedoorError."""
-    lines = [user_ca(settings).public_line()]
+    lines = [user_ca_line(settings)]
     for file in settings.ssh.trusted_user_ca_files:
         try:
             text = file.read_text(encoding="utf-8")
@@ -95,29 +96,29 @@ def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
 
 def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     """Whom to trust, asked at each login. Raises StagedoorError for what is wrong now."""
-    cas = user_ca_fingerprints(settings)
+    own = parse_public_key(user_ca_line(settings))
+    assert not isinstance(own, KeyRefused), "our own keys are of a kind that we take"
+    trust = Trust(user_ca_fingerprints(settings), own_ca=own.fingerprint)
     file = settings.ssh.revoked_keys_file
-    if file is None:
-        trust = Trust(cas)
-        return lambda: trust
-    return _RevocationFile(file, cas).now
+    return (lambda: trust) if file is None else _RevocationFile(file, trust).now
 
 
 class _RevocationFile:
     """Reads the file again when it has changed, which stat(2) tells."""
 
-    def __init__(self, file: Path, cas: frozenset[str]) -> None:
+    def __init__(self, file: Path, trust: Trust) -> None:
         self._file = file
-        self._cas = cas
+        self._trust = trust
         self._seen: tuple[int, int, int] | None = None
-        self._answer: Trust | Denial = Trust(cas, Revocations())
+        self._answer: Trust | Denial = trust
 
     def now(self) -> Trust | Denial:
         try:
             stat = self._file.stat()
             seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if seen != self._seen:
-                self._answer = Trust(self._cas, parse_revocations(self._file.read_bytes()))
+                revocations = parse_revocations(self._file.read_bytes())
+                self._answer = replace(self._trust, revocations=revocations)
                 self._seen = seen
         except (OSError, RevocationError) as error:
             # As sshd_config(5) RevokedKeys: a list that cannot be read refuses every key.

@@ -2,25 +2,33 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.certificates import UserCertificates
 from stagedoor.admin.credentials import CredentialService
+from stagedoor.admin.login_approval import LoginApproval
+from stagedoor.admin.login_service import LoginService
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.refresh_service import RefreshService
 from stagedoor.admin.sign_in_service import SignInService
+from stagedoor.admin.well_known import describe
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
+from stagedoor.listeners.web.login.ports import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
+from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.units import MIB
+from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
@@ -40,10 +48,23 @@ def web_listener(
     recorder: Recorder,
     note: Note,
     sign_ins: SignInService,
+    issued: Callable[[PassKind, Identity], None],
+    certificates: UserCertificates | None = None,
 ) -> WebListener:
-    """The WebShell. `policy` is the policy as it is now. Raises StagedoorError."""
+    """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
+    `certificates` no machine logs in. Raises StagedoorError."""
 
     allowance = Allowance()
+    passes = PassService(
+        settings,
+        database,
+        policy,
+        flow.by_newest_policy,
+        _lifetimes(settings),
+        allowance,
+        issued=issued,
+    )
+    logins = LoginService(settings, database, passes, _lifetimes(settings), certificates)
     return WebListener(
         WebApp(
             ShellAccess(
@@ -54,10 +75,13 @@ def web_listener(
                 note,
                 PresenceService(settings, database, policy, allowance),
             ),
-            PassService(
-                settings, database, policy, flow.by_newest_policy, _lifetimes(settings), allowance
-            ),
+            passes,
             sign_ins,
+            LoginParts(
+                logins,
+                LoginApproval(settings, database),
+                partial(describe, settings, logins=logins.possible),
+            ),
             AccountService(settings, database),
             CredentialService(settings, database, policy, allowance),
             RecordingService(settings, database, policy),

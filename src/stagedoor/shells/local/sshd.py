@@ -12,12 +12,14 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.shells.authorized import in_force
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.place import Place
 from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
+from stagedoor.wire.sshcert import parse_certificate
 
 LOGIN_TIMEOUT_S = 60.0
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -188,6 +190,13 @@ class Login(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
+        judge = conn.validate_public_key
+
+        async def validate(name: str, key: bytes, message: bytes, signature: bytes) -> bool:
+            # The key of a sign-in is in the file, and ends with it; its certificate ends later.
+            return not _of_sign_in(key) and await judge(name, key, message, signature)
+
+        conn.validate_public_key = validate  # type: ignore[assignment, method-assign]  # it tells the server no key id
         self._sshd.came(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -218,3 +227,8 @@ class Login(asyncssh.SSHServer):
     def hang_up(self) -> None:
         if self._conn:
             self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "this shell has stopped")
+
+
+def _of_sign_in(key: bytes) -> bool:
+    signed = parse_certificate(key)
+    return signed is not None and signed.certificate.key_id.startswith(SIGN_IN_KEY_ID)

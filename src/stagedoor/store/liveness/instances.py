@@ -99,6 +99,18 @@ def sign_of(folder: Path, instance: str) -> Sign:
     return Sign.DEAD
 
 
+def live_signs(folder: Path) -> list[str]:
+    """Whoever holds a sign in this folder now, by name. Raises StoreError."""
+    names = sorted(file.stem for file in folder.glob("*.lock"))
+    return [name for name in names if _ID.fullmatch(name) and sign_of(folder, name) is Sign.LIVES]
+
+
+def known_instances(database: Database) -> list[str]:
+    """The worker processes of all machines that share the store, by name. Raises StoreError."""
+    with database.read() as transaction:
+        return sorted(transaction.execute(select(instances.c.id)).scalars())
+
+
 def take_down(folder: Path, instance: str) -> None:
     """Remove the sign of a process that the caller knows to be dead.
 

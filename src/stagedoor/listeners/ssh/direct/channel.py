@@ -10,6 +10,7 @@ import asyncssh
 from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
+from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
 from stagedoor.listeners.ssh.seam import PTY, Login
 from stagedoor.model.permission import Permission, not_granted
 from stagedoor.recording.channel_audit import Asked, ChannelAudit, Exit
@@ -54,16 +55,20 @@ class ChannelOwner(Protocol):
 
 
 class DirectChannel(asyncssh.SSHServerSession[bytes]):
-    """The developer's end. The shell is entered when something is to be run, not before."""
+    """The developer's end. The shell is entered when something is to be run, not before.
+
+    `_near` and `inward`, what goes to the shell, are there from ASKING on.
+    """
 
     forwards = False
+    _near: asyncssh.SSHServerChannel[bytes]
+    inward: Pipe
 
     def __init__(self, owner: ChannelOwner, login: Login) -> None:
         self._owner = owner
         self._login = login
-        self._near: asyncssh.SSHServerChannel[bytes] | None = None
+        self._phase = Phase.NEW
         self._far: asyncssh.SSHClientChannel[bytes] | None = None
-        self._inward: Pipe | None = None
         self._outward: Pipe | None = None
         self._terminal: tuple[str, Size, Mapping[int, int]] | None = None
         self._kind = ""
@@ -76,19 +81,28 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         """What came before the audit knew the channel; the pipe holds back all but the first piece."""
         self._exit: Exit = None
         self._near_full = False
-        self._exit_waits = False
+
+    @property
+    def _gone(self) -> bool:
+        return self._phase is Phase.GONE
 
     @property
     def has_terminal(self) -> bool:
         return self._terminal is not None
 
+    def _step(self, step: Step) -> Phase:
+        """The phase that follows."""
+        self._phase = TRANSITIONS[self._phase, step]
+        return self._phase
+
     # What the developer asks for, before anything runs.
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._step(Step.MADE)
         self._near = chan
         # Paused as soon as one byte waits for the window: then each pause is the client's own.
         chan.set_write_buffer_limits(high=0)
-        self._inward = Pipe(chan)
+        self.inward = Pipe(chan)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
         if PTY not in self._login.permits:
@@ -110,6 +124,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
+        self._step(Step.STARTED)
         self._opening = asyncio.create_task(self._open())
 
     # From here to the shell.
@@ -139,16 +154,15 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._refuse("a fault in the gateway; its log has more")
             raise
         finally:
-            if self._near is None:
+            if self._gone:
                 self._written_down()
 
     async def _connect(self, session: DirectSession) -> None:
-        near, inward = self._near, self._inward
-        if near is None or inward is None:
-            return  # the developer has gone meanwhile
+        if self._gone:
+            return
         kind, asked, original = self._kind, self._asked, ""
         environment = allowed_environment(
-            near.get_environment_bytes(), self._owner.environment_patterns
+            self._near.get_environment_bytes(), self._owner.environment_patterns
         )
         if self._login.force_command is not None:
             # PROTOCOL.certkeys: it runs whatever was asked for, which it is told as sshd(8) does.
@@ -160,9 +174,9 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         unaudited, self._unaudited = self._unaudited, []
         for piece in unaudited:
             self._channel_audit.typed(piece)
-        if self._near is None:
+        if self._gone:
             return
-        self._forward_agent(session, near)
+        self._forward_agent(session)
         term_type, term_size, term_modes = self._terminal or (None, None, None)
         async with asyncio.timeout(OPEN_S):
             far, _ = await session.shell.create_session(
@@ -177,14 +191,14 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
                 term_modes=term_modes,
                 encoding=None,
             )
-        if self._near is None:
-            far.close()  # the developer has gone meanwhile
+        if self._step(Step.REACHED) is Phase.GONE:
+            far.close()
             return
         self._far = far
         early, self._early = self._early, []
         for one in early:
             one(far)
-        inward.connect(far)
+        self.inward.connect(far)
 
     def _what(self, kind: str, asked: str, original: str) -> Asked:
         if self._terminal is None:
@@ -192,10 +206,8 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         term_type, (columns, rows, _, _), _ = self._terminal
         return Asked(kind, asked, term_type, columns, rows, original)
 
-    def _forward_agent(
-        self, session: DirectSession, near: "asyncssh.SSHServerChannel[bytes]"
-    ) -> None:
-        path = near.get_agent_path()
+    def _forward_agent(self, session: DirectSession) -> None:
+        path = self._near.get_agent_path()
         if path is not None and session.may(Permission.AGENT):
             # asyncssh takes it as an option of the whole connection only, which stands already.
             session.shell._agent_forward_path = path
@@ -221,25 +233,22 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
 
     def _refuse(self, why: str) -> None:
         self.say(f"stagedoor: {why}")
-        if self._near is not None:
+        if self._step(Step.REFUSED) is not Phase.GONE:
             self._near.exit(REFUSED_STATUS)
 
     # While it runs: from the developer.
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        if self._inward is None:
-            return
         if self._session is not None:
             self._session.moved(sent=len(data))
-        self._inward.data(data)
+        self.inward.data(data)
         if self._channel_audit is None:
             self._unaudited.append(data)
         else:
             self._channel_audit.typed(data)
 
     def eof_received(self) -> bool:
-        if self._inward is not None:
-            self._inward.end()
+        self.inward.end()
         return True  # the other way stays open
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -271,13 +280,13 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         self._near_full = False
         if self._outward is not None:
             self._outward.release("developer")
-        if self._exit_waits:
+        if self._phase is Phase.DRAINING:
             # Not from here: asyncssh has an EOF to send first.
             asyncio.get_running_loop().call_soon(self._leave)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The developer's channel is closed."""
-        self._near = None
+        self._step(Step.LOST)
         self._owner.left(self._login, self)
         if self._far is not None:
             self._far.close()
@@ -290,12 +299,12 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
 
     def far_made(self, far: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._outward = Pipe(far)
-        if self._near is not None:
+        if not self._gone:
             self._outward.connect(self._near)
         far.set_write_buffer_limits(high=0)
 
     def far_data(self, data: bytes, datatype: int | None) -> None:
-        if self._outward is None or self._near is None:
+        if self._outward is None or self._gone:
             return
         if self._session is not None:
             self._session.moved(received=len(data))
@@ -307,28 +316,23 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         if self._outward is not None:
             self._outward.end()
 
-    def far_full(self, full: bool) -> None:
-        if self._inward is not None and full:
-            self._inward.hold("shell")
-        elif self._inward is not None:
-            self._inward.release("shell")
-
     def far_exited(self, how: Exit) -> None:
         self._exit = how
 
     def far_lost(self, exc: Exception | None) -> None:
         """The shell's channel is closed: all that it said is on its way."""
         self._far = None
+        self._step(Step.SHELL_CLOSED)
         if self._exit is None and exc is not None:
             self.say(f"stagedoor: {hung_up(self._target, exc)}")
-        self._exit_waits = self._near_full
-        if not self._exit_waits:
+        if not self._near_full:
             self._leave()
 
     def _leave(self) -> None:
         """Say how it ended (RFC 4254 §6.10), after the last byte, and close."""
-        if self._near is None:
+        if self._phase is not Phase.DRAINING:
             return
+        self._step(Step.DRAINED)
         match self._exit:
             case int() as status:
                 self._near.exit(status)
@@ -345,17 +349,17 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
 
     def say(self, line: str) -> None:
         """A line from the gateway, beside what the shell writes."""
-        if self._near is not None and not self._near.is_closing():
+        if self._phase not in (Phase.NEW, Phase.GONE) and not self._near.is_closing():
             with suppress(OSError):
                 self._near.write_stderr(f"{line}\r\n".encode())
 
     def abort(self) -> None:
-        if self._near is not None:
+        if self._phase not in (Phase.NEW, Phase.GONE):
             self._near.abort()
 
     def _written_down(self) -> None:
         if self._channel_audit is not None:
-            sent = self._inward.size if self._inward else 0
+            sent = self.inward.size
             received = self._outward.size if self._outward else 0
             self._channel_audit.ended(self._exit, sent, received)
 
@@ -377,10 +381,10 @@ class _Far(asyncssh.SSHClientSession[bytes]):
         return True
 
     def pause_writing(self) -> None:
-        self._channel.far_full(True)
+        self._channel.inward.hold("shell")
 
     def resume_writing(self) -> None:
-        self._channel.far_full(False)
+        self._channel.inward.release("shell")
 
     def exit_status_received(self, status: int) -> None:
         self._channel.far_exited(status)

@@ -4,17 +4,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.credentials import CredentialService
 from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import Pages, page_status
-from stagedoor.listeners.web.ports import Credentials
 from stagedoor.model.denial import Denial, Reason
 
 
 class InvitationPages:
     """Belongs to one event loop."""
 
-    def __init__(self, guard: RequestGuard, pages: Pages, credentials: Credentials) -> None:
+    def __init__(self, guard: RequestGuard, pages: Pages, credentials: CredentialService) -> None:
         self._guard = guard
         self._pages = pages
         self._credentials = credentials

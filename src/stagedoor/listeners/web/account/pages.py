@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.credentials import CredentialService
 from stagedoor.listeners.web.account import markup
-from stagedoor.listeners.web.account.markup import Said
+from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
-from stagedoor.listeners.web.ports import Credentials, Passes
+from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -40,7 +41,7 @@ class AccountPages:
     """Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, pages: Pages, passes: Passes, credentials: Credentials
+        self, guard: RequestGuard, pages: Pages, passes: Passes, credentials: CredentialService
     ) -> None:
         self._guard = guard
         self._pages = pages
@@ -69,7 +70,7 @@ class AccountPages:
                 return identity
             outcome = await change(_Asked(request, identity, fields))
             if isinstance(outcome, Denial):
-                why = Said(section, f"Nothing was changed: {outcome.message}.", wrong=True)
+                why = FormOutcome(section, f"Nothing was changed: {outcome.message}.", wrong=True)
                 return await self._page(identity, why, page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
@@ -93,7 +94,7 @@ class AccountPages:
         return self._pages.denied(request, denial, identity)
 
     async def _page(
-        self, identity: Identity, said: Said | None = None, status: int = 200
+        self, identity: Identity, said: FormOutcome | None = None, status: int = 200
     ) -> Response:
         held = await self._credentials.held(identity)
         if isinstance(held, Denial):
@@ -140,7 +141,7 @@ class AccountPages:
         if isinstance(made, Denial):
             return made
         # Shown by this answer alone, which nobody keeps (`Cache-Control: no-store`).
-        return await self._page(asked.identity, Said("tokens", token=made))
+        return await self._page(asked.identity, FormOutcome("tokens", token=made))
 
     async def _revoke_token(self, asked: _Asked) -> Denial | None:
         return await self._credentials.revoke_token(asked.identity, asked.fields.get("id", ""))

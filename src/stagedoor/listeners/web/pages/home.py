@@ -1,21 +1,22 @@
 """The home page of somebody who is signed in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.admin.account import AccountService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.markup import App
-from stagedoor.listeners.web.ports import Account
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
+from stagedoor.model.presence import Present
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
 
@@ -32,12 +33,12 @@ class Home:
         self,
         guard: RequestGuard,
         pages: Pages,
-        account: Account,
+        account: AccountService,
         shows_recordings: Callable[[Identity], bool],
-        live: Callable[[Identity], Awaitable[str | Denial]],
+        live: Callable[[Identity], Awaitable[Sequence[Present] | Denial | None]],
         has_terminals: Callable[[Target], bool],
     ) -> None:
-        """`live` makes the section for those who may watch others, empty for who may not.
+        """`live` has whom a person may watch; None for those who may watch nobody.
 
         `has_terminals` says whether something is known that holds terminals in the shell of a target.
         """

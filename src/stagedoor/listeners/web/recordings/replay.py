@@ -15,11 +15,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
-from stagedoor.admin.recording_service import Take
+from stagedoor.admin.recording_service import RecordingService, Take
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import Passes, Recordings
+from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -36,7 +36,7 @@ class Replay:
     """Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, passes: Passes, pages: Pages, recordings: Recordings
+        self, guard: RequestGuard, passes: Passes, pages: Pages, recordings: RecordingService
     ) -> None:
         self._guard = guard
         self._passes = passes

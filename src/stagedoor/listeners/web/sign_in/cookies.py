@@ -142,8 +142,11 @@ async def form_of(request: Request) -> dict[str, str] | Denial:
 async def object_of(request: Request) -> Mapping[str, Any] | Denial:
     """The JSON object that was sent (RFC 8259 §4); an empty one for nothing."""
     body = await body_of(request, MAX_OBJECT_BYTES)
-    if isinstance(body, Denial):
-        return body
+    return body if isinstance(body, Denial) else object_in(body)
+
+
+def object_in(body: bytes) -> Mapping[str, Any] | Denial:
+    """The JSON object in a body."""
     try:
         found = json.loads(body or b"{}")
     except (ValueError, RecursionError):

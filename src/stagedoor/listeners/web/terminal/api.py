@@ -13,11 +13,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import Passes
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of
-from stagedoor.listeners.web.terminal import markup as terminals_markup
 from stagedoor.listeners.web.terminal.fields import (
     Asked,
     at_terminal,
@@ -28,7 +28,6 @@ from stagedoor.listeners.web.terminal.fields import (
     terminal_in,
 )
 from stagedoor.listeners.web.terminal.guests import SHARE, WATCH
-from stagedoor.listeners.web.terminal.presence import Presence
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
@@ -73,9 +72,8 @@ class Terminals:
         self._passes = passes
         self._access = access
         self._flow = access.flow
-        self._presence: Presence = access.presence
+        self._presence = access.presence
         self._pages = pages
-        self.place = pages.place
         self._rules = rules
         self._identify = identify
         self._refusal = refusal
@@ -318,7 +316,7 @@ class Terminals:
         barred = self._guard.barred(self._guard.source_of(request))
         if barred is not None:
             return self._pages.denied(request, barred)
-        return HTMLResponse(terminals_markup.landing(self.place))
+        return HTMLResponse(markup.shared(self._pages.place))
 
     async def _shared_page(self, request: Request) -> Response:
         """The terminal's page. Which terminal, only who has the secret is told."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authn.turns import Turns
+from stagedoor.model.turns import Turns
 
 
 def test_sources_take_turns_however_many_each_has() -> None:

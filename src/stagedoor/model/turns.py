@@ -1,7 +1,7 @@
-"""Whose password is verified next, and who has to go when too many wait? Pure.
+"""What is served next, and what has to go when too much waits? Pure.
 
-Sources take turns, so that many passwords from one do not hold up another. When there is no room, the
-source with the most of them loses the one that came last.
+Sources take turns, so that many passwords or connections from one do not hold up another. When there is no
+room, the source with the most of them loses the one that came last.
 """
 
 from collections import OrderedDict, deque
@@ -37,7 +37,7 @@ class Turns(Generic[Key]):
         return gone
 
     def next(self) -> Key | None:
-        """Whose turn it is; None if nobody waits."""
+        """Whose turn it is; None if nothing waits."""
         if not self._waiting:
             return None
         source, keys = self._waiting.popitem(last=False)

@@ -1,0 +1,319 @@
+"""`stagedoor login`, the machine's side: it asks, waits for approval, and has its key signed."""
+
+import math
+import secrets
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.certificates import (
+    CertificateError,
+    TooManyCertificatesError,
+    UserCertificates,
+)
+from stagedoor.admin.passes import PassService
+from stagedoor.admin.sign_ins import shown_id
+from stagedoor.authn.passes import Lifetimes, renewed_end
+from stagedoor.keys.sshsig import signed_by
+from stagedoor.model import pending_login
+from stagedoor.model.denial import Denial, Reason, one_line
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.pending_login import (
+    OVER,
+    PENDING_S,
+    LoginState,
+    PendingLogin,
+    letters_digest,
+    random_letters,
+    shown_letters,
+)
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import Source, source_network
+from stagedoor.model.units import MINUTE_S
+from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.settings.settings import Settings
+from stagedoor.store import logins, passes, pending_logins
+from stagedoor.store.database import Database
+from stagedoor.store.pending_logins import Full
+from stagedoor.wire.blob import fingerprint
+
+NAMESPACE = "login@stagedoor"
+"""Of the signatures, so that one that was made for something else is worth nothing here."""
+MAX_LABEL_CHARS = 64
+CLOCK_S = 5 * MINUTE_S
+"""How far a client's clock may be from ours. For so long a signature renews, and its own key alone."""
+RETRY_S = 10
+OF_SOURCE, OF_ALL = 20, 1000
+"""Logins that may wait at once: an office behind one address, and a table that nobody can fill."""
+BEGINNINGS = Rate(burst=20, interval_s=5.0)
+QUESTIONS = Rate(burst=600, interval_s=0.1)
+"""Of a source: each login that waits asks twice a second for three minutes."""
+_NO_CERTIFICATES = Denial(
+    Reason.OVERLOADED,
+    "certificates are not set up on this gateway (keys.user_ca_file), so `stagedoor login` cannot be used; "
+    "an administrator sets them up",
+)
+_NOBODY = Denial(
+    Reason.CREDENTIAL_WRONG, "no login with this key lasts; log in with: stagedoor login"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """`letters` are for the terminal, as a person reads them. `ends_at`: seconds since the epoch."""
+
+    id: str
+    letters: str = field(repr=False)
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """What a machine gets. `secret` is None where it has one already, `certificate` where none could be
+    signed now: `why` then. `ends_at` is the sign-in's end, seconds since the epoch."""
+
+    user: str
+    ends_at: float
+    secret: str | None = field(repr=False)
+    certificate: str | None
+    why: str = ""
+
+
+class LoginService:
+    """Satisfies `listeners.web.login.ports.Logins`. Belongs to one event loop; the store is asked in a
+    thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        passes: PassService,
+        lifetimes: Lifetimes,
+        certificates: UserCertificates | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._passes = passes
+        self._lifetimes = lifetimes
+        self._certificates = certificates
+        self._now = now
+        self._beginnings = SourceRates(BEGINNINGS)
+        self._questions = SourceRates(QUESTIONS)
+
+    @property
+    def possible(self) -> bool:
+        return self._certificates is not None
+
+    async def begin(
+        self,
+        origin: str,
+        challenge: bytes,
+        signature: str,
+        label: str,
+        port: int | None,
+        source: Source,
+    ) -> Begun | Denial:
+        if self._certificates is None:
+            return _NO_CERTIFICATES
+        if (denial := self._too_often(self._beginnings, source)) is not None:
+            return denial
+        key = signed_by(signature, NAMESPACE, login_text(origin, challenge))
+        if key is None:
+            return Denial(
+                Reason.BAD_REQUEST,
+                f"the signature does not hold for {origin}: log in by the address that this gateway knows "
+                "itself by (behind a reverse proxy: Host and X-Forwarded-Proto have to be passed on)",
+            )
+        id_, letters, now = (
+            secrets.token_urlsafe(16),
+            random_letters(secrets.token_bytes(64)),
+            self._now(),
+        )
+        login = PendingLogin(
+            id_,
+            challenge,
+            _line(key),
+            fingerprint(key),
+            letters_digest(id_, letters),
+            source_network(source.address),
+            one_line(label)[:MAX_LABEL_CHARS] or "a machine without a name",
+            port,
+            now,
+            now + PENDING_S,
+        )
+        full = await ask(
+            pending_logins.add, self._database, login, now, of_source=OF_SOURCE, of_all=OF_ALL
+        )
+        match full:
+            case None:
+                return Begun(id_, shown_letters(letters), login.ends_at)
+            case Full.SOURCE:
+                why = f"{OF_SOURCE} logins from your address wait for approval; finish one, or try again"
+                return Denial(Reason.THROTTLED, why, int(PENDING_S))
+            case Full.ALL:
+                why = f"{OF_ALL} logins wait for approval, and no more may; try again"
+                return Denial(Reason.OVERLOADED, why, int(PENDING_S))
+            case Denial():
+                return full
+
+    async def poll(
+        self, id_: str, verifier: str, code: str | None, source: Source
+    ) -> LoggedIn | LoginState | Denial:
+        """What became of it. APPROVED is not said of one that lacks its code: it waits still."""
+        if (denial := self._too_often(self._questions, source)) is not None:
+            return denial
+        opened = await ask(self._opened, id_, verifier, code)
+        if isinstance(opened, LoginState | Denial):
+            return opened
+        secret, login, public_key = opened
+        return await self._with_certificate(login, public_key, secret)
+
+    def _opened(
+        self, id_: str, verifier: str, code: str | None
+    ) -> tuple[str, WebPass, str] | LoginState:
+        """The new sign-in's secret, itself, and the key. Raises RefusedError, NotFoundError. In a thread."""
+        login, now = pending_logins.find(self._database, id_), self._now()
+        # The same words for an unknown one and for somebody else's: an id is no secret.
+        if login is None or not pending_login.holds_verifier(login, verifier):
+            raise RefusedError(OVER)
+        state = login.state_at(now)
+        if state is LoginState.DENIED:
+            return LoginState.DENIED
+        if state is None or state is LoginState.SPENT:
+            raise RefusedError(OVER)
+        if not pending_login.is_due(login, now, code):
+            return LoginState.WAITING
+        assert login.sign_in is not None, "an approved one has it"
+        service = on_the_web(self._settings, self._database, login.wanted_user or "")
+        with service.change("login") as change:
+            if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
+                raise RefusedError(OVER)
+            secret, opened = logins.open_login(
+                change.transaction,
+                login.sign_in,
+                key_fingerprint=login.fingerprint,
+                public_key=login.public_key,
+                label=login.label,
+                source=login.source,
+                session_s=self._lifetimes.session_s,
+                now=now,
+            )
+            assert opened.sign_in is not None, "a sign-in names itself"
+            change.unchanged = True
+            change.fields |= {
+                "user": opened.name,
+                "sign_in": shown_id(opened.sign_in.id),
+                "key": login.fingerprint,
+                "label": login.label,
+                "from": login.source,
+                "expires_at": opened.expires_at,
+            }
+        return secret, opened, login.public_key
+
+    async def renew(
+        self, origin: str, at: int, nonce: str, signature: str, source: Source
+    ) -> LoggedIn | Denial:
+        """A new certificate for the key that signed, whose login lasts still."""
+        if self._certificates is None:
+            return _NO_CERTIFICATES
+        if (denial := self._too_often(self._questions, source)) is not None:
+            return denial
+        key = signed_by(signature, NAMESPACE, renewal_text(origin, at, nonce))
+        if key is None:
+            return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
+        ahead_s = at - self._now()
+        if abs(ahead_s) > CLOCK_S:
+            way = "ahead" if ahead_s > 0 else "behind"
+            return Denial(
+                Reason.BAD_REQUEST,
+                f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {way} of the gateway's; set it",
+            )
+        shown = await ask(logins.sign_in_of_key, self._database, fingerprint(key), self._now())
+        if shown is None:
+            return _NOBODY
+        identity = shown if isinstance(shown, Denial) else await self._passes.identity_of(shown)
+        if isinstance(identity, Denial):
+            return identity
+        assert not isinstance(shown, Denial)
+        used = await ask(self._used, shown)
+        if isinstance(used, Denial):
+            return used
+        return await self._with_certificate(used, _line(key), None)
+
+    def _used(self, shown: WebPass) -> WebPass:
+        """With its end moved, as by use of a browser's. In a thread."""
+        now = self._now()
+        end = renewed_end(shown, now, self._lifetimes)
+        assert shown.sign_in is not None, "a sign-in names itself"
+        if end is None:
+            return shown
+        service = on_the_web(self._settings, self._database, shown.name)
+        with suppress(NotFoundError), service.change("web.renew") as change:
+            passes.renew_sign_in(change.transaction, shown.sign_in.id, end, now)
+            change.fields |= {"user": shown.name, "expires_at": end}
+        with self._database.read() as transaction:
+            return passes.read(transaction, shown.sign_in.id)
+
+    async def _with_certificate(
+        self, login: WebPass, public_key: str, secret: str | None
+    ) -> LoggedIn | Denial:
+        assert login.sign_in is not None, "a sign-in names itself"
+        assert self._certificates is not None, "none begins without"
+        try:
+            certificate = await self._certificates.sign(
+                login.name, login.sign_in.number, public_key, login.expires_at
+            )
+        except CertificateError as error:
+            if secret is None:
+                return _unsigned(error)
+            return LoggedIn(login.name, login.expires_at, secret, None, str(error))
+        return LoggedIn(login.name, login.expires_at, secret, certificate)
+
+    async def end(self, secret: str, source: Source) -> Denial | None:
+        """End the login of that secret, and what it opened; nothing where there is none."""
+        if (denial := self._too_often(self._questions, source)) is not None:
+            return denial
+
+        def end() -> None:
+            login = passes.find(self._database, PassKind.LOGIN, secret)
+            if login is None or login.sign_in is None:
+                return
+            service = on_the_web(self._settings, self._database, login.name)
+            with suppress(NotFoundError), service.change("logout", revokes=True) as change:
+                why = "you logged out on this machine; log in again with: stagedoor login"
+                passes.end(change.transaction, login.sign_in.id, why, service.clock())
+                change.fields |= {"user": login.name, "sign_in": shown_id(login.sign_in.id)}
+
+        return await ask(end)
+
+    def _too_often(self, rates: SourceRates, source: Source) -> Denial | None:
+        network, now = source_network(source.address), self._now()
+        if rates.take(network, now) is not None:
+            return None
+        wait_s = math.ceil(rates.wait_s(network, now))
+        why = f"too many logins come from your address; try again in {wait_s} s"
+        return Denial(Reason.THROTTLED, why, wait_s)
+
+
+def login_text(origin: str, challenge: bytes) -> bytes:
+    """What a client signs to begin: for this gateway and this login alone."""
+    return f"stagedoor login\n{origin}\n{challenge.hex()}\n".encode()
+
+
+def renewal_text(origin: str, at: int, nonce: str) -> bytes:
+    """What a client signs to have its key certified again."""
+    return f"stagedoor renew\n{origin}\n{at}\n{nonce}\n".encode()
+
+
+def _unsigned(error: CertificateError) -> Denial:
+    if isinstance(error, TooManyCertificatesError):
+        return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
+    return Denial(Reason.OVERLOADED, str(error), RETRY_S)
+
+
+def _line(key: bytes) -> str:
+    return f"ssh-ed25519 {b64encode(key).decode()}"

@@ -1,0 +1,121 @@
+"""Certificates for the keys of sign-ins: who gets one is read from the store, and written there first.
+
+For the one process that gives them. It believes nobody who asks: which sign-in lasts, whose it is and which
+key it is bound to says the store.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from stagedoor.admin.authorities import user_ca
+from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.model.errors import StoreError
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import append
+from stagedoor.store.logins import sign_in_numbered
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+OF_A_USER = Rate(burst=60, interval_s=10.0)
+"""Fifty hosts at once on the first morning of many machines; a laptop renews twice an hour."""
+OF_ALL = Rate(burst=2000, interval_s=0.05)
+"""20 a second: 10,000 sign-ins renew at a third of that."""
+_ALL = ""
+
+
+class SignSignIn(Protocol):
+    """As `keys.ca.CertificateAuthority.sign_sign_in`."""
+
+    def __call__(self, public_key: str, user: str, serial: int, valid_before: float) -> str: ...
+
+
+class UserSigner:
+    """Belongs to one thread. `valid_s` is how long a certificate is good at most."""
+
+    def __init__(
+        self,
+        database: Database,
+        sign: SignSignIn,
+        valid_s: float,
+        now: Callable[[], float] = time.time,
+        *,
+        of_a_user: Rate = OF_A_USER,
+        of_all: Rate = OF_ALL,
+    ) -> None:
+        self._database = database
+        self._sign = sign
+        self._valid_s = valid_s
+        self._now = now
+        self._of_a_user = SourceRates(of_a_user)
+        self._of_all = SourceRates(of_all, entries=1)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """By the user CA and the store of the settings. Raises StagedoorError."""
+        authority = user_ca(settings)
+        database = open_database(settings.place, create=False)
+        return cls(database, authority.sign_sign_in, settings.keys.user_certificate_s)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def sign(self, user: str, number: int, public_key: str, ends_at: float) -> str:
+        """The certificate, one line, once the audit has it. Blocks.
+
+        `public_key` must be the key of the sign-in `number` of `user`, which lasts. Raises CertificateError,
+        StoreError where the audit cannot be written, StagedoorError where the CA does not sign.
+        """
+        key = parse_public_key(public_key)
+        if isinstance(key, KeyRefused):
+            raise CertificateError(f"this key is not signed: {key.reason}")
+        now = self._now()
+        self._limit(user, now)
+        sign_in = sign_in_numbered(self._database, number, now)
+        if sign_in is None or sign_in.name != user:
+            raise CertificateError("your sign-in is over; sign in again")
+        if sign_in.key_fingerprint != key.fingerprint:
+            raise CertificateError(
+                f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
+            )
+        ends = min(ends_at, sign_in.expires_at, now + self._valid_s)
+        if ends <= now:
+            raise CertificateError("your sign-in is over; sign in again")
+        self._write_down(user, number, key.fingerprint, now, ends)
+        return self._sign(key.line, user, number, ends)
+
+    def _limit(self, user: str, now: float) -> None:
+        for rates, name, whose in (
+            (self._of_a_user, user, "you"),
+            (self._of_all, _ALL, "all together"),
+        ):
+            if rates.take(name, now) is None:
+                wait_s = max(math.ceil(rates.wait_s(name, now)), 1)
+                raise TooManyCertificatesError(
+                    f"{whose} asked for so many certificates that the next one is signed in {wait_s} s",
+                    wait_s,
+                )
+
+    def _write_down(
+        self, user: str, number: int, fingerprint: str, now: float, ends: float
+    ) -> None:
+        event = Event(
+            now,
+            Kind.CERTIFICATE_SIGNED,
+            f"signer-{os.getpid()}",
+            identity=user,
+            # As text: it has more digits than every reader of JSON keeps.
+            fields={"sign_in": str(number), "key": fingerprint, "valid_before": int(ends)},
+        )
+        try:
+            with self._database.write() as transaction:
+                append(transaction, [event])
+        except StoreError as error:
+            raise StoreError(
+                f"no certificate is signed that the audit does not have: {error}",
+                "the gateway cannot write its audit now, so it signs no certificate; try again in a moment",
+            ) from error

@@ -1,0 +1,123 @@
+"""The audit as lines of which each holds the SHA-256 of the one before. Pure.
+
+A line is a function of the event and of the line before it. So everybody who reads a store makes the
+same lines, wherever they begin, and one that is delivered twice is the same twice.
+
+A checkpoint is an event of its own. It says, signed, how far the chain had come and what its last line's
+hash was. From there the chain is continued after a restart.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from stagedoor.model.event import Event, Kind
+
+Plain = str | int | float | bool | None
+
+NOTHING = "0" * 64
+"""What the first line of all has as `prev`."""
+
+NAMESPACE = "stagedoor-audit"
+"""What checkpoints are signed for (`ssh-keygen -Y verify -n`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How far a chain has come: its last line's `seq` and SHA-256 (hexadecimal)."""
+
+    seq: int = 0
+    digest: str = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the chain, without its newline, and what the next one has as `prev`."""
+
+    event: Event
+    text: str
+    link: Link
+
+
+@dataclass(slots=True)
+class Chain:
+    """Makes lines, in order. `unsigned` counts the events since the last checkpoint, and
+    `unsigned_since` is when the first of them was (seconds since the epoch).
+
+    `contradicted` is the `seq` of a checkpoint that says something else than the lines before it: the
+    store was changed by somebody else than the gateway.
+    """
+
+    link: Link = field(default_factory=Link)
+    unsigned: int = 0
+    unsigned_since: float | None = None
+    contradicted: int | None = None
+
+    def add(self, seq: int, event: Event) -> Line:
+        if event.kind is Kind.AUDIT_CHECKPOINT:
+            claim = claim_of(event.fields)
+            if claim is not None and claim.seq == self.link.seq and claim != self.link:
+                self.contradicted = seq
+            self.unsigned, self.unsigned_since = 0, None
+        else:
+            if self.unsigned == 0:
+                self.unsigned_since = event.at
+            self.unsigned += 1
+        text = json.dumps({"seq": seq, "prev": self.link.digest, **document(event)})
+        self.link = Link(seq, digest(text))
+        return Line(event, text, self.link)
+
+
+def document(event: Event) -> dict[str, object]:
+    """An event as JSON has it, without its number; times are RFC 3339 in milliseconds."""
+    return {
+        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "kind": event.kind.value,
+        "session": event.session,
+        "identity": event.identity,
+        "target": event.target,
+        "source": event.source,
+        "way": event.way,
+        "reason": event.reason,
+        "instance": event.instance,
+        "fields": dict(event.fields),
+    }
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a line, without its newline."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def statement(link: Link) -> str:
+    """What a checkpoint signs."""
+    return f"{link.seq} {link.digest}\n"
+
+
+def checkpoint_event(link: Link, signature: str, key: str, instance: str, now: float) -> Event:
+    """`signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint."""
+    fields: dict[str, Plain] = {
+        "through": link.seq,
+        "sha256": link.digest,
+        "key": key,
+        "signature": signature,
+    }
+    return Event(now, Kind.AUDIT_CHECKPOINT, instance, fields=MappingProxyType(fields))
+
+
+def removed_event(link: Link, count: int, instance: str, now: float) -> Event:
+    """`count` events were removed from the store, of which `link` was the last."""
+    fields: dict[str, Plain] = {"through": link.seq, "sha256": link.digest, "events": count}
+    return Event(now, Kind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))
+
+
+def claim_of(fields: Mapping[str, Any]) -> Link | None:
+    """What the event says of the chain; None where its fields are not as we write them."""
+    seq, sha256 = fields.get("through"), fields.get("sha256")
+    if type(seq) is not int or not isinstance(sha256, str):
+        return None
+    return Link(seq, sha256)

@@ -1,0 +1,174 @@
+"""`stagedoor audit export`, `verify` and `key`: the audit as lines that prove that none was changed."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from stagedoor.admin import audit_chain
+from stagedoor.admin.service import AdminService, open_service
+from stagedoor.audit.chain import NAMESPACE
+from stagedoor.audit.verify import Report, checkpoints
+from stagedoor.audit.verify import verify as verify_lines
+from stagedoor.cli import show
+from stagedoor.cli.installation import Installation
+from stagedoor.keys.files import public_line
+from stagedoor.keys.signing import fingerprint_of, signer_of
+from stagedoor.model.errors import RefusedError, StagedoorError
+from stagedoor.settings.settings import Settings
+from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a line: what is longer was never written by a gateway."""
+_KEYS = 64 * 1024
+
+_FILES = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_Numbered = tuple[str, int, bytes]
+
+
+@click.command(
+    epilog=show.examples(
+        "stagedoor audit export > audit.jsonl",
+        "stagedoor audit export --after 120000 >> audit.jsonl",
+    ),
+)
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ",
+              help="Only what comes after the event of this number.")  # fmt: skip
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.pass_obj
+def export(installation: Installation, after: int, follow: bool) -> None:
+    """Print every event as a line of the chain.
+
+    Each line has the SHA-256 of the line before as `prev`. A checkpoint is signed first, so that
+    `stagedoor audit verify` can confirm all of it.
+    """
+    settings = installation.settings
+    with open_service(settings, create=False) as service:
+        _sign(service, settings)
+        try:
+            for line in audit_chain.export(service, after=after, follow=follow):
+                if line is None:
+                    sys.stdout.flush()
+                else:
+                    print(line.text)
+        except KeyboardInterrupt:
+            return  # the way to end it, not a failure
+
+
+def _sign(service: AdminService, settings: Settings) -> None:
+    """A full disk or a key that is not there must not keep the audit from being read."""
+    try:
+        key = audit_chain.audit_key(settings)
+        audit_chain.Checkpoints(service.database, key, service.instance).write(service.clock())
+    except StagedoorError as error:
+        show.note(f"stagedoor: no checkpoint can be signed, so the end is not confirmed: {error}")
+
+
+@click.command(epilog=show.examples("stagedoor audit key > audit_key.pub"))
+@click.pass_obj
+def key(installation: Installation) -> None:
+    """Print the public key that signs checkpoints."""
+    click.echo(f"{public_line(audit_chain.audit_key(installation.settings))} stagedoor audit")
+
+
+@click.command(
+    epilog=show.examples(
+        "stagedoor audit verify --key audit_key.pub audit.jsonl.2 audit.jsonl.1 audit.jsonl",
+        "zcat audit.jsonl.*.gz | stagedoor audit verify --key audit_key.pub - audit.jsonl",
+        "stagedoor audit verify --key audit_key.pub --against from-syslog.jsonl audit.jsonl",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=_FILES, metavar="FILE…")
+@click.option("--key", "keys", multiple=True, type=_FILES,
+              help="Holds public keys that may sign, as `stagedoor audit key` prints them.")  # fmt: skip
+@click.option("--against", type=_FILES,
+              help="Another copy: what its checkpoints speak of must be in FILE.")  # fmt: skip
+@click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
+def verify(
+    files: tuple[Path, ...], keys: tuple[Path, ...], against: Path | None, json_: bool
+) -> None:
+    """Check that exported lines are complete and unchanged.
+
+    It needs the files alone, oldest first: no gateway, no settings. It names the first line that was
+    changed, removed, inserted or put elsewhere, and ends with 1. Without --key anybody's signature is
+    taken, and the fingerprints are printed for you to compare.
+    """
+    trusted = frozenset(_fingerprints(keys)) if keys else None
+    others = checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
+    report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
+    if json_:
+        show.as_json(_document(report))
+    else:
+        _tell(report, trusted is not None)
+    if report.fault is not None:
+        raise StagedoorError(f"these are not the lines that the gateway wrote: {report.fault}")
+
+
+def _signer(message: str, signature: str) -> str | None:
+    return signer_of(message, signature, NAMESPACE)
+
+
+def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
+    for file in files:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for text in lines.read(_KEYS).splitlines():
+                if not text.strip() or text.startswith("#"):
+                    continue
+                found = parse_public_key(text)
+                if isinstance(found, KeyRefused):
+                    raise RefusedError(f"{file} holds no public key: {found.reason}")
+                yield fingerprint_of(found.line)
+
+
+def _lines(files: tuple[Path, ...]) -> Iterator[_Numbered]:
+    for file in files:
+        if str(file) == "-":
+            yield from _of_one("stdin", sys.stdin.buffer)
+        else:
+            with file.open("rb") as opened:
+                yield from _of_one(str(file), opened)
+
+
+def _of_one(name: str, file: BinaryIO) -> Iterator[_Numbered]:
+    number = 0
+    while text := file.readline(_LONGEST):
+        number += 1
+        yield name, number, text.removesuffix(b"\n")
+
+
+def _tell(report: Report, are_keys_given: bool) -> None:
+    if report.lines:
+        click.echo(
+            f"{show.count(report.lines, 'line')}, seq {report.first} to {report.last}"
+            + ("" if report.from_start else f"; what is before seq {report.first} is not here")
+        )
+    if report.repeated:
+        click.echo(f"{show.count(report.repeated, 'line')} more, delivered twice")
+    for name, count in report.keys.items():
+        click.echo(f"{show.count(count, 'checkpoint')} signed by {name}")
+    if report.fault is not None:
+        return
+    if report.confirmed:
+        click.echo(f"confirmed up to seq {report.confirmed}")
+    if report.confirmed < report.last:
+        click.echo(f"not confirmed by a checkpoint: what is after seq {report.confirmed}")
+    if report.keys and not are_keys_given:
+        show.note(
+            "Compare the fingerprints, or give --key: anybody can sign with a key of their own."
+        )
+
+
+def _document(report: Report) -> dict[str, object]:
+    fault = report.fault
+    return {
+        "lines": report.lines,
+        "repeated": report.repeated,
+        "first": report.first,
+        "last": report.last,
+        "from_start": report.from_start,
+        "confirmed": report.confirmed,
+        "keys": report.keys,
+        "fault": fault and {"file": fault.file, "line": fault.line, "what": fault.what},
+    }

@@ -1,0 +1,53 @@
+"""The life of a channel of a direct login as a table. It has two ends: the developer's and the shell's."""
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+
+
+class Phase(Enum):
+    NEW = "not opened yet"
+    ASKING = "the developer says what to run, and in which terminal"
+    OPENING = "the shell is asked to run it; what comes meanwhile waits"
+    RUNNING = "bytes go both ways"
+    DRAINING = "the shell's end is closed; the developer has not taken all of what it said"
+    LEAVING = "the developer was told how it ended"
+    GONE = "the developer's end is closed"
+
+
+class Step(Enum):
+    MADE = "the developer opened the channel"
+    STARTED = "the developer asked for a program, and said all about it"
+    REACHED = "the shell runs it"
+    REFUSED = "nothing is run: the person, the gateway or the shell does not let it"
+    SHELL_CLOSED = "the shell's end is closed"
+    DRAINED = "the developer has taken all that the shell said"
+    LOST = "the developer's end is closed, by either side or with the connection"
+
+
+_SHELL = (Step.REACHED, Step.REFUSED, Step.SHELL_CLOSED)
+"""What comes from the shell when it may: its end can close while it is still being opened, and anything
+may come after the developer has gone."""
+
+TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
+    {
+        (Phase.NEW, Step.MADE): Phase.ASKING,
+        (Phase.ASKING, Step.STARTED): Phase.OPENING,
+        (Phase.OPENING, Step.REACHED): Phase.RUNNING,
+        (Phase.OPENING, Step.REFUSED): Phase.LEAVING,
+        (Phase.OPENING, Step.SHELL_CLOSED): Phase.DRAINING,
+        (Phase.RUNNING, Step.REFUSED): Phase.LEAVING,  # a fault of ours, as it begins
+        (Phase.RUNNING, Step.SHELL_CLOSED): Phase.DRAINING,
+        (Phase.DRAINING, Step.REACHED): Phase.DRAINING,
+        (Phase.DRAINING, Step.REFUSED): Phase.LEAVING,
+        (Phase.DRAINING, Step.DRAINED): Phase.LEAVING,
+        **{(Phase.LEAVING, step): Phase.LEAVING for step in _SHELL},
+        **{(Phase.GONE, step): Phase.GONE for step in (*_SHELL, Step.DRAINED)},
+        **{
+            (phase, Step.LOST): Phase.GONE
+            for phase in Phase
+            if phase not in (Phase.NEW, Phase.GONE)
+        },
+    }
+)
+"""Whatever is not here cannot happen; asking for it is a KeyError, and a fault of ours."""

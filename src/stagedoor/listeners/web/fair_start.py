@@ -1,0 +1,38 @@
+"""In which order new connections are served: one in each turn of the event loop, and sources take turns."""
+
+import asyncio
+import sys
+
+from stagedoor.model.turns import Turns
+
+
+class FairStart:
+    """Of one event loop. A connection costs a millisecond from its first bytes on, so that one of a thousand
+    that came before it would wait for a second. `PendingConnections` bounds how many wait.
+    """
+
+    def __init__(self) -> None:
+        self._turns = Turns[asyncio.Future[None]](sys.maxsize)
+        self._next: asyncio.Handle | None = None
+
+    async def turn(self, source: str) -> None:
+        """Wait until a connection of `source` may go on."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._turns.come(waiter, source)
+        if self._next is None:
+            self._next = loop.call_soon(self._let_one_go_on, loop)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._turns.go(waiter, source)
+            raise
+
+    def _let_one_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiter = self._turns.next()
+        if waiter is None:
+            self._next = None
+            return
+        if not waiter.done():
+            waiter.set_result(None)
+        self._next = loop.call_soon(self._let_one_go_on, loop)

@@ -1,0 +1,173 @@
+"""What the client of `stagedoor login` asks: JSON in, JSON out. No cookie counts, and no browser may ask."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.login_service import LoggedIn
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.pending_login import LoginState
+from stagedoor.model.source import Source
+
+_FRESH = {"Cache-Control": "no-store"}
+_MAX_BYTES = 16 * 1024
+_MAX_CHARS = 4096
+_CHALLENGE_CHARS = 64
+"""A SHA-256 in hexadecimal."""
+
+
+class LoginApi:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self, guard: RequestGuard, parts: LoginParts, refusal: Callable[[Denial], Response]
+    ) -> None:
+        self._guard = guard
+        self._logins = parts.logins
+        self._describe = parts.describe
+        self._refusal = refusal
+        self.routes: list[BaseRoute] = [
+            Route("/.well-known/stagedoor", self._known),
+            Route("/login/start", self._start, methods=["POST"]),
+            Route("/login/poll", self._poll, methods=["POST"]),
+            Route("/login/renew", self._renew, methods=["POST"]),
+            Route("/login/end", self._end, methods=["POST"]),
+        ]
+
+    async def _known(self, request: Request) -> Response:
+        """RFC 8615. What a new machine needs to know, and nothing secret."""
+        barred = self._guard.barred(self._guard.source_of(request))
+        if barred is not None:
+            return self._refused(request, barred)
+        described = await asyncio.to_thread(self._describe, request.url.hostname or "")
+        if isinstance(described, Denial):
+            return self._refused(request, described)
+        return JSONResponse(dict(described), headers=_FRESH)
+
+    async def _start(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        challenge = _text(asked, "challenge")
+        try:
+            digest = bytes.fromhex(challenge)
+        except ValueError:
+            digest = b""
+        if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
+            return self._refused(request, _broken("challenge"))
+        port = asked.get("port")
+        if port is not None and not (isinstance(port, int) and 0 < port < 65536):
+            return self._refused(request, _broken("port"))
+        begun = await self._logins.begin(
+            self._guard.own_origin(request),
+            digest,
+            _text(asked, "signature"),
+            _text(asked, "label"),
+            port,
+            self._source(request),
+        )
+        if isinstance(begun, Denial):
+            return self._refused(request, begun)
+        path = f"{self._guard.limits.path}/login/{begun.id}"
+        return JSONResponse(
+            {
+                "id": begun.id,
+                "letters": begun.letters,
+                "url": self._guard.own_origin(request) + path,
+            },
+            headers=_FRESH,
+        )
+
+    async def _poll(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        found = await self._logins.poll(
+            _text(asked, "id"),
+            _text(asked, "verifier"),
+            _text(asked, "code") or None,
+            self._source(request),
+        )
+        if isinstance(found, LoginState):
+            self._guard.proved(request, found)
+            return JSONResponse({"state": found.value}, headers=_FRESH)
+        return self._logged_in(request, found)
+
+    async def _renew(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        at = asked.get("at")
+        if type(at) is not int or not 0 <= at < 2**40:
+            return self._refused(request, _broken("at"))
+        found = await self._logins.renew(
+            self._guard.own_origin(request),
+            at,
+            _text(asked, "nonce"),
+            _text(asked, "signature"),
+            self._source(request),
+        )
+        return self._logged_in(request, found)
+
+    async def _end(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        denial = await self._logins.end(_text(asked, "secret"), self._source(request))
+        if denial is not None:
+            return self._refused(request, denial)
+        return JSONResponse({"state": "ended"}, headers=_FRESH)
+
+    def _logged_in(self, request: Request, found: LoggedIn | Denial) -> Response:
+        if isinstance(found, Denial):
+            return self._refused(request, found)
+        self._guard.proved(request, True)
+        said: dict[str, object] = {
+            "state": "logged-in",
+            "user": found.user,
+            "ends_at": found.ends_at,
+        }
+        for name in ("secret", "certificate", "why"):
+            if value := getattr(found, name):
+                said[name] = value
+        return JSONResponse(said, headers=_FRESH)
+
+    async def _asked(self, request: Request) -> Mapping[str, object] | Denial:
+        """What the client sent."""
+        source = self._source(request)
+        denial = self._guard.barred(source)
+        if denial is None and request.headers.get("origin") is not None:
+            why = "pages may not log machines in; run stagedoor login in a terminal"
+            denial = Denial(Reason.SOURCE_NOT_ALLOWED, why)
+        if denial is None and not (self._guard.secure(request) or source.address.is_loopback):
+            denial = Denial(
+                Reason.BAD_REQUEST,
+                "what logs in is secret, and this came over plain http: use https:// (behind a reverse "
+                "proxy: it sends X-Forwarded-Proto from an address in web.forwarded_from)",
+            )
+        if denial is not None:
+            return denial
+        body = await body_of(request, _MAX_BYTES)
+        return body if isinstance(body, Denial) else object_in(body)
+
+    def _source(self, request: Request) -> Source:
+        return self._guard.source_of(request)
+
+    def _refused(self, request: Request, denial: Denial) -> Response:
+        self._guard.flow.deny(denial, web(self._source(request)))
+        return self._refusal(denial)
+
+
+def _text(asked: Mapping[str, object], name: str) -> str:
+    value = asked.get(name)
+    return value if isinstance(value, str) and len(value) <= _MAX_CHARS else ""
+
+
+def _broken(name: str) -> Denial:
+    return Denial(Reason.BAD_REQUEST, f"the request cannot be read ({name}); get the client again")

@@ -1,0 +1,79 @@
+"""A key that an ssh-agent keeps, for signing: in a PKCS #11 token, for one, which never lets it out.
+
+Source: draft-ietf-sshm-ssh-agent §3 (framing), §4.6 (signing).
+"""
+
+import socket
+from base64 import b64decode
+from pathlib import Path
+
+from stagedoor.model.errors import StagedoorError
+from stagedoor.wire.blob import Reader, TruncatedError, string
+
+ANSWER_S = 10.0
+"""A token may take a second; one that waits for a touch is no use for a gateway."""
+_SIGN_REQUEST, _SIGN_RESPONSE = 13, 14
+_RSA_SHA2_512 = 4
+"""Else an agent signs by SHA-1 (RFC 8332 §1)."""
+_MOST_BYTES = 64 * 1024
+
+
+class AgentError(StagedoorError):
+    """The agent does not sign; the message says why."""
+
+
+class AgentKey:
+    """Satisfies `keys.ca.SigningKey`. `line` is the public key, `type base64`."""
+
+    def __init__(self, agent: Path, line: str) -> None:
+        self._agent = agent
+        self._line = line
+        self.blob = b64decode(line.split()[1])
+
+    @property
+    def line(self) -> str:
+        return self._line
+
+    def sign(self, data: bytes) -> bytes:
+        """Blocks for up to ANSWER_S. Raises AgentError."""
+        flags = _RSA_SHA2_512 if self._line.startswith("ssh-rsa ") else 0
+        request = (
+            bytes([_SIGN_REQUEST]) + string(self.blob) + string(data) + flags.to_bytes(4, "big")
+        )
+        try:
+            answer = Reader(self._ask(request))
+            if answer.byte() != _SIGN_RESPONSE:
+                raise AgentError(
+                    f"the agent at {self._agent} (keys.user_ca_agent) does not sign with the user CA's key; "
+                    "see whether it has it: SSH_AUTH_SOCK=… ssh-add -L"
+                )
+            return answer.string()
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            raise AgentError(
+                f"the agent at {self._agent} (keys.user_ca_agent) does not answer: {why}"
+            ) from None
+        except TruncatedError:
+            raise AgentError(
+                f"the agent at {self._agent} (keys.user_ca_agent) answers in another protocol"
+            ) from None
+
+    def _ask(self, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.settimeout(ANSWER_S)
+            agent.connect(str(self._agent))
+            agent.sendall(string(request))
+            length = int.from_bytes(_exactly(agent, 4), "big")
+            if length > _MOST_BYTES:
+                raise TruncatedError("it is longer than any answer")
+            return _exactly(agent, length)
+
+
+def _exactly(agent: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = agent.recv(size - len(found))
+        if not more:
+            raise TruncatedError("it ends too early")
+        found += more
+    return found

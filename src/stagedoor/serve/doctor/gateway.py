@@ -1,0 +1,237 @@
+"""The checks of a gateway's machine: the I/O around `judge`."""
+
+import asyncio
+import os
+import resource
+import stat
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from stagedoor.admin.authorities import host_ca_line, public_half
+from stagedoor.keys.ca import certificate_end
+from stagedoor.keys.files import load
+from stagedoor.model.check import Check
+from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.finding import Finding, fail, ok, warn
+from stagedoor.net.greeting import greeting, listens
+from stagedoor.net.listen import bind
+from stagedoor.net.tls import validity
+from stagedoor.serve.doctor import judge
+from stagedoor.serve.prepare import Checked, check
+from stagedoor.settings.file import parse_settings, read_settings
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.shells import StaticShell
+from stagedoor.settings.where import line_of
+from stagedoor.store.database import open_database
+from stagedoor.store.liveness.instances import live_signs
+from stagedoor.store.policy import load_policy
+from stagedoor.store.time import server_time
+from stagedoor.upstream.host_key import shown_host_key
+
+ANSWER_S = 3.0
+"""How long a static shell may take."""
+FSYNCS = 5
+
+
+def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
+    """The settings, unless they are wrong; then the line of the file that is."""
+    text, name = "", ""
+    try:
+        text, name = read_settings(file)
+        return parse_settings(text, name), ok(f"{name} can be read")
+    except SettingsError as error:
+        line = line_of(text, str(error).removeprefix(f"{name}: "))
+        what = str(error)
+        if line is not None:
+            what = f"{name}:{line}: {what.removeprefix(f'{name}: ')}"
+        return None, fail(what, "correct it there; docs/reference/settings.md lists every setting")
+
+
+def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
+    """Everything that a gateway with these settings needs."""
+    checks = [
+        Check("settings", partial(_named_files, file)),
+        Check("data folder", partial(_data_folder, settings)),
+        Check("keys", partial(_keys, settings)),
+        Check("certificates", partial(_certificates, settings)),
+        Check("store", partial(_store, settings)),
+        Check("disk", partial(_disk, settings)),
+        Check("limits", _limits),
+        Check("sockets", partial(_sockets, settings)),
+    ]
+    checks += [
+        Check(f"shell {entry.app}", partial(_static_shell, entry))
+        for entry in settings.shells.static
+    ]
+    if settings.kubernetes.namespaces:
+        checks.append(Check("cluster", partial(_cluster, settings)))
+    return checks
+
+
+def _named_files(file: Path | None) -> Iterator[Finding]:
+    """What `serve` looks at before it starts."""
+    checked: Checked = check(file)
+    yield ok(f"the files that {checked.name} names can be used")
+
+
+def _data_folder(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    try:
+        seen = folder.stat()
+    except FileNotFoundError:
+        yield warn(f"{folder} is not there yet", "`stagedoor serve` makes it at its first start")
+        return
+    mode = stat.S_IMODE(seen.st_mode)
+    if mode & 0o077:
+        yield fail(f"{folder} has mode {mode:04o}: others may look into it", f"chmod 700 {folder}")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield fail(f"{folder} cannot be written by this account", "run the doctor as the gateway's")
+    else:
+        yield ok(f"{folder} has mode {mode:04o}")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    started = isinstance(settings.place, Path) and settings.place.exists()
+    for what, path in (
+        ("user CA", settings.user_ca_file),
+        ("host CA", settings.host_ca_file),
+        *((("SSH host key", settings.ssh_host_key_file),) if settings.ssh.addresses else ()),
+    ):
+        if not path.exists():
+            if started and what != "SSH host key":
+                fix = "bring it back from a backup: a new one is trusted by nobody"
+                yield fail(f"the {what} {path} is missing, and there is a store", fix)
+            else:
+                yield ok(f"the {what} {path} is made at the first start")
+            continue
+        if path.suffix == ".pub":
+            host_ca_line(settings)
+        else:
+            load(path)
+            public_half(path)
+        yield ok(f"the {what} {path} can be used")
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    now = time.time()
+    reload = "systemctl reload stagedoor"
+    if (file := settings.tunnel.certificate_file) is not None:
+        try:
+            begins_at, ends_at = validity(file)
+        except (OSError, ValueError, IndexError) as error:
+            yield fail(f"{file} (tunnel.certificate_file) cannot be read: {error}", "write it anew")
+        else:
+            fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
+            yield judge.certificate(str(file), begins_at, ends_at, now, fix)
+    if (file := settings.ssh.host_certificate_file) is not None:
+        try:
+            end = certificate_end(file.read_bytes())
+        except (OSError, ValueError) as error:
+            yield fail(f"{file} (ssh.host_certificate_file): {error}", "stagedoor ca sign-host")
+        else:
+            fix = f"stagedoor ca sign-host, write it to {file}, then: {reload}"
+            yield judge.certificate(str(file), 0.0, end or float("inf"), now, fix)
+    if settings.tunnel.certificate_file is None and settings.ssh.host_certificate_file is None:
+        yield ok("no certificate of a file is used")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    place = settings.place
+    if isinstance(place, Path) and not place.exists():
+        yield warn(
+            f"there is no store {place} yet", "`stagedoor serve` makes it at its first start"
+        )
+        yield judge.clock(time.time(), None)
+        return
+    database = open_database(place, create=False)
+    try:
+        began = time.monotonic()
+        policy = load_policy(database)
+        yield judge.store_time(time.monotonic() - began, database.name)
+        yield judge.clock(time.time(), server_time(database))
+        if not policy.users:
+            yield warn("the store has no user", "stagedoor user add NAME")
+    finally:
+        database.close()
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    if not folder.exists():
+        return
+    free = os.statvfs(folder)
+    yield judge.space(free.f_bavail * free.f_frsize, str(folder))
+    yield judge.fsync_time(_fsync_times(folder), str(folder))
+
+
+def _fsync_times(folder: Path) -> list[float]:
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(FSYNCS):
+            file.write(os.urandom(4096))
+            file.flush()
+            began = time.monotonic()
+            os.fsync(file.fileno())
+            took.append(time.monotonic() - began)
+    assert statistics.median(took) >= 0, "a monotonic clock"
+    return took
+
+
+def _limits() -> Iterator[Finding]:
+    yield judge.descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def _sockets(settings: Settings) -> Iterator[Finding]:
+    gateways = [int(name.rsplit("-", 2)[1]) for name in live_signs(settings.data_dir / "gateways")]
+    health = () if settings.health.address is None else (settings.health.address,)
+    for setting, texts in (
+        ("tunnel.addresses", settings.tunnel.addresses),
+        ("tunnel.tls_addresses", settings.tunnel.tls_addresses),
+        ("ssh.addresses", settings.ssh.addresses),
+        ("web.addresses", settings.web.addresses),
+        ("web.tls_addresses", settings.web.tls_addresses),
+        ("health.address", health),
+    ):
+        for text in texts:
+            yield _socket(setting, text, gateways)
+
+
+def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
+    host, port = split_address(text)
+    if any(listens(pid, port) for pid in gateways):
+        return ok(f"{text} ({setting}) is the running gateway's")
+    try:
+        bind(host, port, setting=setting).close()
+    except StagedoorError as error:
+        return fail(str(error), f"`ss -ltnp sport = :{port}` shows which program has it")
+    return ok(f"{text} ({setting}) is free")
+
+
+def _static_shell(entry: StaticShell) -> Iterator[Finding]:
+    shell = f"{entry.app} at {entry.host}"
+    try:
+        heard = greeting(entry.host, entry.port, ANSWER_S)
+    except OSError as error:
+        why = error.strerror or str(error)
+        fix = f"start its sshd, or correct host and port of the [[shells.static]] entry {entry.app}"
+        yield fail(f"{shell} port {entry.port} cannot be reached: {why}", fix)
+        return
+    spoken = judge.ssh_greeting(shell, heard)
+    yield spoken
+    if entry.host_keys and spoken.level == "ok":
+        types = tuple(dict.fromkeys(line.split()[0] for line in entry.host_keys))
+        shown = asyncio.run(shown_host_key(entry.host, entry.port, types, ANSWER_S))
+        yield judge.host_key(shell, entry.host_keys, shown)
+
+
+def _cluster(settings: Settings) -> Iterator[Finding]:
+    # Here, since its libraries are an extra.
+    from stagedoor.serve.doctor.cluster import cluster_findings
+
+    run: Callable[[Settings], Sequence[Finding]] = cluster_findings
+    yield from run(settings)

@@ -1,0 +1,107 @@
+"""What measured values mean for a gateway. Pure."""
+
+from collections.abc import Sequence
+
+from stagedoor.model.finding import Finding, fail, ok, warn
+from stagedoor.model.units import MIB
+from stagedoor.serve.prepare import CERTIFICATE_SOON_S
+from stagedoor.wire.rfc3339 import show_time
+
+SLOW_FSYNC_S, HANGING_FSYNC_S = 0.05, 1.0
+"""Every login waits for one; after 5 s it is denied."""
+SLOW_STORE_S, HANGING_STORE_S = 0.1, 2.0
+LITTLE_SPACE, NO_SPACE = 512 * MIB, 32 * MIB
+SKEW_S, WRONG_SKEW_S = 2.0, 30.0
+"""Certificates are made valid five minutes back; tokens and grants expire by each gateway's own clock."""
+FEW_DESCRIPTORS = 8192
+"""A tunnel takes two."""
+BUILT_AT = 1_764_000_000.0
+"""A clock before this (November 2025) is wrong."""
+
+
+def fsync_time(took_s: Sequence[float], folder: str) -> Finding:
+    """`took_s`: several tries, seconds."""
+    median = sorted(took_s)[len(took_s) // 2]
+    what = f"an fsync in {folder} takes {median * 1000:.1f} ms"
+    fix = "put data_dir on a local disk that is not busy; every login waits for one fsync"
+    if median >= HANGING_FSYNC_S:
+        return fail(what, fix)
+    return warn(what, fix) if median >= SLOW_FSYNC_S else ok(what)
+
+
+def store_time(took_s: float, place: str) -> Finding:
+    what = f"{place} answers in {took_s * 1000:.1f} ms"
+    fix = "look for a busy disk or database, or a slow network to it"
+    if took_s >= HANGING_STORE_S:
+        return fail(what, fix)
+    return warn(what, fix) if took_s >= SLOW_STORE_S else ok(what)
+
+
+def space(free_bytes: int, folder: str) -> Finding:
+    what = f"{free_bytes // MIB} MiB are free in {folder}"
+    fix = "free some space: on a full disk nobody is let in; recording.keep_days removes old recordings"
+    if free_bytes < NO_SPACE:
+        return fail(what, fix)
+    return warn(what, fix) if free_bytes < LITTLE_SPACE else ok(what)
+
+
+def clock(now: float, store_now: float | None) -> Finding:
+    """Seconds since the epoch; `store_now` is the database server's, None for a file on this machine."""
+    fix = "set the clock by NTP: timedatectl set-ntp true"
+    if now < BUILT_AT:
+        return fail(f"the clock says {show_time(now)}, which is past", fix)
+    if store_now is None:
+        return ok(f"the clock says {show_time(now)}; the store is on this machine")
+    skew_s = now - store_now
+    what = f"the clock is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the store's"
+    if abs(skew_s) >= WRONG_SKEW_S:
+        return fail(what, fix)
+    return warn(what, fix) if abs(skew_s) >= SKEW_S else ok(what)
+
+
+def descriptors(hard_limit: int) -> Finding:
+    what = f"{hard_limit} file descriptors for each process"
+    if hard_limit < FEW_DESCRIPTORS:
+        tunnels = hard_limit // 2
+        fix = f"a worker would carry some {tunnels} tunnels; set LimitNOFILE=524288 in the unit"
+        return warn(what, fix)
+    return ok(what)
+
+
+def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: str) -> Finding:
+    """Seconds since the epoch."""
+    if now < begins_at:
+        what = f"the certificate {name} is not valid before {show_time(begins_at)}"
+        return fail(what, f"check this machine's clock, or {fix}")
+    if now >= ends_at:
+        return fail(f"the certificate {name} expired at {show_time(ends_at)}", fix)
+    what = f"the certificate {name} holds until {show_time(ends_at)}"
+    return warn(what, fix) if ends_at - now < CERTIFICATE_SOON_S else ok(what)
+
+
+def ssh_greeting(shell: str, heard: bytes) -> Finding:
+    """The first line of a static shell's server."""
+    if heard.startswith(b"SSH-2.0-"):
+        return ok(f"{shell} says {heard.decode('ascii', 'replace')}")
+    if heard.startswith(b"Not allowed at this time"):
+        return fail(
+            f"{shell}: its sshd refuses this gateway's address for a while (PerSourcePenalties): one "
+            "developer's wrong key locks everybody out",
+            "on that server, in sshd_config: PerSourcePenaltyExemptList with this gateway's address",
+        )
+    if heard.startswith(b"Exceeded MaxStartups"):
+        return fail(f"{shell}: its sshd has too many logins at once", "raise MaxStartups there")
+    if not heard:
+        return fail(f"{shell} hangs up without a word", "see its sshd's log, and hosts.deny there")
+    shown = heard[:60].decode("ascii", "replace")
+    return fail(f"{shell} speaks no SSH: it says {shown!r}", "correct host and port in its entry")
+
+
+def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
+    """`expected` are lines `type base64 …`, as the settings have them."""
+    if shown is not None and shown in {" ".join(line.split()[:2]) for line in expected}:
+        return ok(f"{shell} has the host key of its entry")
+    return fail(
+        f"{shell} has not the host key of its entry: it is another server, or its key was changed",
+        f"make sure which, then write the new key into host_keys: ssh-keyscan {shell.rpartition(' ')[2]}",
+    )

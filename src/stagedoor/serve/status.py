@@ -1,0 +1,184 @@
+"""How an installation is now, for `stagedoor status`: what the store, this machine and the gateway say."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stagedoor.admin.service import AdminService, open_service, policy
+from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_ins import list_sign_ins
+from stagedoor.model.errors import StoreError
+from stagedoor.model.finding import Finding, fail, warn
+from stagedoor.model.policy import Policy
+from stagedoor.model.shell import ShellState
+from stagedoor.net.probe import fetch_page
+from stagedoor.serve.ends import certificate_ends
+from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.parts.shells import shells_of
+from stagedoor.serve.prepare import CERTIFICATE_SOON_S
+from stagedoor.settings.form import split_address
+from stagedoor.settings.settings import Settings
+from stagedoor.store.liveness.instances import instances_folder, known_instances, live_signs
+from stagedoor.wire.openmetrics import plain_samples
+from stagedoor.wire.rfc3339 import show_time
+
+PAGE_TIMEOUT_S = 2.0
+SLOW_STORE_S = 0.5
+OLD_POLICY_S = 15.0
+LONG_BACKLOG = 1000
+UNNAMED = "health.address names no port"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """`answer_s` is how long one transaction took. `sessions` are those that are open, by access method;
+    `workers` those of all machines that share the store."""
+
+    answer_s: float
+    policy_version: int
+    sessions: Mapping[str, int]
+    sign_ins: int
+    workers: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`gateways` and `workers` live on this machine. `measured` has the gateway's metrics without labels;
+    empty where `health.address` is not set or nobody answers there, and then `unmeasured` says why.
+    `certificates` expire at these seconds since the epoch; `shells` counts them by kind."""
+
+    at: float
+    gateways: Sequence[str]
+    workers: Sequence[str]
+    place: str
+    store: StoreStatus | None = None
+    store_problem: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: str = ""
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    shells: Mapping[str, int] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """A metric without labels, by its sample's name."""
+        return self.measured.get(metric)
+
+
+def look(settings: Settings) -> Status:
+    """Look once. Changes nothing, and needs no running gateway. Blocks."""
+    store, problem = None, ""
+    try:
+        with open_service(settings, create=False) as service:
+            store = _store(service)
+    except StoreError as error:
+        problem = str(error)
+    measured, unmeasured = _measured(settings)
+    return Status(
+        time.time(),
+        live_signs(settings.data_dir / "gateways"),
+        live_signs(instances_folder(settings.data_dir)),
+        str(settings.place),
+        store,
+        problem,
+        measured,
+        unmeasured,
+        certificate_ends(settings),
+        asyncio.run(_shells(settings)),
+    )
+
+
+def _store(service: AdminService) -> StoreStatus:
+    began = time.monotonic()
+    workers = known_instances(service.database)
+    answer_s = time.monotonic() - began
+    sessions = Counter(one.way for one in list_sessions(service, limit=None))
+    version = policy(service).version
+    return StoreStatus(answer_s, version, sessions, len(list_sign_ins(service)), workers)
+
+
+def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
+    address = settings.health.address
+    if address is None or split_address(address)[1] == 0:
+        return {}, UNNAMED
+    try:
+        status, text = fetch_page(*split_address(address), "/metrics", PAGE_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        return {}, f"{address} (health.address) does not answer: {error}"
+    return (plain_samples(text), "") if status == 200 else ({}, f"{address} answers {status}")
+
+
+async def _shells(settings: Settings) -> Mapping[str, int]:
+    local = shells_of(settings, Policy).local
+    states = [await local.observe(target) for target in local.targets()]
+    return {
+        "static": len(settings.shells.static),
+        "local": len(states),
+        "local_running": states.count(ShellState.READY),
+        "namespaces": len(settings.kubernetes.namespaces),
+    }
+
+
+def problems(status: Status) -> list[Finding]:
+    """What is wrong, the worst first. Pure."""
+    found = [*_without_gateway(status), *_of_store(status), *_of_measures(status)]
+    for name, at in status.certificates.items():
+        left = at - status.at
+        fix = f"renew it ({_SETTING[name]}), then: systemctl reload stagedoor"
+        if left <= 0:
+            found.append(fail(f"the certificate {name} expired at {show_time(at)}", fix))
+        elif left < CERTIFICATE_SOON_S:
+            found.append(warn(f"the certificate {name} expires at {show_time(at)}", fix))
+    return sorted(found, key=lambda finding: finding.level)
+
+
+_SETTING = {"tls": "tunnel.certificate_file", "ssh_host": "ssh.host_certificate_file"}
+
+
+def _without_gateway(status: Status) -> list[Finding]:
+    if not status.gateways:
+        return [fail("no gateway runs on this machine", "systemctl start stagedoor")]
+    if not status.workers:
+        return [
+            fail("the gateway has no worker, so it lets nobody in", "see its log for the reason")
+        ]
+    return []
+
+
+def _of_store(status: Status) -> list[Finding]:
+    if status.store is None:
+        return [fail(status.store_problem, "stagedoor doctor looks at the store alone")]
+    if status.store.answer_s > SLOW_STORE_S:
+        what = f"the store took {status.store.answer_s:.1f} s to answer"
+        return [warn(what, "look for a slow disk or network, or another program in the store")]
+    return []
+
+
+def _of_measures(status: Status) -> list[Finding]:
+    found = []
+    if not status.measured:
+        if status.gateways and status.unmeasured != UNNAMED:
+            found.append(
+                warn(status.unmeasured, "check that no other program has the port; see the log")
+            )
+        return found
+    backlog = status.value(of.AUDIT_BACKLOG.name) or 0
+    age = status.value(of.POLICY_AGE.name) or 0
+    workers, wanted = status.value(of.WORKERS.name), status.value(of.WANTED.name)
+    if status.value(of.AUDIT_FAILING.name):
+        what = "the audit cannot be written, so every login is denied"
+        found.append(fail(what, "see `audit` in the gateway's log: as a rule a full disk"))
+    elif backlog > LONG_BACKLOG:
+        what = f"{backlog:g} audit events wait to be written"
+        found.append(warn(what, "look for a slow disk: stagedoor doctor"))
+    if age > OLD_POLICY_S:
+        what = f"the policy was read {age:.0f} s ago; after 30 s nobody is let in"
+        found.append(fail(what, "see `policy` in the gateway's log"))
+    if status.value(of.DRAINING.name):
+        found.append(warn("the gateway is draining", "wait, or start it again"))
+    elif not status.value(of.READY_NOW.name):
+        found.append(fail("the gateway lets nobody in", "see /readyz and its log"))
+    elif workers is not None and wanted is not None and workers < wanted:
+        what = f"only {workers:g} of {wanted:g} workers accept connections"
+        found.append(warn(what, "see `worker died` in the gateway's log"))
+    return found

@@ -1,0 +1,1 @@
+ALTER TABLE web_passes ADD COLUMN public_key TEXT;

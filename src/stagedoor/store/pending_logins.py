@@ -1,0 +1,110 @@
+"""Logins that wait for their person's approval. Each change is made where the row is still as it was read:
+of several at once, one gets it."""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+
+from stagedoor.model.pending_login import LoginState, PendingLogin
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.schema import pending_logins
+
+
+class Full(StrEnum):
+    """Why no more may wait."""
+
+    SOURCE = "source"
+    ALL = "all"
+
+
+def add(
+    database: Database, login: PendingLogin, now: float, *, of_source: int, of_all: int
+) -> Full | None:
+    """Keep it, unless so many of its source, or of all, wait already. What is over is thrown away.
+
+    Raises StoreError.
+    """
+    # Strangers ask: where there is no room, they must not take the lock from those who log in.
+    with database.read() as transaction:
+        if (full := _full(transaction, login, now, of_source, of_all)) is not None:
+            return full
+    with database.write() as transaction:
+        transaction.execute(delete(pending_logins).where(pending_logins.c.ends_at <= now))
+        if (full := _full(transaction, login, now, of_source, of_all)) is not None:
+            return full
+        transaction.execute(insert(pending_logins).values(_values(login)))
+    return None
+
+
+def find(database: Database, id_: str) -> PendingLogin | None:
+    """The one of that id, over or not. Raises StoreError."""
+    with database.read() as transaction:
+        query = select(pending_logins).where(pending_logins.c.id == id_)
+        row = transaction.execute(query).first()
+        return None if row is None else _whole(row)
+
+
+def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) -> bool:
+    """Whether it was still as `before` is."""
+    columns = pending_logins.c
+    same: tuple[ColumnElement[bool], ...] = (
+        columns.id == before.id,
+        columns.state == before.state.value,
+        columns.tries_left == before.tries_left,
+        columns.code_hash.is_not_distinct_from(before.code_hash),
+    )
+    moved = transaction.execute(
+        update(pending_logins)
+        .where(*same)
+        .values(
+            state=after.state.value,
+            tries_left=after.tries_left,
+            wanted_user=after.wanted_user,
+            sign_in=after.sign_in,
+            code_hash=after.code_hash,
+        )
+    )
+    return moved.rowcount == 1
+
+
+def _full(
+    transaction: Transaction, login: PendingLogin, now: float, of_source: int, of_all: int
+) -> Full | None:
+    columns = pending_logins.c
+    waiting = (
+        select(func.count(), func.count().filter(columns.source == login.source))
+        .select_from(pending_logins)
+        .where(columns.ends_at > now, columns.state == LoginState.WAITING.value)
+    )
+    all_, source = transaction.execute(waiting).one()
+    if source >= of_source:
+        return Full.SOURCE
+    return Full.ALL if all_ >= of_all else None
+
+
+def _values(login: PendingLogin) -> dict[str, Any]:
+    return {
+        "id": login.id,
+        "challenge": login.challenge,
+        "public_key": login.public_key,
+        "fingerprint": login.fingerprint,
+        "letters_hash": login.letters_hash,
+        "source": login.source,
+        "label": login.label,
+        "port": login.port,
+        "wanted_user": login.wanted_user,
+        "created_at": login.created_at,
+        "ends_at": login.ends_at,
+        "tries_left": login.tries_left,
+        "state": login.state.value,
+        "sign_in": login.sign_in,
+        "code_hash": login.code_hash,
+    }
+
+
+def _whole(row: Row[Any]) -> PendingLogin:
+    kept = dict(row._mapping)
+    for name in ("challenge", "letters_hash", "sign_in", "code_hash"):
+        kept[name] = None if kept[name] is None else bytes(kept[name])
+    return PendingLogin(**kept | {"state": LoginState(row.state)})

@@ -1,0 +1,267 @@
+"""Certificates of sign-ins: whom they are given to, how far they reach, and that the audit has them first."""
+
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.user_signer import UserSigner
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import load_or_create, new_key, public_line
+from stagedoor.model.certificate import Certificate
+from stagedoor.model.errors import StagedoorError, StoreError
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.rate import Rate
+from stagedoor.model.webpass import PassKind
+from stagedoor.store import passes, people
+from stagedoor.store.database import Database, Transaction, open_database
+from stagedoor.store.journal import read_entries
+from stagedoor.store.logins import open_login
+from stagedoor.wire.sshcert import parse_certificate
+from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from tests.keys.test_ca import shown
+from tests.ssh import newest
+from tests.store.sample import change
+
+NOW = 1_700_000_000.0
+SESSION_S = 12 * 3600.0
+
+
+class Desk:
+    """A store with a signed-in user `alice`, whose `key` is bound, and a signer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.database = open_database(folder / "store.db")
+        self.authority = CertificateAuthority(load_or_create(folder / "ca"), lambda: self.now)
+        self.key = public_line(new_key())
+        with self.database.write() as transaction:
+            for name in ("alice", "bob"):
+                people.add_user(transaction, name, frozenset(), None, NOW)
+        self.sign_in = self.log_in("alice", self.key)
+
+    def log_in(self, user: str, key: str) -> SignIn:
+        identity = Identity(user, frozenset(), Method.SSO, "Company")
+        given = pass_for(PassKind.SESSION, identity, self.now, Lifetimes(session_s=SESSION_S))
+        browser = passes.find(
+            self.database, PassKind.SESSION, passes.issue(self.database, given, self.now)
+        )
+        assert browser is not None
+        assert browser.sign_in is not None
+        with change(self.database, "login") as made:
+            _, login = open_login(
+                made.transaction,
+                browser.sign_in.id,
+                key_fingerprint=fingerprint(key),
+                public_key=key,
+                label="laptop",
+                source="192.0.2.7",
+                session_s=SESSION_S,
+                now=self.now,
+            )
+        assert login.sign_in is not None
+        return login.sign_in
+
+    def signer(
+        self,
+        sign: Callable[[str, str, int, float], str] | None = None,
+        valid_s: float = 3600.0,
+        **rates: Rate,
+    ) -> UserSigner:
+        sign = sign or self.authority.sign_sign_in
+        return UserSigner(self.database, sign, valid_s, lambda: self.now, **rates)
+
+    def signed(self) -> list[Event]:
+        events = [entry.event for entry in read_entries(self.database)]
+        return [event for event in events if event.kind is Kind.CERTIFICATE_SIGNED]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.database.close()
+
+
+def fingerprint(line: str) -> str:
+    key = parse_public_key(line)
+    assert isinstance(key, PublicKey)
+    return key.fingerprint
+
+
+def read(line: str) -> Certificate:
+    signed = parse_certificate(b64decode(line.split()[1]))
+    assert signed is not None
+    return signed.certificate
+
+
+@pytest.mark.identity(20, 21)
+def test_it_is_for_one_name_for_an_hour_and_its_serial_is_the_sign_in(desk: Desk) -> None:
+    number = desk.sign_in.number
+    line = desk.signer().sign("alice", number, desk.key, desk.sign_in.ends_at)
+    certificate = read(line)
+    assert certificate.principals == ("alice",)
+    assert certificate.serial == number
+    assert certificate.key_id == f"sign-in {number} of alice"
+    assert certificate.valid_after == NOW - 300
+    assert certificate.valid_before == NOW + 3600
+    assert not certificate.critical_options
+    [event] = desk.signed()
+    assert event.identity == "alice"
+    assert event.fields == {
+        "sign_in": str(number),
+        "key": fingerprint(desk.key),
+        "valid_before": int(NOW + 3600),
+    }
+
+
+@pytest.mark.identity(21)
+def test_both_versions_of_openssh_read_it(desk: Desk, tmp_path: Path) -> None:
+    desk.now = time.time()
+    sign_in = desk.log_in("alice", desk.key)
+    line = desk.signer().sign("alice", sign_in.number, desk.key, sign_in.ends_at)
+    keygens = ["ssh-keygen"]
+    try:
+        keygens.append(str(newest.folder() / "ssh-keygen"))
+    except newest.MissingError as error:
+        pytest.skip(str(error))
+    for keygen in keygens:
+        lines = shown(tmp_path, line, keygen)
+        assert f"Serial: {sign_in.number}" in lines
+        at = lines.index("Principals:")
+        assert lines[at + 1 : at + 3] == ["alice", "Critical Options: (none)"]
+
+
+@pytest.mark.identity(20, 24)
+def test_it_never_outlasts_the_sign_in_whatever_is_asked_for(desk: Desk) -> None:
+    number, ends_at = desk.sign_in.number, desk.sign_in.ends_at
+    desk.now = ends_at - 600
+    assert read(desk.signer().sign("alice", number, desk.key, NOW * 2)).valid_before == ends_at
+    asked = desk.now + 60
+    assert read(desk.signer().sign("alice", number, desk.key, asked)).valid_before == asked
+    short = desk.signer(valid_s=300)
+    assert read(short.sign("alice", number, desk.key, ends_at)).valid_before == desk.now + 300
+    desk.now = ends_at
+    with pytest.raises(CertificateError, match="sign-in is over"):
+        desk.signer().sign("alice", number, desk.key, NOW * 2)
+
+
+@pytest.mark.identity(20, 22)
+def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
+    """Whoever asks is not believed, be it a worker of ours."""
+    others = public_line(new_key())
+    bobs = desk.log_in("bob", others)
+    signer = desk.signer()
+    number, ends_at = desk.sign_in.number, desk.sign_in.ends_at
+    for user, sign_in, key in (
+        ("alice", number, others),
+        ("alice", number, public_line(new_key())),
+        ("alice", bobs.number, others),
+        ("alice", bobs.number, desk.key),
+        ("bob", number, desk.key),
+        ("bob", bobs.number, desk.key),
+        ("root", number, desk.key),
+        ("alice", 0, desk.key),
+        ("alice", -1, desk.key),
+        ("alice", 2**63, desk.key),
+        ("alice", number, f'command="sh" {desk.key}'),
+        ("alice", number, "rubbish"),
+        ("alice", number, desk.authority.sign_user(desk.key, "alice", ["alice"], 60)),
+    ):
+        with pytest.raises(CertificateError):
+            signer.sign(user, sign_in, key, ends_at)
+    assert desk.signed() == []
+
+
+@pytest.mark.identity(22)
+def test_a_sign_in_that_was_ended_gets_none(desk: Desk) -> None:
+    signer = desk.signer()
+    ask = (desk.sign_in.number, desk.key, desk.sign_in.ends_at)
+    signer.sign("alice", *ask)
+    with change(desk.database, "end") as made:
+        passes.end(made.transaction, desk.sign_in.id, "laptop stolen", desk.now)
+    with pytest.raises(CertificateError, match="sign-in is over"):
+        signer.sign("alice", *ask)
+    assert len(desk.signed()) == 1
+
+
+def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:
+    identity = Identity("alice", frozenset(), Method.SSO, "Company")
+    given = pass_for(PassKind.SESSION, identity, NOW, Lifetimes())
+    found = passes.find(desk.database, PassKind.SESSION, passes.issue(desk.database, given, NOW))
+    assert found is not None
+    assert found.sign_in is not None
+    with pytest.raises(CertificateError, match="not the one of your sign-in"):
+        desk.signer().sign("alice", found.sign_in.number, desk.key, NOW + 60)
+
+
+@pytest.mark.identity(26)
+def test_the_audit_has_it_before_it_is_signed(desk: Desk) -> None:
+    def sign(key: str, user: str, serial: int, valid_before: float) -> NoReturn:
+        assert len(desk.signed()) == 1
+        raise StagedoorError("the token was pulled out")
+
+    with pytest.raises(StagedoorError, match="pulled out"):
+        desk.signer(sign).sign("alice", desk.sign_in.number, desk.key, NOW + 60)
+
+
+@pytest.mark.identity(26)
+def test_without_an_audit_nothing_is_signed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def full(**_: bool) -> Iterator[Transaction]:
+        raise StoreError("the disk is full", "its log says why")
+        yield
+
+    monkeypatch.setattr(desk.database, "write", full)
+    signed: list[object] = []
+
+    def sign(*given: object) -> str:
+        signed.append(given)
+        return ""
+
+    with pytest.raises(StoreError, match="disk is full") as failed:
+        desk.signer(sign).sign("alice", desk.sign_in.number, desk.key, NOW + 60)
+    assert "disk" not in failed.value.public
+    assert signed == []
+
+
+@pytest.mark.identity(26)
+def test_so_many_are_signed_for_one_and_for_all(desk: Desk) -> None:
+    bobs_key = public_line(new_key())
+    bobs = desk.log_in("bob", bobs_key)
+    signer = desk.signer(of_a_user=Rate(3, 10.0), of_all=Rate(5, 1.0))
+
+    def ask(user: str, sign_in: SignIn, key: str) -> None:
+        signer.sign(user, sign_in.number, key, NOW + 600)
+
+    for _ in range(3):
+        ask("alice", desk.sign_in, desk.key)
+    with pytest.raises(TooManyCertificatesError, match="you asked for so many") as refused:
+        ask("alice", desk.sign_in, desk.key)
+    assert refused.value.retry_after_s == 10
+    for _ in range(2):
+        ask("bob", bobs, bobs_key)
+    with pytest.raises(TooManyCertificatesError, match="all together") as refused:
+        ask("bob", bobs, bobs_key)
+    assert refused.value.retry_after_s == 1
+    assert len(desk.signed()) == 5
+    desk.now += 10
+    ask("alice", desk.sign_in, desk.key)
+
+
+def test_the_store_may_be_another_database_object(desk: Desk, tmp_path: Path) -> None:
+    """As the supervisor has it: workers write the sign-in, it reads."""
+    other: Database = open_database(tmp_path / "store.db", create=False)
+    try:
+        signer = UserSigner(other, desk.authority.sign_sign_in, 3600, lambda: desk.now)
+        signer.sign("alice", desk.sign_in.number, desk.key, NOW + 60)
+        assert len(desk.signed()) == 1
+    finally:
+        other.close()

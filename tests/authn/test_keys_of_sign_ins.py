@@ -1,0 +1,222 @@
+"""A sign-in's key and its certificate: good for its user, and no longer than the sign-in."""
+
+from base64 import b64decode
+from dataclasses import replace
+from functools import cache
+from ipaddress import ip_address
+
+import pytest
+
+from stagedoor.authn.authenticator import Authenticator
+from stagedoor.authn.decide_key import Trust, decide_key
+from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.files import new_key, public_line
+from stagedoor.model.credential import KeyCredential
+from stagedoor.model.denial import Denial
+from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.policy import KeyRecord, Policy, User
+from stagedoor.model.source import Source
+from stagedoor.model.units import MINUTE_S
+from stagedoor.model.webpass import PassKind, WebPass, password_mark
+from stagedoor.wire.blob import fingerprint
+from stagedoor.wire.sshcert import parse_certificate
+
+NOW = 1_800_000_000.0
+HERE = Source(ip_address("192.0.2.7"), 40000)
+CA = CertificateAuthority(new_key(), lambda: NOW)
+OTHER_CA = CertificateAuthority(new_key(), lambda: NOW)
+TRUST = Trust(
+    frozenset(fingerprint(b64decode(ca.public_line().split()[1])) for ca in (CA, OTHER_CA)),
+    own_ca=fingerprint(b64decode(CA.public_line().split()[1])),
+)
+
+
+@cache
+def key(name: str) -> str:
+    return public_line(new_key())
+
+
+def plain(login: str, name: str = "laptop") -> KeyCredential:
+    blob = b64decode(key(name).split()[1])
+    return KeyCredential(login, blob, fingerprint(blob))
+
+
+def certified(login: str, line: str) -> KeyCredential:
+    signed = parse_certificate(b64decode(line.split()[1]))
+    assert signed is not None
+    return KeyCredential(
+        login, signed.key, fingerprint(signed.key), signed.certificate, lambda: True
+    )
+
+
+def login(user: str, name: str, first: int = 1, **changes: object) -> WebPass:
+    ends_at = NOW + 3600
+    made = WebPass(
+        PassKind.LOGIN,
+        user,
+        Method.SSO,
+        ends_at,
+        "Company",
+        sign_in=SignIn(bytes([first]) * 32, ends_at),
+        key_fingerprint=plain(user, name).fingerprint,
+        public_key=key(name),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # as given
+
+
+def policy(*logins: WebPass, **changes: object) -> Policy:
+    users = {
+        "alice": User("alice", frozenset({"crew"}), "$argon2id$one"),
+        "bob": User("bob"),
+    }
+    bound = {one.key_fingerprint: one for one in logins or (login("alice", "laptop"),)}
+    return replace(Policy(users=users, bound_keys=bound), **changes)  # type: ignore[arg-type]  # as given
+
+
+ALICE = login("alice", "laptop")
+assert ALICE.sign_in is not None
+NUMBER = ALICE.sign_in.number
+
+
+def verdict(credential: KeyCredential, held: Policy | None = None, at: float = NOW) -> str:
+    """Who it is, or why nobody."""
+    found = decide_key(held or policy(), credential, TRUST, HERE, at)
+    if isinstance(found, Denial):
+        return found.message
+    assert found.sign_in is not None
+    return found.name
+
+
+@pytest.mark.identity(16, 20)
+def test_the_key_of_a_sign_in_is_its_user_with_the_groups_of_now() -> None:
+    # Every name that an app may have is one: the key alone says who it is.
+    for name in ("alice", "app01", "app01.staging", "bob"):
+        found = decide_key(policy(), plain(name), TRUST, HERE, NOW)
+        assert found == Identity("alice", frozenset({"crew"}), Method.SSO, "Company")
+        assert isinstance(found, Identity)
+        assert found.sign_in == ALICE.sign_in
+    assert "not registered" in verdict(plain("b_b"))
+    assert "not registered" in verdict(plain("alice", "another"))
+
+
+@pytest.mark.identity(21)
+def test_its_certificate_is_the_same_and_needs_no_registered_key() -> None:
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    assert verdict(certified("alice", line)) == "alice"
+    assert verdict(certified("app01", line)) == "alice"
+    assert "is not for 'b_b'" in verdict(certified("b_b", line))
+
+
+@pytest.mark.identity(20, 22, 23)
+@pytest.mark.parametrize(
+    ("name", "user", "number"),
+    [
+        ("another", "alice", NUMBER),
+        ("laptop", "alice", NUMBER + 1),
+        ("laptop", "alice", 0),
+        ("laptop", "bob", NUMBER),
+        ("bobs", "alice", NUMBER),
+        ("bobs", "bob", NUMBER),
+    ],
+)
+def test_what_does_not_fit_the_sign_in_is_refused(name: str, user: str, number: int) -> None:
+    """Each is signed by our own CA: a signer that was talked into it helps nobody."""
+    held = policy(ALICE, login("bob", "bobs", 2))
+    line = CA.sign_sign_in(key(name), user, number, NOW + 600)
+    assert verdict(certified(user, line), held).endswith("is over; sign in again")
+
+
+def test_two_principals_are_refused() -> None:
+    line = CA.sign_user(key("laptop"), f"sign-in {NUMBER} of alice", ["alice", "bob"], 600)
+    for name in ("alice", "bob", "app01"):
+        assert verdict(certified(name, line)).endswith("is over; sign in again")
+
+
+@pytest.mark.identity(23, 27)
+def test_it_ends_with_the_sign_in_however_that_ends() -> None:
+    assert ALICE.sign_in is not None
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 5 * 3600)
+    by_password = login(
+        "alice", "laptop", method=Method.PASSWORD, password_mark=password_mark("$argon2id$one")
+    )
+    assert verdict(plain("alice"), policy(by_password)) == "alice"
+    over = [
+        (policy(signed_out=frozenset({ALICE.sign_in.id})), "you signed out"),
+        (
+            policy(
+                signed_out=frozenset({ALICE.sign_in.id}),
+                end_reasons={ALICE.sign_in.id: "laptop stolen"},
+            ),
+            "laptop stolen",
+        ),
+        (policy(sign_ins_end={"alice": NOW + 3600}), "so many later sign-ins"),
+        (policy(users={"bob": User("bob")}), "there is no user 'alice' any more"),
+        (
+            policy(by_password, users={"alice": User("alice", password_hash="$argon2id$two")}),
+            "the password of 'alice' was changed",
+        ),
+    ]
+    for held, words in over:
+        assert words in verdict(plain("alice"), held)
+        assert words in verdict(certified("alice", line), held)
+    for credential in (plain("alice"), certified("alice", line)):
+        assert "used up, or its time is over" in verdict(credential, at=NOW + 3600)
+        moved = policy(sign_in_ends={ALICE.sign_in.id: NOW + 7200})
+        assert verdict(credential, moved, NOW + 3600) == "alice"
+    gone = policy(login("bob", "bobs", 2))
+    assert "not registered" in verdict(plain("alice"), gone)
+    assert verdict(certified("alice", line), gone).endswith("is over; sign in again")
+
+
+@pytest.mark.identity(24)
+def test_a_clock_that_is_wrong_by_four_minutes_is_right_enough_and_by_ten_is_told() -> None:
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    assert verdict(certified("alice", line), at=NOW - 4 * MINUTE_S) == "alice"
+    told = verdict(certified("alice", line), at=NOW - 10 * MINUTE_S)
+    assert told.endswith("for another 5.0 min; is the clock of this machine right?")
+
+
+def test_what_administrators_sign_holds_by_itself_as_before() -> None:
+    line = CA.sign_user(key("machine"), "backup job", ["alice"], 600)
+    assert decide_key(policy(), certified("alice", line), TRUST, HERE, NOW) == Identity(
+        "alice",
+        frozenset({"crew"}),
+        Method.CERTIFICATE,
+        f"certificate {certified('alice', line).certificate.serial} (backup job)",  # type: ignore[union-attr]  # it has one
+    )
+    # Another CA may say in its key ids what it likes: it is believed for itself.
+    line = OTHER_CA.sign_sign_in(key("machine"), "alice", 7, NOW + 600)
+    found = decide_key(policy(), certified("alice", line), TRUST, HERE, NOW)
+    assert isinstance(found, Identity)
+    assert (found.method, found.sign_in) == (Method.CERTIFICATE, None)
+
+
+def test_a_registered_key_counts_as_such_and_falls_back_to_the_sign_in() -> None:
+    mine = plain("alice").fingerprint
+    held = policy(keys={mine: KeyRecord("alice", mine, key("laptop"))})
+    found = decide_key(held, plain("alice"), TRUST, HERE, NOW)
+    assert isinstance(found, Identity)
+    assert found.method is Method.PUBLIC_KEY
+    held = policy(keys={mine: KeyRecord("gone", mine, key("laptop"))})
+    assert verdict(plain("alice"), held) == "alice"
+
+
+@pytest.mark.identity(23, 27)
+async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None:
+    held = policy()
+    authenticator = Authenticator(lambda: held, lambda: NOW, trust=lambda: TRUST)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    for credential in (plain("alice"), certified("alice", line)):
+        held = policy()
+        identity = await authenticator.authenticate(credential, HERE)
+        assert isinstance(identity, Identity)
+        assert authenticator.still_holds(credential, identity) is None
+        assert ALICE.sign_in is not None
+        held = policy(
+            signed_out=frozenset({ALICE.sign_in.id}),
+            end_reasons={ALICE.sign_in.id: "laptop stolen"},
+        )
+        denial = authenticator.still_holds(credential, identity)
+        assert denial is not None
+        assert denial.message == "laptop stolen"
+    authenticator.close()

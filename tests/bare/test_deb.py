@@ -1,0 +1,220 @@
+"""The Debian packages of `script/release`, on machines that have nothing: installed, used, upgraded, removed.
+
+It takes two minutes, for packages are built and Debian's own are fetched, so it runs on request, as the
+other tests here do.
+"""
+
+import contextlib
+import os
+import platform
+import re
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from release.deb import MACHINES, RELEASES
+from tests.bare.machine import PROGRAMS, Machine, Site
+from tests.docs import pages
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.skipif(
+        os.geteuid() != 0
+        or any(shutil.which(one) is None for one in (*PROGRAMS, "dpkg-deb"))
+        or not Path("/dev/fuse").exists(),
+        reason="needs root, FUSE, dpkg-deb, " + ", ".join(PROGRAMS),
+    ),
+    pytest.mark.timeout(1200),
+]
+SUITES = {"bookworm": 12, "trixie": 13}
+RELEASED = pages.ROOT / "tests/store/released"
+DATA = "/var/lib/stagedoor"
+INSTALL, UPGRADE = (pages.ROOT / f"docs/how-to/{name}.md" for name in ("install", "upgrade"))
+LOG = "/var/log/stagedoor.log"
+ENABLED = "/etc/systemd/system/multi-user.target.wants/stagedoor.service"
+READY_S = 60.0
+"""From `apt install` to a gateway that answers, Debian's Python fetched from its archive."""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("packages") / "out"
+    [here] = [name for name, machine in MACHINES.items() if machine == platform.machine()]
+    chosen = ("--dirty", "--only", "deb", "--arch", here, "--out", out)
+    subprocess.run([pages.ROOT / "script/release", *chosen], check=True)
+    assert len(list(out.glob("*.deb"))) == len(RELEASES)
+    return out
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def machine(
+    request: pytest.FixtureRequest, packages: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """A machine on which the package lies."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with Site(request.param, {"gateway": ()}, folder, "") as site:
+        gateway = site.machine("gateway")
+        [package] = packages.glob(f"*+deb{SUITES[request.param]}_*.deb")
+        put(gateway, package, "/root/stagedoor.deb")
+        gateway.succeed("apt-get update -q", outside=True)
+        yield gateway
+
+
+def put(machine: Machine, file: Path, to: str) -> None:
+    command = machine.site.command(
+        machine.root, ["install", "-D", "-m", "644", "/dev/stdin", to], outside=False
+    )
+    with file.open("rb") as content:
+        subprocess.run(command, stdin=content, check=True)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Of each block of shell, its lines."""
+    return [list(pages.commands(one)) for one in pages.blocks("sh") if one.page == page]
+
+
+def start(machine: Machine) -> None:
+    """What systemd would do with the unit, but for its sandbox."""
+    unit = machine.succeed("cat /usr/lib/systemd/system/stagedoor.service")
+    values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    user = f"setpriv --reuid={values['User']} --regid={values['Group']} --init-groups"
+    machine.start(f"{user} {values['ExecStart']} >>{LOG} 2>&1")
+    wait_until(lambda: machine.answers_at("127.0.0.1", 8022), 60)
+
+
+def stop(machine: Machine) -> None:
+    found = "grep -lzx serve /proc/[0-9]*/cmdline | cut -d/ -f3 | sort -n | head -1"
+    pid = machine.succeed(found).strip()
+    machine.succeed(f"kill {pid}")
+    wait_until(lambda: not machine.succeed(f"ls -d /proc/{pid} || true"), 60)
+
+
+def test_one_command_leads_to_a_gateway(machine: Machine) -> None:
+    install, *others = commands(INSTALL)[0]
+    assert re.fullmatch(r"apt-get install \./stagedoor_\S+\.deb", install)
+    assert others == ["systemctl status stagedoor", "stagedoor --version"]
+    began = time.monotonic()
+    said = machine.succeed("apt-get install -y -q /root/stagedoor.deb", outside=True)
+    installed = time.monotonic()
+    start(machine)
+    ready = time.monotonic()
+    print(f"installed in {installed - began:.1f} s, ready {ready - installed:.1f} s later")
+    assert "stagedoor user add alice" in said
+    assert "/etc/stagedoor/stagedoor.toml" in said
+    # Beside other work it takes as many times longer.
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert ready - began < READY_S * busy
+
+
+def test_the_settings_the_keys_and_the_store_are_made(machine: Machine) -> None:
+    listed = machine.succeed(f"stat -c '%U %a %n' {DATA} {DATA}/stagedoor.db {DATA}/keys/host_ca")
+    assert listed.splitlines() == [
+        f"stagedoor 700 {DATA}",
+        f"stagedoor 600 {DATA}/stagedoor.db",
+        f"stagedoor 600 {DATA}/keys/host_ca",
+    ]
+    assert machine.succeed("stat -c '%U %a' /etc/stagedoor/stagedoor.toml") == "root 644\n"
+
+
+def test_a_developer_is_let_in_by_two_commands(machine: Machine) -> None:
+    reload, add, grant = commands(INSTALL)[1]
+    assert reload.startswith("systemctl ")
+    machine.succeed(f"echo correct horse battery staple | {add} --password-stdin")
+    machine.succeed(grant)
+    asked = "printf 'CONNECT app01.ssh:22 HTTP/1.1\\r\\nHost: app01.ssh:22\\r\\n"
+    asked += "Proxy-Authorization: Basic %s\\r\\n\\r\\n' "
+    asked += "$(printf 'alice:correct horse battery staple' | base64)"
+    answer = machine.succeed(f"exec 3<>/dev/tcp/127.0.0.1/8022; {asked} >&3; timeout 10 cat <&3")
+    assert answer.startswith("HTTP/1.1 404"), "let in; no such app is in the settings yet"
+
+
+def test_what_comes_with_it_is_where_debian_looks(machine: Machine) -> None:
+    assert "(commit " in machine.succeed("stagedoor --version")
+    for path in (
+        "/usr/share/bash-completion/completions/stagedoor",
+        "/usr/share/zsh/vendor-completions/_stagedoor",
+        "/usr/share/fish/vendor_completions.d/stagedoor.fish",
+        "/usr/lib/systemd/system/stagedoor.service",
+    ):
+        machine.succeed(f"test -s {path}")
+    machine.succeed(f"test -L {ENABLED}")
+    completed = machine.succeed(
+        "COMP_WORDS='stagedoor gra' COMP_CWORD=1 _STAGEDOOR_COMPLETE=bash_complete stagedoor"
+    )
+    assert completed == "plain,grant\n"
+    assert not machine.succeed("dpkg --verify stagedoor"), "nothing differs from the package"
+
+
+def test_every_module_and_its_libraries_load(machine: Machine) -> None:
+    code = (
+        "import importlib, pkgutil, stagedoor, psycopg, yaml, pyrage;"
+        "print(len([importlib.import_module(m.name) for m in "
+        "pkgutil.walk_packages(stagedoor.__path__, 'stagedoor.') if not m.name.endswith('__main__')"
+        " and '.holder' not in m.name]))"
+    )
+    assert int(machine.succeed(f'/opt/stagedoor/bin/python3 -c "{code}"')) > 200
+
+
+def test_a_store_of_the_first_version_is_taken_over_and_the_way_back_works(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """docs/how-to/upgrade.md, with the store that version 0.1.0 left."""
+    stop(machine)
+    old = store(tmp_path / "old.db", (RELEASED / "0001.sqlite.sql").read_text())
+    put(machine, old, "/var/backups/stagedoor.db")
+    machine.succeed(f"rm {DATA}/stagedoor.db*")
+    owned = "install -o stagedoor -g stagedoor -m 0600"
+    machine.succeed(f"{owned} /var/backups/stagedoor.db {DATA}/stagedoor.db")
+    again = "apt-get install -y -q --reinstall /root/stagedoor.deb"
+    said = machine.succeed(again, outside=True)
+    assert "stagedoor user add alice" not in said, "an upgrade has nobody to introduce"
+    start(machine)
+    assert {"alice", "bob"} <= set(machine.succeed("stagedoor user list").split())
+    stop(machine)
+
+    # To this program, one that is older than the store.
+    mark = "UPDATE meta SET value = 9999 WHERE name IN ('schema_version', 'compatible_version');"
+    put(machine, store(old, mark), f"{DATA}/stagedoor.db")
+    machine.succeed(f"chown stagedoor: {DATA}/stagedoor.db")
+    refused = machine.run("stagedoor user list")
+    assert refused.status != 0
+    assert "it was written by a newer Stagedoor" in refused.text
+    [back] = [block for block in commands(UPGRADE) if "stagedoor-newer.db" in " ".join(block)]
+    for line in back:
+        if not line.startswith("systemctl "):
+            machine.succeed(line)
+    start(machine)
+    assert {"alice", "bob"} <= set(machine.succeed("stagedoor user list").split())
+
+
+def store(file: Path, statements: str) -> Path:
+    """A SQLite file to which these statements were made."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript(statements)
+    return file
+
+
+def test_removed_it_leaves_settings_and_data_and_purged_the_data(machine: Machine) -> None:
+    stop(machine)
+    machine.succeed("apt-get remove -y -q stagedoor")
+    machine.succeed("test ! -e /opt/stagedoor && test ! -e /usr/bin/stagedoor")
+    machine.succeed(f"test -e /etc/stagedoor/stagedoor.toml && test -e {DATA}/keys/host_ca")
+    machine.succeed("apt-get install -y -q /root/stagedoor.deb", outside=True)
+    assert "alice" in machine.succeed("stagedoor user list")
+    said = machine.succeed("apt-get purge -y -q stagedoor 2>&1")
+    assert f"rm -r {DATA}" in said
+    machine.succeed(f"test ! -e /etc/stagedoor && test -e {DATA}/stagedoor.db")
+    assert not machine.succeed("find /etc/systemd/system -name 'stagedoor*'")
+
+
+def test_an_installation_by_pip_is_not_written_over(machine: Machine) -> None:
+    machine.succeed("mkdir -p /opt/stagedoor/bin && touch /opt/stagedoor/bin/pip")
+    ended = machine.run("apt-get install -y -q /root/stagedoor.deb", outside=True)
+    assert ended.status != 0
+    assert "rm -r /opt/stagedoor" in ended.text
+    machine.succeed("test ! -e /opt/stagedoor/pyvenv.cfg && rm -r /opt/stagedoor")

@@ -1,0 +1,72 @@
+"""The Chinese pages are in step with the English ones: headings, commands, links, tables."""
+
+import posixpath
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs import pages
+from tests.docs.pages import ROOT
+
+PAIRS = {
+    "README.zh-CN.md": "README.md",
+    "docs/zh/tutorial.md": "docs/tutorial.md",
+    **{
+        f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
+        for name in ("developer", "webshell", "install-kubernetes")
+    },
+}
+"""A Chinese page, and the English one that it says."""
+_PAIR = pytest.mark.parametrize(("chinese", "english"), PAIRS.items())
+HEADING = re.compile(r"^(#{1,6}) ", re.MULTILINE)
+
+
+def linked(page: Path) -> list[str]:
+    """Where the links of a page lead, as English pages, sorted; an anchor is in the page's own language."""
+    found = []
+    for link in pages.links(page):
+        path, _, anchor = link.partition("#")
+        folder = page.parent.relative_to(ROOT).as_posix()
+        target = posixpath.normpath(posixpath.join(folder, path)) if path else pages.name(page)
+        found.append(PAIRS.get(target, target) + ("#" if anchor else ""))
+    return sorted(found)
+
+
+@_PAIR
+def test_the_headings_are_as_many_and_as_deep(chinese: str, english: str) -> None:
+    ours, theirs = (HEADING.findall(pages.prose(ROOT / one)) for one in (chinese, english))
+    assert ours == theirs
+
+
+@_PAIR
+def test_the_commands_are_the_same(chinese: str, english: str) -> None:
+    ours, theirs = (pages.FENCE.findall(pages.text(ROOT / one)) for one in (chinese, english))
+    assert ours == theirs
+
+
+@_PAIR
+def test_the_links_lead_to_the_same_pages(chinese: str, english: str) -> None:
+    assert linked(ROOT / chinese) == linked(ROOT / english)
+
+
+@_PAIR
+def test_the_tables_have_as_many_rows(chinese: str, english: str) -> None:
+    ours, theirs = (
+        [line.count(" | ") for line in pages.prose(ROOT / one).splitlines() if line[:1] == "|"]
+        for one in (chinese, english)
+    )
+    assert ours == theirs
+
+
+@_PAIR
+def test_it_is_in_chinese(chinese: str, english: str) -> None:
+    """A paragraph that was left in English has many words in a row."""
+    words = r"(?:[A-Za-z']+[ ,]+){12}"
+    prose = re.sub(r"`[^`]*`|\([^()]*\)", "", pages.prose(ROOT / chinese))
+    assert re.findall(words, prose) == []
+
+
+def test_every_chinese_page_has_its_english_one() -> None:
+    found = {pages.name(page) for page in (ROOT / "docs/zh").glob("*.md")}
+    assert found - {"docs/zh/glossary.md"} == {one for one in PAIRS if one.startswith("docs/")}

@@ -1,0 +1,65 @@
+"""A public class is named by words of the glossary or of the field, so that a stranger finds it."""
+
+import ast
+import re
+
+from tests.docs import pages
+from tests.docs.pages import ROOT
+
+ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
+FIELD_WORDS = ROOT / "tests/docs/field-words.txt"
+PACKAGE = ROOT / "src/stagedoor"
+WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+
+TO_BE_RENAMED = ROOT / "tests/docs/names-to-rename.txt"
+"""Names from before the glossary, one a line. Rename them when you change their code; add none."""
+MAX_TO_BE_RENAMED = 92
+"""May only shrink."""
+
+
+def stem(word: str) -> str:
+    return word.lower().removesuffix("s")
+
+
+def glossary() -> list[list[str]]:
+    return pages.table(ARCHITECTURE, "Glossary")
+
+
+def known() -> set[str]:
+    lines = FIELD_WORDS.read_text(encoding="utf-8").splitlines()
+    words = " ".join(line for line in lines if not line.startswith("#")).split()
+    for term, *_ in glossary():
+        words += re.findall(r"[a-z]+", term.lower())
+    return {stem(word) for word in words}
+
+
+def public_classes() -> set[str]:
+    """Of the package; those inside of a function are not public."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.add(node.name)
+    return found
+
+
+def strange() -> set[str]:
+    words = known()
+    return {
+        name for name in public_classes() if any(stem(w) not in words for w in WORD.findall(name))
+    }
+
+
+def test_a_public_class_is_named_by_the_glossary_or_the_field() -> None:
+    allowed = set(TO_BE_RENAMED.read_text(encoding="utf-8").split())
+    assert strange() - allowed == set(), f"say it in words of {FIELD_WORDS.name}"
+
+
+def test_names_that_are_to_be_renamed_become_fewer() -> None:
+    assert len(strange()) <= MAX_TO_BE_RENAMED
+
+
+def test_every_place_in_the_glossary_is_there() -> None:
+    for term, _, places in glossary():
+        for place in re.findall(r"`([^`]+)`", places):
+            assert any((root / place).exists() for root in (PACKAGE, ROOT)), (term, place)

@@ -1,0 +1,43 @@
+"""A gateway that answers the web, CONNECT and SSH, and a machine that would log in."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.path.gateway import Gateway
+from tests.ports import free_port
+
+SETTINGS = """
+[tunnel]
+addresses = ["127.0.0.1:{tunnel}"]
+
+[ssh]
+addresses = ["127.0.0.1:{ssh}"]
+host_names = ["127.0.0.1"]
+
+[web]
+addresses = ["127.0.0.1:{web}"]
+tmux = false
+
+[[shells.local]]
+app = "app01"
+env = {{ APP_NAME = "app01" }}
+login_shell = "/bin/sh"
+"""
+
+
+def settings() -> str:
+    """With ports that the well-known document can name."""
+    return SETTINGS.format(tunnel=free_port(), ssh=free_port(), web=free_port())
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("login"), settings()) as found:
+        found.add_user("dev", "app01")
+        yield found.start()
+
+
+@pytest.fixture
+def base(gateway: Gateway) -> str:
+    return f"http://127.0.0.1:{gateway.port('web')}"

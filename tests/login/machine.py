@@ -1,0 +1,101 @@
+"""A machine that logs in without our client, so that what the gateway refuses can be sent; and a browser."""
+
+import hashlib
+import http.cookiejar
+import json
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+from tests.path.gateway import PASSWORD
+from tests.waiting import BOUND_S
+
+
+class Key:
+    """Made, and used to sign, by ssh-keygen."""
+
+    def __init__(self, folder: Path, name: str = "key") -> None:
+        self.file = folder / name
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", self.file], check=True)
+
+    def sign(self, text: str | bytes, namespace: str = "login@stagedoor") -> str:
+        command = ["ssh-keygen", "-Y", "sign", "-f", str(self.file), "-n", namespace, "-q"]
+        text = text.encode() if isinstance(text, str) else text
+        return subprocess.run(command, input=text, capture_output=True, check=True).stdout.decode()
+
+
+class Machine:
+    """Asks by JSON."""
+
+    def __init__(self, base: str, key: Key, verifier: str = "verifier") -> None:
+        self.base = base
+        self.key = key
+        self.verifier = verifier
+
+    def ask(
+        self, path: str, headers: dict[str, str] | None = None, /, **fields: object
+    ) -> tuple[int, dict[str, Any]]:
+        request = urllib.request.Request(
+            self.base + path, json.dumps(fields).encode(), headers or {}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=BOUND_S) as answer:
+                assert answer.headers["cache-control"] == "no-store"
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def start(
+        self, headers: dict[str, str] | None = None, **more: object
+    ) -> tuple[int, dict[str, Any]]:
+        challenge = hashlib.sha256(self.verifier.encode()).hexdigest()
+        signature = self.key.sign(f"stagedoor login\n{self.base}\n{challenge}\n")
+        given = {"challenge": challenge, "signature": signature, "label": "laptop", "port": None}
+        return self.ask("/login/start", headers, **given | more)
+
+    def poll(self, id_: str, **more: object) -> tuple[int, dict[str, Any]]:
+        return self.ask("/login/poll", **{"id": id_, "verifier": self.verifier} | more)
+
+
+class Person:
+    """A browser that is signed in: cookies, forms with our Origin, no redirects to other sites."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        )
+
+    def get(self, path: str) -> tuple[int, str]:
+        return self._ask(urllib.request.Request(self.base + path))
+
+    def post(self, path: str, origin: str | None = None, **fields: str) -> tuple[int, str]:
+        headers = {"Origin": origin or self.base}
+        return self._ask(
+            urllib.request.Request(self.base + path, urlencode(fields).encode(), headers)
+        )
+
+    def sign_in(self, name: str = "dev", secret: str = PASSWORD) -> "Person":
+        status, page = self.post("/sign-in", name=name, secret=secret, next="/")
+        assert status == 200, page
+        return self
+
+    def code_for(self, id_: str) -> tuple[int, str]:
+        """What a click sends to the client: the port and the code."""
+        status, page = self.post(f"/login/{id_}/approve")
+        assert status == 200, page
+        [(port, code)] = re.findall(r'href="http://127\.0\.0\.1:(\d+)/\?code=([^"&]+)"', page)
+        return int(port), code
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
+        try:
+            with self._opener.open(request, timeout=BOUND_S) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()

@@ -1,0 +1,155 @@
+"""What the gateway answers a machine that logs in, and the person who lets it in."""
+
+import json
+import socket
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from tests.login.machine import Key, Machine, Person
+from tests.path.gateway import Gateway
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def machine(base: str, tmp_path: Path) -> Machine:
+    return Machine(base, Key(tmp_path))
+
+
+@pytest.fixture
+def person(base: str) -> Person:
+    return Person(base).sign_in()
+
+
+def test_a_new_machine_is_told_how_to_reach_it(base: str, gateway: Gateway) -> None:
+    with urllib.request.urlopen(f"{base}/.well-known/stagedoor") as answer:
+        known = json.load(answer)
+    assert known["login"] is True
+    assert known["ssh"] == f"127.0.0.1:{gateway.port('ssh')}"
+    assert known["connect"] == f"http://127.0.0.1:{gateway.port()}"
+    [host_ca] = known["host_ca"]
+    assert gateway.command("ca", "show", "host").stdout.startswith(host_ca + " ")
+    assert known["names"] == ["*.ssh", "*-ssh"]
+
+
+def test_the_letters_let_it_in_and_its_secret_works_for_connect(
+    machine: Machine, person: Person, gateway: Gateway
+) -> None:
+    status, begun = machine.start()
+    assert status == 200
+    assert begun["url"] == f"{machine.base}/login/{begun['id']}"
+    assert machine.poll(begun["id"]) == (200, {"state": "waiting"})
+    page = person.get(f"/login/{begun['id']}")[1]
+    assert "laptop" in page
+    assert begun["letters"] not in page
+    status, page = person.post(f"/login/{begun['id']}/approve", letters=begun["letters"].lower())
+    assert (status, "is logged in as dev" in page) == (200, True)
+    status, got = machine.poll(begun["id"])
+    assert (status, got["state"], got["user"]) == (200, "logged-in", "dev")
+    assert got["certificate"].startswith("ssh-ed25519-cert-v01@openssh.com ")
+    assert "logged in" in person.get(f"/login/{begun['id']}")[1]
+    for user, secret, code in (
+        ("dev", got["secret"], "200"),
+        ("other", got["secret"], "407"),
+        ("dev", got["secret"] + "x", "407"),
+    ):
+        assert connect(gateway, user, secret)[:12].decode().endswith(code)
+    # It is no cookie, and no second machine is let in by it.
+    request = urllib.request.Request(
+        f"{machine.base}/api/sign-in",
+        b"{}",
+        {"Cookie": f"stagedoor={got['secret']}", "Origin": machine.base},
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert "over" in json.load(answer)
+    # Its end is news: CONNECT refuses it, and says why.
+    gateway.command("sign-in", "end", "--user", "dev", "--reason", "laptop stolen", "--yes")
+    wait_until(lambda: b"laptop stolen" in connect(gateway, "dev", got["secret"]))
+
+
+def connect(gateway: Gateway, user: str, secret: str) -> bytes:
+    shown = b64encode(f"{user}:{secret}".encode()).decode()
+    asked = (
+        f"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh\r\nProxy-Authorization: Basic {shown}"
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port())) as line:
+        line.sendall(f"{asked}\r\n\r\n".encode())
+        return line.recv(4096)
+
+
+@pytest.mark.identity(2, 4, 5)
+def test_a_click_sends_a_code_to_the_same_machine_alone(machine: Machine, person: Person) -> None:
+    _, begun = machine.start(port=45678)
+    page = person.get(f"/login/{begun['id']}")[1]
+    assert "another machine" in page
+    port, code = person.code_for(begun["id"])
+    assert port == 45678
+    assert machine.poll(begun["id"])[1] == {"state": "waiting"}, "the attacker who sent the link"
+    assert machine.poll(begun["id"], verifier="x", code=code)[0] == 400, "who listened at the port"
+    assert "has not answered on this machine" in person.get(f"/login/{begun['id']}")[1]
+    assert machine.poll(begun["id"], code=code)[1]["state"] == "logged-in"
+    assert machine.poll(begun["id"], code=code)[0] == 400
+
+
+@pytest.mark.identity(4)
+def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) -> None:
+    _, begun = machine.start()
+    at = f"/login/{begun['id']}/approve"
+    for left in (4, 3, 2, 1):
+        status, page = person.post(at, letters="XXXX-XXXX")
+        assert (status, f"{left} tries are left" in page) == (403, True)
+    assert person.post(at, letters="XXXX-XXXX")[0] == 403
+    assert person.post(at, letters=begun["letters"])[0] == 400
+    assert machine.poll(begun["id"])[1] == {"state": "denied"}
+
+
+def test_pages_of_other_sites_let_nothing_in(machine: Machine, person: Person, base: str) -> None:
+    _, begun = machine.start()
+    for path in ("approve", "deny"):
+        at = f"/login/{begun['id']}/{path}"
+        status, _ = person.post(at, "https://evil.example", letters=begun["letters"])
+        assert status == 403
+    for origin in ("https://evil.example", base):
+        assert machine.start({"Origin": origin})[0] == 403
+    assert machine.poll(begun["id"])[1] == {"state": "waiting"}
+    assert "Sign in" in Person(base).get(f"/login/{begun['id']}")[1], (
+        "a stranger sees nothing of it"
+    )
+    assert person.get("/login/unknown")[0] == 404
+
+
+def test_a_token_lets_no_machine_in(machine: Machine, base: str, gateway: Gateway) -> None:
+    by_token = Person(base).sign_in("dev", gateway.token())
+    _, begun = machine.start()
+    status, page = by_token.get(f"/login/{begun['id']}")
+    assert (status, "only a person" in page) == (403, True)
+    assert by_token.post(f"/login/{begun['id']}/approve", letters=begun["letters"])[0] == 403
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"challenge": "00"},
+        {"challenge": "z" * 64},
+        {"port": 0},
+        {"port": 70000},
+        {"port": "80"},
+        {"signature": "none"},
+        {"signature": 5},
+        {"label": "x" * 20_000},
+    ],
+)
+def test_what_cannot_be_read_is_refused(machine: Machine, bad: dict[str, object]) -> None:
+    status, said = machine.start(**bad)
+    assert status == 400
+    assert said["message"]
+
+
+def test_a_label_is_shown_as_text(machine: Machine, person: Person) -> None:
+    _, begun = machine.start(label="<script>alert(1)</script>\x1b[31m\n" + "x" * 900)
+    page = person.get(f"/login/{begun['id']}")[1]
+    assert "<script>alert" not in page
+    assert "\x1b" not in page
+    assert "x" * 65 not in page

@@ -1,0 +1,346 @@
+"""A machine logs in, its person approves: the gateway's side, with real keys and signatures."""
+
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.authorities import ensure_cas, user_ca
+from stagedoor.admin.certificates import CertificateError
+from stagedoor.admin.login_approval import LoginApproval
+from stagedoor.admin.login_service import (
+    CLOCK_S,
+    NAMESPACE,
+    OF_SOURCE,
+    Begun,
+    LoggedIn,
+    LoginService,
+    login_text,
+    renewal_text,
+)
+from stagedoor.admin.passes import PassService
+from stagedoor.admin.service import AdminService, add_user, open_service
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
+from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.keys.sshsig import signed_by
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, digest
+from stagedoor.model.source import Source
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes, people
+from stagedoor.store.journal import read_entries
+from stagedoor.store.policy import load_policy
+
+ORIGIN, HERE = "https://gw.example", Source.of("192.0.2.7", 1)
+VERIFIER = "a verifier of the client"
+
+
+class Key:
+    """Made, and used to sign, by ssh-keygen."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.file = folder / name
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", self.file], check=True)
+        self.line = " ".join(self.file.with_suffix(".pub").read_text().split()[:2])
+
+    def sign(self, text: bytes, namespace: str = NAMESPACE) -> str:
+        command = ["ssh-keygen", "-Y", "sign", "-f", str(self.file), "-n", namespace, "-q"]
+        return subprocess.run(command, input=text, capture_output=True, check=True).stdout.decode()
+
+
+@dataclass
+class Installation:
+    """A store with alice, who is signed in in a browser, and the services over it."""
+
+    admin: AdminService
+    logins: LoginService
+    approval: LoginApproval
+    alice: Identity
+    folder: Path
+    ahead_s: float = 0.0
+    broken: bool = False
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+    async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
+        """By the installation's own CA. Satisfies UserCertificates."""
+        if self.broken:
+            raise CertificateError("the signer is away; try again")
+        assert ends_at > time.time()
+        return user_ca(Settings(data_dir=self.folder)).sign_user(public_key, user, [user], 3600)
+
+    async def begin(self, key: Key, *, port: int | None = 40000, source: Source = HERE) -> Begun:
+        challenge = digest(VERIFIER)
+        signature = key.sign(login_text(ORIGIN, challenge))
+        begun = await self.logins.begin(ORIGIN, challenge, signature, "laptop", port, source)
+        assert isinstance(begun, Begun), begun
+        return begun
+
+    async def poll(self, begun: Begun, code: str | None = None) -> LoggedIn | LoginState | Denial:
+        return await self.logins.poll(begun.id, VERIFIER, code, HERE)
+
+    async def logged_in(self, key: Key) -> LoggedIn:
+        begun = await self.begin(key)
+        assert not isinstance(
+            await self.approval.approve(self.alice, begun.id, begun.letters), Denial
+        )
+        found = await self.poll(begun)
+        assert isinstance(found, LoggedIn), found
+        return found
+
+    async def renew(self, key: Key, *, at: float | None = None) -> LoggedIn | Denial:
+        when = int(self.now() if at is None else at)
+        return await self.logins.renew(
+            ORIGIN, when, "nonce", key.sign(renewal_text(ORIGIN, when, "nonce")), HERE
+        )
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Installation]:
+    settings, lifetimes = Settings(data_dir=tmp_path / "data"), Lifetimes()
+    with open_service(settings) as service:
+        ensure_cas(settings)
+        database = service.database
+        add_user(service, "alice", password="correct horse")
+        found = on_password_of(load_policy(database).users["alice"])
+        secret = passes.issue(
+            database, pass_for(PassKind.SESSION, found, time.time(), lifetimes), time.time()
+        )
+        shown = passes.find(database, PassKind.SESSION, secret)
+        assert shown is not None
+
+        async def at_once(verdict: Callable[[], Awaitable[Identity | Denial]]) -> Identity | Denial:
+            return await verdict()
+
+        given = PassService(
+            settings, database, lambda: load_policy(database), at_once, lifetimes, Allowance()
+        )
+        made = Installation(
+            service,
+            LoginService(settings, database, given, lifetimes, None),
+            LoginApproval(settings, database),
+            replace(found, sign_in=shown.sign_in),
+            settings.data_dir,
+        )
+        made.logins = LoginService(settings, database, given, lifetimes, made, made.now)
+        made.approval = LoginApproval(settings, database, made.now)
+        yield made
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Key:
+    return Key(tmp_path, "key")
+
+
+def certificate_of(line: str | None, folder: Path) -> str:
+    assert line is not None
+    file = folder / "cert.pub"
+    file.write_text(line + "\n")
+    return subprocess.run(
+        ["ssh-keygen", "-Lf", file], capture_output=True, text=True, check=True
+    ).stdout
+
+
+async def test_the_letters_log_a_machine_in_once(
+    here: Installation, key: Key, tmp_path: Path
+) -> None:
+    begun = await here.begin(key)
+    assert await here.poll(begun) is LoginState.WAITING
+    done = await here.approval.approve(here.alice, begun.id, begun.letters.lower())
+    assert not isinstance(done, Denial)
+    found = await here.poll(begun)
+    assert isinstance(found, LoggedIn)
+    assert found.user == "alice"
+    assert found.secret is not None
+    assert "alice" in certificate_of(found.certificate, tmp_path)
+    [login] = [one for one in list_sign_ins(here.admin) if one.key_fingerprint]
+    assert (login.user, login.label, login.source) == ("alice", "laptop", "192.0.2.7")
+    again = await here.poll(begun)
+    assert isinstance(again, Denial), "it is spent"
+
+
+@pytest.mark.identity(4, 5)
+async def test_a_click_is_worth_nothing_without_code_and_verifier(
+    here: Installation, key: Key
+) -> None:
+    """The attacker began, and sends the link; or another person of the machine receives the code."""
+    begun = await here.begin(key)
+    done = await here.approval.approve(here.alice, begun.id, None)
+    assert not isinstance(done, Denial)
+    _, code = done
+    assert code is not None
+    assert await here.poll(begun) is LoginState.WAITING
+    assert await here.poll(begun, "a guess") is LoginState.WAITING, "a guess stops nothing"
+    for verifier in ("", "another", code, begun.id):
+        got = await here.logins.poll(begun.id, verifier, code, HERE)
+        assert isinstance(got, Denial)
+        assert got.reason is Reason.BAD_REQUEST
+    assert isinstance(await here.poll(begun, code), LoggedIn)
+    assert isinstance(await here.poll(begun, code), Denial), "replayed"
+
+
+@pytest.mark.identity(4)
+async def test_wrong_letters_end_it(here: Installation, key: Key) -> None:
+    begun = await here.begin(key)
+    for left in range(TRIES - 1, -1, -1):
+        got = await here.approval.approve(here.alice, begun.id, "XXXX-XXXX")
+        assert isinstance(got, Denial)
+        assert (f"{left} tries" in got.message) == (left > 0)
+    assert isinstance(await here.approval.approve(here.alice, begun.id, begun.letters), Denial)
+    assert await here.poll(begun) is LoginState.DENIED
+
+
+async def test_a_person_denies_it(here: Installation, key: Key) -> None:
+    begun = await here.begin(key)
+    assert await here.approval.deny(here.alice, begun.id) is None
+    assert await here.poll(begun) is LoginState.DENIED
+
+
+async def test_it_ends_after_three_minutes(here: Installation, key: Key) -> None:
+    begun = await here.begin(key)
+    here.ahead_s = PENDING_S + 1
+    assert isinstance(await here.approval.look(here.alice, begun.id), Denial)
+    assert isinstance(await here.approval.approve(here.alice, begun.id, begun.letters), Denial)
+    assert isinstance(await here.poll(begun), Denial)
+
+
+async def test_only_a_person_lets_a_machine_in(here: Installation, key: Key) -> None:
+    """A token, a link for one app, a login: each would get more than it is."""
+    begun = await here.begin(key)
+    for who in (
+        replace(here.alice, sign_in=None),
+        replace(here.alice, scopes=("connect:app01",)),
+    ):
+        for answer in (
+            await here.approval.look(who, begun.id),
+            await here.approval.approve(who, begun.id, begun.letters),
+        ):
+            assert isinstance(answer, Denial)
+            assert answer.reason is Reason.NO_GRANT
+
+
+async def test_a_key_is_certified_for_who_holds_it_alone(
+    here: Installation, key: Key, tmp_path: Path
+) -> None:
+    challenge = digest(VERIFIER)
+    for text, namespace in (
+        (login_text("https://other.example", challenge), NAMESPACE),
+        (login_text(ORIGIN, digest("another")), NAMESPACE),
+        (login_text(ORIGIN, challenge), "git"),
+    ):
+        signature = key.sign(text, namespace)
+        got = await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE)
+        assert isinstance(got, Denial)
+        assert "does not hold" in got.message
+    good = key.sign(login_text(ORIGIN, challenge))
+    assert signed_by(good, NAMESPACE, login_text(ORIGIN, challenge)) is not None
+    lines = good.splitlines()
+    for bad in ("", good[:100], good.replace(lines[2], lines[2][::-1]), "A" * 5000, good + "x"):
+        assert signed_by(bad, NAMESPACE, login_text(ORIGIN, challenge)) is None
+
+
+async def test_pending_logins_of_a_source_are_bounded(here: Installation, key: Key) -> None:
+    for _ in range(OF_SOURCE):
+        await here.begin(key)
+    challenge = digest(VERIFIER)
+    signature = key.sign(login_text(ORIGIN, challenge))
+    here.ahead_s = 60  # what was begun at once is forgotten, what waits is not
+    got = await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE)
+    assert isinstance(got, Denial)
+    assert got.reason is Reason.THROTTLED
+    await here.begin(key, source=Source.of("192.0.2.8", 1))
+
+
+@pytest.mark.identity(22)
+async def test_a_renewal_wants_the_key_and_a_sign_in_that_lasts(
+    here: Installation, key: Key, tmp_path: Path
+) -> None:
+    assert isinstance(await here.renew(key), Denial), "it never logged in"
+    await here.logged_in(key)
+    renewed = await here.renew(key)
+    assert isinstance(renewed, LoggedIn)
+    assert renewed.secret is None
+    assert "alice" in certificate_of(renewed.certificate, tmp_path)
+    assert isinstance(await here.renew(Key(tmp_path, "other")), Denial)
+    end_sign_ins(here.admin, list_sign_ins(here.admin, "alice"), "laptop stolen")
+    over = await here.renew(key)
+    assert isinstance(over, Denial)
+    assert over.reason is Reason.CREDENTIAL_WRONG
+
+
+@pytest.mark.identity(24)
+async def test_a_clock_that_is_wrong_is_named(here: Installation, key: Key) -> None:
+    await here.logged_in(key)
+    assert isinstance(await here.renew(key, at=time.time() + 240), LoggedIn)
+    for off, way in ((2 * CLOCK_S, "10 min ahead"), (-2 * CLOCK_S, "10 min behind")):
+        got = await here.renew(key, at=time.time() + off)
+        assert isinstance(got, Denial)
+        assert way in got.message
+
+
+async def test_use_moves_a_logins_end_and_never_beyond_the_persons(
+    here: Installation, key: Key
+) -> None:
+    first = await here.logged_in(key)
+    here.ahead_s = 3 * 3600
+    renewed = await here.renew(key)
+    assert isinstance(renewed, LoggedIn)
+    assert first.ends_at < renewed.ends_at <= time.time() + here.ahead_s + 12 * 3600
+    here.ahead_s = 14 * 3600
+    last = await here.renew(key)
+    assert isinstance(last, LoggedIn)
+    latest = [one for one in list_sign_ins(here.admin) if one.key_fingerprint]
+    assert last.ends_at == latest[0].ends_at
+    assert last.ends_at <= time.time() + 24 * 3600
+
+
+async def test_a_logout_ends_the_login_and_no_other(here: Installation, key: Key) -> None:
+    found = await here.logged_in(key)
+    assert found.secret is not None
+    assert await here.logins.end("sgl_unknown", HERE) is None
+    assert await here.logins.end(found.secret, HERE) is None
+    [left] = list_sign_ins(here.admin)
+    assert left.key_fingerprint is None, "the browser's goes on"
+    assert isinstance(await here.renew(key), Denial)
+
+
+async def test_where_nothing_can_be_signed_the_machine_is_told(
+    here: Installation, key: Key
+) -> None:
+    here.broken = True
+    found = await here.logged_in(key)
+    assert found.certificate is None
+    assert "signer is away" in found.why
+    got = await here.renew(key)
+    assert isinstance(got, Denial)
+    assert got.reason is Reason.OVERLOADED
+
+
+async def test_a_changed_password_ends_what_it_let_in(here: Installation, key: Key) -> None:
+    await here.logged_in(key)
+    with here.admin.change("test") as change:
+        people.set_password(change.transaction, "alice", None)
+    got = await here.renew(key)
+    assert isinstance(got, Denial)
+    assert "password" in got.message
+
+
+@pytest.mark.identity(3)
+async def test_letters_codes_and_secrets_are_in_no_audit(here: Installation, key: Key) -> None:
+    begun = await here.begin(key)
+    await here.approval.approve(here.alice, begun.id, "WWWW-WWWW")
+    await here.approval.approve(here.alice, begun.id, begun.letters)
+    found = await here.poll(begun)
+    assert isinstance(found, LoggedIn)
+    assert found.secret is not None
+    told = "".join(str(entry) for entry in read_entries(here.admin.database))
+    assert "login.answer" in told
+    for secret in (begun.letters, begun.letters.replace("-", ""), "WWWW", found.secret, VERIFIER):
+        assert secret not in told

@@ -1,0 +1,83 @@
+"""What Prometheus reads of a gateway with two workers, after a login by each access method."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from stagedoor.serve.metrics import definitions as of
+from tests.path.test_health import asked
+from tests.ports import free_port
+from tests.ssh.world import SSH_TABLE, local, open_world, wait_until
+from tests.web.outer import attach_command
+
+SETTINGS = (
+    '[web]\naddresses = ["127.0.0.1:0"]\n[health]\naddress = "127.0.0.1:PORT"\n'
+    "[workers]\ncount = 2\ndrain_timeout_s = 5\n" + SSH_TABLE + local("app01")
+)
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def read(text: str) -> Samples:
+    """By name and label values in order of label."""
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> None:
+    """One real gateway and four logins: some eight seconds."""
+    with open_world(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as world:
+        gateway = world.gateway
+        health = gateway.port("health")
+        config = world.config()
+        assert world.ssh("app01-ssh", "true", config=config).returncode == 0
+        assert world.ssh("app01@gw", "true", config=config).returncode == 0
+        tunnel = (
+            f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} --user dev "
+            f"--via direct --token-file {tmp_path}/token %h %p"
+        )
+        subprocess.run(
+            attach_command(tmp_path, gateway.port("web"), "app01", "--", "true"),
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
+        assert done.returncode == 0, done.stderr
+
+        def page() -> Samples:
+            status, text = asked(health, "/metrics")
+            assert status == 200
+            return read(text)
+
+        ways = ("connect", "direct", "jump", "web")
+        wait_until(
+            lambda: all(page()[("stagedoor_session_length_seconds_count", (w,))] for w in ways)
+        )
+        found = page()
+        assert [found[("stagedoor_logins_total", (way, "opened"))] for way in ways] == [1] * 4
+        assert not any(found[("stagedoor_sessions", (way,))] for way in ways)
+        assert found[("stagedoor_relay_bytes_total", ("sent",))] > 1000
+        assert found[("stagedoor_shell_starts_total", ("ready",))] == 1
+        assert found[("stagedoor_audit_open_seconds_count", ())] == 4
+        assert found[("stagedoor_store_transaction_seconds_count", ("read",))] > 4
+        assert found[("stagedoor_policy_age_seconds", ())] < 30
+        assert found[("stagedoor_event_loop_lag_seconds_count", ())] > 0
+        names = {name for name, _ in found}
+        missing = [metric.name for metric in of.METRICS if not names & {*metric.samples}]
+        assert missing == ["stagedoor_certificate_remaining_seconds"], "there is no certificate"
+        assert len(found) == len(set(found))
+
+        status = json.loads(gateway.command("status", "--json").stdout)
+        assert (status["state"], len(status["workers"])) == ("well", 2)
+        assert status["store"]["policy_version"] == found[("stagedoor_policy_version", ())]
+
+        before = found[("stagedoor_logins_total", ("connect", "opened"))]
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_for(lambda line: line["event"] == "reloaded")
+        assert page()[("stagedoor_logins_total", ("connect", "opened"))] == before
+        assert not [line for line in gateway.lines if line["level"] == "error"]

@@ -1,0 +1,422 @@
+"""Each fault of a gateway's machine is found, and named by the check that it belongs to."""
+
+import json
+import os
+import socket
+import sqlite3
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.authorities import ensure_cas, host_ca
+from stagedoor.cli.app import stagedoor
+from stagedoor.model.check import Check, Result, run_checks
+from stagedoor.model.finding import Finding, Level, ok
+from stagedoor.serve.doctor import judge
+from stagedoor.serve.doctor.bundle import without_secrets
+from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
+from stagedoor.settings.file import load_settings
+from stagedoor.settings.where import line_of
+from tests.net.peers import write_certificate
+from tests.ssh.world import SSH_TABLE, new_key, open_world, public
+
+DAY_S = 86400.0
+NOW = 1_800_000_000.0
+
+
+@dataclass
+class Machine:
+    """A gateway's machine as it is before the first fault: started once, and stopped."""
+
+    folder: Path
+    text: str = ""
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "stagedoor.toml"
+
+    def write(self, more: str = "") -> None:
+        head = f'data_dir = "{self.data}"\n'
+        self.file.write_text(head + (more or '[tunnel]\naddresses = ["127.0.0.1:0"]\n'))
+
+    def results(self) -> list[Result]:
+        settings, finding = settings_finding(self.file)
+        if settings is None:
+            return [("settings", finding)]
+        return [("settings", finding), *run_checks(gateway_checks(settings, self.file))]
+
+    def troubles(self) -> list[Result]:
+        """Without how fast this machine is now: others' tests may keep it busy."""
+        return [
+            (check, finding)
+            for check, finding in self.results()
+            if finding.level is not Level.OK
+            and not any(word in finding.what for word in (" takes ", " answers in "))
+        ]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.write()
+    settings = load_settings(machine.file)
+    with admin.open_service(settings) as service:
+        admin.add_user(service, "dev")
+    ensure_cas(settings)
+    return machine
+
+
+@contextmanager
+def serving(answer: bytes) -> Iterator[int]:
+    """A server of the test's own that says this to everybody, and hangs up."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                with listening.accept()[0] as sock:
+                    sock.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(10)
+
+
+def test_a_machine_that_is_well_has_no_trouble(machine: Machine) -> None:
+    assert machine.troubles() == []
+
+
+def typo(machine: Machine) -> None:
+    machine.write('[tunnel]\naddresses = ["127.0.0.1:0"]\nadresses = []\n')
+
+
+def no_toml(machine: Machine) -> None:
+    machine.write("[tunnel\n")
+
+
+def wrong_type(machine: Machine) -> None:
+    machine.write('[tunnel]\naddresses = ["127.0.0.1:0"]\n\n[workers]\ncount = "two"\n')
+
+
+def wrong_value(machine: Machine) -> None:
+    machine.write('[tunnel]\naddresses = ["127.0.0.1"]\n')
+
+
+def no_file(machine: Machine) -> None:
+    machine.file.unlink()
+
+
+def open_folder(machine: Machine) -> None:
+    machine.data.chmod(0o755)
+
+
+def no_folder(machine: Machine) -> None:
+    machine.data.rename(machine.folder / "away")
+
+
+def anothers_folder(machine: Machine) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a folder away")
+    os.chown(machine.data, 12345, 12345)
+
+
+def open_key(machine: Machine) -> None:
+    (machine.data / "keys/user_ca").chmod(0o644)
+
+
+def damaged_key(machine: Machine) -> None:
+    (machine.data / "keys/host_ca").write_text("no key\n")
+
+
+def no_key(machine: Machine) -> None:
+    (machine.data / "keys/host_ca").unlink()
+
+
+def tls(machine: Machine, *, key: Path | None = None) -> tuple[Path, Path]:
+    certificate, own = write_certificate(machine.folder)
+    own.chmod(0o600)
+    machine.write(
+        f'[tunnel]\ntls_addresses = ["127.0.0.1:0"]\ncertificate_file = "{certificate}"\n'
+        f'key_file = "{key or own}"\n'
+    )
+    return certificate, own
+
+
+def other_key(machine: Machine) -> None:
+    folder = machine.folder / "other"
+    folder.mkdir()
+    _, key = write_certificate(folder)
+    key.chmod(0o600)
+    tls(machine, key=key)
+
+
+def open_tls_key(machine: Machine) -> None:
+    tls(machine)[1].chmod(0o644)
+
+
+def no_certificate(machine: Machine) -> None:
+    tls(machine)[0].unlink()
+
+
+def ssh_certificate_ends(machine: Machine) -> None:
+    key = new_key(machine.folder / "host")
+    line = host_ca(load_settings(machine.file)).sign_host(public(key), ("gw",), DAY_S)
+    (machine.folder / "host-cert.pub").write_text(line)
+    machine.write(
+        '[ssh]\naddresses = ["127.0.0.1:0"]\n'
+        f'host_certificate_file = "{machine.folder}/host-cert.pub"\n'
+    )
+
+
+def no_store(machine: Machine) -> None:
+    (machine.data / "stagedoor.db").unlink()
+
+
+def damaged_store(machine: Machine) -> None:
+    for file in machine.data.glob("stagedoor.db-*"):
+        file.unlink()
+    (machine.data / "stagedoor.db").write_bytes(b"this is no database" * 1000)
+
+
+def newer_store(machine: Machine) -> None:
+    with sqlite3.connect(machine.data / "stagedoor.db") as store:
+        store.execute("update meta set value = 999 where name = 'compatible_version'")
+
+
+def empty_store(machine: Machine) -> None:
+    with admin.open_service(load_settings(machine.file)) as service:
+        admin.remove_user(service, "dev")
+
+
+def no_name(machine: Machine) -> None:
+    machine.write(
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[shells.static]]\napp = "far"\nhost = "no.invalid"\n'
+    )
+
+
+def nobody_there(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    machine.write(
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\n'
+        f"port = {port}\n"
+    )
+
+
+def no_cluster(machine: Machine) -> None:
+    machine.write(
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n[kubernetes]\nkubeconfig = "/nowhere/config"\n'
+        '[kubernetes.namespaces]\nstaging = "apps"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        (typo, "settings", "stagedoor.toml:4: tunnel: Object contains unknown field"),
+        (no_toml, "settings", "stagedoor.toml:2: "),
+        (wrong_type, "settings", "stagedoor.toml:6: workers.count"),
+        (wrong_value, "settings", "stagedoor.toml:3: "),
+        (no_file, "settings", "there is no settings file"),
+        (open_folder, "data folder", "mode 0755"),
+        (no_folder, "data folder", "is not there yet"),
+        (anothers_folder, "settings", "belongs to 12345"),
+        (open_key, "keys", "user_ca"),
+        (damaged_key, "keys", "host_ca"),
+        (no_key, "keys", "is missing, and there is a store"),
+        (other_key, "settings", "key"),
+        (open_tls_key, "settings", "everybody may read"),
+        (no_certificate, "settings", "cannot read"),
+        (ssh_certificate_ends, "certificates", "host-cert.pub holds until"),
+        (no_store, "store", "there is no store"),
+        (damaged_store, "store", "stagedoor.db"),
+        (newer_store, "store", "newer"),
+        (empty_store, "store", "has no user"),
+        (no_name, "shell far", "far at no.invalid port 22 cannot be reached"),
+        (nobody_there, "shell far", "Connection refused"),
+        (no_cluster, "settings", "/nowhere/config"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_a_fault_is_named_by_its_check(
+    machine: Machine, fault: Callable[[Machine], None], check: str, words: str
+) -> None:
+    fault(machine)
+    troubles = machine.troubles()
+    assert troubles, "nothing was found"
+    assert troubles[0][0] == check, troubles
+    assert words in troubles[0][1].what, troubles
+    assert troubles[0][1].fix
+
+
+def test_a_port_that_another_program_has_is_named_with_the_setting(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        machine.write(f'[tunnel]\naddresses = ["127.0.0.1:{port}"]\n')
+        [(check, finding)] = machine.troubles()
+    assert check == "sockets"
+    assert "tunnel.addresses" in finding.what
+    assert str(port) in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"Not allowed at this time\r\n", "PerSourcePenalties"),
+        (b"Exceeded MaxStartups\r\n", "too many logins"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "speaks no SSH"),
+        (b"", "hangs up without a word"),
+    ],
+)
+def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
+    machine: Machine, answer: bytes, words: str
+) -> None:
+    with serving(answer) as port:
+        machine.write(
+            '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[shells.static]]\napp = "far"\n'
+            f'host = "127.0.0.1"\nport = {port}\n'
+        )
+        [(check, finding)] = machine.troubles()
+    assert (check, finding.level) == ("shell far", Level.FAIL)
+    assert words in finding.what
+
+
+@pytest.mark.parametrize(
+    ("finding", "level", "words"),
+    [
+        (judge.fsync_time([0.004, 3.0, 0.002], "/d"), "ok", "4.0 ms"),
+        (judge.fsync_time([0.2] * 3, "/d"), "warn", "200.0 ms"),
+        (judge.fsync_time([2.0] * 3, "/d"), "fail", "2000.0 ms"),
+        (judge.store_time(0.3, "db"), "warn", "300.0 ms"),
+        (judge.store_time(3, "db"), "fail", "db answers in"),
+        (judge.space(0, "/d"), "fail", "0 MiB are free"),
+        (judge.space(100 * 2**20, "/d"), "warn", "100 MiB"),
+        (judge.clock(NOW, NOW + 60), "fail", "60.0 s behind the store's"),
+        (judge.clock(NOW, NOW - 5), "warn", "5.0 s ahead of"),
+        (judge.clock(NOW, NOW - 0.1), "ok", "0.1 s"),
+        (judge.clock(86400, None), "fail", "1970-01-02"),
+        (judge.descriptors(1024), "warn", "1024 file descriptors"),
+        (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
+        (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
+        (judge.certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
+        (judge.host_key("x at h", ["ssh-ed25519 AAAA me"], "ssh-ed25519 AAAA"), "ok", "has the"),
+        (judge.host_key("x at h", ["ssh-ed25519 AAAA"], "ssh-ed25519 BBBB"), "fail", "another"),
+        (judge.host_key("x at h", ["ssh-ed25519 AAAA"], None), "fail", "has not the host key"),
+    ],
+)
+def test_what_a_measure_means(finding: Finding, level: str, words: str) -> None:
+    assert finding.level == level
+    assert words in finding.what
+    assert bool(finding.fix) == (level != "ok")
+
+
+def test_a_check_that_breaks_keeps_no_other_from_running() -> None:
+    def broken() -> Iterator[Finding]:
+        yield ok("so far")
+        raise KeyError("x")
+
+    results = list(run_checks([Check("a", broken), Check("b", lambda: [ok("fine")])]))
+    assert [(name, found.level) for name, found in results] == [
+        ("a", "ok"), ("a", "fail"), ("b", "ok"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("web.tls_addresses needs tunnel.certificate_file", 2),
+        ("shells.local[0].app: Expected `str`", 6),
+        ("nothing that is there", None),
+    ],
+)
+def test_the_line_of_a_message(message: str, line: int | None) -> None:
+    text = '[web]\ntls_addresses = [":443"]\n\n[[shells.local]]\n# an app\napp = 1\n'
+    assert line_of(text, message) == line
+
+
+SECRETS = ("s3cr3t-env", "s3cr3t-annotation")
+
+
+def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
+    machine.write(
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n'
+        '[store]\nurl = "postgresql://me@127.0.0.1:1/db"\n'
+        '[[shells.local]]\napp = "a"\nenv = {KEY = "s3cr3t-env"}\n'
+        '[controller]\npod_annotations = {"x/y" = "s3cr3t-annotation"}\n'
+        '[web]\naddresses = ["127.0.0.1:0"]\npublic_url = "https://gw.example"\n'
+    )
+    bundle = machine.folder / "report.tar"
+    command = ["--config", str(machine.file), "doctor", "--bundle", str(bundle), "--json"]
+    done = CliRunner().invoke(stagedoor, command)
+    assert done.exit_code == 2, done.output
+    assert not bundle.exists() or bundle.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(bundle) as tar:
+        pages = {m.name: tar.extractfile(m).read().decode() for m in tar}  # type: ignore[union-attr]
+    whole = "\n".join(pages.values())
+    assert not [secret for secret in SECRETS if secret in whole]
+    assert set(pages) >= {f"stagedoor-report/{n}.json" for n in ("doctor", "versions", "settings")}
+    assert json.loads(pages["stagedoor-report/settings.json"])["web"]["public_url"]
+    again = CliRunner().invoke(stagedoor, command)
+    assert "File exists" in str(again.exception), "nothing is overwritten"
+
+
+def test_a_password_in_settings_that_are_refused_is_in_no_finding(machine: Machine) -> None:
+    machine.write('[store]\nurl = "postgresql://me:hunter2@127.0.0.1:1/db"\n')
+    [(_, finding)] = machine.troubles()
+    assert "store.url" in finding.what
+    assert "hunter2" not in finding.what
+
+
+@pytest.mark.parametrize(
+    "text", ["https://me:t0k3n-in-url@gw/x", "postgresql:///db?password=t0k3n-in-url&x=1"]
+)
+def test_a_url_loses_its_credential(text: str) -> None:
+    assert "t0k3n" not in without_secrets(text)
+
+
+def test_the_doctor_of_a_gateway_that_runs_knows_its_ports(machine: Machine) -> None:
+    from stagedoor.net.greeting import listens
+
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        assert listens(os.getpid(), port)
+        assert not listens(1, port) or os.getpid() == 1
+    deadline = time.monotonic() + 5
+    while listens(os.getpid(), port):
+        assert time.monotonic() < deadline
+
+
+def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> None:
+    """A real gateway's SSH port serves as the static shell's sshd."""
+    text = (
+        '[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\nport = {port}\nhost_keys = ["{key}"]\n'
+    )
+    with open_world(machine.folder / "far", SSH_TABLE) as far:
+        for folder, level in ((far.gateway.data_dir / "keys", "ok"), (None, "fail")):
+            key = folder / "ssh_host_key" if folder else new_key(machine.folder / "other")
+            line = " ".join(public(key).split()[:2])
+            machine.write(
+                '[tunnel]\naddresses = ["127.0.0.1:0"]\n' + text.format(port=far.port, key=line)
+            )
+            [greeted, compared] = [
+                found for name, found in machine.results() if name == "shell far"
+            ]
+            assert greeted.level is Level.OK
+            assert compared.level == level

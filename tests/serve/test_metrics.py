@@ -1,0 +1,215 @@
+"""What workers count, how the supervisor adds it up, and that every label is bounded."""
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.metric import OTHER, Metric, MetricKind
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
+from stagedoor.model.shell import Shell, StartStep
+from stagedoor.model.target import Target
+from stagedoor.serve.control import Measured, line, read_from_worker
+from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics.measured import MeasuredLedger, MeasuredShells, durations
+from stagedoor.serve.metrics.tally import Tally, Totals, messages
+from stagedoor.shells.kubernetes.live import diagnose
+from stagedoor.wire.openmetrics import exposition
+from tests.audit.sample import READY, SOURCE
+
+PIPE_BUF = 4096
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+class Book:
+    """A ledger that opens every session, by the number of those before it."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    async def open(self, *about: Any) -> Any:
+
+        self.opened += 1
+        return Opened(f"s{self.opened}", 0.0, about[1], about[2], about[0])
+
+    def close(self, *about: Any) -> None: ...
+
+    def deny(self, *about: Any, **more: Any) -> None: ...
+
+
+def test_every_metric_is_named_as_openmetrics_wants_it() -> None:
+    names = [metric.name for metric in of.METRICS]
+    assert len(set(names)) == len(names)
+    for metric in of.METRICS:
+        assert re.fullmatch(r"stagedoor_[a-z_]+[a-z]", metric.name)
+        assert not metric.name.endswith(("_total", "_info", "_bucket", "_count", "_sum"))
+        assert not metric.unit or metric.name.endswith(f"_{metric.unit}")
+        assert metric.help.endswith(".")
+        assert (metric.kind is MetricKind.HISTOGRAM) == bool(metric.buckets)
+        assert list(metric.buckets) == sorted(metric.buckets)
+        assert not {"user", "app", "source"} & set(metric.labels)
+
+
+def test_only_what_names_the_program_has_labels_of_any_value() -> None:
+    assert [m.name for m in of.METRICS if not all(m.labels.values())] == ["stagedoor_build"]
+
+
+def test_the_whole_page_stays_small_however_many_people_there_are() -> None:
+    assert len(exposition(of.METRICS, {}).splitlines()) < 600
+
+
+def test_the_steps_of_a_start_are_those_that_shells_have() -> None:
+    names = (
+        *(diagnose.WAITING, diagnose.CREATING, diagnose.ENDING, diagnose.SCHEDULING),
+        *(diagnose.PULLING, diagnose.MOUNTING, diagnose.STARTING, diagnose.SSHD),
+    )
+    assert set(names) <= set(of.STEPS)
+
+
+def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:
+    longest = [
+        max(
+            metric.label_values or [("x" * 40,) * len(metric.labels)], key=lambda v: len("".join(v))
+        )
+        for metric in of.METRICS
+    ]
+    series = {
+        metric.series(*values, part="+Inf"): 1234567.123456789
+        for metric, values in zip(of.METRICS, longest, strict=True)
+    }
+    for message in messages(series, series):
+        assert len(line(message)) < PIPE_BUF
+
+
+@given(st.lists(st.tuples(st.sampled_from(AccessMethod), st.sampled_from(Reason))), st.booleans())
+def test_nothing_is_lost_on_the_way_to_the_supervisor(
+    denied: list[tuple[AccessMethod, Reason]], hung: bool
+) -> None:
+    tally, totals = Tally(), Totals()
+    for number, (way, reason) in enumerate(denied):
+        tally.add(of.DENIALS, way, reason)
+        for message in messages(tally.take(), {}):
+            if hung and number % 2:
+                tally.put_back(message.added)
+                continue
+            read = read_from_worker(line(message))
+            assert isinstance(read, Measured)
+            totals.add(number % 3, read)
+    for message in messages(tally.take(), {}):
+        totals.add(0, message)
+    assert sum(totals.values().values()) == len(denied)
+
+
+def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
+    totals = Totals()
+    for worker in (1, 2):
+        totals.add(worker, Measured(((of.LOGINS.series("web", "opened"), 2.0),)))
+        totals.add(
+            worker,
+            Measured(
+                now=((of.SESSIONS.series("web"), 3.0), (of.POLICY_AGE.series(), float(worker)))
+            ),
+        )
+    assert totals.values()[of.SESSIONS.series("web")] == 6
+    assert totals.values()[of.POLICY_AGE.series()] == 2, "the oldest counts"
+    totals.forget(2)
+    assert totals.values()[of.SESSIONS.series("web")] == 3
+    assert totals.values()[of.LOGINS.series("web", "opened")] == 4
+
+
+async def test_bytes_of_a_live_session_are_counted_once() -> None:
+    tally, clock = Tally(), Clock()
+    ledger = MeasuredLedger(Book(), tally, clock)
+    opened: Any = await ledger.open(READY, AccessMethod.JUMP, SOURCE)
+    assert ledger.inside()[AccessMethod.JUMP] == 1
+    ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
+    ledger.moved([(opened.id, Counts(15, 20))])
+    clock.at = 30.0
+    ledger.close(opened, Ended(End.CLOSED, Counts(17, 21)))
+    ledger.moved([(opened.id, Counts(17, 21))])
+    ledger.close(opened, Ended(End.CLOSED, Counts(17, 21)))
+    counted = tally.take()
+    assert counted[of.BYTES.series("sent")] == 17
+    assert counted[of.BYTES.series("received")] == 21
+    assert counted[of.ENDS.series("jump", "closed")] == 1
+    assert counted[of.LENGTH.series("jump", part="60.0")] == 1
+    assert not any(ledger.inside().values())
+
+
+async def test_a_denial_is_counted_by_its_reason() -> None:
+    tally = Tally()
+    ledger = MeasuredLedger(Book(), tally)
+    ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
+    assert tally.take() == {
+        of.LOGINS.series("web", "denied"): 1,
+        of.DENIALS.series("web", "no_grant"): 1,
+    }
+
+
+class Starting:
+    """Shells of which each start takes these steps, a second each."""
+
+    def __init__(self, clock: Clock, steps: list[str], outcome: Any) -> None:
+        self.clock, self.steps, self.outcome = clock, steps, outcome
+
+    def __getattr__(self, name: str) -> Any:
+        return None
+
+    async def ensure(self, grant: Any, progress: Any) -> Any:
+        for step in self.steps:
+            progress(StartStep(step))
+            self.clock.at += 1
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [
+        (Shell(Target("app01"), "127.0.0.1", 22), "ready"),
+        (Denial(Reason.SHELL_UNAVAILABLE, "no"), "denied"),
+        (asyncio.CancelledError(), "cancelled"),
+    ],
+)
+async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> None:
+    clock, tally, told = Clock(), Tally(), []
+    steps = ["pulling image", "pulling image", "a step of somebody's own"]
+    shells: Any = MeasuredShells(Starting(clock, steps, outcome), tally, clock)  # type: ignore[arg-type]
+    try:
+        await shells.ensure(None, told.append)
+    except asyncio.CancelledError:
+        assert result == "cancelled"
+    assert [step.name for step in told] == steps
+    counted = tally.take()
+    assert counted[of.STARTED.series(result)] == 1
+    assert counted[of.START_STEP.series("pulling image", part="2.5")] == 1
+    assert counted[of.START_STEP.series(OTHER, part="1.0")] == 1
+
+
+async def test_a_shell_that_runs_is_no_start() -> None:
+    clock, tally = Clock(), Tally()
+    shells: Any = MeasuredShells(Starting(clock, [], None), tally, clock)  # type: ignore[arg-type]
+    await shells.ensure(None, print)
+    assert not tally.take()
+
+
+def test_durations_are_from_step_to_step() -> None:
+    assert durations([("a", 1.0), ("b", 4.0)], 4.5) == [("a", 3.0), ("b", 0.5)]
+    assert durations([], 1.0) == []
+
+
+def test_a_bucket_holds_its_bound() -> None:
+    metric = Metric("x", MetricKind.HISTOGRAM, "X.", buckets=(1.0, 2.0))
+    assert [metric.bucket(value) for value in (1.0, 1.1, 2.1)] == ["1.0", "2.0", "+Inf"]

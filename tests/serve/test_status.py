@@ -1,0 +1,68 @@
+"""What `stagedoor status` calls a problem, and how bad."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.controller.metrics import METRICS as CONTROLLER
+from stagedoor.model.finding import exit_code
+from stagedoor.serve.metrics.definitions import METRICS
+from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
+
+DAY_S = 86400.0
+NOW = 1_800_000_000.0
+MEASURED = {
+    "stagedoor_gateway_ready": 1.0,
+    "stagedoor_gateway_draining": 0.0,
+    "stagedoor_gateway_workers": 2.0,
+    "stagedoor_gateway_workers_wanted": 2.0,
+    "stagedoor_audit_backlog_events": 3.0,
+    "stagedoor_audit_failing": 0.0,
+    "stagedoor_policy_age_seconds": 0.4,
+}
+STORE = StoreStatus(0.001, 7, {"web": 1}, 2, ())
+WELL = Status(NOW, ("g",), ("w",), "/store", STORE, "", MEASURED)
+
+
+def measured(**changed: float) -> Status:
+    return replace(WELL, measured=MEASURED | {f"stagedoor_{k}": v for k, v in changed.items()})
+
+
+def test_all_is_well() -> None:
+    assert problems(WELL) == []
+    assert problems(replace(WELL, measured={}, unmeasured=UNNAMED)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (replace(WELL, gateways=()), 2, "no gateway runs"),
+        (replace(WELL, workers=()), 2, "no worker"),
+        (replace(WELL, store=None, store_problem="the store /x is locked"), 2, "is locked"),
+        (replace(WELL, store=replace(STORE, answer_s=0.9)), 1, "took 0.9 s"),
+        (replace(WELL, measured={}, unmeasured=":1 does not answer"), 1, "does not answer"),
+        (replace(WELL, certificates={"tls": NOW + DAY_S}), 1, "tls expires"),
+        (replace(WELL, certificates={"ssh_host": NOW - 1}), 2, "ssh_host expired"),
+        (measured(audit_failing=1), 2, "every login is denied"),
+        (measured(audit_backlog_events=5000), 1, "5000 audit events"),
+        (measured(policy_age_seconds=20), 2, "20 s ago"),
+        (measured(gateway_draining=1, gateway_ready=0), 1, "draining"),
+        (measured(gateway_ready=0), 2, "lets nobody in"),
+        (measured(gateway_workers=1), 1, "1 of 2 workers"),
+    ],
+)
+def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, words: str) -> None:
+    [found] = problems(status)
+    assert exit_code([found]) == code
+    assert words in found.what
+    assert found.fix
+
+
+def test_the_worst_comes_first() -> None:
+    both = replace(WELL, gateways=(), certificates={"tls": NOW + DAY_S})
+    assert [finding.level for finding in problems(both)] == ["fail", "warn"]
+
+
+def test_it_reads_metrics_that_there_are() -> None:
+    names = {sample for metric in (*METRICS, *CONTROLLER) for sample in metric.samples}
+    assert set(MEASURED) <= names

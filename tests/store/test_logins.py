@@ -1,0 +1,215 @@
+"""Logins of machines, on every kind of store: one waits, one gets it, and it ends as a browser's does."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.pending_login import (
+    PENDING_S,
+    PendingLogin,
+    approve_by_letters,
+    deny,
+    digest,
+    letters_digest,
+    spend,
+)
+from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.store import answers, passes, pending_logins, people
+from stagedoor.store.answers import Due
+from stagedoor.store.database import Database
+from stagedoor.store.logins import open_login, sign_in_numbered, sign_in_of_key
+from stagedoor.store.pending_logins import Full
+from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_ins import list_sign_ins
+from tests.store.sample import change
+
+NOW = 1_700_000_000.0
+ANSWER = ProviderAnswer("Company", "https://id.example", "1", "sid", None, NOW, "sealed", NOW + 600)
+CAROL = Identity("carol", frozenset(), Method.SSO, "Company")
+LIFETIMES = Lifetimes()
+
+
+@pytest.fixture(autouse=True)
+def carol(database: Database) -> None:
+    with database.write() as transaction:
+        people.add_user(transaction, "carol", frozenset(), None, NOW)
+
+
+def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
+    return PendingLogin(
+        id_,
+        digest("verifier"),
+        "ssh-ed25519 AAAA",
+        "SHA256:abc",
+        letters_digest(id_, "BCDFGHJK"),
+        source,
+        "laptop",
+        40000,
+        NOW,
+        NOW + PENDING_S,
+    )
+
+
+def browser(database: Database, *, now: float = NOW, session_s: float = 12 * 3600.0) -> SignIn:
+    given = pass_for(PassKind.SESSION, CAROL, now, replace(LIFETIMES, session_s=session_s))
+    return sign_in(
+        passes.find(database, PassKind.SESSION, passes.issue(database, given, now, ANSWER))
+    )
+
+
+def sign_in(found: WebPass | None) -> SignIn:
+    assert found is not None
+    assert found.sign_in is not None
+    return found.sign_in
+
+
+def logged_in(
+    database: Database, by: SignIn, key: str = "SHA256:abc", now: float = NOW + 60
+) -> tuple[str, WebPass]:
+    with change(database, "login") as c:
+        return open_login(
+            c.transaction,
+            by.id,
+            key_fingerprint=key,
+            public_key="ssh-ed25519 AAAA",
+            label="laptop",
+            source="192.0.2.7",
+            session_s=LIFETIMES.session_s,
+            now=now,
+        )
+
+
+def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: Database) -> None:
+    before = pending("one")
+    assert pending_logins.add(database, before, NOW, of_source=5, of_all=9) is None
+    assert pending_logins.find(database, "one") == before
+    after = approve_by_letters(before, NOW, b"s" * 32, "carol", "BCDFGHJK")
+
+    def approve(after: PendingLogin) -> bool:
+        with database.write() as transaction:
+            return pending_logins.change(transaction, before, after)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(approve, [after, deny(before, NOW)] * 2)) == [False] * 3 + [True]
+    found = pending_logins.find(database, "one")
+    assert found in (after, deny(before, NOW))
+    with database.write() as transaction:
+        assert not pending_logins.change(transaction, before, spend(after))
+
+
+def test_pending_logins_are_bounded_by_source_and_in_all(database: Database) -> None:
+    def add(id_: str, source: str, now: float = NOW) -> Full | None:
+        return pending_logins.add(database, pending(id_, source), now, of_source=2, of_all=3)
+
+    assert [add("1", "a"), add("2", "a"), add("3", "a")] == [None, None, Full.SOURCE]
+    assert [add("4", "b"), add("5", "c")] == [None, Full.ALL]
+    assert add("6", "a", NOW + PENDING_S) is None, "those are over"
+    assert pending_logins.find(database, "1") is None
+
+
+def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Database) -> None:
+    by = browser(database)
+    secret, login = logged_in(database, by)
+    mine = sign_in(login)
+    assert (login.name, login.method, login.credential_id) == ("carol", Method.SSO, "Company")
+    assert login.expires_at == NOW + 60 + LIFETIMES.session_s
+    assert login.latest_end == NOW + LIFETIMES.session_max_s, "no later than the browser's"
+    assert sign_in_of_key(database, "SHA256:abc", NOW + 61) == login
+    assert sign_in_of_key(database, "SHA256:other", NOW + 61) is None
+    assert sign_in_of_key(database, "SHA256:abc", login.expires_at) is None
+    assert 0 <= mine.number < 2**63
+    assert sign_in_numbered(database, mine.number, NOW + 61) == login
+    assert sign_in_numbered(database, mine.number ^ 1, NOW + 61) is None
+    assert sign_in_numbered(database, 2**64, NOW + 61) is None
+    assert passes.find(database, PassKind.LOGIN, secret) == login
+    assert passes.find(database, PassKind.SESSION, secret) is None, "it is no cookie"
+    listed = {one.label: one.key_fingerprint for one in list_sign_ins(database, NOW + 61)}
+    assert listed == {None: None, "laptop": "SHA256:abc"}
+
+
+def test_an_ended_login_is_news_of_the_policy(database: Database) -> None:
+    _, login = logged_in(database, browser(database))
+    mine = sign_in(login)
+    with change(database, "end") as c:
+        passes.end(c.transaction, mine.id, "laptop stolen", NOW + 70)
+    assert load_policy(database).sign_in_over("carol", mine, NOW + 71) == "laptop stolen"
+    assert sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
+    assert sign_in_numbered(database, mine.number, NOW + 71) is None
+
+
+def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> None:
+    by = browser(database)
+    _, first = logged_in(database, by)
+    _, second = logged_in(database, by, now=NOW + 90)
+    assert sign_in_of_key(database, "SHA256:abc", NOW + 91) == second
+    over = load_policy(database).sign_in_over("carol", sign_in(first), NOW + 91)
+    assert over is not None
+    assert "another login" in over
+
+
+def test_a_sign_in_that_is_over_approves_nothing(database: Database) -> None:
+    by = browser(database)
+    with change(database, "end") as c:
+        passes.end(c.transaction, by.id, "over", NOW + 1)
+    with pytest.raises(NotFoundError, match="approve again"):
+        logged_in(database, by)
+    _, login = logged_in(database, browser(database))
+    with pytest.raises(NotFoundError):  # a machine approves no other
+        logged_in(database, sign_in(login), key="SHA256:next")
+
+
+def due(database: Database, now: float) -> list[Due]:
+    return answers.due(database, ["Company"], now, 100)
+
+
+def answered_at(database: Database, key: str, now: float) -> float | None:
+    found = sign_in_of_key(database, key, now)
+    assert found is not None
+    return found.answered_at
+
+
+def test_one_refresh_token_answers_for_the_logins_too(database: Database) -> None:
+    by = browser(database)
+    logged_in(database, by)
+    asked = NOW + 600
+    [mine] = answers.take_turns(database, due(database, asked), asked + 60)
+    with database.write() as transaction:
+        answers.settle(transaction, mine, ask_at=asked + 600, failures=0, answered=asked)
+        found = answers.named(transaction, "https://id.example", None, "sid")
+    assert answered_at(database, "SHA256:abc", asked) == asked
+    assert len(found) == 2, "a provider's logout names both"
+
+
+def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database) -> None:
+    by = browser(database)
+    logged_in(database, by)
+    _, other = logged_in(database, by, "SHA256:other", NOW + 90)
+    asked = NOW + 600
+    [mine] = answers.take_turns(database, due(database, asked), asked + 60)
+    with change(database, "sign out") as c:
+        passes.end(c.transaction, by.id, "over", asked)
+    # The one who asked meanwhile brings the new token, or the provider would see the old one twice.
+    answers.rotated(database, mine, "sealed again")
+    with database.write() as transaction:
+        assert not answers.settle(transaction, mine, ask_at=asked + 600, failures=0, answered=asked)
+    [next_] = due(database, asked + 60)
+    assert (next_.sign_in, next_.refresh_token) == (sign_in(other).id, "sealed again")
+    with database.read() as transaction:
+        assert answers.followers(transaction, next_.sign_in) == [
+            sign_in(sign_in_of_key(database, "SHA256:abc", asked)).id
+        ]
+
+
+def test_a_browser_that_expires_hands_the_token_over(database: Database) -> None:
+    by = browser(database, session_s=1000)
+    _, login = logged_in(database, by)
+    later = by.ends_at + 1
+    assert due(database, later) == []
+    answers.adopt(database, later)
+    assert [one.sign_in for one in due(database, later)] == [sign_in(login).id]
+    browser(database, now=later)  # which throws away what has expired
+    assert sign_in(login).id in {one.sign_in for one in due(database, later)}
