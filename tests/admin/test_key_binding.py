@@ -10,7 +10,7 @@ import pytest
 
 from stagedoor.admin import key_binding
 from stagedoor.admin.key_binding import BEGINNINGS, KeyBinding
-from stagedoor.model.credential import UnboundKey
+from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import Source
@@ -41,9 +41,9 @@ def binding(tmp_path: Path, database: Database) -> KeyBinding:
     return KeyBinding(Settings(data_dir=tmp_path, sso=(COMPANY,)), database)
 
 
-def key(number: int = 1) -> UnboundKey:
+def key(number: int = 1) -> UnknownKey:
     source = Source(ip_address(f"192.0.2.{number}"), 40000)
-    return UnboundKey("app01", f"ssh-ed25519 {number}", f"SHA256:{number}", source)
+    return UnknownKey("app01", f"ssh-ed25519 {number}", f"SHA256:{number}", source)
 
 
 class Held:

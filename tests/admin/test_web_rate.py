@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import AT_ONCE, Allowance
+from stagedoor.admin.credentials import AccountState, CredentialService
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
@@ -32,7 +32,9 @@ class Web:
         self.database = database
         self.now = 0.0
         allowance = Allowance()
-        self.account = AccountService(settings, database, allowance, lambda: self.now)
+        self.account = CredentialService(
+            settings, database, self.policy, allowance, lambda: self.now
+        )
         self.presence = PresenceService(
             settings, database, self.policy, allowance, lambda: self.now
         )
@@ -72,9 +74,9 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     assert denial is not None
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
     assert "60 changes" in denial.message
-    keys = await web.account.keys(ANN)
-    assert not isinstance(keys, Denial)
-    for key in keys:
+    held = await web.account.held(ANN)
+    assert isinstance(held, AccountState)
+    for key in held.keys:
         assert await web.account.remove_key(ANN, key.fingerprint) is None
     assert not web.policy().keys
     web.now += 1.0

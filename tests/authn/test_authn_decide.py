@@ -110,10 +110,29 @@ def test_a_password_is_checked_against_the_users_own_hash_only() -> None:
 
 def test_a_password_changed_while_it_was_verified_is_refused() -> None:
     checked = CheckPassword("dev", "open sesame", "$argon2id$older")
-    assert confirm(policy(), checked) == wrong_password("dev")
+    assert confirm(policy(), checked) == wrong_password("dev", policy())
     assert isinstance(
         confirm(policy(), CheckPassword("dev", "open sesame", "$argon2id$stored")), Identity
     )
+
+
+def test_where_only_some_groups_have_passwords_all_others_are_as_if_they_had_none() -> None:
+    """And told the same as a name that is unknown, so that nobody learns who is in those groups."""
+    theirs, others = policy().limited_to(frozenset({"crew"})), policy().limited_to(frozenset())
+    shown = PasswordCredential("dev", "open sesame")
+    assert decide(theirs, shown, NOW) == CheckPassword("dev", "open sesame", "$argon2id$stored")
+    assert decide(others, shown, NOW) == CheckPassword("dev", "open sesame", None)
+    checked = CheckPassword("dev", "open sesame", "$argon2id$stored")
+    assert isinstance(confirm(theirs, checked), Identity)
+    denial = confirm(others, checked)
+    assert denial == wrong_password("dev", others)
+    assert wrong_password("dev", others).message == wrong_password("dev", theirs).message
+    assert "accounts.password_groups" in wrong_password("dev", others).message
+    # A token in a password's place is no password.
+    token = PasswordCredential("dev", MINTED.text)
+    assert isinstance(decide(others, token, NOW), Identity)
+    assert policy().limited_to(None).users == policy().users
+    assert others.limited_to(frozenset({"crew"})).users["dev"].password_hash is None
 
 
 @pytest.mark.parametrize("name", ["bare", "nobody"])
@@ -132,7 +151,7 @@ def test_no_secret_shows_in_a_repr_or_a_message() -> None:
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "x" * 65, "дев", ""])
 def test_a_hostile_name_is_not_echoed(name: str) -> None:
-    message = wrong_password(name).message
+    message = wrong_password(name, policy()).message
     assert "the name given" in message
     assert message.isprintable()
 

@@ -153,7 +153,7 @@ def test_it_ends_with_the_sign_in_however_that_ends() -> None:
         (policy(users={"bob": User("bob")}), "there is no user 'alice' any more"),
         (
             policy(by_password, users={"alice": User("alice", password_hash="$argon2id$two")}),
-            "the password was changed",
+            "the password of 'alice' was changed",
         ),
     ]
     for held, words in over:

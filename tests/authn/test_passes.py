@@ -57,7 +57,13 @@ def test_no_pass_is_refused_in_the_words_of_one_that_is_over() -> None:
 def test_a_password_that_was_changed_voids_what_it_opened(hashed: str | None) -> None:
     given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, LIFETIMES)
     changed = replace(POLICY, users={"dev": User("dev", frozenset(), hashed)})
-    refused(identity_of(given, changed, NOW), "the password was changed")
+    refused(identity_of(given, changed, NOW), "the password of 'dev' was changed")
+
+
+def test_a_password_of_a_group_that_has_none_any_more_voids_what_it_opened() -> None:
+    given = pass_for(PassKind.SESSION, BY_PASSWORD, NOW, LIFETIMES)
+    limited = POLICY.limited_to(frozenset({"oncall"}))
+    refused(identity_of(given, limited, NOW), "accounts.password_groups")
 
 
 @pytest.mark.parametrize("identity", [BY_TOKEN, BY_KEY], ids=lambda identity: identity.method)

@@ -6,7 +6,6 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.links import _base
 from stagedoor.listeners.ssh.page import Page
 from stagedoor.model.errors import SettingsError
@@ -46,7 +45,7 @@ def page(made: Settings) -> Page:
 def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> None:
     made = settings(more)
     assert page(made).jump(APP01) == jump
-    account = AccountService(made, cast("Any", None), Allowance())
+    account = AccountService(made, cast("Any", None))
     assert account.ssh_line(DEV, APP01) == direct
 
 

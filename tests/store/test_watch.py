@@ -108,6 +108,18 @@ def test_a_grant_that_another_process_removes_is_gone_within_seconds(
         watch.stop()
 
 
+def test_passwords_count_by_the_groups_of_now(database: Database, heard: Heard) -> None:
+    with change(database, "user.add") as c:
+        people.add_user(c.transaction, "glass", frozenset(), "$argon2id$1", 1.0)
+    watch = heard.watch(database, password_groups=frozenset({"oncall"}))
+    assert watch.policy.users["glass"].password_hash is None
+    for groups, known in ((frozenset({"oncall"}), "$argon2id$1"), (frozenset({"dev"}), None)):
+        with change(database, "user.groups") as c:
+            people.set_groups(c.transaction, "glass", groups)
+        watch.poll()
+        assert watch.policy.users["glass"].password_hash == known
+
+
 @pytest.mark.usefixtures("watching")
 def test_nothing_is_called_while_only_the_audit_grows(database: Database, heard: Heard) -> None:
     StoreJournal(database).append([opened("s1")])

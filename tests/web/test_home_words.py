@@ -27,6 +27,6 @@ def test_an_app_says_what_is_permitted_besides_entering(
 ) -> None:
     assert permits_in_words(permissions) == said
     app = App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
-    page = home(Place("", Assets()), "dev", [app], [], [], may_change_keys=False)
+    page = home(Place("", Assets()), "dev", [app], [], [], is_person=False)
     assert said in page
     assert ('class="permits"' in page) == bool(said)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import subprocess
 import urllib.parse
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -109,7 +108,8 @@ HEADERS = {
         ("GET", "/nowhere"),
         ("GET", "/manifest.webmanifest"),
         ("POST", "/sign-in"),
-        ("POST", "/keys/add"),
+        ("GET", "/account"),
+        ("POST", "/account/keys/add"),
         ("DELETE", "/"),
     ],
 )
@@ -128,7 +128,7 @@ def test_every_answer_is_guarded(inside: Person, method: str, path: str) -> None
 
 
 def test_pages_have_nothing_inline(inside: Person) -> None:
-    for path in ("/", "/sign-in", "/link", "/app/app01"):
+    for path in ("/", "/account", "/sign-in", "/link", "/app/app01"):
         text = inside.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)", text)
         assert "<style" not in text
@@ -224,14 +224,20 @@ def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Pers
     assert person.sign_in(secret=gateway.token("dev")).status == 303
     home = person.get("/")
     assert "app01" in home.text
-    assert 'action="/keys/add"' not in home.text
-    assert person.post("/keys/add", line="ssh-ed25519 AAAA").status == 403
+    assert "/account" not in home.text
+    assert person.get("/account").status == 403
+    assert person.post("/account/keys/add", line="ssh-ed25519 AAAA").status == 403
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:1"])
 @pytest.mark.parametrize(
-    "path", ["/sign-in", "/sign-out", "/keys/add", "/keys/remove", "/sign-in/link"]
-)
+    "path",
+    [
+        "/sign-in", "/sign-out", "/sign-in/link",
+        "/account/password", "/account/tokens/add", "/account/tokens/revoke",
+        "/account/keys/add", "/account/keys/remove", "/account/sign-ins/end",
+    ],
+)  # fmt: skip
 def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: str | None) -> None:
     inside.origin = origin
     answer = inside.post(path, name="dev", secret=PASSWORD, line="x")
@@ -303,7 +309,7 @@ def test_two_cookies_of_the_name_are_refused(
     for answer in (
         inside.get("/"),
         inside.get("/app/app01"),
-        inside.post("/keys/add", line="x"),
+        inside.post("/account/keys/add", line="x"),
         inside.send("POST", "/api/ticket", '{"target": "app01"}'),
         inside.send("GET", "/files/app01?path=/"),
         inside.post("/sign-in", name="dev", secret=PASSWORD),
@@ -402,7 +408,7 @@ def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: Person) 
     assert "/app/app01" not in home
     assert person.get("/app/app01").status == 403
     assert person.send("POST", "/api/ticket", '{"target": "app01"}').status == 403
-    assert person.post("/keys/add", line="x").status == 403
+    assert person.post("/account/keys/add", line="x").status == 403
 
 
 def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
@@ -436,38 +442,6 @@ def test_an_app_without_a_grant_is_refused_in_plain_words(inside: Person) -> Non
     assert answer.status == 403
     assert "stagedoor grant add user:dev secret" in answer.text
     assert inside.get("/app/no%20app").status == 404
-
-
-def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    comment = "<b>laptop</b>"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", file], check=True
-    )
-    line = file.with_suffix(".pub").read_text()
-    assert inside.post("/keys/add", line=line).status == 303
-    text = inside.get("/").text
-    assert "&lt;b&gt;laptop" in text
-    assert comment not in text
-    shown = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=True)
-    fingerprint = shown.stdout.split()[1]
-    assert fingerprint in text
-    assert inside.post("/keys/remove", fingerprint=fingerprint).status == 303
-    assert fingerprint not in inside.get("/").text
-    assert inside.post("/keys/remove", fingerprint=fingerprint).status == 400
-    assert inside.post("/keys/add", line="no key").status == 400
-
-
-def test_nobody_removes_the_key_of_another(
-    gateway: Gateway, inside: Person, tmp_path: Path
-) -> None:
-    gateway.command("user", "add", "other", "--no-password")
-    file = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
-    added = gateway.command("key", "add", "other", f"{file}.pub").stdout.split()[0]
-    assert inside.post("/keys/remove", fingerprint=added).status == 400
-    assert added in gateway.command("key", "list", "other").stdout
-    gateway.command("user", "remove", "other", "--yes")
 
 
 # Behind a reverse proxy, on a domain, below a path.
@@ -535,7 +509,7 @@ def test_signing_in_leads_back_to_the_whole_address(person: Person, path: str) -
 
 def test_signing_in_after_a_form_leads_to_no_form(person: Person) -> None:
     """Its address answers no GET, and what was typed into it is gone."""
-    assert person.post("/keys/add", line="x").headers["location"] == "/sign-in?next=%2F"
+    assert person.post("/account/keys/add", line="x").headers["location"] == "/sign-in?next=%2F"
 
 
 def test_a_page_signs_in_again_in_place(inside: Person) -> None:

@@ -1,14 +1,10 @@
-"""What a person sees and changes of his own on the web, from the store; each change is audited."""
+"""What a person sees of their own on the home page, from the store."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance, too_much
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask
 from stagedoor.model.denial import Denial
-from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.source import host_port
@@ -33,22 +29,14 @@ class Past:
 
 
 class AccountService:
-    """What a person may see and change of their own.
+    """What a person sees of their own on the home page.
 
     The store is asked in a thread; one that fails is a Denial.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        allowance: Allowance,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._allowance = allowance
-        self._now = now
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """The keys by which the shells know them."""
@@ -59,26 +47,6 @@ class AccountService:
                 return keys_of(transaction, identity.name)
 
         return await ask(load)
-
-    async def add_key(self, identity: Identity, line: str) -> Denial | None:
-        """Register one more; `line` is that of a .pub file."""
-        if (denial := too_much(self._allowance, identity, self._now())) is not None:
-            return denial
-
-        def add() -> None:
-            admin.add_keys(self._service(identity), identity.name, [line])
-
-        return await ask(add)
-
-    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
-        def remove() -> None:
-            with self._database.read() as transaction:
-                theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
-            if fingerprint not in theirs:
-                raise NotFoundError(f"{identity.name} has no key {fingerprint!r}")
-            admin.remove_key(self._service(identity), fingerprint)
-
-        return await ask(remove)
 
     async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
         """Their last sessions, the newest first."""
@@ -125,9 +93,6 @@ class AccountService:
         """Where SSH is answered; 0 for nowhere, or for a port that is not known beforehand."""
         addresses = self._settings.ssh.addresses
         return split_address(addresses[0])[1] if addresses else 0
-
-    def _service(self, identity: Identity) -> admin.AdminService:
-        return on_the_web(self._settings, self._database, identity.name)
 
 
 def _at(host: str, port: int) -> str:

@@ -50,7 +50,7 @@ def too_much(allowance: Allowance, identity: Identity, now: float) -> Denial | N
     seconds = math.ceil(wait_s)
     return Denial(
         Reason.THROTTLED,
-        f"{identity.name} has made {AT_ONCE} changes (keys, shares, sign-ins) in a row; "
+        f"{identity.name} has made {AT_ONCE} changes (passwords, tokens, keys, shares, sign-ins) in a row; "
         f"try again in {seconds} s",
         seconds,
     )

@@ -7,6 +7,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.policy import User
 from stagedoor.model.share import Share
 from stagedoor.model.source import host_port
 from stagedoor.model.webpass import PassKind
@@ -42,8 +43,8 @@ def make_link(
         target = parse_login(app)
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
-    base = _site(settings, url)
-    found = admin.require_user(service, user)
+    base = site_of(settings, url)
+    found = _limited(settings, admin.require_user(service, user))
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(found, scopes)
     now = service.clock()
@@ -80,14 +81,19 @@ def make_share_link(
         raise RefusedError(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
         )
-    base = _site(settings, url)
-    found = admin.require_user(service, user)
+    base = site_of(settings, url)
+    found = _limited(settings, admin.require_user(service, user))
     host = on_password_of(found)
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 
-def _site(settings: Settings, url: str | None) -> str:
+def _limited(settings: Settings, user: User) -> User:
+    """As the gateway knows them: a link stands on a password only where that counts."""
+    return user.limited_to(settings.accounts.passwords_for)
+
+
+def site_of(settings: Settings, url: str | None) -> str:
     """Where links lead. Raises RefusedError."""
     base = (url or _base(settings)).rstrip("/")
     parts = urlsplit(base)

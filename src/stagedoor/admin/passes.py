@@ -4,6 +4,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import structlog
+
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.authn.passes import (
@@ -22,6 +24,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
 from stagedoor.store.database import Database
 
+_log = structlog.get_logger()
 Verdict = Callable[[], Awaitable[Identity | Denial]]
 
 
@@ -66,12 +69,29 @@ class PassService:
         counted = kind is not PassKind.TICKET
         if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
             return denial
+        if kind is PassKind.SESSION and self._breaks_glass(identity):
+            told = await ask(self._tell, identity, source)
+            if told is not None:
+                return told
         now = time.time()
         given = pass_for(kind, identity, now, self._lifetimes, target, source)
         secret = await ask(passes.issue, self._database, given, now, answer)
         if isinstance(secret, str):
             self._issued(kind, identity)
         return secret
+
+    def _breaks_glass(self, identity: Identity) -> bool:
+        """Whether the sign-in is by a password where most people have none."""
+        limits = self._settings.accounts.password_groups
+        return limits is not None and identity.password_hash is not None
+
+    def _tell(self, identity: Identity, source: str | None) -> None:
+        """Durable before anybody is let in. Raises StoreError."""
+        service = on_the_web(self._settings, self._database, identity.name)
+        with service.change("web.local-sign-in") as change:
+            change.unchanged = True
+            change.fields |= {"user": identity.name, "source": source}
+        _log.warning("signed in with a local password", user=identity.name, source=source)
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
         shown = await ask(passes.find, self._database, kind, secret)

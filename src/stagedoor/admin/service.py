@@ -118,7 +118,7 @@ def add_user(
     """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
     check_name(name, "user")
     wanted = _groups(groups)
-    password_hash = None if password is None else _hash(password)
+    password_hash = None if password is None else checked_hash(password)
     with service.change("user.add") as change:
         people.add_user(change.transaction, name, wanted, password_hash, service.clock())
         change.fields |= {
@@ -128,12 +128,18 @@ def add_user(
         }
 
 
-def set_password(service: AdminService, name: str, password: str | None) -> None:
-    """None takes the password away. Raises NotFoundError, RefusedError, StoreError."""
-    password_hash = None if password is None else _hash(password)
+def set_password(
+    service: AdminService, name: str, password: str | None, *, before: str | None = None
+) -> str | None:
+    """Its new hash. None takes the password away. `before` is the hash that it must have had, None for any.
+
+    Raises NotFoundError, RefusedError, StoreError.
+    """
+    password_hash = None if password is None else checked_hash(password)
     with service.change("user.password", revokes=password is None) as change:
-        people.set_password(change.transaction, name, password_hash)
+        people.set_password(change.transaction, name, password_hash, before)
         change.fields |= {"user": name, "password": password is not None}
+    return password_hash
 
 
 def change_groups(
@@ -164,8 +170,11 @@ def remove_user(service: AdminService, name: str) -> dict[str, int]:
     return gone
 
 
-def add_keys(service: AdminService, user: str, lines: Iterable[str]) -> list[KeyRecord]:
-    """Register OpenSSH public keys, given as lines of `.pub` files; all or none.
+def add_keys(
+    service: AdminService, user: str, lines: Iterable[str], *, most: int | None = None
+) -> list[KeyRecord]:
+    """Register OpenSSH public keys, given as lines of `.pub` files; all or none. `most` is how many the
+    user may have.
 
     Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
     """
@@ -179,7 +188,7 @@ def add_keys(service: AdminService, user: str, lines: Iterable[str]) -> list[Key
         raise RefusedError("there is no key; give the line of a .pub file, such as id_ed25519.pub")
     with service.change("key.add") as change:
         for record in found:
-            people.add_key(change.transaction, record, service.clock())
+            people.add_key(change.transaction, record, service.clock(), most)
         fingerprints = " ".join(record.fingerprint for record in found)
         change.fields |= {"user": user, "key": fingerprints}
     return found
@@ -199,8 +208,9 @@ def create_token(
     *,
     scopes: Iterable[str] | None = None,
     expires_at: float | None = None,
+    most: int | None = None,
 ) -> MintedToken:
-    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end.
+    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end; any number.
 
     Raises NotFoundError, RefusedError, StoreError.
     """
@@ -211,7 +221,7 @@ def create_token(
     token = mint()
     record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
     with service.change("token.create") as change:
-        people.add_token(change.transaction, record, service.clock())
+        people.add_token(change.transaction, record, service.clock(), most)
         change.fields |= {
             "user": user,
             "token": token.id,
@@ -332,7 +342,8 @@ def check_password(password: str) -> None:
         raise RefusedError("this is a token; a password of that form could not be used")
 
 
-def _hash(password: str) -> str:
+def checked_hash(password: str) -> str:
+    """The hash of a new password. Raises RefusedError, which never repeats it. Costs an argon2 hash."""
     check_password(password)
     return hash_password(password)
 

@@ -259,7 +259,9 @@ class Authenticator:
             self._abandon(bucket, network)
             return self._no_room(right)
         # The policy may have changed meanwhile.
-        verdict = confirm(self._policy(), check) if right else wrong_password(check.name)
+        verdict = (
+            confirm(self._policy(), check) if right else wrong_password(check.name, self._policy())
+        )
         if isinstance(verdict, Identity):
             self._throttle.passed(bucket)
             self._guesses.passed(bucket)

@@ -56,7 +56,7 @@ def decide(
                 credential.name, credential.secret, user.password_hash if user else None
             )
         claimed: str | None = credential.name
-        wrong = wrong_password(credential.name)
+        wrong = wrong_password(credential.name, policy)
     else:
         claimed = None
         wrong = Denial(
@@ -90,16 +90,22 @@ def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
     """After the password was verified: is the user still there, with the same password?"""
     user = policy.users.get(checked.name)
     if user is None or user.password_hash is None or user.password_hash != checked.password_hash:
-        return wrong_password(checked.name)
+        return wrong_password(checked.name, policy)
     return Identity(user.name, user.groups, Method.PASSWORD, password_hash=checked.password_hash)
 
 
-def wrong_password(name: str) -> Denial:
-    """The one answer to a wrong password, an unknown name and a name without a password."""
+def wrong_password(name: str, policy: Policy) -> Denial:
+    """The one answer to a wrong password, an unknown name and a name without a password, or of a group that
+    has none."""
+    mend = "an administrator sets a new password with: stagedoor user password NAME"
+    if policy.password_groups is not None:
+        mend = (
+            "only the groups in accounts.password_groups have passwords; all others sign in with their "
+            "identity provider, or show a token or key"
+        )
     return Denial(
         Reason.CREDENTIAL_WRONG,
-        f"wrong user name, password or token for {_shown(name)} "
-        "(an administrator sets a new password with: stagedoor user password NAME)",
+        f"wrong user name, password or token for {_shown(name)} ({mend})",
     )
 
 

@@ -28,6 +28,7 @@ class Lifetimes:
     session_max_s: float = 24 * 3600.0
     ticket_s: float = 30.0
     link_s: float = 600.0
+    invitation_s: float = 48 * 3600.0
 
     def of(self, kind: PassKind) -> float:
         return {
@@ -35,6 +36,7 @@ class Lifetimes:
             PassKind.LOGIN: min(self.session_s, self.session_max_s),
             PassKind.TICKET: self.ticket_s,
             PassKind.LINK: self.link_s,
+            PassKind.INVITATION: self.invitation_s,
         }[kind]
 
 

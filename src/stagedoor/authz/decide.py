@@ -56,7 +56,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     if user is None:
         return Denial(Reason.NO_GRANT, f"there is no user {identity.name!r} any more")
     if identity.method is Method.PASSWORD and identity.password_hash != user.password_hash:
-        return Denial(Reason.NO_GRANT, f"the password of {identity.name!r} was changed")
+        return Denial(Reason.NO_GRANT, policy.password_over(user))
     until = _credential_until(policy, identity)
     if not isinstance(until, Denial) and until is not None and until <= now:
         return Denial(

@@ -4,11 +4,14 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
+from stagedoor.admin.invitations import invite as make_invitation
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.when import end
+from stagedoor.model.policy import User
 
 
 @click.group()
@@ -44,7 +47,51 @@ def add(
     password = None if no_password else new_password(name, from_stdin=password_stdin)
     with open_service(installation.settings) as service:
         admin.add_user(service, name, groups=groups, password=password)
+        _note_unused(installation, admin.require_user(service, name))
     show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
+
+
+@user.command(
+    "invite",
+    epilog=show.examples(
+        "stagedoor user invite carol --group dev",
+        "stagedoor user invite alice --expires 4h   # alice forgot her password",
+    ),
+)
+@click.argument("name", shell_complete=user_names)
+@click.option("--group", "groups", multiple=True, help="A group to be in. May be given often.")
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    callback=end,
+    default="2d",
+    show_default=True,
+    help="When the link ends, within 14 days: 4h, 2d, a date, or a date and time.",
+)
+@click.option("--url", help="Where browsers reach the WebShell, as for `web-link`.")
+@click.pass_obj
+def invite(
+    installation: Installation,
+    name: str,
+    groups: tuple[str, ...],
+    expires: float | None,
+    url: str | None,
+) -> None:
+    """Print a link by which NAME sets a password of their own, once. A new user is added.
+
+    Whoever has the link is NAME: hand it over as you would a password. Its secret stands behind the
+    `#`, which browsers send to no server. An earlier invitation of NAME ends.
+    """
+    with open_service(installation.settings) as service:
+        made = make_invitation(
+            installation.settings, service, name, expires, groups=groups, url=url
+        )
+    click.echo(made.url)
+    if made.added:
+        show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
+    show.note(
+        f"The link sets the password of {name} once, until {show.local(made.expires_at, 'never')}."
+    )
 
 
 @user.command("list", epilog=show.examples("stagedoor user list", "stagedoor user list --json"))
@@ -139,7 +186,16 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
         admin.set_password(
             service, name, None if remove_ else new_password(name, from_stdin=password_stdin)
         )
+        _note_unused(installation, admin.require_user(service, name))
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")
+
+
+def _note_unused(installation: Installation, user: User) -> None:
+    """That the password lets nobody in, where it does not."""
+    if user.limited_to(installation.settings.accounts.passwords_for) != user:
+        show.note(
+            f"{user.name} is in none of accounts.password_groups, so this password lets nobody in."
+        )
 
 
 @user.command(

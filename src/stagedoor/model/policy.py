@@ -1,7 +1,7 @@
 """The whole policy at one moment, as it is held in memory by every worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from stagedoor.model.grant import GrantRule
@@ -17,6 +17,12 @@ class User:
     name: str
     groups: frozenset[str] = frozenset()
     password_hash: str | None = field(default=None, repr=False)
+
+    def limited_to(self, password_groups: frozenset[str] | None) -> "User":
+        """As they count where only these groups have passwords; None: whoever has one."""
+        if password_groups is None or self.password_hash is None or self.groups & password_groups:
+            return self
+        return replace(self, password_hash=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Policy:
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
     sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
     present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
-    fingerprint of the key that each is bound to; some may be over.
+    fingerprint of the key that each is bound to; some may be over. `password_groups` are the groups that
+    alone have passwords, which the settings say; None: whoever has one.
     """
 
     version: int = 0
@@ -63,6 +70,21 @@ class Policy:
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     bound_keys: Mapping[str, WebPass] = field(default_factory=lambda: MappingProxyType({}))
+    password_groups: frozenset[str] | None = None
+
+    def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
+        """The same, but for users outside these groups, who have no password. So whatever a password proved,
+        and whatever it opened, is judged as if it had been taken away."""
+        if password_groups is None:
+            return self
+        users = {name: user.limited_to(password_groups) for name, user in self.users.items()}
+        return replace(self, users=MappingProxyType(users), password_groups=password_groups)
+
+    def password_over(self, user: User) -> str:
+        """Why the password that `user` has shown before is good no more."""
+        if user.password_hash is None and self.password_groups is not None:
+            return f"{user.name!r} is in none of the groups that have passwords (accounts.password_groups)"
+        return f"the password of {user.name!r} was changed"
 
     def end_of(self, sign_in: SignIn) -> float:
         """When it ends, seconds since the epoch; it may have been used since its identity was made."""
@@ -75,7 +97,7 @@ class Policy:
             return f"there is no user {shown.name!r} any more"
         match shown.method:
             case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
-                return "the password was changed"
+                return self.password_over(user)
             case Method.TOKEN if shown.credential_id not in self.tokens:
                 return f"the token {shown.credential_id} was removed"
             case Method.PUBLIC_KEY if shown.credential_id not in self.keys:

@@ -18,6 +18,8 @@ class PassKind(StrEnum):
     """One terminal, once, within seconds; it stands in a frame, never in a URL."""
     LINK = "link"
     """One signing in, once, within minutes; whoever has it is its identity."""
+    INVITATION = "invitation"
+    """Sets the password of its user, once, within days; it opens nothing else."""
 
 
 LOGIN_SECRET = "sgl_"  # noqa: S105 - what each begins with

@@ -128,6 +128,7 @@ class Gateway:
             on_change=policy_changes.publish,
             on_close_requests=close_requests.publish,
             on_problem=partial(self._problems, "policy"),
+            password_groups=settings.accounts.passwords_for,
         )
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.

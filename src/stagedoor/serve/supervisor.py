@@ -161,6 +161,9 @@ class Supervisor:
         return True
 
     def _warn_of_older_settings(self) -> None:
+        groups = self._checked.settings.accounts.password_groups
+        if groups is not None:
+            self._log.info("only these groups have passwords", groups=list(groups))
         for line in warnings_of(self._checked.settings):
             self._log.warning("a setting of the version before", detail=line)
 

@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S, HOUR_S
+from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.audit import Audit
 from stagedoor.settings.form import (
     Count,
@@ -293,6 +294,7 @@ class Settings(Table, frozen=True):
             description="Identity providers, one `[[sso]]` each. None: passwords, tokens and keys only."
         ),
     ] = ()
+    accounts: Accounts = Accounts()
     recording: Recording = Recording()
     audit: Audit = Audit()
     workers: Workers = Workers()
@@ -309,6 +311,10 @@ class Settings(Table, frozen=True):
         names = [each.name for each in self.sso]
         if len(set(names)) < len(names):
             raise ValueError("two [[sso]] tables have the same name")
+        if self.accounts.password_groups is not None and not self.sso:
+            raise ValueError(
+                "accounts.password_groups needs an [[sso]] table: without one, others could not sign in"
+            )
         web = self.web.addresses or self.web.tls_addresses
         if not (self.tunnel.addresses or self.tunnel.tls_addresses or self.ssh.addresses or web):
             raise ValueError("nothing is listened on: name an address in tunnel.addresses")

@@ -47,6 +47,26 @@ def issue(
     return secret
 
 
+def invite(transaction: Transaction, given: WebPass) -> str:
+    """Keep an invitation, and return its secret; the user's earlier ones are good no more."""
+    transaction.execute(
+        delete(web_passes).where(
+            web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == given.name
+        )
+    )
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    keep(transaction, given, secret)
+    return secret
+
+
+def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
+    """Use it up, in a change; None where somebody did already."""
+    row = transaction.execute(
+        delete(web_passes).where(*_named(PassKind.INVITATION, secret)).returning(*web_passes.c)
+    ).first()
+    return None if row is None else _whole(transaction, row)
+
+
 def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
     """Write the pass of that secret; the secret's hash, which is a sign-in's id."""
     transaction.execute(

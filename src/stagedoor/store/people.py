@@ -1,13 +1,14 @@
 """Rows of users, their groups, tokens, keys and grants. Each function runs in a policy change."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Row, delete, insert, select, update
+from sqlalchemy import Executable, Row, Table, delete, func, insert, select, update
 
-from stagedoor.model.errors import ConflictError, NotFoundError
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, Permissions, from_words, to_words
-from stagedoor.model.policy import KeyRecord, TokenRecord
+from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
@@ -24,6 +25,16 @@ from stagedoor.store.schema import (
 
 NO_ENTRY = "!"
 """No pattern and no name of an environment begins with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """A token without its hash, as its user sees it. Times are seconds since the epoch."""
+
+    id: str
+    scopes: tuple[str, ...] | None
+    expires_at: float | None
+    created_at: float
 
 
 def require_user(transaction: Transaction, name: str) -> None:
@@ -53,6 +64,20 @@ def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
     return frozenset(transaction.execute(query).scalars())
 
 
+def user_of(transaction: Transaction, name: str) -> User:
+    """The user, with the groups that were given here. Raises NotFoundError."""
+    user = find_user(transaction, name)
+    if user is None:
+        raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+    return user
+
+
+def find_user(transaction: Transaction, name: str) -> User | None:
+    """The same; None where there is none."""
+    row = transaction.execute(select(users).where(users.c.name == name)).first()
+    return None if row is None else User(name, groups_of(transaction, name), row.password_hash)
+
+
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
     """Make `groups` all the groups that the user is in. Raises NotFoundError."""
     require_user(transaction, name)
@@ -64,9 +89,16 @@ def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> N
     touch(transaction, Part.USERS, [name])
 
 
-def set_password(transaction: Transaction, name: str, password_hash: str | None) -> None:
-    """None takes the password away. Raises NotFoundError."""
-    require_user(transaction, name)
+def set_password(
+    transaction: Transaction, name: str, password_hash: str | None, before: str | None = None
+) -> None:
+    """None takes the password away. `before` is the hash that it must have had, None for any.
+
+    Raises NotFoundError, RefusedError where it had another.
+    """
+    present = user_of(transaction, name).password_hash
+    if before is not None and present != before:
+        raise RefusedError(f"the password of {name} was changed by somebody else meanwhile")
     transaction.execute(
         update(users).where(users.c.name == name).values(password_hash=password_hash)
     )
@@ -102,9 +134,11 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
     return {part: gone[part] for part in ("keys", "tokens", "grants")}
 
 
-def add_key(transaction: Transaction, key: KeyRecord, at: float) -> None:
-    """Raises NotFoundError without the user, ConflictError if anybody has this key already."""
+def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:
+    """Raises NotFoundError without the user, ConflictError if anybody has this key already, RefusedError
+    if they have `most`."""
     require_user(transaction, key.user)
+    _check_number(transaction, keys, key.user, most, "keys")
     row = transaction.execute(
         select(keys.c.user_name).where(keys.c.fingerprint == key.fingerprint)
     ).first()
@@ -142,9 +176,12 @@ def remove_key(transaction: Transaction, fingerprint: str) -> str:
     )
 
 
-def add_token(transaction: Transaction, token: TokenRecord, at: float) -> None:
-    """Raises NotFoundError without the user."""
+def add_token(
+    transaction: Transaction, token: TokenRecord, at: float, most: int | None = None
+) -> None:
+    """Raises NotFoundError without the user, RefusedError if they have `most`."""
     require_user(transaction, token.user)
+    _check_number(transaction, tokens, token.user, most, "tokens")
     transaction.execute(
         insert(tokens).values(
             id=token.id,
@@ -156,6 +193,20 @@ def add_token(transaction: Transaction, token: TokenRecord, at: float) -> None:
         )
     )
     touch(transaction, Part.TOKENS, [token.id])
+
+
+def tokens_of(transaction: Transaction, name: str) -> list[TokenState]:
+    """A user's tokens, the oldest first."""
+    query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
+    return [
+        TokenState(
+            row.id,
+            None if row.scopes is None else tuple(row.scopes.split()),
+            row.expires_at,
+            row.created_at,
+        )
+        for row in transaction.execute(query)
+    ]
 
 
 def remove_token(transaction: Transaction, token_id: str) -> str:
@@ -256,6 +307,16 @@ def _environment(rule: GrantRule) -> str:
 
 def _no_grant(grant_id: int) -> NotFoundError:
     return NotFoundError(f"there is no grant {grant_id}; see `stagedoor grant list`")
+
+
+def _check_number(
+    transaction: Transaction, table: Table, name: str, most: int | None, what: str
+) -> None:
+    if most is None:
+        return
+    query = select(func.count()).select_from(table).where(table.c.user_name == name)
+    if transaction.execute(query).scalar_one() >= most:
+        raise RefusedError(f"{name} has {most} {what} already; remove one first")
 
 
 def _remove(

@@ -1,12 +1,14 @@
 """The sign-ins of browsers and machines that last, as an administrator lists them."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
-from stagedoor.model.webpass import SIGN_INS
+from stagedoor.model.identity import Method
+from stagedoor.model.webpass import SIGN_INS, password_mark
 from stagedoor.store.database import Database
-from stagedoor.store.schema import provider_answers, web_passes
+from stagedoor.store.schema import keys, provider_answers, tokens, users, web_passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,21 @@ class SignInRecord:
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
-    """All that last, or those of `user`, by user and end. Raises StoreError."""
+    """All that last, or those of `user`, by user and end. Raises StoreError.
+
+    One whose password was changed, or whose token or key was removed, opens nothing any more.
+    """
     query = (
-        select(web_passes, provider_answers.c.answered_at)
+        select(
+            web_passes,
+            provider_answers.c.answered_at,
+            users.c.password_hash,
+            tokens.c.id.label("token"),
+            keys.c.fingerprint.label("key"),
+        )
+        .join(users, users.c.name == web_passes.c.user_name)
+        .outerjoin(tokens, tokens.c.id == web_passes.c.credential_id)
+        .outerjoin(keys, keys.c.fingerprint == web_passes.c.credential_id)
         .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
         .where(web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
         .order_by(web_passes.c.user_name, web_passes.c.expires_at)
@@ -53,4 +67,17 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
                 row.label,
             )
             for row in transaction.execute(query)
+            if _opens(row)
         ]
+
+
+def _opens(row: Row[Any]) -> bool:
+    """Whether what the sign-in was opened by is there still (`authn.passes.identity_of`)."""
+    match Method(row.method):
+        case Method.PASSWORD:
+            return bytes(row.password_mark or b"") == (password_mark(row.password_hash) or b"")
+        case Method.TOKEN:
+            return row.token is not None
+        case Method.PUBLIC_KEY:
+            return row.key is not None
+    return True

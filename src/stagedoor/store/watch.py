@@ -58,14 +58,16 @@ class PolicyWatch:
         poll_s: float = POLL_S,
         fail_closed_after_s: float = FAIL_CLOSED_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
+        password_groups: frozenset[str] | None = None,
     ) -> None:
         """Read the policy once, so that nobody is served without. Raises StoreError.
 
         `on_change` gets each new policy, `on_close_requests` the sessions of `instance` that
         somebody wants closed, again at each poll until they are. `on_problem` gets one line when
         the store can no longer be read, and None when it can again. `clock` is monotonic, in
-        seconds.
+        seconds. `password_groups` are the groups that alone have passwords, None for all.
         """
+        self._password_groups = password_groups
         self._database = database
         self._instance = instance
         self._on_change = on_change
@@ -73,7 +75,7 @@ class PolicyWatch:
         self._poll_s = poll_s
         self._fail_closed_after_s = fail_closed_after_s
         self._clock = clock
-        self._policy = load_policy(database)
+        self._policy = load_policy(database).limited_to(password_groups)
         self._announced = self._policy.version
         self._read_at = self._whole_at = clock()
         self._closes_seen = -1
@@ -179,7 +181,7 @@ class PolicyWatch:
             policy = None
             now = versions["policy_version"]
             if now != self._policy.version:
-                policy = self._read(transaction, now)
+                policy = self._read(transaction, now).limited_to(self._password_groups)
             requests: tuple[CloseRequest, ...] = ()
             if versions["close_version"] != self._closes_seen:
                 requests = close_requests(transaction, self._instance)

@@ -242,7 +242,9 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
 
 def test_a_host_that_ssh_would_take_for_an_option_is_none(tmp_path: Path) -> None:
     planted = tmp_path / "planted"
-    wish = Wish(f"-oProxyCommand=touch {planted}", "direct", {"--gateway": "127.0.0.1:1"}, {})
+    wish = PathOptions(
+        f"-oProxyCommand=touch {planted}", "direct", {"--gateway": "127.0.0.1:1"}, {}
+    )
     [(hop, finding)] = walk_to(wish)
     assert hop == "ssh configuration"
     assert "option of ssh" in finding.what

@@ -11,11 +11,13 @@ from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, ready, sign_in, terminal
 from tests.web.conftest import SETTINGS
+from tests.web.test_pages import Person
 
 AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
 """Deque's rules, which Lighthouse's accessibility category runs too."""
 pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
 
+ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'
 VIEWERS = '\n[recording]\nsessions = ["app01"]\nviewers = ["user:dev"]\n'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -25,7 +27,7 @@ RULES = {"runOnly": {"type": "tag", "values": TAGS}}
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + VIEWERS) as found:
+    with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + ACCOUNTS + VIEWERS) as found:
         found.add_user("dev", "app01", "app02")
         found.add_user("newcomer")
         found.command("key", "add", "dev", "-", stdin=KEY + "\n")
@@ -90,6 +92,21 @@ def at_home(tab: Tab, base: str) -> None:
     tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
     tab.until("document.querySelector('button.copy')?.hidden === false")
+
+
+def at_account(tab: Tab, base: str) -> None:
+    """With a new token, and a sign-in in another browser."""
+    Person(int(base.rpartition(":")[2])).sign_in()
+    at_home(tab, base)
+    tab.open(f"{base}/account")
+    click(tab, "form[action$='/tokens/add'] button")
+    tab.until("document.getElementById('new-token') !== null")
+
+
+def at_invitation(tab: Tab, base: str) -> None:
+    tab.call("Network.clearBrowserCookies")
+    tab.open(f"{base}/invitation#secret&name=newcomer")
+    tab.until("document.activeElement.id === 'new'")
 
 
 def at_empty_home(tab: Tab, base: str) -> None:
@@ -159,9 +176,9 @@ def at_sealed(tab: Tab, base: str) -> None:
 
 
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
-    at_sign_in, at_wrong_password, at_link, at_home, at_empty_home, at_refused, at_missing,
-    at_terminal, at_terminal_with_all_open, at_question, at_sign_in_over_terminal, at_recordings,
-    at_replay, at_sealed,
+    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_invitation, at_empty_home,
+    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_question,
+    at_sign_in_over_terminal, at_recordings, at_replay, at_sealed,
 )  # fmt: skip
 
 
@@ -202,16 +219,28 @@ def seen(tab: Tab) -> bool:
     )
 
 
-def test_the_home_page_is_walked_by_keys_alone(tab: Tab, base: str) -> None:
-    at_home(tab, base)
-    walked = []
+def walked_by_keys(tab: Tab) -> list[str]:
+    """What the tabulator leads to, each of it to be seen."""
+    walked: list[str] = []
     while (name := forward(tab)) != "BODY" and len(walked) < 60:
         assert seen(tab), f"the focus on {name} is not to be seen"
         walked.append(name)
-    for wanted in ("Recordings", "Sign out", "Open terminal", "Copy", "VS Code", "line", "Add"):
+    return walked
+
+
+def test_the_home_page_and_the_account_are_walked_by_keys_alone(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    walked = walked_by_keys(tab)
+    for wanted in ("Recordings", "Account", "Sign out", "Open terminal", "Copy", "VS Code"):
         assert wanted in walked, walked
     # In the order that it is read.
-    assert walked.index("Sign out") < walked.index("Open terminal") < walked.index("line")
+    assert walked.index("Sign out") < walked.index("Open terminal")
+    tab.open(f"{base}/account")
+    walked = walked_by_keys(tab)
+    for wanted in ("Apps", "present", "Change password", "apps", "Make a token", "line", "Add"):
+        assert wanted in walked, walked
+    assert walked.index("Sign out") < walked.index("present") < walked.index("line")
+    tab.open(f"{base}/")
     tab.ask("document.querySelector('ul.apps a.button').focus()")
     tab.enter()
     ready(tab)
@@ -274,7 +303,15 @@ def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -
     tab.call(
         "Emulation.setDeviceMetricsOverride", width=width, height=640, deviceScaleFactor=1, mobile=False
     )  # fmt: skip
-    for page in (at_sign_in, at_home, at_recordings, at_replay, at_refused, at_terminal):
+    for page in (
+        at_sign_in,
+        at_home,
+        at_account,
+        at_recordings,
+        at_replay,
+        at_refused,
+        at_terminal,
+    ):
         page(tab, base)
         wide = tab.ask(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"

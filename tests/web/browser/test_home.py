@@ -53,6 +53,8 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     assert "WebShell" in past
 
     # A key comes, and goes again.
+    click(tab, "header nav a[href$='/account']")
+    tab.until(f"{LOADED} && location.pathname === '/account'")
     tab.ask("document.getElementById('line').focus()")
     tab.type(KEY)
     click(tab, "form[action$='/keys/add'] button")
@@ -63,13 +65,14 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
         f"{LOADED} && document.querySelector('#keys') && document.querySelector('ul.keys') === null"
     )
 
-    # Nonsense is refused in words.
+    # Nonsense is refused in words, where it was typed.
     tab.ask("document.getElementById('line').focus()")
     tab.type("ssh-dss nonsense")
     click(tab, "form[action$='/keys/add'] button")
-    tab.until(f"{LOADED} && document.querySelector('[role=alert]') !== null")
-    assert tab.ask("document.querySelector('h1').textContent") == "Nothing was changed"
-    click(tab, "main a")
+    tab.until(f"{LOADED} && document.querySelector('[aria-labelledby=keys] [role=alert]') !== null")
+    alert = str(tab.ask("document.querySelector('[role=alert]').textContent"))
+    assert alert.startswith("Nothing was changed: ")
+    click(tab, "header nav a")
     tab.until(f"{LOADED} && document.querySelector('#apps') !== null")
 
     # The terminal needs a script, and says what does not.

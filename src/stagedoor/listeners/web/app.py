@@ -15,7 +15,10 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
+from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.recording_service import RecordingService
+from stagedoor.listeners.web.account.invitation import InvitationPages
+from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
@@ -61,6 +64,7 @@ class WebApp:
         sign_ins: SignIns,
         logins: LoginParts,
         account: AccountService,
+        credentials: CredentialService,
         recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
@@ -97,6 +101,8 @@ class WebApp:
                 lambda target: access.holder(target) is not None,
             ).routes,
             *pages.routes,
+            *AccountPages(self._guard, pages, passes, credentials).routes,
+            *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes, refusal).routes,

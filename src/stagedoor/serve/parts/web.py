@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.certificates import UserCertificates
+from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.login_approval import LoginApproval
 from stagedoor.admin.login_service import LoginService
 from stagedoor.admin.passes import PassService
@@ -85,7 +86,8 @@ def web_listener(
                 RevocationList(settings, database, policy).bytes,
                 client_file(),
             ),
-            AccountService(settings, database, allowance),
+            AccountService(settings, database),
+            CredentialService(settings, database, policy, allowance),
             RecordingService(settings, database, policy),
             WebLimits(
                 networks(settings.listen.networks),

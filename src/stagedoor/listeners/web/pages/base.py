@@ -57,13 +57,14 @@ class Pages:
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
-            guard, sign_ins, self._place, self.posted, self.denied, self._let_in
+            guard, sign_ins, self._place, self.posted, self.denied, self.let_in
         )
         self.routes: list[BaseRoute] = [
             *single_sign_on.routes,
             Route("/app/{app}", self._terminal),
             Route("/sign-in", self._sign_in_form, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
+            Route("/signed-in", self._signed_in),
             Route("/link", self._link),
             Route("/sign-in/link", self._sign_in_by_link, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
@@ -119,8 +120,7 @@ class Pages:
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         self._flow.deny(denial, web(self._guard.source_of(request)), identity)
-        status = 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
-        return self.said("Not let in", denial.message, status)
+        return self.said("Not let in", denial.message, page_status(denial))
 
     def said(self, title: str, message: str, status: int) -> Response:
         return HTMLResponse(markup.said(self._place, title, message), status)
@@ -147,12 +147,21 @@ class Pages:
         )
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            status = 403 if found.reason is Reason.CREDENTIAL_WRONG else status_of(found.reason)
             page = markup.sign_in(
                 self._place, wanted, self._sign_ins.providers, found.message, name
             )
-            return HTMLResponse(page, status)
-        return await self._let_in(request, found, wanted)
+            return HTMLResponse(page, page_status(found))
+        return await self.let_in(request, found, wanted)
+
+    async def _signed_in(self, request: Request) -> Response:
+        """Where signing in again leads that a terminal began in a tab of its own."""
+        identity = await self.signed_in(request)
+        if isinstance(identity, Response):
+            return identity
+        message = (
+            f"You are {identity.name}. Close this tab: the terminal that you came from goes on."
+        )
+        return HTMLResponse(markup.said(self._place, "Signed in", message, role="status"))
 
     async def _link(self, request: Request) -> Response:
         if "link.js" not in self._assets:
@@ -167,17 +176,18 @@ class Pages:
         if isinstance(found, Denial):
             return self.denied(request, found)
         identity, _ = found
-        return await self._let_in(
+        return await self.let_in(
             request, identity, safe_path(fields.get("next", ""), self._home_path)
         )
 
-    async def _let_in(
+    async def let_in(
         self,
         request: Request,
         identity: Identity,
         wanted: str,
         answer: ProviderAnswer | None = None,
     ) -> Response:
+        """A new sign-in in this browser for who has just proved who they are; on to the path `wanted`."""
         before = shown_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
@@ -269,6 +279,11 @@ class Pages:
             ],
         }
         return Response(json.dumps(manifest), media_type="application/manifest+json")
+
+
+def page_status(denial: Denial) -> int:
+    """The status of a page that says so: no browser must ask for a password itself (407 and 401 have it)."""
+    return 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
 
 
 def _back_to(request: Request, home: str) -> str:

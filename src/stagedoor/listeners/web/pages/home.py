@@ -1,19 +1,19 @@
-"""The home page of somebody who is signed in, and what he changes there: his keys."""
+"""The home page of somebody who is signed in."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.account import AccountService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
-from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.markup import App
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.presence import Present
@@ -51,8 +51,6 @@ class Home:
         self._has_terminals = has_terminals
         self.routes: list[BaseRoute] = [
             Route("/", self._home),
-            Route("/keys/add", self._add_key, methods=["POST"]),
-            Route("/keys/remove", self._remove_key, methods=["POST"]),
         ]
 
     async def _home(self, request: Request) -> Response:
@@ -96,38 +94,12 @@ class Home:
                 apps,
                 past,
                 keys,
-                may_change_keys=_whole(identity),
+                is_person=identity.is_person,
                 shows_recordings=self._shows_recordings(identity),
                 live=live,
                 ssh_setup=self._account.ssh_setup(identity, host),
             )
         )
-
-    async def _add_key(self, request: Request) -> Response:
-        return await self._change_key(request, "line")
-
-    async def _remove_key(self, request: Request) -> Response:
-        return await self._change_key(request, "fingerprint")
-
-    async def _change_key(self, request: Request, field: str) -> Response:
-        fields = await self._pages.posted(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.signed_in(request)
-        if isinstance(identity, Response):
-            return identity
-        if not _whole(identity):
-            # A key would outlive the token, and know nothing of its scopes.
-            denial = Denial(
-                Reason.NO_GRANT,
-                "only who has signed in with a password, or a link for all apps, may change keys",
-            )
-            return self._pages.denied(request, denial, identity)
-        change = self._account.add_key if field == "line" else self._account.remove_key
-        denied = await change(identity, fields.get(field, "").strip())
-        if denied is not None:
-            return self._pages.said("Nothing was changed", denied.message, status_of(denied.reason))
-        return RedirectResponse(f"{self._pages.place.path}/#keys", SEE_OTHER)
 
 
 def permits_in_words(permissions: Permissions) -> str:
@@ -137,7 +109,3 @@ def permits_in_words(permissions: Permissions) -> str:
     if Permission.RECORD in permissions:
         said.append("Your terminals are recorded.")
     return " ".join(said)
-
-
-def _whole(identity: Identity) -> bool:
-    return identity.is_person

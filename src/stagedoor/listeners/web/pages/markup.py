@@ -84,9 +84,9 @@ class Place:
         return _TEMPLATES.get_template(template).render(place=self, **values)
 
 
-def said(place: Place, title: str, message: str, *, home: bool = True) -> str:
-    """A denial, or anything else that went wrong, in plain words."""
-    return place.page("said.html", title=title, message=message, home=home)
+def said(place: Place, title: str, message: str, *, home: bool = True, role: str = "alert") -> str:
+    """A denial, or anything else that went wrong, in plain words; with another role, what went right."""
+    return place.page("said.html", title=title, message=message, home=home, role=role)
 
 
 def sign_in(
@@ -118,7 +118,7 @@ def home(
     past: Sequence[Past],
     keys: Sequence[KeyRecord],
     *,
-    may_change_keys: bool,
+    is_person: bool,
     shows_recordings: bool = False,
     live: Sequence[Present] | None = None,
     ssh_setup: str | None = None,
@@ -131,7 +131,7 @@ def home(
         apps=apps,
         past=past,
         keys=keys,
-        may_change_keys=may_change_keys,
+        is_person=is_person,
         shows_recordings=shows_recordings,
         live=live,
         ssh_setup=ssh_setup,

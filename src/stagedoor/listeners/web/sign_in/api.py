@@ -20,11 +20,13 @@ from stagedoor.listeners.web.sign_in.cookies import (
 )
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Method
 from stagedoor.model.webpass import PassKind, WebPass
 
 WARN_S = 600.0
 """How long before its end a page says that a sign-in ends."""
 _MAX_CHARS = 4096
+_SHOWN_CHARS = 12
 _FRESH = {"Cache-Control": "no-store"}
 
 
@@ -55,7 +57,10 @@ class SignInApi:
             over = identity.reason is Reason.CREDENTIAL_WRONG
             return _over(identity.message) if over else self._refused(request, identity)
         session = await self._passes.session(secret, used=fields.get("used") is True)
-        return self._refused(request, session) if isinstance(session, Denial) else _said(session)
+        if isinstance(session, Denial):
+            return self._refused(request, session)
+        by_provider = identity.method is Method.SSO
+        return _said(session, identity.credential_id if by_provider else None)
 
     async def _again(self, request: Request) -> Response:
         """Sign in by a form in the page, which stays as it is."""
@@ -97,8 +102,9 @@ class SignInApi:
         return self._refusal(denial)
 
 
-def _said(session: WebPass) -> JSONResponse:
-    """Seconds from now, since the browser's clock may be another."""
+def _said(session: WebPass, provider: str | None = None) -> JSONResponse:
+    """Seconds from now, since the browser's clock may be another. `provider`: the identity provider that the
+    person signed in by, who has no password here."""
     now = time.time()
     latest = session.expires_at if session.latest_end is None else session.latest_end
     said = {
@@ -106,6 +112,9 @@ def _said(session: WebPass) -> JSONResponse:
         "left_s": max(session.expires_at - now, 0.0),
         "latest_s": max(latest - now, 0.0),
         "warn_s": WARN_S,
+        "provider": provider,
+        # A digest's beginning, as lists show it: another one is another sign-in.
+        "sign_in": None if session.sign_in is None else session.sign_in.id.hex()[:_SHOWN_CHARS],
     }
     return JSONResponse(said, headers=_FRESH)
 

@@ -1,0 +1,241 @@
+"""What people sign in by, as they change it themselves on the web; each change is audited in their name.
+
+What gives something is allowed by `accounts.self_service` and counted. What takes away works always: a token
+or a key that got into other hands must not wait for an administrator.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.allowance import Allowance, too_much
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.invitations import accept, invited
+from stagedoor.admin.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
+from stagedoor.authn.passes import on_password_of
+from stagedoor.authz.own_scopes import own_scopes
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import KeyRecord, Policy, User
+from stagedoor.model.units import DAY_S
+from stagedoor.settings.accounts import SelfService
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database
+from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
+
+MOST_TOKENS = 50
+MOST_KEYS = 100
+"""Of one user. Every worker has them all in memory."""
+MOST_SIGN_INS = 100
+"""Shown, those that end last: programs that sign in make as many as they like."""
+ENDED = "you ended this sign-in on your account's page"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What somebody can sign in by, and where they are signed in. `may` is what they may set and add.
+
+    `sign_in` is the id of the sign-in that asks, as `SignInRecord.id` has it.
+    """
+
+    groups: Sequence[str]
+    has_password: bool
+    may: frozenset[SelfService]
+    tokens: Sequence[TokenState]
+    keys: Sequence[KeyRecord]
+    sign_ins: Sequence[SignInRecord]
+    sign_in: str | None
+    token_max_days: float
+    now: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """`text` is shown once, and kept nowhere. `expires_at` is seconds since the epoch."""
+
+    id: str
+    text: str = field(repr=False)
+    expires_at: float
+
+
+class CredentialService:
+    """What a person signs in by, and may change themselves. Belongs to one event loop.
+
+    The store is asked in a thread; one that fails is a Denial.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        allowance: Allowance,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`policy` is the policy as it is now; `now` is monotonic, seconds."""
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._allowance = allowance
+        self._now = now
+        self._hashing = asyncio.Semaphore()
+        """A password costs 64 MiB to hash; see `authn.passwords`."""
+
+    async def held(self, identity: Identity) -> AccountState | Denial:
+        """All of it."""
+
+        def look() -> AccountState:
+            service = self._service(identity)
+            # From the store, not from memory: whoever has just added one wants to see it.
+            with self._database.read() as transaction:
+                user = user_of(transaction, identity.name)
+                tokens = tokens_of(transaction, identity.name)
+                keys = keys_of(transaction, identity.name)
+            as_known = User(user.name, user.groups | identity.groups, user.password_hash)
+            limits = self._settings.accounts.passwords_for
+            return AccountState(
+                sorted(identity.groups),
+                as_known.limited_to(limits).password_hash is not None,
+                frozenset(self._settings.accounts.self_service),
+                tokens,
+                keys,
+                list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
+                None if identity.sign_in is None else identity.sign_in.id.hex(),
+                self._settings.accounts.token_max_days,
+                service.clock(),
+            )
+
+        return await ask(look)
+
+    async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
+        """A new one for the person who was `proved` by the present one; who they are by the new one."""
+        denial = self._may("password", proved)
+        if denial is not None:
+            return denial
+        assert proved.method is Method.PASSWORD, "the present one was verified"
+
+        def change() -> Identity:
+            service = self._service(proved)
+            before = proved.password_hash
+            after = admin.set_password(service, proved.name, password, before=before)
+            return on_password_of(User(proved.name, proved.groups, after))
+
+        async with self._hashing:
+            return await ask(change)
+
+    async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
+        """Set the password of whoever was invited by that secret, which is used up; who they are by it."""
+        name = await ask(invited, self._database, secret, time.time())
+        if isinstance(name, Denial):
+            return name
+
+        def change() -> Identity:
+            service = on_the_web(self._settings, self._database, name)
+            return on_password_of(accept(service, name, secret, password))
+
+        async with self._hashing:
+            return await ask(change)
+
+    async def add_token(
+        self, identity: Identity, apps: Sequence[str], days: float
+    ) -> NewToken | Denial:
+        """A new one, for these apps alone; for none: for all that they may enter."""
+        denial = self._may("tokens", identity)
+        if denial is not None:
+            return denial
+        most = self._settings.accounts.token_max_days
+        if not 0 < days <= most:
+            return _refused(f"a token lasts up to {most:g} days (accounts.token_max_days)")
+        policy = self._policy()
+        user = policy.users.get(identity.name)
+        if user is None:
+            return _refused(f"there is no user {identity.name!r} any more")
+        scopes = own_scopes(policy, user, apps, time.time())
+        if isinstance(scopes, Denial):
+            return scopes
+
+        def make() -> NewToken:
+            service = self._service(identity)
+            end = service.clock() + days * DAY_S
+            made = admin.create_token(
+                service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
+            )
+            return NewToken(made.id, made.text, end)
+
+        return await ask(make)
+
+    async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
+        """Remove one of theirs."""
+
+        def revoke() -> None:
+            with self._database.read() as transaction:
+                theirs = [token.id for token in tokens_of(transaction, identity.name)]
+            if token_id not in theirs:
+                raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
+            admin.revoke_token(self._service(identity), token_id)
+
+        return await ask(revoke)
+
+    async def add_key(self, identity: Identity, line: str) -> Denial | None:
+        """Register one more; `line` is that of a .pub file."""
+        if (denial := self._may("keys", identity)) is not None:
+            return denial
+
+        def add() -> None:
+            try:
+                admin.add_keys(self._service(identity), identity.name, [line], most=MOST_KEYS)
+            except ConflictError:
+                # Whose it is, if it is another's, is none of their business.
+                raise RefusedError(
+                    "this key is registered here already; if it is not in your list below, use another one, "
+                    "or ask an administrator"
+                ) from None
+
+        return await ask(add)
+
+    async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
+        """Remove one of theirs."""
+
+        def remove() -> None:
+            with self._database.read() as transaction:
+                theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
+            if fingerprint not in theirs:
+                raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
+            admin.remove_key(self._service(identity), fingerprint)
+
+        return await ask(remove)
+
+    async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
+        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
+
+        def end() -> int:
+            service = self._service(identity)
+            own = None if identity.sign_in is None else identity.sign_in.id.hex()
+            lasting = list_sign_ins(service, identity.name)
+            chosen = [
+                one for one in lasting if one.id == wanted or (wanted == "others" and one.id != own)
+            ]
+            if not chosen and wanted != "others":
+                raise NotFoundError("this sign-in is over already")
+            return end_sign_ins(service, chosen, ENDED)
+
+        return await ask(end)
+
+    def _may(self, what: SelfService, identity: Identity) -> Denial | None:
+        if what not in self._settings.accounts.self_service:
+            return Denial(
+                Reason.NO_GRANT,
+                f"{identity.name} may not do that here; an administrator does it, or allows it for "
+                f'everybody with "{what}" in accounts.self_service',
+            )
+        return too_much(self._allowance, identity, self._now())
+
+    def _service(self, identity: Identity) -> admin.AdminService:
+        return on_the_web(self._settings, self._database, identity.name)
+
+
+def _refused(why: str) -> Denial:
+    return Denial(Reason.BAD_REQUEST, why)

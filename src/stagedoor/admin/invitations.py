@@ -1,0 +1,116 @@
+"""Invitations: links by which somebody sets their own first password, once. Audited."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.links import site_of
+from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.policy import User
+from stagedoor.model.units import DAY_S
+from stagedoor.model.webpass import PassKind, password_mark
+from stagedoor.settings.settings import Settings
+from stagedoor.store import identities, passes, people
+from stagedoor.store.database import Database
+
+MOST_S = 14 * DAY_S
+"""How long an invitation may be good: so long it lies in somebody's mail."""
+_OVER = (
+    "this invitation was used, replaced by a later one, or its time is over; an administrator makes another: "
+    "stagedoor user invite NAME"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """`url` holds the secret; `expires_at` is seconds since the epoch. `added`: the user is new."""
+
+    url: str = field(repr=False)
+    expires_at: float
+    added: bool
+
+
+def invite(
+    settings: Settings,
+    service: admin.AdminService,
+    name: str,
+    expires_at: float | None,
+    *,
+    groups: Iterable[str] = (),
+    url: str | None = None,
+) -> Invitation:
+    """A link for the user, who is added where there is none of that name. It is good for as long as the
+    password stays as it is, and ends those before it.
+
+    Raises RefusedError, StoreError.
+    """
+    base = site_of(settings, url)
+    admin.check_name(name, "user")
+    wanted = frozenset(groups)
+    for group in wanted:
+        admin.check_name(group, "group")
+    now = service.clock()
+    if expires_at is None or not now < expires_at <= now + MOST_S:
+        raise RefusedError(f"an invitation ends within {MOST_S / DAY_S:g} days")
+    with service.change("user.invite") as change:
+        user = people.find_user(change.transaction, name)
+        if user is None:
+            people.add_user(change.transaction, name, wanted, None, now)
+        elif wanted:
+            raise RefusedError(
+                f"{name} is there already; for groups, run: stagedoor user group {name} --add GROUP"
+            )
+        of_provider = identities.provided_groups_of(change.transaction, name)
+        known = user or User(name, wanted)
+        _check_usable(settings, name, known.groups | of_provider)
+        given = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
+        secret = passes.invite(change.transaction, replace(given, expires_at=expires_at))
+        change.unchanged = user is not None
+        change.fields |= {
+            "user": name,
+            "added": user is None,
+            "groups": " ".join(sorted(wanted)),
+            "expires_at": expires_at,
+        }
+    return Invitation(f"{base}/invitation#{secret}&name={quote(name)}", expires_at, user is None)
+
+
+def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None:
+    limits = settings.accounts.passwords_for
+    if limits is not None and not limits & groups:
+        raise RefusedError(
+            f"a password would not let {name} in: {name} is in none of accounts.password_groups "
+            f"({', '.join(sorted(limits)) or 'empty'})"
+        )
+
+
+def invited(database: Database, secret: str, now: float) -> str | Denial:
+    """Whose invitation it is. Takes no lock from those who log in: strangers may guess. Raises StoreError."""
+    shown = passes.find(database, PassKind.INVITATION, secret)
+    if shown is None or shown.expires_at <= now:
+        return Denial(Reason.CREDENTIAL_WRONG, _OVER)
+    return shown.name
+
+
+def accept(service: admin.AdminService, name: str, secret: str, password: str) -> User:
+    """Set the password of the user `name`, whose invitation it is, and use that up.
+
+    Raises RefusedError, NotFoundError, StoreError. Costs an argon2 hash.
+    """
+    password_hash = admin.checked_hash(password)
+    with service.change("user.password") as change:
+        shown = passes.take_invitation(change.transaction, secret)
+        user = people.user_of(change.transaction, name)
+        if (
+            shown is None
+            or shown.name != name
+            or shown.expires_at <= service.clock()
+            or shown.password_mark != password_mark(user.password_hash)
+        ):
+            raise RefusedError(_OVER)
+        people.set_password(change.transaction, name, password_hash)
+        change.fields |= {"user": name, "password": True, "invitation": True}
+    return User(name, user.groups, password_hash)

@@ -1,0 +1,73 @@
+"""The scopes that a person may give a token of their own: no wider than what they may enter. Pure."""
+
+from collections.abc import Sequence
+
+from stagedoor.authz.decide import CONNECT_SCOPE
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy, User
+from stagedoor.model.selector import covers_target, subjects_of
+from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
+
+MOST_SCOPES = 20
+_SHOWN_RULES = 10
+
+
+def own_scopes(
+    policy: Policy, user: User, wanted: Sequence[str], now: float
+) -> tuple[str, ...] | Denial:
+    """The scopes for `wanted`: apps (`app01`, `app01.staging`), or patterns that a grant of the user's has.
+
+    Whether one pattern is within another is not worked out: a pattern is taken if a grant says the same.
+    A scope without an environment is for all of them (`authz.decide.in_scope`), and so needs a grant
+    that is.
+    """
+    if len(wanted) > MOST_SCOPES:
+        return Denial(Reason.BAD_REQUEST, f"a token names {MOST_SCOPES} apps at most")
+    rules = _entering(policy, user, now)
+    scopes = []
+    for word in wanted:
+        name = _covered(word, rules)
+        if name is None:
+            return _refused(word, user, rules)
+        scopes.append(f"{CONNECT_SCOPE}:{name}")
+    return tuple(dict.fromkeys(scopes))
+
+
+def _entering(policy: Policy, user: User, now: float) -> list[GrantRule]:
+    subjects = subjects_of(user.name, user.groups)
+    return [
+        rule
+        for rule in policy.grants
+        if rule.subject in subjects
+        and Permission.ENTER in rule.permissions
+        and (rule.expires_at is None or now < rule.expires_at)
+    ]
+
+
+def _covered(word: str, rules: Sequence[GrantRule]) -> str | None:
+    """`word` as a scope has it, if one of the rules lets into all of it."""
+    target = parse_login(word)
+    if target is None:
+        return word if word in map(_named, rules) else None
+    if any(covers_target(rule.app_pattern, rule.environment_pattern, target) for rule in rules):
+        return target.login_name
+    return None
+
+
+def _named(rule: GrantRule) -> str:
+    return rule.app_pattern + (
+        "" if rule.environment_pattern == "*" else f".{rule.environment_pattern}"
+    )
+
+
+def _refused(word: str, user: User, rules: Sequence[GrantRule]) -> Denial:
+    names = list(dict.fromkeys(map(_named, rules)))
+    more = " and others" if len(names) > _SHOWN_RULES else ""
+    within = f"within: {', '.join(names[:_SHOWN_RULES])}{more}" if names else "none yet"
+    return Denial(
+        Reason.NO_GRANT,
+        f"{word[:MAX_SHOWN_CHARS]!r} is not within what {user.name} may enter ({within}); "
+        "name an app as the home page does, or a pattern just as a grant has it",
+    )

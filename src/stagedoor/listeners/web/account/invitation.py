@@ -1,0 +1,47 @@
+"""`/invitation`: somebody sets their first password by an administrator's link, and is signed in."""
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.credentials import CredentialService
+from stagedoor.listeners.web.account import markup
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.base import Pages, page_status
+from stagedoor.model.denial import Denial, Reason
+
+
+class InvitationPages:
+    """Belongs to one event loop."""
+
+    def __init__(self, guard: RequestGuard, pages: Pages, credentials: CredentialService) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._credentials = credentials
+        self.routes: list[BaseRoute] = [
+            Route("/invitation", self._show, methods=["GET"]),
+            Route("/invitation", self._accept, methods=["POST"]),
+        ]
+
+    async def _show(self, request: Request) -> Response:
+        return HTMLResponse(markup.invitation(self._pages.place))
+
+    async def _accept(self, request: Request) -> Response:
+        fields = await self._pages.posted(request)
+        if isinstance(fields, Response):
+            return fields
+        new = fields.get("new", "")
+        if new != fields.get("again", ""):
+            return self._again(Denial(Reason.BAD_REQUEST, "the password was typed in two ways"))
+        identity = await self._credentials.accept_invitation(fields.get("secret", ""), new)
+        if not isinstance(identity, Denial):
+            return await self._pages.let_in(request, identity, f"{self._pages.place.path}/")
+        if identity.reason is not Reason.CREDENTIAL_WRONG:
+            return self._again(identity)
+        denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
+        return self._pages.said("Not let in", denial.message, page_status(denial))
+
+    def _again(self, denial: Denial) -> Response:
+        """The form, once more: the tab still has the secret, which no page of ours repeats."""
+        page = markup.invitation(self._pages.place, denial.message)
+        return HTMLResponse(page, page_status(denial))

@@ -1,0 +1,58 @@
+"""The pages of a person's account, of the templates in `listeners/web/templates`."""
+
+from dataclasses import dataclass
+
+from stagedoor.admin.credentials import AccountState, NewToken
+from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.model.identity import Identity, Method
+
+_METHODS = {
+    Method.PASSWORD.value: "password",
+    Method.TOKEN.value: "token",
+    Method.PUBLIC_KEY.value: "SSH key",
+    Method.CERTIFICATE.value: "certificate",
+}
+_DAYS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FormOutcome:
+    """What came of a form, for the section that it belongs to."""
+
+    section: str
+    text: str = ""
+    wrong: bool = False
+    token: NewToken | None = None
+
+
+def account(
+    place: Place, identity: Identity, held: AccountState, said: FormOutcome | None = None
+) -> str:
+    """What a person signs in by, and where they are signed in."""
+    return place.page(
+        "account.html",
+        identity=identity,
+        held=held,
+        said=said,
+        days=f"{min(_DAYS, held.token_max_days):g}",
+        days_most=f"{held.token_max_days:g}",
+        by=_by,
+        scopes=_apps,
+    )
+
+
+def invitation(place: Place, why: str = "") -> str:
+    """Where an invitation leads: the script fills in what stands behind the `#`, which no server sees."""
+    return place.page("invitation.html", why=why)
+
+
+def _by(method: str, credential: str | None) -> str:
+    if method == Method.SSO.value:
+        return credential or "an identity provider"
+    return _METHODS.get(method, method) + (f" {credential}" if credential else "")
+
+
+def _apps(scopes: tuple[str, ...] | None) -> str:
+    if scopes is None:
+        return "all that you may enter"
+    return " ".join(scope.removeprefix("connect:") for scope in scopes)

@@ -1,0 +1,158 @@
+"""`/account`: a person's own password, tokens, SSH keys and sign-ins.
+
+Only for people (`Identity.is_person`): who has come by a token must not make another one that outlives it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.credentials import CredentialService
+from stagedoor.listeners.web.account import markup
+from stagedoor.listeners.web.account.markup import FormOutcome
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
+from stagedoor.model.credential import PasswordCredential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.wire.answer import status_of
+
+_MAX_CHARS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A form of our own page, sent by a person."""
+
+    request: Request
+    identity: Identity
+    fields: dict[str, str]
+
+
+_Change = Callable[[_Asked], Awaitable[Response | Denial | None]]
+
+
+class AccountPages:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self, guard: RequestGuard, pages: Pages, passes: Passes, credentials: CredentialService
+    ) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._passes = passes
+        self._credentials = credentials
+        self._path = f"{pages.place.path}/account"
+        self.routes: list[BaseRoute] = [
+            Route("/account", self._show, methods=["GET"]),
+            self._form("password", "password", self._set_password),
+            self._form("tokens/add", "tokens", self._add_token),
+            self._form("tokens/revoke", "tokens", self._revoke_token),
+            self._form("keys/add", "keys", self._add_key),
+            self._form("keys/remove", "keys", self._remove_key),
+            self._form("sign-ins/end", "sign-ins", self._end_sign_ins),
+        ]
+
+    def _form(self, path: str, section: str, change: _Change) -> Route:
+        """A form, whose outcome is shown in its section of the page."""
+
+        async def post(request: Request) -> Response:
+            fields = await self._pages.posted(request)
+            if isinstance(fields, Response):
+                return fields
+            identity = await self._person(request)
+            if isinstance(identity, Response):
+                return identity
+            outcome = await change(_Asked(request, identity, fields))
+            if isinstance(outcome, Denial):
+                why = FormOutcome(section, f"Nothing was changed: {outcome.message}.", wrong=True)
+                return await self._page(identity, why, page_status(outcome))
+            return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
+
+        return Route(f"/account/{path}", post, methods=["POST"])
+
+    async def _show(self, request: Request) -> Response:
+        identity = await self._person(request)
+        if isinstance(identity, Response):
+            return identity
+        return await self._page(identity)
+
+    async def _person(self, request: Request) -> Identity | Response:
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response) or identity.is_person:
+            return identity
+        denial = Denial(
+            Reason.NO_GRANT,
+            "an account is for people: sign in with a password, with your identity provider, or by a link "
+            "for all apps, and not with a token or a link for one app",
+        )
+        return self._pages.denied(request, denial, identity)
+
+    async def _page(
+        self, identity: Identity, said: FormOutcome | None = None, status: int = 200
+    ) -> Response:
+        held = await self._credentials.held(identity)
+        if isinstance(held, Denial):
+            return self._pages.said("Not now", held.message, status_of(held.reason))
+        return HTMLResponse(markup.account(self._pages.place, identity, held, said), status)
+
+    # What each form does.
+
+    async def _set_password(self, asked: _Asked) -> Response | Denial | None:
+        present, new, again = (
+            asked.fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
+        )
+        if new != again:
+            return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
+        request, name = asked.request, asked.identity.name
+        source = self._guard.source_of(request)
+        proved = await self._guard.flow.authenticate(PasswordCredential(name, present), source)
+        if isinstance(proved, Denial):
+            return self._guard.flow.deny(proved, web(source), asked.identity)
+        if proved.method is not Method.PASSWORD:
+            return Denial(Reason.BAD_REQUEST, "type your present password, not a token")
+        changed = await self._credentials.set_password(proved, new)
+        if isinstance(changed, Denial):
+            return changed
+        if asked.identity.method is not Method.PASSWORD:
+            return None
+        # What the old password had opened is over, this sign-in too: another one takes its place.
+        before = shown_cookie(self._guard, request)
+        assert not isinstance(before, Denial), "it was shown a moment ago"
+        secret = await new_session(self._passes, self._guard, request, changed, before)
+        if isinstance(secret, Denial):
+            return None  # it leads to the form to sign in
+        response = RedirectResponse(f"{self._path}#password", SEE_OTHER)
+        set_cookie(response, secret, self._guard, request)
+        return response
+
+    async def _add_token(self, asked: _Asked) -> Response | Denial | None:
+        apps = asked.fields.get("apps", "").replace(",", " ").split()
+        try:
+            days = float(asked.fields.get("days", ""))
+        except ValueError:
+            return Denial(Reason.BAD_REQUEST, "the days that a token lasts are a number")
+        made = await self._credentials.add_token(asked.identity, apps, days)
+        if isinstance(made, Denial):
+            return made
+        # Shown by this answer alone, which nobody keeps (`Cache-Control: no-store`).
+        return await self._page(asked.identity, FormOutcome("tokens", token=made))
+
+    async def _revoke_token(self, asked: _Asked) -> Denial | None:
+        return await self._credentials.revoke_token(asked.identity, asked.fields.get("id", ""))
+
+    async def _add_key(self, asked: _Asked) -> Denial | None:
+        return await self._credentials.add_key(asked.identity, asked.fields.get("line", "").strip())
+
+    async def _remove_key(self, asked: _Asked) -> Denial | None:
+        fingerprint = asked.fields.get("fingerprint", "")
+        return await self._credentials.remove_key(asked.identity, fingerprint)
+
+    async def _end_sign_ins(self, asked: _Asked) -> Denial | None:
+        ended = await self._credentials.end_sign_ins(asked.identity, asked.fields.get("id", ""))
+        return ended if isinstance(ended, Denial) else None

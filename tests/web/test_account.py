@@ -1,0 +1,311 @@
+"""`/account`: attacks first, then what it is for."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.admin import service as admin
+from tests.path.gateway import PASSWORD, Gateway
+from tests.waiting import wait_until
+from tests.web.conftest import SETTINGS
+from tests.web.test_pages import Person, link_of
+from tests.web.visitor import Visitor, ticket
+
+FORMS = {
+    "/account/password": {"present": PASSWORD, "new": "another one", "again": "another one"},
+    "/account/tokens/add": {"apps": "", "days": "1"},
+    "/account/tokens/revoke": {"id": "x"},
+    "/account/keys/add": {"line": "ssh-ed25519 AAAA"},
+    "/account/keys/remove": {"fingerprint": "x"},
+    "/account/sign-ins/end": {"id": "others"},
+}
+ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'
+THROTTLE = "\n[throttle]\nfree_tries = 3\n"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = SETTINGS + ACCOUNTS + THROTTLE
+    with Gateway(tmp_path_factory.mktemp("account"), settings) as found:
+        for name in ("dev", "other", "changing", "robbed"):
+            found.add_user(name, "app01", "app02")
+        yield found.start()
+
+
+@pytest.fixture
+def inside(port: int) -> Person:
+    return signed_in(port)
+
+
+def signed_in(port: int, name: str = "dev", secret: str = PASSWORD) -> Person:
+    person = Person(port)
+    assert person.sign_in(name, secret).status == 303
+    return person
+
+
+def state_of(gateway: Gateway) -> object:
+    with gateway.service() as service:
+        policy = admin.policy(service)
+        return policy.users, set(policy.tokens), set(policy.keys), policy.signed_out
+
+
+# Who is no person, or does not mean it.
+
+
+def test_nobody_else_changes_anything(gateway: Gateway, port: int) -> None:
+    token = signed_in(port, secret=gateway.token("dev"))
+    _, secret = link_of(gateway, "--app", "app01")
+    by_link = Person(port)
+    answer = by_link.post("/sign-in/link", secret=secret.partition("&")[0])
+    by_link.cookie = answer.headers["set-cookie"].partition(";")[0]
+    person = signed_in(port)
+    before = state_of(gateway)
+    for stranger in (token, by_link):
+        assert stranger.get("/account").status == 403
+        assert "/account" not in stranger.get("/").text
+    for path, fields in FORMS.items():
+        for stranger in (token, by_link):
+            refused = stranger.post(path, **fields)
+            assert refused.status == 403, path
+            assert "an account is for people" in refused.text
+        # Another site's page, and one without an Origin, in the browser of somebody who is signed in.
+        for origin in (None, "null", "https://evil.example"):
+            elsewhere = Person(port, cookie=person.cookie, origin=origin)
+            refused = elsewhere.post(path, **fields)
+            assert refused.status == 403, path
+            assert "not sent by a page of this gateway" in refused.text
+        # Nobody at all, and a cookie that is nobody's.
+        for cookie in ("", "stagedoor=guessed"):
+            assert Person(port, cookie=cookie).post(path, **fields).status == 303, path
+        assert person.get(path).status == 404, "a link changes nothing"
+    assert state_of(gateway) == before
+
+
+def test_a_removed_user_is_signed_out(gateway: Gateway, port: int) -> None:
+    gateway.add_user("leaving", "app01")
+    wait_until(lambda: Person(port).sign_in("leaving").status == 303)
+    person = signed_in(port, "leaving")
+    gateway.command("user", "remove", "leaving", "--yes")
+    wait_until(lambda: person.get("/account").status == 303)
+    assert person.post("/account/tokens/add", days="1").headers["location"].startswith("/sign-in")
+
+
+# The password.
+
+
+def test_the_present_password_cannot_be_guessed_with_a_stolen_cookie(
+    gateway: Gateway, port: int
+) -> None:
+    """As at the form to sign in: counted together with that, per name and source."""
+    thief = signed_in(port, "robbed")
+    new = {"new": "of the thief", "again": "of the thief"}
+    guesses = [
+        thief.post("/account/password", present=f"guess {number}", **new) for number in range(4)
+    ]
+    assert [answer.status for answer in guesses] == [403, 403, 403, 429]
+    assert "Nothing was changed: " in guesses[0].text
+    assert "guess 0" not in guesses[0].text
+    assert thief.post("/account/password", present=PASSWORD, **new).status == 429
+    assert Person(port).sign_in("robbed", "of the thief").status == 429
+    denied = [one for one in gateway.sessions("denied") if one.get("identity") == "robbed"]
+    assert [one["reason"] for one in denied[:3]] == ["credential_wrong"] * 3
+    assert "of the thief" not in json.dumps([gateway.lines, gateway.audit()])
+
+
+def test_a_token_is_no_present_password(gateway: Gateway, port: int, inside: Person) -> None:
+    before = state_of(gateway)
+    with gateway.service() as service:
+        made = [admin.create_token(service, name) for name in ("dev", "other")]
+    for token, status in zip(made, (400, 403), strict=True):
+        answer = inside.post(
+            "/account/password", present=token.text, new="new password", again="new password"
+        )
+        assert answer.status == status
+    with gateway.service() as service:
+        for token in made:
+            admin.revoke_token(service, token.id)
+    assert state_of(gateway) == before
+
+
+@pytest.mark.identity(36)
+def test_a_new_password_ends_what_the_old_one_opened_and_this_page_goes_on(
+    gateway: Gateway, port: int
+) -> None:
+    person, elsewhere = signed_in(port, "changing"), signed_in(port, "changing")
+    before = person.cookie
+    for new, again, why in (
+        ("new password", "new passwort", "typed in two ways"),
+        ("short", "short", "8 to 1024 characters"),
+    ):
+        answer = person.post("/account/password", present=PASSWORD, new=new, again=again)
+        assert answer.status == 400
+        assert why in answer.text
+        assert "set-cookie" not in answer.headers
+    answer = person.post(
+        "/account/password", present=PASSWORD, new="new password", again="new password"
+    )
+    assert (answer.status, answer.headers["location"]) == (303, "/account#password")
+    set_cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in set_cookie
+    assert "SameSite=strict" in set_cookie
+    person.cookie = set_cookie.partition(";")[0]
+    assert person.cookie != before
+    assert person.get("/account").status == 200
+    for over in (elsewhere, Person(port, cookie=before)):
+        wait_until(lambda over=over: over.get("/account").status == 303)  # type: ignore[misc]
+    wait_until(lambda: Person(port).sign_in("changing", "new password").status == 303)
+    assert Person(port).sign_in("changing").status == 403
+
+
+# Tokens.
+
+
+@pytest.mark.identity(36)
+def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
+    gateway: Gateway, port: int, inside: Person
+) -> None:
+    for apps in ("secret", "*", "app0*", "app01 secret"):
+        answer = inside.post("/account/tokens/add", apps=apps, days="1")
+        assert answer.status in (400, 403)
+        assert "is not within what dev may enter" in answer.text
+    assert inside.post("/account/tokens/add", days="91").status == 400
+    assert inside.post("/account/tokens/add", days="x").status == 400
+    made = inside.post("/account/tokens/add", apps="app01", days="7")
+    assert made.status == 200
+    assert made.headers["cache-control"] == "no-store"
+    [token] = re.findall(r'id="new-token">(sdt_[^<]+)<', made.text)
+    name = token.split("_")[1]
+    page = inside.get("/account").text
+    assert token not in page
+    assert name in page
+    assert token not in json.dumps([gateway.lines, gateway.audit()])
+    headers = {"Authorization": f"Bearer {token}"}
+    visitor = Visitor(port).hello(ticket(port, "app01", headers), terminal="bytoken")
+    assert visitor.welcome is not None
+    visitor.close()
+    refused = Person(port).send("POST", "/api/ticket", '{"target": "app02"}', **headers)
+    assert refused.status == 403
+    # Another person cannot revoke it, whatever they know of it.
+    other = signed_in(port, "other")
+    for given in (name, token):
+        assert other.post("/account/tokens/revoke", id=given).status == 400
+    assert inside.post("/account/tokens/revoke", id=name).status == 303
+    wait_until(
+        lambda: (
+            Person(port).send("POST", "/api/ticket", '{"target": "app01"}', **headers).status == 401
+        )
+    )
+
+
+# Sign-ins.
+
+
+@pytest.mark.identity(36)
+def test_sign_ins_are_seen_and_ended(port: int) -> None:
+    person = signed_in(port, "other")
+    assert person.post("/account/sign-ins/end", id="others").status == 303
+    assert "End all others" not in person.get("/account").text
+    first, second = signed_in(port, "other"), signed_in(port, "other")
+    page = person.get("/account").text
+    assert page.count("this one") == 1
+    assert "127.0.0.1" in page
+    ids = re.findall(r'name="id" value="([0-9a-f]{64})"', page)
+    assert len(ids) == 2
+    assert signed_in(port).post("/account/sign-ins/end", id=ids[0]).status == 400, "of another"
+    assert person.post("/account/sign-ins/end", id=ids[0]).status == 303
+
+    def lasting() -> list[bool]:
+        return [one.get("/account").status == 200 for one in (first, second)]
+
+    wait_until(lambda: sorted(lasting()) == [False, True])
+    assert person.post("/account/sign-ins/end", id=ids[0]).status == 400
+    assert person.post("/account/sign-ins/end", id="others").status == 303
+    wait_until(lambda: lasting() == [False, False])
+    assert person.get("/account").status == 200
+
+
+# Invitations.
+
+
+def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_nobody(
+    gateway: Gateway, port: int
+) -> None:
+    link = gateway.command(
+        "user", "invite", "newcomer", "--url", f"http://127.0.0.1:{port}"
+    ).stdout.strip()
+    address, _, behind = link.partition("#")
+    assert address == f"http://127.0.0.1:{port}/invitation"
+    secret, _, more = behind.partition("&")
+    assert more == "name=newcomer"
+    person = Person(port)
+    assert person.get("/invitation").status == 200
+    fields = {"secret": secret, "new": "my own password", "again": "my own password"}
+    for wrong, status, why in (
+        ({"again": "my own passwort"}, 400, "typed in two ways"),
+        ({"new": "short", "again": "short"}, 400, "8 to 1024"),
+        ({"secret": "guessed"}, 403, "stagedoor user invite"),
+    ):
+        answer = person.post("/invitation", **fields | wrong)
+        assert (answer.status, "set-cookie" in answer.headers) == (status, False)
+        assert why in answer.text
+        assert secret not in answer.text
+    for origin in (None, "https://evil.example"):
+        assert Person(port, origin=origin).post("/invitation", **fields).status == 403
+    answer = person.post("/invitation", **fields)
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    person.cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert "newcomer" in person.get("/account").text
+    wait_until(lambda: Person(port).sign_in("newcomer", "my own password").status == 303)
+    assert person.post("/invitation", **fields).status == 403, "used up"
+    assert secret not in json.dumps([gateway.lines, gateway.audit()])
+
+
+# Keys.
+
+
+def test_the_key_of_another_is_refused_without_a_name(
+    gateway: Gateway, port: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    gateway.command("key", "add", "other", f"{file}.pub")
+    answer = signed_in(port).post("/account/keys/add", line=file.with_suffix(".pub").read_text())
+    assert answer.status == 400
+    assert "registered here already" in answer.text
+    [why] = re.findall(r'role="alert">([^<]+)<', answer.text)
+    assert "other" not in why.replace("another", "")
+
+
+@pytest.mark.identity(36)
+def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    comment = "<b>laptop</b>"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", file], check=True
+    )
+    line = file.with_suffix(".pub").read_text()
+    assert inside.post("/account/keys/add", line=line).status == 303
+    text = inside.get("/account").text
+    assert "&lt;b&gt;laptop" in text
+    assert comment not in text
+    shown = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=True)
+    fingerprint = shown.stdout.split()[1]
+    assert fingerprint in text
+    assert inside.post("/account/keys/remove", fingerprint=fingerprint).status == 303
+    assert fingerprint not in inside.get("/account").text
+    assert inside.post("/account/keys/remove", fingerprint=fingerprint).status == 400
+    assert inside.post("/account/keys/add", line="no key").status == 400
+
+
+def test_nobody_removes_the_key_of_another(
+    gateway: Gateway, inside: Person, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    added = gateway.command("key", "add", "other", f"{file}.pub").stdout.split()[0]
+    assert inside.post("/account/keys/remove", fingerprint=added).status == 400
+    assert added in gateway.command("key", "list", "other").stdout
