@@ -28,18 +28,20 @@ def set_version(place: Place, name: str, value: int) -> None:
 
 
 def test_a_store_of_a_newer_program_that_we_would_harm_is_refused(place: Place) -> None:
-    set_version(place, "schema_version", 9)
-    set_version(place, "compatible_version", 8)
-    with pytest.raises(StoreError, match=r"newer Stagedoor \(schema 9, usable from schema 8") as e:
+    set_version(place, "schema_version", schema.SCHEMA_VERSION + 1)
+    set_version(place, "compatible_version", schema.SCHEMA_VERSION + 1)
+    newer = schema.SCHEMA_VERSION + 1
+    match = rf"newer Stagedoor \(schema {newer}, usable from schema {newer}"
+    with pytest.raises(StoreError, match=match) as e:
         open_database(place)
     assert str(place) in str(e.value)
 
 
 def test_a_store_of_a_newer_program_that_still_suits_us_is_used(place: Place) -> None:
-    set_version(place, "schema_version", 9)
+    set_version(place, "schema_version", schema.SCHEMA_VERSION + 1)
     database = open_database(place)
     with database.read() as transaction:
-        assert schema.check(transaction) == 9, "and is not taken back"
+        assert schema.check(transaction) == schema.SCHEMA_VERSION + 1, "and is not taken back"
     database.close()
 
 

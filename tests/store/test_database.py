@@ -157,12 +157,12 @@ from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 
 disk = Path(sys.argv[1])
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
 disk.chmod(0o700)
 database = open_database(disk / "stagedoor.db")
 journal = StoreJournal(database)
 ballast = disk / "ballast"
-ballast.write_bytes(bytes(200 * 1024))
+ballast.write_bytes(bytes(1024 * 1024))
 written = 0
 try:
     for written in range(10_000):

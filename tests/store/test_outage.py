@@ -138,7 +138,7 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
 
         def closed() -> bool:
             status, text = connect()
-            assert status == 503
+            assert status == 503, text
             said.add(text)
             return "cannot read who may enter" in text
 
