@@ -77,7 +77,7 @@ def invite(
     expires: float | None,
     url: str | None,
 ) -> None:
-    """Print a link by which NAME sets a password of their own, once. A new user is added.
+    """Print a link, good once, by which NAME sets a password. A new user is added.
 
     Whoever has the link is NAME: hand it over as you would a password. Its secret stands behind the
     `#`, which browsers send to no server. An earlier invitation of NAME ends.
