@@ -42,6 +42,12 @@ PAGES = [
     "/manifest.webmanifest",
     "/nothing",
     "/shared",
+    "/account",
+    "/client",
+    "/client/stagedoor",
+    "/login/x",
+    "/revoked.krl",
+    "/.well-known/stagedoor",
 ]
 MANY = 300
 MIB = 1024 * 1024
