@@ -122,14 +122,7 @@ class Gateway:
         self.database.on_transaction = store_timer(self.tally)
         policy_changes = _Topic[Policy]()
         close_requests = _Topic[tuple[CloseRequest, ...]]()
-        self.watch = PolicyWatch(
-            self.database,
-            instance,
-            on_change=policy_changes.publish,
-            on_close_requests=close_requests.publish,
-            on_problem=partial(self._problems, "policy"),
-            password_groups=settings.accounts.passwords_for,
-        )
+        self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
         listed = listed_in(settings)
@@ -163,6 +156,21 @@ class Gateway:
         self.recorder.start()
         self.heartbeat = self._heartbeat(settings)
         """For a store that machines share."""
+
+    def _policy_watch(
+        self,
+        settings: Settings,
+        changes: _Topic[Policy],
+        close_requests: _Topic[tuple[CloseRequest, ...]],
+    ) -> PolicyWatch:
+        return PolicyWatch(
+            self.database,
+            self._instance,
+            on_change=changes.publish,
+            on_close_requests=close_requests.publish,
+            on_problem=partial(self._problems, "policy"),
+            password_groups=settings.accounts.passwords_for,
+        )
 
     def _heartbeat(self, settings: Settings) -> Heartbeat | None:
         return heartbeat_of(settings, self.database, self._instance, self.registry, self._problems)

@@ -78,27 +78,22 @@ class WebApp:
         self.pending = PendingConnections(limits.max_pending)
         self.visits: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
-        ours: list[BaseRoute] = [
-            Route("/api/ticket", self._ticket, methods=["POST"]),
-            WebSocketRoute("/terminal", self._terminal),
-            *self.files.routes,
-        ]
         pages = Pages(self._guard, passes, sign_ins)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, refusal
         )
-        ours += self._terminals.ours
-        ours += LoginApi(self._guard, logins, refusal).routes
-        ours += RevokedKeys(self._guard, logins.krl, refusal).routes
+        ours: list[BaseRoute] = [
+            Route("/api/ticket", self._ticket, methods=["POST"]),
+            WebSocketRoute("/terminal", self._terminal),
+            *self.files.routes,
+            *self._terminals.ours,
+            *LoginApi(self._guard, logins, refusal).routes,
+            *RevokedKeys(self._guard, logins.krl, refusal).routes,
+        ]
         routes = [
             *Home(
-                self._guard,
-                pages,
-                account,
-                recordings.viewer,
-                self._live,
-                lambda target: access.holder(target) is not None,
+                self._guard, pages, account, recordings.viewer, self._live, self._has_terminals
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials).routes,
@@ -119,6 +114,9 @@ class WebApp:
                 ClientDisconnect: _hung_up,
             },
         )
+
+    def _has_terminals(self, target: Target) -> bool:
+        return self._access.holder(target) is not None
 
     @property
     def draining(self) -> bool:

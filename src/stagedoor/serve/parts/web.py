@@ -89,23 +89,27 @@ def web_listener(
             AccountService(settings, database),
             CredentialService(settings, database, policy, allowance),
             RecordingService(settings, database, policy),
-            WebLimits(
-                networks(settings.listen.networks),
-                networks(settings.web.forwarded_from),
-                networks(settings.listen.proxy_protocol_from),
-                host_names(settings),
-                frozenset(settings.web.origins),
-                settings.web.domain,
-                settings.web.path,
-                settings.listen.header_timeout_s,
-                settings.listen.max_pending,
-                settings.web.ping_s,
-                settings.web.tmux,
-            ),
+            _limits(settings),
             settings.web.max_upload_mib * MIB,
             ShareRules(settings.web.share_s),
         ),
         secure,
+    )
+
+
+def _limits(settings: Settings) -> WebLimits:
+    return WebLimits(
+        networks(settings.listen.networks),
+        networks(settings.web.forwarded_from),
+        networks(settings.listen.proxy_protocol_from),
+        host_names(settings),
+        frozenset(settings.web.origins),
+        settings.web.domain,
+        settings.web.path,
+        settings.listen.header_timeout_s,
+        settings.listen.max_pending,
+        settings.web.ping_s,
+        settings.web.tmux,
     )
 
 
