@@ -104,6 +104,7 @@ async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> N
         service.follow(Settings(data_dir=Path(folder)))
         assert (await asking.sign("alice", 1, "key", 9.0)).startswith(folder)
     await asyncio.to_thread(service.close)
+    await asyncio.to_thread(service.close)
     assert [each.closed for each in made] == [1, 1]
 
 

@@ -32,6 +32,7 @@ class SigningService:
         self._signer: UserSigner | None = None
         self._thread = ThreadPoolExecutor(1, "signing")
         self._waiting = 0
+        self._closed = False
         self._log = structlog.get_logger()
 
     def follow(self, settings: Settings) -> None:
@@ -50,7 +51,10 @@ class SigningService:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let go of the store. What is being signed is waited for."""
+        """Let go of the store. What is being signed is waited for. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         self._thread.submit(self._close_signer)
         self._thread.shutdown()
 
