@@ -26,6 +26,9 @@ BANNER = re.compile(
     r"and type the letters ([A-Z]{4}-[A-Z]{4}) there, within"
 )
 
+_REQUEST, _FAILURE = 50, 51
+"""Of authentication (RFC 4252 §6)."""
+
 
 def settings(web: int, hold_s: float = 180.0) -> str:
     """No test gets as far as the identity provider: its person has a password too."""
@@ -266,6 +269,34 @@ async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(world: Worl
     assert BANNER.search((await offered_twice(world, mine)).banner)
     theirs.sign = mine.sign  # type: ignore[method-assign]  # the forgery
     assert (await offered_twice(world, theirs)).banner == ""
+
+
+@pytest.mark.identity(19)
+async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World) -> None:
+    """Nothing bounds them any more: they would stay for ever, and count nowhere."""
+    client = Quiet()
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    [pair] = asyncssh.load_keypairs(key)
+    task = asyncio.ensure_future(
+        asyncssh.connect(
+            "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
+            client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
+            client_version="OpenSSH_9.9", preferred_auth="publickey",
+        )
+    )  # fmt: skip
+    async with asyncio.timeout(BOUND_S):
+        while not client.banner:
+            await asyncio.sleep(0.02)
+        connection = client.connection
+        assert connection is not None
+        # A client of its own making: a refusal does not make it go.
+        handlers = {**connection._packet_handlers, _FAILURE: lambda *_: True}
+        connection._packet_handlers = handlers
+        words = (b"app01", b"ssh-connection", b"none")
+        connection.send_packet(_REQUEST, *map(asyncssh.packet.String, words))
+        await connection.wait_closed()
+    with contextlib.suppress(asyncssh.Error, ConnectionError):
+        await task
 
 
 @pytest.mark.identity(19)

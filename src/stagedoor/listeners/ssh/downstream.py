@@ -155,9 +155,18 @@ class Downstream(asyncssh.SSHServer):
         context.logged_in(self)  # it is bounded by itself, and takes nobody's place
         self.connection.wait_for_person()
         key = UnknownKey(credential.name, shown.line, credential.fingerprint, self.source)
-        with context.holds.one_more(source_network(self.source.address)):
-            denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
-        return denial or await context.flow.authenticate(credential, self.source)
+        try:
+            with context.holds.one_more(source_network(self.source.address)):
+                denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
+            return denial or await context.flow.authenticate(credential, self.source)
+        except BaseException:
+            # The client asked for something else meanwhile, which ends this: no timer and no count would
+            # bound the connection from here on.
+            if not self.connection.is_closed():
+                self.connection.hang_up(
+                    "the wait for somebody to sign in was broken off; connect again"
+                )
+            raise
 
     def begins_again(self) -> bool:
         again, self._begins_again = self._begins_again, False
