@@ -272,13 +272,9 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         status, begun = gateway.post("/login/start", asked)
         if status != 200:
             raise _refusal(gateway, status, begun)
-        id_, letters, url = (str(begun.get(name, "")) for name in ("id", "letters", "url"))
-        if not url.startswith(gateway.url + "/login/"):
-            raise TunnelError(
-                tunnel.REFUSED, f"{gateway.url} leads to another site; check its web.path"
-            )
-        back.done = url
-        _say(f"Sign in at:  {tunnel.clean(url)}")
+        id_, letters = (str(begun.get(name, "")) for name in ("id", "letters"))
+        back.done = url = gateway.page_of(begun)
+        _say(f"Sign in at:  {url}")
         _say(f"In a browser on another machine, type:  {tunnel.clean(letters, 20)}")
         if browser:
             login_ask.open_browser(url)
@@ -315,7 +311,8 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
 
 
 def _keep(folder: Path, gateway: Gateway, got: dict[str, object], label: str) -> None:
-    """Raises TunnelError, OSError."""
+    """Raises TunnelError, OSError; then nothing of it is kept."""
+    login_files.check_login(got)
     if isinstance(got.get("secret"), str):
         login_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
     state = {

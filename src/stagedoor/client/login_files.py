@@ -133,6 +133,15 @@ def render_config(known: Known, folder: Path, user: str, program: list[str], pla
     )
 
 
+def check_login(got: dict[str, object]) -> None:
+    """What a gateway says of a login is shown on terminals and read again. Raises TunnelError."""
+    user, ends = got.get("user"), got.get("ends_at")
+    if not isinstance(user, str) or not _USER.fullmatch(user):
+        raise TunnelError(tunnel.REFUSED, f"the gateway names no user, but {user!r}")
+    if not isinstance(ends, (int, float)) or not 0 <= ends < 2**40:
+        raise TunnelError(tunnel.REFUSED, "the gateway names no end of this login")
+
+
 def render_known_hosts(known: Known) -> str:
     names = ",".join([*known.names, "*-ssh.*"])
     if known.ssh is not None:

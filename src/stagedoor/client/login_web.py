@@ -24,6 +24,7 @@ LOOPBACK_LIMIT = 8192
 AT_ONCE = 8
 """Connections to our port: others on this machine may open it as well, and must stop nothing."""
 _URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
+_PAGE = re.compile(r"/login/[A-Za-z0-9_-]{1,64}")
 _CODE = re.compile(rb"GET /\?code=([A-Za-z0-9_-]{16,128}) HTTP/1\.[01]\r\n")
 
 
@@ -59,6 +60,15 @@ class Gateway:
     def post(self, path: str, asked: dict[str, object]) -> tuple[int, dict[str, object]]:
         """The same of a JSON object that is sent."""
         return self._ask("POST", path, json.dumps(asked).encode())
+
+    def page_of(self, begun: dict[str, object]) -> str:
+        """Where the person approves, of the answer to `/login/start`. It goes into a header of ours, and to a
+        browser. Raises TunnelError."""
+        url = str(begun.get("url", ""))
+        if not url.startswith(self.url) or _PAGE.fullmatch(url[len(self.url) :]) is None:
+            line = f"{self.url} leads to another site; check its web.path"
+            raise TunnelError(tunnel.REFUSED, line)
+        return url
 
     def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
         wire = tunnel.reach(self.options)

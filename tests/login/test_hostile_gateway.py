@@ -1,0 +1,132 @@
+"""A gateway that means harm, or somebody in its place: what it says is for one login, and nothing else."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stagedoor.client import laptop, login
+from stagedoor.client.login_files import KEY, SECRET, STATE, folder_of
+from stagedoor.client.needed import FRESH
+from stagedoor.client.tunnel import TunnelError
+from stagedoor.keys.ca import CertificateAuthority
+from tests.login.machine import Key
+from tests.login.test_files import GOOD
+from tests.waiting import BOUND_S
+
+Says = Callable[[str, dict[str, object]], dict[str, object]]
+PROGRAM = ["/usr/bin/python3", "/usr/local/bin/stagedoor"]
+
+
+@contextmanager
+def hostile(says: Says) -> Iterator[str]:
+    """Its URL. `says` gets a path and what was sent to it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["content-length"] or 0))
+            body = json.dumps(says(self.path, json.loads(sent or b"{}"))).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["\r\nContent-Length: 25\r\n\r\n<script>alert(1)</script>", "\r\nX: y", "?a=b", "/..", "é"],
+)
+def test_its_page_adds_nothing_to_what_our_port_answers(home: Path, more: str) -> None:
+    """Our port is of the origin of all that this person runs on 127.0.0.1."""
+    answers: list[bytes] = []
+
+    def says(path: str, sent: dict[str, object]) -> dict[str, object]:
+        if path == "/.well-known/stagedoor":
+            return GOOD
+        if path == "/login/start":
+            port = sent["port"]
+            threading.Thread(target=lambda: answers.append(brought(port))).start()  # type: ignore[arg-type]
+            return {"id": "x", "letters": "BCDF-GHJK", "url": f"{url}/login/x{more}"}
+        return {"state": "denied" if "code" in sent else "waiting"}
+
+    with hostile(says) as url, pytest.raises(TunnelError):
+        login.log_in(url, browser=False, program=PROGRAM)
+    assert not any(b"script" in one or b"X: y" in one for one in answers)
+
+
+def brought(port: int) -> bytes:
+    """What a browser is answered that brings a code."""
+    with closing(socket.create_connection(("127.0.0.1", port), BOUND_S)) as sock:
+        sock.sendall(b"GET /?code=0123456789abcdef HTTP/1.1\r\n\r\n")
+        try:
+            return b"".join(iter(lambda: sock.recv(4096), b""))
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"user": "\x1b]52;c;cm0gLXJm\x07alice"},
+        {"user": "alice\nbob at https://good"},
+        {"user": 5},
+        {"ends_at": float("inf")},
+        {"ends_at": 1e300},
+        {"ends_at": "tomorrow"},
+    ],
+)
+def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
+    home: Path, capsys: pytest.CaptureFixture[str], lie: dict[str, object]
+) -> None:
+    """It runs in every ssh, and `whoami` shows what is kept."""
+    key = Key(home, "id")
+    authority = CertificateAuthority(Ed25519PrivateKey.generate(), time.time)
+    public = " ".join(Path(f"{key.file}.pub").read_text().split()[:2])
+    answer: dict[str, object] = {
+        "state": "logged-in", "user": "alice", "ends_at": 4e9,
+        "certificate": authority.sign_user(public, "alice", ["alice"], 3600),
+    }  # fmt: skip
+    with hostile(lambda *_: answer) as url:
+        folder = folder_of(url.removeprefix("http://"))
+        folder.mkdir(parents=True)
+        key.file.rename(folder / KEY)
+        state = {"gateway": url, "user": "alice", "ends_at": 4e9, "label": "here"}
+        (folder / STATE).write_text(json.dumps(state))
+        (folder / SECRET).write_text("sgl_x\n")
+        login.log_in_if_needed(folder)
+        (folder / FRESH).unlink()
+        answer |= lie
+        with pytest.raises(TunnelError, match="the gateway names no"):
+            login.log_in_if_needed(folder)
+    laptop.whoami(None, as_json=False)
+    said = capsys.readouterr()
+    assert said.out == f"alice at {url} until {login.clock({'ends_at': 4e9})}\n"
+    assert "\x1b" not in said.err
