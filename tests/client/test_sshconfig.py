@@ -39,6 +39,14 @@ def test_every_spelling_of_a_target_goes_through_the_gateway(tmp_path: Path, hos
     assert seen["userknownhostsfile"] == str(written.known_hosts)
 
 
+def test_a_name_that_would_end_its_quotes_is_none_of_ours(tmp_path: Path) -> None:
+    """An ssh before 9.6 takes any, such as one of a git submodule: `x'$(touch y)'.ssh`."""
+    text = sshconfig.render_config(ACCESS, tmp_path / "k")
+    before, _, after = text.partition("'%h'")
+    assert before.rpartition("\nHost ")[2].startswith('"!*\'*" *.ssh ')
+    assert "%h" not in before + after
+
+
 @pytest.mark.parametrize("host", ["build-ssh.example.com", "ssh", "example.com", "a.ssh.org"])
 def test_other_hosts_are_left_alone(tmp_path: Path, host: str) -> None:
     written = sshconfig.write(ACCESS, tmp_path / "s", ssh_config=tmp_path / "config")

@@ -105,9 +105,8 @@ def test_no_document_catches_another_host_or_adds_a_line(
         assert line.isprintable()
         assert not line or line.startswith(("Match ", "Host ", "# ", "  "))
         if line.startswith("Host "):
-            assert all(
-                name.startswith(("*.ssh", "*-ssh", "stagedoor-")) for name in line.split()[1:]
-            )
+            names = line.removeprefix("Host ").removeprefix('"!*\'*" ').split()
+            assert all(name.startswith(("*.ssh", "*-ssh", "stagedoor-")) for name in names)
     assert all(line.startswith(("#", "@cert-authority *")) for line in hosts.splitlines())
 
 
@@ -170,6 +169,18 @@ def test_an_address_is_taken_with_its_path_and_port() -> None:
 def test_an_answer_is_an_object_or_said_to_be_none(text: bytes) -> None:
     with suppress(TunnelError):
         assert isinstance(parse_object(text, "https://gw"), dict)
+
+
+@pytest.mark.parametrize("ssh", ["gw.example:8023", None])
+def test_no_name_of_a_host_gets_to_the_persons_shell_as_a_command(ssh: str | None) -> None:
+    """An ssh before 9.6 takes any name: one of a submodule, for one, `x'$(touch y)'.ssh`."""
+    text = config({**GOOD, "ssh": ssh, "connect": "https://gw.example"})
+    hosts = [line for line in text.splitlines() if line.startswith(("Match ", "Host *", 'Host "'))]
+    assert "%h" not in hosts[0]
+    if "%h" in text:
+        assert hosts[1].startswith('Host "!*\'*" ')
+        assert text.index("%h") > text.index(hosts[1])
+        assert text.count("'%h'") == text.count("%h") == 1
 
 
 def test_an_answer_is_bounded() -> None:

@@ -29,6 +29,8 @@ _KEY_LINE = re.compile(
 )
 _NAME = re.compile(r"\*[.-]ssh(?:\.[a-z0-9-]{1,63})*")
 """Of shells alone: a gateway must not catch a person's other hosts."""
+NO_QUOTE = '"!*\'*"'
+"""A pattern of ssh's: no name with a quote. ProxyCommand puts the name in quotes, for the person's shell."""
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 _PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
 
@@ -110,7 +112,8 @@ def render_config(known: Known, folder: Path, user: str, program: list[str], pla
         "  CheckHostIP no",
     ]
     needed = _command([*program, "login", "--if-needed", "--folder", str(folder)])
-    lines = [f"Match host {','.join(names)} exec \"{needed} -- '%h'\"", ""]
+    # Without the name: one with a quote in it would end ours, and an old ssh takes it (CVE-2023-51385).
+    lines = [f'Match host {",".join(names)} exec "{needed}"', ""]
     if known.ssh is not None:
         host, _, port = known.ssh.rpartition(":")
         jump = "stagedoor-" + re.sub(r"[^A-Za-z0-9.-]", "-", place)
@@ -127,7 +130,7 @@ def render_config(known: Known, folder: Path, user: str, program: list[str], pla
         words = ["tunnel", "--gateway", known.connect or "", "--user", user]
         command = _command([*program, *words, "--token-file", str(folder / SECRET)])
         way = [f"  ProxyCommand {command} -- '%h' %p"]
-    lines += [f"Host {' '.join(names)}", *way, *key, *hosts, "  CanonicalizeHostname no"]
+    lines += [f"Host {NO_QUOTE} {' '.join(names)}", *way, *key, *hosts, "  CanonicalizeHostname no"]
     return (
         _HEADER + "\n".join([*lines, "  ServerAliveInterval 30", "  ServerAliveCountMax 4"]) + "\n"
     )

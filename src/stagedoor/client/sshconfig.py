@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagedoor.client import tunnel
+from stagedoor.client.login_files import NO_QUOTE
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import SSH_PORT, Target, valid_environment
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
@@ -95,7 +96,7 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
     way = _jump(access, known_hosts) if access.jump else _tunnel(access)
     lines = [
         *way[0],
-        f"Host {' '.join(hosts)}",
+        f"Host {NO_QUOTE} {' '.join(hosts)}",
         *way[1],
         "  CanonicalizeHostname no",
         *_known(known_hosts),
@@ -130,7 +131,8 @@ def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
         command += ["--fdpass"]
     words = " ".join(_word(word) for word in command)
     return [], [
-        # The quotes keep a name that an old ssh does not check from the shell (CVE-2023-51385).
+        # The quotes keep a name that an old ssh does not check from the shell (CVE-2023-51385), but for one
+        # that has a quote in it: see `NO_QUOTE`.
         f"  ProxyCommand {words} -- '%h' %p",
         f"  ProxyUseFdpass {'yes' if fdpass else 'no'}",
     ]
