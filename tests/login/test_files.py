@@ -78,6 +78,7 @@ _NASTY = st.sampled_from(
         '"',
         "%h",
         "*.ssh.x*",
+        "*-ssh.example.com",
         "gw:22\nProxyCommand x",
     ]
 )
@@ -106,7 +107,7 @@ def test_no_document_catches_another_host_or_adds_a_line(
         assert not line or line.startswith(("Match ", "Host ", "# ", "  "))
         if line.startswith("Host "):
             names = line.removeprefix("Host ").removeprefix('"!*\'*" ').split()
-            assert all(name.startswith(("*.ssh", "*-ssh", "stagedoor-")) for name in names)
+            assert set(names) <= {"*.ssh", "*-ssh"} or names == ["stagedoor-gw.example"]
     assert all(line.startswith(("#", "@cert-authority *")) for line in hosts.splitlines())
 
 
@@ -115,6 +116,8 @@ def test_no_document_catches_another_host_or_adds_a_line(
     [
         {"host_ca": []},
         {"names": ["*"]},
+        {"names": ["*-ssh.example.com"]},
+        {"names": ["*.ssh.com"]},
         {"login": False},
         {"ssh": None},
         {"ssh": None, "connect": "http://gw.example:8022"},

@@ -27,8 +27,8 @@ _CERTIFICATE = re.compile(r"ssh-ed25519-cert-v01@openssh\.com ([A-Za-z0-9+/]+={0
 _KEY_LINE = re.compile(
     r"(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}"
 )
-_NAME = re.compile(r"\*[.-]ssh(?:\.[a-z0-9-]{1,63})*")
-"""Of shells alone: a gateway must not catch a person's other hosts."""
+_NAME = re.compile(r"\*[.-]ssh")
+"""Of shells alone: a gateway must not catch a person's other hosts, such as build-ssh.example.com."""
 NO_QUOTE = '"!*\'*"'
 """A pattern of ssh's: no name with a quote. ProxyCommand puts the name in quotes, for the person's shell."""
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
