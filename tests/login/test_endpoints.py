@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
@@ -145,6 +146,17 @@ def test_what_cannot_be_read_is_refused(machine: Machine, bad: dict[str, object]
     status, said = machine.start(**bad)
     assert status == 400
     assert said["message"]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\0"])
+def test_text_that_no_store_takes_is_refused_and_is_no_fault(machine: Machine, text: str) -> None:
+    at = int(time.time())
+    signature = machine.key.sign(f"stagedoor renew\n{machine.base}\n{at}\n\n")
+    assert machine.poll(text)[0] == 400
+    assert machine.poll("x", verifier=text, code=text)[0] == 400
+    renewal = {"at": at, "nonce": text, "signature": signature}
+    assert machine.ask("/login/renew", None, **renewal)[0] == 401
+    assert machine.ask("/login/end", None, secret=text)[0] == 200
 
 
 def test_a_label_is_shown_as_text(machine: Machine, person: Person) -> None:
