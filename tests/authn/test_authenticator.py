@@ -90,6 +90,16 @@ async def test_line_27_an_unknown_name_costs_a_verification_and_reads_like_a_wro
     assert world.verified[1].split("$")[1:4] == HASH.split("$")[1:4]
 
 
+@pytest.mark.parametrize("secret", ["\ud800", "sgl_\ud800", "\0"])
+async def test_text_that_is_no_unicode_is_a_wrong_password_and_no_fault(
+    world: World, secret: str
+) -> None:
+    """JSON can say it (RFC 8259 §8.2). As a fault it would be a guess that costs and counts nothing."""
+    verdict = await world.authenticator().authenticate(PasswordCredential("dev", secret), HERE)
+    assert isinstance(verdict, Denial)
+    assert verdict.reason is Reason.CREDENTIAL_WRONG
+
+
 async def test_a_user_without_a_password_is_not_told_from_an_unknown_one(world: World) -> None:
     world.policy = Policy(users={"bare": User("bare")})
     for name in ("bare", "eve"):

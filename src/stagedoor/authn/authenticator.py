@@ -178,7 +178,8 @@ class Authenticator:
             return shown
         if shown is None:
             # The id of a sign-in is its secret's digest, so who shows one that was ended is told why.
-            why = self._policy().end_reasons.get(hashlib.sha256(secret.encode()).digest())
+            digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+            why = self._policy().end_reasons.get(digest)
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
         if name not in (None, shown.name):
             return _NO_LOGIN

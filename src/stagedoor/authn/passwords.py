@@ -19,7 +19,7 @@ def hash_password(password: str) -> str:
 def verify(password_hash: str, password: str) -> bool:
     """Whether `password` is the one hashed; a damaged hash is never matched. Blocks as above."""
     try:
-        return _HASHER.verify(password_hash, password)
+        return _HASHER.verify(password_hash, password.encode("utf-8", "surrogatepass"))
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
 
