@@ -107,7 +107,8 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes, at: float) -> No
 def _add_folder(tar: tarfile.TarFile, folder: Path, name: str) -> None:
     if not folder.is_dir():
         return
-    tar.add(folder, name, recursive=False)
+    # As the folder that it is, also through a link: people keep recordings on a larger disk.
+    tar.addfile(tar.gettarinfo(folder.resolve(), name))
     for path in sorted(folder.iterdir()):
         # One that is gone meanwhile was removed by retention; one that grows is cut where it began.
         with suppress(FileNotFoundError):
@@ -244,7 +245,8 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
         if not parts or parts[0] not in _FOLDERS or len(parts) > 2 or ".." in parts:
             raise ValueError(f"it has a file {name!r}")
         target = data_dir.joinpath(*parts)
-        if member.isdir() and len(parts) == 1:
+        if (member.isdir() or member.issym()) and len(parts) == 1:
+            # A link, in older backups, is not made again: its files follow.
             target.mkdir(mode=0o700, exist_ok=True)
             _give(target, data_dir)
         elif member.isfile() and len(parts) == 2:

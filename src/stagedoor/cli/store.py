@@ -89,7 +89,7 @@ def restore(installation: Installation, file: Path, force: bool) -> None:
     ):
         change.unchanged = True
         change.fields |= {"file": str(file)}
-    click.echo(f"RestoreResult {file} to {found.settings.data_dir}.")
+    click.echo(f"Restored {file} to {found.settings.data_dir}.")
     for aside in found.moved:
         show.note(f"What was there is in {aside}; remove it when all is well.")
     if found.settings_kept:
