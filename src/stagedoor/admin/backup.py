@@ -213,7 +213,8 @@ def _refuse_running(settings: Settings) -> None:
 def _make_room(settings: Settings, *, force: bool, now: float) -> tuple[Path, ...]:
     """Put aside what is in the way."""
     folder = settings.data_dir
-    there = [folder / name for name in _FOLDERS if _has_files(folder / name)]
+    folders = [folder / name for name in _FOLDERS]
+    there = [path for path in folders if _has_files(path) or _is_trap(path)]
     there += [path for path in sorted(folder.glob(f"{STORE_FILE}*")) if path.is_file()]
     if there and not force:
         raise RefusedError(
@@ -230,6 +231,11 @@ def _make_room(settings: Settings, *, force: bool, now: float) -> tuple[Path, ..
 
 def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def _is_trap(path: Path) -> bool:
+    """A link that neither root nor we have made: it would lead root to where its account may not write."""
+    return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
 
 
 def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
