@@ -25,6 +25,7 @@ from stagedoor.admin.login_service import (
 from stagedoor.admin.passes import PassService
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
+from stagedoor.admin.ssh_sign_ins import SshSignInService
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.keys.sshsig import signed_by
 from stagedoor.model.denial import Denial, Reason
@@ -334,6 +335,26 @@ async def test_a_changed_password_ends_what_it_let_in(here: Installation, key: K
     got = await here.renew(key)
     assert isinstance(got, Denial)
     assert "password" in got.message
+
+
+async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
+    here: Installation, key: Key
+) -> None:
+    """An ssh connection outlives it; what it opens is refused, and so must be the word of the CA."""
+    await here.logged_in(key)
+    database = here.admin.database
+    policy = load_policy(database)
+    [shown] = policy.bound_keys.values()
+    alice = replace(here.alice, sign_in=shown.sign_in)
+    ssh = SshSignInService(
+        Settings(data_dir=here.folder), database, lambda: load_policy(database), here
+    )
+    assert isinstance(await ssh.certificate(alice, key.line), str)
+    with here.admin.change("test") as change:
+        people.set_password(change.transaction, "alice", None)
+    refused = await ssh.certificate(alice, key.line)
+    assert isinstance(refused, Denial)
+    assert "password" in refused.message
 
 
 @pytest.mark.identity(3)

@@ -11,6 +11,7 @@ from stagedoor.admin.certificates import (
 )
 from stagedoor.admin.key_binding import KeyBinding
 from stagedoor.admin.service import AdminService
+from stagedoor.authz.decide import known
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
@@ -60,7 +61,11 @@ class SshSignInService:
         sign_in = identity.sign_in
         if sign_in is None:
             return _NO_SIGN_IN
-        ends_at = self._policy().end_of(sign_in)
+        # The connection may be older than a change that ended what it came by.
+        ends_at = known(self._policy(), identity, self._now())
+        if isinstance(ends_at, Denial):
+            return ends_at
+        assert ends_at is not None, "a sign-in ends"
         try:
             return await self._certificates.sign(identity.name, sign_in.number, public_key, ends_at)
         except TooManyCertificatesError as error:
