@@ -417,10 +417,19 @@ def test_a_password_in_settings_that_are_refused_is_in_no_finding(machine: Machi
 
 
 @pytest.mark.parametrize(
-    "text", ["https://me:t0k3n-in-url@gw/x", "postgresql:///db?password=t0k3n-in-url&x=1"]
+    "text",
+    [
+        "https://me:t0k3n-in-url@gw/x",
+        "https://me:not@t0k3n-in-url@gw/x",
+        "postgresql:///db?password=t0k3n-in-url&x=1",
+        "https://intake.example/v2/logs?dd-api-key=t0k3n-in-url",
+        "https://intake.example/v2/logs?t0k3n-in-url",
+    ],
 )
 def test_a_url_loses_its_credential(text: str) -> None:
-    assert "t0k3n" not in without_secrets(text)
+    shown = json.loads(without_secrets(json.dumps([text, "and what follows"])))
+    assert "t0k3n" not in shown[0]
+    assert shown[1] == "and what follows"
 
 
 def test_the_doctor_of_a_gateway_that_runs_knows_its_ports(machine: Machine) -> None:

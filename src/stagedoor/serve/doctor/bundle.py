@@ -22,7 +22,8 @@ from stagedoor.wire.check import Result, result_row
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"secret|password|passwd|token|credential|(?:^|_)env$|annotations", re.I)
 """Settings whose values may hold one, by name. A path to a secret's file is none, but goes as well."""
-_IN_URL = re.compile(r"(://)[^/@\s]*@|(?<=[?&])[^=&\s]*(?:pass|secret|token)[^=&\s]*=[^&\s]*", re.I)
+_IN_URL = re.compile(r"""(://)[^/\s"]*@|(?<=\?)[^\s"]+""")
+"""The name and password of a URL, and its query: that of a sink may be a key, by whatever name."""
 
 
 def write_bundle(
@@ -68,7 +69,7 @@ def _shown(value: object) -> object:
 
 
 def without_secrets(text: str) -> str:
-    """`text` without what stands for a credential in a URL."""
+    """`text` without what may be a credential in a URL; JSON stays JSON."""
     return _IN_URL.sub(lambda found: f"://{HIDDEN}@" if found[1] else HIDDEN, text)
 
 
