@@ -22,6 +22,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
+from tests.ssh.signed_in import log_in
 
 ALL = Accounts(self_service=("password", "tokens", "keys"))
 OLD, NEW = "the old password", "the new password"
@@ -83,6 +84,18 @@ async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk
         assert "bob" not in denial.message
     assert token.id in desk.policy().tokens
     assert desk.policy().keys[key.fingerprint].user == "bob"
+
+
+async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
+    """A public key is public: `ssh app01@gateway` of who holds it must not lead to another's account."""
+    line = public_line(new_key())
+    with admin.open_service(desk.settings) as service:
+        log_in(service, "bob", line, 3600)
+    refused = await desk.service.add_key(desk.person("ann"), line)
+    assert isinstance(refused, Denial)
+    assert "bob" not in refused.message
+    assert (await desk.held("ann")).keys == []
+    assert await desk.service.add_key(desk.person("bob"), line) is None
 
 
 async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, Permissions, from_words, to_words
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
+from stagedoor.model.webpass import PassKind
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
@@ -135,8 +136,8 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
 
 
 def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:
-    """Raises NotFoundError without the user, ConflictError if anybody has this key already, RefusedError
-    if they have `most`."""
+    """Raises NotFoundError without the user, ConflictError if anybody has this key already, or somebody else
+    a sign-in that is bound to it, RefusedError if they have `most`."""
     require_user(transaction, key.user)
     _check_number(transaction, keys, key.user, most, "keys")
     row = transaction.execute(
@@ -144,6 +145,20 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     ).first()
     if row is not None:
         raise ConflictError(f"the key {key.fingerprint} is registered already, for {row.user_name}")
+    # That user has shown to hold it. A registered key goes before, so ssh app01@gateway would lead to the
+    # account of whoever registered the public half.
+    bound = transaction.execute(
+        select(web_passes.c.user_name).where(
+            web_passes.c.key_fingerprint == key.fingerprint,
+            web_passes.c.kind == PassKind.LOGIN.value,
+            web_passes.c.expires_at > at,
+            web_passes.c.user_name != key.user,
+        )
+    ).first()
+    if bound is not None:
+        raise ConflictError(
+            f"the key {key.fingerprint} is that of a sign-in of {bound.user_name} (stagedoor sign-in list)"
+        )
     transaction.execute(
         insert(keys).values(
             fingerprint=key.fingerprint,
