@@ -4,7 +4,7 @@ import re
 
 _NAME = re.compile(r"[a-z_]+(?:\.[a-z_]+|\[\d+\])*")
 _UNKNOWN = re.compile(
-    r"(?:(?P<table>[a-z_.\[\]\d]+): )?Object contains unknown field `(?P<name>.*?)`"
+    r"(?:(?P<table>[a-z_.\[\]\d]+): )?there is no setting `(?P<name>.*?)`"
 )
 _TOML = re.compile(r"\(at line (\d+), column \d+\)")
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"-]+)\s*\]{1,2}\s*(?:#.*)?")

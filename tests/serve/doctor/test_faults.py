@@ -244,7 +244,7 @@ def no_cluster(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("fault", "check", "words"),
     [
-        (typo, "settings", "stagedoor.toml:4: tunnel: Object contains unknown field"),
+        (typo, "settings", "stagedoor.toml:4: tunnel: there is no setting"),
         (no_toml, "settings", "stagedoor.toml:2: "),
         (wrong_type, "settings", "stagedoor.toml:6: workers.count"),
         (wrong_value, "settings", "stagedoor.toml:3: "),
