@@ -5,7 +5,13 @@ The first byte says what the others are: the well-known document, a certificate,
 
 from pathlib import Path
 
-from stagedoor.client.login_files import Known, ends_at, render_config, render_known_hosts
+from stagedoor.client.login_files import (
+    NO_QUOTE,
+    Known,
+    ends_at,
+    render_config,
+    render_known_hosts,
+)
 from stagedoor.client.login_web import parse_object
 from stagedoor.client.tunnel import TunnelError
 from stagedoor.keys.sshsig import signed_by
@@ -37,6 +43,6 @@ def _known(document: bytes) -> None:
         assert line.isprintable()
         assert not line or line.startswith(("Match ", "Host ", "# ", "  "))
         if line.startswith("Host "):
-            assert all(name.startswith(OURS) for name in line.split()[1:])
+            assert all(name == NO_QUOTE or name.startswith(OURS) for name in line.split()[1:])
     for line in render_known_hosts(known).splitlines():
         assert line.startswith(("# ", "@cert-authority *"))
