@@ -123,7 +123,7 @@ def test_a_kubeconfig_that_is_not_there_is_named(desk: Desk) -> None:
         ('namespaces = { "" = "Apps" }', "no name for a namespace"),
         ('namespaces = { "" = "apps", staging = "apps" }', "the same namespace"),
         ('authorise = "create pods"', "no resource"),
-        ('namespace = "apps"', "unknown field"),
+        ('namespace = "apps"', "there is no setting"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(desk: Desk, table: str, told: str) -> None:

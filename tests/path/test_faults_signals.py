@@ -188,7 +188,8 @@ def test_what_a_gateway_that_was_killed_left_open_is_found_at_the_next_start(
 
 
 LATE = """
-import asyncio.selector_events as events, os, signal
+import asyncio.selector_events as events, atexit, os, signal
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
 close_pipe = events.BaseSelectorEventLoop._close_self_pipe
 def close_pipe_and_be_told(loop):
     close_pipe(loop)
@@ -196,7 +197,7 @@ def close_pipe_and_be_told(loop):
         os.kill(os.getpid(), number)
 events.BaseSelectorEventLoop._close_self_pipe = close_pipe_and_be_told
 """
-"""Sends a process signals at the moment that an impatient second one seldom meets."""
+"""Sends a process signals at the two moments that an impatient second one seldom meets."""
 
 
 def test_a_signal_that_comes_while_the_loop_is_closed_is_no_fault(

@@ -3,9 +3,7 @@
 import re
 
 _NAME = re.compile(r"[a-z_]+(?:\.[a-z_]+|\[\d+\])*")
-_UNKNOWN = re.compile(
-    r"(?:(?P<table>[a-z_.\[\]\d]+): )?there is no setting `(?P<name>.*?)`"
-)
+_UNKNOWN = re.compile(r"(?:(?P<table>[a-z_.\[\]\d]+): )?there is no setting `(?P<name>.*?)`")
 _TOML = re.compile(r"\(at line (\d+), column \d+\)")
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"-]+)\s*\]{1,2}\s*(?:#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
