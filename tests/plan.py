@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WAITING = (
     *("tests/kube", "tests/chart", "tests/path", "tests/shells", "tests/kit", "tests/ssh"),
     *("tests/web/browser/test_acceptance_gap.py", "tests/web/browser/test_acceptance_vttest.py"),
+    *("tests/acceptance/test_kubernetes.py", "tests/store/test_replicas.py"),
+    "tests/store/test_outage.py",
 )
 """Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
 half of a core, so more of them than there are cores run at once."""
@@ -36,6 +38,7 @@ that runs one of them: so there is one."""
 LONGEST = (
     *("tests/ssh/test_hostile_shells.py", "tests/web/browser/test_acceptance_gap.py"),
     *("tests/kube/test_lifecycle.py", "tests/kube/test_lifecycle_causes.py"),
+    "tests/store/test_replicas.py",
     *("tests/acceptance/test_kubernetes.py", "tests/web/browser/test_acceptance_vttest.py"),
     *("tests/kube/test_lifecycle_failover.py", "tests/kube/test_lifecycle_authorise.py"),
     *("tests/chart/test_install.py", "tests/chart/test_ingress.py", "tests/kube/test_webshell.py"),

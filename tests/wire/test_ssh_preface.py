@@ -48,7 +48,7 @@ def test_ssh_and_what_is_no_line_of_text_are_none(heard: bytes) -> None:
     assert refusal(heard) is None
 
 
-@given(st.lists(st.binary(max_size=2000), max_size=5))
+@given(st.lists(st.binary(max_size=MAX_BYTES + 100), max_size=5))
 def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_line(
     pieces: list[bytes],
 ) -> None:
