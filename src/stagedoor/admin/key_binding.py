@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.approved_login import open_approved
+from stagedoor.admin.asking import ask
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
@@ -24,7 +24,7 @@ from stagedoor.model.pending_login import (
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import source_network
 from stagedoor.settings.settings import Settings
-from stagedoor.store import logins, pending_logins
+from stagedoor.store import pending_logins
 from stagedoor.store.database import Database
 from stagedoor.store.pending_logins import Full
 from stagedoor.wire.oneline import folded
@@ -159,31 +159,9 @@ class KeyBinding:
 
     def _open(self, login: PendingLogin) -> None:
         """Bind the key. Raises RefusedError, NotFoundError, StoreError. In a thread."""
-        assert login.sign_in is not None, "an approved one has it"
-        now = self._now()
-        service = on_the_web(self._settings, self._database, login.wanted_user or "")
-        with service.change("login") as change:
-            if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
-                raise RefusedError("this login has just changed; connect again")
-            _, opened = logins.open_login(
-                change.transaction,
-                login.sign_in,
-                key_fingerprint=login.fingerprint,
-                public_key=login.public_key,
-                label=login.label,
-                source=login.source,
-                session_s=self._settings.web.session_s,
-                now=now,
-            )
-            assert opened.sign_in is not None, "a sign-in names itself"
-            change.fields |= {
-                "user": opened.name,
-                "sign_in": shown_id(opened.sign_in.id),
-                "key": login.fingerprint,
-                "label": login.label,
-                "from": login.source,
-                "expires_at": opened.expires_at,
-            }
+        changed = "this login has just changed; connect again"
+        session_s = self._settings.web.session_s
+        open_approved(self._settings, self._database, login, session_s, self._now(), changed)
 
     def _give_up(self, login: PendingLogin) -> None:
         with suppress(StoreError, RefusedError):  # its time runs out by itself

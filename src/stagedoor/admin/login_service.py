@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from stagedoor.admin.approved_login import open_approved
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.certificates import (
     CertificateError,
@@ -188,31 +189,9 @@ class LoginService:
             raise RefusedError(OVER)
         if not pending_login.is_due(login, now, code):
             return LoginState.WAITING
-        assert login.sign_in is not None, "an approved one has it"
-        service = on_the_web(self._settings, self._database, login.wanted_user or "")
-        with service.change("login") as change:
-            if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
-                raise RefusedError(OVER)
-            secret, opened = logins.open_login(
-                change.transaction,
-                login.sign_in,
-                key_fingerprint=login.fingerprint,
-                public_key=login.public_key,
-                label=login.label,
-                source=login.source,
-                session_s=self._lifetimes.session_s,
-                now=now,
-            )
-            assert opened.sign_in is not None, "a sign-in names itself"
-            change.unchanged = True
-            change.fields |= {
-                "user": opened.name,
-                "sign_in": shown_id(opened.sign_in.id),
-                "key": login.fingerprint,
-                "label": login.label,
-                "from": login.source,
-                "expires_at": opened.expires_at,
-            }
+        secret, opened = open_approved(
+            self._settings, self._database, login, self._lifetimes.session_s, now, OVER
+        )
         return secret, opened, login.public_key
 
     async def renew(

@@ -1,0 +1,50 @@
+"""The sign-in that a login gets once its person has approved it in a browser."""
+
+from stagedoor.admin.asking import on_the_web
+from stagedoor.admin.sign_ins import shown_id
+from stagedoor.model import pending_login
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.pending_login import PendingLogin
+from stagedoor.model.webpass import WebPass
+from stagedoor.settings.settings import Settings
+from stagedoor.store import logins, pending_logins
+from stagedoor.store.database import Database
+
+
+def open_approved(
+    settings: Settings,
+    database: Database,
+    login: PendingLogin,
+    session_s: float,
+    now: float,
+    changed: str,
+) -> tuple[str, WebPass]:
+    """Spend it: the new sign-in's secret, and itself, bound to the login's key. Blocks.
+
+    Raises NotFoundError, StoreError, and RefusedError with the words `changed` where another was faster.
+    """
+    assert login.sign_in is not None, "an approved one has it"
+    service = on_the_web(settings, database, login.wanted_user or "")
+    with service.change("login") as change:
+        if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
+            raise RefusedError(changed)
+        secret, opened = logins.open_login(
+            change.transaction,
+            login.sign_in,
+            key_fingerprint=login.fingerprint,
+            public_key=login.public_key,
+            label=login.label,
+            source=login.source,
+            session_s=session_s,
+            now=now,
+        )
+        assert opened.sign_in is not None, "a sign-in names itself"
+        change.fields |= {
+            "user": opened.name,
+            "sign_in": shown_id(opened.sign_in.id),
+            "key": login.fingerprint,
+            "label": login.label,
+            "from": login.source,
+            "expires_at": opened.expires_at,
+        }
+    return secret, opened
