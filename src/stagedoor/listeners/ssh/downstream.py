@@ -1,9 +1,8 @@
 """One SSH connection from the banner to the last channel: who it is, and what it asks for."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import asyncssh
 
@@ -14,7 +13,7 @@ from stagedoor.listeners.ssh.credentials import (
     signed_by_owner,
 )
 from stagedoor.listeners.ssh.hold import Answer, Holds, UnknownKeys
-from stagedoor.listeners.ssh.jump.channel import open_jump, refused
+from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageSession
@@ -30,21 +29,6 @@ from stagedoor.wire.target import parse_login, parse_target
 
 SHOWN_REASONS = 4
 STOPPING = "the gateway is stopping or was reloaded; connect again"
-
-
-class _Later:
-    """What is begun once it is awaited. asyncssh awaits an answer in a task, and drops it unawaited where the
-    client hangs up before that begins: of a coroutine Python would then write a warning into the log."""
-
-    __slots__ = ("_begin",)
-
-    def __init__(
-        self, begin: Callable[[], Coroutine[Any, Any, asyncssh.SSHTCPSession[bytes]]]
-    ) -> None:
-        self._begin = begin
-
-    def __await__(self) -> Generator[Any, None, asyncssh.SSHTCPSession[bytes]]:
-        return self._begin().__await__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +241,7 @@ class Downstream(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
-        return _Later(partial(self._connection_requested, dest_host, dest_port))
+        return PendingAnswer(partial(self._connection_requested, dest_host, dest_port))
 
     async def _connection_requested(
         self, dest_host: str, dest_port: int

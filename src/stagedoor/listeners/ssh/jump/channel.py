@@ -1,6 +1,7 @@
 """One jump channel: a `direct-tcpip` channel into a shell (RFC 4254 §5.1 and §7.2)."""
 
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -70,3 +71,18 @@ async def open_jump(
 def refused(message: str) -> asyncssh.ChannelOpenError:
     """What OpenSSH prints as `open failed: administratively prohibited: MESSAGE`."""
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, message)
+
+
+class PendingAnswer:
+    """What is begun once it is awaited. asyncssh awaits an answer in a task, and drops it unawaited where the
+    client hangs up before that begins: of a coroutine Python would then write a warning into the log."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(
+        self, begin: Callable[[], Coroutine[Any, Any, asyncssh.SSHTCPSession[bytes]]]
+    ) -> None:
+        self._begin = begin
+
+    def __await__(self) -> Generator[Any, None, asyncssh.SSHTCPSession[bytes]]:
+        return self._begin().__await__()
