@@ -67,26 +67,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_its_page_adds_nothing_to_what_our_port_answers(home: Path, more: str) -> None:
     """Our port is of the origin of all that this person runs on 127.0.0.1."""
     answers: list[bytes] = []
+    browsers: list[threading.Thread] = []
 
     def says(path: str, sent: dict[str, object]) -> dict[str, object]:
         if path == "/.well-known/stagedoor":
             return GOOD
         if path == "/login/start":
-            port = sent["port"]
-            threading.Thread(target=lambda: answers.append(brought(port))).start()  # type: ignore[arg-type]
+            # Here, while the port surely listens: it closes as soon as the address below is refused.
+            browser = socket.create_connection(("127.0.0.1", sent["port"]), BOUND_S)  # type: ignore[arg-type]
+            browsers.append(threading.Thread(target=lambda: answers.append(brought(browser))))
+            browsers[-1].start()
             return {"id": "x", "letters": "BCDF-GHJK", "url": f"{url}/login/x{more}"}
         return {"state": "denied" if "code" in sent else "waiting"}
 
     with hostile(says) as url, pytest.raises(TunnelError):
         login.log_in(url, browser=False, program=PROGRAM)
+    for one in browsers:
+        one.join(BOUND_S)
+    assert len(answers) == 1
     assert not any(b"script" in one or b"X: y" in one for one in answers)
 
 
-def brought(port: int) -> bytes:
+def brought(sock: socket.socket) -> bytes:
     """What a browser is answered that brings a code."""
-    with closing(socket.create_connection(("127.0.0.1", port), BOUND_S)) as sock:
-        sock.sendall(b"GET /?code=0123456789abcdef HTTP/1.1\r\n\r\n")
+    with closing(sock):
         try:
+            sock.sendall(b"GET /?code=0123456789abcdef HTTP/1.1\r\n\r\n")
             return b"".join(iter(lambda: sock.recv(4096), b""))
         except ConnectionError:
             return b""
