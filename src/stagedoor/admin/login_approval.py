@@ -16,7 +16,7 @@ from stagedoor.store.database import Database
 
 
 class LoginApproval:
-    """Satisfies `listeners.web.login.ports.Approval`. The store is asked in a thread."""
+    """The person's side of a login. The store is asked in a thread; one that fails is a Denial."""
 
     def __init__(
         self, settings: Settings, database: Database, now: Callable[[], float] = time.time
@@ -26,7 +26,7 @@ class LoginApproval:
         self._now = now
 
     async def look(self, identity: Identity, id_: str) -> PendingLogin | Denial:
-        """For the page of somebody who may approve."""
+        """One that lasts, for the page of somebody who may approve it."""
         if (denial := _no_person(identity)) is not None:
             return denial
         login = await ask(pending_logins.find, self._database, id_)
@@ -68,6 +68,8 @@ class LoginApproval:
         )
 
     async def deny(self, identity: Identity, id_: str) -> Denial | None:
+        """The person did not want it."""
+
         def step(login: PendingLogin) -> PendingLogin:
             return pending_login.deny(login, self._now())
 

@@ -85,8 +85,8 @@ class LoginResult:
 
 
 class LoginService:
-    """Satisfies `listeners.web.login.ports.Logins`. Belongs to one event loop; the store is asked in a
-    thread."""
+    """The machine's side of a login. Belongs to one event loop; the store is asked in a thread, and one that
+    fails is a Denial."""
 
     def __init__(
         self,
@@ -108,6 +108,7 @@ class LoginService:
 
     @property
     def possible(self) -> bool:
+        """Whether this gateway certifies keys."""
         return self._certificates is not None
 
     async def begin(
@@ -119,6 +120,7 @@ class LoginService:
         port: int | None,
         source: Source,
     ) -> StartedLogin | Denial:
+        """A login that waits for approval, for the key that signed `login_text`."""
         if self._certificates is None:
             return _NO_CERTIFICATES
         if (denial := self._too_often(self._beginnings, source)) is not None:

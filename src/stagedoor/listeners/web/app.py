@@ -25,7 +25,7 @@ from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import GuardMiddleware
 from stagedoor.listeners.web.login.api import LoginApi
 from stagedoor.listeners.web.login.pages import LoginPages
-from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.login.revoked import RevokedKeys
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home

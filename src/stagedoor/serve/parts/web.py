@@ -24,7 +24,7 @@ from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
-from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.login_service import LoginResult
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.login import markup
-from stagedoor.listeners.web.login.ports import LoginParts
+from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
