@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
-from stagedoor.admin.links import make_link
 from stagedoor.admin.service import add_grant, add_user, open_service
+from stagedoor.admin.sign_in.links import make_link
 from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.file import load_settings
 

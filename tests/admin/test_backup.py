@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.backup import make_backup, restore_backup
 from stagedoor.admin.service import open_service
+from stagedoor.admin.stored.backup import make_backup, restore_backup
 from stagedoor.model.errors import RefusedError
 from stagedoor.settings.file import load_settings
 

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
-from stagedoor.admin.passes import PassService
+from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import new_key, public_line

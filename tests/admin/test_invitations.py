@@ -9,7 +9,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.invitations import MOST_S, Invitation, invite
+from stagedoor.admin.sign_in.invitations import MOST_S, Invitation, invite
 from stagedoor.authn.passwords import verify
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError

@@ -8,8 +8,8 @@ from threading import Event
 
 import pytest
 
-from stagedoor.admin import key_binding
-from stagedoor.admin.key_binding import BEGINNINGS, KeyBinding
+from stagedoor.admin.login import key_binding
+from stagedoor.admin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin

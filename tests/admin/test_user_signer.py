@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
-from stagedoor.admin.user_signer import UserSigner
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create, new_key, public_line

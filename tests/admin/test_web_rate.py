@@ -9,8 +9,8 @@ from sqlalchemy import event
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import AT_ONCE, Allowance
 from stagedoor.admin.credentials import AccountState, CredentialService
-from stagedoor.admin.passes import PassService
-from stagedoor.admin.presence import PresenceService
+from stagedoor.admin.sign_in.passes import PassService
+from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.denial import Denial, Reason

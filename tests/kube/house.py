@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from acceptance.kubernetes_tools import checkout, kit_image
-from stagedoor.admin.authorities import user_key
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.settings.file import load_settings
 from tests.cluster.fixtures import Cluster

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.authorities import user_key
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user
 from tests.cluster.fixtures import Cluster
 from tests.kube.house import House, until

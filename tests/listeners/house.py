@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.authorities import ensure_cas
+from stagedoor.admin.certificates.authorities import ensure_cas
 from stagedoor.listeners.tunnel import Secure
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin.allowance import Allowance
-from stagedoor.admin.authorities import ensure_cas, user_ca
-from stagedoor.admin.certificates import CertificateError
-from stagedoor.admin.login_approval import LoginApproval
-from stagedoor.admin.login_service import (
+from stagedoor.admin.certificates.authorities import ensure_cas, user_ca
+from stagedoor.admin.certificates.certificates import CertificateError
+from stagedoor.admin.login.approval import LoginApproval
+from stagedoor.admin.login.service import (
     CLOCK_S,
     NAMESPACE,
     OF_SOURCE,
@@ -22,10 +22,10 @@ from stagedoor.admin.login_service import (
     login_text,
     renewal_text,
 )
-from stagedoor.admin.passes import PassService
+from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.admin.service import AdminService, add_user, open_service
-from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.admin.ssh_sign_ins import SshSignInService
+from stagedoor.admin.sign_in.passes import PassService
+from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.keys.sshsig import signed_by
 from stagedoor.model.denial import Denial, Reason

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.refresh_service import RefreshService
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in_service import SignInService
+from stagedoor.admin.sign_in.refresh import RefreshService
+from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from stagedoor.admin.single_sign_on import HttpsFetch
+from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.net.https import Https
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError

@@ -9,7 +9,7 @@ import pytest
 
 from acceptance.reach import Reach, reach
 from acceptance.verdict import NotHereError
-from stagedoor.admin.authorities import user_key
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Client, Login
 from stagedoor.demo.stage import stagedoor_command

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.authorities import user_key
-from stagedoor.admin.links import make_link
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import (
     AdminService,
     add_grant,
@@ -20,6 +19,7 @@ from stagedoor.admin.service import (
     add_user,
     create_token,
 )
+from stagedoor.admin.sign_in.links import make_link
 from stagedoor.settings.file import load_settings
 from tests.path.conftest import APP
 from tests.path.gateway import PASSWORD, Gateway

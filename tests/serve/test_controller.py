@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.authorities import user_key
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.serve.controller import ControllerManager
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import parse_settings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve import signing
 from stagedoor.serve.control import Sign, Signed, line, read_from_worker, read_to_worker

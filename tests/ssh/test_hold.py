@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from stagedoor.admin.revoked import FRESH_S
+from stagedoor.admin.certificates.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import OF_SOURCE, Answer, Holds, UnknownKeys
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.links import _base
+from stagedoor.admin.sign_in.links import _base
 from stagedoor.listeners.ssh.page import Page
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity

@@ -8,7 +8,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.shares import end_share, make_share
+from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.authorities import user_key
+from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.settings.place import Server
 from tests.listeners.wire import dialled, eventually, head, read_answer
 from tests.path.gateway import Gateway

@@ -8,8 +8,8 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.invitations import invite
-from stagedoor.admin.links import make_link
+from stagedoor.admin.sign_in.invitations import invite
+from stagedoor.admin.sign_in.links import make_link
 from stagedoor.model.errors import RefusedError, SettingsError
 from stagedoor.settings.file import load_settings
 from tests.path.gateway import PASSWORD, Gateway

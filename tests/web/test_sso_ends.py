@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sign_in_service import REFRESH_PURPOSE
+from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import load_or_create_sealing_key
 from stagedoor.settings.file import load_settings
 from stagedoor.store.schema import provider_answers

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.invitations import accept, invited
-from stagedoor.admin.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
+from stagedoor.admin.sign_in.invitations import accept, invited
+from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
 from stagedoor.model.denial import Denial, Reason

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.authorities import ca_in, host_ca, host_ca_line, public_half, user_ca_line
+from stagedoor.admin.certificates.authorities import (
+    ca_in,
+    host_ca,
+    host_ca_line,
+    public_half,
+    user_ca_line,
+)
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import end

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from stagedoor.admin.recordings import list_recordings
+from stagedoor.admin.recordings.recordings import list_recordings
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_ins import list_sign_ins, shown_id
+from stagedoor.admin.sign_in.sign_ins import list_sign_ins, shown_id
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission, to_words

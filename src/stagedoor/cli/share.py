@@ -2,9 +2,9 @@
 
 import click
 
-from stagedoor.admin.links import make_share_link
 from stagedoor.admin.service import open_service
-from stagedoor.admin.shares import end_share, list_shares
+from stagedoor.admin.sign_in.links import make_share_link
+from stagedoor.admin.terminals.shares import end_share, list_shares
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation

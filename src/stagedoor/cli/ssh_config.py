@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.authorities import gateway_host_ca_line
+from stagedoor.admin.certificates.authorities import gateway_host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.cli.this_program import this_program

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 import click
 
 from stagedoor.admin import service as admin
-from stagedoor.admin import single_sign_on
 from stagedoor.admin.service import open_service
-from stagedoor.admin.single_sign_on import (
+from stagedoor.admin.sign_in import single_sign_on
+from stagedoor.admin.sign_in.single_sign_on import (
     HttpsFetch,
     Outcome,
     client_of,

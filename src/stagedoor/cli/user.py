@@ -4,8 +4,8 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
-from stagedoor.admin.invitations import invite as make_invitation
 from stagedoor.admin.service import open_service
+from stagedoor.admin.sign_in.invitations import invite as make_invitation
 from stagedoor.cli import show
 from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names

@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.admin.authorities import host_ca, user_key
-from stagedoor.admin.links import make_link
+from stagedoor.admin.certificates.authorities import host_ca, user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
+from stagedoor.admin.sign_in.links import make_link
 from stagedoor.demo.clients import Login
 from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_configs
 from stagedoor.model.errors import StagedoorError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates import UserCertificates
-from stagedoor.admin.ssh_sign_ins import SshSignInService
+from stagedoor.admin.certificates.certificates import UserCertificates
+from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -61,7 +61,7 @@ from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.watch import PolicyWatch
 
 if TYPE_CHECKING:
-    from stagedoor.admin.refresh_service import RefreshService
+    from stagedoor.admin.sign_in.refresh import RefreshService
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
 

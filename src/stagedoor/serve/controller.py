@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import structlog
 
-from stagedoor.admin.authorities import host_ca, public_half
+from stagedoor.admin.certificates.authorities import host_ca, public_half
 from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly

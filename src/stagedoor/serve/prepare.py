@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from stagedoor.admin.authorities import ensure_cas, host_ca_line
+from stagedoor.admin.certificates.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import find_lost
 from stagedoor.model.errors import SettingsError, StagedoorError

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
-from stagedoor.admin.user_signer import UserSigner
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve.control import Sign, Signed
 from stagedoor.settings.settings import Settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_ins import list_sign_ins
+from stagedoor.admin.sign_in.sign_ins import list_sign_ins
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.authorities import ensure_cas, host_ca
+from stagedoor.admin.certificates.authorities import ensure_cas, host_ca
 from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.doctor.bundle import without_secrets

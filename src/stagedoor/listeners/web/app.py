@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.recordings.service import RecordingService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files

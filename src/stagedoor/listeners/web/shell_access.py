@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.presence import PresenceService
+from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.listeners.shell_session import ShellLogin
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note

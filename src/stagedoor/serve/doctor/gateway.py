@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stagedoor.admin.authorities import host_ca_line, public_half
+from stagedoor.admin.certificates.authorities import host_ca_line, public_half
 from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load
 from stagedoor.model.errors import SettingsError, StagedoorError

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
 from stagedoor.serve.control import Sign, Signed
 
 STOPPING = "the gateway is stopping; connect again"

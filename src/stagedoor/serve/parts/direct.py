@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from stagedoor.admin.authorities import host_ca_line, user_ca
+from stagedoor.admin.certificates.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.ssh.direct.login import Direct
 from stagedoor.model.errors import SettingsError

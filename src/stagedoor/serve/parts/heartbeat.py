@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from stagedoor.admin.authorities import host_ca_line, user_ca_line
+from stagedoor.admin.certificates.authorities import host_ca_line, user_ca_line
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database

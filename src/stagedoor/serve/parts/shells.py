@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from stagedoor.admin.authorities import host_ca, user_ca_line
+from stagedoor.admin.certificates.authorities import host_ca, user_ca_line
 from stagedoor.authz.admitted import BoundKeys, admitted
 from stagedoor.model.admission import Admission
 from stagedoor.model.policy import Policy

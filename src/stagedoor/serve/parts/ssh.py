@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from stagedoor.admin.authorities import (
+from stagedoor.admin.certificates.authorities import (
     ensure_ssh_host_key,
     ssh_host_certificate,
     user_ca_line,

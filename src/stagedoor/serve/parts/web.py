@@ -7,17 +7,17 @@ from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
-from stagedoor.admin.certificates import UserCertificates
+from stagedoor.admin.certificates.certificates import UserCertificates
+from stagedoor.admin.certificates.revoked import RevocationList
 from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.login_approval import LoginApproval
-from stagedoor.admin.login_service import LoginService
-from stagedoor.admin.passes import PassService
-from stagedoor.admin.presence import PresenceService
-from stagedoor.admin.recording_service import RecordingService
-from stagedoor.admin.refresh_service import RefreshService
-from stagedoor.admin.revoked import RevocationList
-from stagedoor.admin.sign_in_service import SignInService
-from stagedoor.admin.well_known import describe
+from stagedoor.admin.login.approval import LoginApproval
+from stagedoor.admin.login.service import LoginService
+from stagedoor.admin.login.well_known import describe
+from stagedoor.admin.recordings.service import RecordingService
+from stagedoor.admin.sign_in.passes import PassService
+from stagedoor.admin.sign_in.refresh import RefreshService
+from stagedoor.admin.sign_in.single_sign_on_service import SignInService
+from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.client.onefile import client_file
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key

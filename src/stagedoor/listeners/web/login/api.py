@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.login_service import LoginResult
+from stagedoor.admin.login.service import LoginResult
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.sign_in.cookies import body_of, object_in

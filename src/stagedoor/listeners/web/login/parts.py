@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from stagedoor.admin.login_approval import LoginApproval
-from stagedoor.admin.login_service import LoginService
+from stagedoor.admin.login.approval import LoginApproval
+from stagedoor.admin.login.service import LoginService
 from stagedoor.model.denial import Denial
 
 

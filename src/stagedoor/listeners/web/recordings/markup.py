@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stagedoor.admin.recording_service import Take
+from stagedoor.admin.recordings.service import Take
 from stagedoor.listeners.web.pages.markup import Place
 
 SPEEDS = ("0.5", "1", "2", "4", "8")

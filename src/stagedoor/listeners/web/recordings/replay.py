@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
-from stagedoor.admin.recording_service import RecordingService, Take
+from stagedoor.admin.recordings.service import RecordingService, Take
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages

@@ -10,9 +10,9 @@ import structlog
 
 from stagedoor.admin.asking import by_provider_itself
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in_service import REFRESH_PURPOSE
-from stagedoor.admin.sign_ins import end_by_provider
-from stagedoor.admin.single_sign_on import rules_of
+from stagedoor.admin.sign_in.sign_ins import end_by_provider
+from stagedoor.admin.sign_in.single_sign_on import rules_of
+from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
 from stagedoor.oidc.again import Holds, Outcome, Over, Unknown, judge, wait_s

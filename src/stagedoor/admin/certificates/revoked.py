@@ -5,7 +5,7 @@ from base64 import b64decode
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.authorities import user_ca_line
+from stagedoor.admin.certificates.authorities import user_ca_line
 from stagedoor.model.denial import Denial
 from stagedoor.model.policy import Policy
 from stagedoor.settings.settings import Settings

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.places import crowded
-from stagedoor.admin.shares import end_share, make_share
+from stagedoor.admin.terminals.places import crowded
+from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authz.replay import has_somewhere
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StoreError

@@ -8,8 +8,8 @@ from pathlib import Path
 import structlog
 
 from stagedoor.admin.asking import ask, by_provider_itself, on_the_web
-from stagedoor.admin.sign_ins import end_all_by_provider
-from stagedoor.admin.single_sign_on import HttpsFetch, client_of, rules_of
+from stagedoor.admin.sign_in.sign_ins import end_all_by_provider
+from stagedoor.admin.sign_in.single_sign_on import HttpsFetch, client_of, rules_of
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates import (
+from stagedoor.admin.certificates.certificates import (
     CertificateError,
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.key_binding import KeyBinding
+from stagedoor.admin.login.key_binding import KeyBinding
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.decide import known
 from stagedoor.model.credential import UnknownKey

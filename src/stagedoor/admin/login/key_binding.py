@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from stagedoor.admin.approved_login import open_approved
 from stagedoor.admin.asking import ask
+from stagedoor.admin.login.approved_login import open_approved
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason

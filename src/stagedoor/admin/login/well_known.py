@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from stagedoor import __version__
-from stagedoor.admin.authorities import host_ca_line
+from stagedoor.admin.certificates.authorities import host_ca_line
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.source import host_port

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.links import site_of
+from stagedoor.admin.sign_in.links import site_of
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol, Self
 
-from stagedoor.admin.authorities import user_ca
-from stagedoor.admin.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.authorities import user_ca
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.rate import Rate, SourceRates

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagedoor.admin.approved_login import open_approved
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.certificates import (
+from stagedoor.admin.certificates.certificates import (
     CertificateError,
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.passes import PassService
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.login.approved_login import open_approved
+from stagedoor.admin.sign_in.passes import PassService
+from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passes import Lifetimes, renewed_end
 from stagedoor.keys.sshsig import signed_by
 from stagedoor.model import pending_login

@@ -1,0 +1,1 @@
+"""The audit as a chain of lines, and the places that it is sent to."""

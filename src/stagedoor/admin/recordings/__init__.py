@@ -1,0 +1,1 @@
+"""Recordings, as an administrator finds them and as people play them."""

@@ -1,0 +1,1 @@
+"""Sign-ins on the web: by password, by link, at an identity provider, and their ends."""

@@ -1,0 +1,1 @@
+"""The store as a whole: backups, and the move to another database."""

@@ -1,0 +1,1 @@
+"""Who is at which terminal, how many may be, and shares of one."""
