@@ -13,7 +13,7 @@ from stagedoor.net.tls import TlsStream, server_context
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import LevelPoller
-from stagedoor.relay.ports import Stream
+from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.tunnel import Tunnel
 from tests.net.peers import PATIENCE_S, Peer, TlsPeer, client_context, tcp_pair
 
@@ -61,6 +61,7 @@ class World:
         early: bytes = b"",
         on_end: Callable[[Ended], None] | None = None,
         prepare: Callable[[Peer, Stream], None] | None = None,
+        preface: Preface | None = None,
     ) -> Run:
         """A new tunnel; `prepare` sees each peer and our stream to it before the relay does."""
         downstream, ours_down = self.downstream()
@@ -77,7 +78,7 @@ class World:
             if on_end is not None:
                 on_end(ended)
 
-        link = self.relay.start(ours_down, ours_up, early, told)
+        link = self.relay.start(ours_down, ours_up, early, told, preface)
         return Run(downstream, upstream, (ours_down, ours_up), link, ends)
 
     def sweep(self, limits: RelayLimits) -> None:

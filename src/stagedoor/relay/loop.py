@@ -13,6 +13,7 @@ from functools import partial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
+from stagedoor.relay.parting import Nowhere, Partings
 from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump, leave, push, refuse
@@ -64,6 +65,7 @@ class Relay:
         self._tunnels: set[Tunnel] = set()
         self._flows: list[Direction | None] = []
         """By the descriptor of their source."""
+        self._partings = Partings()
         self._again: set[Direction] = set()
         """Flows that had more to move when their turn was over."""
         self._asked: deque[Callable[[], None]] = deque()
@@ -180,6 +182,9 @@ class Relay:
                 wait_s: float | None = 0
             else:
                 wait_s = None if sweep.timeout_s is None else sweep.wait_s(self._clock())
+                if self._partings:
+                    left_s = self._partings.wait_s(self._clock())
+                    wait_s = left_s if wait_s is None else min(left_s, wait_s)
             for fd, events in wait(wait_s):
                 if fd == bell:
                     rung = True
@@ -201,6 +206,9 @@ class Relay:
                     work(direction)
             if sweep.timeout_s is not None and sweep.due(self._clock()):
                 self._reap()
+            if self._partings:
+                for tunnel in self._partings.due(self._clock()):
+                    self._finish(tunnel, End.UNREACHED)
             # Last, so that a descriptor which comes anew has no stale event in this batch. One that
             # `start` had watched may have; it costs a read that finds nothing.
             if rung:
@@ -251,7 +259,9 @@ class Relay:
                 if more:
                     self._again.add(direction)
                 elif more is None:
-                    tunnel.refused = tunnel.refused or refuse(direction)
+                    if why := refuse(direction):
+                        self._part(tunnel, why)
+                        return
                     direction.stage = TRANSITIONS[direction.stage, Step.END_READ]
                     # The last end of plain TCP is told by close(2), which follows at once.
                     last = tunnel.spliced and direction.twin.stage is Stage.ENDED
@@ -292,9 +302,50 @@ class Relay:
             for _ in range(_LAST_TURNS):
                 if direction.stage is not _OPEN or direction.blocked or not move(direction):
                     break
-        tunnel.refused = tunnel.refused or refuse(direction)
+        if why := refuse(direction):
+            self._part(tunnel, why)
+            return
         number = error.errno if isinstance(error, OSError) else None
         self._finish(tunnel, failed(direction.side, number), _words(direction.side, error))
+
+    def _part(self, tunnel: Tunnel, why: str) -> None:
+        """Upstream has refused and is left; downstream stays until it has read why, or its time is over.
+
+        ssh(1) writes its next message first: if that failed then it would never read this one. So
+        what it still sends is taken, and dropped.
+        """
+        tunnel.refused = why
+        sent, received = tunnel.sent, tunnel.received
+        for direction in (sent, received):
+            self._let_go(direction)
+        self._unwatch(received)
+        with self._lock, contextlib.suppress(OSError):
+            received.source.abort()
+        received.source = sent.sink = Nowhere()
+        received.source_fd = sent.sink_fd = -1
+        tunnel.spliced = False
+        received.stage = TRANSITIONS[
+            Stage.OPEN, Step.END_READ
+        ]  # it may hold some of the explanation
+        self._partings.add(tunnel, self._clock())
+        self._work(received)
+        self._work(sent)
+
+    def _unwatch(self, direction: Direction) -> None:
+        fd = direction.source_fd
+        if 0 <= fd < len(self._flows) and self._flows[fd] is direction:
+            self._flows[fd] = None
+            with contextlib.suppress(OSError):
+                self._poller.remove(fd)
+
+    def _let_go(self, direction: Direction) -> None:
+        """Of all that it held."""
+        self._again.discard(direction)
+        if direction.pipe is not None:
+            self._splice.pipes.give(direction.pipe)
+            direction.pipe = None
+        direction.rest = b""
+        direction.blocked = False
 
     def _finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
         """Close both ends, let go of all that the tunnel held, and tell its holder."""
@@ -302,20 +353,12 @@ class Relay:
             return
         tunnel.over = True
         if tunnel.refused:
-            # RST would overtake the explanation: what the client sent for an answer met a closed port.
             end, detail = End.UNREACHED, tunnel.refused
+            with contextlib.suppress(SinkError):
+                leave(tunnel.received)
         for direction in (tunnel.sent, tunnel.received):
-            fd = direction.source_fd
-            if fd < len(self._flows) and self._flows[fd] is direction:
-                self._flows[fd] = None
-                with contextlib.suppress(OSError):
-                    self._poller.remove(fd)
-            self._again.discard(direction)
-            if direction.pipe is not None:
-                self._splice.pipes.give(direction.pipe)
-                direction.pipe = None
-            direction.rest = b""
-            direction.blocked = False
+            self._unwatch(direction)
+            self._let_go(direction)
             direction.stage = Stage.ENDED  # whoever still has it in hand finds nothing to do
         with self._lock:  # `start` may be about to have the second end watched
             for direction in (tunnel.sent, tunnel.received):

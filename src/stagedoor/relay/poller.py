@@ -90,12 +90,14 @@ class LevelPoller:
 
     def _watch(self, direction: Direction) -> None:
         """Watch the direction's source, which is its twin's sink."""
+        fd = direction.source_fd
+        if fd < 0:  # it has gone already
+            return
         wanted = 0
         if direction.stage is Stage.OPEN and not direction.blocked:
             wanted |= selectors.EVENT_READ
         if direction.twin.blocked:
             wanted |= selectors.EVENT_WRITE
-        fd = direction.source_fd
         key = self._selector.get_map().get(fd)
         if key is None:
             if wanted:

@@ -15,6 +15,10 @@ MAX_BYTES = 512
 """The preface of a refusal: sshd's own lines have 26 bytes at most."""
 SAID_CHARS = 100
 
+PARTING_S = 5.0
+"""How long the client has to read a farewell. Were its connection closed at once, then ssh(1) would fail to
+write its next message before it reads this one; behind a ProxyCommand or `ssh -W` it always might."""
+
 _TOO_MANY_CONNECTIONS = 12
 """SSH_DISCONNECT_TOO_MANY_CONNECTIONS (RFC 4253 §11.1)."""
 _DISCONNECT = 1

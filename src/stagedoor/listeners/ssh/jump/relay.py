@@ -15,11 +15,9 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
+from stagedoor.wire.ssh_preface import PARTING_S
 
 READ_BYTES = 256 * KIB
-PARTING_S = 5.0
-"""How long a client that the shell refused may take to read why. Closed at once, `ssh -W` ends, and the ssh
-before it fails to write before it reads."""
 ENDS_TOLD = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
 """Ends that come from the gateway: whoever is inside is told why."""
 

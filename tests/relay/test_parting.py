@@ -1,0 +1,85 @@
+"""An upstream that refuses in words: the downstream stays until it has read why, or its time is over."""
+
+import threading
+from collections.abc import Callable
+
+from stagedoor.model.session import End
+from stagedoor.relay.limits import RelayLimits
+from stagedoor.wire.ssh_preface import PARTING_S, SshPreface
+from tests.net.peers import PATIENCE_S, Peer
+from tests.relay.world import Run, World
+
+LINE = b"Not allowed at this time\r\n"
+FIX = b"PerSourcePenaltyExemptList"
+
+
+def refused(world: World, hang_up: Callable[[Peer], None]) -> Run:
+    """A tunnel whose downstream has read why its upstream let nobody in."""
+    run = world.open(preface=SshPreface("app01-ssh"))
+    run.upstream.send(LINE)
+    hang_up(run.upstream)
+    heard = run.downstream.read()
+    while FIX not in heard or b"SSH-2.0-Stagedoor" not in heard:
+        heard += run.downstream.read()
+    assert heard.startswith(LINE)
+    return run
+
+
+def test_what_it_still_sends_is_taken_until_it_hangs_up(world: World) -> None:
+    run = refused(world, Peer.half_close)
+    for _ in range(64):
+        run.downstream.send(bytes(65536))
+    assert run.ends.empty()
+    run.downstream.half_close()
+    run.downstream.read_to_end()
+    ended = run.ended()
+    assert ended.end is End.UNREACHED
+    assert FIX.decode() in ended.detail
+
+
+def test_an_upstream_that_resets_is_no_other(world: World) -> None:
+    run = world.open(preface=SshPreface("app01-ssh"))
+    run.upstream.send(LINE)
+    assert run.downstream.read_exactly(len(LINE)) == LINE
+    run.upstream.reset()
+    heard = b""
+    while b"SSH-2.0-Stagedoor" not in heard:
+        heard += run.downstream.read()
+    assert FIX in heard
+    run.downstream.send(b"its next message")
+    run.downstream.half_close()
+    run.downstream.read_to_end()
+    assert run.ended().end is End.UNREACHED
+
+
+def test_one_that_had_sent_its_end_already_ends_at_once(world: World) -> None:
+    run = world.open(preface=SshPreface("app01-ssh"))
+    run.downstream.half_close()
+    assert run.upstream.read_to_end() == b""
+    run.upstream.send(LINE)
+    run.upstream.half_close()
+    assert FIX in run.downstream.read_to_end()
+    assert run.ended().end is End.UNREACHED
+
+
+def test_one_that_stays_is_closed_in_the_end(make_world: Callable[..., World]) -> None:
+    now = [0.0]
+    world = make_world(clock=lambda: now[0])
+    run = refused(world, Peer.half_close)
+    world.sweep(RelayLimits())  # it has looked at the clock
+    now[0] += PARTING_S - 0.1
+    world.sweep(RelayLimits())
+    assert run.ends.empty()
+    now[0] += 0.2
+    world.sweep(RelayLimits())
+    assert run.ended().end is End.UNREACHED
+    assert run.downstream.read_to_end() == b""
+
+
+def test_a_gateway_that_stops_does_not_wait_for_it(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    run = refused(world, Peer.half_close)
+    closing = threading.Thread(target=world.relay.close)
+    closing.start()
+    closing.join(PATIENCE_S)
+    assert run.ended().end is End.UNREACHED
