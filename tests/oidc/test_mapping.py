@@ -48,6 +48,14 @@ def test_a_domain_is_taken_off_and_no_other_is_let_by() -> None:
         map_claims({"email": "alice@example.com", "email_verified": False}, rules)
 
 
+def test_a_claim_whose_name_is_no_line_does_not_make_more_of_the_message() -> None:
+    claims = {"two\nlines": "#"} | {f"claim{i}": "x" for i in range(1000)}
+    with pytest.raises(OidcError, match=r"sso\.name_claim") as refused:
+        map_claims(claims, Rules())
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.identity(13)
 @pytest.mark.parametrize(
     "name",

@@ -10,6 +10,9 @@ from stagedoor.oidc.errors import OidcError
 MOST_GROUPS = 1000
 """Of one person; Entra ID sends 200 in a token."""
 
+MOST_SHOWN = 20
+"""Claims that one message names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -76,7 +79,8 @@ def map_groups(
 def _name(claims: Mapping[str, Any], rules: Rules) -> str:
     value = _find(claims, rules.name_claim)
     if not isinstance(value, str) or not value:
-        known = ", ".join(sorted(name for name, each in claims.items() if isinstance(each, str)))
+        named = sorted(name for name, each in claims.items() if isinstance(each, str))
+        known = ", ".join(repr(name) for name in named[:MOST_SHOWN])
         raise OidcError(
             f"there is no claim {rules.name_claim!r} with a name; set sso.name_claim to one of: {known}"
         )
