@@ -57,7 +57,7 @@ class Person:
             line.request(method, path, body, sent)
             got = line.getresponse()
             shown = {name.lower(): value for name, value in got.getheaders()}
-            return Answer(got.status, shown, got.read().decode())
+            return Answer(got.status, shown, got.read().decode(errors="replace"))
         finally:
             line.close()
 

@@ -135,6 +135,7 @@ def test_a_proxy_header_names_the_source(tmp_path: Path) -> None:
         assert statuses(known) == [b"200"]
         stranger = exchange(port, b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n" + get)
         assert statuses(stranger) == [b"403"]
+        assert gateway.wait_for_denial(after=0)["reason"] == "source_not_allowed"
         at = len(gateway.lines)
         assert exchange(port, get) == b""
         assert gateway.wait_for_denial(after=at)["reason"] == "bad_request"
