@@ -14,7 +14,7 @@ from stagedoor.client.login_files import (
 )
 from stagedoor.client.login_web import parse_object
 from stagedoor.client.tunnel import TunnelError
-from stagedoor.keys.sshsig import signed_by
+from stagedoor.keys.signing import signed_by
 
 MAX_BYTES = 4096
 URL = "https://gw.example"

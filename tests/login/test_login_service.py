@@ -27,7 +27,7 @@ from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
-from stagedoor.keys.sshsig import signed_by
+from stagedoor.keys.signing import signed_by
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, digest

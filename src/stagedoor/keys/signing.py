@@ -1,13 +1,28 @@
-"""Signatures that `ssh-keygen -Y verify` can check."""
+"""Signatures that `ssh-keygen -Y sign` and `-Y verify` make and check: who holds a key?"""
 
-from base64 import b64decode
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Collection
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from stagedoor.keys.files import public_line
-from stagedoor.wire.blob import Reader, fingerprint
+from stagedoor.wire.blob import Reader, fingerprint, string
+from stagedoor.wire.sshkey import PublicKey, parse_public_key
 from stagedoor.wire.sshsig import Signature, armoured, read_signature, signed_bytes
+
+ED25519 = frozenset({"ssh-ed25519"})
+_RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}
+"""No `ssh-rsa`, which hashes by SHA-1 (RFC 8332 §1)."""
+_ECDSA = {256: SHA256(), 384: SHA384(), 521: SHA512()}
+"""By the bits of the curve (RFC 5656 §6.2.1)."""
+_TOUCHED = 0x01
+"""The flag of a security key that somebody was there (PROTOCOL.u2f)."""
 
 
 def fingerprint_of(line: str) -> str:
@@ -19,22 +34,65 @@ def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str
     """The signature, in its text form, and the fingerprint of the key."""
     line = public_line(key)
     raw = key.sign(signed_bytes(message.encode(), namespace))
-    return armoured(Signature(b64decode(line.split()[1]), namespace, raw)), fingerprint_of(line)
+    made = Signature(b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw))
+    return armoured(made), fingerprint_of(line)
 
 
 def signer_of(message: str, text: str, namespace: str) -> str | None:
-    """The fingerprint of the key that made this signature of the message; None where none did."""
+    """The fingerprint of the Ed25519 key that made this signature of the message; None where none did."""
+    key = signed_by(text, namespace, message.encode())
+    return None if key is None else key.fingerprint
+
+
+def signed_by(
+    text: str, namespace: str, message: bytes, types: Collection[str] | None = ED25519
+) -> PublicKey | None:
+    """The key that signed `message` for `namespace`; None where it is no such signature, or the key is of
+    none of `types` (None: of none that may be registered). Whose key it is, the caller knows."""
     try:
-        signature = read_signature(text)
-        if signature.namespace != namespace:
+        made = read_signature(text)
+        kind = Reader(made.key).string().decode("ascii")
+        if made.namespace != namespace or (types is not None and kind not in types):
             return None
-        reader = Reader(signature.key)
-        kind, public = reader.string(), reader.string()
-        reader.end()
-        if kind != b"ssh-ed25519":
-            return None
-        key = Ed25519PublicKey.from_public_bytes(public)
-        key.verify(signature.raw, signed_bytes(message.encode(), namespace))
-    except (ValueError, InvalidSignature):
-        return None
-    return fingerprint(signature.key)
+        key = parse_public_key(f"{kind} {b64encode(made.key).decode('ascii')}")
+        if isinstance(key, PublicKey):
+            _verify(key, made, signed_bytes(message, namespace, made.hashed))
+            return key
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+        pass
+    return None
+
+
+def _verify(key: PublicKey, made: Signature, signed: bytes) -> None:
+    """Raises InvalidSignature, ValueError, UnsupportedAlgorithm."""
+    reader = Reader(made.signature)
+    algorithm, raw = reader.string(), reader.string()
+    if key.type.startswith("sk-"):
+        signed = _signed_by_security_key(made.key, reader.take(1) + reader.take(4), signed)
+    reader.end()
+    public = load_ssh_public_key(key.line.encode())
+    if isinstance(public, rsa.RSAPublicKey) and algorithm in _RSA:
+        public.verify(raw, signed, padding.PKCS1v15(), _RSA[algorithm])
+        return
+    if algorithm.decode("ascii") != key.type:
+        raise ValueError("the signature is of another algorithm than the key")
+    if isinstance(public, Ed25519PublicKey):
+        public.verify(raw, signed)
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        numbers = Reader(raw)
+        r, s = (int.from_bytes(numbers.string()) for _ in range(2))
+        numbers.end()
+        public.verify(encode_dss_signature(r, s), signed, ec.ECDSA(_ECDSA[key.bits]))
+    else:
+        raise ValueError("the key is of a type that signs nothing here")
+
+
+def _signed_by_security_key(key: bytes, flags_and_counter: bytes, message: bytes) -> bytes:
+    """PROTOCOL.u2f, *SSH U2F Signatures*. Raises ValueError where nobody touched it."""
+    if not flags_and_counter[0] & _TOUCHED:
+        raise ValueError("nobody touched the security key")
+    fields, application = Reader(key), b""
+    while fields:
+        application = fields.string()  # the last one
+    digests = (hashlib.sha256(part).digest() for part in (application, message))
+    return next(digests) + flags_and_counter + next(digests)

@@ -3,7 +3,6 @@
 import math
 import secrets
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from stagedoor.admin.login.approved_login import open_approved
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passes import Lifetimes, renewed_end
-from stagedoor.keys.sshsig import signed_by
+from stagedoor.keys.signing import signed_by
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -39,7 +38,6 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import logins, passes, pending_logins
 from stagedoor.store.database import Database
 from stagedoor.store.pending_logins import Full
-from stagedoor.wire.blob import fingerprint
 from stagedoor.wire.oneline import folded
 
 NAMESPACE = "login@stagedoor"
@@ -140,8 +138,8 @@ class LoginService:
         login = PendingLogin(
             id_,
             challenge,
-            _line(key),
-            fingerprint(key),
+            key.line,
+            key.fingerprint,
             letters_digest(id_, letters),
             source_network(source.address),
             folded(label)[:MAX_LABEL_CHARS] or "a machine without a name",
@@ -214,7 +212,7 @@ class LoginService:
                 Reason.BAD_REQUEST,
                 f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {way} of the gateway's; set it",
             )
-        shown = await ask(logins.sign_in_of_key, self._database, fingerprint(key), self._now())
+        shown = await ask(logins.sign_in_of_key, self._database, key.fingerprint, self._now())
         if shown is None:
             return _NOBODY
         identity = shown if isinstance(shown, Denial) else await self._passes.identity_of(shown)
@@ -224,7 +222,7 @@ class LoginService:
         used = await ask(self._used, shown)
         if isinstance(used, Denial):
             return used
-        return await self._with_certificate(used, _line(key), None)
+        return await self._with_certificate(used, key.line, None)
 
     def _used(self, shown: WebPass) -> WebPass:
         """With its end moved, as by use of a browser's. In a thread."""
@@ -295,7 +293,3 @@ def _unsigned(error: CertificateError) -> Denial:
     if isinstance(error, TooManyCertificatesError):
         return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
     return Denial(Reason.OVERLOADED, str(error), RETRY_S)
-
-
-def _line(key: bytes) -> str:
-    return f"ssh-ed25519 {b64encode(key).decode()}"
