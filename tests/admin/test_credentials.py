@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
+from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import new_key, public_line
+from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
@@ -25,7 +28,12 @@ from stagedoor.store.journal import Filter, read_entries
 from tests.ssh.signed_in import log_in
 
 ALL = Accounts(self_service=("password", "tokens", "keys"))
+HOST = "gw.example:8443"
 OLD, NEW = "the old password", "the new password"
+
+
+def signed(key: Ed25519PrivateKey, line: str, end: str = "\n") -> str:
+    return sign(key, line + end, NAMESPACE)[0]
 
 
 class Desk:
@@ -44,7 +52,25 @@ class Desk:
 
     def person(self, name: str) -> Identity:
         user = self.policy().users[name]
-        return Identity(name, user.groups, Method.PASSWORD, password_hash=user.password_hash)
+        return Identity(
+            name,
+            user.groups,
+            Method.PASSWORD,
+            password_hash=user.password_hash,
+            sign_in=SignIn(name.encode().ljust(32), 0),
+        )
+
+    async def add_key(
+        self,
+        name: str,
+        key: Ed25519PrivateKey,
+        *,
+        by: CredentialService | None = None,
+        who: Identity | None = None,
+    ) -> Denial | None:
+        who = who or self.person(name)
+        shown = signed(key, line_to_sign(who, HOST))
+        return await (by or self.service).add_key(who, HOST, shown, "laptop")
 
     async def held(self, name: str) -> AccountState:
         held = await self.service.held(self.person(name))
@@ -68,17 +94,17 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk) -> None:
-    line = public_line(new_key())
+    held = new_key()
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "bob")
-        [key] = admin.add_keys(service, "bob", [line])
+        [key] = admin.add_keys(service, "bob", [public_line(held)])
     ann = desk.person("ann")
     for denial in (
         await desk.service.revoke_token(ann, token.id),
         # `stagedoor token revoke` takes the whole token too; here an id is asked for.
         await desk.service.revoke_token(ann, token.text),
         await desk.service.remove_key(ann, key.fingerprint),
-        await desk.service.add_key(ann, line),
+        await desk.add_key("ann", held),
     ):
         assert denial is not None
         assert "bob" not in denial.message
@@ -87,15 +113,40 @@ async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk
 
 
 async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
-    """A public key is public: `ssh app01@gateway` of who holds it must not lead to another's account."""
-    line = public_line(new_key())
+    """Not even if both hold it: `ssh app01@gateway` must not lead to another's account."""
+    key = new_key()
     with admin.open_service(desk.settings) as service:
-        log_in(service, "bob", line, 3600)
-    refused = await desk.service.add_key(desk.person("ann"), line)
+        log_in(service, "bob", public_line(key), 3600)
+    refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "bob" not in refused.message
     assert (await desk.held("ann")).keys == []
-    assert await desk.service.add_key(desk.person("bob"), line) is None
+    assert await desk.add_key("bob", key) is None
+
+
+async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
+    """A public key is public, and a signature may be seen: it is for one person, gateway and sign-in."""
+    key, ann, bob = new_key(), desk.person("ann"), desk.person("bob")
+    elsewhere = replace(ann, sign_in=SignIn(b"x" * 32, 0))
+    right = line_to_sign(ann, HOST)
+    for shown in (
+        "",
+        public_line(key),
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n-----END OPENSSH PRIVATE KEY-----",
+        signed(key, line_to_sign(bob, HOST)),
+        signed(key, line_to_sign(ann, "other.example")),
+        signed(key, line_to_sign(elsewhere, HOST)),
+        sign(key, f"{right}\n", "login@stagedoor")[0],
+        signed(key, right)[:-40],
+    ):
+        denial = await desk.service.add_key(ann, HOST, shown, "")
+        assert isinstance(denial, Denial)
+        assert "xyz" not in denial.message
+    nobody = await desk.service.add_key(replace(ann, sign_in=None), HOST, signed(key, right), "")
+    assert isinstance(nobody, Denial)
+    assert not desk.policy().keys
+    assert await desk.service.add_key(ann, HOST, signed(key, right, " \r\n"), "my\nkey") is None
+    assert [one.comment for one in desk.policy().keys.values()] == ["my key"]
 
 
 async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
@@ -132,7 +183,7 @@ async def test_without_leave_nothing_is_added_and_all_can_be_taken_away(desk: De
     nothing = desk.made(Accounts(self_service=()))
     ann = desk.person("ann")
     for what, denial in (
-        ("keys", await nothing.add_key(ann, public_line(new_key()))),
+        ("keys", await desk.add_key("ann", new_key(), by=nothing)),
         ("tokens", await nothing.add_token(ann, [], 1)),
         ("password", await nothing.set_password(ann, NEW)),
     ):
@@ -250,7 +301,7 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
     for denial in (
         await late.held(ann),
         await late.add_token(ann, [], 1),
-        await late.add_key(ann, public_line(new_key())),
+        await desk.add_key("ann", new_key(), by=late, who=ann),
         await late.set_password(ann, NEW),
         await late.revoke_token(ann, "x"),
     ):
@@ -264,7 +315,7 @@ async def test_each_change_is_audited_in_the_name_of_the_person(desk: Desk) -> N
     made = await desk.service.add_token(ann, [], 1)
     assert isinstance(made, NewToken)
     await desk.service.revoke_token(ann, made.id)
-    await desk.service.add_key(ann, public_line(new_key()))
+    await desk.add_key("ann", new_key())
     await desk.service.set_password(replace(ann, sign_in=SignIn(b"x" * 32, 0)), NEW)
     entries = read_entries(desk.database, Filter(identity="ann (web)"))
     actions = [entry.event.fields["action"] for entry in entries]

@@ -9,12 +9,14 @@ from sqlalchemy import event
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import AT_ONCE, Allowance
 from stagedoor.admin.credentials import AccountState, CredentialService
+from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
-from stagedoor.keys.files import new_key, public_line
+from stagedoor.keys.files import new_key
+from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
@@ -22,7 +24,8 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.wire.target import parse_login
 
-ANN = Identity("ann", frozenset(), Method.PASSWORD)
+ANN = Identity("ann", frozenset(), Method.PASSWORD, sign_in=SignIn(b"a" * 32, 0))
+HOST = "gw.example"
 
 
 class Web:
@@ -65,11 +68,11 @@ def web(tmp_path: Path) -> Iterator[Web]:
 async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     made = []
     for _ in range(2 * AT_ONCE):
-        line = public_line(new_key())
-        denial = await web.account.add_key(ANN, line)
+        shown, _ = sign(new_key(), f"{line_to_sign(ANN, HOST)}\n", NAMESPACE)
+        denial = await web.account.add_key(ANN, HOST, shown, "")
         if denial is not None:
             break
-        made.append(line)
+        made.append(shown)
     assert len(made) == AT_ONCE
     assert denial is not None
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
@@ -80,7 +83,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
         assert await web.account.remove_key(ANN, key.fingerprint) is None
     assert not web.policy().keys
     web.now += 1.0
-    assert await web.account.add_key(ANN, made[0]) is None
+    assert await web.account.add_key(ANN, HOST, made[0], "") is None
 
 
 async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:

@@ -1,5 +1,6 @@
 """`/account`: attacks first, then what it is for."""
 
+import html
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ FORMS = {
     "/account/password": {"present": PASSWORD, "new": "another one", "again": "another one"},
     "/account/tokens/add": {"apps": "", "days": "1"},
     "/account/tokens/revoke": {"id": "x"},
-    "/account/keys/add": {"line": "ssh-ed25519 AAAA"},
+    "/account/keys/add": {"signature": "ssh-ed25519 AAAA"},
     "/account/keys/remove": {"fingerprint": "x"},
     "/account/sign-ins/end": {"id": "others"},
 }
@@ -267,13 +268,21 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
 # Keys.
 
 
+def key_signature(person: Person, key: Path) -> str:
+    """What the command on their page prints, by that key."""
+    [command] = re.findall(r'id="key-command">([^<]+)<', person.get("/account").text)
+    typed = html.unescape(command).replace("~/.ssh/id_ed25519", str(key))
+    return subprocess.run(["sh", "-c", typed], capture_output=True, text=True, check=True).stdout
+
+
 def test_the_key_of_another_is_refused_without_a_name(
     gateway: Gateway, port: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
     gateway.command("key", "add", "other", f"{file}.pub")
-    answer = signed_in(port).post("/account/keys/add", line=file.with_suffix(".pub").read_text())
+    person = signed_in(port)
+    answer = person.post("/account/keys/add", signature=key_signature(person, file))
     assert answer.status == 400
     assert "registered here already" in answer.text
     [why] = re.findall(r'role="alert">([^<]+)<', answer.text)
@@ -283,22 +292,23 @@ def test_the_key_of_another_is_refused_without_a_name(
 @pytest.mark.identity(36)
 def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> None:
     file = tmp_path / "key"
-    comment = "<b>laptop</b>"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", file], check=True
-    )
-    line = file.with_suffix(".pub").read_text()
-    assert inside.post("/account/keys/add", line=line).status == 303
+    label = "<b>laptop</b>"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    signature = key_signature(inside, file)
+    assert inside.post("/account/keys/add", signature=signature, label=label).status == 303
     text = inside.get("/account").text
     assert "&lt;b&gt;laptop" in text
-    assert comment not in text
+    assert label not in text
     shown = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=True)
     fingerprint = shown.stdout.split()[1]
     assert fingerprint in text
     assert inside.post("/account/keys/remove", fingerprint=fingerprint).status == 303
     assert fingerprint not in inside.get("/account").text
     assert inside.post("/account/keys/remove", fingerprint=fingerprint).status == 400
-    assert inside.post("/account/keys/add", line="no key").status == 400
+    line = file.with_suffix(".pub").read_text()
+    answer = inside.post("/account/keys/add", signature=line)
+    assert answer.status == 400
+    assert "a public key alone does not show that you hold it" in answer.text
 
 
 def test_nobody_removes_the_key_of_another(

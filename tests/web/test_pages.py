@@ -234,7 +234,7 @@ def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Pers
     assert "app01" in home.text
     assert "/account" not in home.text
     assert person.get("/account").status == 403
-    assert person.post("/account/keys/add", line="ssh-ed25519 AAAA").status == 403
+    assert person.post("/account/keys/add", signature="ssh-ed25519 AAAA").status == 403
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:1"])
@@ -248,7 +248,7 @@ def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Pers
 )  # fmt: skip
 def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: str | None) -> None:
     inside.origin = origin
-    answer = inside.post(path, name="dev", secret=PASSWORD, line="x")
+    answer = inside.post(path, name="dev", secret=PASSWORD, signature="x")
     assert answer.status == 403
     assert "set-cookie" not in answer.headers
     assert "not sent by a page of this gateway" in answer.text
@@ -317,7 +317,7 @@ def test_two_cookies_of_the_name_are_refused(
     for answer in (
         inside.get("/"),
         inside.get("/app/app01"),
-        inside.post("/account/keys/add", line="x"),
+        inside.post("/account/keys/add", signature="x"),
         inside.send("POST", "/api/ticket", '{"target": "app01"}'),
         inside.send("GET", "/files/app01?path=/"),
         inside.post("/sign-in", name="dev", secret=PASSWORD),
@@ -416,7 +416,7 @@ def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: Person) 
     assert "/app/app01" not in home
     assert person.get("/app/app01").status == 403
     assert person.send("POST", "/api/ticket", '{"target": "app01"}').status == 403
-    assert person.post("/account/keys/add", line="x").status == 403
+    assert person.post("/account/keys/add", signature="x").status == 403
 
 
 def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
@@ -517,7 +517,9 @@ def test_signing_in_leads_back_to_the_whole_address(person: Person, path: str) -
 
 def test_signing_in_after_a_form_leads_to_no_form(person: Person) -> None:
     """Its address answers no GET, and what was typed into it is gone."""
-    assert person.post("/account/keys/add", line="x").headers["location"] == "/sign-in?next=%2F"
+    assert (
+        person.post("/account/keys/add", signature="x").headers["location"] == "/sign-in?next=%2F"
+    )
 
 
 def test_a_page_signs_in_again_in_place(inside: Person) -> None:

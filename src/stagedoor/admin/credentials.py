@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from stagedoor.admin import service as admin
 from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.key_proof import line_to_sign, proved_key
 from stagedoor.admin.sign_in.invitations import accept, invited
 from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
@@ -25,6 +26,7 @@ from stagedoor.settings.accounts import SelfService
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
+from stagedoor.wire.oneline import folded
 
 MOST_TOKENS = 50
 MOST_KEYS = 100
@@ -179,12 +181,16 @@ class CredentialService:
 
         return await ask(revoke)
 
-    async def add_key(self, identity: Identity, line: str) -> Denial | None:
-        """Register one more; `line` is that of a .pub file."""
+    async def add_key(
+        self, identity: Identity, host: str, signature: str, label: str
+    ) -> Denial | None:
+        """Register the key that signed the line of `key_proof` at `host`; `label` is for their list."""
         if (denial := self._may("keys", identity)) is not None:
             return denial
 
         def add() -> None:
+            key = proved_key(line_to_sign(identity, host), signature)
+            line = f"{key.line} {folded(label)}"
             try:
                 admin.add_keys(self._service(identity), identity.name, [line], most=MOST_KEYS)
             except ConflictError:

@@ -237,9 +237,17 @@ def test_the_home_page_and_the_account_are_walked_by_keys_alone(tab: Tab, base: 
     assert walked.index("Sign out") < walked.index("Open terminal")
     tab.open(f"{base}/account")
     walked = walked_by_keys(tab)
-    for wanted in ("Apps", "present", "Change password", "apps", "Make a token", "line", "Add"):
+    for wanted in (
+        "Apps",
+        "present",
+        "Change password",
+        "apps",
+        "Make a token",
+        "signature",
+        "Add",
+    ):
         assert wanted in walked, walked
-    assert walked.index("Sign out") < walked.index("present") < walked.index("line")
+    assert walked.index("Sign out") < walked.index("present") < walked.index("signature")
     tab.open(f"{base}/")
     tab.ask("document.querySelector('ul.apps a.button').focus()")
     tab.enter()

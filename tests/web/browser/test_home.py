@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
+from stagedoor.admin.key_proof import NAMESPACE
+from stagedoor.keys.files import new_key
+from stagedoor.keys.signing import sign
 from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -14,7 +17,6 @@ from tests.web.conftest import SETTINGS
 from tests.web.visitor import Visitor, ticket
 
 SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop <b>"
 LOADED = "document.readyState === 'complete'"
 
 
@@ -55,8 +57,13 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     # A key comes, and goes again.
     click(tab, "header nav a[href$='/account']")
     tab.until(f"{LOADED} && location.pathname === '/account'")
-    tab.ask("document.getElementById('line').focus()")
-    tab.type(KEY)
+    command = str(tab.ask("document.getElementById('key-command').textContent"))
+    line = command.removeprefix("echo ").partition(" | ")[0]
+    shown, _ = sign(new_key(), f"{line}\n", NAMESPACE)
+    tab.ask("document.getElementById('signature').focus()")
+    tab.type(shown.replace("\n", " "))
+    tab.ask("document.getElementById('label').focus()")
+    tab.type("laptop <b>")
     click(tab, "form[action$='/keys/add'] button")
     tab.until(f"{LOADED} && document.querySelector('ul.keys li') !== null")
     assert "laptop <b>" in str(tab.ask("document.querySelector('ul.keys').textContent"))
@@ -66,7 +73,7 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     )
 
     # Nonsense is refused in words, where it was typed.
-    tab.ask("document.getElementById('line').focus()")
+    tab.ask("document.getElementById('signature').focus()")
     tab.type("ssh-dss nonsense")
     click(tab, "form[action$='/keys/add'] button")
     tab.until(f"{LOADED} && document.querySelector('[aria-labelledby=keys] [role=alert]') !== null")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stagedoor.admin.credentials import AccountState, NewToken
+from stagedoor.admin.key_proof import command_to_sign, line_to_sign
 from stagedoor.listeners.web.pages.markup import Place
 from stagedoor.model.identity import Identity, Method
 
@@ -26,14 +27,19 @@ class FormOutcome:
 
 
 def account(
-    place: Place, identity: Identity, held: AccountState, said: FormOutcome | None = None
+    place: Place,
+    host: str,
+    identity: Identity,
+    held: AccountState,
+    said: FormOutcome | None = None,
 ) -> str:
-    """What a person signs in by, and where they are signed in."""
+    """What a person signs in by, and where they are signed in. `host` is the name that they came to."""
     return place.page(
         "account.html",
         identity=identity,
         held=held,
         said=said,
+        key_command=command_to_sign(line_to_sign(identity, host)),
         days=f"{min(_DAYS, held.token_max_days):g}",
         days_most=f"{held.token_max_days:g}",
         by=_by,

@@ -71,7 +71,7 @@ class AccountPages:
             outcome = await change(_Asked(request, identity, fields))
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.message}.", wrong=True)
-                return await self._page(identity, why, page_status(outcome))
+                return await self._page(request, identity, why, page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
         return Route(f"/account/{path}", post, methods=["POST"])
@@ -80,7 +80,7 @@ class AccountPages:
         identity = await self._person(request)
         if isinstance(identity, Response):
             return identity
-        return await self._page(identity)
+        return await self._page(request, identity)
 
     async def _person(self, request: Request) -> Identity | Response:
         identity = await self._pages.signed_in(request)
@@ -94,12 +94,17 @@ class AccountPages:
         return self._pages.denied(request, denial, identity)
 
     async def _page(
-        self, identity: Identity, said: FormOutcome | None = None, status: int = 200
+        self,
+        request: Request,
+        identity: Identity,
+        said: FormOutcome | None = None,
+        status: int = 200,
     ) -> Response:
         held = await self._credentials.held(identity)
         if isinstance(held, Denial):
             return self._pages.said("Not now", held.message, status_of(held.reason))
-        return HTMLResponse(markup.account(self._pages.place, identity, held, said), status)
+        host = _host(request)
+        return HTMLResponse(markup.account(self._pages.place, host, identity, held, said), status)
 
     # What each form does.
 
@@ -141,13 +146,16 @@ class AccountPages:
         if isinstance(made, Denial):
             return made
         # Shown by this answer alone, which nobody keeps (`Cache-Control: no-store`).
-        return await self._page(asked.identity, FormOutcome("tokens", token=made))
+        return await self._page(asked.request, asked.identity, FormOutcome("tokens", token=made))
 
     async def _revoke_token(self, asked: _Asked) -> Denial | None:
         return await self._credentials.revoke_token(asked.identity, asked.fields.get("id", ""))
 
     async def _add_key(self, asked: _Asked) -> Denial | None:
-        return await self._credentials.add_key(asked.identity, asked.fields.get("line", "").strip())
+        signature, label = (asked.fields.get(name, "") for name in ("signature", "label"))
+        return await self._credentials.add_key(
+            asked.identity, _host(asked.request), signature, label
+        )
 
     async def _remove_key(self, asked: _Asked) -> Denial | None:
         fingerprint = asked.fields.get("fingerprint", "")
@@ -156,3 +164,8 @@ class AccountPages:
     async def _end_sign_ins(self, asked: _Asked) -> Denial | None:
         ended = await self._credentials.end_sign_ins(asked.identity, asked.fields.get("id", ""))
         return ended if isinstance(ended, Denial) else None
+
+
+def _host(request: Request) -> str:
+    """By which name the person came here; the guard knows it."""
+    return request.headers.get("host", "")
