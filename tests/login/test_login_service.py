@@ -15,7 +15,6 @@ from stagedoor.admin.login.approval import LoginApproval
 from stagedoor.admin.login.service import (
     CLOCK_S,
     NAMESPACE,
-    OF_SOURCE,
     LoginResult,
     LoginService,
     StartedLogin,
@@ -34,7 +33,7 @@ from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, digest
 from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes, people
+from stagedoor.store import passes, pending_logins, people
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 
@@ -252,7 +251,7 @@ async def test_a_key_is_certified_for_who_holds_it_alone(
 
 
 async def test_pending_logins_of_a_source_are_bounded(here: Installation, key: Key) -> None:
-    for _ in range(OF_SOURCE):
+    for _ in range(pending_logins.LIMITS.of_source):
         await here.begin(key)
     challenge = digest(VERIFIER)
     signature = key.sign(login_text(ORIGIN, challenge))

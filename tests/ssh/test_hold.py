@@ -8,13 +8,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from stagedoor.admin.certificates.revoked import FRESH_S
-from stagedoor.listeners.ssh.hold import OF_SOURCE, Answer, Holds, UnknownKeys
+from stagedoor.listeners.ssh.hold import LIMITS, Answer, Holds, UnknownKeys
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
@@ -302,7 +303,7 @@ async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World)
 @pytest.mark.identity(19)
 def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_path: Path) -> None:
     config = world.config(key=new_key(tmp_path / "new"))
-    waiting = [ssh(config, "app01@gw", "true") for _ in range(OF_SOURCE)]
+    waiting = [ssh(config, "app01@gw", "true") for _ in range(LIMITS.of_source)]
     try:
         for one in waiting:
             one.asked()
@@ -376,7 +377,7 @@ def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
 
 @pytest.mark.identity(19)
 def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> None:
-    holds = Holds(of_source=2, of_all=200)
+    holds = Holds(replace(LIMITS, of_source=2))
     with contextlib.ExitStack() as stack:
         taken = 0
         for number in range(1000):

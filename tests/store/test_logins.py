@@ -20,12 +20,12 @@ from stagedoor.model.pending_login import (
     letters_digest,
     spend,
 )
+from stagedoor.model.waiting import WaitingLimits
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 from stagedoor.store import answers, passes, pending_logins, people
 from stagedoor.store.answers import Due
 from stagedoor.store.database import Database
 from stagedoor.store.logins import open_login, sign_in_numbered, sign_in_of_key
-from stagedoor.store.pending_logins import Full
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_ins import list_sign_ins
 from tests.store.sample import change
@@ -88,7 +88,7 @@ def logged_in(
 
 def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: Database) -> None:
     before = pending("one")
-    assert pending_logins.add(database, before, NOW, of_source=5, of_all=9) is None
+    assert pending_logins.add(database, before, NOW) is None
     assert pending_logins.find(database, "one") == before
     after = approve_by_letters(before, NOW, b"s" * 32, "carol", "BCDFGHJK")
 
@@ -104,13 +104,18 @@ def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: 
         assert not pending_logins.change(transaction, before, spend(after))
 
 
-def test_pending_logins_are_bounded_by_source_and_in_all(database: Database) -> None:
-    def add(id_: str, source: str, now: float = NOW) -> Full | None:
-        return pending_logins.add(database, pending(id_, source), now, of_source=2, of_all=3)
+def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Database) -> None:
+    """Whoever has an IPv6 /48 has 65,536 sources."""
 
-    assert [add("1", "a"), add("2", "a"), add("3", "a")] == [None, None, Full.SOURCE]
-    assert [add("4", "b"), add("5", "c")] == [None, Full.ALL]
-    assert add("6", "a", NOW + PENDING_S) is None, "those are over"
+    def add(id_: str, source: str, now: float = NOW) -> str | None:
+        full = pending_logins.add(database, pending(id_, source), now, WaitingLimits(2, 3, 4))
+        return None if full is None else full.where
+
+    one, two, other = "2001:db8:1::/64", "2001:db8:1:2::/64", "2001:db8:2::/64"
+    assert [add("1", one), add("2", one), add("3", one)] == [None, None, " from your address"]
+    assert [add("4", two), add("5", two)] == [None, " from your network"]
+    assert [add("6", other), add("7", "192.0.2.1")] == [None, ""]
+    assert add("8", two, NOW + PENDING_S) is None, "those are over"
     assert pending_logins.find(database, "1") is None
 
 

@@ -65,6 +65,14 @@ def source_network(address: Address) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=4096)  # those who wait are counted for each who comes
+def site_network(source: str) -> str:
+    """The IPv6 /48 that a subscriber or an office may have (RFC 6177 §2), of a `source_network`; an IPv4
+    address is a site of its own."""
+    address, slash, _ = source.partition("/")
+    return f"{IPv6Address(int(IPv6Address(address)) >> 80 << 80)}/48" if slash else source
+
+
 def within(address: Address, networks: tuple[Network, ...]) -> bool:
     """Whether one of `networks` holds `address`; networks of the other family never do."""
     return any(address.version == n.version and address in n for n in networks)

@@ -2,37 +2,30 @@
 of several at once, one gets it."""
 
 from collections.abc import Collection
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from stagedoor.model.pending_login import LoginState, PendingLogin
+from stagedoor.model.waiting import Full, WaitingLimits
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import pending_logins
 
-
-class Full(StrEnum):
-    """Why no more may wait."""
-
-    SOURCE = "source"
-    ALL = "all"
+LIMITS = WaitingLimits(of_source=20, of_site=100, of_all=1000)
+"""On all gateways: an office behind one address, and a table that nobody can fill."""
 
 
 def add(
-    database: Database, login: PendingLogin, now: float, *, of_source: int, of_all: int
+    database: Database, login: PendingLogin, now: float, limits: WaitingLimits = LIMITS
 ) -> Full | None:
-    """Keep it, unless so many of its source, or of all, wait already. What is over is thrown away.
-
-    Raises StoreError.
-    """
+    """Keep it, unless too many wait already. What is over is thrown away. Raises StoreError."""
     # Strangers ask: where there is no room, they must not take the lock from those who log in.
     with database.read() as transaction:
-        if (full := _full(transaction, login, now, of_source, of_all)) is not None:
+        if (full := _full(transaction, login, now, limits)) is not None:
             return full
     with database.write() as transaction:
         transaction.execute(delete(pending_logins).where(pending_logins.c.ends_at <= now))
-        if (full := _full(transaction, login, now, of_source, of_all)) is not None:
+        if (full := _full(transaction, login, now, limits)) is not None:
             return full
         transaction.execute(insert(pending_logins).values(_values(login)))
     return None
@@ -77,18 +70,16 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
 
 
 def _full(
-    transaction: Transaction, login: PendingLogin, now: float, of_source: int, of_all: int
+    transaction: Transaction, login: PendingLogin, now: float, limits: WaitingLimits
 ) -> Full | None:
     columns = pending_logins.c
     waiting = (
-        select(func.count(), func.count().filter(columns.source == login.source))
-        .select_from(pending_logins)
+        select(columns.source, func.count().label("number"))
         .where(columns.ends_at > now, columns.state == LoginState.WAITING.value)
+        .group_by(columns.source)
     )
-    all_, source = transaction.execute(waiting).one()
-    if source >= of_source:
-        return Full.SOURCE
-    return Full.ALL if all_ >= of_all else None
+    counts = {row.source: row.number for row in transaction.execute(waiting)}
+    return limits.full(counts, login.source)
 
 
 def _values(login: PendingLogin) -> dict[str, Any]:

@@ -26,15 +26,12 @@ from stagedoor.model.source import source_network
 from stagedoor.settings.settings import Settings
 from stagedoor.store import pending_logins
 from stagedoor.store.database import Database
-from stagedoor.store.pending_logins import Full
 from stagedoor.wire.oneline import folded
 
 LOOK_EVERY_S = 0.2
 """How often the store is asked about all who wait: one query, and a person sees no delay."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
 """Of a source: each is a row in the store. Who signs in gives theirs back."""
-OF_SOURCE, OF_ALL = 20, 1000
-"""Rows that may wait, on all gateways."""
 MAX_NAME_CHARS = 40
 PATH = "/sign-in/sso"
 
@@ -101,14 +98,12 @@ class KeyBinding:
             now + PENDING_S,
             wanted_user,
         )
-        full = await ask(
-            pending_logins.add, self._database, login, now, of_source=OF_SOURCE, of_all=OF_ALL
-        )
+        full = await ask(pending_logins.add, self._database, login, now)
         if isinstance(full, Denial):
             return full
         if full is not None:
-            whose = "from your address " if full is Full.SOURCE else ""
-            return Denial(Reason.THROTTLED, f"too many logins {whose}wait for approval; try again")
+            why = f"{full.most} logins{full.where} wait for approval, and no more may; try again"
+            return Denial(Reason.THROTTLED, why)
         return login, shown_letters(letters)
 
     async def _answer(

@@ -37,7 +37,6 @@ from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.settings.settings import Settings
 from stagedoor.store import logins, passes, pending_logins
 from stagedoor.store.database import Database
-from stagedoor.store.pending_logins import Full
 from stagedoor.wire.oneline import folded
 
 NAMESPACE = "login@stagedoor"
@@ -46,8 +45,6 @@ MAX_LABEL_CHARS = 64
 CLOCK_S = 5 * MINUTE_S
 """How far a client's clock may be from ours. For so long a signature renews, and its own key alone."""
 RETRY_S = 10
-OF_SOURCE, OF_ALL = 20, 1000
-"""Logins that may wait at once: an office behind one address, and a table that nobody can fill."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
 QUESTIONS = Rate(burst=600, interval_s=0.1)
 """Of a source: each login that waits asks twice a second for three minutes."""
@@ -147,20 +144,14 @@ class LoginService:
             now,
             now + PENDING_S,
         )
-        full = await ask(
-            pending_logins.add, self._database, login, now, of_source=OF_SOURCE, of_all=OF_ALL
-        )
-        match full:
-            case None:
-                return StartedLogin(id_, shown_letters(letters), login.ends_at)
-            case Full.SOURCE:
-                why = f"{OF_SOURCE} logins from your address wait for approval; finish one, or try again"
-                return Denial(Reason.THROTTLED, why, int(PENDING_S))
-            case Full.ALL:
-                why = f"{OF_ALL} logins wait for approval, and no more may; try again"
-                return Denial(Reason.OVERLOADED, why, int(PENDING_S))
-            case Denial():
-                return full
+        full = await ask(pending_logins.add, self._database, login, now)
+        if isinstance(full, Denial):
+            return full
+        if full is not None:
+            reason = Reason.THROTTLED if full.where else Reason.OVERLOADED
+            why = f"{full.most} logins{full.where} wait for approval, and no more may; try again"
+            return Denial(reason, why, int(PENDING_S))
+        return StartedLogin(id_, shown_letters(letters), login.ends_at)
 
     async def poll(
         self, id_: str, verifier: str, code: str | None, source: Source

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-OF_SOURCE = 5
-OF_ALL = 200
-"""In a worker, so that whoever makes keys without end cannot fill it."""
+from stagedoor.model.waiting import WaitingLimits
+
+LIMITS = WaitingLimits(of_source=5, of_site=40, of_all=200)
+"""In a worker, so that keys without end cannot fill it."""
 
 
 class Answer(Enum):
@@ -45,9 +46,8 @@ class UnknownKeys:
 class Holds:
     """Who waits now, of all connections of a listener."""
 
-    def __init__(self, of_source: int = OF_SOURCE, of_all: int = OF_ALL) -> None:
-        self._of_source = of_source
-        self._of_all = of_all
+    def __init__(self, limits: WaitingLimits = LIMITS) -> None:
+        self._limits = limits
         self._waiting: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -55,11 +55,13 @@ class Holds:
 
     def full(self, source: str) -> str | None:
         """Why no more may wait; `source` is a network."""
-        if self._waiting[source] >= self._of_source:
-            return f"{self._of_source} connections from your address wait for somebody to sign in; finish one"
-        if len(self) >= self._of_all:
-            return f"{self._of_all} connections wait for somebody to sign in, and no more may; try again"
-        return None
+        full = self._limits.full(self._waiting, source)
+        if full is None:
+            return None
+        return (
+            f"{full.most} connections{full.where} wait for somebody to sign in, and no more may; "
+            "finish one, or try again"
+        )
 
     @contextmanager
     def one_more(self, source: str) -> Iterator[None]:
