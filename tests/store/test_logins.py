@@ -11,6 +11,7 @@ from stagedoor.admin.sign_in.sign_ins import end_by_provider
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.pending_limits import PendingLimits
 from stagedoor.model.pending_login import (
     PENDING_S,
     PendingLogin,
@@ -20,7 +21,6 @@ from stagedoor.model.pending_login import (
     letters_digest,
     spend,
 )
-from stagedoor.model.waiting import WaitingLimits
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 from stagedoor.store import answers, passes, pending_logins, people
 from stagedoor.store.answers import Due
@@ -108,7 +108,7 @@ def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Datab
     """Whoever has an IPv6 /48 has 65,536 sources."""
 
     def add(id_: str, source: str, now: float = NOW) -> str | None:
-        full = pending_logins.add(database, pending(id_, source), now, WaitingLimits(2, 3, 4))
+        full = pending_logins.add(database, pending(id_, source), now, PendingLimits(2, 3, 4))
         return None if full is None else full.where
 
     one, two, other = "2001:db8:1::/64", "2001:db8:1:2::/64", "2001:db8:2::/64"

@@ -6,17 +6,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
+from stagedoor.model.pending_limits import Full, PendingLimits
 from stagedoor.model.pending_login import LoginState, PendingLogin
-from stagedoor.model.waiting import Full, WaitingLimits
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import pending_logins
 
-LIMITS = WaitingLimits(of_source=20, of_site=100, of_all=1000)
+LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)
 """On all gateways: an office behind one address, and a table that nobody can fill."""
 
 
 def add(
-    database: Database, login: PendingLogin, now: float, limits: WaitingLimits = LIMITS
+    database: Database, login: PendingLogin, now: float, limits: PendingLimits = LIMITS
 ) -> Full | None:
     """Keep it, unless too many wait already. What is over is thrown away. Raises StoreError."""
     # Strangers ask: where there is no room, they must not take the lock from those who log in.
@@ -70,7 +70,7 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
 
 
 def _full(
-    transaction: Transaction, login: PendingLogin, now: float, limits: WaitingLimits
+    transaction: Transaction, login: PendingLogin, now: float, limits: PendingLimits
 ) -> Full | None:
     columns = pending_logins.c
     waiting = (

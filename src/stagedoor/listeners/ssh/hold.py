@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-from stagedoor.model.waiting import WaitingLimits
+from stagedoor.model.pending_limits import PendingLimits
 
-LIMITS = WaitingLimits(of_source=5, of_site=40, of_all=200)
+LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """In a worker, so that keys without end cannot fill it."""
 
 
@@ -46,7 +46,7 @@ class UnknownKeys:
 class Holds:
     """Who waits now, of all connections of a listener."""
 
-    def __init__(self, limits: WaitingLimits = LIMITS) -> None:
+    def __init__(self, limits: PendingLimits = LIMITS) -> None:
         self._limits = limits
         self._waiting: Counter[str] = Counter()
 

@@ -16,7 +16,7 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingLimits:
+class PendingLimits:
     """Of a source (`model.source.source_network`), of a site (`site_network`) and of all together. With an
     IPv6 /48, which anybody can have, a stranger has 65,536 sources."""
 
