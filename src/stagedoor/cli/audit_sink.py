@@ -33,7 +33,7 @@ def list_(installation: Installation, json_: bool) -> None:
     if json_:
         return show.as_json(
             [
-                {"name": one.name, "url": _shown(one), "seq": seq, "backlog": last - (seq or 0)}
+                {"name": one.name, "url": one.shown_url, "seq": seq, "backlog": last - (seq or 0)}
                 for one, seq in found
             ]
         )
@@ -41,7 +41,7 @@ def list_(installation: Installation, json_: bool) -> None:
         [
             {
                 "name": one.name,
-                "url": _shown(one),
+                "url": one.shown_url,
                 "seq": "-" if seq is None else str(seq),
                 "backlog": str(last - (seq or 0)),
             }
@@ -81,11 +81,6 @@ def test(installation: Installation, names: tuple[str, ...]) -> None:
                 click.echo(f"{name}: works")
     if failed:
         raise StagedoorError(f"{show.count(failed, 'sink')} failed")
-
-
-def _shown(settings: Sink) -> str:
-    """Without its query, which may have a secret."""
-    return settings.url.partition("?")[0]
 
 
 def _try(service: AdminService, settings: Sink) -> None:

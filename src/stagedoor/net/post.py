@@ -7,6 +7,7 @@ from pathlib import Path
 import httpcore
 
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.secure_url import shown_url
 
 WAIT_S = 10.0
 """For a connection, and for each part of an answer."""
@@ -23,7 +24,7 @@ class HttpsPost:
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"audit.sinks.ca_file: {ca_file} cannot be used: {error}") from None
         self._url = url
-        self._shown = url.partition("?")[0]
+        self._shown = shown_url(url)
         self._pool = httpcore.ConnectionPool(ssl_context=context, max_connections=1)
 
     def send(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:

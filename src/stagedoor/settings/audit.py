@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from stagedoor.model.secure_url import check_secure_url
+from stagedoor.model.secure_url import check_secure_url, shown_url
 from stagedoor.settings.form import Table
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
@@ -103,12 +103,18 @@ class Sink(Table, frozen=True):
                     )
             case _:
                 raise ValueError(
-                    f"{self.url!r} is no sink; write syslog+tls://HOST:PORT, https://… or file:///PATH"
+                    f"{self.shown_url!r} is no sink; write syslog+tls://HOST:PORT, https://… or file:///PATH"
                 )
 
     @property
     def scheme(self) -> str:
         return self.url.partition(":")[0].lower()
+
+    @property
+    def shown_url(self) -> str:
+        """For people, logs and reports. That of HTTP may have a secret behind its host."""
+        whole = self.scheme in ("file", "syslog+tls", "syslog+tcp")
+        return self.url if whole else shown_url(self.url)
 
     @property
     def server(self) -> tuple[str, int]:

@@ -386,7 +386,7 @@ def test_the_line_of_a_message(message: str, line: int | None) -> None:
     assert line_of(text, message) == line
 
 
-SECRETS = ("s3cr3t-env", "s3cr3t-annotation")
+SECRETS = ("s3cr3t-env", "s3cr3t-annotation", "s3cr3t-webhook")
 
 
 def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
@@ -396,6 +396,7 @@ def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
         '[[shells.local]]\napp = "a"\nenv = {KEY = "s3cr3t-env"}\n'
         '[controller]\npod_annotations = {"x/y" = "s3cr3t-annotation"}\n'
         '[web]\naddresses = ["127.0.0.1:0"]\npublic_url = "https://gw.example"\n'
+        '[[audit.sinks]]\nname = "hook"\nurl = "https://hooks.example/services/s3cr3t-webhook"\n'
     )
     bundle = machine.folder / "report.tar"
     command = ["--config", str(machine.file), "doctor", "--bundle", str(bundle), "--json"]
@@ -407,15 +408,35 @@ def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
     whole = "\n".join(pages.values())
     assert not [secret for secret in SECRETS if secret in whole]
     assert set(pages) >= {f"stagedoor-report/{n}.json" for n in ("doctor", "versions", "settings")}
-    assert json.loads(pages["stagedoor-report/settings.json"])["web"]["public_url"]
+    shown = json.loads(pages["stagedoor-report/settings.json"])
+    assert shown["web"]["public_url"]
+    assert shown["audit"]["sinks"][0]["url"] == "https://hooks.example/…"
     again = CliRunner().invoke(stagedoor, command)
     assert "File exists" in str(again.exception), "nothing is overwritten"
 
 
-def test_a_password_in_settings_that_are_refused_is_in_no_finding(machine: Machine) -> None:
-    machine.write('[store]\nurl = "postgresql://me:hunter2@127.0.0.1:1/db"\n')
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("store.url", '[store]\nurl = "postgresql://me:hunter2@127.0.0.1:1/db"\n'),
+        *(
+            ("audit.sinks.url", f'[[audit.sinks]]\nname = "a"\nurl = "{url}"\n')
+            for url in (
+                "htps://hooks.example/hunter2",
+                "http://hooks.example/hunter2",
+                "https://hooks.example/hunter2 x",
+                "https://hooks.example:hunter2/",
+                "hooks.example/hunter2",
+            )
+        ),
+    ],
+)
+def test_a_secret_in_settings_that_are_refused_is_in_no_finding(
+    machine: Machine, name: str, table: str
+) -> None:
+    machine.write(table)
     [(_, finding)] = machine.troubles()
-    assert "store.url" in finding.what
+    assert name in finding.what
     assert "hunter2" not in finding.what
 
 

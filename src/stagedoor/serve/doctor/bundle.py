@@ -23,7 +23,7 @@ HIDDEN = "(hidden)"
 _SECRET = re.compile(r"secret|password|passwd|token|credential|(?:^|_)env$|annotations", re.I)
 """Settings whose values may hold one, by name. A path to a secret's file is none, but goes as well."""
 _IN_URL = re.compile(r"""(://)[^/\s"]*@|(?<=\?)[^\s"]+""")
-"""The name and password of a URL, and its query: that of a sink may be a key, by whatever name."""
+"""The name and password of a URL, and its query, which may be a key, by whatever name."""
 
 
 def write_bundle(
@@ -54,7 +54,10 @@ def as_json(value: object) -> str:
 
 def shown_settings(settings: Settings) -> object:
     """The settings without the values that may hold a secret."""
-    return _shown(msgspec.to_builtins(settings, enc_hook=str))
+    plain = msgspec.to_builtins(settings, enc_hook=str)
+    for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
+        row["url"] = sink.shown_url
+    return _shown(plain)
 
 
 def _shown(value: object) -> object:
