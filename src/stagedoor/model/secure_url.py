@@ -25,7 +25,9 @@ def check_secure_url(url: str) -> None:
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"{shown_url(url)!r} has a character that no URL has")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"{shown_url(url)!r} is plain http, which is for loopback only; write https")
+        raise ValueError(
+            f"{shown_url(url)!r} is plain http, which is for loopback only; write https"
+        )
 
 
 def check_issuer(url: str) -> None:
@@ -36,8 +38,8 @@ def check_issuer(url: str) -> None:
 
 
 def shown_url(url: str) -> str:
-    """Where `url` leads, for people and logs: its scheme, host and port. The rest may be a secret, as the path
-    of a webhook is, and the name and password before the host."""
+    """Where `url` leads, for people and logs: its scheme, host and port. The rest may be a secret, as a
+    webhook's path is, and the name and password before the host."""
     scheme, colon, rest = url.partition("://") if "://" in url else ("", "", url)
     authority, *more = re.split(r"[/?#\\]", rest, maxsplit=1)
     host = _HOST.match(authority.rpartition("@")[2])
