@@ -206,14 +206,21 @@ class Browser:
         whole.close()
         return Tab(f"ws://{self._address}/devtools/page/{made['targetId']}")
 
+    def pages(self, url: str) -> list[str]:
+        """The pages whose address begins so, by where each answers DevTools."""
+        with _opener().open(f"http://{self._address}/json/list", timeout=ANSWER_S) as answer:
+            return [
+                target["webSocketDebuggerUrl"]
+                for target in json.load(answer)
+                if target["type"] == "page" and target["url"].startswith(url)
+            ]
+
     def attach(self, url: str) -> Tab:
         """The page that is open already, and whose address begins so."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            with _opener().open(f"http://{self._address}/json/list", timeout=ANSWER_S) as answer:
-                for target in json.load(answer):
-                    if target["type"] == "page" and target["url"].startswith(url):
-                        return Tab(target["webSocketDebuggerUrl"])
+            for page in self.pages(url):
+                return Tab(page)
             time.sleep(0.05)
         raise BrowserError(f"no page {url} is open")
 

@@ -3,6 +3,7 @@
 import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "./ask";
 import { Mode } from "./frames";
 import { copy, element } from "./page";
+import { wasHere } from "./watching";
 
 export function made<K extends keyof HTMLElementTagNameMap>(
   name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
@@ -141,14 +142,7 @@ export function share(path: string, app: string, terminal: string): void {
 
 /** How to attach where somebody is already; at once where nobody is. */
 export async function chosenMode(path: string, app: string, terminal: string): Promise<Mode> {
-  // A page that is loaded again may find itself there still.
-  const known = `stagedoor.at.${app}.${terminal}`;
-  try {
-    if (sessionStorage.getItem(known) !== null) return Mode.Mirror;
-    sessionStorage.setItem(known, "1");
-  } catch {
-    // then it may be asked once more
-  }
+  if (wasHere(app, terminal)) return Mode.Mirror;
   let there: Person[];
   try {
     there = (await ask<{ attached: Person[] }>(path, "attached", { target: app, terminal })).attached;

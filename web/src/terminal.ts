@@ -29,7 +29,7 @@ import { load } from "./settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
-import { keepWatching, watches } from "./watching";
+import { keepWatching, leave, watches } from "./watching";
 import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -236,6 +236,11 @@ addEventListener("beforeunload", (event) => {
   const over = status.dataset.state === "over";
   const meant = attachment.busy || control.held;
   if (meant && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
+});
+
+addEventListener("pagehide", () => {
+  const typed = attachment.window > 0 && attachment.mode !== Mode.Watch && status.dataset.state !== "over";
+  if (!guest && typed) leave(app, attachment.terminal);
 });
 
 // Begin. The cells are measured by the font, so it has to be there before the first size is told.

@@ -94,6 +94,10 @@ def test_only_watching_is_the_first_answer_and_that_of_escape(
 ) -> None:
     terminal(tab, base, "asked")
     follows(second, base, "asked")
+    # Nothing is answered yet: loaded again, the page asks again.
+    second.ask("document.body.dataset.loaded = 'before'")
+    second.call("Page.reload")
+    second.until("!document.body.dataset.loaded && document.getElementById('company').open")
     assert second.ask("document.activeElement.textContent") == "Only watch"
     second.press("Escape", "Escape", 27)
     ready(second)

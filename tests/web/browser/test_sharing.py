@@ -165,7 +165,7 @@ def test_who_watches_in_a_smaller_window_sees_the_whole_terminal(
     run(tab, "sleep 600")  # what is shown later does not make it larger
     shows(other, "sleep 600")
     assert other.ask(ALL_IN)
-    # Loaded again, the page asks nothing and still only watches; a duplicated tab has the same storage.
+    # Loaded again, the page asks nothing and still only watches.
     other.open(f"{base}/app/app01?terminal=larger")
     ready(other)
     assert mark(other, "guest") == "Only watching"
