@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from acceptance.chromium import chromium, found
 from stagedoor.admin.service import add_user
 from stagedoor.wire.terminal import Mode, Word
-from tests.kube.house import House, until
+from tests.kube.house import BOUND_S, House, until
 from tests.path.gateway import PASSWORD
+from tests.web.browser.conftest import KEEPS_STEPS, sign_in
 from tests.web.visitor import Visitor, basic, post, ticket
 
 Make = Callable[..., House]
@@ -99,10 +103,15 @@ def test_tmux_has_the_same_screen_when_the_gateway_has_come_back(make_house: Mak
     again.close()
 
 
-def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
+def test_the_page_shows_the_steps_of_a_cold_start_and_attach_runs_a_command_there(
+    make_house: Make, tmp_path: Path
+) -> None:
     house = make_house(more=WEB)
     house.app(env={"GREETING": "hello"})
-    house.must("app01")
+    if found() is None:
+        house.must("app01")
+    else:
+        _look_on_at_its_start(house, tmp_path / "profile")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "stagedoor", "attach", "--via", "direct", "--user", "dev"),
@@ -115,6 +124,26 @@ def test_attach_runs_a_command_in_the_apps_shell(make_house: Make) -> None:
         timeout=120,
     )
     assert (done.stdout, done.returncode) == (b"hello-42", 3), done.stderr
+
+
+def _look_on_at_its_start(house: House, profile: Path) -> None:
+    """Open app01, whose shell does not run, in a real Chromium."""
+    with chromium(profile) as browser:
+        tab = browser.tab()
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=KEEPS_STEPS)
+        base = f"http://127.0.0.1:{house.gateway.port('web')}"
+        sign_in(tab, base, "/app/app01", secret=house.token)
+        tab.until("document.getElementById('status')?.dataset.state === 'open'", BOUND_S)
+        looks = [text.split("\n") for text in tab.ask("window.steps")]
+        assert tab.ask("document.getElementById('starting')") is None, "the shell is there"
+        assert not tab.trouble
+        tab.close()
+    # A name and a time in turn. How many of the short steps are seen depends on the machine.
+    steps, times = looks[-1][::2], looks[-1][1::2]
+    assert len(steps) > 1, looks
+    assert "starting container" in steps, looks
+    assert all(re.fullmatch(r"\d+\.\d s", time) for time in times), looks
+    assert len({look[-1] for look in looks if look[-2] == steps[-1]}) > 1, "its time passes"
 
 
 def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:

@@ -50,13 +50,15 @@ def base(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def sign_in(tab: Tab, base: str, path: str = "/", name: str = "dev") -> None:
+def sign_in(
+    tab: Tab, base: str, path: str = "/", name: str = "dev", secret: str = PASSWORD
+) -> None:
     """By the form, as a person does; then at `path`."""
     tab.open(f"{base}/sign-in?next={path}")
     tab.ask("document.getElementById('name').focus()")
     tab.type(name)
     tab.ask("document.getElementById('secret').focus()")
-    tab.type(PASSWORD)
+    tab.type(secret)
     tab.enter()
     there = f"location.pathname === {json.dumps(path.partition('?')[0])}"
     tab.until(f"{there} && document.readyState === 'complete'")
@@ -75,6 +77,13 @@ def ready(tab: Tab) -> None:
     tab.until("document.getElementById('status')?.dataset.state === 'open'")
 
 
+KEEPS_STEPS = (
+    "window.steps = []; addEventListener('DOMContentLoaded', () => new MutationObserver(() => {"
+    " const list = document.getElementById('starting');"
+    " if (list) window.steps.push(list.innerText); })"
+    ".observe(document.body, {childList: true, subtree: true}))"
+)
+"""Run in a new page, it keeps in `window.steps` what the list of a start's steps shows, at each change."""
 SCREEN = (
     "[...document.querySelectorAll('.xterm-rows > div')]"
     ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
@@ -144,6 +153,7 @@ def click(tab: Tab, selector: str) -> None:
 
 Where = Callable[[str], Path]
 __all__ = [
+    "KEEPS_STEPS",
     "Gateway",
     "choose",
     "click",

@@ -10,7 +10,17 @@ import pytest
 
 from acceptance.chromium import Browser, Tab
 from tests.path.gateway import Gateway
-from tests.web.browser.conftest import choose, click, hides, ready, run, screen, shows, terminal
+from tests.web.browser.conftest import (
+    KEEPS_STEPS,
+    choose,
+    click,
+    hides,
+    ready,
+    run,
+    screen,
+    shows,
+    terminal,
+)
 
 COPIES = "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
 OPENS = "window.opens = []; window.open = (...given) => { window.opens.push(given); return null; }"
@@ -451,12 +461,10 @@ def test_a_cold_start_says_how_far_it_has_come(tab: Tab, base: str, gateway: Gat
     gateway.stop_shells()
     tab.call(
         "Page.addScriptToEvaluateOnNewDocument",
-        source="window.told = []; addEventListener('DOMContentLoaded', () => { const s ="
+        source=KEEPS_STEPS
+        + "; window.told = []; addEventListener('DOMContentLoaded', () => { const s ="
         " document.getElementById('status'); if (s) new MutationObserver(() =>"
         " window.told.push(s.textContent)).observe(s, {childList: true, characterData: true,"
-        " subtree: true}); const screen = document.getElementById('screen'); window.steps = [];"
-        " if (screen) new MutationObserver(() => { const list = document.getElementById('starting');"
-        " if (list) window.steps.push(list.innerText); }).observe(screen, {childList: true,"
         " subtree: true}); })",
     )
     terminal(tab, base, "cold", "app02")
