@@ -16,9 +16,10 @@ OPTIONS = (
     "history-limit",
     "set-clipboard",
     "mouse",
+    "status-left-length",
     "default-terminal",
 )
-OURS = "10 on 50000 on on tmux-256color"
+OURS = "10 on 50000 on on 43 tmux-256color"
 
 
 @pytest.fixture(params=["3.3", "3.5"])
@@ -83,4 +84,4 @@ def test_what_the_persons_files_say_holds(place: Place, version: str, tmp_path: 
     )
     place.environment["XDG_CONFIG_HOME"] = str(configuration)
     said = asked(place, f"({options()}; tmux show -gv @read)")[1:]
-    assert said == ["77", "on", "3", "on", "off", "tmux-256color", "012"]
+    assert said == ["77", "on", "3", "on", "off", "43", "tmux-256color", "012"]

@@ -19,8 +19,10 @@ set -s focus-events on
 set -s set-clipboard on
 set -g history-limit 50000
 set -g mouse on
+set -g status-left-length 43
 """
-"""`escape-time` is in ms: with tmux's own 500 each Escape in vim takes half a second."""
+"""`escape-time` is in ms: with tmux's own 500 each Escape in vim takes half a second. The last line has
+room for a terminal's name of 40 characters, where tmux cuts it after 8."""
 _COLOURS = f"set -g default-terminal {TERM}\n"
 """tmux's own has 8 colours."""
 _FILES = """\

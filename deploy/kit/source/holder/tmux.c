@@ -19,7 +19,8 @@ static const char OPTIONS[] =
     "set -s focus-events on\n"
     "set -s set-clipboard on\n"
     "set -g history-limit 50000\n"
-    "set -g mouse on\n";
+    "set -g mouse on\n"
+    "set -g status-left-length 43\n";
 
 static const char FILES[] =
     "source-file -q /etc/tmux.conf\n"
