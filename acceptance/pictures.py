@@ -4,19 +4,23 @@ import asyncio
 import base64
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
-from acceptance.scenes import take_scenes
+from acceptance.scenes import Look, take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_in.links import make_link
+from stagedoor.demo.entrance import USER, Person
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
 
-WIDTH, HEIGHT = 1000, 640
-PHONE_WIDTH = 390
+_COLLEAGUE = Person("alice", ("app01",))
+_DESK = Look("desk", "light", 1000, 640)
+_PHONE = Look("phone", "light", 390, 640, phone=True)
 _STEADY = """(() => {
   for (const time of document.querySelectorAll('time')) time.textContent = '2026-03-02 09:30 UTC';
   for (const key of document.querySelectorAll('ul.keys code'))
@@ -28,11 +32,11 @@ _STEADY = """(() => {
 
 async def take(folder: Path, *, all_scenes: bool = False) -> None:
     """Write `home.png`, `terminal.png`, `together.png`, `together-phone.png` and `replay.png`, and with
-    `all_scenes` those of `acceptance.scenes`.
+    `all_scenes` those of `acceptance.scenes`, and the two at one terminal in the dark.
 
     Raises BrowserError, StagedoorError.
     """
-    async with staged("error") as (stage, _):
+    async with staged("error", _COLLEAGUE) as (stage, _):
         await asyncio.to_thread(_take, stage, folder, all_scenes)
 
 
@@ -43,15 +47,9 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         chromium(Path(profile)) as browser,
     ):
         tab = browser.tab()
-        # As many see it, and with a cursor that does not blink.
-        steady = {"prefers-color-scheme": "light", "prefers-reduced-motion": "reduce"}
-        features = [{"name": name, "value": value} for name, value in steady.items()]
-        tab.call("Emulation.setEmulatedMedia", features=features)
-        _resize(tab, HEIGHT)
-        _sign_in(tab, stage)
-        tab.open(f"{stage.web}/app/app01")
-        tab.until("document.getElementById('status')?.dataset.state === 'open'")
-        tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        _DESK.put_on(tab)
+        _sign_in(tab, stage, USER)
+        _open(tab, stage)
         # In tmux, where it is installed, whose last line else has the clock and whatever runs just now.
         tab.type(
             "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
@@ -60,7 +58,7 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _keep(tab, folder / "terminal.png")
-        _take_together(browser, tab, stage, folder, features)
+        _take_together(browser, tab, stage, folder, "light")
         with open_service(stage.settings, create=False) as service:
             session = list_sessions(service, limit=1)[0].id
         tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
@@ -75,9 +73,13 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.until(over)
         tab.open(f"{stage.web}/")
         tab.until("!document.querySelector('button.copy').hidden")
-        _resize(tab, tab.ask("document.documentElement.scrollHeight"))
+        height = tab.ask("document.documentElement.scrollHeight")
+        replace(_DESK, height=height).put_on(tab)
         _keep(tab, folder / "home.png")
         if all_scenes:
+            replace(_DESK, scheme="dark").put_on(tab)
+            _open(tab, stage)
+            _take_together(browser, tab, stage, folder, "dark", "-dark")
             take_scenes(
                 tab,
                 lambda name: f"{stage.web}/app/app01?terminal={name}",
@@ -86,24 +88,28 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.close()
 
 
-def _sign_in(tab: Tab, stage: Stage) -> None:
-    tab.open(stage.web_link())
+def _sign_in(tab: Tab, stage: Stage, name: str) -> None:
+    with open_service(stage.settings, create=False) as service:
+        link = make_link(stage.settings, service, name, url=stage.web).url
+    tab.open(link)
     tab.until("!document.querySelector('#link button').disabled")
     tab.ask("document.querySelector('#link button').click()")
     tab.until("document.querySelector('ul.apps') !== null")
 
 
+def _open(tab: Tab, stage: Stage) -> None:
+    tab.open(f"{stage.web}/app/app01")
+    tab.until("document.getElementById('status')?.dataset.state === 'open'")
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+
+
 def _take_together(
-    browser: Browser, tab: Tab, stage: Stage, folder: Path, features: list[dict[str, str]]
+    browser: Browser, tab: Tab, stage: Stage, folder: Path, scheme: str, suffix: str = ""
 ) -> None:
     """Two at one terminal, in windows of different size: the smaller one typed last."""
     phone = browser.apart()  # a page that nobody sees is not drawn
-    phone.call("Emulation.setEmulatedMedia", features=features)
-    phone.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=PHONE_WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=True,
-    )  # fmt: skip
-    _sign_in(phone, stage)
+    replace(_PHONE, scheme=scheme).put_on(phone)
+    _sign_in(phone, stage, _COLLEAGUE.name)
     phone.open(f"{stage.web}/app/app01")
     phone.until("document.getElementById('company').open")
     phone.ask(
@@ -120,8 +126,11 @@ def _take_together(
         one.until("document.getElementById('people').hidden === false")
     tab.until("document.getElementById('screen').classList.contains('beyond')")
     tab.until("document.getElementById('news').textContent !== ''")
-    _keep(tab, folder / "together.png")
-    _keep(phone, folder / "together-phone.png")
+    # Who typed last is told after a moment.
+    tab.until("document.querySelector('#people .typed') !== null")
+    phone.until("document.querySelector('#people .typed') === null")
+    _keep(tab, folder / f"together{suffix}.png")
+    _keep(phone, folder / f"together-phone{suffix}.png")
     phone.end()
 
 
@@ -145,11 +154,6 @@ def recorded(stage: Stage, session: str = "0" * 26) -> str:
     body = b"".join(encode_event(Event(*line)) for line in lines)
     (folder / f"{name}{SUFFIX}").write_bytes(header + body)
     return name
-
-
-def _resize(tab: Tab, height: int) -> None:
-    size = {"width": WIDTH, "height": height}
-    tab.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
 
 
 def _keep(tab: Tab, file: Path) -> None:

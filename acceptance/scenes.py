@@ -9,13 +9,15 @@ from acceptance.chromium import BrowserError, Tab
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A window, and what its person prefers. `phone` has a finger and no mouse."""
+    """A window, and what its person prefers. `phone` has a finger and no mouse; `scale` is in pixels of the
+    picture for one of CSS."""
 
     name: str
     scheme: str
     width: int
     height: int
     phone: bool = False
+    scale: int = 1
 
     def put_on(self, tab: Tab) -> None:
         """What is loaded afterwards is seen so, with a cursor that does not blink."""
@@ -25,7 +27,7 @@ class Look:
         tab.call("Emulation.setTouchEmulationEnabled", enabled=self.phone)
         tab.call(
             "Emulation.setDeviceMetricsOverride",
-            width=self.width, height=self.height, deviceScaleFactor=2 if self.phone else 1,
+            width=self.width, height=self.height, deviceScaleFactor=self.scale,
             mobile=self.phone,
         )  # fmt: skip
 
@@ -33,8 +35,8 @@ class Look:
 LOOKS = (
     Look("light", "light", 1440, 900),
     Look("dark", "dark", 1440, 900),
-    Look("phone", "light", 390, 844, phone=True),
-    Look("phone-dark", "dark", 390, 844, phone=True),
+    Look("phone", "light", 390, 844, phone=True, scale=2),
+    Look("phone-dark", "dark", 390, 844, phone=True, scale=2),
 )
 
 _LINES = (
