@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     Connection,
     Float,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -32,48 +30,54 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.types import TypeEngine
 
 from stagedoor.model.errors import StoreError
+from stagedoor.store.columns import metadata, owner, text_key, whole_number
+from stagedoor.store.sign_in_tables import (
+    certified_sign_ins,
+    logout_tokens,
+    passkey_challenges,
+    passkeys,
+    pending_logins,
+    provider_answers,
+    step_ups,
+    web_passes,
+)
 
-SCHEMA_VERSION = 10
+__all__ = [
+    "certified_sign_ins",
+    "logout_tokens",
+    "metadata",
+    "passkey_challenges",
+    "passkeys",
+    "pending_logins",
+    "provider_answers",
+    "step_ups",
+    "web_passes",
+]
+
+SCHEMA_VERSION = 11
 COMPATIBLE_VERSION = 1
-
-metadata = MetaData()
-
-
-def _name(length: int) -> TypeEngine[Any]:
-    """Text that is sorted and compared byte by byte, whatever language a database was made for.
-
-    So names come in one order everywhere, and an index finds what begins with a prefix.
-    """
-    return String(length).with_variant(String(length, collation="C"), "postgresql")
-
-
-def _count() -> TypeEngine[Any]:
-    """64 bits. SQLite's only integer has them, and must be called INTEGER to number rows."""
-    return BigInteger().with_variant(Integer(), "sqlite")
-
 
 meta = Table(
     "meta",
     metadata,
-    Column("name", _name(64), primary_key=True),
-    Column("value", Integer, nullable=False),
+    Column("name", text_key(64), primary_key=True),
+    Column("value", whole_number(), nullable=False),
 )
-"""Versions and counters: `policy_version` and `close_version` tell workers that there is news."""
+"""Versions and counters: `policy_version` and `close_version` tell workers that there is news. 64 bits since
+version 11."""
 
 users = Table(
     "users",
     metadata,
-    Column("name", _name(64), primary_key=True),
+    Column("name", text_key(64), primary_key=True),
     Column("password_hash", Text),
     Column("created_at", Float, nullable=False),
+    Column("sign_in_again_at", Float),
 )
-
-
-def _user() -> Column[str]:
-    return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)
+"""`sign_in_again_at`, after which the person must have proved themselves at their identity provider, since an
+administrator ended a sign-in of theirs then: since version 11."""
 
 
 user_groups = Table(
@@ -82,7 +86,7 @@ user_groups = Table(
     Column(
         "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
     ),
-    Column("group_name", _name(64), primary_key=True),
+    Column("group_name", text_key(64), primary_key=True),
 )
 
 identities = Table(
@@ -90,7 +94,7 @@ identities = Table(
     metadata,
     Column("issuer", Text, primary_key=True),
     Column("subject", Text, primary_key=True),
-    _user(),
+    owner(),
     Column("created_at", Float, nullable=False),
     Index("identities_by_user", "user_name"),
 )
@@ -102,15 +106,15 @@ provided_groups = Table(
     Column(
         "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
     ),
-    Column("group_name", _name(64), primary_key=True),
+    Column("group_name", text_key(64), primary_key=True),
 )
 """Groups that an identity provider put a user in, apart from those given here. Since version 7."""
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("id", _name(32), primary_key=True),
-    _user(),
+    Column("id", text_key(32), primary_key=True),
+    owner(),
     Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
     Column("scopes", Text),
     Column("expires_at", Float),
@@ -121,8 +125,8 @@ tokens = Table(
 keys = Table(
     "keys",
     metadata,
-    Column("fingerprint", _name(64), primary_key=True),
-    _user(),
+    Column("fingerprint", text_key(64), primary_key=True),
+    owner(),
     Column("public_key", Text, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -160,17 +164,17 @@ watch_rules = _rules("watch_rules")
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", _name(32), primary_key=True),
+    Column("id", text_key(32), primary_key=True),
     Column("opened_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("identity", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("way", String(16), nullable=False),
-    Column("instance", _name(128), nullable=False),
+    Column("instance", text_key(128), nullable=False),
     Column("end", String(32)),
-    Column("sent", _count(), nullable=False),
-    Column("received", _count(), nullable=False),
+    Column("sent", whole_number(), nullable=False),
+    Column("received", whole_number(), nullable=False),
     Column("last_active_at", Float),
     Column("close_requested_at", Float),
     Column("close_reason", Text),
@@ -187,11 +191,11 @@ sessions = Table(
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("seq", _count(), primary_key=True),
+    Column("seq", whole_number(), primary_key=True),
     Column("at", Float, nullable=False),
     Column("kind", String(32), nullable=False),
-    Column("instance", _name(128), nullable=False),
-    Column("session", _name(32)),
+    Column("instance", text_key(128), nullable=False),
+    Column("session", text_key(32)),
     Column("identity", Text),
     Column("target", Text),
     Column("source", Text),
@@ -207,8 +211,8 @@ audit_events = Table(
 instances = Table(
     "instances",
     metadata,
-    Column("id", _name(128), primary_key=True),
-    Column("beats", _count(), nullable=False),
+    Column("id", text_key(128), primary_key=True),
+    Column("beats", whole_number(), nullable=False),
     Column("started_at", Float, nullable=False),
     Column("marks", Text, nullable=False),
 )
@@ -217,106 +221,12 @@ instances = Table(
 `marks` is JSON: by its name, what all of them should have the same of.
 """
 
-web_passes = Table(
-    "web_passes",
-    metadata,
-    Column("secret_hash", LargeBinary(32), primary_key=True),
-    Column("kind", String(16), nullable=False),
-    _user(),
-    Column("method", String(16), nullable=False),
-    Column("credential_id", Text),
-    Column("scopes", Text),
-    Column("password_mark", LargeBinary(32)),
-    Column("target", Text),
-    Column("expires_at", Float, nullable=False),
-    Column("sign_in", LargeBinary(32)),
-    Column("latest_end", Float),
-    Column("renewed_at", Float),
-    Column("opened_at", Float),
-    Column("source", Text),
-    Column("end_reason", Text),
-    Column("key_fingerprint", _name(64)),
-    Column("label", Text),
-    Column("public_key", Text),
-    Index("web_passes_by_expiry", "expires_at"),
-    Index("web_passes_by_key", "key_fingerprint"),
-)
-"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5;
-`latest_end`, up to which use moves the end of a session, `renewed_at`, when it did so last, `opened_at`,
-`source`, the address that it was opened from, and `end_reason`, what the person is told where somebody else
-ended it, since version 7; `key_fingerprint`, the key that a login is bound to, and `label`, what its machine
-is called, since version 8; `public_key`, that key whole, since version 9."""
-
-provider_answers = Table(
-    "provider_answers",
-    metadata,
-    Column(
-        "sign_in",
-        ForeignKey("web_passes.secret_hash", ondelete="CASCADE"),
-        primary_key=True,
-        nullable=False,
-    ),
-    Column("provider", Text, nullable=False),
-    Column("issuer", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("session_id", Text),
-    Column("auth_time", Float),
-    Column("answered_at", Float, nullable=False),
-    Column("refresh_token", Text),
-    Column("ask_at", Float),
-    Column("failures", Integer, nullable=False),
-    Column("follows", LargeBinary(32)),
-    Index("provider_answers_by_time", "ask_at"),
-    Index("provider_answers_by_subject", "issuer", "subject"),
-)
-"""What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
-sealed. `ask_at` is when whoever comes first asks again. `follows`, the sign-in whose row has the token that
-answers for this one as well, since version 8."""
-
-logout_tokens = Table(
-    "logout_tokens",
-    metadata,
-    Column("id", LargeBinary(32), primary_key=True),
-    Column("expires_at", Float, nullable=False),
-)
-"""Those that were used, so that none is used twice. Since version 7."""
-
-pending_logins = Table(
-    "pending_logins",
-    metadata,
-    Column("id", _name(32), primary_key=True),
-    Column("challenge", LargeBinary(32)),
-    Column("public_key", Text, nullable=False),
-    Column("fingerprint", _name(64), nullable=False),
-    Column("letters_hash", LargeBinary(32), nullable=False),
-    Column("source", Text, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("port", Integer),
-    Column("wanted_user", Text),
-    Column("created_at", Float, nullable=False),
-    Column("ends_at", Float, nullable=False),
-    Column("tries_left", Integer, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("sign_in", LargeBinary(32)),
-    Column("code_hash", LargeBinary(32)),
-    Index("pending_logins_by_end", "ends_at"),
-)
-"""See `model.pending_login`. Since version 8."""
-
-certified_sign_ins = Table(
-    "certified_sign_ins",
-    metadata,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("valid_before", Float, nullable=False),
-)
-"""See `certified`. Since version 10. A row outlives its sign-in: one that lasts no more is revoked."""
-
 shares = Table(
     "shares",
     metadata,
-    Column("id", _name(16), primary_key=True),
+    Column("id", text_key(16), primary_key=True),
     Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
-    _user(),
+    owner(),
     Column("method", String(16), nullable=False),
     Column("credential_id", Text),
     Column("scopes", Text),
@@ -332,11 +242,11 @@ shares = Table(
 visits = Table(
     "visits",
     metadata,
-    Column("session", _name(32), primary_key=True),
+    Column("session", text_key(32), primary_key=True),
     Column("target", Text, nullable=False),
     Column("terminal", String(64), nullable=False),
     Column("looks", Integer, nullable=False),
-    Column("share", _name(16)),
+    Column("share", text_key(16)),
 )
 """See `visits`. Since version 4; `share`, by which a guest came, since version 6. Only what belongs to an
 open session counts."""
@@ -345,12 +255,12 @@ open session counts."""
 policy_changes = Table(
     "policy_changes",
     metadata,
-    Column("version", Integer, primary_key=True),
+    Column("version", whole_number(), primary_key=True),
     Column("part", String(16), primary_key=True),
-    Column("name", _name(128), primary_key=True),
+    Column("name", text_key(128), primary_key=True),
     sqlite_with_rowid=False,
 )
-"""See `changes`. Since version 6."""
+"""See `changes`. Since version 6; 64 bits since version 11."""
 
 
 def check(connection: Connection, hint: str = "name another") -> int:
