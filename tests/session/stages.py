@@ -34,6 +34,8 @@ class Script:
     identity: Identity | Denial = DEV
     grants: list[Grant | Denial] = field(default_factory=lambda: [GRANT])
     """What `authorise` says, one after the other; the last one for ever."""
+    step_ups: list[Denial] = field(default_factory=list)
+    """Why the grant does not suffice, one after the other; then it does."""
     shell: Shell | Denial = SHELL
     audit: Denial | None = None
     addresses: tuple[str, ...] = ("10.0.0.9",)
@@ -120,6 +122,9 @@ class Authz:
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         self.script.asked.append("authorise")
         return self.script.grant()
+
+    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
+        return self.script.step_ups.pop(0) if self.script.step_ups else None
 
     def again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)

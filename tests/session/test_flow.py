@@ -74,6 +74,7 @@ async def test_a_name_outside_the_grammar_gets_no_further_than_its_parsing(host:
 
 
 DENIED = Denial(Reason.NO_GRANT, "no grant")
+STEP_UP = Denial(Reason.STEP_UP_NEEDED, "open https://gateway/step-up")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,10 @@ DENIED = Denial(Reason.NO_GRANT, "no grant")
             ["authenticate", "authorise", "audit.deny no_grant", "refuse no_grant"],
         ),
         (
+            Script(step_ups=[STEP_UP]),
+            ["authenticate", "authorise", "audit.deny step_up_needed", "refuse step_up_needed"],
+        ),
+        (
             Script(shell=Denial(Reason.NO_APP, "no app")),
             [*LET_IN[:3], "audit.deny no_app", "refuse no_app"],
         ),
@@ -100,7 +105,7 @@ DENIED = Denial(Reason.NO_GRANT, "no grant")
             [*LET_IN[:5], "audit.deny audit_unavailable", "refuse audit_unavailable"],
         ),
     ],
-    ids=["credential", "grant", "app", "grant removed during the start", "audit"],
+    ids=["credential", "grant", "step-up", "app", "grant removed during the start", "audit"],
 )
 async def test_a_denied_step_is_the_last_and_nothing_is_dialled(
     script: Script, asked: list[str]

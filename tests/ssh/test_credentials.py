@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.listeners.ssh.credentials import read_shown, signed_by_owner
+from stagedoor.listeners.ssh.credentials import asked_person, read_shown, signed_by_owner
 from stagedoor.wire.blob import string
 from tests.ssh.world import new_key
 
@@ -114,3 +114,22 @@ def test_a_damaged_signature_is_only_a_wrong_one(signature: bytes) -> None:
     shown = read_shown("dev", SecurityKey().blob)
     assert shown is not None
     assert not signed_by_owner(shown, MESSAGE, signature)
+
+
+@pytest.mark.identity(35)
+def test_only_a_security_key_says_that_it_asked_its_person() -> None:
+    key = SecurityKey()
+    assert asked_person(key.sign(MESSAGE, TOUCHED | VERIFIED))
+    assert not asked_person(key.sign(MESSAGE, TOUCHED))
+    plain = string(b"ssh-ed25519") + string(bytes(64))
+    assert not asked_person(plain)
+    assert not asked_person(plain + bytes([VERIFIED]) + bytes(4)), "flags behind another signature"
+
+
+def test_the_flags_of_a_signature_cannot_be_changed() -> None:
+    key = SecurityKey()
+    shown = read_shown("dev", key.blob)
+    assert shown is not None
+    signature = bytearray(key.sign(MESSAGE, TOUCHED))
+    signature[-5] |= VERIFIED
+    assert not signed_by_owner(shown, MESSAGE, bytes(signature))

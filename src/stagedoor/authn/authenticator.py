@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -121,6 +121,10 @@ class Authenticator:
         if not isinstance(verdict, CheckPassword):
             return verdict
         return await self._password(verdict, source)
+
+    def present_now(self, identity: Identity) -> Identity:
+        """The same person, whose credential has just proved that they are there."""
+        return replace(identity, present_at=self._now())
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
         """Why somebody who was let in with `credential` has to leave now; None if he may stay."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise
+from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
@@ -19,7 +20,7 @@ class Authoriser:
     """Satisfies `session.ports.Authoriser`. For any thread.
 
     `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `listed` is what
-    the settings add to grants.
+    the settings add to grants, `step_up` which targets want more than a grant.
 
     A login asks three times, and people come again and again, so grants are remembered as long as
     the policy is the same object: by one policy nothing but the grant's own end, or a rule's, changes it.
@@ -27,11 +28,16 @@ class Authoriser:
     """
 
     def __init__(
-        self, policy: Callable[[], Policy], now: Callable[[], float], listed: Listed = UNLISTED
+        self,
+        policy: Callable[[], Policy],
+        now: Callable[[], float],
+        listed: Listed = UNLISTED,
+        step_up: StepUpRules = NOWHERE,
     ) -> None:
         self._policy = policy
         self._now = now
         self._listed = listed
+        self._step_up = step_up
         self._given = _Given(policy())
 
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
@@ -61,6 +67,10 @@ class Authoriser:
         """May `identity` look at this terminal now, which is reached in the name of `host`?"""
         at = (target, terminal, host)
         return guest.by_rule(self._policy(), identity, *at, self._now(), self._listed)
+
+    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
+        """Why the grant does not suffice now. See `authz.step_up`."""
+        return step_up_needed(self._step_up, self._policy(), identity, grant, self._now())
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Does what `grant` was given for still hold?"""

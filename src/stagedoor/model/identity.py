@@ -45,7 +45,9 @@ class Identity:
     `credential_id` names the token, the key or the identity provider, for the audit; None for a password.
     `password_hash` is what the password was verified against, None for other methods: what a
     password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
-    own each time. Neither counts as part of who somebody is.
+    own each time. `present_at` is when the credential itself proved that a person was there (a security key
+    that asked for a PIN or a finger), seconds since the epoch; None where it does not say. None of them
+    counts as part of who somebody is.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Identity:
     scopes: tuple[str, ...] | None = None
     password_hash: str | None = field(default=None, repr=False, compare=False)
     sign_in: SignIn | None = field(default=None, compare=False)
+    present_at: float | None = field(default=None, compare=False)
 
     @property
     def is_person(self) -> bool:

@@ -55,7 +55,8 @@ class Policy:
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
     sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
     present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
-    fingerprint of the key that each is bound to; some may be over. `password_groups` are the groups that
+    fingerprint of the key that each is bound to; some may be over. `stepped_up` is when somebody last proved
+    that they are there, by sign-in (see `authz.step_up`). `password_groups` are the groups that
     alone have passwords, which the settings say; None: whoever has one.
     """
 
@@ -70,6 +71,7 @@ class Policy:
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     bound_keys: Mapping[str, WebPass] = field(default_factory=lambda: MappingProxyType({}))
+    stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":

@@ -11,6 +11,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.login.ssh_sign_ins import SshSignInService
+from stagedoor.admin.sign_in.step_up import step_up_rules
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -178,7 +179,9 @@ class Gateway:
     def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
         return Flow(
             authenticator=self.authenticator,
-            authoriser=Authoriser(lambda: self.watch.policy, time.time, listed_in(settings)),
+            authoriser=Authoriser(
+                lambda: self.watch.policy, time.time, listed_in(settings), step_up_rules(settings)
+            ),
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,

@@ -32,7 +32,7 @@ from stagedoor.shells.ports import Shells
 from stagedoor.wire.target import parse_target
 
 FIRST_STEP = StartStep("asked for")
-_BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT)
+_BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The refusals that a change of the policy can turn into a yes."""
 _Proof = TypeVar("_Proof")
 
@@ -111,6 +111,11 @@ class Flow:
 
         return await self.by_newest_policy(verdict)
 
+    def present_now(self, identity: Identity) -> Identity:
+        """`identity`, whose security key says that it asked for a PIN or a finger. The listener has verified
+        that: the key signed so."""
+        return self.authenticator.present_now(identity)
+
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
         """Why a connection that was authenticated has to end now; None if it may stay."""
         return self.authenticator.still_holds(credential, identity)
@@ -136,6 +141,14 @@ class Flow:
         if not isinstance(found, Denial) or found.reason not in _BY_POLICY:
             return found
         return await verdict() if await self.policy.newer_than(version) else found
+
+    async def stepped_up(self, identity: Identity, grant: Grant) -> Grant | Denial:
+        """`grant`, unless its target wants a fresh proof that a person is there, and there is none."""
+
+        async def verdict() -> Grant | Denial:
+            return self.authoriser.step_up_needed(identity, grant) or grant
+
+        return await self.by_newest_policy(verdict)
 
     def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """What the policy in memory says, at once: for lists, where a refusal is the normal case."""
@@ -206,6 +219,8 @@ class Flow:
         call leaves nothing behind.
         """
         grant = needed(needs, await self.authorise(identity, claim))
+        if isinstance(grant, Grant):
+            grant = await self.stepped_up(identity, grant)
         if isinstance(grant, Denial):
             return self.deny(grant, origin, identity, _target_of(claim))
         if start and grant.guest is None:

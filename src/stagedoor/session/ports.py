@@ -20,6 +20,10 @@ class Authenticator(Protocol):
         self, credential: Credential | None, source: Source
     ) -> Identity | Denial: ...
 
+    def present_now(self, identity: Identity) -> Identity:
+        """The same person, whose credential has just proved that they are there."""
+        ...
+
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
         """Why somebody whose connection lives has to leave now; None if he may stay."""
         ...
@@ -35,6 +39,10 @@ class Authoriser(Protocol):
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial: ...
+
+    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
+        """Why the grant does not suffice until somebody proves that they are there; None: it does."""
+        ...
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Whether what a grant was given for still holds."""

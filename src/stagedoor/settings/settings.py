@@ -28,6 +28,7 @@ from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
 from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import Shells
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.step_up import StepUp
 from stagedoor.settings.web import Web
 
 STORE_FILE = "stagedoor.db"
@@ -295,6 +296,7 @@ class Settings(Table, frozen=True):
         ),
     ] = ()
     accounts: Accounts = Accounts()
+    step_up: StepUp = StepUp()
     recording: Recording = Recording()
     audit: Audit = Audit()
     workers: Workers = Workers()

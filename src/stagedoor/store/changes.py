@@ -36,6 +36,8 @@ class Part(StrEnum):
     """Named by the hash in hexadecimal."""
     BOUND_KEYS = "bound_keys"
     """Named by the fingerprint."""
+    STEP_UPS = "step_ups"
+    """Named by the sign-in's hash in hexadecimal."""
 
 
 _NOTHING = ""

@@ -221,6 +221,37 @@ def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: flo
     touch(transaction, Part.SIGN_IN_ENDS, [sign_in.hex()])
 
 
+def step_up(transaction: Transaction, sign_in: bytes, now: float) -> str:
+    """Somebody has proved that they are there, for a sign-in that lasts; its user. Runs in a policy change.
+    Raises NotFoundError where it is over."""
+    user = transaction.execute(
+        update(web_passes)
+        .where(
+            web_passes.c.secret_hash == sign_in,
+            web_passes.c.kind.in_(SIGN_INS),
+            web_passes.c.expires_at > now,
+        )
+        .values(stepped_up_at=now)
+        .returning(web_passes.c.user_name)
+    ).scalar()
+    if user is None:
+        raise NotFoundError("this sign-in is over already")
+    touch(transaction, Part.STEP_UPS, [sign_in.hex()])
+    return str(user)
+
+
+def read_step_ups(
+    transaction: Transaction, only: Collection[bytes] | None = None
+) -> dict[bytes, float]:
+    """When somebody proved that they are there, by sign-in; of those named, if some are."""
+    query = select(web_passes.c.secret_hash, web_passes.c.stepped_up_at).where(
+        web_passes.c.kind.in_(SIGN_INS), web_passes.c.stepped_up_at.is_not(None)
+    )
+    if only is not None:
+        query = query.where(web_passes.c.secret_hash.in_(only))
+    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
+
+
 def read_sign_in_ends(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:

@@ -21,6 +21,7 @@ from stagedoor.store.passes import (
     read_sign_in_ends,
     read_sign_ins_end,
     read_signed_out,
+    read_step_ups,
 )
 from stagedoor.store.people import grant_of
 from stagedoor.store.schema import (
@@ -66,6 +67,7 @@ def read_policy(transaction: Transaction) -> Policy:
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
         bound_keys=MappingProxyType(read_bound_keys(transaction)),
+        stepped_up=MappingProxyType(read_step_ups(transaction)),
     )
 
 
@@ -99,6 +101,10 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     if (names := touched.get(Part.SIGN_IN_ENDS)) is not None:
         hashes = frozenset(bytes.fromhex(name) for name in names)
         sign_in_ends = MappingProxyType({**sign_in_ends, **read_sign_in_ends(transaction, hashes)})
+    stepped_up = before.stepped_up
+    if (names := touched.get(Part.STEP_UPS)) is not None:
+        hashes = frozenset(bytes.fromhex(name) for name in names)
+        stepped_up = MappingProxyType({**stepped_up, **read_step_ups(transaction, hashes)})
     return Policy(
         version=now,
         users=fresh(Part.USERS, before.users, _users),
@@ -111,6 +117,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
         sign_in_ends=sign_in_ends,
         bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys),
+        stepped_up=stepped_up,
     )
 
 

@@ -87,7 +87,19 @@ def signed_by_owner(shown: ShownKey, message: bytes, signature: bytes) -> bool:
     if not _verified(shown.key, message, signature):
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
-    return not wants_pin or _user_verified(signature)
+    # As sshd(8): the option speaks of security keys only.
+    return not wants_pin or not _is_security_key(signature) or asked_person(signature)
+
+
+def asked_person(signature: bytes) -> bool:
+    """Whether a security key asked for a PIN or a finger for this signature, which has been verified: its
+    flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter."""
+    if not _is_security_key(signature):
+        return False
+    reader = Reader(signature)
+    reader.string()
+    reader.string()
+    return bool(reader.byte() & _USER_VERIFIED)
 
 
 def _signed_by_ca(signed: SignedCertificate | None) -> bool:
@@ -120,10 +132,5 @@ def _verified(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
     return algorithm in SIGNATURES and key.verify(message, signature)
 
 
-def _user_verified(signature: bytes) -> bool:
-    """PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter."""
-    reader = Reader(signature)
-    if not reader.string().startswith(b"sk-"):
-        return True  # as sshd(8): the option speaks of security keys only
-    reader.string()
-    return bool(reader.byte() & _USER_VERIFIED)
+def _is_security_key(signature: bytes) -> bool:
+    return Reader(signature).string().startswith(b"sk-")

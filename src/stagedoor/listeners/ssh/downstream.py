@@ -9,6 +9,7 @@ import asyncssh
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.credentials import (
     ShownKey,
+    asked_person,
     read_shown,
     signed_by_owner,
 )
@@ -111,6 +112,8 @@ class Downstream(asyncssh.SSHServer):
         if isinstance(verdict, Denial):
             self.connection.hang_up(verdict.message)
             return self._not_taken(verdict.message)
+        if asked_person(signature):
+            verdict = self._context.flow.present_now(verdict)
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True
 

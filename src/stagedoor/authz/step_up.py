@@ -1,0 +1,61 @@
+"""Which targets want a fresh proof that a person is there, and whether somebody has given one. Pure.
+
+The proof belongs to a sign-in: one is enough for all that the sign-in opens within `fresh_s`. It is asked for
+when somebody enters. A session that is open goes on when the proof is old.
+"""
+
+from dataclasses import dataclass
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.policy import Policy
+from stagedoor.model.selector import Selector, covers_target
+from stagedoor.model.units import MINUTE_S
+
+_CREDENTIALS = {
+    Method.PASSWORD: "a password that is sent with each connection",
+    Method.TOKEN: "a token",
+    Method.PUBLIC_KEY: "this key",
+    Method.CERTIFICATE: "a certificate of an administrator's",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpRules:
+    """`targets` are apps by their patterns, whoever enters. A proof counts for `fresh_s` seconds. `url` is
+    where a person gives one; None where the settings do not tell the WebShell's address."""
+
+    targets: tuple[Selector, ...] = ()
+    fresh_s: float = 15 * MINUTE_S
+    url: str | None = None
+
+
+NOWHERE = StepUpRules()
+
+
+def step_up_needed(
+    rules: StepUpRules, policy: Policy, identity: Identity, grant: Grant, now: float
+) -> Denial | None:
+    """Why `identity` may not use `grant` yet: its target wants a proof that is fresher. None: it may."""
+    target = grant.target
+    if not any(
+        covers_target(one.app_pattern, one.environment_pattern, target) for one in rules.targets
+    ):
+        return None
+    since = now - rules.fresh_s
+    if identity.present_at is not None and identity.present_at > since:
+        return None
+    wants = f"{target.login_name} wants a fresh proof that you are there (step_up.targets)"
+    if identity.sign_in is None:
+        shown = _CREDENTIALS.get(identity.method, "what you came by")
+        return Denial(
+            Reason.STEP_UP_NEEDED,
+            f"{wants}, which {shown} cannot give: sign in on the WebShell's page or with stagedoor login, or "
+            "use a security key that asks for a PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
+        )
+    proved_at = policy.stepped_up.get(identity.sign_in.id)
+    if proved_at is not None and proved_at > since:
+        return None
+    where = rules.url or "the WebShell's page /step-up"
+    return Denial(Reason.STEP_UP_NEEDED, f"{wants}: open {where}, then try again")

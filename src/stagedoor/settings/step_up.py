@@ -1,0 +1,45 @@
+"""The settings of step-up: where a grant is not enough."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from stagedoor.model.selector import EVERYBODY, Selector, parse_entry
+from stagedoor.model.units import MINUTE_S
+from stagedoor.settings.form import Seconds, Table
+
+
+class StepUp(Table, frozen=True):
+    """Apps that want a fresh proof that a person is there, whoever enters and by whatever grant."""
+
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The apps, by patterns: `shop`, `*.production`. Asked by every access method when "
+            "somebody enters; a session that is open goes on."
+        ),
+    ] = ()
+    fresh_s: Annotated[
+        Seconds,
+        Meta(
+            description="A proof counts for so many seconds, for all that the same sign-in opens. A security "
+            "key that asked for a PIN or a finger (an `sk-` key, user verification) counts for its own "
+            "connection, from the login on."
+        ),
+    ] = 15 * MINUTE_S
+
+    def __post_init__(self) -> None:
+        for entry in self.targets:
+            if _selector(entry) is None:
+                raise ValueError(
+                    f"step_up.targets holds {entry!r}; write an app: `shop`, `app*.staging`, `*.production`"
+                )
+
+    @property
+    def selectors(self) -> tuple[Selector, ...]:
+        return tuple(one for one in map(_selector, self.targets) if one is not None)
+
+
+def _selector(entry: str) -> Selector | None:
+    found = parse_entry(entry)
+    return found if found is not None and found.subject == EVERYBODY else None
