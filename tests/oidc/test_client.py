@@ -7,8 +7,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from stagedoor.oidc.client import FRESH_S, LOOK_S, Answer, OidcClient
+from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
+from stagedoor.oidc.published import FRESH_S, LOOK_S
 from stagedoor.oidc.request import Attempt, Client, FormRequest
 
 ISSUER = "https://id.example"

@@ -1,26 +1,16 @@
 """One provider, asked: its discovery document and keys are kept, and fetched again when they are old."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from joserfc.jwk import KeySet
-
-from stagedoor.model.units import HOUR_S
 from stagedoor.oidc import id_token, request
-from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
+from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.logout import Logout, verify_logout
 from stagedoor.oidc.provider import Provider, discovery_url, read_provider
+from stagedoor.oidc.published import PublishedKeys
 from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
 
-FRESH_S = HOUR_S
-"""For so long a discovery document and a key set are good without another look."""
-LOOK_S = 30.0
-"""A token with an unknown key makes us fetch the keys again, but once in so many seconds at most."""
-
-
-Verified = TypeVar("Verified")
 Answer = tuple[int, bytes]
 """A status, and a body."""
 
@@ -35,13 +25,6 @@ class Fetch(Protocol):
     async def post(self, form: FormRequest) -> Answer: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    provider: Provider
-    keys: KeySet
-    at: float
-
-
 class OidcClient:
     """Belongs to one event loop. `now` is seconds since the epoch."""
 
@@ -50,21 +33,20 @@ class OidcClient:
         self._client = client
         self._fetch = fetch
         self._now = now
-        self._known: _Known | None = None
-        self._looked_at = -LOOK_S
+        self._published = PublishedKeys(self._discover, self._key_set, now)
 
     async def authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
     ) -> str:
         """Where to send the browser. Raises OidcError."""
-        provider = (await self._provider()).provider
+        provider = await self._published.issuer()
         return request.authorization_url(provider, self._client, attempt, extra)
 
     async def finish(
         self, parameters: Iterable[tuple[str, str]], attempt: Attempt
     ) -> tuple[Claims, Tokens]:
         """Who came back by the callback with this query. Raises OidcError."""
-        provider = (await self._provider()).provider
+        provider = await self._published.issuer()
         code = request.read_callback(parameters, provider, attempt)
         tokens = await self._exchange(request.code_request(provider, self._client, code, attempt))
         claims = await self._verified(tokens, attempt.nonce)
@@ -76,13 +58,13 @@ class OidcClient:
 
         Raises GrantEndedError if the sign-in is over, UnavailableError if nothing is known.
         """
-        provider = (await self._provider()).provider
+        provider = await self._published.issuer()
         return await self._exchange(request.refresh_request(provider, self._client, refresh_token))
 
     async def read_again(self, tokens: Tokens) -> Claims:
         """What `ask_again` brought. A provider need send no new ID token (Core §12.2): then userinfo alone
         says who it is. Raises OidcError."""
-        provider = (await self._provider()).provider
+        provider = await self._published.issuer()
         if tokens.id_token is not None:
             return await self._completed(await self._verified(tokens, None), tokens, provider)
         if provider.userinfo_endpoint is None or tokens.access_token is None:
@@ -102,7 +84,7 @@ class OidcClient:
 
     async def read_logout(self, token: str) -> Logout:
         """What a logout token says that came from wherever. Raises OidcError."""
-        return await self._by_keys(
+        return await self._published.verified(
             lambda keys: verify_logout(
                 token,
                 keys,
@@ -113,7 +95,7 @@ class OidcClient:
         )
 
     async def _verified(self, tokens: Tokens, nonce: str | None) -> Claims:
-        return await self._by_keys(
+        return await self._published.verified(
             lambda keys: id_token.verify(
                 tokens,
                 keys,
@@ -124,33 +106,13 @@ class OidcClient:
             )
         )
 
-    async def _by_keys(self, verify: Callable[[KeySet], Verified]) -> Verified:
-        known = await self._provider()
-        try:
-            return verify(known.keys)
-        except UnknownKeyError:
-            if self._now() - self._looked_at < LOOK_S:
-                raise
-        return verify((await self._look(known.provider)).keys)
+    async def _discover(self) -> Provider:
+        return read_provider(
+            await self._get(discovery_url(self._issuer), "the discovery document"), self._issuer
+        )
 
-    async def _provider(self) -> _Known:
-        known = self._known
-        if known is not None and self._now() - known.at < FRESH_S:
-            return known
-        try:
-            document = await self._get(discovery_url(self._issuer), "the discovery document")
-            return await self._look(read_provider(document, self._issuer))
-        except UnavailableError:
-            # What was known is better than nothing: keys do not end by the clock.
-            if known is None:
-                raise
-            return known
-
-    async def _look(self, provider: Provider) -> _Known:
-        self._looked_at = self._now()
-        keys = id_token.read_keys(await self._get(provider.jwks_uri, "the key set"))
-        self._known = _Known(provider, keys, self._now())
-        return self._known
+    async def _key_set(self, provider: Provider) -> bytes:
+        return await self._get(provider.jwks_uri, "the key set")
 
     async def _get(self, url: str, name: str, bearer: str | None = None) -> bytes:
         status, body = await self._fetch.get(url, bearer)
