@@ -8,7 +8,7 @@ from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.logout import Logout, verify_logout
 from stagedoor.oidc.provider import Provider, discovery_url, read_provider
-from stagedoor.oidc.published import PublishedKeys
+from stagedoor.oidc.published import IssuerKeys
 from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
 
 Answer = tuple[int, bytes]
@@ -33,7 +33,7 @@ class OidcClient:
         self._client = client
         self._fetch = fetch
         self._now = now
-        self._published = PublishedKeys(self._discover, self._key_set, now)
+        self._published = IssuerKeys(self._discover, self._key_set, now)
 
     async def authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()

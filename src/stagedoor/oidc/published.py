@@ -27,7 +27,7 @@ class _Known(Generic[Issuer]):
     at: float
 
 
-class PublishedKeys(Generic[Issuer]):
+class IssuerKeys(Generic[Issuer]):
     """Belongs to one event loop. `find` tells where the issuer says that its keys are, and `read` returns the
     key set from there; both raise OidcError. `now` is seconds since the epoch."""
 
