@@ -1,7 +1,7 @@
 """What comes from an identity provider, or from whoever plays one: any bytes are refused in one way.
 
 The first byte says what the others are: a callback's query, a discovery document, a key set, a token
-answer, an ID token, or claims.
+answer, an ID token, a machine's token, or claims.
 """
 
 import json
@@ -10,13 +10,15 @@ from urllib.parse import parse_qsl
 from joserfc.jwk import ECKey
 
 from stagedoor.model.name import valid_name
-from stagedoor.oidc import id_token, mapping, provider, request
+from stagedoor.model.secure_url import check_secure_url
+from stagedoor.oidc import id_token, machine, mapping, provider, request
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.request import Attempt, Tokens
 
 MAX_BYTES = 4096
 ISSUER = "https://id.example"
 PROVIDER = provider.Provider(ISSUER, f"{ISSUER}/auth", f"{ISSUER}/token", f"{ISSUER}/keys")
+RULE = machine.Rule("rule", "x", {"ref": ["main"]})
 ATTEMPT = Attempt("state", "nonce", "verifier")
 KEYS = id_token.read_keys(
     json.dumps({"keys": [ECKey.generate_key("P-256").as_dict(private=False)]}).encode()
@@ -51,6 +53,17 @@ def _check(kind: bytes, rest: bytes) -> None:
                 Tokens(text), KEYS, issuer=ISSUER, client_id="x", nonce="nonce", now=1e9
             )
             raise AssertionError("nobody has the key")
+        case b"m":
+            machine.verify_machine(text, KEYS, issuer=ISSUER, now=1e9)
+            raise AssertionError("nobody has the key")
+        case b"r":
+            found = machine.MachineClaims(
+                "x", (RULE.audience,), provider.read_object(rest, "claims")
+            )
+            machine.rule_for(found, [RULE])
+            assert found.all["ref"] == "main"
+        case b"p":
+            assert check_secure_url(machine.read_key_place(rest, ISSUER)) is None
         case _:
             mapped = mapping.map_claims(
                 provider.read_object(rest, "claims"), mapping.Rules(group_prefix="")

@@ -15,7 +15,49 @@ from stagedoor.settings.settings import Settings, networks
 
 SINK = '[[audit.sinks]]\nname = "a"\nurl = '
 
+MACHINE = """[[machines]]
+name = "{name}"
+user = "{user}"
+issuer = "{issuer}"
+audience = "{audience}"
+claims = {claims}
+"""
+GITHUB = "https://token.actions.githubusercontent.com"
+
+
+def machine(
+    name: str = "a",
+    user: str = "ci",
+    issuer: str = "https://ci.example",
+    audience: str = "x",
+    claims: str = '{ sub = "y" }',
+) -> str:
+    return MACHINE.format(name=name, user=user, issuer=issuer, audience=audience, claims=claims)
+
+
 WRONG = [
+    (machine(user="CI"), "machines.user"),
+    (machine(issuer="http://ci.example"), "machines.issuer"),
+    (machine(issuer="https://ci.example/?x"), "machines.issuer"),
+    (machine(audience=""), "machines[0].audience"),
+    (machine(claims="{}"), "machines[0].claims"),
+    (machine(claims="{ sub = [] }"), "machines.claims.sub is empty"),
+    (machine(claims='{ sub = "" }'), "machines.claims.sub is empty"),
+    (machine(claims='{ sub = "a*b" }'), "may be at its end"),
+    (machine(issuer=GITHUB, claims='{ ref = "refs/heads/main" }'), "everybody can have one"),
+    (machine(issuer=GITHUB, claims='{ repository = "*" }'), "everybody can have one"),
+    (machine(issuer=GITHUB, claims='{ sub = "repo:*" }'), "everybody can have one"),
+    (machine(issuer=GITHUB, claims='{ sub = "repo:acme*" }'), "everybody can have one"),
+    (machine(issuer=GITHUB, claims='{ sub = ["x", "repo:acme/shop*"] }'), "everybody can have one"),
+    (machine() + "session_s = 7200", "session_s"),
+    (machine() + machine(), "the same name"),
+    (machine() + machine("b") + 'keys_file = "/k"', "differ in keys_file"),
+    (
+        machine(audience="us")
+        + '[[sso]]\nname = "b"\nissuer = "https://ci.example"\nclient_id = "us"\n'
+        'client_secret_file = "/s"\nredirect_uri = "https://gw.example/sign-in/sso"',
+        "sso.client_id of the same issuer",
+    ),
     (f'{SINK}"syslog+udp://h"', "is no sink"),
     (f'{SINK}"syslog+tls://"', "is no syslog server"),
     (f'{SINK}"syslog+tls://h:70000"', "audit.sinks.url"),
@@ -98,6 +140,15 @@ def test_an_empty_file_lets_nobody_in_from_outside() -> None:
     assert settings.tunnel.addresses == ("127.0.0.1:8022",)
     assert all(network.is_private for network in networks(settings.listen.networks))
     assert settings.listen.proxy_protocol_from == ()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    ['{ sub = "repo:acme/shop:*" }', '{ sub = "repo:acme/*" }', '{ repository_owner = "acme" }'],
+)
+def test_a_machine_of_a_shared_issuer_says_whose_it_is(claims: str) -> None:
+    [found] = parse_settings(machine(issuer=GITHUB, claims=claims), "x").machines
+    assert found.session_s == 15 * 60
 
 
 def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ _CODES = (
         "stagedoor login https://gw.example",
         "stagedoor login --print https://gw.example",
         "stagedoor login --no-browser --label build-host https://gw.example",
+        "stagedoor login --id-token-env CI_TOKEN https://gw.example   # a job of a CI",
     ),
     help="Log this machine in at a gateway, and set up ssh.\n\n"
     "It opens GATEWAY in a browser, where you sign in and allow the machine. Where the browser is on another "
-    "machine, you type the letters that are printed here. Afterwards `ssh app01.ssh` is enough. "
-    + _CODES,
+    "machine, you type the letters that are printed here. A job of a CI or a pod shows an ID token of its "
+    "own, and nobody is asked. Afterwards `ssh app01.ssh` is enough. " + _CODES,
 )
 @click.argument("gateway", required=False)
 @click.argument("host", required=False, metavar="")
@@ -34,6 +35,12 @@ _CODES = (
     "--print", "print_", is_flag=True, help="Print what would be written; change nothing."
 )
 @click.option("--label", help="What the gateway calls this machine. Default: NAME@HOST.")
+@click.option("--id-token-env", metavar="NAME", help="The variable with an ID token of this job.")
+@click.option(
+    "--id-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The file with one, as Kubernetes mounts it.",
+)
 @click.option("--no-browser", is_flag=True, help="Print the address, and start no browser.")
 @click.option(
     "--ca-file",
@@ -56,6 +63,8 @@ def login(
     host: str | None,
     print_: bool,
     label: str | None,
+    id_token_env: str | None,
+    id_token_file: Path | None,
     no_browser: bool,
     ca_file: Path | None,
     if_needed: bool,
@@ -68,7 +77,13 @@ def login(
         ("--if-needed", if_needed),
     ):
         words += [name] if given else []
-    for name, value in (("--label", label), ("--ca-file", ca_file), ("--folder", folder)):
+    for name, value in (
+        ("--label", label),
+        ("--id-token-env", id_token_env),
+        ("--id-token-file", id_token_file),
+        ("--ca-file", ca_file),
+        ("--folder", folder),
+    ):
         words += [name, str(value)] if value is not None else []
     _run(words)
 

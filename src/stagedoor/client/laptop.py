@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OK, INTERNAL, INTERRUPTED = 0, 70, 130
+ID_TOKEN_LIMIT = 8 * 1024
+"""The gateway takes no longer one."""
 
 
 def main(argv: list[str], program: list[str]) -> int:
@@ -68,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     )
     login.add_argument("--label", help="what the gateway calls this machine (NAME@HOST)")
     login.add_argument("--no-browser", action="store_true", help="print the address only")
+    login.add_argument(
+        "--id-token-env", metavar="NAME", help="the variable with a job's ID token: nobody is asked"
+    )
+    login.add_argument("--id-token-file", help="the file with one, as Kubernetes mounts it")
     login.add_argument("--ca-file", help="trust these CAs for https, not the system's")
     login.add_argument(
         "--if-needed", action="store_true", help="for ssh: only where there is no certificate"
@@ -103,8 +109,29 @@ def log_in(given: argparse.Namespace, program: list[str]) -> None:
         label=given.label,
         browser=not given.no_browser,
         ca_file=given.ca_file,
+        id_token=id_token(given.id_token_env, given.id_token_file),
         program=program,
     )
+
+
+def id_token(variable: str | None, file: str | None) -> str | None:
+    """What the machine logs in by, of whichever is named; None: a person lets it in. Raises TunnelError,
+    OSError."""
+    from stagedoor.client import tunnel
+
+    if variable is None and file is None:
+        return None
+    if variable is not None and file is not None:
+        raise tunnel.TunnelError(tunnel.USAGE, "name --id-token-env or --id-token-file, not both")
+    if variable is not None:
+        found, where = os.environ.get(variable, ""), f"the variable {variable}"
+    else:
+        with open(str(file), encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            found, where = lines.read(ID_TOKEN_LIMIT), str(file)
+    token = found.strip()
+    if not token or not token.isascii() or not token.isprintable() or len(token) >= ID_TOKEN_LIMIT:
+        raise tunnel.TunnelError(tunnel.USAGE, f"{where} has no ID token")
+    return token
 
 
 def log_out(gateway: str | None, *, forget: bool) -> None:

@@ -39,10 +39,12 @@ def log_in(
     label: str | None = None,
     browser: bool = True,
     ca_file: str | None = None,
+    id_token: str | None = None,
     program: list[str],
 ) -> None:
     """Set this machine up for the gateway, whole: key, sign-in, certificate, ssh.
 
+    `id_token` is that of a job of a CI, or of a Kubernetes service account: then no person is asked.
     Raises TunnelError, OSError; then nothing is changed.
     """
     import shutil
@@ -56,7 +58,9 @@ def log_in(
     label = label or _machine()
     made, key = _key_for(folder)
     try:
-        got = _approved(gateway, key, label, browser)
+        got = (
+            _taken(gateway, key, id_token) if id_token else _approved(gateway, key, label, browser)
+        )
         user = str(got["user"])
         config = login_files.render_config(known, folder, user, program, gateway.place)
         if not got.get("certificate"):
@@ -71,7 +75,7 @@ def log_in(
     finally:
         if made is not None:
             shutil.rmtree(str(made), ignore_errors=True)
-    _keep(folder, gateway, got, label)
+    _keep(folder, gateway, got, label, by_token=id_token is not None)
     login_files.replace(
         folder / login_files.KNOWN_HOSTS, login_files.render_known_hosts(known), 0o644
     )
@@ -136,11 +140,14 @@ def _make_good(folder: Path) -> None:
     gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
     status, said = renew(gateway, folder / KEY)
     if status == 200:
-        _keep(folder, gateway, said, str(state.get("label")))
+        by_token = bool(state.get("by_token"))
+        _keep(folder, gateway, said, str(state.get("label")), by_token=by_token)
         return
     if status != _WRONG:
         raise _refusal(gateway, status, said)
     why = login_ask.why_not_ask()
+    if state.get("by_token"):
+        why = "it was made with an ID token; run stagedoor login with another"
     if why:
         over = tunnel.clean(str(said.get("message", "")))
         raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so nobody was asked)")
@@ -283,6 +290,20 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         back.close()
 
 
+def _taken(gateway: Gateway, key: Path, id_token: str) -> dict[str, object]:
+    """What the gateway gives a machine that shows a token of its own. Raises TunnelError."""
+    import hashlib
+
+    digest = hashlib.sha256(id_token.encode()).hexdigest()
+    signature = _sign(key, f"stagedoor machine\n{gateway.origin}\n{digest}\n")
+    status, said = gateway.post("/login/machine", {"token": id_token, "signature": signature})
+    if status == 404:
+        raise TunnelError(tunnel.NOT_PROXY, f"{gateway.url} takes no ID tokens; it is too old")
+    if status != 200:
+        raise _refusal(gateway, status, said)
+    return said
+
+
 def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> dict[str, object]:
     deadline = time.monotonic() + PENDING_S
     while time.monotonic() < deadline:
@@ -310,7 +331,9 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
     )
 
 
-def _keep(folder: Path, gateway: Gateway, got: dict[str, object], label: str) -> None:
+def _keep(
+    folder: Path, gateway: Gateway, got: dict[str, object], label: str, *, by_token: bool = False
+) -> None:
     """Raises TunnelError, OSError; then nothing of it is kept."""
     login_files.check_login(got)
     if isinstance(got.get("secret"), str):
@@ -321,11 +344,12 @@ def _keep(folder: Path, gateway: Gateway, got: dict[str, object], label: str) ->
         "ends_at": got.get("ends_at"),
         "label": label,
         "ca_file": gateway.options.ca_file,
+        "by_token": by_token,
     }
     login_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
     if not got.get("certificate"):
         raise _unsigned(got)
-    login_files.write_certificate(folder, str(got["certificate"]))
+    login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)
 
 
 def _refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:

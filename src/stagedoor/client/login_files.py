@@ -200,11 +200,13 @@ def fresh_until(end: int, now: float) -> int:
     return max(end - RENEW_S, min(int(now) + AGAIN_S, end - AGAIN_S))
 
 
-def write_certificate(folder: Path, certificate: str) -> None:
-    """It, and until when it is fresh. Raises TunnelError, OSError."""
+def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = False) -> None:
+    """It, and until when it is fresh: to its end where none can be had that ends later. Raises TunnelError,
+    OSError."""
     end = ends_at(certificate)
+    fresh = end - AGAIN_S if to_its_end else fresh_until(end, time.time())
     replace(folder / CERTIFICATE, certificate + "\n", 0o644)
-    replace(folder / FRESH, str(fresh_until(end, time.time())), 0o600)
+    replace(folder / FRESH, str(fresh), 0o600)
 
 
 def read_state(folder: Path) -> dict[str, object]:

@@ -13,6 +13,8 @@ class Method(StrEnum):
     CERTIFICATE = "certificate"
     SSO = "sso"
     """By an identity provider."""
+    MACHINE = "machine"
+    """By a token of a CI's job or of a Kubernetes service account (`[[machines]]`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Identity:
 
     `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
     `connect:app*.staging`); None means all that the identity's grants allow.
-    `credential_id` names the token, the key or the identity provider, for the audit; None for a password.
+    `credential_id` names the token, the key, the identity provider or the rule for machines, for the audit;
+    None for a password.
     `password_hash` is what the password was verified against, None for other methods: what a
     password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
     own each time. `present_at` is when the credential itself proved that a person was there (a security key

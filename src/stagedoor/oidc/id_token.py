@@ -80,7 +80,7 @@ def verify(
     if claims.get("iss") != issuer:
         raise OidcError("the ID token is of another issuer (iss)")
     check_audience(claims, client_id)
-    _check_times(claims, now)
+    check_times(claims, now)
     if nonce is not None and not _same(claims.get("nonce"), nonce):
         raise OidcError("the ID token's nonce is not that of this sign-in")
     if "at_hash" in claims and not _same(
@@ -155,7 +155,8 @@ def check_audience(claims: Mapping[str, Any], client_id: str, name: str = "the I
         raise OidcError(f"{name} was issued to another client (azp)")
 
 
-def _check_times(claims: Mapping[str, Any], now: float) -> None:
+def check_times(claims: Mapping[str, Any], now: float) -> None:
+    """That it says when it was made and when it ends, and is good at `now`. Raises OidcError."""
     ends, issued = number_of(claims, "exp"), number_of(claims, "iat")
     if ends is None or issued is None:
         raise OidcError("the ID token does not say when it was issued and when it ends (iat, exp)")

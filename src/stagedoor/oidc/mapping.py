@@ -58,7 +58,7 @@ def map_groups(
     claims: Mapping[str, Any], rules: Rules
 ) -> tuple[frozenset[str] | None, tuple[str, ...]]:
     """The groups here, and those of the provider that become none, as in `Mapped`. Raises OidcError."""
-    found = _find(claims, rules.groups_claim)
+    found = claim_named(claims, rules.groups_claim)
     if found is None:
         return None, ()
     named = [found] if isinstance(found, str) else found
@@ -77,7 +77,7 @@ def map_groups(
 
 
 def _name(claims: Mapping[str, Any], rules: Rules) -> str:
-    value = _find(claims, rules.name_claim)
+    value = claim_named(claims, rules.name_claim)
     if not isinstance(value, str) or not value:
         named = sorted(name for name, each in claims.items() if isinstance(each, str))
         known = ", ".join(repr(name) for name in named[:MOST_SHOWN])
@@ -108,7 +108,7 @@ def _group(name: str, rules: Rules) -> str | None:
     return ours if valid_name(ours) else None
 
 
-def _find(claims: Mapping[str, Any], name: str) -> Any:
+def claim_named(claims: Mapping[str, Any], name: str) -> Any:
     """The claim of that name (which may have dots: `https://example.com/groups`), or the one inside."""
     if name in claims:
         return claims[name]

@@ -52,10 +52,10 @@ def read_provider(document: bytes, issuer: str) -> Provider:
         raise OidcError("the provider does not support PKCE with S256 (RFC 7636)")
     return Provider(
         issuer,
-        _endpoint(fields, "authorization_endpoint"),
-        _endpoint(fields, "token_endpoint"),
-        _endpoint(fields, "jwks_uri"),
-        _endpoint(fields, "userinfo_endpoint") if "userinfo_endpoint" in fields else None,
+        endpoint_in(fields, "authorization_endpoint"),
+        endpoint_in(fields, "token_endpoint"),
+        endpoint_in(fields, "jwks_uri"),
+        endpoint_in(fields, "userinfo_endpoint") if "userinfo_endpoint" in fields else None,
         fields.get("authorization_response_iss_parameter_supported") is True,
         BASIC not in methods,
     )
@@ -74,7 +74,8 @@ def read_object(document: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def _endpoint(fields: dict[str, Any], name: str) -> str:
+def endpoint_in(fields: dict[str, Any], name: str) -> str:
+    """A URL of a discovery document that secrets may be sent to. Raises OidcError."""
     value = fields.get(name)
     if not isinstance(value, str):
         raise OidcError(f"the discovery document has no {name}")

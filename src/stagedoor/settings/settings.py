@@ -25,6 +25,7 @@ from stagedoor.settings.form import (
 )
 from stagedoor.settings.kubernetes import Controller, Kubernetes
 from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
+from stagedoor.settings.machines import Machine, check_machines
 from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import Shells
 from stagedoor.settings.sso import SingleSignOn
@@ -295,6 +296,13 @@ class Settings(Table, frozen=True):
             description="Identity providers, one `[[sso]]` each. None: passwords, tokens and keys only."
         ),
     ] = ()
+    machines: Annotated[
+        tuple[Machine, ...],
+        Meta(
+            description="Machines that log in by a token of their CI or cluster, one `[[machines]]` for each "
+            "user that they may be. None: machines use keys and `stagedoor token create`."
+        ),
+    ] = ()
     accounts: Accounts = Accounts()
     step_up: StepUp = StepUp()
     recording: Recording = Recording()
@@ -313,6 +321,7 @@ class Settings(Table, frozen=True):
         names = [each.name for each in self.sso]
         if len(set(names)) < len(names):
             raise ValueError("two [[sso]] tables have the same name")
+        check_machines(self.machines, frozenset((each.issuer, each.client_id) for each in self.sso))
         if self.accounts.password_groups is not None and not self.sso:
             raise ValueError(
                 "accounts.password_groups needs an [[sso]] table: without one, others could not sign in"

@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.webpass import LOGIN_SECRET, SIGN_INS, PassKind, WebPass
-from stagedoor.store import answers, passes
+from stagedoor.store import answers, passes, people
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import web_passes
@@ -60,13 +60,62 @@ def open_login(
         label=label,
         public_key=public_key,
     )
+    secret, id_ = _bind(transaction, given, key_fingerprint, now)
+    answers.follow(transaction, approved_by, id_)
+    return secret, passes.read(transaction, id_)
+
+
+def open_machine_login(
+    transaction: Transaction,
+    user: str,
+    *,
+    rule: str,
+    key_fingerprint: str,
+    public_key: str,
+    label: str,
+    source: str,
+    ends_at: float,
+    now: float,
+) -> tuple[str, WebPass]:
+    """The sign-in of a machine that showed a token of its own, bound to the key, and its secret; use does not
+    move its end. What has expired of other machines is thrown away. Runs in a policy change.
+
+    Raises NotFoundError without the user.
+    """
+    people.require_user(transaction, user)
+    over = delete(web_passes).where(
+        web_passes.c.kind == PassKind.LOGIN.value,
+        web_passes.c.method == Method.MACHINE.value,
+        web_passes.c.expires_at <= now,
+    )
+    forgotten = transaction.execute(over.returning(web_passes.c.key_fingerprint)).scalars().all()
+    touch(transaction, Part.BOUND_KEYS, forgotten)
+    given = WebPass(
+        PassKind.LOGIN,
+        user,
+        Method.MACHINE,
+        ends_at,
+        rule,
+        opened_at=now,
+        source=source,
+        key_fingerprint=key_fingerprint,
+        label=label,
+        public_key=public_key,
+    )
+    secret, id_ = _bind(transaction, given, key_fingerprint, now)
+    return secret, passes.read(transaction, id_)
+
+
+def _bind(
+    transaction: Transaction, given: WebPass, key_fingerprint: str, now: float
+) -> tuple[str, bytes]:
+    """The secret and the id of a new sign-in; others of its key end."""
     for bound in _ids(transaction, web_passes.c.key_fingerprint == key_fingerprint, now):
         passes.end(transaction, bound, _BEFORE, now)
     secret = LOGIN_SECRET + secrets.token_urlsafe(passes.SECRET_BYTES)
     id_ = passes.keep(transaction, given, secret)
     touch(transaction, Part.BOUND_KEYS, [key_fingerprint])
-    answers.follow(transaction, approved_by, id_)
-    return secret, passes.read(transaction, id_)
+    return secret, id_
 
 
 def read_bound_keys(

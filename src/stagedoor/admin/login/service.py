@@ -48,7 +48,7 @@ RETRY_S = 10
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
 QUESTIONS = Rate(burst=600, interval_s=0.1)
 """Of a source: each login that waits asks twice a second for three minutes."""
-_NO_CERTIFICATES = Denial(
+NO_CERTIFICATES = Denial(
     Reason.OVERLOADED,
     "certificates are not set up on this gateway (keys.user_ca_file), so `stagedoor login` cannot be used; "
     "an administrator sets them up",
@@ -117,7 +117,7 @@ class LoginService:
     ) -> StartedLogin | Denial:
         """A login that waits for approval, for the key that signed `login_text`."""
         if self._certificates is None:
-            return _NO_CERTIFICATES
+            return NO_CERTIFICATES
         if (denial := self._too_often(self._beginnings, source)) is not None:
             return denial
         key = signed_by(signature, NAMESPACE, login_text(origin, challenge))
@@ -190,7 +190,7 @@ class LoginService:
     ) -> LoginResult | Denial:
         """A new certificate for the key that signed, whose login lasts still."""
         if self._certificates is None:
-            return _NO_CERTIFICATES
+            return NO_CERTIFICATES
         if (denial := self._too_often(self._questions, source)) is not None:
             return denial
         key = signed_by(signature, NAMESPACE, renewal_text(origin, at, nonce))

@@ -57,7 +57,8 @@ class HttpsFetch:
         self._https = https
 
     async def get(self, url: str, bearer: str | None = None) -> Answer:
-        headers = [("Accept", "application/json")]
+        # A Kubernetes API server sends its keys as RFC 7517 §8.5 has it, and answers 406 to others.
+        headers = [("Accept", "application/json, application/jwk-set+json")]
         if bearer is not None:
             headers.append(("Authorization", f"Bearer {bearer}"))
         return await self._ask("GET", url, headers)

@@ -130,6 +130,8 @@ def _outside(settings: Settings) -> Iterator[Path]:
     named += [settings.store.password_file]
     for provider in settings.sso:
         named += [provider.client_secret_file, provider.ca_file]
+    for machine in settings.machines:
+        named += [machine.keys_file, machine.ca_file]
     for sink in settings.audit.sinks:
         named += [sink.ca_file, sink.certificate_file, sink.key_file, sink.token_file]
     for path in dict.fromkeys(filter(None, named)):

@@ -11,6 +11,7 @@ from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked import RevocationList
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.login.approval import LoginApproval
+from stagedoor.admin.login.machine_logins import MachineLoginService
 from stagedoor.admin.login.service import LoginService
 from stagedoor.admin.login.well_known import describe
 from stagedoor.admin.recordings.service import RecordingService
@@ -82,6 +83,7 @@ def web_listener(
             LoginParts(
                 logins,
                 LoginApproval(settings, database),
+                MachineLoginService(settings, database, certificates),
                 partial(describe, settings, logins=logins.possible),
                 RevocationList(settings, database, policy).bytes,
                 client_file(),

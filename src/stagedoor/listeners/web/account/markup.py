@@ -12,6 +12,7 @@ _METHODS = {
     Method.TOKEN.value: "token",
     Method.PUBLIC_KEY.value: "SSH key",
     Method.CERTIFICATE.value: "certificate",
+    Method.MACHINE.value: "token of a machine",
 }
 _DAYS = 30.0
 

@@ -14,6 +14,7 @@ from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
+from stagedoor.oidc.machine import MOST_TOKEN_CHARS
 
 _FRESH = {"Cache-Control": "no-store"}
 _MAX_BYTES = 16 * 1024
@@ -30,6 +31,7 @@ class LoginApi:
     ) -> None:
         self._guard = guard
         self._logins = parts.logins
+        self._machines = parts.machines
         self._describe = parts.describe
         self._refusal = refusal
         self.routes: list[BaseRoute] = [
@@ -37,6 +39,7 @@ class LoginApi:
             Route("/login/start", self._start, methods=["POST"]),
             Route("/login/poll", self._poll, methods=["POST"]),
             Route("/login/renew", self._renew, methods=["POST"]),
+            Route("/login/machine", self._machine, methods=["POST"]),
             Route("/login/end", self._end, methods=["POST"]),
         ]
 
@@ -115,6 +118,18 @@ class LoginApi:
         )
         return self._logged_in(request, found)
 
+    async def _machine(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        found = await self._machines.log_in(
+            self._guard.own_origin(request),
+            _word(asked, "token", MOST_TOKEN_CHARS),
+            _text(asked, "signature"),
+            self._source(request),
+        )
+        return self._logged_in(request, found)
+
     async def _end(self, request: Request) -> Response:
         asked = await self._asked(request)
         if isinstance(asked, Denial):
@@ -164,14 +179,14 @@ class LoginApi:
         return self._refusal(denial)
 
 
-def _text(asked: Mapping[str, object], name: str) -> str:
+def _text(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
     value = asked.get(name)
-    return value if isinstance(value, str) and len(value) <= _MAX_CHARS else ""
+    return value if isinstance(value, str) and len(value) <= most else ""
 
 
-def _word(asked: Mapping[str, object], name: str) -> str:
+def _word(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
     """As we or a client of ours have made it: no store and no digest takes all that JSON can say."""
-    value = _text(asked, name)
+    value = _text(asked, name, most)
     return value if value.isascii() and value.isprintable() else ""
 
 

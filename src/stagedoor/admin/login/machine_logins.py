@@ -1,0 +1,175 @@
+"""A machine logs in by a token of its own: nobody approves it, and it ends by itself."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+
+import structlog
+
+from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates.certificates import (
+    CertificateError,
+    UserCertificates,
+)
+from stagedoor.admin.login.machine_tokens import MachineTokens
+from stagedoor.admin.login.service import (
+    MAX_LABEL_CHARS,
+    NAMESPACE,
+    NO_CERTIFICATES,
+    LoginResult,
+)
+from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.keys.signing import signed_by
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import Source, source_network
+from stagedoor.model.webpass import WebPass
+from stagedoor.oidc.errors import OidcError, UnavailableError
+from stagedoor.oidc.machine import MachineClaims
+from stagedoor.settings.machines import Machine
+from stagedoor.settings.settings import Settings
+from stagedoor.store import logins
+from stagedoor.store.database import Database
+from stagedoor.wire.oneline import folded
+from stagedoor.wire.sshkey import PublicKey
+
+TRIES = Rate(burst=50, interval_s=3.0)
+"""Of one source network: each may make us ask the issuer. Who logs in gives theirs back, so a CI's many jobs
+behind one address are not counted."""
+RETRY_S = 10
+_NONE_HERE = Denial(
+    Reason.BAD_REQUEST,
+    "no machine logs in here by a token of its own; an administrator adds a [[machines]] table to the "
+    "settings",
+)
+_log = structlog.get_logger()
+
+
+class MachineLoginService:
+    """Belongs to one event loop; the store is asked in a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        certificates: UserCertificates | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Reads the files that `[[machines]]` names. Raises SettingsError."""
+        self._settings = settings
+        self._database = database
+        self._certificates = certificates
+        self._now = now
+        self._tokens = MachineTokens(settings.machines, now)
+        self._tries = SourceRates(TRIES)
+
+    async def log_in(
+        self, origin: str, token: str, signature: str, source: Source
+    ) -> LoginResult | Denial:
+        """A sign-in for the key that signed `machine_text`, if a `[[machines]]` table takes the token."""
+        if not self._settings.machines:
+            return _NONE_HERE
+        if self._certificates is None:
+            return NO_CERTIFICATES
+        if (denial := self._too_often(source)) is not None:
+            return denial
+        key = signed_by(signature, NAMESPACE, machine_text(origin, token))
+        if key is None:
+            return Denial(
+                Reason.BAD_REQUEST,
+                f"the signature does not hold for {origin}: log in by the address that this gateway knows "
+                "itself by",
+            )
+        try:
+            machine, claims = await self._tokens.judge(token)
+        except OidcError as error:
+            return _refused(error, source)
+        self._tries.give_back(source_network(source.address))
+        opened = await ask(self._open, machine, claims, key, source)
+        if isinstance(opened, Denial):
+            return opened
+        secret, login = opened
+        return await self._with_certificate(self._certificates, login, key.line, secret)
+
+    def _open(
+        self, machine: Machine, claims: MachineClaims, key: PublicKey, source: Source
+    ) -> tuple[str, WebPass]:
+        """Raises RefusedError, StoreError. In a thread."""
+        now = self._now()
+        service = AdminService(
+            self._database, self._settings.data_dir, f"{machine.name} (machine)", self._now
+        )
+        label, key_name = folded(claims.subject)[:MAX_LABEL_CHARS], key.fingerprint
+        try:
+            with service.change("login.machine") as change:
+                secret, opened = logins.open_machine_login(
+                    change.transaction,
+                    machine.user,
+                    rule=machine.name,
+                    key_fingerprint=key_name,
+                    public_key=key.line,
+                    label=label,
+                    source=source_network(source.address),
+                    ends_at=now + machine.session_s,
+                    now=now,
+                )
+                assert opened.sign_in is not None, "a sign-in names itself"
+                change.fields |= {
+                    "user": machine.user,
+                    "machine": machine.name,
+                    "issuer": machine.issuer,
+                    "subject": folded(claims.subject),
+                    "sign_in": shown_id(opened.sign_in.id),
+                    "key": key_name,
+                    "from": source_network(source.address),
+                    "expires_at": opened.expires_at,
+                }
+        except NotFoundError:
+            raise RefusedError(
+                f"[[machines]] {machine.name!r} is for the user {machine.user!r}, who is not there; an "
+                f"administrator adds them with: stagedoor user add {machine.user} --no-password"
+            ) from None
+        return secret, opened
+
+    async def _with_certificate(
+        self, certificates: UserCertificates, login: WebPass, public_key: str, secret: str
+    ) -> LoginResult:
+        assert login.sign_in is not None, "a sign-in names itself"
+        try:
+            certificate = await certificates.sign(
+                login.name, login.sign_in.number, public_key, login.expires_at
+            )
+        except CertificateError as error:
+            return LoginResult(login.name, login.expires_at, secret, None, str(error))
+        return LoginResult(login.name, login.expires_at, secret, certificate)
+
+    def _too_often(self, source: Source) -> Denial | None:
+        network, now = source_network(source.address), self._now()
+        if self._tries.take(network, now) is not None:
+            return None
+        wait_s = math.ceil(self._tries.wait_s(network, now))
+        return Denial(
+            Reason.THROTTLED,
+            f"too many tokens from your address were refused; try again in {wait_s} s",
+            wait_s,
+        )
+
+
+def machine_text(origin: str, token: str) -> bytes:
+    """What a machine signs: for this gateway and this token alone."""
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"stagedoor machine\n{origin}\n{digest}\n".encode()
+
+
+def _refused(error: OidcError, source: Source) -> Denial:
+    _log.warning("machine login refused", why=str(error), source=str(source.address))
+    if isinstance(error, UnavailableError):
+        return Denial(
+            Reason.UPSTREAM_TIMEOUT,
+            "the issuer of this token does not tell its keys now; try again (the gateway's log says why)",
+            retry_after_s=RETRY_S,
+        )
+    return Denial(Reason.CREDENTIAL_WRONG, str(error))

@@ -1,0 +1,94 @@
+"""Whose a machine's token is, by the tables `[[machines]]` and the keys that issuers publish."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from joserfc.jwk import KeySet
+
+from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
+from stagedoor.model.errors import SettingsError
+from stagedoor.net.https import Https
+from stagedoor.oidc.errors import OidcError, UnavailableError
+from stagedoor.oidc.id_token import read_keys
+from stagedoor.oidc.logout import issuer_of
+from stagedoor.oidc.machine import (
+    MOST_TOKEN_CHARS,
+    MachineClaims,
+    Rule,
+    read_key_place,
+    rule_for,
+    verify_machine,
+)
+from stagedoor.oidc.provider import discovery_url
+from stagedoor.oidc.published import IssuerKeys
+from stagedoor.settings.machines import Machine
+
+
+class MachineTokens:
+    """Belongs to one event loop. `now` is seconds since the epoch."""
+
+    def __init__(self, machines: tuple[Machine, ...], now: Callable[[], float]) -> None:
+        """Reads the files that the tables name. Raises SettingsError."""
+        self._now = now
+        self._machines = {each.name: each for each in machines}
+        self._rules: dict[str, list[Rule]] = {}
+        self._keys: dict[str, IssuerKeys[str]] = {}
+        for each in machines:
+            allowed = {claim: each.allowed(claim) for claim in each.claims}
+            self._rules.setdefault(each.issuer, []).append(Rule(each.name, each.audience, allowed))
+            if each.issuer not in self._keys:
+                self._keys[each.issuer] = _published(each, now)
+
+    async def judge(self, token: str) -> tuple[Machine, MachineClaims]:
+        """The table that takes the token. Raises OidcError, whose line is for the log and for the machine."""
+        issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
+        keys = self._keys.get(issuer or "")
+        if issuer is None or keys is None:
+            raise OidcError(
+                "this is no ID token of an issuer that a [[machines]] table of this gateway names (iss)"
+            )
+        claims = await keys.verified(partial(self._verified, token, issuer))
+        return self._machines[rule_for(claims, self._rules[issuer]).name], claims
+
+    def _verified(self, token: str, issuer: str, keys: KeySet) -> MachineClaims:
+        return verify_machine(token, keys, issuer=issuer, now=self._now())
+
+
+def _published(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
+    """The keys of the machine's issuer. Raises SettingsError."""
+    if machine.keys_file is not None:
+        _check_file(machine.keys_file)
+        return IssuerKeys(partial(_named, str(machine.keys_file)), _in_file, now)
+    fetch = HttpsFetch(Https(machine.ca_file))
+    return IssuerKeys(partial(_discovered, fetch, machine.issuer), partial(_get, fetch), now)
+
+
+def _check_file(file: Path) -> None:
+    try:
+        read_keys(file.read_bytes())
+    except (OSError, OidcError) as error:
+        raise SettingsError(f"cannot read machines.keys_file {file}: {error}") from None
+
+
+async def _named(file: str) -> str:
+    return file
+
+
+async def _in_file(file: str) -> bytes:
+    try:
+        return await asyncio.to_thread(Path(file).read_bytes)
+    except OSError as error:
+        raise UnavailableError(f"cannot read machines.keys_file {file}: {error}") from None
+
+
+async def _discovered(fetch: HttpsFetch, issuer: str) -> str:
+    return read_key_place(await _get(fetch, discovery_url(issuer)), issuer)
+
+
+async def _get(fetch: HttpsFetch, url: str) -> bytes:
+    status, body = await fetch.get(url)
+    if status != 200:
+        raise UnavailableError(f"{url} answered {status}; check machines.issuer")
+    return body
