@@ -22,7 +22,7 @@ from tests.docs.pages import ROOT, Block
 
 DEVELOPER = ROOT / "docs/how-to/developer.md"
 OPERATE = ROOT / "docs/how-to/operate.md"
-POSTGRESQL = ROOT / "docs/how-to/postgresql.md"
+POSTGRESQL = ROOT / "docs/how-to/operate-postgresql.md"
 JUMP_HOST = ROOT / "docs/how-to/jump-host.md"
 DIRECT_LOGIN = ROOT / "docs/how-to/direct-login.md"
 ACCESS_METHODS = ROOT / "docs/explanation/access-methods.md"
