@@ -15,7 +15,10 @@ PAIRS = {
     "docs/zh/security.md": "docs/security.md",
     **{
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
-        for name in ("developer", "webshell", "install-kubernetes")
+        for name in (
+            *("developer", "other-clients", "connect-messages"),
+            *("webshell", "install-kubernetes"),
+        )
     },
 }
 """A Chinese page, and the English one that it says."""

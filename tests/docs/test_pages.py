@@ -20,7 +20,8 @@ from stagedoor.wire import answer
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block
 
-DEVELOPER = ROOT / "docs/how-to/developer.md"
+CONNECT_MESSAGES = ROOT / "docs/how-to/connect-messages.md"
+OTHER_CLIENTS = ROOT / "docs/how-to/other-clients.md"
 OPERATE = ROOT / "docs/how-to/operate.md"
 POSTGRESQL = ROOT / "docs/how-to/operate-postgresql.md"
 JUMP_HOST = ROOT / "docs/how-to/jump-host.md"
@@ -182,7 +183,7 @@ def test_every_ssh_config_snippet_is_accepted_by_ssh(block: Block, tmp_path: Pat
 
 
 def test_the_table_of_exit_codes_is_the_codes_own() -> None:
-    rows = pages.table(DEVELOPER, "Exit codes")
+    rows = pages.table(CONNECT_MESSAGES, "Exit codes")
     assert {int(code): meaning for code, meaning in rows} == tunnel.EXITS
 
 
@@ -195,13 +196,13 @@ def test_the_table_of_http_statuses_is_the_codes_own() -> None:
 @pytest.mark.parametrize(
     ("page", "heading", "column"),
     [
-        (DEVELOPER, "When it does not work", 0),
+        (CONNECT_MESSAGES, "What the lines mean", 0),
         (OPERATE, "When something is wrong", 0),
         (JUMP_HOST, "When it does not work", 0),
         (DIRECT_LOGIN, "When it does not work", 0),
         (POSTGRESQL, "When something fails", 1),
     ],
-    ids=["developer", "operate", "jump-host", "direct-login", "postgresql"],
+    ids=["connect", "operate", "jump-host", "direct-login", "postgresql"],
 )
 def test_every_message_explained_is_one_that_the_code_says(
     page: Path, heading: str, column: int
@@ -266,7 +267,9 @@ def test_the_unit_tries_again_for_ever_but_not_with_wrong_settings() -> None:
 def test_stock_clients_in_the_how_to_are_those_that_the_demo_drives() -> None:
     from stagedoor.demo.clients import CLIENTS
 
-    named = {row[1].strip("`").split()[0] for row in pages.table(DEVELOPER, "Without our client")}
+    named = {
+        row[1].strip("`").split()[0] for row in pages.table(OTHER_CLIENTS, "One line for each")
+    }
     assert named == {client.program for client in CLIENTS if client.program}
 
 
