@@ -51,7 +51,7 @@ SITES: dict[str, tuple[str, str, str]] = {
 
 def printed() -> Manifest:
     """The values of our how-to."""
-    page = ROOT / "docs" / "how-to" / "install-kubernetes.md"
+    page = ROOT / "docs" / "how-to" / "kubernetes-networks.md"
     [found] = [one.text for one in blocks("yaml") if one.page == page and "ingress:" in one.text]
     values: Manifest = yaml.safe_load(found)
     return values

@@ -17,7 +17,8 @@ PAIRS = {
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
         for name in (
             *("developer", "other-clients", "connect-messages"),
-            *("webshell", "install-kubernetes"),
+            *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
+            "webshell",
         )
     },
 }
