@@ -18,7 +18,7 @@ PAIRS = {
         for name in (
             *("developer", "other-clients", "connect-messages"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
-            "webshell",
+            *("webshell", "terminals", "share-terminals", "webshell-files"),
         )
     },
 }
