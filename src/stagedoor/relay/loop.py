@@ -13,7 +13,7 @@ from functools import partial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.parting import Nowhere, Partings
+from stagedoor.relay.refused import ClosedStream, RefusedTunnels
 from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump, leave, push, refuse
@@ -65,7 +65,7 @@ class Relay:
         self._tunnels: set[Tunnel] = set()
         self._flows: list[Direction | None] = []
         """By the descriptor of their source."""
-        self._partings = Partings()
+        self._refused = RefusedTunnels()
         self._again: set[Direction] = set()
         """Flows that had more to move when their turn was over."""
         self._asked: deque[Callable[[], None]] = deque()
@@ -182,8 +182,8 @@ class Relay:
                 wait_s: float | None = 0
             else:
                 wait_s = None if sweep.timeout_s is None else sweep.wait_s(self._clock())
-                if self._partings:
-                    left_s = self._partings.wait_s(self._clock())
+                if self._refused:
+                    left_s = self._refused.wait_s(self._clock())
                     wait_s = left_s if wait_s is None else min(left_s, wait_s)
             for fd, events in wait(wait_s):
                 if fd == bell:
@@ -206,8 +206,8 @@ class Relay:
                     work(direction)
             if sweep.timeout_s is not None and sweep.due(self._clock()):
                 self._reap()
-            if self._partings:
-                for tunnel in self._partings.due(self._clock()):
+            if self._refused:
+                for tunnel in self._refused.due(self._clock()):
                     self._finish(tunnel, End.UNREACHED)
             # Last, so that a descriptor which comes anew has no stale event in this batch. One that
             # `start` had watched may have; it costs a read that finds nothing.
@@ -321,13 +321,13 @@ class Relay:
         self._unwatch(received)
         with self._lock, contextlib.suppress(OSError):
             received.source.abort()
-        received.source = sent.sink = Nowhere()
+        received.source = sent.sink = ClosedStream()
         received.source_fd = sent.sink_fd = -1
         tunnel.spliced = False
         received.stage = TRANSITIONS[
             Stage.OPEN, Step.END_READ
         ]  # it may hold some of the explanation
-        self._partings.add(tunnel, self._clock())
+        self._refused.add(tunnel, self._clock())
         self._work(received)
         self._work(sent)
 

@@ -6,8 +6,8 @@ from stagedoor.relay.tunnel import Tunnel
 from stagedoor.wire.ssh_preface import PARTING_S
 
 
-class Partings:
-    """The tunnels that part, the earliest first. Instants are monotonic seconds."""
+class RefusedTunnels:
+    """Tunnels whose upstream refused, the earliest first. Instants are monotonic seconds."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Tunnel]] = deque()
@@ -30,7 +30,7 @@ class Partings:
         return found
 
 
-class Nowhere:
+class ClosedStream:
     """In the place of an upstream that has gone: takes everything, and has nothing to say."""
 
     spliceable = False
