@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import forks
 from tests.store.server import PostgresqlHere
 
 # Programs are started thousands of times here; each would compile the same modules anew.
@@ -16,6 +17,8 @@ settings.register_profile(
     "here", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("here")
+
+forks.install()
 
 
 @pytest.fixture(scope="session")

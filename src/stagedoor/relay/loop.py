@@ -13,10 +13,10 @@ from functools import partial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.refused import ClosedStream, RefusedTunnels
 from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump, leave, push, refuse
+from stagedoor.relay.refused import ClosedStream, RefusedTunnels
 from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
 from stagedoor.relay.sweep import IdleTimeouts
 from stagedoor.relay.tunnel import Direction, OnEnd, SinkError, SourceError, Tunnel

@@ -1,0 +1,246 @@
+"""A process that has imported the program, of which others are made: `tests.forks` starts it and asks.
+
+What it makes is a child of the process that asked (CLONE_PARENT of clone(2)), and runs a module as
+`python -m` does, without a second of imports. It has one thread: so no lock is held in what it makes.
+"""
+
+import asyncio
+import atexit
+import contextvars
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import platform
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+CLONE_PARENT = 0x8000
+MAX_REQUEST = 1 << 17
+ROOM = 4096
+"""Bytes for the words of a command, which take the place of the template's own in proc_pid_cmdline(5)."""
+IDLE = {"_worker", "_do_waitpid"}
+"""In these functions of concurrent.futures and asyncio a thread waits, and holds no lock."""
+
+real_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to run. `fds` are the numbers that it has open; the first three are 0, 1 and 2."""
+
+    words: Sequence[str]
+    cwd: str
+    env: Sequence[Sequence[str]]
+    fds: Sequence[int]
+    session: bool
+    group: int
+    umask: int
+
+    def encoded(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
+    """Of what `subprocess` gives to its `_fork_exec`, and which fds it is to get; None: only exec will do."""
+    args, _, close_fds, kept, cwd, env, stdin, _, _, stdout, _, stderr, _, error = arguments[:14]
+    _, session, group, gid, groups, uid, umask, before = arguments[14:22]
+    words = [os.fsdecode(one) for one in args]  # type: ignore[attr-defined]
+    ours = words[:2] == [sys.executable, "-m"] and words[2].partition(".")[0] == "stagedoor"
+    plain = close_fds and all(one is None for one in (gid, groups, uid, before))
+    where = str(Path.cwd()) if cwd is None else os.fsdecode(cwd)  # type: ignore[arg-type]
+    if not ours or not plain or _size(words) > ROOM or not os.access(where, os.X_OK):
+        return None
+    pairs = list(os.environ.items())
+    if env is not None:
+        pairs = [os.fsdecode(one).partition("=")[::2] for one in env]  # type: ignore[attr-defined]
+    passed = [fd for fd in kept if fd != error]  # type: ignore[attr-defined]
+    given = [number if fd == -1 else fd for number, fd in enumerate((stdin, stdout, stderr))]
+    job = Job(words, where, pairs, (0, 1, 2, *passed), bool(session), group, umask)  # type: ignore[arg-type]
+    return job, [*given, *passed]  # type: ignore[list-item]
+
+
+def _size(words: Sequence[str]) -> int:
+    return sum(len(os.fsencode(one)) + 1 for one in words)
+
+
+_kept: list[object] = []
+"""Files whose end would close a number that is another's now."""
+
+
+def become(job: Job, fds: Sequence[int], ready: Callable[[], object]) -> None:
+    """What execve(2) and the start of Python change in a process; `ready` is called once others see it."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if job.session:
+        os.setsid()
+    elif job.group != -1:
+        os.setpgid(0, job.group)
+    if job.umask != -1:
+        os.umask(job.umask)
+    os.chdir(job.cwd)
+    _show_words(job.words)
+    ready()
+    _take(job.fds, fds)
+    os.environ.clear()
+    os.environ.update(job.env)  # type: ignore[arg-type]
+    tempfile.tempdir = None  # it keeps what TMPDIR was
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, f"__{name}__")
+        made = open(  # noqa: SIM115 - it stays open
+            number, "w" if number else "r", encoding=before.encoding, errors=before.errors,
+            closefd=False,
+        )  # fmt: skip
+        made.reconfigure(line_buffering=name == "stderr" or made.isatty())
+        _kept.extend((before, getattr(sys, name)))
+        setattr(sys, name, made)
+        setattr(sys, f"__{name}__", made)
+    sys.argv, sys.orig_argv = list(job.words[2:]), list(job.words)
+    sys.path[0] = job.cwd
+
+
+def _take(numbers: Sequence[int], fds: Sequence[int]) -> None:
+    """Have these fds at these numbers, and nothing else open."""
+    above = max(*numbers, *fds) + 1
+    held = [fcntl.fcntl(fd, fcntl.F_DUPFD, above) for fd in fds]
+    for number, fd in zip(numbers, held, strict=True):
+        os.dup2(fd, number)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) not in numbers:
+            with suppress(OSError):
+                os.close(int(entry.name))
+
+
+def _show_words(words: Sequence[str]) -> None:
+    begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+    text = b"".join(os.fsencode(one) + b"\0" for one in words)
+    if len(text) <= end - begin:
+        ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
+
+
+def run_module(name: str) -> None:
+    """As `python -m NAME` does."""
+    package, _, last = name.rpartition(".")
+    if package and sys.modules.pop(name, None) is not None:
+        vars(sys.modules[package]).pop(last, None)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def fork_here(*arguments: object) -> int:
+    """In what was made of the template: its own processes are made of itself where no lock can be held."""
+    job = job_of(arguments) if _others_wait() else None
+    if job is None:
+        return real_fork_exec(*arguments)  # type: ignore[no-any-return]
+    pid = os.fork()
+    if pid == 0:
+        atexit._clear()  # the parent's, as are the files that finalizers would remove
+        weakref.finalize._registry.clear()
+        weakref.finalize._registered_with_atexit = False
+        _run_and_exit(*job)
+    return pid
+
+
+def _others_wait() -> bool:
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident())
+    idle = all(frame.f_code.co_name in IDLE for frame in frames.values())
+    return idle and len(list(Path("/proc/self/task").iterdir())) == len(frames) + 1
+
+
+def _run_and_exit(
+    job: Job, fds: Sequence[int], ready: Callable[[], object] = lambda: None
+) -> NoReturn:
+    """In the middle of what the parent did, of which nothing may go on or be cleared away."""
+    code = 1
+    try:
+        gc.freeze()
+        asyncio._set_running_loop(None)
+        asyncio.set_event_loop_policy(None)
+        become(job, fds, ready)
+        code = contextvars.Context().run(_status_of, job.words[2])
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _status_of(module: str) -> int:
+    try:
+        run_module(module)
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        print(error.code, file=sys.stderr)
+        return 1
+    return 0
+
+
+def fork_sibling() -> int:
+    """As os.fork(), but the new process is a child of our parent."""
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid = python.syscall(SYS_CLONE, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    return int(pid)
+
+
+def serve(asked: socket.socket) -> None:
+    """Make what is asked for, until nobody is there to ask. What was made answers with its process id."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
+    while True:
+        request, fds, _, _ = socket.recv_fds(asked, MAX_REQUEST, 250)
+        if not request:
+            return
+        if fork_sibling() == 0:
+            signal.signal(signal.SIGINT, handler)
+            subprocess._fork_exec = fork_here  # type: ignore[attr-defined]
+            _run_and_exit(Job(**json.loads(request)), fds, partial(_answer, asked))
+        for fd in fds:
+            os.close(fd)
+
+
+def _answer(asked: socket.socket) -> None:
+    asked.send(str(os.getpid()).encode())
+
+
+def main() -> None:
+    from stagedoor.cli.app import COMMANDS
+
+    modules = {module for module, _ in COMMANDS.values()}
+    for name in sorted(modules | {"stagedoor.serve.worker", "stagedoor.serve.controller"}):
+        import_module(name)
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    gc.collect()
+    gc.freeze()
+    asked.send(b"ready")
+    serve(asked)
+
+
+if __name__ == "__main__":
+    main()

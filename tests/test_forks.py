@@ -1,0 +1,87 @@
+"""What is made of the template is what exec(2) would make of the same words."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import forks
+from tests.waiting import wait_until
+
+WAITS = (sys.executable, "-m", "stagedoor", "--config", "none.toml", "user", "add", "me")
+"""With `--password-stdin` it waits for a line."""
+
+
+def seen(pid: int) -> dict[str, object]:
+    """What a program can know of itself, and others of it."""
+    place = Path("/proc") / str(pid)
+    status = dict(line.split(":\t", 1) for line in (place / "status").read_text().splitlines())
+    stat = (place / "stat").read_text().rpartition(")")[2].split()
+    return {
+        "words": (place / "cmdline").read_bytes().rstrip(b"\0"),
+        "folder": (place / "cwd").readlink(),
+        "fds": sorted(int(one.name) for one in (place / "fd").iterdir()),
+        "limits": (place / "limits").read_text(),
+        "signals": [status[name] for name in ("SigBlk", "SigIgn", "SigCgt")],
+        "umask": status["Umask"],
+        "threads": status["Threads"],
+        "parent": stat[1],
+        "group is its own": stat[2] == str(pid),
+        "session is its own": stat[3] == str(pid),
+    }
+
+
+def started(folder: Path, **how: object) -> dict[str, object]:
+    with subprocess.Popen(
+        [*WAITS, "--password-stdin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=folder, text=True, **how,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        place = Path(f"/proc/{process.pid}/wchan")
+        wait_until(lambda: "pipe" in place.read_text(), what="it reads")
+        found = seen(process.pid)
+        out, err = process.communicate("secret\n", timeout=60)
+        return {**found, "code": process.returncode, "out": out, "err": err}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"start_new_session": True},
+        {"process_group": 0, "umask": 0o77},
+        {"env": {"PATH": os.environ["PATH"], "HOME": "/", "LANG": os.environ.get("LANG", "")}},
+    ],
+    ids=["as it is", "session", "group", "environment"],
+)
+def test_it_differs_in_nothing_that_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, object]
+) -> None:
+    made = started(tmp_path, **how)
+    monkeypatch.setattr(subprocess, "_fork_exec", forks.real_fork_exec)
+    assert started(tmp_path, **how) == made
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen([*WAITS, "--password-stdin"], stdin=subprocess.PIPE) as process:
+        process.send_signal(number)
+        assert process.wait(60) == -number
+
+
+def test_other_surroundings_are_by_exec(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_exec: list[object] = []
+    monkeypatch.setattr(
+        forks, "real_fork_exec", lambda *how: by_exec.append(how) or forks_exec(*how)
+    )
+    subprocess.run([sys.executable, "-m", "stagedoor", "--version"], check=True)
+    assert not by_exec
+    env = {**os.environ, "PYTHONOPTIMIZE": "1"}
+    subprocess.run([sys.executable, "-m", "stagedoor", "--version"], check=True, env=env)
+    assert len(by_exec) == 1
+
+
+forks_exec = forks.real_fork_exec
