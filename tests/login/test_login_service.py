@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,7 @@ class Installation:
     folder: Path
     ahead_s: float = 0.0
     broken: bool = False
+    revoked: dict[str, Denial] = field(default_factory=dict)
 
     def now(self) -> float:
         return time.time() + self.ahead_s
@@ -128,12 +129,14 @@ def here(tmp_path: Path) -> Iterator[Installation]:
         )
         made = Installation(
             service,
-            LoginService(settings, database, given, lifetimes, None),
+            LoginService(settings, database, given, lifetimes, None, lambda _: None),
             LoginApproval(settings, database),
             replace(found, sign_in=shown.sign_in),
             settings.data_dir,
         )
-        made.logins = LoginService(settings, database, given, lifetimes, made, made.now)
+        made.logins = LoginService(
+            settings, database, given, lifetimes, made, made.revoked.get, made.now
+        )
         made.approval = LoginApproval(settings, database, made.now)
         yield made
 
@@ -346,7 +349,11 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
     [shown] = policy.bound_keys.values()
     alice = replace(here.alice, sign_in=shown.sign_in)
     ssh = SshSignInService(
-        Settings(data_dir=here.folder), database, lambda: load_policy(database), here
+        Settings(data_dir=here.folder),
+        database,
+        lambda: load_policy(database),
+        here,
+        lambda _: None,
     )
     assert isinstance(await ssh.certificate(alice, key.line), str)
     with here.admin.change("test") as change:
@@ -354,6 +361,23 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
     refused = await ssh.certificate(alice, key.line)
     assert isinstance(refused, Denial)
     assert "password" in refused.message
+
+
+async def test_a_revoked_key_gets_no_login_and_no_certificate(here: Installation, key: Key) -> None:
+    """Be it revoked before, while it waits, or once it is logged in."""
+    await here.logged_in(key)
+    begun = await here.begin(key)
+    await here.approval.approve(here.alice, begun.id, begun.letters)
+    bound = len(load_policy(here.admin.database).bound_keys)
+    here.revoked[key.line] = why = Denial(Reason.CREDENTIAL_WRONG, "it was revoked")
+    waited = await here.poll(begun)
+    assert isinstance(waited, Denial)
+    assert waited.message == why.message
+    assert len(load_policy(here.admin.database).bound_keys) == bound
+    assert await here.renew(key) == why
+    challenge = digest(VERIFIER)
+    signature = key.sign(login_text(ORIGIN, challenge))
+    assert await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE) == why
 
 
 @pytest.mark.identity(3)

@@ -20,7 +20,16 @@ from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
 from tests.ssh.signed_in import signed_in
-from tests.ssh.world import BOUND_S, SSH_TABLE, World, local, new_key, open_world, wait_until
+from tests.ssh.world import (
+    BOUND_S,
+    SSH_TABLE,
+    World,
+    local,
+    new_key,
+    open_world,
+    public,
+    wait_until,
+)
 
 BANNER = re.compile(
     r"stagedoor: this key is new here\. To sign in, open\s+http://127\.0\.0\.1:\d+(/login/\S+)\s+"
@@ -35,7 +44,7 @@ def settings(web: int, hold_s: float = 180.0) -> str:
     """No test gets as far as the identity provider: its person has a password too."""
     return (
         SSH_TABLE
-        + f"hold_s = {hold_s}\n"
+        + f'hold_s = {hold_s}\nrevoked_keys_file = "REVOKED"\n'
         + local("app01")
         + f'[web]\naddresses = ["127.0.0.1:{web}"]\ntmux = false\n'
         + '[[sso]]\nname = "Company"\nissuer = "https://id.example"\nclient_id = "stagedoor"\n'
@@ -49,7 +58,9 @@ def held_world(folder: Path, hold_s: float = 180.0) -> Iterator[World]:
     secret = folder / "secret"
     secret.write_text("secret\n")
     secret.chmod(0o600)
-    with open_world(folder, settings(free_port(), hold_s).replace("SECRET", str(secret))) as one:
+    (folder / "revoked").touch()
+    made = settings(free_port(), hold_s).replace("SECRET", str(secret))
+    with open_world(folder, made.replace("REVOKED", str(folder / "revoked"))) as one:
         yield one
 
 
@@ -365,6 +376,16 @@ def test_a_wait_that_nobody_sees_ends_with_its_reason(tmp_path: Path) -> None:
             ]  # fmt: skip
 
         wait_until(lambda: len(written()) == 2)
+
+
+def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
+    """Whoever signed in for it would have done so for nothing."""
+    key = new_key(tmp_path / "new")
+    (world.folder / "revoked").write_text(public(key))
+    refused = world.ssh("app01@gw", "true", config=world.config(key=key))
+    assert refused.returncode == 255
+    assert b"Permission denied (publickey)" in refused.stderr
+    assert not BANNER.search(refused.stderr.decode())
 
 
 def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:

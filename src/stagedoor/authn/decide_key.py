@@ -16,6 +16,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, within
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import WebPass
+from stagedoor.wire.blob import fingerprint
 from stagedoor.wire.krl import Revocations
 from stagedoor.wire.target import parse_login, shown
 
@@ -87,15 +88,21 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
     That a certificate has expired since does not end what it began, as with sshd(8).
     """
     certificate = credential.certificate
-    if trust.revocations.holds_key(credential.key):
-        return _wrong(f"the key {credential.fingerprint} was revoked (ssh.revoked_keys_file)")
-    if certificate is None:
-        return None
+    revoked = revoked_key(credential.key, trust)
+    if revoked is not None or certificate is None:
+        return revoked
     stranger = _stranger(certificate, trust)
     if stranger is not None:
         return stranger
     if trust.revocations.holds_certificate(certificate):
         return _wrong(f"{_named(certificate)} was revoked (ssh.revoked_keys_file)")
+    return None
+
+
+def revoked_key(key: bytes, trust: Trust) -> Denial | None:
+    """Why nobody may use this key, a blob, whoever holds it; None while it may be used."""
+    if trust.revocations.holds_key(key):
+        return _wrong(f"the key {fingerprint(key)} was revoked (ssh.revoked_keys_file)")
     return None
 
 

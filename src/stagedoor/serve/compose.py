@@ -43,7 +43,7 @@ from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.shells import shells_of
-from stagedoor.serve.parts.ssh import ssh_listener, trust_of
+from stagedoor.serve.parts.ssh import refused_keys, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
@@ -207,7 +207,11 @@ class Gateway:
         sign_ins = None
         if self.certificates is not None:
             sign_ins = SshSignInService(
-                settings, self.database, lambda: self.watch.policy, self.certificates
+                settings,
+                self.database,
+                lambda: self.watch.policy,
+                self.certificates,
+                refused_keys(settings),
             )
         return ssh_listener(settings, flow, addresses, direct, sign_ins)
 
@@ -229,6 +233,7 @@ class Gateway:
             sign_ins,
             sign_in_counter(self.tally),
             self.certificates,
+            refused_keys(settings),
         )
 
     async def ask_providers(self) -> None:

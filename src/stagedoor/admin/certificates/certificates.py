@@ -1,8 +1,13 @@
 """Certificates for people's keys: what the login needs of the signer."""
 
+from collections.abc import Callable
 from typing import Protocol
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError
+
+RefusedKeys = Callable[[str], Denial | None]
+"""Why a key, `type base64`, is taken from nobody: it was revoked, or whether it was cannot be told."""
 
 
 class CertificateError(StagedoorError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
+    RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
 )
@@ -90,6 +91,7 @@ class LoginService:
         passes: PassService,
         lifetimes: Lifetimes,
         certificates: UserCertificates | None,
+        refused: RefusedKeys,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -97,6 +99,7 @@ class LoginService:
         self._passes = passes
         self._lifetimes = lifetimes
         self._certificates = certificates
+        self._refused = refused
         self._now = now
         self._beginnings = SourceRates(BEGINNINGS)
         self._questions = SourceRates(QUESTIONS)
@@ -127,6 +130,8 @@ class LoginService:
                 f"the signature does not hold for {origin}: log in by the address that this gateway knows "
                 "itself by (behind a reverse proxy: Host and X-Forwarded-Proto have to be passed on)",
             )
+        if (denial := self._refused(key.line)) is not None:
+            return denial
         id_, letters, now = (
             secrets.token_urlsafe(16),
             random_letters(secrets.token_bytes(64)),
@@ -180,6 +185,8 @@ class LoginService:
             raise RefusedError(OVER)
         if not pending_login.is_due(login, now, code):
             return LoginState.WAITING
+        if (denial := self._refused(login.public_key)) is not None:
+            raise RefusedError(denial.message)
         secret, opened = open_approved(
             self._settings, self._database, login, self._lifetimes.session_s, now, OVER
         )
@@ -196,6 +203,8 @@ class LoginService:
         key = signed_by(signature, NAMESPACE, renewal_text(origin, at, nonce))
         if key is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
+        if (denial := self._refused(key.line)) is not None:
+            return denial
         ahead_s = at - self._now()
         if abs(ahead_s) > CLOCK_S:
             way = "ahead" if ahead_s > 0 else "behind"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
+    RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
 )
@@ -38,18 +39,19 @@ class SshSignInService:
         database: Database,
         policy: Callable[[], Policy],
         certificates: UserCertificates,
+        refused: RefusedKeys,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
         self._policy = policy
         self._certificates = certificates
+        self._refused = refused
         self._now = now
         self._binding = KeyBinding(settings, database, now)
 
-    @property
-    def holds(self) -> bool:
-        return self._binding.possible
+    def holds(self, public_key: str) -> bool:
+        return self._binding.possible and self._refused(public_key) is None
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
         # A name that is no app's can only be a user's own; one that is a user's is meant so.

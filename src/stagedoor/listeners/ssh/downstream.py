@@ -122,10 +122,10 @@ class Downstream(asyncssh.SSHServer):
         sign_ins = self._context.sign_ins
         if (
             sign_ins is None
-            or not sign_ins.holds
             or shown.credential.certificate is not None
             or denial.reason is not Reason.CREDENTIAL_WRONG
             or not self.connection.offers_all_keys_again
+            or not sign_ins.holds(shown.line)
         ):
             return False
         answer = self._unknown_keys.offered(shown.credential.key)

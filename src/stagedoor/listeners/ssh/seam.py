@@ -61,9 +61,8 @@ class Login:
 class SshSignIns(Protocol):
     """Sign-ins of those who come by SSH: how a key gets one, and what its person may do with it."""
 
-    @property
-    def holds(self) -> bool:
-        """Whether unknown keys may wait for their person."""
+    def holds(self, public_key: str) -> bool:
+        """Whether this unknown key may wait for its person. One that was revoked may not."""
         ...
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:

@@ -1,6 +1,7 @@
 """The SSH listener's parts: its host key and certificate, whom it trusts, and its limits."""
 
 import platform
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
@@ -11,7 +12,8 @@ from stagedoor.admin.certificates.authorities import (
     ssh_host_certificate,
     user_ca_line,
 )
-from stagedoor.authn.decide_key import Trust
+from stagedoor.admin.certificates.certificates import RefusedKeys
+from stagedoor.authn.decide_key import Trust, revoked_key
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
@@ -105,6 +107,17 @@ def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     trust = Trust(user_ca_fingerprints(settings), own_ca=own.fingerprint)
     file = settings.ssh.revoked_keys_file
     return (lambda: trust) if file is None else _RevocationFile(file, trust).now
+
+
+def refused_keys(settings: Settings) -> RefusedKeys:
+    """Which keys get no sign-in and no certificate. Raises StagedoorError for what is wrong now."""
+    trust = trust_of(settings)
+
+    def refused(line: str) -> Denial | None:
+        now = trust()
+        return now if isinstance(now, Denial) else revoked_key(b64decode(line.split()[1]), now)
+
+    return refused
 
 
 class _RevocationFile:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.allowance import Allowance
-from stagedoor.admin.certificates.certificates import UserCertificates
+from stagedoor.admin.certificates.certificates import RefusedKeys, UserCertificates
 from stagedoor.admin.certificates.revoked import RevocationList
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.login.approval import LoginApproval
@@ -52,7 +52,8 @@ def web_listener(
     note: Note,
     sign_ins: SignInService,
     issued: Callable[[PassKind, Identity], None],
-    certificates: UserCertificates | None = None,
+    certificates: UserCertificates | None,
+    refused: RefusedKeys,
 ) -> WebListener:
     """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
     `certificates` no machine logs in. Raises StagedoorError."""
@@ -67,7 +68,7 @@ def web_listener(
         allowance,
         issued=issued,
     )
-    logins = LoginService(settings, database, passes, _lifetimes(settings), certificates)
+    logins = LoginService(settings, database, passes, _lifetimes(settings), certificates, refused)
     return WebListener(
         WebApp(
             ShellAccess(
