@@ -7,13 +7,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from stagedoor.client import tunnel
 from stagedoor.client.aside import Aside
 from stagedoor.client.asking import Asker, AttachError
+from stagedoor.client.attach_request import AttachRequest
 from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
 from stagedoor.client.company import READS_PEOPLE, Company
 from stagedoor.client.dialling import RETRY_S, LineWatch
@@ -21,6 +20,7 @@ from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.signals import Signals
+from stagedoor.client.size_notice import SizeNotice
 from stagedoor.client.web import Connection, LostError
 from stagedoor.wire.drawing import Drawing
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, Sized, TerminalError, Upstream, Word
@@ -38,23 +38,6 @@ class UnreadError(AttachError):
     """Whoever read what is shown, in a pipe, has gone."""
 
 
-@dataclass(frozen=True)
-class AttachRequest:
-    """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
-    or `/stagedoor`; `log` writes a line for whoever looks for a fault. With a `session`, that one is
-    watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8. `stays` is of a
-    terminal that is not for us alone: it does not end with what is piped in."""
-
-    target: str
-    options: tunnel.Options
-    path: str
-    log: Callable[[str], None]
-    record: Callable[[bytes], None] | None = None
-    session: str = ""
-    utf8: bool = True
-    stays: bool = False
-
-
 class Attach:
     """One run, over as many connections as it takes."""
 
@@ -67,6 +50,7 @@ class Attach:
         self._asker = Asker(wanted.options)
         self._watchers = ""
         self._company = Company()
+        self._size_notice = SizeNotice(screen, attachment)
         self._connection: Connection | None = None
         self._piped = Piped(stays=wanted.stays)
         self._interrupted = False
@@ -103,6 +87,7 @@ class Attach:
     def _begin(self, connection: Connection, ticket: str) -> None:
         """Raises LostError where it is worth another try, AttachError where it is not."""
         self._connection = connection
+        self._size_notice.ours()
         try:
             connection.send(self._attachment.hello(ticket))
             connection.send(READS_PEOPLE)
@@ -236,7 +221,7 @@ class Attach:
             # Only somebody new is shown the whole screen.
             self._draw_anew = False
             self._attachment.forget()
-            raise LostError("suspended, and back")
+            raise LostError("to be drawn anew")
         if self._line.tick(now := time.monotonic()):
             connection.send(Ping(int(now * 1000)))
 
@@ -250,6 +235,7 @@ class Attach:
     def _send_typed(self) -> None:
         if self._connection is not None:
             for frame in self._attachment.sendable():
+                self._size_notice.ours()
                 self._connection.send(frame)
                 self._line.sent(time.monotonic())
 
@@ -277,6 +263,7 @@ class Attach:
                     self._finish(FAILED)
                     kind = UnreadError if isinstance(error, BrokenPipeError) else AttachError
                     raise kind(f"what it shows cannot be written: {error.strerror}") from None
+                self._size_notice.look()
                 if self._wanted.record is not None:
                     self._wanted.record(data)
                 return counts
@@ -293,8 +280,8 @@ class Attach:
                 self._finish(code)
             case Said(word, text):
                 self._said(word, text)
-            case Sized():
-                self._screen.clear_beyond()
+            case Sized(size):
+                self._size_notice.sized(size)
             case people:
                 if (news := self._company.news(people)) is not None:
                     self._screen.mark(*news)
@@ -339,6 +326,10 @@ class Attach:
             return
         for each in self._escapes.feed(data):
             match each:
+                case bytes() if self._screen.is_covered:
+                    # It goes no further: what it would do there cannot be seen.
+                    self._size_notice.pressed()
+                    self._draw_anew = True
                 case bytes():
                     self._attachment.type(each)
                 case Escape.DETACH:
@@ -392,5 +383,8 @@ class Attach:
         size = self._screen.size()
         if size != self._attachment.size:
             self._attachment.size = size
+            if self._attachment.mode is not Mode.WATCH:
+                self._size_notice.ours()
+            self._draw_anew |= self._size_notice.look()
             if self._connection is not None:
                 self._connection.send(Resize(size))

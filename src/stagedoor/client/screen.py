@@ -20,6 +20,7 @@ from stagedoor.wire.modes import Modes
 from stagedoor.wire.terminal import MAX_SIZE, Size
 
 _PIECE = 4096
+_WRAP, _NO_WRAP = b"\x1b[?7h", b"\x1b[?7l"
 
 
 class Screen:
@@ -35,6 +36,8 @@ class Screen:
         self._before: list[Any] | None = None
         self._marked = False
         self._mark = self._note = ""
+        self._cover = b""
+        self._cut = False
 
     def size(self) -> Size:
         """The window's size; 80 by 24 where there is no window, or one without a size."""
@@ -65,15 +68,49 @@ class Screen:
         before, self._before = self._before, None
         if before is not None:
             own = drawing.UNDO if self._watches else b""
+            own += _WRAP if self._cut else b""
             with suppress(OSError, termios.error):  # its window was closed
                 self._write(own + self._modes.undo() + (b"\x1b[23;2t" if self._marked else b""))
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
-            self._marked = False
+            self._marked = self._cut = False
+            self._cover = b""
 
     def show(self, data: bytes) -> None:
-        """Write, and return once it is written. Raises OSError if nobody reads any more."""
+        """Write, and return once it is written. Raises OSError if nobody reads any more.
+
+        Of what is covered only the modes are followed, until the full-screen program ends.
+        """
         self._modes.feed(data)
-        self._write(data)
+        if self._cover and not self.is_full:
+            self._cover = b""
+            data += self._modes.redo()
+        if not self._cover:
+            self._write(data)
+
+    @property
+    def is_covered(self) -> bool:
+        return bool(self._cover)
+
+    def cover(self, drawn: bytes) -> None:
+        """Show this in the place of a full-screen program, whose modes do not hold meanwhile."""
+        if self.is_terminal and drawn != self._cover:
+            undone = b"" if self._cover else self._modes.undo() + b"\x1b[?1049h" + drawing.UNDO
+            self._write(undone + b"\x1b[?7;25h\x1b[m\x1b[H\x1b[2J" + drawn)
+            self._cover = drawn
+
+    def uncover(self) -> bool:
+        """Whether it was covered. Somebody has to draw it again."""
+        if not self._cover:
+            return False
+        self._cover = b""
+        self._write(b"\x1b[?1049l" + self._modes.redo() + b"\x1b[H\x1b[2J")
+        return True
+
+    def cut(self, on: bool) -> None:
+        """Leave out what is beyond the right edge, rather than write it below."""
+        if on is not self._cut:
+            self._write(_NO_WRAP if on else _WRAP)
+            self._cut = on
 
     def clear(self) -> None:
         """For a screen that is drawn anew: all modes off, and nothing on it."""
