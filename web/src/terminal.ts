@@ -238,9 +238,11 @@ addEventListener("beforeunload", (event) => {
   if (meant && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 
+// Also where the line is not there yet: the gateway may know of it already.
+let begun = false;
 addEventListener("pagehide", () => {
-  const typed = attachment.window > 0 && attachment.mode !== Mode.Watch && status.dataset.state !== "over";
-  if (!guest && typed) leave(app, attachment.terminal);
+  const types = begun && attachment.mode !== Mode.Watch && status.dataset.state !== "over";
+  if (!guest && types) leave(app, attachment.terminal);
 });
 
 // Begin. The cells are measured by the font, so it has to be there before the first size is told.
@@ -263,6 +265,7 @@ async function begin(): Promise<void> {
   }
   if (attachment.mode === Mode.Watch) mark("guest", "Only watching");
   attachment.command = settings.tmux ? "tmux mouse" : "";
+  begun = true;
   connection.start(() => waiting > 0);
 }
 

@@ -15,7 +15,7 @@ function leftKey(app: string, terminal: string): string {
   return `stagedoor.left.${app}.${terminal}`;
 }
 
-/** The page goes, and this tab typed here until now. */
+/** The page goes, and this tab could type here until now. */
 export function leave(app: string, terminal: string): void {
   try {
     sessionStorage.setItem(leftKey(app, terminal), String(Date.now()));
