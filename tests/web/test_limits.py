@@ -132,7 +132,7 @@ def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gate
         visitor.close()
 
 
-def test_no_compression_is_agreed_on_whatever_is_offered(hurried: Gateway) -> None:
+def test_compression_keeps_nothing_from_one_message_to_the_next(hurried: Gateway) -> None:
     with line(hurried) as browser:
         browser.sendall(
             b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -144,7 +144,11 @@ def test_no_compression_is_agreed_on_whatever_is_offered(hurried: Gateway) -> No
         while b"\r\n\r\n" not in answer:
             answer += browser.recv(4096)
     assert answer.startswith(b"HTTP/1.1 101 ")
-    assert b"sec-websocket-extensions" not in answer.lower()
+    agreed = (
+        b"permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+        b"client_max_window_bits=10\r\n"
+    )
+    assert b"sec-websocket-extensions: " + agreed in answer.lower()
 
 
 def test_an_open_terminal_is_not_bound_by_any_of_it(hurried: Gateway) -> None:

@@ -99,12 +99,12 @@ class Visitor:
     socket: ClientConnection | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
 
-    def open(self, **options: Any) -> "Visitor":
+    def open(self, *, compression: str | None = None, **options: Any) -> "Visitor":
         self.socket = self._until_closed.enter_context(
             connect(
                 f"ws://127.0.0.1:{self.port}/terminal",
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
-                compression=None,
+                compression=compression,
                 proxy=None,
                 **options,
             )

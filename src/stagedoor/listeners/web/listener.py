@@ -12,6 +12,7 @@ from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.fair_start import StartQueue
 from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
+from stagedoor.listeners.web.websocket import WebSocketProtocol
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source, source_network, within
 from stagedoor.net import aio
@@ -63,10 +64,8 @@ class WebListener:
         config = uvicorn.Config(
             self._app.app,
             http=HttpServerProtocol,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=MAX_FRAME_BYTES,
-            # Terminal bytes are small and many, or many and packed; either way it would only cost.
-            ws_per_message_deflate=False,
             # For the proxies on the way. Under a flood a PONG waits behind what it is to prove: silence
             # does not mean gone, and a dead peer is found by TCP.
             ws_ping_interval=self._app.ping_s,

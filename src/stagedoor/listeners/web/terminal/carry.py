@@ -17,6 +17,7 @@ from stagedoor.listeners.shell_session import ShellSession
 from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.terminal.guests import passed_over
 from stagedoor.listeners.web.terminal.people import PeopleTeller
+from stagedoor.listeners.web.terminal.rate import LineRate
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
@@ -26,6 +27,7 @@ from stagedoor.wire.oneline import one_line
 from stagedoor.wire.terminal import (
     KNOWS_PEOPLE,
     TELL_PEOPLE,
+    Ack,
     Detach,
     Exit,
     Hello,
@@ -79,6 +81,7 @@ class Carrier:
     looks: bool
     people: PeopleTeller
     exit: Exit | None = None
+    _rate: LineRate = field(default_factory=LineRate)
     _answered: bool = False
     _errors: bytes = b""
     _first: bytes = b""
@@ -146,6 +149,9 @@ class Carrier:
                 case In(_, data_in):
                     self.session.sent += len(data_in)
                     self.channel.typed(data_in)
+                case Ack(to):
+                    self._rate.acknowledged(to, asyncio.get_running_loop().time())
+                    self.wire.compress(self._rate.is_slow)
                 case Resize(size):
                     self.channel.resized(size.columns, size.rows)
                 case _:
@@ -202,7 +208,9 @@ class Carrier:
                 begun.reschedule(None)
                 self._first = b""
                 match frame:
-                    case Out(_, shown):
+                    case Out(at, shown):
+                        now = asyncio.get_running_loop().time()
+                        self._rate.sent(at + len(shown), len(shown), now)
                         self.session.received += len(shown)
                         await self._witnessed(shown)
                     case Snapshot(shown):

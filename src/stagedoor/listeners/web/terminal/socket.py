@@ -3,6 +3,7 @@
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stagedoor.listeners.web.gone import GoneError
+from stagedoor.listeners.web.websocket import Compression
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
 
@@ -16,6 +17,7 @@ class TerminalSocket:
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
+        self._compression: Compression = socket.scope["state"]["compression"]
 
     async def read(self) -> tuple[Downstream, bytes]:
         """The next frame, and its bytes. Raises GoneError; TerminalError for what is no such frame."""
@@ -52,6 +54,10 @@ class TerminalSocket:
             await self._socket.send_bytes(data)
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise GoneError from None
+
+    def compress(self, on: bool) -> None:
+        """Whether large frames are compressed from now on, where the client takes that."""
+        self._compression.on = on
 
     async def close(self, *, bad: bool = False) -> None:
         """Hang up. May be called again."""

@@ -1,0 +1,96 @@
+"""Large messages of a terminal are compressed for clients that offer it (RFC 7692)."""
+
+import zlib
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import CloseCode, Frame, Opcode
+
+from stagedoor.listeners.web.terminal.rate import AGAIN_S, MOST, SLOW_S, LineRate
+from stagedoor.listeners.web.websocket import LEAST_BYTES, Compression, DeflateExtension
+from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from tests.path.gateway import Gateway
+from tests.web.visitor import BOUND_S, Visitor, ticket
+
+ALONE = (True, True, 15, 15)
+
+
+MESSAGES = st.binary(max_size=3 * LEAST_BYTES) | st.just(b"a line\r\n" * LEAST_BYTES)
+
+
+@given(st.lists(st.tuples(MESSAGES, st.booleans())))
+def test_every_message_arrives_as_it_was_and_short_ones_go_as_they_are(
+    sent: list[tuple[bytes, bool]],
+) -> None:
+    compression = Compression()
+    ours = DeflateExtension(compression, *ALONE, {"level": 1})
+    theirs = PerMessageDeflate(*ALONE)
+    for data, compression.on in sent:
+        frame = ours.encode(Frame(Opcode.BINARY, data))
+        assert frame.rsv1 == (compression.on and len(data) >= LEAST_BYTES)
+        assert len(frame.data) <= len(data) + 16
+        assert bytes(theirs.decode(frame).data) == data
+        assert not hasattr(ours, "encoder"), "nothing is kept from one message to the next"
+
+
+def test_a_line_is_slow_for_a_while_once_an_answer_was_late_and_until_one_was_not() -> None:
+    rate, at = LineRate(), 0
+    for now, took, slow in (
+        (0.0, None, True),
+        (1.0, SLOW_S / 2, False),
+        (2.0, SLOW_S * 2, True),
+        (3.0, SLOW_S / 2, True),
+        (3.0 + AGAIN_S, SLOW_S / 2, False),
+    ):
+        if took is not None:
+            rate.sent(at + LEAST_BYTES, LEAST_BYTES, now)
+            rate.sent(at + LEAST_BYTES + 1, 1, now)  # what is short says nothing
+            at += LEAST_BYTES + 1
+            rate.acknowledged(at, now + took)
+        assert rate.is_slow == slow, (now, took)
+
+
+@pytest.mark.parametrize("size", [1, LEAST_BYTES])
+def test_of_one_who_acknowledges_nothing_little_is_kept(size: int) -> None:
+    rate = LineRate()
+    for number in range(4 * MOST):
+        rate.sent(number * size, size, 0.0)
+    assert len(rate._sent) <= MOST
+    rate.acknowledged(4 * MOST * size, SLOW_S / 2)
+    assert not rate._sent
+
+
+def test_a_terminal_is_the_same_with_and_without(gateway: Gateway, port: int) -> None:
+    seen = []
+    for name, compression in (("plain", None), ("packed", "deflate")):
+        visitor = (
+            Visitor(port)
+            .open(compression=compression)
+            .hello(ticket(port), "stty -onlcr; seq 9000", terminal=name)
+        )
+        visitor.until(lambda visitor=visitor: visitor.exit)
+        assert visitor.socket is not None
+        assert bool(visitor.socket.protocol.extensions) == (compression is not None)
+        seen.append(bytes(visitor.output))
+        visitor.close()
+    assert seen == ["".join(f"{number}\n" for number in range(1, 9001)).encode()] * 2
+
+
+@pytest.mark.parametrize("times", [2, 1000])
+def test_a_message_that_is_too_large_once_it_is_unpacked_ends_the_line(
+    gateway: Gateway, port: int, times: int
+) -> None:
+    visitor = Visitor(port).open(compression="deflate")
+    assert visitor.socket is not None
+    packed = len(zlib.compress(bytes(times * MAX_FRAME_BYTES)))
+    assert packed < 2 * MAX_FRAME_BYTES, "it is small on the line"
+    with suppress(ConnectionClosed):
+        visitor.socket.send(bytes(times * MAX_FRAME_BYTES))
+    while not visitor.gone:
+        visitor.read(BOUND_S)
+    assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
+    visitor.close()
