@@ -21,7 +21,7 @@ if (tests) {
   mkdirSync(folder, { recursive: true });
   await build({
     ...common,
-    entryPoints: ["src/terminal.ts", "src/home.ts", "src/link.ts", "src/shared.ts", "src/replay.ts", "src/times.ts", "src/terminal.css", "src/replay.css", "src/pages.css"],
+    entryPoints: ["src/terminal.ts", "src/home.ts", "src/link.ts", "src/shared.ts", "src/replay.ts", "src/times.ts", "src/passkeys.ts", "src/terminal.css", "src/replay.css", "src/pages.css"],
     outdir: folder,
     minify: true,
     format: "iife",

@@ -22,6 +22,7 @@ FORMS = {
     "/account/tokens/revoke": {"id": "x"},
     "/account/keys/add": {"signature": "ssh-ed25519 AAAA"},
     "/account/keys/remove": {"fingerprint": "x"},
+    "/account/passkeys/remove": {"id": "x"},
     "/account/sign-ins/end": {"id": "others"},
 }
 ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'

@@ -61,7 +61,12 @@ export class Dial {
         cache: "no-store",
         signal: AbortSignal.any([this.aborted.signal, AbortSignal.timeout(this.answerMs)]),
       });
-      const said = (await answer.json()) as { ticket?: string; message?: string };
+      const said = (await answer.json()) as { ticket?: string; message?: string; reason?: string };
+      if (said.reason === "step_up_needed") {
+        // The page asks for the proof, and leads back here: to the same terminal, which goes on meanwhile.
+        location.assign(`${path}/step-up?next=${encodeURIComponent(location.pathname + location.search)}`);
+        return { end: said.message ?? "" };
+      }
       if (answer.status === 401) return { signedOut: said.message ?? "" };
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
         return { end: said.message ?? `refused (${answer.status})` };

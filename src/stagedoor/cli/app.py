@@ -28,6 +28,7 @@ COMMANDS = {
     "key": ("stagedoor.cli.key", "key"),
     "login": ("stagedoor.cli.login", "login"),
     "logout": ("stagedoor.cli.login", "logout"),
+    "passkey": ("stagedoor.cli.passkey", "passkey"),
     "recording": ("stagedoor.cli.recording", "recording"),
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from stagedoor.admin.recordings.recordings import list_recordings
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_in.passkeys import list_passkeys
 from stagedoor.admin.sign_in.sign_ins import list_sign_ins, shown_id
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
@@ -65,6 +66,8 @@ recording_ids = _offer(
     )
 )
 session_ids = _offer(lambda o: ((s.id, f"{s.identity} {s.target}") for s in list_sessions(o)))
+
+passkey_ids = _offer(lambda o: ((p.id, f"{p.user} {p.name}") for p in list_passkeys(o)))
 
 sign_in_ids = _offer(
     lambda o: (

@@ -7,7 +7,7 @@ from msgspec import Meta
 from stagedoor.model.name import FORM, valid_name
 from stagedoor.settings.form import Table
 
-SelfService = Literal["password", "tokens", "keys"]
+SelfService = Literal["password", "tokens", "keys", "passkeys"]
 
 
 class Accounts(Table, frozen=True):
@@ -17,10 +17,11 @@ class Accounts(Table, frozen=True):
         tuple[SelfService, ...],
         Meta(
             description="What people may set and add: `password` (the present one is asked for), `tokens` "
-            "(of an end, and for apps that they may enter), `keys` (SSH). Removing their own tokens and keys "
-            "and ending their own sign-ins is always allowed. Empty: nothing but that."
+            "(of an end, and for apps that they may enter), `keys` (SSH), `passkeys`. Removing their own "
+            "tokens, keys and passkeys and ending their own sign-ins is always allowed. Empty: nothing but "
+            "that."
         ),
-    ] = ("password", "keys")
+    ] = ("password", "keys", "passkeys")
     token_max_days: Annotated[
         float,
         Meta(

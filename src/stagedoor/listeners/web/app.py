@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.recordings.service import RecordingService
+from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
@@ -29,6 +30,8 @@ from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.login.revoked import RevokedKeys
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
+from stagedoor.listeners.web.passkeys.api import PasskeyApi
+from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.ports import Passes, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
@@ -41,6 +44,7 @@ from stagedoor.listeners.web.terminal.presence import WatchNotifier
 from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import Present
 from stagedoor.model.source import Source
@@ -65,6 +69,7 @@ class WebApp:
         logins: LoginParts,
         account: AccountService,
         credentials: CredentialService,
+        passkeys: PasskeyService,
         recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
@@ -96,7 +101,9 @@ class WebApp:
                 self._guard, pages, account, recordings.viewer, self._live, self._has_terminals
             ).routes,
             *pages.routes,
-            *AccountPages(self._guard, pages, passes, credentials).routes,
+            *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
+            *PasskeyApi(self._guard, passes, passkeys, refusal).routes,
+            *StepUpPages(pages, passkeys).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
@@ -152,6 +159,8 @@ class WebApp:
         if isinstance(identity, Denial):
             return refused(identity, None, target)
         grant = await self._flow.authorise(identity, target)
+        if isinstance(grant, Grant):
+            grant = await self._flow.stepped_up(identity, grant)
         if isinstance(grant, Denial):
             return refused(grant, identity, target)
         secret = await self._passes.issue(PassKind.TICKET, identity, str(target))

@@ -16,6 +16,7 @@ from stagedoor.admin.login.service import LoginService
 from stagedoor.admin.login.well_known import describe
 from stagedoor.admin.recordings.service import RecordingService
 from stagedoor.admin.sign_in.passes import PassService
+from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.refresh import RefreshService
 from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.admin.terminals.presence import PresenceService
@@ -91,6 +92,7 @@ def web_listener(
             ),
             AccountService(settings, database),
             CredentialService(settings, database, policy, allowance),
+            PasskeyService(settings, database, policy, allowance),
             RecordingService(settings, database, policy),
             _limits(settings),
             settings.web.max_upload_mib * MIB,

@@ -1,11 +1,13 @@
 """The pages of a person's account, of the templates in `listeners/web/templates`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin.credentials import AccountState, NewToken
 from stagedoor.admin.key_proof import command_to_sign, line_to_sign
 from stagedoor.listeners.web.pages.markup import Place
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.passkey import PasskeyRecord
 
 _METHODS = {
     Method.PASSWORD.value: "password",
@@ -32,13 +34,19 @@ def account(
     host: str,
     identity: Identity,
     held: AccountState,
+    passkeys: Sequence[PasskeyRecord],
     said: FormOutcome | None = None,
+    *,
+    proved: bool = False,
 ) -> str:
-    """What a person signs in by, and where they are signed in. `host` is the name that they came to."""
+    """What a person signs in by, and where they are signed in. `host` is the name that they came to; `proved`:
+    they have just shown that it is they."""
     return place.page(
         "account.html",
         identity=identity,
         held=held,
+        passkeys=passkeys,
+        proved=proved,
         said=said,
         key_command=command_to_sign(line_to_sign(identity, host)),
         days=f"{min(_DAYS, held.token_max_days):g}",

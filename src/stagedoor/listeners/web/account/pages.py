@@ -1,4 +1,4 @@
-"""`/account`: a person's own password, tokens, SSH keys and sign-ins.
+"""`/account`: a person's own password, tokens, SSH keys, passkeys and sign-ins.
 
 Only for people (`Identity.is_person`): who has come by a token must not make another one that outlives it.
 """
@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.credentials import CredentialService
+from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
@@ -41,12 +42,18 @@ class AccountPages:
     """Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, pages: Pages, passes: Passes, credentials: CredentialService
+        self,
+        guard: RequestGuard,
+        pages: Pages,
+        passes: Passes,
+        credentials: CredentialService,
+        passkeys: PasskeyService,
     ) -> None:
         self._guard = guard
         self._pages = pages
         self._passes = passes
         self._credentials = credentials
+        self._passkeys = passkeys
         self._path = f"{pages.place.path}/account"
         self.routes: list[BaseRoute] = [
             Route("/account", self._show, methods=["GET"]),
@@ -55,6 +62,7 @@ class AccountPages:
             self._form("tokens/revoke", "tokens", self._revoke_token),
             self._form("keys/add", "keys", self._add_key),
             self._form("keys/remove", "keys", self._remove_key),
+            self._form("passkeys/remove", "passkeys", self._remove_passkey),
             self._form("sign-ins/end", "sign-ins", self._end_sign_ins),
         ]
 
@@ -101,10 +109,17 @@ class AccountPages:
         status: int = 200,
     ) -> Response:
         held = await self._credentials.held(identity)
-        if isinstance(held, Denial):
-            return self._pages.said("Not now", held.message, status_of(held.reason))
-        host = _host(request)
-        return HTMLResponse(markup.account(self._pages.place, host, identity, held, said), status)
+        passkeys = await self._passkeys.of(identity)
+        for failed in (held, passkeys):
+            if isinstance(failed, Denial):
+                return self._pages.said("Not now", failed.message, status_of(failed.reason))
+        assert not isinstance(held, Denial), "it was said"
+        assert not isinstance(passkeys, Denial), "it was said"
+        proved = self._passkeys.proved_lately(identity)
+        page = markup.account(
+            self._pages.place, _host(request), identity, held, passkeys, said, proved=proved
+        )
+        return HTMLResponse(page, status)
 
     # What each form does.
 
@@ -160,6 +175,9 @@ class AccountPages:
     async def _remove_key(self, asked: _Asked) -> Denial | None:
         fingerprint = asked.fields.get("fingerprint", "")
         return await self._credentials.remove_key(asked.identity, fingerprint)
+
+    async def _remove_passkey(self, asked: _Asked) -> Denial | None:
+        return await self._passkeys.remove(asked.identity, asked.fields.get("id", ""))
 
     async def _end_sign_ins(self, asked: _Asked) -> Denial | None:
         ended = await self._credentials.end_sign_ins(asked.identity, asked.fields.get("id", ""))

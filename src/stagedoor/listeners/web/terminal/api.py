@@ -237,6 +237,8 @@ class Terminals:
             return self._flow.authorised(identity, claim)
 
         grant = await self._flow.by_newest_policy(verdict)
+        if isinstance(grant, Grant):
+            grant = await self._flow.stepped_up(identity, grant)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity)
         ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)

@@ -1,0 +1,270 @@
+"""Passkeys as browsers ask: registered by their people, and used for step-up. Audited.
+
+Each answer is to a challenge of ours that is used up by it, and that is bound to what it is for, the user,
+and the browser's sign-in: an answer that was overheard, or made for something else, is worth nothing.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stagedoor.admin.allowance import Allowance, too_much
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_in.passkeys import remove_passkey
+from stagedoor.authn.passkeys import (
+    CLONED,
+    NOT_RIGHT,
+    assertion_options,
+    read_assertion,
+    read_registration,
+    registration_options,
+    shown_challenge,
+    shown_passkey,
+)
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, RefusedError
+from stagedoor.model.identity import Identity, SignIn
+from stagedoor.model.passkey import (
+    CHALLENGE_S,
+    Challenge,
+    ChallengeKind,
+    PasskeyRecord,
+    RelyingParty,
+)
+from stagedoor.model.policy import Policy
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes
+from stagedoor.store import passkeys as stored
+from stagedoor.store.database import Database, Transaction
+from stagedoor.wire.oneline import folded
+
+MOST_PASSKEYS = 20
+"""Of one user: their devices, and a security key in a drawer."""
+MOST_CHALLENGES = 10_000
+MAX_NAME_CHARS = 64
+_CHALLENGE_BYTES = 32
+_NO_SIGN_IN = Denial(
+    Reason.NO_GRANT,
+    "only somebody who has signed in on the WebShell's page can use a passkey there",
+)
+_NOT_PROVED = Denial(
+    Reason.CREDENTIAL_MISSING,
+    "whoever found this browser open could add a passkey of their own: prove first that it is you, by your "
+    "password, by a passkey that you have, or at your identity provider",
+)
+
+Options = Mapping[str, Any]
+Answer = Mapping[str, Any]
+
+
+class PasskeyService:
+    """What a browser asks. Belongs to one event loop; the store is asked in a thread, and one that fails is a
+    Denial."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        allowance: Allowance,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._allowance = allowance
+        self._now = now
+        self._monotonic = monotonic
+
+    def proved_lately(self, identity: Identity) -> bool:
+        """Whether this sign-in has stepped up, and that is fresh."""
+        if identity.sign_in is None:
+            return False
+        at = self._policy().stepped_up.get(identity.sign_in.id)
+        return at is not None and at > self._now() - self._settings.step_up.fresh_s
+
+    async def of(self, identity: Identity) -> list[PasskeyRecord] | Denial:
+        """Theirs, the oldest first."""
+        return await ask(self._of, identity.name)
+
+    # A new one.
+
+    async def begin_registration(
+        self, identity: Identity, rp: RelyingParty, *, proved: bool
+    ) -> Options | Denial:
+        """What the browser makes a passkey by. `proved`: the person has just shown their password. A cookie
+        alone does not suffice, or its thief could step up."""
+        if "passkeys" not in self._settings.accounts.self_service:
+            return Denial(
+                Reason.NO_GRANT,
+                'adding passkeys is not open to people here; an administrator allows it with "passkeys" in '
+                "accounts.self_service",
+            )
+        sign_in = _sign_in(identity)
+        if isinstance(sign_in, Denial):
+            return sign_in
+        if not proved and not self.proved_lately(identity):
+            return _NOT_PROVED
+        challenge = await self._challenge(ChallengeKind.REGISTER, identity)
+        if isinstance(challenge, Denial):
+            return challenge
+        known = await ask(self._of, identity.name)
+        if isinstance(known, Denial):
+            return known
+        return registration_options(rp, identity.name, known, challenge)
+
+    async def finish_registration(
+        self, identity: Identity, rp: RelyingParty, name: str, answer: Answer
+    ) -> PasskeyRecord | Denial:
+        """Keep what the browser has made; `name` is what its person calls it."""
+        challenge = shown_challenge(answer)
+        if challenge is None:
+            return NOT_RIGHT
+        made = read_registration(rp, challenge, answer)
+        if isinstance(made, Denial):
+            return made
+        called = folded(name).strip()[:MAX_NAME_CHARS] or "passkey"
+        passkey = PasskeyRecord(
+            made.id, identity.name, called, rp.id, made.credential, made.sign_count, self._now()
+        )
+
+        def keep() -> PasskeyRecord | Denial:
+            service = self._service(identity)
+            try:
+                with service.change("passkey.add") as change:
+                    taken = self._taken(
+                        change.transaction, challenge, ChallengeKind.REGISTER, identity
+                    )
+                    if taken is None:
+                        raise RefusedError(NOT_RIGHT.message)
+                    stored.add_passkey(change.transaction, passkey, MOST_PASSKEYS)
+                    change.unchanged = True
+                    change.fields |= {
+                        "user": passkey.user,
+                        "passkey": passkey.id,
+                        "name": passkey.name,
+                    }
+            except ConflictError:
+                # Whose it is, if it is another's, is none of their business.
+                raise RefusedError("this passkey is registered here already") from None
+            return passkey
+
+        return await ask(keep)
+
+    async def remove(self, identity: Identity, id_: str) -> Denial | None:
+        """Remove one of theirs."""
+        removed = await ask(remove_passkey, self._service(identity), id_, identity.name)
+        return removed if isinstance(removed, Denial) else None
+
+    # Step-up.
+
+    async def begin_step_up(self, identity: Identity, rp: RelyingParty) -> Options | Denial:
+        """What the browser proves by that its person is there, for its own sign-in."""
+        known = await ask(self._of, identity.name)
+        if isinstance(known, Denial):
+            return known
+        here = stored.of_relying_party(known, rp.id)
+        if not here:
+            return Denial(
+                Reason.NO_APP,
+                f"{identity.name} has no passkey for {rp.id}; add one on your account's page",
+            )
+        challenge = await self._challenge(ChallengeKind.STEP_UP, identity)
+        return (
+            challenge if isinstance(challenge, Denial) else assertion_options(rp, here, challenge)
+        )
+
+    async def finish_step_up(
+        self, identity: Identity, rp: RelyingParty, answer: Answer
+    ) -> Denial | None:
+        """The sign-in counts as proved from now on, if the answer is right."""
+        return await ask(self._step_up, identity, rp, answer)
+
+    def _step_up(self, identity: Identity, rp: RelyingParty, answer: Answer) -> Denial | None:
+        """Raises RefusedError, NotFoundError, StoreError. In a thread."""
+        challenge, id_ = shown_challenge(answer), shown_passkey(answer)
+        if challenge is None or id_ is None:
+            return NOT_RIGHT
+        with self._database.read() as transaction:
+            passkey = stored.find_passkey(transaction, id_)
+        # Another user's credential signs as well as one's own.
+        if passkey is None or passkey.user != identity.name:
+            return NOT_RIGHT
+        count = read_assertion(rp, challenge, passkey, answer)
+        if count is CLONED:
+            self._tell_cloned(identity, passkey)
+        if isinstance(count, Denial):
+            return count
+        now = self._now()
+        with self._service(identity).change("step-up") as change:
+            taken = self._taken(change.transaction, challenge, ChallengeKind.STEP_UP, identity)
+            if taken is None or taken.sign_in is None:
+                raise RefusedError(NOT_RIGHT.message)
+            if not stored.use_passkey(change.transaction, passkey, count, now):
+                raise RefusedError(NOT_RIGHT.message)
+            passes.step_up(change.transaction, taken.sign_in, now)
+            change.fields |= {
+                "user": identity.name,
+                "sign_in": taken.sign_in.hex()[:12],
+                "passkey": passkey.id,
+            }
+        return None
+
+    def _tell_cloned(self, identity: Identity, passkey: PasskeyRecord) -> None:
+        with self._service(identity).change("passkey.cloned") as change:
+            change.unchanged = True
+            change.fields |= {"user": passkey.user, "passkey": passkey.id, "name": passkey.name}
+
+    # Challenges.
+
+    async def _challenge(self, purpose: ChallengeKind, identity: Identity) -> bytes | Denial:
+        """A new one, for this user and sign-in."""
+        if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
+            return denial
+        sign_in = _sign_in(identity)
+        if isinstance(sign_in, Denial):
+            return sign_in
+        challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), self._now()
+        given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id)
+        kept = await ask(
+            stored.add_challenge, self._database, challenge, given, now, MOST_CHALLENGES
+        )
+        if isinstance(kept, Denial):
+            return kept
+        if not kept:
+            return Denial(Reason.OVERLOADED, "too many passkeys are asked for; try again", 10)
+        return challenge
+
+    def _taken(
+        self,
+        transaction: Transaction,
+        challenge: bytes,
+        purpose: ChallengeKind,
+        identity: Identity,
+    ) -> Challenge | None:
+        """The question, which nobody can answer again; None where it was not put to this sign-in, or not for
+        that, or was answered before."""
+        found = stored.find_challenge(transaction, challenge, self._now())
+        own = None if identity.sign_in is None else identity.sign_in.id
+        if found is None or found.purpose is not purpose:
+            return None
+        if found.user != identity.name or found.sign_in is None or found.sign_in != own:
+            return None
+        return found if stored.take_challenge(transaction, challenge) else None
+
+    def _of(self, user: str) -> list[PasskeyRecord]:
+        with self._database.read() as transaction:
+            return stored.list_passkeys(transaction, user)
+
+    def _service(self, identity: Identity) -> AdminService:
+        return on_the_web(self._settings, self._database, identity.name)
+
+
+def _sign_in(identity: Identity) -> SignIn | Denial:
+    """That of a person. A token's or a program's own is none."""
+    if not identity.is_person or identity.sign_in is None:
+        return _NO_SIGN_IN
+    return identity.sign_in

@@ -1,0 +1,42 @@
+"""For what name a browser makes a passkey, and proves that it has one."""
+
+from ipaddress import ip_address
+
+from starlette.requests import Request
+
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.passkey import RelyingParty
+
+_BY_ADDRESS = Denial(
+    Reason.BAD_REQUEST,
+    "browsers take passkeys for names only, and this page was opened by an address: open it by the gateway's "
+    "name, over https (on this machine, http://localhost does too)",
+)
+_IN_PLAIN = Denial(
+    Reason.BAD_REQUEST,
+    "browsers take passkeys over https only; open this page by https:// (behind a reverse proxy: it sends "
+    "X-Forwarded-Proto from an address in web.forwarded_from)",
+)
+
+
+def relying_party(guard: RequestGuard, request: Request) -> RelyingParty | Denial:
+    """By the name that the request is for, which is one of this gateway's. Where each app has a name of its
+    own, a passkey is for the name above them all."""
+    host = (request.url.hostname or "").lower()
+    domain = guard.limits.domain
+    if domain is not None and (host == domain or host.endswith(f".{domain}")):
+        host = domain
+    elif _is_address(host):
+        return _BY_ADDRESS
+    if not guard.secure(request) and host != "localhost" and not host.endswith(".localhost"):
+        return _IN_PLAIN
+    return RelyingParty(host, guard.own_origin(request))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,271 @@
+"""Passkeys over a real store: whose answer counts, for what, and once."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.sign_in.passkey_service import PasskeyService
+from stagedoor.admin.sign_in.passkeys import remove_passkey
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.authn.passkeys import CLONED, NOT_RIGHT
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.passkey import CHALLENGE_S, PasskeyRecord, RelyingParty
+from stagedoor.model.policy import Policy
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.accounts import Accounts
+from stagedoor.settings.settings import Settings
+from stagedoor.store import passes
+from stagedoor.store import policy as stored
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.journal import read_entries
+from tests.authn.authenticator import Authenticator
+
+ORIGIN = "https://gw.example"
+RP = RelyingParty("gw.example", ORIGIN)
+
+
+class Desk:
+    """`now` moves by hand."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings = settings
+        self.database = database
+        self.now = time.time()
+        self.service = self.made(settings)
+
+    def made(self, settings: Settings) -> PasskeyService:
+        allowance = Allowance(at_once=1000)
+        return PasskeyService(settings, self.database, self.policy, allowance, lambda: self.now)
+
+    def policy(self) -> Policy:
+        return stored.load_policy(self.database)
+
+    def signed_in(self, name: str) -> Identity:
+        """In another browser each time."""
+        plain = Identity(name, frozenset(), Method.PASSWORD)
+        given = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
+        secret = passes.issue(self.database, given, self.now)
+        found = passes.find(self.database, PassKind.SESSION, secret)
+        assert found is not None
+        return replace(plain, sign_in=found.sign_in)
+
+    async def with_passkey(self, identity: Identity) -> Authenticator:
+        authenticator = Authenticator(ORIGIN)
+        made = await self.add(identity, authenticator)
+        assert isinstance(made, PasskeyRecord)
+        return authenticator
+
+    async def add(self, identity: Identity, authenticator: Authenticator) -> PasskeyRecord | Denial:
+        options = await self.service.begin_registration(identity, RP, proved=True)
+        if isinstance(options, Denial):
+            return options
+        answer = authenticator.create(options)
+        return await self.service.finish_registration(identity, RP, "laptop", answer)
+
+    async def asked(self, identity: Identity) -> dict[str, Any]:
+        options = await self.service.begin_step_up(identity, RP)
+        assert not isinstance(options, Denial)
+        return dict(options)
+
+    async def proves(self, identity: Identity, answer: dict[str, Any]) -> bool:
+        denial = await self.service.finish_step_up(identity, RP, answer)
+        assert denial is None or denial.message in (NOT_RIGHT.message, CLONED.message)
+        return denial is None
+
+    def actions(self) -> list[str]:
+        events = [one.event for one in read_entries(self.database)]
+        return [str(event.fields["action"]) for event in events if "action" in event.fields]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    settings = Settings(data_dir=tmp_path)
+    with admin.open_service(settings) as service:
+        admin.add_user(service, "ann")
+        admin.add_user(service, "bob")
+        database = open_database(settings.place)
+        yield Desk(settings, database)
+        database.close()
+
+
+# Attacks.
+
+
+@pytest.mark.identity(35)
+async def test_an_answer_counts_once(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    answer = authenticator.get(await desk.asked(ann))
+    assert await desk.proves(ann, answer)
+    assert not await desk.proves(ann, answer), "replayed"
+    assert ann.sign_in is not None
+    assert desk.policy().stepped_up == {ann.sign_in.id: desk.now}
+
+
+async def test_an_authenticator_that_does_not_count_cannot_be_replayed_either(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = Authenticator(ORIGIN, count=0)
+    assert isinstance(await desk.add(ann, authenticator), PasskeyRecord)
+    answer = authenticator.get(await desk.asked(ann))
+    assert await desk.proves(ann, answer)
+    assert not await desk.proves(ann, answer)
+
+
+@pytest.mark.identity(35)
+async def test_the_answer_of_one_sign_in_is_worth_nothing_to_another(desk: Desk) -> None:
+    """The thief of a cookie has the victim answer a challenge of theirs, or takes the victim's answer."""
+    victim, thief = desk.signed_in("ann"), desk.signed_in("ann")
+    authenticator = await desk.with_passkey(victim)
+    assert not await desk.proves(victim, authenticator.get(await desk.asked(thief)))
+    assert not await desk.proves(thief, authenticator.get(await desk.asked(victim)))
+    assert desk.policy().stepped_up == {}
+
+
+async def test_another_users_passkey_proves_nothing(desk: Desk) -> None:
+    ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
+    await desk.with_passkey(ann)
+    bobs = await desk.with_passkey(bob)
+    assert not await desk.proves(ann, bobs.get(await desk.asked(ann)))
+    assert not await desk.proves(ann, bobs.get(await desk.asked(bob)))
+    assert desk.policy().stepped_up == {}
+
+
+async def test_a_challenge_for_one_thing_is_worth_nothing_for_another(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    options = await desk.service.begin_registration(ann, RP, proved=True)
+    assert not isinstance(options, Denial)
+    challenge = options["publicKey"]["challenge"]
+    lie = {"publicKey": {"challenge": challenge, "rpId": RP.id}}
+    assert not await desk.proves(ann, authenticator.get(lie))
+
+
+async def test_a_late_answer_is_refused(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    answer = authenticator.get(await desk.asked(ann))
+    desk.now += CHALLENGE_S
+    assert not await desk.proves(ann, answer)
+
+
+async def test_a_copy_is_refused_and_written_down(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    copied_at = authenticator.count
+    assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    authenticator.count = copied_at
+    denial = await desk.service.finish_step_up(ann, RP, authenticator.get(await desk.asked(ann)))
+    assert denial == CLONED
+    assert desk.actions()[-1] == "passkey.cloned"
+
+
+async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
+    """Else whoever has it could step up by a passkey of their own."""
+    ann = desk.signed_in("ann")
+    refused = await desk.service.begin_registration(ann, RP, proved=False)
+    assert isinstance(refused, Denial)
+    assert "prove first that it is you" in refused.message
+    authenticator = await desk.with_passkey(ann)
+    assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    assert not isinstance(await desk.service.begin_registration(ann, RP, proved=False), Denial), (
+        "proved by another passkey"
+    )
+    other = await desk.service.begin_registration(desk.signed_in("ann"), RP, proved=False)
+    assert isinstance(other, Denial)
+    desk.now += desk.settings.step_up.fresh_s
+    assert isinstance(await desk.service.begin_registration(ann, RP, proved=False), Denial)
+
+
+async def test_an_attestation_cannot_be_registered_by_another_or_twice(desk: Desk) -> None:
+    ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
+    options = await desk.service.begin_registration(ann, RP, proved=True)
+    assert not isinstance(options, Denial)
+    answer = Authenticator(ORIGIN).create(options)
+    assert isinstance(await desk.service.finish_registration(bob, RP, "x", answer), Denial)
+    assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), PasskeyRecord)
+    assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), Denial)
+    assert await desk.service.of(bob) == []
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        Identity("ann", frozenset(), Method.TOKEN, "t1"),
+        Identity("ann", frozenset(), Method.PASSWORD),
+        Identity("ann", frozenset(), Method.PASSWORD, scopes=("connect:app01",)),
+    ],
+    ids=["token", "no sign-in", "one app"],
+)
+async def test_who_is_no_person_with_a_sign_in_gets_no_challenge(
+    desk: Desk, identity: Identity
+) -> None:
+    ann = desk.signed_in("ann")
+    await desk.with_passkey(ann)
+    limited = replace(identity, sign_in=ann.sign_in if identity.method is Method.TOKEN else None)
+    if identity.scopes is not None:
+        limited = replace(limited, sign_in=ann.sign_in)
+    for refused in (
+        await desk.service.begin_registration(limited, RP, proved=True),
+        await desk.service.begin_step_up(limited, RP),
+    ):
+        assert isinstance(refused, Denial)
+        assert refused.reason is Reason.NO_GRANT
+
+
+async def test_nobody_removes_anothers_passkey(desk: Desk) -> None:
+    ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
+    await desk.with_passkey(ann)
+    anns = await desk.service.of(ann)
+    assert not isinstance(anns, Denial)
+    denial = await desk.service.remove(bob, anns[0].id)
+    assert denial is not None
+    assert "ann" not in denial.message
+    assert await desk.service.of(ann) == anns
+    assert await desk.service.remove(ann, anns[0].id) is None
+    assert await desk.service.of(ann) == []
+
+
+# What it is for.
+
+
+async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    await desk.proves(ann, authenticator.get(await desk.asked(ann)))
+    with admin.open_service(desk.settings) as service:
+        made = await desk.service.of(ann)
+        assert not isinstance(made, Denial)
+        assert made[0].name == "laptop"
+        assert made[0].used_at == desk.now
+        assert remove_passkey(service, made[0].id) == made[0]
+        with pytest.raises(NotFoundError, match="there is no passkey"):
+            remove_passkey(service, made[0].id)
+    assert desk.actions()[-3:] == ["passkey.add", "step-up", "passkey.remove"]
+    kept = [dict(one.event.fields) for one in read_entries(desk.database)]
+    assert authenticator.credential_id.hex() not in json.dumps(kept)
+
+
+async def test_it_is_the_administrators_to_allow(desk: Desk) -> None:
+    settings = Settings(data_dir=desk.settings.data_dir, accounts=Accounts(self_service=()))
+    refused = await desk.made(settings).begin_registration(desk.signed_in("ann"), RP, proved=True)
+    assert isinstance(refused, Denial)
+    assert "accounts.self_service" in refused.message
+
+
+async def test_who_has_none_for_this_name_is_told_where_to_add_one(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    await desk.with_passkey(ann)
+    refused = await desk.service.begin_step_up(
+        ann, RelyingParty("other.example", "https://other.example")
+    )
+    assert isinstance(refused, Denial)
+    assert "add one on your account's page" in refused.message

@@ -1,0 +1,104 @@
+"""Step-up on the web by HTTP alone: attacks first."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.path.gateway import PASSWORD, Gateway
+from tests.web.conftest import SETTINGS
+from tests.web.passkeys import add_passkey, ask, asked, by_name, prove, signed_in
+from tests.web.test_pages import Person
+from tests.web.visitor import post
+
+PATHS = ("passkey/add", "passkey/added", "step-up", "step-up/proved")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    step_up = '\n[step_up]\ntargets = ["app02"]\n[throttle]\nfree_tries = 3\n'
+    with Gateway(tmp_path_factory.mktemp("step-up"), SETTINGS + step_up) as found:
+        for name in ("dev", "other", "robbed"):
+            found.add_user(name, "app01", "app02")
+        yield found.start()
+
+
+def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) -> None:
+    person = signed_in(port)
+    authenticator = add_passkey(person)
+    answer = authenticator.get(asked(person, "step-up"))
+    for origin in (None, "null", "https://evil.example", f"http://127.0.0.1:{port}"):
+        elsewhere = Person(port, host=person.host, cookie=person.cookie, origin=origin)
+        for path in PATHS:
+            refused = ask(elsewhere, path, answer=answer, password=PASSWORD)
+            assert refused.status == 403, (origin, path)
+            assert "not sent by a page of this gateway" in refused.text
+    assert ask(person, "step-up/proved", answer=answer).status == 200, "it was good"
+    for path in PATHS:
+        assert person.get(f"/api/{path}").status == 404
+
+
+def test_nobody_who_is_not_signed_in_asks_for_anything(port: int) -> None:
+    for cookie in ("", "stagedoor=guessed"):
+        nobody = Person(port, host=f"localhost:{port}", cookie=cookie)
+        for path in PATHS:
+            assert ask(nobody, path).status == 401
+        assert nobody.get("/step-up").headers["location"].startswith("/sign-in")
+
+
+def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int) -> None:
+    token = gateway.token("dev")
+    status, said, _ = post(
+        port, "/api/ticket", b'{"target": "app02"}', {"Authorization": f"Bearer {token}"}
+    )
+    assert (status, said["reason"]) == (403, "step_up_needed")
+    assert "which a token cannot give" in said["message"]
+    by_token = by_name(port)
+    assert by_token.sign_in("dev", token).status == 303
+    assert by_token.get("/step-up").status == 403
+    assert ask(by_token, "step-up").status == 403
+    assert ask(by_token, "passkey/add", password=PASSWORD).status == 403
+
+
+def test_the_password_for_a_passkey_cannot_be_guessed(gateway: Gateway, port: int) -> None:
+    """It counts as a try at the form to sign in."""
+    thief = signed_in(port, "robbed")
+    answers = [ask(thief, "passkey/add", password=f"guess {n}").status for n in range(4)]
+    assert answers == [401, 401, 401, 429]
+    assert ask(thief, "passkey/add", password=PASSWORD).status == 429
+    assert ask(thief, "passkey/add").status != 200, "and none is no proof"
+
+
+def test_a_page_that_was_opened_by_an_address_says_what_to_do(port: int) -> None:
+    person = Person(port)
+    assert person.sign_in().status == 303
+    refused = ask(person, "step-up")
+    assert refused.status == 400
+    assert "open it by the gateway's name" in refused.text
+
+
+def test_what_is_sent_is_bounded(port: int) -> None:
+    person = signed_in(port)
+    assert ask(person, "step-up/proved", answer={"id": "x" * 17_000}).status == 400
+    for body in ("[]", '{"answer": []}', '{"answer": "x"}', "{", "[" * 5000):
+        kind = {"Content-Type": "application/json"}
+        assert person.send("POST", "/api/step-up/proved", body, **kind).status in (400, 401)
+
+
+@pytest.mark.identity(35)
+def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -> None:
+    person, elsewhere = signed_in(port, "other"), signed_in(port, "other")
+    authenticator = add_passkey(person)
+    for one in (person, elsewhere):
+        refused = ask(one, "ticket", target="app02")
+        assert refused.status == 403
+        assert json.loads(refused.text)["reason"] == "step_up_needed"
+        assert "app02 wants a fresh proof that you are there" in refused.text
+        assert ask(one, "ticket", target="app01").status == 200
+    leads = person.get("/app/app02?terminal=x")
+    assert leads.status == 303
+    assert leads.headers["location"] == "/step-up?next=%2Fapp%2Fapp02%3Fterminal%3Dx"
+    prove(person, authenticator)
+    assert ask(person, "ticket", target="app02").status == 200, "at once"
+    assert person.get("/app/app02").status in (200, 503), "503: the page is not built"
+    assert ask(elsewhere, "ticket", target="app02").status == 403
