@@ -15,7 +15,7 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.model.certificate import Certificate
-from stagedoor.model.errors import StagedoorError, StoreError
+from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.rate import Rate
@@ -190,6 +190,20 @@ def test_a_sign_in_that_was_ended_gets_none(desk: Desk) -> None:
     with pytest.raises(CertificateError, match="sign-in is over"):
         signer.sign("alice", *ask)
     assert len(desk.signed()) == 1
+
+
+@pytest.mark.identity(29)
+def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
+    ask = ("alice", desk.sign_in.number, desk.key, desk.sign_in.ends_at)
+    with change(desk.database, "user.disable") as made:
+        people.set_disabled(made.transaction, "alice", disabled=True)
+    with pytest.raises(CertificateError, match="'alice' is disabled"):
+        desk.signer().sign(*ask)
+    with pytest.raises(RefusedError, match="'alice' is disabled"):
+        desk.log_in("alice", public_line(new_key()))
+    with change(desk.database, "user.enable") as made:
+        people.set_disabled(made.transaction, "alice", disabled=False)
+    assert desk.signer().sign(*ask)
 
 
 @pytest.mark.identity(23)

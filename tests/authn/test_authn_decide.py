@@ -1,5 +1,7 @@
 """Which credentials of a policy are believed, and what the others are told."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,20 @@ def test_a_token_in_the_passwords_place_is_its_owner_if_the_name_agrees() -> Non
     verdict = decide(policy(), PasswordCredential("dev", MINTED.text), NOW)
     assert isinstance(verdict, Identity)
     assert verdict.credential_id == MINTED.id
+
+
+def test_a_disabled_user_is_told_so_by_a_whole_token_and_is_nobody_by_a_password() -> None:
+    held = replace(policy(), users={}, disabled=policy().users)
+    for credential in (TokenCredential(MINTED.text), PasswordCredential("dev", MINTED.text)):
+        verdict = decide(held, credential, NOW)
+        assert isinstance(verdict, Denial)
+        assert "'dev' is disabled" in verdict.message
+    for guess in (TokenCredential(MINTED.text + "x"), PasswordCredential("bare", MINTED.text)):
+        assert "disabled" not in str(decide(held, guess, NOW))
+    shown = PasswordCredential("dev", "correct horse")
+    assert decide(held, shown, NOW) == CheckPassword("dev", "correct horse", None)
+    checked = CheckPassword("dev", "correct horse", "$argon2id$stored")
+    assert confirm(held, checked) == wrong_password("dev", held), "disabled while argon2 ran"
 
 
 @pytest.mark.parametrize("name", ["bare", "nobody", "", "DEV", "dev "])

@@ -34,6 +34,13 @@ class Desk:
             raise result.exception
         return result.stdout
 
+    def notes(self, *argv: str) -> str:
+        """What one says to the person."""
+        result = self.run(*argv)
+        if result.exception:
+            raise result.exception
+        return result.stderr
+
     def json(self, *argv: str) -> Any:
         return json.loads(self.out(*argv, "--json"))
 

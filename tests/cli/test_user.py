@@ -9,6 +9,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passwords import verify
+from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from tests.cli.conftest import Desk
 
@@ -16,11 +17,18 @@ from tests.cli.conftest import Desk
 def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
     desk.out("user", "add", "alice", "--group", "dev", "--password-stdin", stdin="correct horse\n")
     assert desk.json("user", "list") == [
-        {"name": "alice", "groups": ["dev"], "password": True, "keys": 0, "tokens": 0}
+        {
+            "name": "alice",
+            "groups": ["dev"],
+            "password": True,
+            "keys": 0,
+            "tokens": 0,
+            "disabled": False,
+        }
     ]
     head, row = desk.out("user", "list").splitlines()
-    assert head.split() == ["NAME", "GROUPS", "PASSWORD", "KEYS", "TOKENS"]
-    assert row.split() == ["alice", "dev", "yes", "0", "0"]
+    assert head.split() == ["NAME", "GROUPS", "PASSWORD", "KEYS", "TOKENS", "DISABLED"]
+    assert row.split() == ["alice", "dev", "yes", "0", "0", "no"]
     desk.out("user", "remove", "alice", "--yes")
     assert desk.json("user", "list") == []
 
@@ -103,6 +111,69 @@ def test_an_unknown_user_is_named_with_the_command_that_lists_them(
     with pytest.raises(NotFoundError, match="no user bob; see `stagedoor user list`") as e:
         alice.out(*argv)
     assert e.value.exit_code == 3
+
+
+def test_a_user_is_disabled_and_enabled_and_keeps_everything(
+    alice: Desk, service: AdminService
+) -> None:
+    alice.out("user", "group", "alice", "--add", "dev")
+    admin.create_token(service, "alice")
+    assert alice.notes("user", "disable", "alice") == "alice is disabled.\n"
+    assert alice.notes("user", "disable", "alice") == "alice is disabled already.\n"
+    policy = admin.policy(service)
+    assert policy.users == {}
+    assert list(policy.disabled) == ["alice"]
+    # Whatever is changed meanwhile, it stays so, and no group's name can undo or feign it.
+    alice.out("user", "password", "alice", "--password-stdin", stdin="correct horse\n")
+    assert alice.out("user", "group", "alice", "--add", "ops") == "dev\nops\n"
+    for option in ("--add", "--remove"):
+        with pytest.raises(RefusedError):
+            alice.out("user", "group", "alice", option, "!disabled")
+    with pytest.raises(RefusedError, match="user enable alice"):
+        alice.out("web-link", "alice", "--url", "https://x.example")
+    with pytest.raises(RefusedError, match="user enable alice"):
+        alice.out("user", "invite", "alice", "--url", "https://x.example")
+    [listed] = alice.json("user", "list")
+    assert (listed["disabled"], listed["groups"], listed["tokens"]) == (True, ["dev", "ops"], 1)
+    assert alice.notes("user", "enable", "alice") == "alice is enabled.\n"
+    assert alice.notes("user", "enable", "alice") == "alice is not disabled.\n"
+    assert list(admin.policy(service).users) == ["alice"]
+    with pytest.raises(NotFoundError, match="no user bob"):
+        alice.out("user", "disable", "bob")
+    # A name that was disabled is nobody's mark afterwards.
+    alice.out("user", "disable", "alice")
+    alice.out("user", "remove", "alice", "--yes")
+    alice.out("user", "add", "alice", "--no-password")
+    assert list(admin.policy(service).users) == ["alice"]
+
+
+def test_all_about_a_user_is_shown(alice: Desk, service: AdminService) -> None:
+    alice.out("user", "group", "alice", "--add", "dev")
+    key = public_line(new_key())
+    admin.add_keys(service, "alice", [key + " laptop"])
+    admin.add_grant(service, "group:dev", "app*")
+    token = admin.create_token(service, "alice", scopes=["connect:app01"])
+    found = alice.json("user", "show", "alice")
+    assert (found["name"], found["disabled"], found["groups"]) == ("alice", False, ["dev"])
+    assert [one["subject"] for one in found["grants"]] == ["group:dev"]
+    assert [one["comment"] for one in found["keys"]] == ["laptop"]
+    assert [(one["id"], one["scopes"]) for one in found["tokens"]] == [
+        (token.id, ["connect:app01"])
+    ]
+    assert (found["sign_ins"], found["sessions"], found["persons"]) == ([], [], [])
+    alice.out("user", "disable", "alice")
+    shown = alice.out("user", "show", "alice")
+    for word in (
+        "yes; stagedoor user enable alice",
+        token.id,
+        "group:dev",
+        "laptop",
+        "sign-ins: none",
+    ):
+        assert word in shown
+    assert token.text not in shown
+    with pytest.raises(NotFoundError, match="no user bob"):
+        alice.out("user", "show", "bob")
 
 
 def test_groups_are_joined_and_left(alice: Desk) -> None:

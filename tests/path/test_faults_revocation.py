@@ -83,6 +83,10 @@ def user_remove(guest: Guest, service: admin.AdminService) -> None:
     admin.remove_user(service, guest.name)
 
 
+def user_disable(guest: Guest, service: admin.AdminService) -> None:
+    admin.set_disabled(service, guest.name, disabled=True)
+
+
 def token_revoke(guest: Guest, service: admin.AdminService) -> None:
     admin.revoke_token(service, guest.token_id)
 
@@ -100,6 +104,8 @@ CHANGES = [
     (grant_remove, "by_password", "no grant for"),
     (user_remove, "by_token", "there is no user"),
     (user_remove, "by_password", "there is no user"),
+    (user_disable, "by_token", "is disabled"),
+    (user_disable, "by_password", "is disabled"),
     (token_revoke, "by_token", "was removed"),
     (password_change, "by_password", "password of"),
     (password_removal, "by_password", "password of"),
@@ -126,6 +132,19 @@ def test_what_is_taken_away_closes_the_live_sessions_in_every_worker(
         assert_all_cut(gateway, since, sessions, "revoked", detail)
         assert gateway.ask("app01-ssh:22", credential) in (403, 407), "nor does he get in again"
         bystander.works()
+
+
+@pytest.mark.identity(29)
+def test_a_user_who_is_enabled_has_all_of_it_again(gateway: Faulty, guest: Guest) -> None:
+    guest.change(lambda service: user_disable(guest, service))
+    gateway.wait_for_policy()
+    for credential in (guest.by_token, guest.by_password):
+        assert gateway.ask("app01-ssh:22", credential) == 407
+    guest.change(lambda service: admin.set_disabled(service, guest.name, disabled=False))
+    gateway.wait_for_policy()
+    for credential in (guest.by_token, guest.by_password):
+        with gateway.entered(credential) as inside:
+            inside.works()
 
 
 def test_another_credential_of_the_same_user_keeps_its_sessions(

@@ -117,8 +117,12 @@ def remove_keys(service: admin.AdminService) -> None:
         (remove_grants, "no grant for 'dev' to enter echo"),
         (remove_keys, "was removed"),
         (lambda service: admin.remove_user(service, "dev"), "there is no user 'dev' any more"),
+        (
+            lambda service: admin.set_disabled(service, "dev", disabled=True),
+            "the user 'dev' is disabled",
+        ),
     ],
-    ids=["grant", "key", "user"],
+    ids=["grant", "key", "user", "disabled"],
 )
 def test_whoever_is_no_longer_let_in_is_told_why_as_he_is_put_out(
     house: World, change: Callable[[admin.AdminService], object], reason: str

@@ -132,6 +132,22 @@ def test_another_person_never_becomes_a_user_who_is_there(
     assert list(browser.jar) == []
 
 
+@pytest.mark.identity(29)
+def test_a_disabled_user_has_no_sign_in_old_or_new_until_they_are_enabled(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    browser.get(idp.sign_in(browser.begin(), "carol-1"))
+    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    gateway.command("user", "disable", "carol")
+    wait_until(lambda: "Sign in" in browser.get(f"{browser.origin}/app/app01")[1])
+    again = Browser(int(browser.origin.rpartition(":")[2]))
+    status, page = again.get(idp.sign_in(again.begin(), "carol-1"))
+    assert (status, "is disabled" in page) == (400, True)
+    assert list(again.jar) == []
+    gateway.command("user", "enable", "carol")
+    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+
+
 def test_an_administrator_says_who_is_who_and_takes_it_back(
     browser: Browser, idp: Idp, gateway: Gateway
 ) -> None:

@@ -154,7 +154,7 @@ class CredentialService:
         policy = self._policy()
         user = policy.users.get(identity.name)
         if user is None:
-            return _refused(f"there is no user {identity.name!r} any more")
+            return _refused(policy.gone(identity.name))
         scopes = own_scopes(policy, user, apps, time.time())
         if isinstance(scopes, Denial):
             return scopes

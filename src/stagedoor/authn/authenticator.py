@@ -130,7 +130,7 @@ class Authenticator:
         """Why somebody who was let in with `credential` has to leave now; None if he may stay."""
         policy = self._last_policy()
         if identity.name not in policy.users:
-            return Denial(Reason.NO_GRANT, f"there is no user {identity.name!r} any more")
+            return Denial(Reason.NO_GRANT, policy.gone(identity.name))
         shown = identity.credential_id
         if identity.method is Method.TOKEN and shown not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")

@@ -74,8 +74,10 @@ def _by_token(
     # The comparison runs for an unknown id as well, so that its time tells nothing.
     right = hmac.compare_digest(hash_token(text), record.secret_hash if record else _NOBODY)
     user = policy.users.get(record.user) if record else None
-    if not right or record is None or user is None or claimed not in (None, user.name):
+    if not right or record is None or claimed not in (None, record.user):
         return wrong
+    if user is None:
+        return Denial(Reason.CREDENTIAL_WRONG, policy.gone(record.user))
     if record.expires_at is not None and record.expires_at <= now:
         # Whoever reads this has shown the whole token, so it gives nothing away.
         return Denial(

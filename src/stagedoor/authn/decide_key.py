@@ -69,6 +69,8 @@ def decide_key(
     bound = policy.bound_keys.get(credential.fingerprint)
     if bound is not None and _meant(credential.name, bound.name):
         return _by_sign_in(policy, bound, now)
+    if record is not None and record.user in policy.disabled:
+        return _wrong(f"the key {credential.fingerprint}: {policy.gone(record.user)}")
     return _wrong(
         f"the key {credential.fingerprint} is not registered for {shown(credential.name)} "
         "(an administrator adds it with: stagedoor key add NAME FILE)"

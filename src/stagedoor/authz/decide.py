@@ -54,7 +54,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     """When what proved `identity` ends by itself, None for never; or why it proves nothing any more."""
     user = policy.users.get(identity.name)
     if user is None:
-        return Denial(Reason.NO_GRANT, f"there is no user {identity.name!r} any more")
+        return Denial(Reason.NO_GRANT, policy.gone(identity.name))
     if identity.method is Method.PASSWORD and identity.password_hash != user.password_hash:
         return Denial(Reason.NO_GRANT, policy.password_over(user))
     until = _credential_until(policy, identity)

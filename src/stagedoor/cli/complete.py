@@ -51,7 +51,7 @@ def _of_policy(read: Callable[[Policy], Iterable[tuple[str, str]]]) -> Complete:
     return _offer(lambda service: read(policy(service)))
 
 
-user_names = _of_policy(lambda p: ((name, "") for name in p.users))
+user_names = _of_policy(lambda p: ((name, "") for name in p.everybody))
 token_ids = _of_policy(lambda p: ((t.id, t.user) for t in p.tokens.values()))
 fingerprints = _of_policy(lambda p: ((k.fingerprint, k.user) for k in p.keys.values()))
 grant_ids = _of_policy(
@@ -77,8 +77,10 @@ sign_in_ids = _offer(
 
 
 def _subjects(found: Policy) -> list[tuple[str, str]]:
-    groups = {group for user in found.users.values() for group in user.groups}
-    names = [f"user:{name}" for name in found.users] + [f"group:{name}" for name in sorted(groups)]
+    groups = {group for user in found.everybody.values() for group in user.groups}
+    names = [f"user:{name}" for name in found.everybody] + [
+        f"group:{name}" for name in sorted(groups)
+    ]
     return [(name, "") for name in (*names, EVERYBODY)]
 
 

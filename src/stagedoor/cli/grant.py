@@ -149,7 +149,7 @@ def add(
             permissions=permissions,
         )
         kind, _, name = subject.partition(":")
-        members = [u for u in admin.policy(service).users.values() if name in u.groups]
+        members = [u for u in admin.policy(service).everybody.values() if name in u.groups]
     if kind == "group" and not members:
         show.note(
             f"Nobody is in the group {name} yet; put somebody in: "
@@ -164,7 +164,7 @@ def add(
     if unknown := _unknown(installation.settings, rule):
         show.note(unknown)
     if json_:
-        return show.as_json(_document(rule))
+        return show.as_json(document(rule))
     return _say(rule)
 
 
@@ -194,7 +194,7 @@ def change(
         raise click.UsageError("say what to change: --allow PERMISSION or --without PERMISSION")
     with open_service(installation.settings, create=False) as service:
         rule = admin.change_grant(service, _id(number), allow=allow, without=without)
-    return show.as_json(_document(rule)) if json_ else _say(rule)
+    return show.as_json(document(rule)) if json_ else _say(rule)
 
 
 @grant.command("list", epilog=show.examples("stagedoor grant list", "stagedoor grant list --json"))
@@ -206,20 +206,20 @@ def list_(installation: Installation, json_: bool) -> None:
         rules = admin.policy(service).grants
         now = service.clock()
     if json_:
-        return show.as_json([_document(rule) for rule in rules])
-    return show.table(
-        [
-            {
-                "id": str(rule.id),
-                "subject": rule.subject,
-                "permissions": ", ".join(in_order(rule.permissions)),
-                "app": rule.app_pattern,
-                "environment": rule.environment_pattern,
-                "ends": show.ends(rule.expires_at, now),
-            }
-            for rule in rules
-        ]
-    )
+        return show.as_json([document(rule) for rule in rules])
+    return show.table([row(rule, now) for rule in rules])
+
+
+def row(rule: GrantRule, now: float) -> dict[str, str]:
+    """A line of `grant list`."""
+    return {
+        "id": str(rule.id),
+        "subject": rule.subject,
+        "permissions": ", ".join(in_order(rule.permissions)),
+        "app": rule.app_pattern,
+        "environment": rule.environment_pattern,
+        "ends": show.ends(rule.expires_at, now),
+    }
 
 
 @grant.command("remove", epilog=show.examples("stagedoor grant remove 3"))
@@ -286,8 +286,8 @@ def _say(rule: GrantRule) -> None:
     )
 
 
-def _document(rule: GrantRule) -> dict[str, object]:
-    """`may` is what programs before `permissions` look for."""
+def document(rule: GrantRule) -> dict[str, object]:
+    """One of `grant list --json`. `may` is what programs before `permissions` look for."""
     permits = rule.permissions
     return {
         "id": rule.id,

@@ -49,13 +49,14 @@ def list_(
         now = service.clock()
         shared = service.database.shared
     if json_:
-        return show.as_json([_document(one) for one in found])
-    return show.table([_row(one, now, state=all_, instance=shared) for one in found])
+        return show.as_json([document(one) for one in found])
+    return show.table([row(one, now, state=all_, instance=shared) for one in found])
 
 
-def _row(one: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+def row(one: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+    """A line of `session list`; `state`: whether it has ended, `instance`: which process has it."""
     until = now if one.closed_at is None else one.closed_at
-    row = {
+    cells = {
         "id": one.id,
         "user": one.identity,
         "target": one.target,
@@ -69,11 +70,12 @@ def _row(one: SessionRecord, now: float, *, state: bool, instance: bool) -> dict
         "received": size(one.received),
     }
     if state:
-        row["end"] = one.end or ("closing" if one.close_requested_at else "open")
-    return row
+        cells["end"] = one.end or ("closing" if one.close_requested_at else "open")
+    return cells
 
 
-def _document(one: SessionRecord) -> dict[str, object]:
+def document(one: SessionRecord) -> dict[str, object]:
+    """One of `session list --json`."""
     return {
         "id": one.id,
         "user": one.identity,

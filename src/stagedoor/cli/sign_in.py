@@ -40,11 +40,12 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     with open_service(installation.settings, create=False) as service:
         found = list_sign_ins(service, user)
     if json_:
-        return show.as_json([_document(one) for one in found])
-    return show.table([_row(one) for one in found])
+        return show.as_json([document(one) for one in found])
+    return show.table([row(one) for one in found])
 
 
-def _row(one: SignInRecord) -> dict[str, str]:
+def row(one: SignInRecord) -> dict[str, str]:
+    """A line of `sign-in list`."""
     by = one.method if one.credential is None else f"{one.method} {one.credential}"
     return {
         "id": one.id[:SHOWN_CHARS],
@@ -58,7 +59,8 @@ def _row(one: SignInRecord) -> dict[str, str]:
     }
 
 
-def _document(one: SignInRecord) -> dict[str, object]:
+def document(one: SignInRecord) -> dict[str, object]:
+    """One of `sign-in list --json`."""
     return {
         "id": one.id[:SHOWN_CHARS],
         "user": one.user,
@@ -97,7 +99,7 @@ def end(
 
     The beginning of an ID is enough. What they opened ends within seconds.
 
-    The person may sign in again: to keep somebody out, remove the grant or the user.
+    The person may sign in again; to keep them out: stagedoor user disable NAME.
     """
     if bool(ids) == (user is not None):
         raise click.UsageError("name sign-ins, or give --user, and only one of these")

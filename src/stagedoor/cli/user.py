@@ -10,13 +10,17 @@ from stagedoor.cli import show
 from stagedoor.cli.ask import new_password, sure
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.user_show import show_
 from stagedoor.cli.when import end
 from stagedoor.model.policy import User
 
 
 @click.group()
 def user() -> None:
-    """Add, list and remove users; set passwords and groups."""
+    """Add, list, disable and remove users; set passwords and groups."""
+
+
+user.add_command(show_)
 
 
 @user.command(
@@ -108,8 +112,9 @@ def list_(installation: Installation, json_: bool) -> None:
             "password": one.password_hash is not None,
             "keys": sum(key.user == one.name for key in policy.keys.values()),
             "tokens": sum(token.user == one.name for token in policy.tokens.values()),
+            "disabled": one.name in policy.disabled,
         }
-        for one in policy.users.values()
+        for one in policy.everybody.values()
     ]
     if json_:
         return show.as_json(rows)
@@ -117,14 +122,43 @@ def list_(installation: Installation, json_: bool) -> None:
         [
             {
                 "name": str(row["name"]),
-                "groups": " ".join(policy.users[str(row["name"])].groups) or "-",
+                "groups": " ".join(sorted(policy.everybody[str(row["name"])].groups)) or "-",
                 "password": "yes" if row["password"] else "no",
                 "keys": str(row["keys"]),
                 "tokens": str(row["tokens"]),
+                "disabled": "yes" if row["disabled"] else "no",
             }
             for row in rows
         ]
     )
+
+
+@user.command("disable", epilog=show.examples("stagedoor user disable alice"))
+@click.argument("name", shell_complete=user_names)
+@click.pass_obj
+def disable(installation: Installation, name: str) -> None:
+    """Keep the user NAME out, and close their live sessions.
+
+    No password, token, key or sign-in of theirs lets anybody in, within seconds, at any gateway. Nothing is
+    removed: `stagedoor user enable NAME` gives all of it back.
+    """
+    with open_service(installation.settings, create=False) as service:
+        changed = admin.set_disabled(service, name, disabled=True)
+        live = oversight.list_sessions(service, identity=name)
+    show.note(f"{name} is disabled." if changed else f"{name} is disabled already.")
+    if live:
+        are = "is" if len(live) == 1 else "are"
+        show.note(f"{show.count(len(live), 'live session')} {are} being closed.")
+
+
+@user.command("enable", epilog=show.examples("stagedoor user enable alice"))
+@click.argument("name", shell_complete=user_names)
+@click.pass_obj
+def enable(installation: Installation, name: str) -> None:
+    """Let the user NAME in again, by all that they had and that has not ended since."""
+    with open_service(installation.settings, create=False) as service:
+        changed = admin.set_disabled(service, name, disabled=False)
+    show.note(f"{name} is enabled." if changed else f"{name} is not disabled.")
 
 
 @user.command(
@@ -142,7 +176,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
         live = oversight.list_sessions(service, identity=name)
-        if name in policy.users:
+        if name in policy.everybody:
             held = [
                 (sum(key.user == name for key in policy.keys.values()), "key"),
                 (sum(token.user == name for token in policy.tokens.values()), "token"),

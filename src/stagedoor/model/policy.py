@@ -50,6 +50,9 @@ class KeyRecord:
 class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id; rules in order of id.
 
+    `disabled` are users who may do nothing now, and are not in `users`: whatever asks who may enter finds
+    nobody of that name. What they have is kept.
+
     `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time;
     `end_reasons` is what the person is told, where it was not they who ended it.
     `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
@@ -72,6 +75,7 @@ class Policy:
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     bound_keys: Mapping[str, WebPass] = field(default_factory=lambda: MappingProxyType({}))
     stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
+    disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
@@ -81,6 +85,18 @@ class Policy:
             return self
         users = {name: user.limited_to(password_groups) for name, user in self.users.items()}
         return replace(self, users=MappingProxyType(users), password_groups=password_groups)
+
+    @property
+    def everybody(self) -> dict[str, User]:
+        """All users there are, disabled ones among them, by name."""
+        return dict(sorted({**self.users, **self.disabled}.items()))
+
+    def gone(self, name: str) -> str:
+        """Why nobody of that name is in `users`, who was there before."""
+        if name in self.disabled:
+            mend = f"an administrator ends that with: stagedoor user enable {name}"
+            return f"the user {name!r} is disabled ({mend})"
+        return f"there is no user {name!r} any more"
 
     def password_over(self, user: User) -> str:
         """Why the password that `user` has shown before is good no more."""
@@ -96,7 +112,7 @@ class Policy:
         """Why what a pass was given for proves nothing any more; None while it does."""
         user = self.users.get(shown.name)
         if user is None:
-            return f"there is no user {shown.name!r} any more"
+            return self.gone(shown.name)
         match shown.method:
             case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
                 return self.password_over(user)

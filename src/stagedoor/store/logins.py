@@ -31,7 +31,8 @@ def open_login(
 
     It ends no later than the one that approved may last (`web.session_max_s`), and with the identity provider
     that speaks for that one; a browser's signing out does not end it. Others of the same key end. `session_s`
-    is for how long it is good without being used. Raises NotFoundError where `approved_by` is over.
+    is for how long it is good without being used. Raises NotFoundError where `approved_by` is over,
+    RefusedError for a user who is disabled.
     """
     by = transaction.execute(
         select(web_passes).where(
@@ -44,6 +45,7 @@ def open_login(
         raise NotFoundError(
             "the sign-in that approved this login is over; sign in and approve again"
         )
+    people.require_enabled(transaction, by.user_name)
     latest = by.expires_at if by.latest_end is None else by.latest_end
     given = WebPass(
         PassKind.LOGIN,
@@ -80,9 +82,10 @@ def open_machine_login(
     """The sign-in of a machine that showed a token of its own, bound to the key, and its secret; use does not
     move its end. What has expired of other machines is thrown away. Runs in a policy change.
 
-    Raises NotFoundError without the user.
+    Raises NotFoundError without the user, RefusedError for one who is disabled.
     """
     people.require_user(transaction, user)
+    people.require_enabled(transaction, user)
     over = delete(web_passes).where(
         web_passes.c.kind == PassKind.LOGIN.value,
         web_passes.c.method == Method.MACHINE.value,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Row, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Row, Table, delete, func, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
@@ -24,6 +24,9 @@ from stagedoor.store.schema import (
     web_passes,
 )
 
+DISABLED = "!disabled"
+"""Stands among the groups of a user who is disabled; no group's name begins so. Programs that do not know it
+let them in."""
 NO_ENTRY = "!"
 """No pattern and no name of an environment begins with it."""
 
@@ -62,7 +65,35 @@ def add_user(
 def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
     """The groups that the user is in; none for an unknown user."""
     query = select(user_groups.c.group_name).where(user_groups.c.user_name == name)
-    return frozenset(transaction.execute(query).scalars())
+    return frozenset(transaction.execute(query).scalars()) - {DISABLED}
+
+
+def is_disabled(transaction: Transaction, name: str) -> bool:
+    query = select(user_groups.c.user_name).where(*_disabled(name))
+    return transaction.execute(query).first() is not None
+
+
+def require_enabled(transaction: Transaction, name: str) -> None:
+    """Raises RefusedError, which is for the user themselves."""
+    if is_disabled(transaction, name):
+        raise RefusedError(f"the user {name!r} is disabled; ask an administrator")
+
+
+def set_disabled(transaction: Transaction, name: str, *, disabled: bool) -> bool:
+    """Whether that was news. Raises NotFoundError."""
+    require_user(transaction, name)
+    if is_disabled(transaction, name) == disabled:
+        return False
+    if disabled:
+        transaction.execute(insert(user_groups).values(user_name=name, group_name=DISABLED))
+    else:
+        transaction.execute(delete(user_groups).where(*_disabled(name)))
+    touch(transaction, Part.USERS, [name])
+    return True
+
+
+def _disabled(name: str) -> tuple[ColumnElement[bool], ...]:
+    return (user_groups.c.user_name == name, user_groups.c.group_name == DISABLED)
 
 
 def user_of(transaction: Transaction, name: str) -> User:
@@ -82,7 +113,8 @@ def find_user(transaction: Transaction, name: str) -> User | None:
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
     """Make `groups` all the groups that the user is in. Raises NotFoundError."""
     require_user(transaction, name)
-    transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
+    theirs = (user_groups.c.user_name == name, user_groups.c.group_name != DISABLED)
+    transaction.execute(delete(user_groups).where(*theirs))
     if groups:
         transaction.execute(
             insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(groups)]

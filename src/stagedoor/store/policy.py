@@ -23,7 +23,7 @@ from stagedoor.store.passes import (
     read_signed_out,
     read_step_ups,
 )
-from stagedoor.store.people import grant_of
+from stagedoor.store.people import DISABLED, grant_of
 from stagedoor.store.schema import (
     grants,
     keys,
@@ -58,6 +58,7 @@ def read_policy(transaction: Transaction) -> Policy:
             select(meta.c.value).where(meta.c.name == "policy_version")
         ).scalar_one(),
         users=MappingProxyType(_users(transaction)),
+        disabled=MappingProxyType(_disabled(transaction)),
         tokens=MappingProxyType(_tokens(transaction)),
         keys=MappingProxyType(_keys(transaction)),
         grants=tuple(_grants(transaction).values()),
@@ -108,6 +109,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     return Policy(
         version=now,
         users=fresh(Part.USERS, before.users, _users),
+        disabled=fresh(Part.USERS, before.disabled, _disabled),
         tokens=fresh(Part.TOKENS, before.tokens, _tokens),
         keys=fresh(Part.KEYS, before.keys, _keys),
         grants=fresh_grants(before.grants),
@@ -122,13 +124,30 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 
 
 def _users(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
+    off = _marked(transaction)
+    found = _everybody(transaction, only)
+    return {name: user for name, user in found.items() if name not in off} if off else found
+
+
+def _disabled(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
+    names = _marked(transaction) if only is None else _marked(transaction).intersection(only)
+    return _everybody(transaction, names) if names else {}
+
+
+def _marked(transaction: Transaction) -> frozenset[str]:
+    """The names of all who are disabled."""
+    query = select(user_groups.c.user_name).where(user_groups.c.group_name == DISABLED)
+    return frozenset(transaction.execute(query).scalars())
+
+
+def _everybody(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
     groups: dict[str, set[str]] = defaultdict(set)
     for table in (user_groups, provided_groups):
         for row in transaction.execute(_of(select(table), table.c.user_name, only)):
             groups[row.user_name].add(row.group_name)
     query = _of(select(users).order_by(users.c.name), users.c.name, only)
     return {
-        row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)
+        row.name: User(row.name, frozenset(groups[row.name] - {DISABLED}), row.password_hash)
         for row in transaction.execute(query)
     }
 

@@ -16,7 +16,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
-from stagedoor.store import certified
+from stagedoor.store import certified, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
 from stagedoor.store.logins import sign_in_numbered
@@ -83,6 +83,9 @@ class UserSigner:
             raise CertificateError(
                 f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
             )
+        with self._database.read() as transaction:
+            if people.is_disabled(transaction, user):
+                raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
         ends = min(ends_at, sign_in.expires_at, now + self._valid_s)
         if ends <= now:
             raise CertificateError("your sign-in is over; sign in again")

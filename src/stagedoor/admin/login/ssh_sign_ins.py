@@ -56,7 +56,7 @@ class SshSignInService:
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
         # A name that is no app's can only be a user's own; one that is a user's is meant so.
         name = key.login_name
-        only = name in self._policy().users or parse_login(name) is None
+        only = name in self._policy().everybody or parse_login(name) is None
         return await self._binding.bind(key, name if only else None, show)
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:

@@ -57,6 +57,8 @@ def invite(
         raise RefusedError(f"an invitation ends within {MOST_S / DAY_S:g} days")
     with service.change("user.invite") as change:
         user = people.find_user(change.transaction, name)
+        if user is not None and people.is_disabled(change.transaction, name):
+            raise RefusedError(f"{name} is disabled; run first: stagedoor user enable {name}")
         if user is None:
             people.add_user(change.transaction, name, wanted, None, now)
         elif wanted:
@@ -104,6 +106,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
     with service.change("user.password") as change:
         shown = passes.take_invitation(change.transaction, secret)
         user = people.user_of(change.transaction, name)
+        people.require_enabled(change.transaction, name)
         if (
             shown is None
             or shown.name != name

@@ -14,6 +14,7 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes
+from stagedoor.store.people import is_disabled
 from stagedoor.wire.target import parse_login
 
 
@@ -44,7 +45,7 @@ def make_link(
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
     base = site_of(settings, url)
-    found = _limited(settings, admin.require_user(service, user))
+    found = _limited(settings, service, user)
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(found, scopes)
     now = service.clock()
@@ -82,14 +83,19 @@ def make_share_link(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
         )
     base = site_of(settings, url)
-    found = _limited(settings, admin.require_user(service, user))
+    found = _limited(settings, service, user)
     host = on_password_of(found)
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 
-def _limited(settings: Settings, user: User) -> User:
-    """As the gateway knows them: a link stands on a password only where that counts."""
+def _limited(settings: Settings, service: admin.AdminService, name: str) -> User:
+    """As the gateway knows them: a link stands on a password only where that counts. Raises NotFoundError,
+    RefusedError."""
+    user = admin.require_user(service, name)
+    with service.database.read() as transaction:
+        if is_disabled(transaction, name):
+            raise RefusedError(f"{name} is disabled; run first: stagedoor user enable {name}")
     return user.limited_to(settings.accounts.passwords_for)
 
 

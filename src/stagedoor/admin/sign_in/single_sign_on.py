@@ -119,7 +119,7 @@ class Outcome:
 
 def outcome_of(mapped: Mapped, policy: Policy) -> Outcome:
     """What `policy` holds for somebody of that name and those groups."""
-    there = policy.users.get(mapped.name)
+    there = policy.everybody.get(mapped.name)
     kept = there.groups if there is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
     subjects = subjects_of(user.name, user.groups)

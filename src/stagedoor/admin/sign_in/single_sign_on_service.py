@@ -186,6 +186,7 @@ class SignInService:
         with service.change("sso.sign-in") as change:
             transaction = change.transaction
             name = identities.admit(transaction, person, mapped.name, service.clock())
+            people.require_enabled(transaction, name)
             if mapped.groups is not None:
                 identities.set_provided_groups(transaction, name, mapped.groups)
             provided = identities.provided_groups_of(transaction, name)
@@ -203,6 +204,7 @@ class SignInService:
             name = identities.user_of(transaction, person)
             if name is None:
                 return None
+            people.require_enabled(transaction, name)
             provided = identities.provided_groups_of(transaction, name)
             if mapped.groups not in (None, provided):
                 return None

@@ -1,0 +1,58 @@
+"""Everything that is known of one user."""
+
+from dataclasses import dataclass
+
+from stagedoor.admin.service import AdminService
+from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_in.sign_ins import list_sign_ins
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.policy import KeyRecord, User
+from stagedoor.model.selector import subjects_of
+from stagedoor.store import identities, people
+from stagedoor.store.identities import Person
+from stagedoor.store.people import TokenState
+from stagedoor.store.policy import read_policy
+from stagedoor.store.sessions import SessionRecord
+from stagedoor.store.sign_ins import SignInRecord
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """`provided` are the groups that an identity provider puts them in; `user.groups` has those too. `grants`
+    are all that are about them, expired or not; `sessions` those that are open."""
+
+    user: User
+    disabled: bool
+    provided: frozenset[str]
+    persons: list[Person]
+    grants: list[GrantRule]
+    keys: list[KeyRecord]
+    tokens: list[TokenState]
+    sign_ins: list[SignInRecord]
+    sessions: list[SessionRecord]
+
+
+def user_state(service: AdminService, name: str) -> UserState:
+    """Raises NotFoundError, StoreError."""
+    with service.database.read() as transaction:
+        policy = read_policy(transaction)
+        user = policy.everybody.get(name)
+        if user is None:
+            raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+        subjects = subjects_of(name, user.groups)
+        provided = identities.provided_groups_of(transaction, name)
+        persons = [person for who, person in identities.everybody(transaction) if who == name]
+        keys = people.keys_of(transaction, name)
+        tokens = people.tokens_of(transaction, name)
+    return UserState(
+        user,
+        name in policy.disabled,
+        provided,
+        persons,
+        [rule for rule in policy.grants if rule.subject in subjects],
+        keys,
+        tokens,
+        list_sign_ins(service, name),
+        list_sessions(service, identity=name),
+    )
