@@ -1,0 +1,131 @@
+"""What a sign-in costs each ssh, and how soon its end closes what it opened.
+
+    .venv/bin/python bench/sign_in.py [--quick]
+
+Two gateways of one worker each share a PostgreSQL server of their own (the tests'
+`tests/store/server.py`). Measured are, by the clock and by the processor: what ssh runs before each
+connection where the certificate is good (the `Match exec` line), the renewal of a certificate, and
+the time from the end of a sign-in until a session by each access method at each gateway is closed.
+Prints a table in Markdown, and how much of the machine others took.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.login.everywhere import SignIn, two_gateways
+from tests.login.laptop import Laptop, new_laptop
+from tests.login.machine import Person
+from tests.path.gateway import Gateway
+from tests.store.server import PostgresqlHere
+
+from measure import cpu_s, tree
+from series import percentile
+
+ASKED, RENEWED, ENDS = 300, 60, 25
+
+
+def spawned(command: list[str], env: Mapping[str, str]) -> tuple[float, float]:
+    """Milliseconds by the clock and of the processor, its children's among them. It must succeed."""
+    began = time.perf_counter()
+    pid = os.posix_spawn(command[0], command, env)
+    _, status, used = os.wait4(pid, 0)
+    assert status == 0, command
+    return (time.perf_counter() - began) * 1e3, (used.ru_utime + used.ru_stime) * 1e3
+
+
+def asked_line(laptop: Laptop) -> str:
+    """What ssh gives to the person's shell."""
+    text = (laptop.folder / "ssh_config").read_text()
+    found = re.search(r'^Match .* exec "(.*)"$', text, re.MULTILINE)
+    assert found, text
+    return found.group(1).replace("%%", "%")
+
+
+def good(laptop: Laptop, count: int) -> list[tuple[float, float]]:
+    line = asked_line(laptop)
+    (laptop.folder / "fresh_until").write_text("99999999999\n")
+    return [spawned(["/bin/sh", "-c", line], laptop.env) for _ in range(count)]
+
+
+def renewed(
+    laptop: Laptop, gateway: Gateway, count: int
+) -> tuple[list[tuple[float, float]], float]:
+    """Of the client; and milliseconds of the gateway's processor for each."""
+    line = asked_line(laptop)
+    assert gateway.process is not None
+    took, ours = [], 0.0
+    for _ in range(count):
+        (laptop.folder / "fresh_until").write_text("0\n")
+        before = cpu_s(tree(gateway.process.pid))
+        took.append(spawned(["/bin/sh", "-c", line], laptop.env))
+        ours += cpu_s(tree(gateway.process.pid)) - before
+        time.sleep(0.5)  # a person's certificates are limited; see `admin.certificates.user_signer`
+    return took, ours / count * 1e3
+
+
+def ends(folder: Path, gateways: list[Gateway], count: int) -> list[float]:
+    took: list[float] = []
+    for number in range(count):
+        mine = SignIn(folder / f"sign-in{number}", gateways[number % 2])
+        try:
+            for gateway in gateways:
+                gateway.wait_for_policy()
+                mine.open_at(gateway)
+            took += mine.end().values()
+        finally:
+            mine.close()
+    return took
+
+
+def row(name: str, values: list[float], unit: str, bound: str) -> str:
+    p50, p95, p99 = (percentile(values, share) for share in (50, 95, 99))
+    shown = [f"{value:.1f}" if unit == "ms" else f"{value:.2f}" for value in (p50, p95, p99)]
+    return f"| {name} | {len(values)} | {' | '.join(shown)} | {unit} | {bound} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of it: does everything work?")
+    part = 10 if parser.parse_args().quick else 1
+    busy = os.getloadavg()[0]
+    here = PostgresqlHere().make()
+    lines = [
+        "| | values | p50 | p95 | p99 | | at most |",
+        "|---|---:|---:|---:|---:|---|---|",
+    ]
+    try:
+        with (
+            tempfile.TemporaryDirectory() as named,
+            two_gateways(Path(named), here.database()) as gateways,
+        ):
+            folder, base = Path(named), f"http://127.0.0.1:{gateways[0].port('web')}"
+            laptop = new_laptop(folder, base)
+            laptop.log_in(Person(base).sign_in())
+            asked = good(laptop, ASKED // part)
+            client, ours = renewed(laptop, gateways[0], RENEWED // part)
+            lines += [
+                row("certificate is good, clock", [wall for wall, _ in asked], "ms", "p95 40"),
+                row("certificate is good, processor", [cpu for _, cpu in asked], "ms", ""),
+                row("renewal, clock", [wall for wall, _ in client], "ms", "150"),
+                row("renewal, the client's processor", [cpu for _, cpu in client], "ms", ""),
+                f"| renewal, the gateway's processor | {len(client)} | {ours:.1f} | | | ms | |",
+                row("end of a sign-in", ends(folder, gateways, ENDS // part), "s", "p99 5"),
+            ]
+    finally:
+        here.destroy()
+    print("\n".join(lines))
+    print(
+        f"\n{os.cpu_count()} processors; load at the start {busy:.1f}, at the end {os.getloadavg()[0]:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The end of a sign-in is heard at every gateway of a PostgreSQL store, by all four access methods."""
+
+from pathlib import Path
+
+import pytest
+
+from stagedoor.settings.place import Server
+from tests.login.everywhere import BY_SSH, SignIn, two_gateways
+from tests.store.server import PostgresqlHere
+
+METHODS = (*BY_SSH, "web")
+
+
+@pytest.mark.identity(27)
+def test_the_end_of_a_sign_in_closes_what_it_opened_by_each_method_at_both(
+    tmp_path: Path, postgresql: PostgresqlHere
+) -> None:
+    """Some 15 s: two gateways start, and shells at both of them. That it takes no more than five seconds is
+    measured by `bench/sign_in.py`, since a busy machine's share is in it."""
+    server: Server = postgresql.database()
+    try:
+        with two_gateways(tmp_path, server) as gateways:
+            mine = SignIn(tmp_path / "mine", gateways[0])
+            try:
+                for one in gateways:
+                    one.wait_for_policy()
+                    mine.open_at(one)
+                took = mine.end()
+            finally:
+                mine.close()
+            assert set(took) == {f"{way} gateway{n}" for way in METHODS for n in range(2)}
+            for name, said in mine.said.items():
+                # CONNECT and a jump carry SSH from end to end: what the client hears is a line cut.
+                if name.split()[0] in ("direct", "web"):
+                    assert "laptop stolen" in said, name
+            closed = [e for e in gateways[0].audit() if e["kind"] == "session.closed"]
+            assert len(closed) == 2 * len(METHODS)
+            for event in closed:
+                assert event["reason"] == "revoked"
+                assert "laptop stolen" in event["fields"]["detail"]
+    finally:
+        postgresql.drop(server)
