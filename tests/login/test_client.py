@@ -221,10 +221,14 @@ def test_a_good_certificate_costs_no_packet_and_hardly_any_time(
     asked = ["login", "--if-needed", "--folder", str(laptop.folder), "--", "app01.ssh"]
     client = [sys.executable, "-I", "-S", str(laptop.home / "stagedoor"), *asked]
     subprocess.run(["unshare", "-n", *client], check=True)
+    assert median_cpu_s(client, laptop.env) <= 0.04
+
+
+def median_cpu_s(client: list[str], env: dict[str, str]) -> float:
     spent = []
     for _ in range(20):
-        pid = os.posix_spawn(client[0], client, laptop.env)
+        pid = os.posix_spawn(client[0], client, env)
         _, status, used = os.wait4(pid, 0)
         assert status == 0
         spent.append(used.ru_utime + used.ru_stime)
-    assert sorted(spent)[10] <= 0.04
+    return sorted(spent)[10]

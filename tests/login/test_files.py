@@ -4,6 +4,7 @@ of it comes from outside unread."""
 import ast
 import json
 import subprocess
+import time
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -59,6 +60,33 @@ def test_ssh_understands_it(tmp_path: Path) -> None:
         ["ssh", "-GF", file, "github.com"], capture_output=True, text=True, check=True
     )
     assert str(FOLDER) not in other.stdout
+
+
+@pytest.mark.identity(9)
+def test_a_shell_alone_says_that_the_certificate_is_good(tmp_path: Path) -> None:
+    """For all else it asks the program, here one that fails."""
+    folder = tmp_path / "gw"
+    folder.mkdir()
+    text = render_config(Known(GOOD, "https://gw"), folder, "alice", ["/bin/false"], "gw.example")
+    [line] = [line for line in text.splitlines() if line.startswith("Match ")]
+    file = tmp_path / "config"
+    file.write_text(f"{line}\n  HostName good\n")
+
+    def asked() -> bool:
+        done = subprocess.run(
+            ["ssh", "-TGF", file, "app01.ssh"], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        return "hostname good\n" not in done.stdout
+
+    assert asked(), "nothing is there"
+    (folder / "fresh_until").write_text("99999999999\n")
+    assert asked(), "no certificate is there"
+    (folder / "id-cert.pub").touch()
+    assert not asked()
+    for other in ("99999999999", "", "\n", "x\n", "0\n", f"{int(time.time())}\n"):
+        (folder / "fresh_until").write_text(other)
+        assert asked(), other
 
 
 _ANY = st.recursive(
