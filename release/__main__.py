@@ -24,6 +24,12 @@ from release.source import ReleaseError, Source, take_source
 from release.steps import run
 
 ROOT = Path(__file__).resolve().parent.parent
+WRITE_CLIENT = """\
+import sys
+from pathlib import Path
+from stagedoor.client.onefile import client_file
+Path(sys.argv[1]).write_bytes(client_file())
+"""
 KINDS = ("python", "client", "deb", "chart", "image", "kit", "sbom")
 
 
@@ -56,12 +62,15 @@ class Making:
         shutil.copy(self.requirements, self.out / listed)
 
     def client(self) -> None:
+        tunnel = self.out / f"stagedoor-tunnel-{self.source.version}.py"
         text = run(self.source, [sys.executable, "-m", "stagedoor", "tunnel", "--print-script"])
-        made = self.out / f"stagedoor-tunnel-{self.source.version}.py"
-        made.write_text(text, "utf-8")
-        made.chmod(0o755)
-        beside = made.with_name(f"{made.name}.sha256")
-        beside.write_text(f"{sums.digest(made)}  {made.name}\n", "ascii")
+        tunnel.write_text(text, "utf-8")
+        client = self.out / f"stagedoor-client-{self.source.version}.pyz"
+        run(self.source, [sys.executable, "-c", WRITE_CLIENT, str(client)])
+        for made in (tunnel, client):
+            made.chmod(0o755)
+            beside = made.with_name(f"{made.name}.sha256")
+            beside.write_text(f"{sums.digest(made)}  {made.name}\n", "ascii")
 
     def deb(self) -> None:
         if reason := images.missing("dpkg-deb"):
@@ -224,4 +233,5 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """The client that a gateway serves, as one file on a bare machine: a login in a browser, then ssh alone."""
 
+import argparse
 import html
 import json
 import os
@@ -9,12 +10,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from stagedoor.cli.doctor import doctor
+from stagedoor.client.laptop import parser
 from stagedoor.client.login import DENIED, NOT_LOGGED_IN
 from tests.login.laptop import Laptop, Running, come_back, new_laptop
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
+from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
 
 
@@ -207,6 +211,55 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
     come_back(person, running.login_id(base))
     assert running.end().returncode == 0, running.stderr
     assert "-I -S" in next(tmp_path.glob(".config/stagedoor/*/ssh_config")).read_text()
+
+
+def test_its_doctor_takes_the_options_of_the_installed_one() -> None:
+    """But for the bundle, which the gateway's side of the program writes."""
+    installed = {
+        word for one in doctor.params for word in one.opts if isinstance(one, click.Option)
+    }
+    [choices] = [
+        one.choices for one in parser()._actions if isinstance(one, argparse._SubParsersAction)
+    ]
+    alone = {word for one in choices["doctor"]._actions for word in one.option_strings}
+    assert alone - {"-h", "--help"} == installed - {"--bundle"}
+
+
+def test_its_doctor_says_what_the_installed_one_says(
+    laptop: Laptop, person: Person, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Each logs in a few times by stock ssh: ten seconds."""
+    laptop.log_in(person)
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(PASSWORD)
+    given = ["--user", "dev", "--token-file", str(secret)]
+    config = ["--ssh-config", str(laptop.home / ".ssh/config")]
+    connect = ["--how", "connect", "--gateway", f"127.0.0.1:{gateway.port()}"]
+    walks = {
+        ("app01.ssh", *config): (0, "large packets"),
+        ("app01", "--how", "web", "--gateway", laptop.base, *given): (0, "shell"),
+        ("other.ssh", *connect, *given): (2, "grant"),
+        ("app01.ssh", *connect, "--user", "nobody", *given[2:]): (2, "credential"),
+        ("app01.ssh", "--how", "direct", "--gateway", laptop.base.partition("//")[2]): (2, "sshd"),
+    }
+    for words, (code, last) in walks.items():
+        alone = laptop.run("doctor", *words, "--json")
+        installed = subprocess.run(
+            [sys.executable, "-m", "stagedoor", "doctor", *words, "--json"],
+            env=laptop.env, capture_output=True, text=True,
+        )  # fmt: skip
+        ours, theirs = (
+            [
+                [re.sub(r"[0-9.]+|ahead of|behind", "0", value) for value in row.values()]
+                for row in json.loads(out)
+            ]
+            for out in (alone.stdout, installed.stdout)
+        )
+        assert (alone.returncode, ours[-1][0]) == (code, last), (alone.stdout, alone.stderr)
+        assert (ours, alone.returncode) == (theirs, installed.returncode)
+    shown = laptop.run("doctor", "other.ssh", *connect, *given).stdout
+    assert re.search(r"(?m)^OK    gateway: .*\nFAIL  grant: .*\n      ask the administrator", shown)
 
 
 @pytest.mark.identity(9)

@@ -252,11 +252,18 @@ def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ss
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_client_is_written_for_python_3_8_and_imports_nothing_else(name: str) -> None:
-    text = (files("stagedoor.client") / f"{name}.py").read_text(encoding="utf-8")
+    text = (files("stagedoor") / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
     tree = ast.parse(text, feature_version=(3, 8))
-    ours = {f"stagedoor.client.{each}" for each in MODULES} | {"stagedoor.client"}
+    newer = {"slots", "kw_only", "StrEnum", "removeprefix", "removesuffix", "UTC"}
+    ours = {f"stagedoor.{each}" for each in MODULES}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stagedoor"):
-            assert node.module in ours
-            if node.module == "stagedoor.client":
-                assert {alias.name for alias in node.names} <= set(MODULES)
+        match node:
+            case ast.Import(names):
+                assert not any(each.name.startswith("stagedoor") for each in names)
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("stagedoor"):
+                inside = {f"{module}.{each.name}" for each in names}
+                assert module in ours or inside <= ours
+            case ast.ImportFrom(names=names):
+                assert newer.isdisjoint(each.name for each in names)
+            case ast.keyword(arg=word) | ast.Attribute(attr=word):
+                assert word not in newer

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tomllib
@@ -15,6 +16,7 @@ import click
 import pytest
 
 from release import chart, deb, manual, sbom, sums
+from release.__main__ import Making
 from release.source import ReleaseError, Source, take_source, version_in
 from stagedoor import __version__
 from stagedoor.cli.app import stagedoor
@@ -80,6 +82,18 @@ def test_the_chart_is_the_same_each_time(tmp_path: Path) -> None:
         assert described is not None
         assert b"\nversion: 1.2.3\n" in described.read()
         assert {"stagedoor/values.yaml", "stagedoor/README.md"} <= set(archive.getnames())
+
+
+def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
+    """As they are handed out, started by a Python that knows nothing of Stagedoor."""
+    Making(Source(ROOT, "1.2.3", "", EPOCH), tmp_path, tmp_path, ()).client()
+    for name, asked in (("client-1.2.3.pyz", "doctor"), ("tunnel-1.2.3.py", "")):
+        file = tmp_path / f"stagedoor-{name}"
+        check = ["sha256sum", "--check", f"{file.name}.sha256"]
+        subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)
+        command = [sys.executable, "-I", "-S", file, *asked.split(), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert "--gateway" in done.stdout
 
 
 def test_the_sums_are_checked_and_their_signature_too(tmp_path: Path) -> None:

@@ -2,20 +2,19 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.client.doctor import judge
-from stagedoor.client.doctor.path import PathOptions, walk_to
-from stagedoor.wire.check import Result, result_row, run_checks
-from stagedoor.wire.finding import Level, exit_code
+from stagedoor.client.doctor.path import path_options, walk_to
+from stagedoor.wire.check import run_checks
+from stagedoor.wire.finding import Result, exit_code, result_row, result_text
 
 if TYPE_CHECKING:
     from stagedoor.settings.settings import Settings
@@ -100,7 +99,7 @@ def doctor(
             raise click.UsageError("name the HOST that is to be reached, such as app01.ssh")
         settings, results = _gateway(installation, silent=as_json)
     else:
-        wish = _wish(host, how, given, config_file, idle_s)
+        wish = path_options(host, how, given, os.environ, config_file, idle_s)
         settings, results = None, _shown(walk_to(wish), silent=as_json)
     if bundle is not None:
         # Here, since nobody else needs it.
@@ -125,21 +124,6 @@ def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | N
     return settings, results
 
 
-def _wish(
-    host: str,
-    how: judge.How | None,
-    given: Mapping[str, str],
-    config_file: str | None,
-    idle_s: float | None,
-) -> PathOptions:
-    path = ""
-    if how == "web" and "--gateway" in given:
-        url = urlsplit(given["--gateway"])
-        path = url.path.rstrip("/")
-        given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
-    return PathOptions(host, how, given, dict(os.environ), path, config_file, idle_s)
-
-
 def _extra(settings: "Settings | None") -> dict[str, str]:
     if settings is None:
         return {}
@@ -155,8 +139,5 @@ def _shown(results: Iterable[Result], *, silent: bool) -> list[Result]:
     for result in results:
         listed.append(result)
         if not silent:
-            name, finding = result
-            click.echo(f"{finding.level.upper():<5} {name}: {finding.what}")
-            if finding.level is not Level.OK and finding.fix:
-                click.echo(f"      {finding.fix}")
+            click.echo(result_text(result), nl=False)
     return listed

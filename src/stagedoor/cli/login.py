@@ -109,5 +109,5 @@ def whoami(gateway: str | None, json_: bool) -> None:
 
 def _run(words: list[str]) -> None:
     """By the same lines as the client that gateways serve."""
-    run: Callable[[], None] = lambda: laptop.run(words, list(this_program()))  # noqa: E731
+    run: Callable[[], int] = lambda: laptop.run(words, list(this_program()))  # noqa: E731
     sys.exit(laptop.told(run))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.client import tunnel
-from stagedoor.client.web import Connection, LostError
+from stagedoor.client.http import LostError
+from stagedoor.client.web import Connection
 
 _LATER = (429, 502, 503, 504)
 

@@ -17,6 +17,7 @@ from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Sk
 from stagedoor.client.company import READS_PEOPLE, Company
 from stagedoor.client.dialling import RETRY_S, LineWatch
 from stagedoor.client.escape import HELP_TEXT, Escape, Escapes
+from stagedoor.client.http import LostError
 from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.signals import Signals

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stagedoor.client.aside import Aside
+from stagedoor.client.http import LostError
 from stagedoor.client.liveness import TICK_S, Liveness
-from stagedoor.client.web import Connection, LostError
+from stagedoor.client.web import Connection
 
 PING_S = 20.0
 """Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""

@@ -1,4 +1,4 @@
-"""The client that a gateway serves, as one file: `tunnel`, `login`, `logout` and `whoami`.
+"""The client that a gateway serves, as one file: `tunnel`, `login`, `logout`, `whoami` and `doctor`.
 
 Standard library only, Python 3.8 or later.
 """
@@ -43,15 +43,18 @@ def if_needed(folder: str) -> None:
     log_in_if_needed(Path(folder))
 
 
-def run(argv: list[str], program: list[str]) -> None:
-    """Raises TunnelError, OSError; SystemExit for a usage that is wrong."""
+def run(argv: list[str], program: list[str]) -> int:
+    """The exit code. Raises TunnelError, OSError; SystemExit for a usage that is wrong."""
     given = parser().parse_args(argv)
     if given.command == "login":
         log_in(given, program)
     elif given.command == "logout":
         log_out(given.gateway, forget=given.forget)
+    elif given.command == "doctor":
+        return walk_the_path(given)
     else:
         whoami(given.gateway, as_json=given.json)
+    return OK
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,7 +90,68 @@ def parser() -> argparse.ArgumentParser:
     who = commands.add_parser("whoami", help="who this machine is")
     who.add_argument("gateway", nargs="?", help="at this gateway (at all)")
     who.add_argument("--json", action="store_true", help="print one JSON document")
+    _doctor_options(commands.add_parser("doctor", help="find what is wrong on the way to HOST"))
     return whole
+
+
+def _doctor_options(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("host", help="as you give it to ssh: app01.ssh; with --how web: app01")
+    doctor.add_argument(
+        "--how",
+        choices=["connect", "jump", "direct", "web"],
+        help="the access method (what your ssh is configured for)",
+    )
+    for option, value, about in (
+        ("gateway", "ADDRESS", "HOST:PORT, http://… or https://…, as the access method needs"),
+        ("user", "NAME", "who you are there ($STAGEDOOR_USER, else your login name)"),
+        ("token-file", "FILE", "holds the token or password, mode 0600"),
+        ("ca-file", "FILE", "trust these CAs for https, not the system's"),
+        ("server-name", "NAME", "the name that the gateway's certificate must hold"),
+        ("via", "URL", "corporate proxy on the way, or 'direct' for none"),
+        ("ssh-config", "FILE", "use this configuration of ssh, not yours"),
+    ):
+        doctor.add_argument(f"--{option}", metavar=value, help=about)
+    doctor.add_argument(
+        "--idle",
+        type=_idle_s,
+        metavar="SECONDS",
+        help="also measure how long a silence the path survives, up to this",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _idle_s(text: str) -> float:
+    import argparse
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 86400 seconds")
+    return seconds
+
+
+def walk_the_path(given: argparse.Namespace) -> int:
+    """By the options of `parser`: 0 if all is well, 1 for something that needs attention, 2 for a failure."""
+    from stagedoor.client.doctor.path import path_options, walk_to
+    from stagedoor.wire.finding import exit_code, result_row, result_text
+
+    named = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
+    reach = {f"--{name.replace('_', '-')}": getattr(given, name) for name in named}
+    reach = {option: value for option, value in reach.items() if value}
+    wish = path_options(given.host, given.how, reach, os.environ, given.ssh_config, given.idle)
+    results = []
+    for result in walk_to(wish):
+        results.append(result)
+        if not given.json:
+            sys.stdout.write(result_text(result))
+            sys.stdout.flush()
+    if given.json:
+        import json
+
+        sys.stdout.write(json.dumps([result_row(each) for each in results], indent=2) + "\n")
+    return exit_code(finding for _, finding in results)
 
 
 def log_in(given: argparse.Namespace, program: list[str]) -> None:
@@ -175,13 +239,12 @@ def _folders(gateway: str | None) -> list[Path]:
     return found
 
 
-def told(call: Callable[[], None]) -> int:
+def told(call: Callable[[], int | None]) -> int:
     """The exit code; what went wrong is one line on stderr."""
     from stagedoor.client import tunnel
 
     try:
-        call()
-        return OK
+        return call() or OK
     except tunnel.TunnelError as error:
         tunnel.show(f"stagedoor: {tunnel.clean(error.line)}\n")
         return error.code

@@ -7,7 +7,19 @@ from importlib.resources import files
 from stagedoor import __version__
 
 SHEBANG = b"#!/usr/bin/env python3\n"
-MODULES = ("laptop", "login", "login_ask", "login_files", "login_web", "needed", "tunnel")
+MODULES = (
+    *(
+        "client.laptop",
+        "client.login",
+        "client.login_ask",
+        "client.login_files",
+        "client.login_web",
+    ),
+    *("client.needed", "client.tunnel", "client.http"),
+    *("client.doctor.judge", "client.doctor.path", "client.doctor.walk"),
+    *("model.units", "wire.finding", "wire.oneline"),
+)
+"""Below `stagedoor`; with their packages, which are empty there."""
 # With -I and -S it starts sooner, and no package of the person's can break it.
 _MAIN = """\
 import os
@@ -27,15 +39,16 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 def client_file() -> bytes:
     """An executable file for a machine that has Python 3.8 or later, and ssh."""
-    folder = files("stagedoor.client")
     sources = {
         "__main__.py": _MAIN,
         "stagedoor/__init__.py": f'__version__ = "{__version__}"\n',
-        "stagedoor/client/__init__.py": "",
     }
     for name in MODULES:
-        text = (folder / f"{name}.py").read_text(encoding="utf-8")
-        sources[f"stagedoor/client/{name}.py"] = text
+        package, _, module = f"stagedoor.{name}".rpartition(".")
+        folder = package.replace(".", "/")
+        sources[f"{folder}/__init__.py"] = ""
+        text = (files(package) / f"{module}.py").read_text(encoding="utf-8")
+        sources[f"{folder}/{module}.py"] = text
     made = io.BytesIO(SHEBANG)
     made.seek(0, io.SEEK_END)
     # Stored, not packed: unpacking would cost each start more than reading.

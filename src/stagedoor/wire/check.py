@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.wire.finding import Finding, fail
+from stagedoor.wire.finding import Finding, Result, fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,10 +13,6 @@ class Check:
 
     name: str
     run: Callable[[], Iterable[Finding]]
-
-
-Result = tuple[str, Finding]
-"""A check's name and what it found."""
 
 
 def run_checks(checks: Iterable[Check]) -> Iterator[Result]:
@@ -33,9 +29,3 @@ def run_checks(checks: Iterable[Check]) -> Iterator[Result]:
                 check.name,
                 fail(what, "report it, with the output of `stagedoor doctor --bundle`"),
             )
-
-
-def result_row(result: Result) -> dict[str, str]:
-    """For JSON."""
-    name, found = result
-    return {"check": name, "level": str(found.level), "what": found.what, "fix": found.fix}

@@ -2,9 +2,10 @@
 
 import pytest
 
-from stagedoor.client import tunnel
+from stagedoor.client import http, tunnel
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.judge import plan_of, ssh_config, ssh_ended
+from stagedoor.wire import terminal
 from stagedoor.wire.finding import Level
 
 NOW = 1_800_000_000.0
@@ -36,6 +37,11 @@ def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
     assert (found, finding.level) == (hop, Level.FAIL)
     assert finding.fix
     assert "\n" not in finding.what
+
+
+def test_the_terminal_s_subprotocol_is_that_of_the_frames() -> None:
+    """The walk is in the one-file client, and the frames are not."""
+    assert http.SUBPROTOCOL == terminal.SUBPROTOCOL
 
 
 def test_a_login_that_works_is_well() -> None:

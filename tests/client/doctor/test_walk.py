@@ -16,8 +16,7 @@ from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.client.doctor.path import PathOptions, walk_to
-from stagedoor.wire.check import Result
-from stagedoor.wire.finding import Level
+from stagedoor.wire.finding import Level, Result
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
 from tests.net.peers import write_certificate
 from tests.path.gateway import PASSWORD

@@ -23,8 +23,8 @@ from stagedoor.serve.doctor.bundle import without_secrets
 from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.where import line_of
-from stagedoor.wire.check import Check, Result, run_checks
-from stagedoor.wire.finding import Finding, Level, ok
+from stagedoor.wire.check import Check, run_checks
+from stagedoor.wire.finding import Finding, Level, Result, ok
 from tests.net.peers import write_certificate
 from tests.ssh.world import SSH_TABLE, new_key, open_world, public
 

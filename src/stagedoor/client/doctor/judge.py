@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from stagedoor.client import tunnel
 from stagedoor.model.units import DAY_S
-from stagedoor.wire.check import Result
-from stagedoor.wire.finding import Finding, fail, ok, warn
+from stagedoor.wire.finding import Finding, Result, fail, ok, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 How = Literal["connect", "jump", "direct", "web"]
 SOON_S = 14 * DAY_S
@@ -153,7 +155,7 @@ def web_refused(app: str, status: int, message: str) -> Result:
     return failed(hop, f"{app}: {tunnel.clean(message)}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """How `ssh HOST` goes: `given` are options as of `stagedoor tunnel`, `address` HOST:PORT of an SSH
     listener."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge, walk
-from stagedoor.wire.check import Result
-from stagedoor.wire.finding import Level, warn
+from stagedoor.wire.finding import Level, Result, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PathOptions:
     """`given` are options as of `stagedoor tunnel`; `url` is that of the WebShell, with `path` behind it.
     `idle_s` None: the idle timeout is not measured."""
@@ -24,6 +27,23 @@ class PathOptions:
     path: str = ""
     config_file: str | None = None
     idle_s: float | None = None
+
+
+def path_options(
+    host: str,
+    how: judge.How | None,
+    given: Mapping[str, str],
+    env: Mapping[str, str],
+    config_file: str | None,
+    idle_s: float | None,
+) -> PathOptions:
+    """From a command line. For the web the gateway is a URL, which may have a path."""
+    path = ""
+    if how == "web" and "--gateway" in given:
+        url = urlsplit(given["--gateway"])
+        path = url.path.rstrip("/")
+        given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
+    return PathOptions(host, how, given, env, path, config_file, idle_s)
 
 
 def walk_to(wish: PathOptions) -> Iterator[Result]:

@@ -7,15 +7,17 @@ import select
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge
-from stagedoor.client.web import Connection, LostError
-from stagedoor.wire.check import Result
-from stagedoor.wire.finding import Level, ok, warn
+from stagedoor.client.http import SUBPROTOCOL, HttpConnection, LostError
+from stagedoor.wire.finding import Level, Result, ok, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 SSH_S = 60.0
 BULK_BYTES = 512 * 1024
@@ -59,7 +61,7 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
     try:
         secret = tunnel.find_secret(options)
         began = time.monotonic()
-        connection = Connection(options, path)
+        connection = HttpConnection(options, path)
         with closing(connection):
             wire = connection.wire
             yield from _reached(options, wire, time.monotonic() - began)
@@ -74,7 +76,7 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
             try:
-                connection.open()
+                connection.upgrade("terminal", SUBPROTOCOL)
             except LostError as error:
                 what = f"the WebSocket does not pass: {error}"
                 fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"

@@ -17,7 +17,7 @@ import msgspec
 from stagedoor import __version__
 from stagedoor.model.errors import RefusedError
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.check import Result, result_row
+from stagedoor.wire.finding import Result, result_row
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"secret|password|passwd|token|credential|(?:^|_)env$|annotations", re.I)
