@@ -43,17 +43,22 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
             f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} --user dev "
             f"--via direct --token-file {tmp_path}/token %h %p"
         )
-        subprocess.run(
-            attach_command(tmp_path, gateway.port("web"), "app01", "--", "true"),
-            check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
-        done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
-        assert done.returncode == 0, done.stderr
 
         def page() -> Samples:
             status, text = asked(health, "/metrics")
             assert status == 200
             return read(text)
+
+        attach = subprocess.Popen(
+            attach_command(tmp_path, gateway.port("web"), "app01", "--", "read", "line"),
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        at_terminals = [("stagedoor_web_terminals", ()), ("stagedoor_holders", ())]
+        wait_until(lambda: [page()[each] for each in at_terminals] == [1, 1])
+        attach.communicate(b"\n", timeout=60)
+        wait_until(lambda: [page()[each] for each in at_terminals] == [0, 0])
+        done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
+        assert done.returncode == 0, done.stderr
 
         ways = ("connect", "direct", "jump", "web")
         wait_until(

@@ -4,13 +4,14 @@ import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
@@ -93,6 +94,17 @@ def test_the_steps_of_a_start_are_those_that_shells_have() -> None:
         *(diagnose.PULLING, diagnose.MOUNTING, diagnose.STARTING, diagnose.SSHD),
     )
     assert set(names) <= set(of.STEPS)
+
+
+def test_a_terminal_has_one_holder_however_many_are_at_it() -> None:
+    class Visit(NamedTuple):
+        place: tuple[str, str, str] | None
+
+        def present(self, present: object) -> None: ...
+
+    places = [("s1", "app01.ssh", "main"), ("s2", "app01.ssh", "main"), ("s3", "app02.ssh", "main")]
+    visits = [Visit(None), *(Visit(place) for place in places)]
+    assert (count_holders([]), count_holders(visits)) == (0, 2)
 
 
 def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:

@@ -293,6 +293,7 @@ class Gateway:
             of.POLICY_VERSION.series(): self.watch.last_policy.version,
             of.RECORDING.series(): len(self.recorder),
             of.WEBSOCKETS.series(): 0 if self.web is None else self.web.terminals,
+            of.HOLDERS.series(): 0 if self.web is None else self.web.holders,
         }
         inside = self.measured_ledger.inside()
         return gauges | {of.SESSIONS.series(way): count for way, count in inside.items()}

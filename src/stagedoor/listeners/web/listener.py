@@ -12,6 +12,7 @@ from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.fair_start import StartQueue
 from stagedoor.listeners.web.http import HttpServerProtocol
 from stagedoor.listeners.web.pending import PendingConnection
+from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.listeners.web.websocket import WebSocketProtocol
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source, source_network, within
@@ -101,6 +102,11 @@ class WebListener:
     def terminals(self) -> int:
         """WebSockets of terminals that are open."""
         return len(self._app.visits)
+
+    @property
+    def holders(self) -> int:
+        """Processes in shells that serve them: one for each terminal."""
+        return count_holders(self._app.visits)
 
     def drain(self) -> None:
         """Let nobody more in; those who are in stay. Nothing more is accepted by now."""

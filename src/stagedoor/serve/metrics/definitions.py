@@ -172,6 +172,12 @@ WEBSOCKETS = Metric(
     _GAUGE,
     "WebSockets of terminals, each served by a holder in its shell.",
 )
+HOLDERS = Metric(
+    "stagedoor_holders",
+    _GAUGE,
+    "Holders that serve them: terminals at which somebody is. Those whose people are in two workers count "
+    "twice; those that nobody is at are not seen from here.",
+)
 RECORDING = Metric("stagedoor_recordings", _GAUGE, "Terminals that are recorded now.")
 RECORDED = Metric(
     "stagedoor_recordings_ended",
@@ -192,5 +198,5 @@ METRICS = (
     *(LOGINS, DENIALS, SESSIONS, LENGTH, ENDS, BYTES, STARTED, START_STEP),
     *(AUDIT_OPEN, AUDIT_BACKLOG, AUDIT_FAILING, SINK_FAILING, SINK_BACKLOG),
     *(STORE_TIME, STORE_FAILURES),
-    *(POLICY_AGE, POLICY_VERSION, SIGN_INS, WEBSOCKETS, RECORDING, RECORDED, LAG),
+    *(POLICY_AGE, POLICY_VERSION, SIGN_INS, WEBSOCKETS, HOLDERS, RECORDING, RECORDED, LAG),
 )

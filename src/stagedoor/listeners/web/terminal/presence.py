@@ -27,6 +27,11 @@ class Watched(Protocol):
         ...
 
 
+def count_holders(visits: Iterable[Watched]) -> int:
+    """Each terminal of a shell has a holder of its own, however many are at it."""
+    return len({visit.place[1:] for visit in visits if visit.place is not None})
+
+
 @dataclass(slots=True)
 class WatchNotifier:
     """Tells everybody at a terminal who else is there, wherever those are. Belongs to one event loop."""
