@@ -85,7 +85,8 @@ class Making:
                 )  # fmt: skip
 
     def chart(self) -> None:
-        chart.pack_chart(self.source, self.out)
+        archive = chart.pack_chart(self.source, self.out)
+        chart.pack_artifact(self.source, archive, self.out)
 
     def image(self) -> None:
         for architecture in self._where("image", images.why_not_gateway):

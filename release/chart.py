@@ -1,12 +1,24 @@
-"""The chart as an archive, the same bytes each time; `helm package` writes the time of day into it."""
+"""The chart as an archive and as an OCI artifact, the same bytes each time; `helm package` and `helm push`
+write the time of day into theirs."""
 
 import gzip
+import hashlib
 import io
+import json
 import re
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
+
 from release.source import Source
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.cncf.helm.config.v1+json"
+CHART_TYPE = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+"""https://helm.sh/docs/topics/registries/#helm-chart-manifest"""
+_NAMED = "org.opencontainers.image"
 
 
 def pack_chart(source: Source, out: Path) -> Path:
@@ -22,10 +34,56 @@ def pack_chart(source: Source, out: Path) -> Path:
             data = file.read_bytes()
             if file.name == "Chart.yaml" and file.parent == folder:
                 data = with_version(data.decode("utf-8"), source.version).encode()
-            about = tarfile.TarInfo(f"stagedoor/{file.relative_to(folder)}")
-            about.size, about.mtime, about.mode = len(data), source.epoch, 0o644
-            archive.addfile(about, io.BytesIO(data))
+            _add(archive, f"stagedoor/{file.relative_to(folder)}", data, source.epoch)
     return made
+
+
+def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
+    """What `helm push` makes of the chart archive, as an OCI image layout (image-layout.md) in a tar."""
+    with tarfile.open(chart) as archive:
+        described = archive.extractfile("stagedoor/Chart.yaml")
+        assert described is not None, "pack_chart has put it there"
+        about = yaml.safe_load(described)
+    tag = about["version"].replace("+", "_")  # as Helm does: a tag has no +
+    blobs: dict[str, bytes] = {}
+
+    def described_as(media_type: str, content: bytes) -> dict[str, object]:
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[digest] = content
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": described_as(CONFIG_TYPE, _as_json(about)),
+        "layers": [described_as(CHART_TYPE, chart.read_bytes())],
+        "annotations": {
+            f"{_NAMED}.created": datetime.fromtimestamp(source.epoch, UTC).isoformat(),
+            f"{_NAMED}.description": about["description"],
+            f"{_NAMED}.title": about["name"],
+            f"{_NAMED}.version": about["version"],
+        },
+    }
+    named = described_as(MANIFEST_TYPE, _as_json(manifest))
+    named["annotations"] = {f"{_NAMED}.ref.name": tag}
+    files = {f"blobs/sha256/{digest}": content for digest, content in sorted(blobs.items())}
+    files["index.json"] = _as_json({"schemaVersion": 2, "manifests": [named]})
+    files["oci-layout"] = _as_json({"imageLayoutVersion": "1.0.0"})
+    made = out / f"stagedoor-chart-{source.version}.oci.tar"
+    with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as layout:
+        for name, content in files.items():
+            _add(layout, name, content, source.epoch)
+    return made
+
+
+def _as_json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, at: int) -> None:
+    about = tarfile.TarInfo(name)
+    about.size, about.mtime, about.mode = len(content), at, 0o644
+    archive.addfile(about, io.BytesIO(content))
 
 
 def with_version(text: str, version: str) -> str:

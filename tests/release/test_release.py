@@ -11,6 +11,7 @@ import tomllib
 from importlib.metadata import distributions
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -82,6 +83,36 @@ def test_the_chart_is_the_same_each_time(tmp_path: Path) -> None:
         assert described is not None
         assert b"\nversion: 1.2.3\n" in described.read()
         assert {"stagedoor/values.yaml", "stagedoor/README.md"} <= set(archive.getnames())
+
+
+def test_the_chart_s_artifact_is_what_helm_pushes(tmp_path: Path) -> None:
+    """As in helm.sh/docs/topics/registries, with every digest and size right; and the same each time."""
+    source = Source(ROOT, "1.2.3+dirty", "", EPOCH)
+    archive = chart.pack_chart(source, tmp_path)
+    made = chart.pack_artifact(source, archive, tmp_path)
+    first = made.read_bytes()
+    assert chart.pack_artifact(source, archive, tmp_path).read_bytes() == first
+    with tarfile.open(made) as layout:
+        files = {one.name: layout.extractfile(one).read() for one in layout}  # type: ignore[union-attr]
+
+    def blob(described: dict[str, Any]) -> bytes:
+        content = files[f"blobs/{described['digest'].replace(':', '/')}"]
+        assert hashlib.sha256(content).hexdigest() == described["digest"].partition(":")[2]
+        assert len(content) == described["size"]
+        return content
+
+    [named] = json.loads(files["index.json"])["manifests"]
+    assert named["annotations"]["org.opencontainers.image.ref.name"] == "1.2.3_dirty"
+    manifest = json.loads(blob(named))
+    [layer] = manifest["layers"]
+    assert blob(layer) == archive.read_bytes()
+    config = json.loads(blob(manifest["config"]))
+    assert (config["name"], config["version"]) == ("stagedoor", "1.2.3+dirty")
+    assert (manifest["config"]["mediaType"], layer["mediaType"]) == (
+        "application/vnd.cncf.helm.config.v1+json",
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+    )
+    assert len(files) == 5
 
 
 def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
