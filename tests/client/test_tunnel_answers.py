@@ -46,6 +46,18 @@ def test_the_request_is_one_connect_with_host_and_credential(tunnel_to: Tunnel) 
     ]
 
 
+def test_a_trace_of_the_environment_goes_on_at_the_gateway_and_not_at_the_proxy(
+    tunnel_to: Tunnel,
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with ScriptedGateway([relaying]) as corporate, ScriptedGateway([echoing] * 2) as gateway:
+        via = f"http://{corporate.address}"
+        tunnel_to(gateway.address, "--via", via, stdin=b"hi", TRACEPARENT=trace)
+        tunnel_to(gateway.address, stdin=b"hi", TRACEPARENT=trace[:-2] + "\r\n")
+    assert f"traceparent: {trace}\r\n".encode() in gateway.requests[0]
+    assert b"traceparent" not in corporate.requests[0] + gateway.requests[1]
+
+
 def test_how_far_a_start_has_come_is_told_once_it_takes_long(
     env: dict[str, str],
 ) -> None:

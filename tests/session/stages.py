@@ -14,6 +14,7 @@ from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Or
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
+from stagedoor.model.trace import LoginTrace, TraceContext
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -22,7 +23,8 @@ DEV = Identity("dev", frozenset(), Method.PASSWORD)
 APP01 = Target("app01")
 SHELL = Shell(APP01, "app01-ssh.apps.svc", 22)
 SOURCE = Source(ip_address("127.0.0.1"), 40000)
-ORIGIN = Origin(AccessMethod.CONNECT, SOURCE)
+TRACE = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+ORIGIN = Origin(AccessMethod.CONNECT, SOURCE, TRACE)
 GRANT = Grant(DEV, APP01, 1, None)
 OPENED = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, SHELL))
 
@@ -50,6 +52,7 @@ class Script:
     looks: int = 0
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
+    traces: list[LoginTrace] = field(default_factory=list)
     told: str = ""
 
     def grant(self) -> Grant | Denial:
@@ -270,6 +273,7 @@ def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
         now=lambda: 100.0,
         write_line=lambda line: script.lines.append(dict(line)),
         start_timeout_s=start_timeout_s,
+        on_trace=script.traces.append,
     )
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import End, Ended
+from stagedoor.model.session import AccessMethod, End, Ended, Origin
 from stagedoor.model.shell import StartStep
 from tests.virtual_time import in_virtual_time
 
-from .stages import DEV, GRANT, Listener, Script, flow_of, serve
+from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Script, flow_of, serve
 
 WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
 NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
@@ -39,6 +39,61 @@ async def test_somebody_with_a_grant_is_let_in_step_by_step() -> None:
     assert len(flow.registry) == 0
 
 
+async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
+    """With those of the shell's start; the client's trace goes on."""
+    names = ("scheduling", "pulling image", "pulling image")
+    script = Script(hold=asyncio.Event(), steps=tuple(StartStep(name) for name in names))
+    assert script.hold is not None
+    script.hold.set()
+    _, listener = await serve(script)
+    assert listener.running is not None
+    [trace] = script.traces
+    assert (trace.context, trace.outcome) == (TRACE, "opened")
+    assert (trace.identity, trace.target, trace.session) == ("dev", "app01.ssh", "s1")
+    assert [(step.name, step.of) for step in trace.steps] == [
+        ("authenticate", ""),
+        ("authorise", ""),
+        ("scheduling", "shell"),
+        ("pulling image", "shell"),
+        ("shell", ""),
+        ("audit", ""),
+        ("connect", ""),
+    ]
+    assert all(trace.began <= step.began <= step.ended <= trace.ended for step in trace.steps)
+    listener.running.close(End.EVICTED, "an administrator closed it")
+    assert script.lines[-1]["trace"] == TRACE.trace_id
+
+
+async def test_an_attempt_that_is_denied_or_given_up_has_a_trace_too() -> None:
+    denied = Script(identity=WRONG)
+    await serve(denied)
+    [trace] = denied.traces
+    assert (trace.outcome, trace.identity) == ("credential_wrong", "")
+    assert [step.name for step in trace.steps] == ["authenticate"]
+    assert denied.lines[-1]["trace"] == TRACE.trace_id
+
+    left = Script(hold=asyncio.Event())
+    leaving = asyncio.create_task(serve(left))
+    while "ensure" not in left.asked:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    [trace] = left.traces
+    assert trace.outcome == "cancelled"
+    assert trace.steps[-1].name == "shell"
+
+
+async def test_a_client_that_names_no_trace_begins_one() -> None:
+    script = Script()
+    flow = flow_of(script)
+    for _ in range(2):
+        await flow.enter(DEV, GRANT.target, Origin(AccessMethod.JUMP, SOURCE), lambda step: None)
+    ids = {trace.context.trace_id for trace in script.traces}
+    assert len(ids) == 2
+    assert {len(each) for each in ids} == {32}
+
+
 async def test_one_line_tells_all_of_a_session() -> None:
     script = Script()
     _, listener = await serve(script)
@@ -49,6 +104,7 @@ async def test_one_line_tells_all_of_a_session() -> None:
             "event": "session",
             "outcome": "evicted",
             "session": "s1",
+            "trace": TRACE.trace_id,
             "way": "connect",
             "identity": "dev",
             "method": "password",

@@ -93,9 +93,12 @@ def test_the_servers_own_log_says_who_it_was(world: World, sshd: Sshd) -> None:
     done = world.ssh("app01@gw", "echo in; echo err >&2; exit 7")
     assert (done.returncode, done.stdout) == (7, b"in\n")
     assert b"err\n" in done.stderr
-    accepted = re.search(rf"Accepted publickey for {ACCOUNT} .*ID (\S+) \(serial", sshd.log)
+    accepted = re.search(rf"Accepted publickey for {ACCOUNT} .*ID (.+) \(serial", sshd.log)
     assert accepted, sshd.log[-2000:]
-    assert accepted[1] == "dev"
+    line = world.gateway.wait_for(
+        lambda line: line["event"] == "session" and line["outcome"] != "denied"
+    )
+    assert accepted[1] == f"dev trace {line['trace']}"
 
 
 def test_a_server_whose_key_nobody_named_gets_nothing(world: World, sshd: Sshd) -> None:

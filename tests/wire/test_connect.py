@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.trace import TraceContext
 from stagedoor.wire.connect import MAX_HEADER_BYTES, MAX_HEADER_LINES, HeadParser, Request
 
 Outcome = Request | Denial | None
@@ -44,9 +46,7 @@ def in_pieces(received: bytes, cuts: list[int]) -> Outcome:
     for start, end in itertools.pairwise(bounds):
         outcome = parser.feed(received[start:end])
         if isinstance(outcome, Request):
-            early = outcome.early + received[end:]
-            return Request(outcome.host, outcome.port, outcome.version, outcome.credential,
-                outcome.user_agent, early, outcome.bare_line_feed)  # fmt: skip
+            return replace(outcome, early=outcome.early + received[end:])
     return outcome
 
 
@@ -403,6 +403,15 @@ def test_no_refusal_repeats_a_credential(field: bytes) -> None:
     assert isinstance(outcome, Denial)
     assert "hunter2" not in repr(outcome)
     assert by_bytes(with_fields(field)) == outcome
+
+
+def test_a_client_s_trace_is_taken_on_and_never_refused() -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    field = f"traceparent:  00-{trace}-{span}-01".encode()
+    assert accepted(with_fields(field)).trace == TraceContext(trace, span)
+    assert accepted(with_fields(field, b"Traceparent: 00-1-2-01")).trace is None
+    assert accepted(with_fields(b"traceparent: \xff")).trace is None
+    assert by_bytes(with_fields(field)) == whole(with_fields(field))
 
 
 def test_the_user_agent_is_kept_printable_and_short() -> None:

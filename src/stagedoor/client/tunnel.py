@@ -1088,6 +1088,10 @@ def ask(wire: Plain, target: str, credential: str | None, answer_by: float) -> A
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: stagedoor-tunnel\r\n"
     if wire.awaited:  # it is the gateway: others would not know what to make of it
         request += "Stagedoor-Progress: 1\r\n"
+        # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+        trace = os.environ.get("TRACEPARENT", "")
+        if len(trace) == 55 and not trace.strip("0123456789abcdef-"):
+            request += f"traceparent: {trace}\r\n"
     if credential is not None:  # RFC 7617
         import binascii
 

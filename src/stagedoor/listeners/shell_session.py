@@ -196,8 +196,14 @@ async def shell_session(entered: Entered, login: ShellLogin) -> AsyncIterator[Sh
 
 
 async def _log_in(session: ShellSession, entered: Entered, login: ShellLogin) -> None:
-    grant, stream = entered.grant, entered.stream
+    grant, stream, ready = entered.grant, entered.stream, entered.opened.ready
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
     session._shell = await login.upstream.connect(
-        stream, grant.target, grant.identity, login.extensions, login.client, grant.login
+        stream,
+        grant.target,
+        grant.identity,
+        login.extensions,
+        login.client,
+        grant.login,
+        ready.trace_id,
     )

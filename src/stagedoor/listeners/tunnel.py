@@ -227,7 +227,8 @@ class _Downstream:
 
     @property
     def origin(self) -> Origin:
-        return Origin(AccessMethod.CONNECT, self.source)
+        trace = self.request.trace if self.request is not None else None
+        return Origin(AccessMethod.CONNECT, self.source, trace)
 
     def progress(self, step: StartStep) -> None:
         """CONNECT has no word for it: an interim 1xx would break every stock client (line 7).

@@ -4,12 +4,13 @@ Each proof holds the one before it, so a step cannot be called without all that 
 `Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
+from stagedoor.model.trace import TraceContext
 
 
 class AccessMethod(StrEnum):
@@ -23,10 +24,12 @@ class AccessMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where somebody comes from: the access method and the source address."""
+    """Where somebody comes from: the access method and the source address; and the trace to which the attempt
+    belongs, None where its client names none and none has begun."""
 
     way: AccessMethod
     source: Source
+    trace: TraceContext | None = None
 
 
 class End(StrEnum):
@@ -62,6 +65,8 @@ class Ready:
 
     grant: Grant
     shell: Shell
+    trace_id: str = field(default="", compare=False)
+    """For the log alone: nothing is decided by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ cannot start in the middle: no method here takes a grant.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stagedoor.model.credential import Credential
@@ -23,6 +23,7 @@ from stagedoor.model.shell import Progress, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
+from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.line import Line, denied_line, ended_line
 from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader
@@ -84,7 +85,8 @@ class Entered:
 class Flow:
     """The stages in their order.
 
-    `now` gives seconds since the epoch; `write_line` writes a log line from any thread.
+    `now` gives seconds since the epoch; `write_line` writes a log line from any thread; `on_trace` has
+    the steps of each attempt.
     """
 
     authenticator: Authenticator
@@ -97,6 +99,7 @@ class Flow:
     now: Callable[[], float]
     write_line: Callable[[Line], None]
     start_timeout_s: float
+    on_trace: OnTrace = no_trace
 
     # Who somebody is, and what they may do.
 
@@ -196,10 +199,15 @@ class Flow:
         target = parse_target(host, port)
         if isinstance(target, Denial):
             return self.deny(target, origin)
-        identity = await self.authenticate(credential, origin.source)
-        if isinstance(identity, Denial):
-            return self.deny(identity, origin, target=target)
-        return await self.enter(identity, target, origin, progress)
+        attempt = LoginAttempt(origin, self.now)
+        with attempt.reported_to(self.on_trace):
+            attempt.target = target.host_name
+            with attempt.step("authenticate"):
+                identity = await self.authenticate(credential, origin.source)
+            if isinstance(identity, Denial):
+                attempt.outcome = identity.reason
+                return self.deny(identity, attempt.origin, target=target)
+            return await self._enter(identity, target, attempt, progress)
 
     async def enter(
         self,
@@ -218,21 +226,51 @@ class Flow:
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
-        grant = needed(needs, await self.authorise(identity, claim))
-        if isinstance(grant, Grant):
-            grant = await self.stepped_up(identity, grant)
+        attempt = LoginAttempt(origin, self.now)
+        with attempt.reported_to(self.on_trace):
+            return await self._enter(identity, claim, attempt, progress, start=start, needs=needs)
+
+    async def _enter(
+        self,
+        identity: Identity,
+        claim: Claim,
+        attempt: LoginAttempt,
+        progress: Progress,
+        *,
+        start: bool = True,
+        needs: Permission | None = None,
+    ) -> Entered | Denial:
+        attempt.identity = identity.name
+        with attempt.step("authorise"):
+            grant = needed(needs, await self.authorise(identity, claim))
+            if isinstance(grant, Grant):
+                grant = await self.stepped_up(identity, grant)
         if isinstance(grant, Denial):
-            return self.deny(grant, origin, identity, _target_of(claim))
-        if start and grant.guest is None:
-            ready = await self._ensure(grant, progress)
-        else:
-            ready = await self._find(grant, progress)
+            return self._refused(grant, attempt, identity, _target_of(claim))
+        attempt.target = grant.target.host_name
+        with attempt.start(progress) as told:
+            if start and grant.guest is None:
+                ready = await self._ensure(grant, told)
+            else:
+                ready = await self._find(grant, told)
         if isinstance(ready, Denial):
-            return self.deny(ready, origin, identity, grant.target)
-        opened = await self.ledger.open(ready, origin.way, origin.source)
+            return self._refused(ready, attempt, identity, grant.target)
+        ready = replace(ready, trace_id=attempt.context.trace_id)
+        with attempt.step("audit"):
+            opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source)
         if isinstance(opened, Denial):
-            return self.deny(opened, origin, identity, grant.target)
-        return await self._connect(opened, needs)
+            return self._refused(opened, attempt, identity, grant.target)
+        attempt.session = opened.id
+        with attempt.step("connect"):
+            entered = await self._connect(opened, needs)
+        attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
+        return entered
+
+    def _refused(
+        self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
+    ) -> Denial:
+        attempt.outcome = denial.reason
+        return self.deny(denial, attempt.origin, identity, target)
 
     def deny(
         self,
@@ -244,7 +282,7 @@ class Flow:
         """Write down that somebody was not let in; returns `denial`."""
         name = identity.name if identity else None
         self.ledger.deny(denial, origin.way, origin.source, identity=name, target=target)
-        self.write_line(denied_line(denial, origin.way, origin.source, name, target))
+        self.write_line(denied_line(denial, origin, name, target))
         return denial
 
     def leave(self, opened: Opened, ended: Ended) -> None:

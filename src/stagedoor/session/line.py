@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import AccessMethod, Ended, Opened
-from stagedoor.model.source import Source
+from stagedoor.model.session import Ended, Opened, Origin
 from stagedoor.model.target import Target
 
 Line = Mapping[str, str | int | float | None]
@@ -17,6 +16,7 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
         "event": "session",
         "outcome": ended.end.value,
         "session": opened.id,
+        "trace": opened.ready.trace_id or None,
         "way": opened.way.value,
         "identity": grant.identity.name,
         "method": grant.identity.method.value,
@@ -32,16 +32,17 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
 
 
 def denied_line(
-    denial: Denial, way: AccessMethod, source: Source, identity: str | None, target: Target | None
+    denial: Denial, origin: Origin, identity: str | None, target: Target | None
 ) -> Line:
     """Somebody who was not let in."""
     return {
         "event": "session",
         "outcome": "denied",
         "reason": denial.reason.value,
-        "way": way.value,
+        "trace": origin.trace.trace_id if origin.trace else None,
+        "way": origin.way.value,
         "identity": identity,
         "target": target.host_name if target else None,
-        "source": str(source),
+        "source": str(origin.source),
         "detail": denial.message,
     }

@@ -91,11 +91,12 @@ class Upstream:
         extensions: Sequence[str],
         client: Callable[[], asyncssh.SSHClient],
         name: str | None = None,
+        trace_id: str = "",
     ) -> asyncssh.SSHClientConnection:
         """Log in over `stream`, which is ours from now on. Raises UnreachedError.
 
         `name` is whose right to be there it rests on, by default the identity's own; the shell's log
-        names the identity in either case.
+        names the identity in either case, with the login's trace.
         """
         sock = stream.detach()
         try:
@@ -105,7 +106,7 @@ class Upstream:
             certificate = await asyncio.to_thread(  # an agent takes its time
                 self.sign_user,
                 key.export_public_key().decode().strip(),
-                identity.name,
+                f"{identity.name} trace {trace_id}" if trace_id else identity.name,
                 [principal],
                 CERTIFICATE_S,
                 extensions=extensions,

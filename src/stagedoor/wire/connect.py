@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.trace import TraceContext
 from stagedoor.model.units import KIB
 from stagedoor.wire.credential import parse_credential
+from stagedoor.wire.traceparent import parse_traceparent
 
 MAX_HEADER_BYTES = 8 * KIB
 """The request line, the fields and the empty line, all line ends included."""
@@ -61,6 +63,7 @@ class Request:
     Proxy-Authorization. That program throws away whatever comes in one read with the 200, so
     who answers it does well to leave a gap before the shell's first byte.
     `wants_progress`: the client reads interim answers (`Stagedoor-Progress`), which others choke on.
+    `trace`: the client's own, if it sends a `traceparent` that is one.
     """
 
     host: str
@@ -71,6 +74,7 @@ class Request:
     early: bytes = field(default=b"", repr=False)
     bare_line_feed: bool = False
     wants_progress: bool = False
+    trace: TraceContext | None = None
 
 
 class HeadParser:
@@ -82,7 +86,8 @@ class HeadParser:
 
     __slots__ = (
         "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port",
-        "_scanned", "_seen", "_start", "_stranger", "_user_agent", "_version", "_wants_progress",
+        "_scanned", "_seen", "_start", "_stranger", "_trace", "_user_agent", "_version",
+        "_wants_progress",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -99,6 +104,7 @@ class HeadParser:
         self._credential: Credential | None = None
         self._user_agent: str | None = None
         self._wants_progress = False
+        self._trace: TraceContext | None = None
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
@@ -187,6 +193,12 @@ class HeadParser:
                 return _bad("a CONNECT request has no body; leave out Transfer-Encoding")
             case b"stagedoor-progress":
                 self._wants_progress = True
+            case b"traceparent":
+                # Two of them are none: which one holds could be read two ways.
+                again, self._trace = name in self._seen, None
+                self._seen.add(name)
+                if not again:
+                    self._trace = parse_traceparent(match[2].strip(b" \t").decode("latin-1"))
             case b"user-agent" if self._user_agent is None:
                 text = match[2].strip(b" \t")[:MAX_USER_AGENT_CHARS].decode("latin-1")
                 self._user_agent = _UNPRINTABLE.sub("?", text)
@@ -209,6 +221,7 @@ class HeadParser:
             early,
             self._bare_line_feed,
             self._wants_progress,
+            self._trace,
         )
 
 
