@@ -22,7 +22,7 @@ from stagedoor.client.piped import Piped
 from stagedoor.client.screen import Screen
 from stagedoor.client.signals import Signals
 from stagedoor.client.size_notice import SizeNotice
-from stagedoor.client.web import Connection, LostError
+from stagedoor.client.web import Connection
 from stagedoor.wire.drawing import Drawing
 from stagedoor.wire.terminal import Detach, Mode, Ping, Resize, Sized, TerminalError, Upstream, Word
 

@@ -39,8 +39,10 @@ def account(
     *,
     proved: bool = False,
 ) -> str:
-    """What a person signs in by, and where they are signed in. `host` is the name that they came to; `proved`:
-    they have just shown that it is they."""
+    """What a person signs in by, and where they are signed in.
+
+    `host` is the name that they came to; `proved`: they have just shown that it is they.
+    """
     return place.page(
         "account.html",
         identity=identity,
