@@ -196,13 +196,13 @@ def test_a_sign_in_that_was_ended_gets_none(desk: Desk) -> None:
 def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
     ask = ("alice", desk.sign_in.number, desk.key, desk.sign_in.ends_at)
     with change(desk.database, "user.disable") as made:
-        people.set_disabled(made.transaction, "alice", disabled=True)
+        people.set_disabled(made.transaction, "alice", 1.0)
     with pytest.raises(CertificateError, match="'alice' is disabled"):
         desk.signer().sign(*ask)
     with pytest.raises(RefusedError, match="'alice' is disabled"):
         desk.log_in("alice", public_line(new_key()))
     with change(desk.database, "user.enable") as made:
-        people.set_disabled(made.transaction, "alice", disabled=False)
+        people.set_disabled(made.transaction, "alice", None)
     assert desk.signer().sign(*ask)
 
 

@@ -36,6 +36,7 @@ STATUS = {
     Reason.CREDENTIAL_WRONG: 407,
     Reason.THROTTLED: 429,
     Reason.NO_GRANT: 403,
+    Reason.STEP_UP_NEEDED: 403,
     Reason.NO_APP: 404,
     Reason.SHELL_UNAVAILABLE: 503,
     Reason.START_TIMEOUT: 504,

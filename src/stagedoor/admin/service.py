@@ -160,13 +160,15 @@ def change_groups(
 
 
 def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:
-    """Keep a user out, or let them in again; whether that was news. Nothing of theirs is removed.
+    """Keep a user out, or let them in again; whether that changed anything. Nothing of theirs is removed.
 
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
     """
     action = "user.disable" if disabled else "user.enable"
     with service.change(action, revokes=disabled) as change:
-        changed = people.set_disabled(change.transaction, name, disabled=disabled)
+        changed = people.set_disabled(
+            change.transaction, name, service.clock() if disabled else None
+        )
         change.unchanged = not changed
         change.fields["user"] = name
     return changed

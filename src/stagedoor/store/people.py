@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Executable, Row, Table, delete, func, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
@@ -24,9 +24,6 @@ from stagedoor.store.schema import (
     web_passes,
 )
 
-DISABLED = "!disabled"
-"""Stands among the groups of a user who is disabled; no group's name begins so. Programs that do not know it
-let them in."""
 NO_ENTRY = "!"
 """No pattern and no name of an environment begins with it."""
 
@@ -65,11 +62,11 @@ def add_user(
 def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
     """The groups that the user is in; none for an unknown user."""
     query = select(user_groups.c.group_name).where(user_groups.c.user_name == name)
-    return frozenset(transaction.execute(query).scalars()) - {DISABLED}
+    return frozenset(transaction.execute(query).scalars())
 
 
 def is_disabled(transaction: Transaction, name: str) -> bool:
-    query = select(user_groups.c.user_name).where(*_disabled(name))
+    query = select(users.c.name).where(users.c.name == name, users.c.disabled_at.is_not(None))
     return transaction.execute(query).first() is not None
 
 
@@ -79,21 +76,15 @@ def require_enabled(transaction: Transaction, name: str) -> None:
         raise RefusedError(f"the user {name!r} is disabled; ask an administrator")
 
 
-def set_disabled(transaction: Transaction, name: str, *, disabled: bool) -> bool:
-    """Whether that was news. Raises NotFoundError."""
+def set_disabled(transaction: Transaction, name: str, at: float | None) -> bool:
+    """Disable the user since `at`, seconds since the epoch; None: enable them. Whether that changed
+    anything. Raises NotFoundError."""
     require_user(transaction, name)
-    if is_disabled(transaction, name) == disabled:
+    if is_disabled(transaction, name) == (at is not None):
         return False
-    if disabled:
-        transaction.execute(insert(user_groups).values(user_name=name, group_name=DISABLED))
-    else:
-        transaction.execute(delete(user_groups).where(*_disabled(name)))
+    transaction.execute(update(users).where(users.c.name == name).values(disabled_at=at))
     touch(transaction, Part.USERS, [name])
     return True
-
-
-def _disabled(name: str) -> tuple[ColumnElement[bool], ...]:
-    return (user_groups.c.user_name == name, user_groups.c.group_name == DISABLED)
 
 
 def user_of(transaction: Transaction, name: str) -> User:
@@ -113,8 +104,7 @@ def find_user(transaction: Transaction, name: str) -> User | None:
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
     """Make `groups` all the groups that the user is in. Raises NotFoundError."""
     require_user(transaction, name)
-    theirs = (user_groups.c.user_name == name, user_groups.c.group_name != DISABLED)
-    transaction.execute(delete(user_groups).where(*theirs))
+    transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
     if groups:
         transaction.execute(
             insert(user_groups), [{"user_name": name, "group_name": g} for g in sorted(groups)]

@@ -23,7 +23,7 @@ from stagedoor.store.passes import (
     read_signed_out,
     read_step_ups,
 )
-from stagedoor.store.people import DISABLED, grant_of
+from stagedoor.store.people import grant_of
 from stagedoor.store.schema import (
     grants,
     keys,
@@ -124,31 +124,27 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 
 
 def _users(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
-    off = _marked(transaction)
-    found = _everybody(transaction, only)
-    return {name: user for name, user in found.items() if name not in off} if off else found
+    return _read_users(transaction, only, disabled=False)
 
 
 def _disabled(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
-    names = _marked(transaction) if only is None else _marked(transaction).intersection(only)
-    return _everybody(transaction, names) if names else {}
+    query = select(users.c.name).where(users.c.disabled_at.is_not(None))
+    names = set(transaction.execute(_of(query, users.c.name, only)).scalars())
+    return _read_users(transaction, names, disabled=True) if names else {}
 
 
-def _marked(transaction: Transaction) -> frozenset[str]:
-    """The names of all who are disabled."""
-    query = select(user_groups.c.user_name).where(user_groups.c.group_name == DISABLED)
-    return frozenset(transaction.execute(query).scalars())
-
-
-def _everybody(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
+def _read_users(
+    transaction: Transaction, only: Collection[str] | None, *, disabled: bool
+) -> dict[str, User]:
     groups: dict[str, set[str]] = defaultdict(set)
     for table in (user_groups, provided_groups):
         for row in transaction.execute(_of(select(table), table.c.user_name, only)):
             groups[row.user_name].add(row.group_name)
     query = _of(select(users).order_by(users.c.name), users.c.name, only)
     return {
-        row.name: User(row.name, frozenset(groups[row.name] - {DISABLED}), row.password_hash)
+        row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)
         for row in transaction.execute(query)
+        if (row.disabled_at is not None) == disabled
     }
 
 

@@ -75,9 +75,11 @@ users = Table(
     Column("password_hash", Text),
     Column("created_at", Float, nullable=False),
     Column("sign_in_again_at", Float),
+    Column("disabled_at", Float),
 )
 """`sign_in_again_at`, after which the person must have proved themselves at their identity provider, since an
-administrator ended a sign-in of theirs then: since version 11."""
+administrator ended a sign-in of theirs then; `disabled_at`, since when nobody gets in as this user: since
+version 11. Programs that do not know it let them in."""
 
 
 user_groups = Table(

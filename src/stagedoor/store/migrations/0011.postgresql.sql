@@ -1,6 +1,7 @@
 ALTER TABLE meta ALTER COLUMN value TYPE BIGINT;
 ALTER TABLE policy_changes ALTER COLUMN version TYPE BIGINT;
 ALTER TABLE users ADD COLUMN sign_in_again_at FLOAT;
+ALTER TABLE users ADD COLUMN disabled_at FLOAT;
 ALTER TABLE web_passes ADD COLUMN stepped_up_at FLOAT;
 CREATE TABLE passkeys (
   id VARCHAR(32) COLLATE "C" NOT NULL,

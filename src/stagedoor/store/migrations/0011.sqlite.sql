@@ -1,4 +1,5 @@
 ALTER TABLE users ADD COLUMN sign_in_again_at FLOAT;
+ALTER TABLE users ADD COLUMN disabled_at FLOAT;
 ALTER TABLE web_passes ADD COLUMN stepped_up_at FLOAT;
 CREATE TABLE passkeys (
   id VARCHAR(32) NOT NULL,
