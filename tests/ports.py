@@ -5,19 +5,26 @@ import random
 import socket
 from pathlib import Path
 
-_HANDED_OUT: set[int] = set()
+FIRST_NODE_PORT = 30000
+"""From here on the test cluster's node gives ports to services, without listening on them."""
+
+_held: list[socket.socket] = []
+"""Of each port that was given out its name as a socket, for as long as this process lives: the tests of
+another process get another port, though nobody listens yet."""
 
 
 def free_port() -> int:
     """A port on which nobody listens, at any address.
 
     One that the kernel picked and that was given back, the kernel may give to the next who asks or
-    connects. So this one lies below those that it picks from, and is given out once.
+    connects. So this one lies below those that it picks from, and is given out once on this machine.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        port = random.randrange(first // 3, first)
+        port = random.randrange(first // 3, min(first, FIRST_NODE_PORT))
+        name = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError), socket.create_server(("", port)):
-            if port not in _HANDED_OUT:
-                _HANDED_OUT.add(port)
-                return port
+            name.bind(f"\0stagedoor-tests-port-{port}")  # unix(7): abstract, and free when we end
+            _held.append(name)
+            return port
+        name.close()
