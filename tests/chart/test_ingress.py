@@ -128,8 +128,15 @@ class Stage:
 
     def prints(self, folder: Path, *command: str) -> str:
         with self.attached(folder, "--", *command) as process:
-            stdout, stderr = process.communicate(timeout=240)
-        assert process.returncode == 0, stderr.decode() + self.release.story()
+            late = False
+            try:
+                stdout, stderr = process.communicate(timeout=240)
+            except subprocess.TimeoutExpired:
+                late = True
+                process.kill()
+                stdout, stderr = process.communicate()
+        told = f"too late: {late}\n{stderr.decode()}\n{stdout!r}\n"
+        assert process.returncode == 0, told + self.release.story()
         return stdout.decode().replace("\r\n", "\n")
 
 
@@ -330,7 +337,10 @@ def test_the_page_in_a_real_chromium(stage: Stage, tmp_path: Path) -> None:
 def test_what_the_controller_writes_down_has_no_secret(stage: Stage, tmp_path: Path) -> None:
     assert stage.prints(tmp_path, "echo", "here") == "here\n"
     guest = stage.guest()
-    until("its log has it", lambda: "/terminal" in stage.front.log())
+    try:
+        until("its log has it", lambda: "/terminal" in stage.front.log())
+    except AssertionError as error:
+        pytest.fail(f"{error}: {stage.front.log()[-4000:]}\n{stage.release.story()}")
     log = stage.front.log()
     for secret in (PASSWORD, PASSWORD.replace(" ", "+"), guest.cookie.partition("=")[2]):
         assert secret not in log

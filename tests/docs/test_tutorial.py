@@ -114,7 +114,16 @@ class Machine:
                     return
 
         threading.Thread(target=read, daemon=True).start()
-        wait_until(lambda: " serving" in ANSI.sub("", self.shown))
+
+        def serves() -> bool:
+            return " serving" in ANSI.sub("", self.shown)
+
+        gateway = self.gateway
+        try:
+            wait_until(lambda: serves() or gateway.poll() is not None)
+            assert serves()
+        except AssertionError:
+            pytest.fail(f"it does not serve (status {gateway.poll()}): {self.shown!r}")
         return self.shown
 
     def _start_sshd(self) -> None:
