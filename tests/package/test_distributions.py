@@ -17,6 +17,9 @@ PAGE = ("home.js", "terminal.js", "terminal.css", "pages.css", "icon.svg", "lice
 """Of the WebShell."""
 COMMIT = "0123456789ab"
 """What the builds are told: the copy of the checkout has no history."""
+pytestmark = pytest.mark.timeout(
+    600
+)  # npm and pip fetch and build, on a machine that others use too
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
