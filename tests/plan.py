@@ -26,7 +26,7 @@ WAITING = (
 )
 """Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
 half of a core, so more of them than there are cores run at once."""
-WAITING_WORKERS = 4
+WAITING_WORKERS = 5
 
 API = (
     *("tests/kube/api", "tests/chart/test_fences_admission.py", "tests/chart/test_fences_rbac.py"),
@@ -36,14 +36,20 @@ API = (
 that runs one of them: so there is one."""
 
 LONGEST = (
-    *("tests/ssh/test_hostile_shells.py", "tests/web/browser/test_acceptance_gap.py"),
-    *("tests/kube/test_lifecycle.py", "tests/kube/test_lifecycle_causes.py"),
-    "tests/store/test_replicas.py",
-    *("tests/acceptance/test_kubernetes.py", "tests/web/browser/test_acceptance_vttest.py"),
-    *("tests/kube/test_lifecycle_failover.py", "tests/kube/test_lifecycle_authorise.py"),
-    *("tests/chart/test_install.py", "tests/chart/test_ingress.py", "tests/kube/test_webshell.py"),
-    *("tests/kube/test_lifecycle_commands.py", "tests/kube/test_shell_objects.py"),
-    *("tests/web/browser/test_page.py", "tests/web/browser/test_acceptance.py"),
+    *("tests/web/browser/test_acceptance_gap.py", "tests/web/browser/test_acceptance.py"),
+    *("tests/chart/test_install.py", "tests/acceptance/test_kubernetes.py"),
+    *("tests/ssh/test_direct_gateway.py", "tests/kube/test_lifecycle_causes.py"),
+    *("tests/ssh/test_hostile_shells.py", "tests/ssh/test_liveness.py"),
+    *("tests/kube/test_lifecycle.py", "tests/chart/test_ingress.py"),
+    *("tests/kube/test_lifecycle_authorise.py", "tests/kube/test_lifecycle_commands.py"),
+    *("tests/ssh/test_recording.py", "tests/web/browser/test_page.py"),
+    *("tests/ssh/test_webshell_static.py", "tests/store/test_replicas.py"),
+    *("tests/kube/test_lifecycle_failover.py", "tests/kube/test_webshell.py"),
+    *("tests/web/test_acceptance.py", "tests/path/test_faults_signals.py"),
+    *("tests/path/test_faults_start.py", "tests/chart/test_leaving.py"),
+    *("tests/kube/test_shell_objects.py", "tests/ssh/test_jump.py"),
+    *("tests/acceptance/test_check.py", "tests/web/browser/test_acceptance_vttest.py"),
+    *("tests/login/test_client.py", "tests/demo/test_show.py", "tests/relay/test_resources.py"),
 )
 """Of each share these begin first, so that no worker is left with one when the others are through. A file is
 run by one worker, as what it sets up is for all its tests."""
@@ -101,7 +107,7 @@ class Share:
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
     """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
     return (
-        Share("busy", (*_spread(cores), *_without(*WAITING, *API, SELF_TESTS, BARE))),
+        Share("busy", (*_spread(cores + 1), *_without(*WAITING, *API, SELF_TESTS, BARE))),
         Share("waiting", (*_spread(WAITING_WORKERS), *WAITING, *_without(*API))),
         Share("API server", (*_spread(1), *API)),
         Share(
