@@ -308,9 +308,16 @@ def test_of_a_shell_s_pod_annotations_may_be_changed_and_nothing_else(shop: Shop
 
 
 def test_a_pod_of_the_app_is_not_touched(shop: Shop) -> None:
-    pod = pod_of(shop, ours=False)
+    controller, pod = shop.fenced.controller, pod_of(shop, ours=False)
     patch = {"metadata": {"annotations": {"stagedoor.dev/policy": "1"}}}
-    denied(shop.fenced.controller.merge(pod, patch), "only what belongs to a shell")
+    denied(controller.merge(pod, patch), "only what belongs to a shell")
+    denied(controller.request("DELETE", item(pod)), "only what belongs to a shell")
+
+
+def test_a_shell_s_pod_may_be_left_to_those_inside(shop: Shop) -> None:
+    pod = pod_of(shop, ours=True)
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 86400}
+    assert shop.fenced.controller.request("DELETE", item(pod), options).ok
 
 
 def test_rights_that_somebody_adds_do_not_open_the_fence(fenced: Fenced) -> None:

@@ -31,7 +31,7 @@ CONTROLLER = {
     "deployments.apps": {*READ, "create", "patch", "delete"},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
-    "pods": {*READ, "patch"},
+    "pods": {*READ, "patch", "delete"},
     "pods/log": {"get"},
     "persistentvolumeclaims": {*READ},
     "services": {*READ, "create", "patch", "delete"},

@@ -533,7 +533,7 @@ TAKEN: dict[str | int, Any] = {
     "runtimeClassName": "x",
     "schedulerName": "x",
     "serviceAccountName": "x",
-    "strategy": {"type": "RollingUpdate"},
+    "strategy": {"rollingUpdate": {"maxSurge": 2}},
     "tolerations": [{"operator": "Exists"}],
     "workingDir": "/x",
 }

@@ -72,7 +72,7 @@ class Container:
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             # In the foreground, runc ends with the container's status.
             self._process = subprocess.Popen(
-                [*self._runc, "run", *pid_file, "--bundle", str(self.folder), self.name],
+                [*self.runc, "run", *pid_file, "--bundle", str(self.folder), self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -95,7 +95,7 @@ class Container:
 
     def close(self) -> None:
         """End it and take it away."""
-        subprocess.run([*self._runc, "delete", "--force", self.name], capture_output=True)
+        subprocess.run([*self.runc, "delete", "--force", self.name], capture_output=True)
         if self._process is not None:
             self._process.wait(BOUND_S)
         for mounted in ("rootfs", "run"):
@@ -133,7 +133,7 @@ class Container:
     def processes(self) -> dict[int, str]:
         """Its processes: pid as this machine sees it, to the name."""
         told = subprocess.run(
-            [*self._runc, "ps", "--format", "json", self.name], capture_output=True, check=True
+            [*self.runc, "ps", "--format", "json", self.name], capture_output=True, check=True
         )
         found = {}
         for pid in json.loads(told.stdout) or ():
@@ -145,7 +145,7 @@ class Container:
 
     def run(self, *command: str) -> bytes:
         """What `kubectl exec` would print."""
-        done = subprocess.run([*self._runc, "exec", self.name, *command], capture_output=True)
+        done = subprocess.run([*self.runc, "exec", self.name, *command], capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -184,7 +184,7 @@ class Container:
     # ---- how it is made
 
     @property
-    def _runc(self) -> list[str]:
+    def runc(self) -> list[str]:
         return ["runc", "--root", str(self.folder / "runc")]
 
     def _has_pid(self) -> bool:

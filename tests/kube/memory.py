@@ -101,6 +101,7 @@ class MemoryCluster:
         *,
         uid: str | None = None,
         version: str | None = None,
+        grace_s: int | None = None,
     ) -> None:
         await self._asked("delete", {"kind": kind, "metadata": {"name": name}})
         found = self.objects.get((kind, namespace, name))

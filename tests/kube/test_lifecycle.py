@@ -7,14 +7,16 @@ What passes by the clock alone, a roll-out of the app, and one that is kept warm
 import contextlib
 import json
 import socket
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from tests.kube.house import House, until
+from tests.kube.house import BOUND_S, House, until
 
 Make = Callable[..., House]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+GRACE_S = 3
 IDLE_S = 20
 """Longer than a login takes on a busy machine: until it is through, the shell counts as idle, and a
 lease that was renewed a moment ago is not renewed for it."""
@@ -50,16 +52,22 @@ def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_ap
 def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
     make_house: Make,
 ) -> None:
-    house = make_house()
+    house = make_house(grace_s=GRACE_S)
     house.app(env={"RELEASE": "1"})
+
+    def stale() -> bool:
+        (shell,) = house.objects("deployments")
+        return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
+
+    def fresh() -> "subprocess.CompletedProcess[str]":
+        gateway = ("-p", str(house.gateway.port("ssh")), "dev@localhost")
+        command = house.ssh_command(*gateway, "fresh", "app01", way="none")
+        return subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S)
+
     with house.inside("app01") as session:
         pod = house.shell_pod()
+        assert "is of the version that its app has now" in fresh().stderr
         house.app(env={"RELEASE": "2"})
-
-        def stale() -> bool:
-            (shell,) = house.objects("deployments")
-            return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
-
         until(stale, "the shell is marked stale")
         # The kubelet brings what those inside are told, and the greeting, within seconds.
         notice = "cat /etc/stagedoor/shell/notice 2>&1 | tail -n 1"
@@ -71,10 +79,25 @@ def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
         # Who comes while it is in use comes into the one that is there.
         assert house.must("app01", "echo $RELEASE") == "1\n"
         assert house.shell_pod() == pod
+        # A fresh one beside it, on request: the older one takes nobody new, and outlives its grace period.
+        asked = fresh()
+        assert asked.returncode == 0, asked.stderr
+        assert "app01.ssh has a fresh shell" in asked.stdout
+        second = house.shell_pod()
+        assert second != pod
+        assert house.must("app01", "echo $RELEASE") == "2\n"
+        assert session.run(f"sleep {2 * GRACE_S}; echo $RELEASE") == "1"
+        house.app(env={"RELEASE": "3"})
+        until(stale, "the second is marked stale")
+        assert "no third one is started" in fresh().stderr
+        assert house.shell_pod() == second
+    until(lambda: f"Pod/{pod}" not in house.left("app01"), "it ends once it is left")
+    # It told the hook so, and that one the kubelet, though the image's STOPSIGNAL is SIGKILL.
+    assert "PreStopHook" not in house.kubectl("get", "events.events.k8s.io")
     # That it is replaced by itself a minute later is a story of tests/controller.
     house.gateway.command("app", "stop", "app01", "--yes")
-    assert house.must("app01", "echo $RELEASE") == "2\n"
-    assert house.shell_pod() != pod
+    assert house.must("app01", "echo $RELEASE") == "3\n"
+    assert house.shell_pod() != second
 
 
 def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_running_shell(

@@ -4,6 +4,12 @@
 //   SERVING --SIGTERM or the image's own--> DRAINING --nobody is here, or the grace period is over--> exit 0
 //   any     --a second one--> exit 143
 //   SERVING --sshd ended--> DRAINING, with exit 1 at the end
+//
+// The pod tells it by a hook (`start stop`), which waits for the end: the runtime's own signal comes after that, so
+// even an image whose STOPSIGNAL is SIGKILL has its grace period, and a kubelet that begins again does not end it.
+//
+// Where a fresh shell is to take its place beside it, its ConfigMap says so before (`stay`): then the sessions have
+// that time instead of the grace period. It says that it knows (`stays`), and only then is told to stop.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,6 +32,11 @@ extern char **environ;
 #define LOOK_LIVELY_MS 100   // and shortly after a line of sshd's log
 #define LIVELY_MS 2000
 #define LAST_MS 2000         // of the grace period, to end sessions in good order
+#define DRAINING RUN "/draining"
+#define OVER RUN "/over"
+#define OVER_MS 250          // for the hook to see that all is over, before it is ended with us
+#define STAY_MOST_S 86400L   // the grace period with which the controller deletes such a pod
+#define STAY_MS 30000        // that the sessions may stay holds so long without being said again
 
 static struct {
   struct settings settings;
@@ -38,6 +49,9 @@ static struct {
   long long deadline, lively_until;
   int warned;                // how many of WARN_AT have been said
   int sessions, tmux;        // as last said: what is here, and what stays when its session goes
+  bool said_to_stay;
+  long stay_s;               // how long the sessions may outlive the listener; 0 for the grace period
+  long long stay_until;
 } shell;
 
 // Seconds before the end at which each terminal is told once more.
@@ -119,10 +133,13 @@ static void forward_log(void) {
 static void say_state(const struct census *census) {
   int staying = census->tmux + census->terminals;
   if (!shell.listening) return;
-  if (census->sessions == shell.sessions && staying == shell.tmux) return;
+  bool stays = shell.stay_s > 0;
+  if (census->sessions == shell.sessions && staying == shell.tmux && stays == shell.said_to_stay) return;
   shell.sessions = census->sessions;
   shell.tmux = staying;
-  if (census->sessions || staying) printf("stagedoor: busy sessions=%d tmux=%d\n", census->sessions, staying);
+  shell.said_to_stay = stays;
+  const char *more = stays ? " stays" : "";
+  if (census->sessions || staying) printf("stagedoor: busy sessions=%d tmux=%d%s\n", census->sessions, staying, more);
   else puts("stagedoor: idle");
   fflush(stdout);
 }
@@ -135,16 +152,27 @@ static void warn(const struct census *census, long seconds) {
   free(words);
 }
 
+static void tell_of_fresh(const struct census *census, long seconds) {
+  char *words = duration(seconds);
+  char *message = format("stagedoor: a fresh shell takes new logins from now on. This one goes on until you leave it, for %s at most.", words);
+  terminals_tell(census, message);
+  free(message);
+  free(words);
+}
+
 static void drain(int exit_status) {
   if (shell.draining) return;
   shell.draining = true;
   shell.exit_status = exit_status;
+  write_file(DRAINING, 0600, "", 0);
+  if (shell.stay_s) shell.settings.grace_s = shell.stay_s;
   long grace = shell.settings.grace_s;
   shell.deadline = now_ms() + grace * 1000LL - (grace > 4 ? LAST_MS : 0);
   if (shell.listener) kill(shell.listener, SIGTERM);
   struct census census = census_take(shell.listener);
   say("stopping: no new logins; %d sessions and %d terminals at work have %ld s left", census.sessions, census.working, grace);
-  warn(&census, grace);
+  if (shell.stay_s) tell_of_fresh(&census, grace);
+  else warn(&census, grace);
   free(census.pids);
   while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= grace) shell.warned++;
 }
@@ -188,6 +216,8 @@ static void end(struct census *census) {
     *census = census_take(shell.listener);
   }
   if (shell.log >= 0) forward_log();
+  write_file(OVER, 0600, "", 0);
+  poll(NULL, 0, OVER_MS);
   exit(shell.exit_status);
 }
 
@@ -213,6 +243,19 @@ static void tell_notice(const struct census *census) {
   }
   free(told);
   told = notice;
+}
+
+// The file comes and goes with the ConfigMap, which a fresh shell has as well: what was said once holds for a while.
+static void look_stay(void) {
+  char *text = read_file(SHELL "/stay", NULL);
+  long seconds = text ? strtol(text, NULL, 10) : 0;
+  free(text);
+  if (seconds > 0) {
+    shell.stay_s = seconds < STAY_MOST_S ? seconds : STAY_MOST_S;
+    shell.stay_until = now_ms() + STAY_MS;
+  } else if (now_ms() >= shell.stay_until) {
+    shell.stay_s = 0;
+  }
 }
 
 static int wait_ms(void) {
@@ -244,6 +287,7 @@ __attribute__((noreturn)) static void serve(void) {
     if (shell.log >= 0) forward_log();
     take_signals();
     struct census census = census_take(shell.listener);
+    if (!shell.draining) look_stay();
     say_state(&census);
     if (shell.draining) {
       go_on_draining(&census);
@@ -267,7 +311,15 @@ static void set_up(const char *command, char **argv) {
   die("cannot run STAGEDOOR_SETUP with %s: %s", shell_program, strerror(errno));
 }
 
+// The pod's preStop hook: ends when the first process has nothing left to wait for. Told again, it only waits.
+static int stop(void) {
+  if (access(DRAINING, F_OK) && kill(1, SIGTERM)) return 1;
+  while (access(OVER, F_OK) && !kill(1, 0)) poll(NULL, 0, 50);
+  return 0;
+}
+
 int start_main(int argc, char **argv) {
+  if (argc > 1 && !strcmp(argv[1], "stop")) return stop();
   shell.settings = settings_read();
   bool is_set_up = argc > 1 && !strcmp(argv[1], "set-up");
   if (*shell.settings.setup && !is_set_up) set_up(shell.settings.setup, argv);
@@ -284,6 +336,8 @@ int start_main(int argc, char **argv) {
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its processes we are not the first
 
+  unlink(DRAINING);
+  unlink(OVER);
   environment_save(environ);
   char *folder = *shell.settings.directory ? need(strdup(shell.settings.directory)) : getcwd(NULL, 0);
   if (!folder) folder = need(strdup("/"));

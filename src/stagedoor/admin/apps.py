@@ -112,10 +112,12 @@ class Apps:
         )
         return explain(target, app, settings, derived)
 
-    async def start(self, target: Target, progress: Progress) -> App:
-        """Have the shell started, and wait for it. Raises NotFoundError, StagedoorError."""
+    async def start(self, target: Target, progress: Progress, *, fresh: bool = False) -> App:
+        """Have the shell started, and wait for it; `fresh`: beside one of an older version of the app, if
+        such a one runs. Raises NotFoundError, StagedoorError."""
         self._must_know(target)
-        outcome = await self._shells.enter(target, progress)
+        enter = self._shells.enter_fresh if fresh else self._shells.enter
+        outcome = await enter(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
         return await self._seen(target)

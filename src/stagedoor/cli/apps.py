@@ -77,10 +77,17 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
         sys.exit(1)
 
 
-@app.command("start", epilog=show.examples("stagedoor app start app01"))
+@app.command(
+    "start", epilog=show.examples("stagedoor app start app01", "stagedoor app start --fresh app01")
+)
 @click.argument("name", metavar="APP", shell_complete=app_names)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Beside a shell of an older version of APP, which goes on until those inside leave.",
+)
 @click.pass_obj
-def start(installation: Installation, name: str) -> None:
+def start(installation: Installation, name: str, fresh: bool) -> None:
     """Start the shell of APP, and wait for it.
 
     As a login would.
@@ -91,7 +98,7 @@ def start(installation: Installation, name: str) -> None:
     def progress(step: StartStep) -> None:
         show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
 
-    found = _ask(installation.settings, lambda apps: apps.start(target, progress))
+    found = _ask(installation.settings, lambda apps: apps.start(target, progress, fresh=fresh))
     show.note(f"{target} answers at {found.address}.")
 
 

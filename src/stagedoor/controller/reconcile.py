@@ -54,6 +54,10 @@ UNDECIDED_S = 1.0
 REPORT_EVERY_S = 60.0
 """Events tell of a shell's failures no more often. A lease tells whoever waits of each."""
 
+FRESH_S = 60.0
+"""For so long the shell that runs is asked to let its sessions go on beside a fresh one. One of an older kit
+does not know how, and is replaced when nobody is inside."""
+
 MAX_STEPS = 6
 """Decisions that may follow each other before a key goes to the back of the queue: to read a log, to
 look at the lease once more, to mark, to act."""
@@ -119,6 +123,7 @@ class _Look:
         self._world = by.worlds[target.environment]
         self._log: str | None = None
         self._lease_read = False
+        self._leaving: Object | None = None
         self.finished = False
         self.app: Object | None = None
         self._settings: AppSettings | WrongSettings = by.defaults
@@ -134,6 +139,7 @@ class _Look:
         lease, shell = world.lease(name), world.shell(name)
         renewed_at = objects.renewed_at(lease) if lease else None
         wrong = self._derived if isinstance(self._derived, WrongSettings) else None
+        self._leaving = self._left_to_those_inside(lease)
         return decide(
             Seen(
                 offered=offered,
@@ -141,12 +147,24 @@ class _Look:
                 template=self._derived.template if isinstance(self._derived, Derived) else None,
                 renewed_at=renewed_at,
                 told_to_stop=lease is not None and renewed_at is None,
+                fresh=self._leaving is not None,
                 shell=_seen_shell(shell, lifecycle.is_running(world.shell_pods(name))),
                 leftovers=lease is not None or world.service(name) is not None,
                 log=self._log,
             ),
             self._by.now(),
         )
+
+    def _left_to_those_inside(self, lease: Object | None) -> Object | None:
+        """The pod that runs, where somebody has just asked for a fresh shell beside it."""
+        asked = objects.fresh_asked(lease)
+        if asked is None or self._by.now() - asked[1] >= FRESH_S:
+            return None
+        for pod in self._world.shell_pods(self._target.app):
+            meta = pod["metadata"]
+            if meta["name"] == asked[0] and not meta.get("deletionTimestamp"):
+                return pod
+        return None
 
     def _derive(self, app: Object) -> Derived | WrongSettings:
         if isinstance(self._settings, WrongSettings):
@@ -196,6 +214,8 @@ class _Look:
         world, name = self._world, self._target.app
         if world.lease(name) is None:
             world.put(await self._by.maker.lease(self.app, self._by.now()))
+        if self._leaving is not None and isinstance(decision, Replace):
+            await self._by.maker.leave_behind(self._leaving)
         seen = _seen_shell(world.shell(name), False)
         if seen is not None and (seen.stale, seen.idle_since) != (None, None):
             await self._mark(None, None)
@@ -209,6 +229,9 @@ class _Look:
                 "somebody changed the shell's Deployment, or the cluster does since an upgrade"
             )
             await self._report("ShellReplaced", f"{changed}; a new shell was made")
+        elif self._leaving is not None and isinstance(decision, Replace):
+            left = "the one of before goes on until those inside have left it"
+            await self._report("ShellReplaced", f"somebody asked for a fresh shell; {left}")
         elif isinstance(decision, Replace):
             await self._report("ShellReplaced", "the app has changed; its shell was made anew")
         else:
@@ -233,6 +256,7 @@ class _Look:
                 objects.image_of(shell),
                 until,
                 self._notice(),
+                stays=self._leaving is not None,
             )
             if world.config(name) != digest(config):
                 world.put(await maker.refresh(config, pods))

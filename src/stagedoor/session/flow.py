@@ -272,6 +272,17 @@ class Flow:
         attempt.outcome = denial.reason
         return self.deny(denial, attempt.origin, identity, target)
 
+    async def start_fresh(
+        self, identity: Identity, target: Target, origin: Origin, progress: Progress
+    ) -> Denial | None:
+        """Have a fresh shell started beside one of an older version of the app; or why not, which is then
+        written down. Nobody enters it by that."""
+        grant = await self.authorise(identity, target)
+        if isinstance(grant, Denial):
+            return self.deny(grant, origin, identity, target)
+        ready = await self._ensure(grant, progress, fresh=True)
+        return self.deny(ready, origin, identity, target) if isinstance(ready, Denial) else None
+
     def deny(
         self,
         denial: Denial,
@@ -295,7 +306,9 @@ class Flow:
             # Last: a gateway that stops waits until nobody is in, and then closes what records.
             self.registry.unregister(opened)
 
-    async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
+    async def _ensure(
+        self, grant: Grant, progress: Progress, *, fresh: bool = False
+    ) -> Ready | Denial:
         """The shell, started if need be; and the grant again, which may be gone by then."""
         last = FIRST_STEP
         began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
@@ -310,7 +323,8 @@ class Flow:
 
         try:
             async with asyncio.timeout_at(began + allowed_s) as limit:
-                shell = await self.shells.ensure(grant, remember)
+                start = self.shells.fresh if fresh else self.shells.ensure
+                shell = await start(grant, remember)
         except TimeoutError:
             return Denial(
                 Reason.START_TIMEOUT,

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from threading import Lock
 
@@ -112,6 +112,17 @@ class MetricsShells:
         self.close = shells.close
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        return await self._started(self._shells.ensure, grant, progress)
+
+    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        return await self._started(self._shells.fresh, grant, progress)
+
+    async def _started(
+        self,
+        start: Callable[[Grant, Progress], Awaitable[Shell | Denial]],
+        grant: Grant,
+        progress: Progress,
+    ) -> Shell | Denial:
         steps: list[tuple[str, float]] = []
 
         def remember(step: StartStep) -> None:
@@ -121,7 +132,7 @@ class MetricsShells:
 
         result = of.CANCELLED
         try:
-            shell = await self._shells.ensure(grant, remember)
+            shell = await start(grant, remember)
             result = of.DENIED if isinstance(shell, Denial) else of.READY
             return shell
         finally:

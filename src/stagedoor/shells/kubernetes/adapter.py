@@ -30,6 +30,8 @@ SYNC_S = 15.0
 """How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
 KNOCK_S = 3.0
 """How long somebody who comes to a running shell waits for a cluster that does not answer."""
+FRESH_S = 60.0
+"""How long a shell that runs has to make room for a fresh one. The kubelet tells it, which takes seconds."""
 GIVE_UP_S = 900.0
 """A start that nobody has seen the end of is looked at no longer than this."""
 
@@ -97,6 +99,13 @@ class KubernetesShells:
         return cache is not None and cache.app(target.app) is not None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        return await self._barred(grant) or await self.enter(grant.target, progress)
+
+    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        return await self._barred(grant) or await self.enter_fresh(grant.target, progress)
+
+    async def _barred(self, grant: Grant) -> Denial | None:
+        """Why nobody can be let in by this grant now."""
         target = grant.target
         cache = self._caches.get(target.environment)
         if cache is None:
@@ -105,11 +114,7 @@ class KubernetesShells:
             return unavailable(target, "asking the cluster: its API has not answered yet")
         if cache.app(target.app) is None:
             return self._no_app(target)
-        if self._rights is not None:
-            denial = await self._rights.judge(grant, cache.namespace)
-            if denial is not None:
-                return denial
-        return await self.enter(target, progress)
+        return await self._rights.judge(grant, cache.namespace) if self._rights else None
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
@@ -122,6 +127,46 @@ class KubernetesShells:
             await self._keep(target)
             return shell_at(target, known)
         return await self._starts.join(target, partial(self._start, target, cache), progress)
+
+    async def enter_fresh(self, target: Target, progress: Progress) -> Shell | Denial:
+        """As `fresh`, for an administrator who needs no grant (`stagedoor app start --fresh`)."""
+        cache, app = self._caches[target.environment], target.app
+        pod = cache.running_pod(app)
+        if pod is not None:
+            if self.outdated(target) is None:
+                return Denial(
+                    Reason.BAD_REQUEST,
+                    f"the shell {target.shell_name} is of the version that its app has now, so none is "
+                    "started beside it",
+                )
+            if cache.is_left_behind(app):
+                return Denial(
+                    Reason.BAD_REQUEST,
+                    f"there is a shell of {target} still from which a fresh one took over, and no third "
+                    "one is started; it ends when those inside have left it, after a day at the latest",
+                )
+            problem = await self._left_behind(target, cache, pod)
+            if problem is not None:
+                return unavailable(target, problem)
+        return await self._starts.join(target, partial(self._start, target, cache), progress)
+
+    async def _left_behind(self, target: Target, cache: NamespaceCache, pod: str) -> str | None:
+        """Have the controller start a fresh shell beside the one in `pod`; None once that one takes nobody
+        new, else why it does."""
+        try:
+            await self._knockers[target.environment].ask_fresh(target.app, pod)
+            async with asyncio.timeout(FRESH_S):
+                while cache.running_pod(target.app) == pod:
+                    pulse = cache.pulse
+                    await pulse.wait()
+        except ClusterError as error:
+            return f"asking the cluster: {error.message}"
+        except TimeoutError:
+            return (
+                f"beside it: the one that runs made no room within {FRESH_S:g} s (does a controller run, and "
+                "was the shell started after its last upgrade?); it is replaced when nobody is inside"
+            )
+        return None
 
     async def resolve(self, target: Target) -> Shell | None:
         cache = self._caches.get(target.environment)

@@ -83,6 +83,8 @@ def shell_container(
     made = {field: container[field] for field in _CONTAINER_COPIED if field in container}
     made["name"] = CONTAINER
     made["command"] = [*settings.command, START]
+    # The image's STOPSIGNAL may be one that leaves no time.
+    made["lifecycle"] = {"preStop": {"exec": {"command": [START, "stop"]}}}
     made["ports"] = [{"name": "ssh", "containerPort": SSHD_PORT, "protocol": "TCP"}]
     # So that the pod's status itself has the last lines of a start that failed.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"

@@ -194,7 +194,11 @@ def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[
         "metadata": {**metadata_of(app), "annotations": {TEMPLATE: digest}},
         "spec": {
             "selector": {"matchLabels": shell_labels(app["metadata"]["name"])},
-            "strategy": {"type": "Recreate"},
+            # A shell that ends has its sessions still: a new one does not wait for them.
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_S,
             "template": pod_template,
