@@ -29,9 +29,9 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 ADMINISTRATOR = pages.ADMINISTRATION[0]
-DEVELOPER, POSTGRESQL, OPERATE_POSTGRESQL = (
+DEVELOPER, POSTGRESQL, OPERATE_POSTGRESQL, UPGRADE, BACKUP = (
     pages.ROOT / f"docs/how-to/{name}.md"
-    for name in ("developer", "postgresql", "operate-postgresql")
+    for name in ("developer", "postgresql", "operate-postgresql", "upgrade", "backup")
 )
 HOSTS = """\
 10.1.2.3 gw.example
@@ -122,6 +122,8 @@ class Reader:
             elif line.startswith("cd "):
                 self.folder = line.removeprefix("cd ")
             else:
+                if line.startswith("stagedoor store restore "):
+                    self.lose_all()
                 self._type(line, machine, user)
 
     def _type(self, line: str, machine: Machine, user: str) -> None:
@@ -149,7 +151,15 @@ class Reader:
                 found = re.search(r"SHA256:\S+", row) or re.search(r"\S+", row)
                 assert found is not None
                 line = re.sub(example, found[0], line)
+        if line.startswith("stagedoor store restore "):
+            [file] = self.gateway.succeed("ls /var/backups/stagedoor-*.tar.gz").split()
+            line = f"stagedoor store restore {file}"
         return line
+
+    def lose_all(self) -> None:
+        """What a backup is for: another disk, on which the service has not yet been."""
+        folder = "/var/lib/stagedoor"
+        self.gateway.succeed(f"rm -r {folder} && install -d -m 0700 -o stagedoor {folder}")
 
     def visit(self) -> None:
         """Have a session open, as alice would."""
@@ -211,6 +221,8 @@ def test_administrator(reader: Reader) -> None:
     clone(gateway, "/root/stagedoor")
     set_up_server(server)
     first, *rest = (block for page in pages.ADMINISTRATION for block in blocks(page))
+    rest += [block for block in blocks(UPGRADE) if "pip install --upgrade" in block.text]
+    rest += blocks(BACKUP)
     reader.read(first, gateway)
     # What the page does not make: users' keys, this machine's own key, a certificate.
     for name in ("alice", "bob", ".ssh/id_ed25519"):
