@@ -58,27 +58,33 @@ class Idp:
         with urllib.request.urlopen(urllib.request.Request(url, body, method=method)):
             pass
 
-    def sign_in(self, url: str, name: str) -> str:
-        """Go to `url` in a browser of one's own, sign in as `name` and agree; the address that the
-        provider sends the browser back to."""
-        person = _Person(self.redirect_uri)
+    def browser(self) -> "Person":
+        """One that keeps its session at the provider."""
+        return Person(self.redirect_uri)
+
+    def sign_in(self, url: str, name: str, person: "Person | None" = None) -> str:
+        """Go to `url` in a browser of one's own, or in that one, sign in as `name` and agree; the address
+        that the provider sends the browser back to."""
+        person = person or self.browser()
         at = person.go(url)
         for _ in range(4):
             if at.startswith(self.redirect_uri):
                 return at
             [action] = re.findall(r'<form[^>]* action="([^"]+)"', person.page)
             prompt = re.findall(r'name="prompt" value="([^"]+)"', person.page)[0]
+            person.asked += prompt == "login"
             fields = {"prompt": prompt, "login": name, "password": "any"}
             at = person.go(urljoin(at, html.unescape(action)), urlencode(fields).encode())
         raise AssertionError(f"the provider asks again and again: {person.page}")
 
 
-class _Person(urllib.request.HTTPRedirectHandler):
-    """Follows redirects but for the one that leads back to the gateway."""
+class Person(urllib.request.HTTPRedirectHandler):
+    """Follows redirects but for the one that leads back to the gateway. `asked` counts passwords."""
 
     def __init__(self, until: str) -> None:
         self._until = until
         self.page = ""
+        self.asked = 0
         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(self, jar)
 

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import Gateway
+from tests.path.gateway import PASSWORD, Gateway
 from tests.ports import free_port
 from tests.waiting import BOUND_S, wait_until
 from tests.web.conftest import SETTINGS
@@ -48,13 +48,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -
     sso = (
         f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
         f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\n'
+        'groups = { "/teams/shop" = "shop" }\n[step_up]\ntargets = ["secret"]\n'
     )
     settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
     with Gateway(folder, settings) as found:
         found.add_user("dev", "app01")
         with found.service() as service:
             admin.add_grant(service, "group:shop", "app01")
+            admin.add_grant(service, "group:shop", "secret")
         yield found.start()
 
 
@@ -86,8 +87,20 @@ class Browser:
         """The provider's address that the gateway leads to."""
         status, page = self.post("/sign-in/sso", provider="Company", next=wanted)
         assert status == 200, page
-        [url] = re.findall(r'<a href="([^"]+)">Go on', page)
-        return url.replace("&amp;", "&")
+        return onward(page)
+
+
+def onward(page: str) -> str:
+    """Where a page leads by itself."""
+    [url] = re.findall(r'<a href="([^"]+)">Go on', page)
+    return url.replace("&amp;", "&")
+
+
+def without_questions(url: str) -> str:
+    """As whoever sits at the browser can change an address."""
+    shorter = re.sub(r"&(prompt|max_age)=[^&]*", "", url)
+    assert shorter != url
+    return shorter
 
 
 @pytest.fixture
@@ -239,3 +252,78 @@ def test_no_code_token_or_secret_is_written_anywhere(
         assert secret not in audit
         assert secret not in log
         assert secret.encode() not in kept
+
+
+@pytest.mark.identity(32)
+def test_after_an_administrator_ended_a_sign_in_the_provider_asks_again(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    person = idp.browser()
+    for _ in range(2):
+        browser.get(idp.sign_in(browser.begin(), "carol-1", person))
+    assert person.asked == 1, "the provider has a session of its own"
+    gateway.command("sign-in", "end", "--user", "carol", "--yes")
+
+    def led() -> str:
+        """The session there leads back, and from here there again."""
+        status, page = browser.get(idp.sign_in(browser.begin("/app/app01"), "carol-1", person))
+        assert status == 200
+        return onward(page)
+
+    # Whoever has the browser takes the question out of the address.
+    before = person.asked
+    status, page = browser.get(idp.sign_in(without_questions(led()), "carol-1", person))
+    assert (status, person.asked) == (403, before)
+    assert "auth_time" in page or "without asking" in page
+    assert "Sign in with Company" in browser.get(f"{browser.origin}/app/app01")[1]
+    # The person is asked, and in again; and not asked for ever.
+    assert browser.get(idp.sign_in(led(), "carol-1", person))[0] == 200
+    assert person.asked == before + 1
+    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    browser.get(idp.sign_in(browser.begin(), "carol-1", person))
+    assert person.asked == before + 1
+
+
+@pytest.mark.identity(35)
+def test_the_provider_proves_that_somebody_is_there(
+    browser: Browser, idp: Idp, gateway: Gateway
+) -> None:
+    person = idp.browser()
+    browser.get(idp.sign_in(browser.begin(), "carol-1", person))
+    wait_until(lambda: "Are you there?" in browser.get(f"{browser.origin}/app/secret")[1])
+    assert "Prove it at Company" in browser.get(f"{browser.origin}/step-up")[1]
+
+    def led() -> str:
+        status, page = browser.post("/step-up/sso", next="/app/secret")
+        assert status == 200
+        return onward(page)
+
+    before = person.asked
+    # Without the question; and by somebody else, who knows a password of their own.
+    refused = [
+        browser.get(idp.sign_in(without_questions(led()), "carol-1", person)),
+        browser.get(idp.sign_in(led(), "dev-9")),
+    ]
+    assert [status for status, _ in refused] == [403, 403]
+    assert "you are somebody else than carol" in refused[1][1]
+    assert person.asked == before
+    assert "Are you there?" in browser.get(f"{browser.origin}/app/secret")[1]
+    # An answer that was meant for a step-up signs nobody in elsewhere.
+    victim = Browser(int(browser.origin.rpartition(":")[2]))
+    assert victim.get(idp.sign_in(led(), "carol-1"))[0] == 403
+
+    status, page = browser.get(idp.sign_in(led(), "carol-1", person))
+    assert person.asked == before + 1
+    assert status in (200, 503), "503: the page is not built"
+    assert "Are you there?" not in page
+    told = [one["fields"] for one in gateway.audit() if one["fields"].get("action") == "step-up"]
+    assert [one["provider"] for one in told] == ["Company"]
+
+
+def test_who_signed_in_by_a_password_has_no_provider_to_prove_it(
+    browser: Browser, gateway: Gateway
+) -> None:
+    wait_until(lambda: browser.post("/sign-in", name="dev", secret=PASSWORD)[0] == 200)
+    assert "Prove it at" not in browser.get(f"{browser.origin}/step-up")[1]
+    status, page = browser.post("/step-up/sso", next="/")
+    assert (status, "you did not sign in by one" in page) == (400, True)

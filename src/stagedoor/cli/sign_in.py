@@ -99,7 +99,8 @@ def end(
 
     The beginning of an ID is enough. What they opened ends within seconds.
 
-    The person may sign in again; to keep them out: stagedoor user disable NAME.
+    The person may sign in again; to keep them out: stagedoor user disable NAME. Their identity provider asks
+    them for their password then, whatever session they have there.
     """
     if bool(ids) == (user is not None):
         raise click.UsageError("name sign-ins, or give --user, and only one of these")
@@ -112,5 +113,5 @@ def end(
             found = list_sign_ins(service, user)
             if found:
                 sure(f"End {show.count(len(found), 'sign-in')}?", yes=yes)
-        ended = end_sign_ins(service, found, reason)
+        ended = end_sign_ins(service, found, reason, ask_again=True)
     show.note(f"Ended {show.count(ended, 'sign-in')}.")

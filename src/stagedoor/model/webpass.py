@@ -81,6 +81,22 @@ class ProviderAnswer:
     ask_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """Somebody has to go to their identity provider first: `url` leads there, `kept` is for their browser."""
+
+    url: str
+    kept: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpResult:
+    """Somebody has proved at their identity provider that they are there, and wanted to go on to that
+    path."""
+
+    wanted: str
+
+
 def password_mark(password_hash: str | None) -> bytes | None:
     """What tells whether a password is still the same, and helps nobody to find it (32 bytes)."""
     return None if password_hash is None else hashlib.sha256(password_hash.encode()).digest()

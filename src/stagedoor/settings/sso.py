@@ -103,6 +103,23 @@ class SingleSignOn(Table, frozen=True):
             "seconds. What is open goes on.",
         ),
     ] = 4 * HOUR_S
+    auth_time: Annotated[
+        bool,
+        Meta(
+            description="Whether the provider says when a person has proved themselves (`auth_time` in the "
+            "ID token, where `max_age` asks for it). Without it nobody can tell whether it has asked. Then "
+            "it is no step-up, and after an administrator has ended a sign-in the person is sent there to "
+            "prove themselves, and believed."
+        ),
+    ] = True
+    step_up_acr: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What a step-up asks the provider for (`acr_values`), and one of which it must say "
+            "that it was (`acr`): `phr` for something that resists phishing, or the provider's own words. "
+            "Empty: any way to prove oneself will do."
+        ),
+    ] = ()
     ca_file: Annotated[
         Path | None,
         Meta(

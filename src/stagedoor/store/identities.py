@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.store.changes import Part, touch
@@ -22,6 +22,22 @@ class Person:
 def user_of(transaction: Transaction, person: Person) -> str | None:
     """The user's name here, None for somebody who never signed in."""
     return transaction.execute(select(identities.c.user_name).where(*_is(person))).scalar()
+
+
+def ask_again(transaction: Transaction, name: str, at: float | None) -> None:
+    """From `at` on, the user must have proved themselves at their provider to sign in by it; None: any
+    session there will do again."""
+    transaction.execute(update(users).where(users.c.name == name).values(sign_in_again_at=at))
+
+
+def ask_again_at(transaction: Transaction, person: Person) -> float | None:
+    """After when they must have proved themselves; None: any session at the provider will do."""
+    query = (
+        select(users.c.sign_in_again_at)
+        .join(identities, identities.c.user_name == users.c.name)
+        .where(*_is(person))
+    )
+    return transaction.execute(query).scalar()
 
 
 def everybody(transaction: Transaction) -> list[tuple[str, Person]]:

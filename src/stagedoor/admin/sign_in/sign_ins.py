@@ -5,7 +5,8 @@ from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.store import answers, passes, sign_ins
+from stagedoor.model.identity import Method
+from stagedoor.store import answers, identities, passes, sign_ins
 from stagedoor.store.answers import Due
 from stagedoor.store.policy import Change
 from stagedoor.store.sign_ins import SignInRecord
@@ -45,15 +46,20 @@ def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
     return found[0]
 
 
-def end_sign_ins(service: AdminService, wanted: Iterable[SignInRecord], reason: str) -> int:
-    """End them, with all that they opened; how many lasted still. `reason` is told to their people.
-    Raises StoreError."""
+def end_sign_ins(
+    service: AdminService, wanted: Iterable[SignInRecord], reason: str, *, ask_again: bool = False
+) -> int:
+    """End them, with all that they opened; how many lasted still. `reason` is told to their people. With
+    `ask_again`, the session that they have at an identity provider signs them in no more: they have to prove
+    themselves there. Raises StoreError."""
     ended = 0
     for one in wanted:
         id_ = bytes.fromhex(one.id)
         try:
             with service.change("sign-in.end", revokes=True) as change:
                 passes.end(change.transaction, id_, f"{reason}; sign in again", service.clock())
+                if ask_again and one.method == Method.SSO.value:
+                    identities.ask_again(change.transaction, one.user, service.clock())
                 change.fields |= {"user": one.user, "sign_in": shown_id(id_), "why": reason}
         except NotFoundError:
             continue

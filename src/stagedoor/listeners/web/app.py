@@ -103,7 +103,7 @@ class WebApp:
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
             *PasskeyApi(self._guard, passes, passkeys, refusal).routes,
-            *StepUpPages(pages, passkeys).routes,
+            *StepUpPages(pages, passkeys, sign_ins).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,

@@ -6,7 +6,7 @@ from typing import Protocol
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.model.webpass import PassKind, ProviderAnswer, ProviderRequest, StepUpResult, WebPass
 
 
 class Passes(Protocol):
@@ -63,9 +63,20 @@ class SignIns(Protocol):
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
-    ) -> tuple[Identity, str, ProviderAnswer] | Denial:
+    ) -> tuple[Identity, str, ProviderAnswer] | ProviderRequest | StepUpResult | Denial:
         """Who came back with that query and what `begin` gave, the path that they wanted, and what is to be
-        kept with their session."""
+        kept with their session. `ProviderRequest`: they have to go there once more. `StepUpResult`: it was
+        a step-up."""
+        ...
+
+    def proves(self, identity: Identity) -> bool:
+        """Whether the provider that they signed in by can prove that they are there."""
+        ...
+
+    async def begin_step_up(
+        self, identity: Identity, wanted: str, source: Source
+    ) -> tuple[str, str] | Denial:
+        """As `begin`, for somebody who is signed in, to prove there that they are there."""
         ...
 
     async def log_out(self, token: str) -> Denial | None:

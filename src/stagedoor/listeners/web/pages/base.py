@@ -57,7 +57,7 @@ class Pages:
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
-            guard, sign_ins, self._place, self.posted, self.denied, self.let_in
+            guard, sign_ins, self._place, self.posted, self.signed_in, self.denied, self.let_in
         )
         self.routes: list[BaseRoute] = [
             *single_sign_on.routes,

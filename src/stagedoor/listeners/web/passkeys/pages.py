@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import safe_path
 from stagedoor.model.denial import Denial, Reason
 
@@ -13,8 +14,9 @@ from stagedoor.model.denial import Denial, Reason
 class StepUpPages:
     """Belongs to one event loop."""
 
-    def __init__(self, pages: Pages, passkeys: PasskeyService) -> None:
+    def __init__(self, pages: Pages, passkeys: PasskeyService, sign_ins: SignIns) -> None:
         self._pages = pages
+        self._sign_ins = sign_ins
         self._passkeys = passkeys
         self.routes: list[BaseRoute] = [Route("/step-up", self._show, methods=["GET"])]
 
@@ -35,6 +37,7 @@ class StepUpPages:
                 "step_up.html",
                 identity=identity,
                 wanted=wanted,
+                provider=identity.credential_id if self._sign_ins.proves(identity) else None,
                 proved=self._passkeys.proved_lately(identity),
             )
         )

@@ -1,0 +1,168 @@
+"""Step-up at an identity provider: what it has to say, and of whom."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.sign_in.single_sign_on_service import SignInService
+from stagedoor.authn.passes import Lifetimes, by_provider, pass_for
+from stagedoor.keys.sealing import SealingKey
+from stagedoor.model.denial import Denial
+from stagedoor.model.identity import Identity
+from stagedoor.model.policy import User
+from stagedoor.model.source import Source
+from stagedoor.model.webpass import PassKind, StepUpResult
+from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.request import Attempt, Tokens
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.sso import SingleSignOn
+from stagedoor.store import identities, passes
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.identities import Person
+from stagedoor.store.policy import load_policy
+
+ISSUER = "https://id.example"
+FROM = Source.of("192.0.2.1", 1)
+
+
+@dataclass
+class Provider:
+    """Says what the test says; `asked` is with what it was asked."""
+
+    claims: Claims
+    asked: dict[str, str]
+
+    async def authorization_url(
+        self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
+    ) -> str:
+        self.asked = dict(extra)
+        return f"{ISSUER}/authorize"
+
+    async def finish(self, parameters: object, attempt: Attempt) -> tuple[Claims, Tokens]:
+        return self.claims, Tokens(None)
+
+
+class Desk:
+    def __init__(self, folder: Path, database: Database, **settings: object) -> None:
+        secret = folder / "secret"
+        secret.write_text("s")
+        secret.chmod(0o600)
+        sso = SingleSignOn(
+            "Company",
+            ISSUER,
+            "stagedoor",
+            secret,
+            "https://gw.example/sign-in/sso",
+            **settings,  # type: ignore[arg-type]
+        )
+        self.database = database
+        self.service = SignInService(
+            Settings(data_dir=folder, sso=(sso,)),
+            database,
+            SealingKey(bytes(32)),
+            os.urandom,
+        )
+        now = time.time()
+        everything = {"iat": now, "preferred_username": "carol"}
+        self.provider = Provider(Claims(ISSUER, "carol-1", None, now, None, everything), {})
+        self.service.clients["Company"] = self.provider  # type: ignore[assignment]
+        plain = by_provider(User("carol"), "Company")
+        given = pass_for(PassKind.SESSION, plain, now, Lifetimes())
+        secret_ = passes.issue(database, given, now)
+        found = passes.find(database, PassKind.SESSION, secret_)
+        assert found is not None
+        self.carol = replace(plain, sign_in=found.sign_in)
+
+    async def proves(self, **said: object) -> str | None:
+        """Why not, or None."""
+        self.provider.claims = replace(self.provider.claims, **said)  # type: ignore[arg-type]
+        begun = await self.service.begin_step_up(self.carol, "/app/x", FROM)
+        assert not isinstance(begun, Denial)
+        found = await self.service.finish(begun[1], [], FROM)
+        stepped_up = dict(load_policy(self.database).stepped_up)
+        if isinstance(found, Denial):
+            assert stepped_up == {}
+            return found.message
+        assert found == StepUpResult("/app/x")
+        assert self.carol.sign_in is not None
+        assert list(stepped_up) == [self.carol.sign_in.id]
+        return None
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    settings = Settings(data_dir=tmp_path)
+    with admin.open_service(settings) as service:
+        with service.change("link") as change:
+            for name in ("carol", "dave"):
+                identities.admit(change.transaction, Person(ISSUER, f"{name}-1"), name, 0.0)
+        opened = open_database(settings.place)
+        yield opened
+        opened.close()
+
+
+@pytest.mark.identity(35)
+async def test_a_fresh_proof_of_the_same_person_counts(tmp_path: Path, database: Database) -> None:
+    desk = Desk(tmp_path, database)
+    assert await desk.proves() is None
+    assert desk.provider.asked == {"prompt": "login", "max_age": "0"}
+
+
+async def test_an_old_session_or_silence_is_no_proof(tmp_path: Path, database: Database) -> None:
+    desk = Desk(tmp_path, database)
+    old = await desk.proves(auth_time=time.time() - 60)
+    assert old is not None
+    assert "without asking who you are" in old
+    silent = await desk.proves(auth_time=None)
+    assert silent is not None
+    assert "(auth_time)" in silent
+
+
+@pytest.mark.parametrize("subject", ["dave-1", "nobody-1"])
+async def test_somebody_elses_proof_counts_for_nobody(
+    tmp_path: Path, database: Database, subject: str
+) -> None:
+    refused = await Desk(tmp_path, database).proves(subject=subject)
+    assert refused is not None
+    assert "somebody else than carol" in refused
+
+
+async def test_a_weaker_way_than_the_settings_want_is_refused(
+    tmp_path: Path, database: Database
+) -> None:
+    desk = Desk(tmp_path, database, step_up_acr=("phr", "phrh"))
+    for acr in (None, "pwd", "phr phrh"):
+        refused = await desk.proves(acr=acr)
+        assert refused is not None
+        assert "sso.step_up_acr" in refused
+    assert desk.provider.asked["acr_values"] == "phr phrh"
+    assert await desk.proves(acr="phrh") is None
+
+
+async def test_a_sign_in_that_ended_meanwhile_is_not_proved(
+    tmp_path: Path, database: Database
+) -> None:
+    desk = Desk(tmp_path, database)
+    begun = await desk.service.begin_step_up(desk.carol, "/", FROM)
+    assert not isinstance(begun, Denial)
+    with admin.open_service(tmp_path) as service, service.change("end") as change:
+        assert desk.carol.sign_in is not None
+        passes.end(change.transaction, desk.carol.sign_in.id, "over", time.time())
+    assert isinstance(await desk.service.finish(begun[1], [], FROM), Denial)
+
+
+async def test_a_provider_that_never_says_when_is_not_offered(
+    tmp_path: Path, database: Database
+) -> None:
+    desk = Desk(tmp_path, database, auth_time=False)
+    assert not desk.service.proves(desk.carol)
+    assert isinstance(await desk.service.begin_step_up(desk.carol, "/", FROM), Denial)
+    stranger = Identity(
+        "carol", frozenset(), desk.carol.method, "Another", sign_in=desk.carol.sign_in
+    )
+    assert not desk.service.proves(stranger)
