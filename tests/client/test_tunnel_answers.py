@@ -221,6 +221,21 @@ def test_a_gateway_that_says_what_goes_on_is_waited_for(tunnel_to: Tunnel) -> No
     assert done.returncode == tunnel.OK
 
 
+@pytest.mark.identity(35)
+def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> None:
+    step = b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: step-up: open https://gw\x1b[2J\r\n\r\n"
+
+    def asking(conn: socket.socket, _target: str) -> None:
+        for _ in range(3):
+            conn.sendall(step)
+        conn.sendall(OPENED)
+
+    with ScriptedGateway([asking]) as gateway:
+        done = tunnel_to(gateway.address)
+    assert done.returncode == tunnel.OK
+    assert done.stderr == b"stagedoor: app01.ssh:22: step-up: open https://gw?[2J\n"
+
+
 def test_nothing_listening_and_no_such_name_say_what_to_check(tunnel_to: Tunnel) -> None:
     with socket.socket() as bound:  # so that nobody else listens there
         bound.bind(("127.0.0.1", 0))

@@ -20,6 +20,13 @@ def signed_in(world: World, user: str, key: Path, session_s: float = 12 * 3600.0
 
 
 def log_in(service: AdminService, user: str, line: str, session_s: float) -> SignIn:
+    return log_in_with_secret(service, user, line, session_s)[1]
+
+
+def log_in_with_secret(
+    service: AdminService, user: str, line: str, session_s: float
+) -> tuple[str, SignIn]:
+    """The secret that its client keeps, too."""
     now = time.time()
     identity = Identity(user, frozenset(), Method.SSO, "Company")
     browser = pass_for(PassKind.SESSION, identity, now, Lifetimes(session_s=session_s))
@@ -31,7 +38,7 @@ def log_in(service: AdminService, user: str, line: str, session_s: float) -> Sig
     key = parse_public_key(line)
     assert isinstance(key, PublicKey)
     with service.change("login") as change:
-        _, login = open_login(
+        secret, login = open_login(
             change.transaction,
             shown.sign_in.id,
             key_fingerprint=key.fingerprint,
@@ -42,4 +49,4 @@ def log_in(service: AdminService, user: str, line: str, session_s: float) -> Sig
             now=now,
         )
     assert login.sign_in is not None
-    return login.sign_in
+    return secret, login.sign_in

@@ -1,23 +1,45 @@
 """Step-up by ssh: an app that wants a fresh proof that somebody is there."""
 
+import re
+import socket
+import subprocess
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
+from tests.path.gateway import PASSWORD
+from tests.ports import free_port
+from tests.ssh.signed_in import log_in_with_secret, signed_in
 from tests.ssh.test_credentials import SK, TOUCHED, VERIFIED, SecurityKey
-from tests.ssh.world import SSH_TABLE, Echo, World, open_world, static
+from tests.ssh.world import SSH_TABLE, Echo, World, local, new_key, open_world, public, static
+from tests.waiting import BOUND_S, wait_until
+from tests.web import passkeys
 
-STEP_UP = '[step_up]\ntargets = ["*.production", "secret"]\n'
+STEP_UP = '[step_up]\ntargets = ["*.production", "secret", "own"]\n'
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def web_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[World]:
     echo = Echo()
-    settings = SSH_TABLE + STEP_UP + static("app01", echo.port) + static("secret", echo.port)
-    with open_world(tmp_path_factory.mktemp("step-up"), settings, ("app01", "secret")) as found:
+    web = (
+        f'[web]\naddresses = ["127.0.0.1:{web_port}"]\npublic_url = "http://localhost:{web_port}"\n'
+    )
+    shells = static("app01", echo.port) + static("secret", echo.port) + local("own")
+    settings = SSH_TABLE + web + STEP_UP + shells
+    apps = ("app01", "secret", "own")
+    with open_world(tmp_path_factory.mktemp("step-up"), settings, apps) as found:
+        with found.service() as service:
+            admin.add_user(service, "other", password=PASSWORD)
         yield found
     echo.close()
 
@@ -72,3 +94,197 @@ def test_a_registered_key_alone_is_refused_with_what_would_help(world: World) ->
         if one["reason"] == "step_up_needed"
     ]
     assert set(denied) == {("dev", "secret.ssh")}
+
+
+# A terminal that waits for its person.
+
+ASKED = re.compile(
+    r"step-up: open (http://localhost:[0-9]+/step-up/(\S+)) and type ([A-Z]{4}-[A-Z]{4}) there"
+)
+
+
+class Terminal:
+    """An ssh that runs; what it shows is read as it comes."""
+
+    def __init__(self, world: World, config: Path, *words: str) -> None:
+        self.shown = b""
+        self.process = subprocess.Popen(
+            ["ssh", "-F", config, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        while more := self.process.stderr.read1():
+            self.shown += more
+
+    def asked(self) -> tuple[str, str]:
+        """The id and the letters that it shows."""
+        wait_until(lambda: ASKED.search(self.shown.decode()) or self.process.poll() is not None)
+        found = ASKED.search(self.shown.decode())
+        assert found is not None, self.shown
+        return found[2], found[3]
+
+    def end(self) -> tuple[int, bytes]:
+        assert self.process.stdout is not None
+        said = self.process.stdout.read()
+        code = self.process.wait(BOUND_S)
+        self._reading.join()
+        self.process.stdout.close()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code, said
+
+
+@pytest.fixture
+def laptop(world: World, tmp_path: Path) -> Path:
+    """The configuration of a machine of dev's that is logged in; nothing of it has stepped up."""
+    key = new_key(tmp_path / "laptop")
+    signed_in(world, "dev", key)
+    return world.config("BatchMode yes", key=key)
+
+
+@pytest.mark.identity(35)
+def test_direct_login_waits_for_one_touch_whatever_runs_in_it(
+    world: World, laptop: Path, web_port: int
+) -> None:
+    """Some seconds: eleven times ssh. The others wait for the touch of the first."""
+    person = passkeys.signed_in(web_port)
+    authenticator = passkeys.add_passkey(person)
+    others = [Terminal(world, laptop, "own@gw", f"echo {n}") for n in range(9)]
+    first = Terminal(world, laptop, "own@gw", "echo $((6*7))")
+    id_, letters = first.asked()
+    page = person.get(f"/step-up/{id_}").text
+    for shown in ("own", "laptop", "127.0.0.1"):
+        assert f">{shown}<" in page
+    passkeys.prove(person, authenticator, id=id_, letters=letters.lower())
+    assert first.end() == (0, b"42\n")
+    assert [one.end() for one in others] == [(0, f"{n}\n".encode()) for n in range(9)]
+    assert {found for one in others for found in ASKED.findall(one.shown.decode())} == {
+        (f"http://localhost:{web_port}/step-up/{id_}", id_, letters)
+    }, "one address and one set of letters"
+    assert "Proved" in person.get(f"/step-up/{id_}").text
+    again = Terminal(world, laptop, "own@gw", "true")
+    assert (again.end()[0], again.shown) == (0, b"")
+    # The browser's own sign-in was proved by nobody.
+    assert "Are you there?" in person.get("/step-up").text
+    assert passkeys.ask(person, "ticket", target="own").status == 403
+
+
+@pytest.mark.identity(35)
+def test_a_link_without_the_letters_is_worth_nothing(
+    world: World, laptop: Path, web_port: int
+) -> None:
+    person = passkeys.signed_in(web_port)
+    authenticator = passkeys.add_passkey(person)
+    terminal = Terminal(world, laptop, "own@gw", "true")
+    try:
+        id_, letters = terminal.asked()
+        # Another user, who has a passkey and the letters as well.
+        other = passkeys.signed_in(web_port, "other")
+        passkeys.add_passkey(other)
+        assert other.get(f"/step-up/{id_}").status == 404
+        assert passkeys.ask(other, "step-up", id=id_, letters=letters).status == 400
+        # The victim of a link, whose passkey proves their own browser at most.
+        passkeys.prove(person, authenticator)
+        assert terminal.process.poll() is None
+        wrong = [passkeys.ask(person, "step-up", id=id_, letters="BBBB-BBBB") for _ in range(5)]
+        assert [one.status for one in wrong] == [401] * 5
+        assert "4 tries are left" in wrong[0].text
+        assert passkeys.ask(person, "step-up", id=id_, letters=letters).status == 400
+        assert person.get(f"/step-up/{id_}").status == 404
+        # Other letters are made for whoever comes next.
+        another = Terminal(world, laptop, "own@gw", "true")
+        assert another.asked()[0] != id_
+        another.process.kill()
+        another.end()
+        told = [str(one["fields"]) for one in world.gateway.audit()]
+        assert not any(letters in one for one in told)
+        assert letters not in str(world.gateway.lines)
+    finally:
+        terminal.process.kill()
+        terminal.end()
+
+
+@pytest.mark.identity(35)
+def test_a_jump_is_refused_with_the_address_and_goes_after_the_touch(
+    world: World, laptop: Path, web_port: int
+) -> None:
+    person = passkeys.signed_in(web_port)
+    authenticator = passkeys.add_passkey(person)
+    jump = ["-W", "secret.ssh:22", "gw"]
+    refused = Terminal(world, laptop, *jump)
+    id_, letters = refused.asked()
+    assert refused.end()[0] != 0
+    passkeys.prove(person, authenticator, id=id_, letters=letters)
+    with subprocess.Popen(
+        ["ssh", "-F", laptop, *jump], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as ssh:
+        assert ssh.stdin is not None
+        assert ssh.stdout is not None
+        ssh.stdin.write(b"SSH-2.0-x\r\n")
+        ssh.stdin.close()
+        assert ssh.stdout.readline() == b"SSH-2.0-x\r\n"
+
+
+def test_it_was_not_me_ends_the_sign_in_that_waits(
+    world: World, laptop: Path, web_port: int
+) -> None:
+    person = passkeys.signed_in(web_port)
+    terminal = Terminal(world, laptop, "own@gw", "true")
+    id_, _ = terminal.asked()
+    page = person.get(f"/step-up/{id_}").text
+    sign_in = re.findall(r'name="id" value="([0-9a-f]{64})"', page)
+    assert len(sign_in) == 1
+    assert person.post("/account/sign-ins/end", id=sign_in[0]).status == 303
+    assert terminal.end()[0] != 0
+    assert b"you ended this sign-in" in terminal.shown
+
+
+# CONNECT.
+
+
+def connect(world: World, secret: str, *fields: str) -> socket.socket:
+    """A request for the shell of `secret`."""
+    line = socket.create_connection(("127.0.0.1", world.gateway.port("tunnel")), BOUND_S)
+    basic = b64encode(f"dev:{secret}".encode()).decode()
+    head = ["CONNECT secret.ssh:22 HTTP/1.1", "Host: secret.ssh:22", *fields]
+    line.sendall("\r\n".join([*head, f"Proxy-Authorization: Basic {basic}", "", ""]).encode())
+    return line
+
+
+def read_until(line: socket.socket, text: bytes) -> bytes:
+    found = b""
+    while text not in found and (more := line.recv(4096)):
+        found += more
+    return found
+
+
+@pytest.mark.identity(35)
+def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
+    world: World, web_port: int, tmp_path: Path
+) -> None:
+    with world.service() as service:
+        line = public(new_key(tmp_path / "laptop"))
+        secret, _ = log_in_with_secret(service, "dev", line, 3600.0)
+    with connect(world, secret) as stock:
+        refused = read_until(stock, b"\n\n").decode()
+    status = refused.splitlines()[0]
+    assert status.startswith("HTTP/1.1 403 Forbidden: step-up: open ")
+    found = ASKED.search(status)
+    assert found is not None, "nc and others show the status line alone"
+    assert "secret wants a fresh proof that you are there" in refused.splitlines()[-1]
+
+    with connect(world, secret, "Stagedoor-Progress: 1") as ours:
+        interim = read_until(ours, b"\r\n\r\n").decode()
+        assert interim.startswith("HTTP/1.1 102 ")
+        assert ASKED.findall(interim) == [found.groups()], "the same wait serves both"
+        person = passkeys.signed_in(web_port)
+        passkeys.prove(person, passkeys.add_passkey(person), id=found[2], letters=found[3])
+        assert b"HTTP/1.1 200 " in read_until(ours, b"200 ")
+    with connect(world, secret) as stock:
+        assert read_until(stock, b"\r\n").startswith(b"HTTP/1.1 200 ")

@@ -42,7 +42,8 @@ const why = one("why");
 if (stepUp !== null && prove !== null && why !== null) {
   const { path = "", next = "/" } = stepUp.dataset;
   handle(prove, why, async () => {
-    const asked = await ask<Request>(path, "step-up", {});
+    // For a terminal that waits: whose, and the letters that it shows.
+    const asked = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
     await ask(path, "step-up/proved", { answer: await assertion(asked) });
     location.assign(next);
   });

@@ -1052,10 +1052,15 @@ def read_answer(wire: Plain, answer_by: float) -> Answer:
             break
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
+            for_person = step.startswith(
+                "step-up: "
+            )  # who has to do something: said at once, and once
+            if for_person and step != wire.step:
+                show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
             wire.step = step
             # A gateway that says what is going on may take its time: a node is added in minutes.
             answer_by = time.monotonic() + patience_s
-            if not os.isatty(2) and time.monotonic() >= patient_until:
+            if not (for_person or os.isatty(2)) and time.monotonic() >= patient_until:
                 show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
     if not answer.opened:
         answer.reason = clean(read_body(wire, answer) or answer.phrase, REASON_LIMIT)

@@ -154,7 +154,12 @@ class TunnelListener:
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return
         entered = await self._flow.enter_by_name(
-            request.host, request.port, request.credential, downstream.origin, downstream.progress
+            request.host,
+            request.port,
+            request.credential,
+            downstream.origin,
+            downstream.progress,
+            waits=request.wants_progress,
         )
         if isinstance(entered, Denial):
             await downstream.refuse(entered)

@@ -1,6 +1,6 @@
 """A refusal, as a value: what happened, to whom, and what would change it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -33,9 +33,16 @@ class Reason(StrEnum):
 class Denial:
     """`message` is one line that a person understands and that holds no secret.
 
-    `retry_after_s` is set where trying again later can help.
+    `retry_after_s` is set where trying again later can help. `told` is what the person is told instead, where
+    that must not be written down.
     """
 
     reason: Reason
     message: str
     retry_after_s: int | None = None
+    told: str | None = field(default=None, repr=False)
+
+    @property
+    def line(self) -> str:
+        """For the person."""
+        return self.told or self.message

@@ -86,3 +86,14 @@ class Grant:
         if self.guest is None or self.guest.may_type:
             return self.identity.name
         return self.guest.host
+
+
+def target_of(claim: Claim) -> Target | None:
+    """The shell that somebody asks for, if they name one."""
+    match claim:
+        case Target():
+            return claim
+        case WatchedTerminal(target):
+            return target
+        case SharedTerminal():
+            return None

@@ -12,6 +12,7 @@ from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.admin.sign_in.step_up import step_up_rules
+from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -144,6 +145,7 @@ class Gateway:
         policy_changes.subscribe(self._on_policy)
         close_requests.subscribe(self._on_close_requests)
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
+        self.step_ups = StepUpService(settings, self.database, lambda: self.watch.policy)
         flow = self._flow(settings, ports)
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
@@ -196,6 +198,7 @@ class Gateway:
             now=time.time,
             write_line=write_line,
             start_timeout_s=settings.shells.start_timeout_s,
+            step_ups=self.step_ups,
         )
 
     def _ssh(
@@ -231,6 +234,7 @@ class Gateway:
             self.recorder,
             self._note,
             sign_ins,
+            self.step_ups,
             sign_in_counter(self.tally),
             self.certificates,
             refused_keys(settings),

@@ -15,18 +15,19 @@ from typing import TypeVar
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
+from stagedoor.model.grant import Claim, Grant, target_of
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import End, Ended, Opened, Origin, Ready
+from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Ready
 from stagedoor.model.shell import Progress, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
+from stagedoor.session import step_up
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.line import Line, denied_line, ended_line
-from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader
+from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader, StepUps
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
 from stagedoor.shells.ports import Shells
@@ -99,6 +100,8 @@ class Flow:
     now: Callable[[], float]
     write_line: Callable[[Line], None]
     start_timeout_s: float
+    step_ups: StepUps | None = None
+    """None where nobody can be asked: then whoever has to prove it is refused."""
     on_trace: OnTrace = no_trace
 
     # Who somebody is, and what they may do.
@@ -153,6 +156,16 @@ class Flow:
 
         return await self.by_newest_policy(verdict)
 
+    async def _proved(
+        self, identity: Identity, grant: Grant, origin: Origin, progress: Progress | None
+    ) -> Grant | Denial:
+        """The same, for a terminal: its person has to go to a browser, which may take a while."""
+        found = await self.stepped_up(identity, grant)
+        if isinstance(found, Grant) or self.step_ups is None or origin.way is AccessMethod.WEB:
+            return found
+        ask = step_up.Question(self.step_ups, self.authoriser, identity, grant)
+        return await ask.answered(found, origin.source, progress)
+
     def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """What the policy in memory says, at once: for lists, where a refusal is the normal case."""
         match claim:
@@ -194,6 +207,8 @@ class Flow:
         credential: Credential | None,
         origin: Origin,
         progress: Progress,
+        *,
+        waits: bool = False,
     ) -> Entered | Denial:
         """`enter` for a protocol that brings name and credential in one request (CONNECT)."""
         target = parse_target(host, port)
@@ -207,7 +222,7 @@ class Flow:
             if isinstance(identity, Denial):
                 attempt.outcome = identity.reason
                 return self.deny(identity, attempt.origin, target=target)
-            return await self._enter(identity, target, attempt, progress)
+            return await self._enter(identity, target, attempt, progress, waits=waits)
 
     async def enter(
         self,
@@ -218,17 +233,23 @@ class Flow:
         *,
         start: bool = True,
         needs: Permission | None = None,
+        waits: bool = False,
     ) -> Entered | Denial:
         """Let somebody in: the session as it was opened, or why not, which is then written down.
 
         It ends as well when what it `needs` besides entering is not permitted any more.
+
+        Where the target wants a proof that somebody is there, one who `waits` is told by `progress` how to
+        give it; others are refused with the same line.
 
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
         attempt = LoginAttempt(origin, self.now)
         with attempt.reported_to(self.on_trace):
-            return await self._enter(identity, claim, attempt, progress, start=start, needs=needs)
+            return await self._enter(
+                identity, claim, attempt, progress, start=start, needs=needs, waits=waits
+            )
 
     async def _enter(
         self,
@@ -239,14 +260,16 @@ class Flow:
         *,
         start: bool = True,
         needs: Permission | None = None,
+        waits: bool = False,
     ) -> Entered | Denial:
         attempt.identity = identity.name
         with attempt.step("authorise"):
             grant = needed(needs, await self.authorise(identity, claim))
             if isinstance(grant, Grant):
-                grant = await self.stepped_up(identity, grant)
+                asking = progress if waits else None
+                grant = await self._proved(identity, grant, attempt.origin, asking)
         if isinstance(grant, Denial):
-            return self._refused(grant, attempt, identity, _target_of(claim))
+            return self._refused(grant, attempt, identity, target_of(claim))
         attempt.target = grant.target.host_name
         with attempt.start(progress) as told:
             if start and grant.guest is None:
@@ -362,16 +385,6 @@ class Flow:
             self.leave(opened, Ended(End.UNREACHED, detail=stream.message))
             return stream
         return Entered(self, opened, stream)
-
-
-def _target_of(claim: Claim) -> Target | None:
-    match claim:
-        case Target():
-            return claim
-        case WatchedTerminal(target):
-            return target
-        case SharedTerminal():
-            return None
 
 
 def _never_carried(error: BaseException) -> Ended:

@@ -1,6 +1,7 @@
 """What the flow needs from outside. A stage that is not here cannot be run by a listener."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stagedoor.model.credential import Credential
@@ -46,6 +47,18 @@ class Authoriser(Protocol):
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Whether what a grant was given for still holds."""
+        ...
+
+
+class StepUps(Protocol):
+    """How people who are not at a page of ours prove that they are there."""
+
+    async def begin(self, identity: Identity, target: Target, source: Source) -> str | None:
+        """What the person has to do, in one line that must not be written down; None: they cannot."""
+        ...
+
+    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+        """Around a wait for the proof; False where too many wait already."""
         ...
 
 

@@ -87,11 +87,11 @@ def status_of(reason: Reason) -> int:
 def refusal(denial: Denial) -> bytes:
     """Return the whole answer to a request that is refused; the connection is closed after it.
 
-    The body is the denial's message, one line. No byte of a message can end a header: line ends
+    The body is the denial's line. No byte of a message can end a header: line ends
     and control characters become spaces, in the status line all that is not ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
-    message = folded(denial.message)
+    message = folded(denial.line)
     message = message[:MAX_MESSAGE_CHARS]
     body = f"{message}\n".encode("utf-8", "replace")
     brief = message.encode("ascii", "replace")[:MAX_REASON_PHRASE_CHARS].decode("ascii")

@@ -13,6 +13,7 @@ from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
+from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passkeys import (
     CLONED,
     NOT_RIGHT,
@@ -33,9 +34,10 @@ from stagedoor.model.passkey import (
     PasskeyRecord,
     RelyingParty,
 )
+from stagedoor.model.pending_step_up import OVER, PendingStepUp, lasts
 from stagedoor.model.policy import Policy
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
+from stagedoor.store import passes, step_ups
 from stagedoor.store import passkeys as stored
 from stagedoor.store.database import Database, Transaction
 from stagedoor.wire.oneline import folded
@@ -161,8 +163,11 @@ class PasskeyService:
 
     # Step-up.
 
-    async def begin_step_up(self, identity: Identity, rp: RelyingParty) -> Options | Denial:
-        """What the browser proves by that its person is there, for its own sign-in."""
+    async def begin_step_up(
+        self, identity: Identity, rp: RelyingParty, waiting: PendingStepUp | None = None
+    ) -> Options | Denial:
+        """What the browser proves by that its person is there: for its own sign-in, or for that of a terminal
+        which waits, and whose letters were typed."""
         known = await ask(self._of, identity.name)
         if isinstance(known, Denial):
             return known
@@ -172,7 +177,7 @@ class PasskeyService:
                 Reason.NO_APP,
                 f"{identity.name} has no passkey for {rp.id}; add one on your account's page",
             )
-        challenge = await self._challenge(ChallengeKind.STEP_UP, identity)
+        challenge = await self._challenge(ChallengeKind.STEP_UP, identity, waiting)
         return (
             challenge if isinstance(challenge, Denial) else assertion_options(rp, here, challenge)
         )
@@ -201,17 +206,29 @@ class PasskeyService:
         now = self._now()
         with self._service(identity).change("step-up") as change:
             taken = self._taken(change.transaction, challenge, ChallengeKind.STEP_UP, identity)
-            if taken is None or taken.sign_in is None:
+            if taken is None:
                 raise RefusedError(NOT_RIGHT.message)
             if not stored.use_passkey(change.transaction, passkey, count, now):
                 raise RefusedError(NOT_RIGHT.message)
-            passes.step_up(change.transaction, taken.sign_in, now)
+            proved = self._proved(change.transaction, taken)
+            passes.step_up(change.transaction, proved, now)
             change.fields |= {
                 "user": identity.name,
-                "sign_in": taken.sign_in.hex()[:12],
+                "sign_in": shown_id(proved),
                 "passkey": passkey.id,
             }
         return None
+
+    def _proved(self, transaction: Transaction, answered: Challenge) -> bytes:
+        """The sign-in that the proof is for. Raises RefusedError."""
+        if answered.step_up is None:
+            assert answered.sign_in is not None, "it was put to one"
+            return answered.sign_in
+        waiting = step_ups.find(transaction, answered.step_up)
+        if not lasts(waiting, answered.user or "", self._now()):
+            raise RefusedError(OVER)
+        assert waiting is not None, "it lasts"
+        return waiting.sign_in
 
     def _tell_cloned(self, identity: Identity, passkey: PasskeyRecord) -> None:
         with self._service(identity).change("passkey.cloned") as change:
@@ -220,7 +237,12 @@ class PasskeyService:
 
     # Challenges.
 
-    async def _challenge(self, purpose: ChallengeKind, identity: Identity) -> bytes | Denial:
+    async def _challenge(
+        self,
+        purpose: ChallengeKind,
+        identity: Identity,
+        waiting: PendingStepUp | None = None,
+    ) -> bytes | Denial:
         """A new one, for this user and sign-in."""
         if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
             return denial
@@ -228,7 +250,8 @@ class PasskeyService:
         if isinstance(sign_in, Denial):
             return sign_in
         challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), self._now()
-        given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id)
+        step_up = None if waiting is None else waiting.id
+        given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id, step_up)
         kept = await ask(
             stored.add_challenge, self._database, challenge, given, now, MOST_CHALLENGES
         )

@@ -81,7 +81,7 @@ class SignInService:
         return await self._lead(provider, wanted, None)
 
     async def begin_step_up(
-        self, identity: Identity, wanted: str, source: Source
+        self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
     ) -> tuple[str, str] | Denial:
         provider = identity.credential_id or ""
         if not self.proves(identity) or identity.sign_in is None:
@@ -92,7 +92,7 @@ class SignInService:
             )
         if (denial := self._too_often(source)) is not None:
             return denial
-        again = LoginPrompt(self._now(), identity.name, identity.sign_in.id.hex())
+        again = LoginPrompt(self._now(), identity.name, (proves or identity.sign_in.id).hex())
         return await self._lead(provider, wanted, again)
 
     def proves(self, identity: Identity) -> bool:

@@ -18,6 +18,7 @@ from stagedoor.admin.account import AccountService
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.recordings.service import RecordingService
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
+from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.files.api import Files
@@ -70,6 +71,7 @@ class WebApp:
         account: AccountService,
         credentials: CredentialService,
         passkeys: PasskeyService,
+        step_ups: StepUpService,
         recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
@@ -102,8 +104,8 @@ class WebApp:
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
-            *PasskeyApi(self._guard, passes, passkeys, refusal).routes,
-            *StepUpPages(pages, passkeys, sign_ins).routes,
+            *PasskeyApi(self._guard, passes, passkeys, step_ups, refusal).routes,
+            *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,

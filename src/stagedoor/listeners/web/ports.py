@@ -74,9 +74,10 @@ class SignIns(Protocol):
         ...
 
     async def begin_step_up(
-        self, identity: Identity, wanted: str, source: Source
+        self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
     ) -> tuple[str, str] | Denial:
-        """As `begin`, for somebody who is signed in, to prove there that they are there."""
+        """As `begin`, for somebody who is signed in, to prove there that they are there. `proves`: the id
+        of the sign-in of theirs that it is for; None: the browser's own."""
         ...
 
     async def log_out(self, token: str) -> Denial | None:

@@ -19,6 +19,7 @@ from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.refresh import RefreshService
 from stagedoor.admin.sign_in.single_sign_on_service import SignInService
+from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.client.onefile import client_file
@@ -52,6 +53,7 @@ def web_listener(
     recorder: Recorder,
     note: Note,
     sign_ins: SignInService,
+    step_ups: StepUpService,
     issued: Callable[[PassKind, Identity], None],
     certificates: UserCertificates | None,
     refused: RefusedKeys,
@@ -93,6 +95,7 @@ def web_listener(
             AccountService(settings, database),
             CredentialService(settings, database, policy, allowance),
             PasskeyService(settings, database, policy, allowance),
+            step_ups,
             RecordingService(settings, database, policy),
             _limits(settings),
             settings.web.max_upload_mib * MIB,

@@ -27,6 +27,7 @@ from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.flow import Entered
+from stagedoor.session.step_up import STEP_UP
 from stagedoor.upstream.login import UnreachedError, Upstream
 
 PATIENT_S = 2.0
@@ -125,6 +126,14 @@ class Direct:
         for channel in tuple(client.channels) if client else ():
             if channel.has_terminal:
                 channel.say(line)
+
+    def _tell(self, login: Login, step: StartStep) -> None:
+        """On terminals. What a person has to do is for scp and rsync too, which show stderr."""
+        client = self._clients.get(login)
+        detail = f": {step.detail}" if step.detail else ""
+        for channel in tuple(client.channels) if client else ():
+            if channel.has_terminal or step.name == STEP_UP:
+                channel.say(f"stagedoor: {login.target}: {step.name}{detail}")
 
     def leave(self, login: Login, detail: str) -> None:
         client = self._clients.get(login)
@@ -241,16 +250,17 @@ class Direct:
     ) -> None:
         login = client.login
         assert login.target is not None, "the listener hands over logins with a target only"
-        progress = _Progress(lambda line: self.warn(login, f"stagedoor: {login.target}: {line}"))
+        progress = _Progress(lambda step: self._tell(login, step))
         try:
             entered = await login.flow.enter(
                 login.identity,
                 login.target,
                 Origin(AccessMethod.DIRECT, login.source),
                 progress.step,
+                waits=True,
             )
             if isinstance(entered, Denial):
-                raise RefusedError(entered.message)
+                raise RefusedError(entered.line)
             await self._stay(client, entered, entering, progress)
         finally:
             progress.stop()
@@ -304,24 +314,30 @@ def _refuse(entering: "asyncio.Future[DirectSession]", why: str) -> None:
 class _Progress:
     """Tells `tell` of a start's steps, once somebody has waited for PATIENT_S."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[StartStep], None]) -> None:
         self._tell = tell
         self._last = StartStep("starting")
         self._loop = asyncio.get_running_loop()
         self._patient_until = self._loop.time() + PATIENT_S
-        self._waiting = self._loop.call_at(self._patient_until, self._say)
+        self._waiting = self._loop.call_at(self._patient_until, self._say_late)
 
     def step(self, step: StartStep) -> None:
-        self._last = step
-        if self._loop.time() >= self._patient_until:
+        news, self._last = step != self._last, step
+        if step.name == STEP_UP:
+            if news:
+                self._say()  # at once, and once
+        elif self._loop.time() >= self._patient_until:
             self._say()
 
     def stop(self) -> None:
         self._waiting.cancel()
 
+    def _say_late(self) -> None:
+        if self._last.name != STEP_UP:  # which was said
+            self._say()
+
     def _say(self) -> None:
-        step = self._last
-        self._tell(f"{step.name}{': ' if step.detail else ''}{step.detail}")
+        self._tell(self._last)
 
 
 def _prohibited(why: str) -> asyncssh.ChannelOpenError:

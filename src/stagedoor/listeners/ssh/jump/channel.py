@@ -52,7 +52,8 @@ async def open_jump(
 
     entered = await flow.enter(identity, target, origin, progress)
     if isinstance(entered, Denial):
-        raise refused(entered.message)
+        # Nothing can be shown while it waits (see above), so it does not.
+        raise refused(entered.line)
     try:
         with entered.handing_over():
             if connection.gone:

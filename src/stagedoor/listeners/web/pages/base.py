@@ -57,8 +57,9 @@ class Pages:
         self._assets = Assets()
         self.place = self._place = Place(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
-            guard, sign_ins, self._place, self.posted, self.signed_in, self.denied, self.let_in
+            guard, sign_ins, self._place, self.posted, self.denied, self.let_in
         )
+        self.onward = single_sign_on.onward
         self.routes: list[BaseRoute] = [
             *single_sign_on.routes,
             Route("/app/{app}", self._terminal),

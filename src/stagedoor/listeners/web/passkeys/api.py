@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
+from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
 from stagedoor.listeners.web.ports import Passes
@@ -38,11 +39,13 @@ class PasskeyApi:
         guard: RequestGuard,
         passes: Passes,
         passkeys: PasskeyService,
+        step_ups: StepUpService,
         refusal: Callable[[Denial], Response],
     ) -> None:
         self._guard = guard
         self._passes = passes
         self._passkeys = passkeys
+        self._step_ups = step_ups
         self._refusal = refusal
         self.routes: list[BaseRoute] = [
             self._post("passkey/add", self._begin_registration),
@@ -114,7 +117,14 @@ class PasskeyApi:
     async def _begin_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        return await self._passkeys.begin_step_up(identity, rp)
+        """For this browser; with an `id`, for the terminal that waits, whose letters have to be right."""
+        id_ = _text(fields, "id")
+        if not id_:
+            return await self._passkeys.begin_step_up(identity, rp)
+        waiting = await self._step_ups.check(identity, id_, _text(fields, "letters"))
+        if isinstance(waiting, Denial):
+            return waiting
+        return await self._passkeys.begin_step_up(identity, rp, waiting)
 
     async def _finish_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields

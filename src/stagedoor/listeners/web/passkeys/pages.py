@@ -1,43 +1,116 @@
-"""`/step-up`: where somebody proves that they are there."""
+"""`/step-up`: where somebody proves that they are there, for this browser or for a terminal that waits."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
+from stagedoor.admin.sign_in.step_up_service import StepUpService
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import safe_path
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.pending_login import LETTERS_COUNT
+from stagedoor.model.pending_step_up import PendingStepUp
+from stagedoor.model.source import source_network
+
+_NO_PERSON = Denial(
+    Reason.NO_GRANT,
+    "a token, or a link for one app, cannot prove that a person is there; sign in as yourself",
+)
 
 
 class StepUpPages:
     """Belongs to one event loop."""
 
-    def __init__(self, pages: Pages, passkeys: PasskeyService, sign_ins: SignIns) -> None:
+    def __init__(
+        self,
+        guard: RequestGuard,
+        pages: Pages,
+        passkeys: PasskeyService,
+        step_ups: StepUpService,
+        sign_ins: SignIns,
+    ) -> None:
+        self._guard = guard
         self._pages = pages
-        self._sign_ins = sign_ins
         self._passkeys = passkeys
-        self.routes: list[BaseRoute] = [Route("/step-up", self._show, methods=["GET"])]
+        self._step_ups = step_ups
+        self._sign_ins = sign_ins
+        self._path = f"{pages.place.path}/step-up"
+        self.routes: list[BaseRoute] = [
+            Route("/step-up", self._show, methods=["GET"]),
+            Route("/step-up/sso", self._ask_provider, methods=["POST"]),
+            Route("/step-up/{id}", self._show_waiting, methods=["GET"]),
+        ]
 
     async def _show(self, request: Request) -> Response:
-        identity = await self._pages.signed_in(request)
+        identity = await self._person(request)
         if isinstance(identity, Response):
             return identity
-        if not identity.is_person:
-            denial = Denial(
-                Reason.NO_GRANT,
-                "a token, or a link for one app, cannot prove that a person is there; sign in as yourself",
-            )
-            return self._pages.denied(request, denial, identity)
-        place = self._pages.place
-        wanted = safe_path(request.query_params.get("next", ""), f"{place.path}/")
-        return HTMLResponse(
-            place.page(
-                "step_up.html",
-                identity=identity,
-                wanted=wanted,
-                provider=identity.credential_id if self._sign_ins.proves(identity) else None,
-                proved=self._passkeys.proved_lately(identity),
-            )
+        wanted = safe_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
+        return self._page(request, identity, wanted)
+
+    async def _show_waiting(self, request: Request) -> Response:
+        identity = await self._person(request)
+        if isinstance(identity, Response):
+            return identity
+        waiting = await self._step_ups.look(identity, request.path_params["id"])
+        if isinstance(waiting, Denial):
+            return self._pages.denied(request, waiting, identity)
+        if self._step_ups.is_done(waiting):
+            said = f"{waiting.label} may open {waiting.target} now. You can close this page, and go on there."
+            return self._pages.said("Proved", said, 200)
+        return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
+
+    async def _ask_provider(self, request: Request) -> Response:
+        """The form leads to the identity provider."""
+        fields = await self._pages.posted(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = await self._person(request)
+        if isinstance(identity, Response):
+            return identity
+        wanted = safe_path(fields.get("next", ""), f"{self._pages.place.path}/")
+        proves = None
+        if id_ := fields.get("id", ""):
+            waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
+            if isinstance(waiting, Denial):
+                return self._pages.denied(request, waiting, identity)
+            wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
+        # Whole, since the provider sends the browser back to one host, whatever the app's own is.
+        wanted = self._guard.own_origin(request) + wanted
+        source = self._guard.source_of(request)
+        begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
+        if isinstance(begun, Denial):
+            return self._pages.denied(request, begun, identity)
+        return self._pages.onward(request, *begun)
+
+    async def _person(self, request: Request) -> Identity | Response:
+        identity = await self._pages.signed_in(request)
+        if isinstance(identity, Response) or identity.is_person:
+            return identity
+        return self._pages.denied(request, _NO_PERSON, identity)
+
+    def _page(
+        self,
+        request: Request,
+        identity: Identity,
+        wanted: str,
+        waiting: PendingStepUp | None = None,
+    ) -> Response:
+        same = waiting is None or waiting.source == source_network(
+            self._guard.source_of(request).address
         )
+        page = self._pages.place.page(
+            "step_up.html",
+            identity=identity,
+            wanted=wanted,
+            waiting=waiting,
+            same_network=same,
+            letters_count=LETTERS_COUNT,
+            provider=identity.credential_id if self._sign_ins.proves(identity) else None,
+            proved=waiting is None and self._passkeys.proved_lately(identity),
+        )
+        return HTMLResponse(page)

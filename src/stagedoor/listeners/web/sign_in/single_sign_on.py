@@ -28,7 +28,6 @@ MOST_QUERY_CHARS = 8192
 _FRESH = {"Cache-Control": "no-store"}
 
 Posted = Callable[[Request], Awaitable[dict[str, str] | Response]]
-SignedIn = Callable[[Request], Awaitable[Identity | Response]]
 Denied = Callable[[Request, Denial], Response]
 LetIn = Callable[[Request, Identity, str, ProviderAnswer], Awaitable[Response]]
 
@@ -42,7 +41,6 @@ class SingleSignOnRoutes:
         sign_ins: SignIns,
         place: Place,
         posted: Posted,
-        signed_in: SignedIn,
         denied: Denied,
         let_in: LetIn,
     ) -> None:
@@ -51,13 +49,11 @@ class SingleSignOnRoutes:
         self._place = place
         self._home_path = f"{place.path}/"
         self._posted = posted
-        self._signed_in = signed_in
         self._denied = denied
         self._let_in = let_in
         self.routes: list[BaseRoute] = [
             Route("/sign-in/sso", self._begin, methods=["POST"]),
             Route("/sign-in/sso", self._finish, methods=["GET"]),
-            Route("/step-up/sso", self._begin_step_up, methods=["POST"]),
             Route("/sign-in/sso/logout", self._log_out, methods=["POST"]),
         ]
 
@@ -72,9 +68,9 @@ class SingleSignOnRoutes:
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
             return self._denied(request, begun)
-        return self._onward(request, *begun)
+        return self.onward(request, *begun)
 
-    def _onward(self, request: Request, url: str, kept: str) -> Response:
+    def onward(self, request: Request, url: str, kept: str) -> Response:
         """To the provider."""
         # A page, and no redirect: `form-action 'self'` of the page before holds for where a form's answer
         # leads as well (CSP Level 3 §6.4.1, as Chromium has it).
@@ -92,21 +88,6 @@ class SingleSignOnRoutes:
         )
         return response
 
-    async def _begin_step_up(self, request: Request) -> Response:
-        fields = await self._posted(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._signed_in(request)
-        if isinstance(identity, Response):
-            return identity
-        wanted = safe_path(fields.get("next", ""), self._home_path)
-        wanted = self._guard.own_origin(request) + wanted
-        source = self._guard.source_of(request)
-        begun = await self._sign_ins.begin_step_up(identity, wanted, source)
-        if isinstance(begun, Denial):
-            return self._denied(request, begun)
-        return self._onward(request, *begun)
-
     async def _finish(self, request: Request) -> Response:
         source = self._guard.source_of(request)
         barred = self._guard.barred(source)
@@ -121,7 +102,7 @@ class SingleSignOnRoutes:
         if isinstance(found, Denial):
             return self._forget(request, self._denied(request, found))
         if isinstance(found, ProviderRequest):
-            return self._onward(request, found.url, found.kept)
+            return self.onward(request, found.url, found.kept)
         if isinstance(found, StepUpResult):
             return self._forget(request, RedirectResponse(found.wanted, SEE_OTHER))
         identity, wanted, answer = found

@@ -1,0 +1,145 @@
+"""Terminals that wait for a proof: whose, how many, and by which letters."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.admin import service as admin
+from stagedoor.admin.sign_in.step_up_service import MOST_WAITING, StepUpService
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.model.denial import Denial
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.pending_login import LETTERS, TRIES, letters_digest
+from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, lasts, try_letters
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.web import Web
+from stagedoor.store import passes
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.policy import load_policy
+
+NOW = 1_800_000_000.0
+SOURCE = Source(ip_address("192.0.2.1"), 40000)
+TARGET = Target("shop", "production")
+WAITING = PendingStepUp(
+    "u1",
+    bytes(32),
+    "dev",
+    "shop",
+    "laptop",
+    "192.0.2.1",
+    letters_digest("u1", "BCDF-GHJK"),
+    NOW,
+    NOW + 180,
+)
+
+
+@given(st.text(max_size=12) | st.text(LETTERS, min_size=8, max_size=8))
+def test_no_other_letters_are_right_and_each_costs_a_try(letters: str) -> None:
+    right, after = try_letters(WAITING, letters)
+    plain = "".join(letters.split()).replace("-", "").upper()
+    assert right == (plain == "BCDFGHJK")
+    assert after.tries_left == (TRIES if right else TRIES - 1)
+
+
+def test_after_the_last_try_the_right_letters_are_worth_nothing() -> None:
+    spent = replace(WAITING, tries_left=0)
+    assert not lasts(spent, "dev", NOW)
+    with pytest.raises(RefusedError):
+        try_letters(spent, "BCDF-GHJK")
+
+
+def test_it_is_one_users_and_for_a_while() -> None:
+    assert lasts(WAITING, "dev", NOW)
+    assert not lasts(WAITING, "other", NOW)
+    assert not lasts(WAITING, "dev", NOW + 180)
+    assert not lasts(None, "dev", NOW)
+
+
+class Desk:
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.database = database
+        self.now = time.time()
+        web = Web(addresses=("127.0.0.1:1",), public_url="https://gw.example/below")
+        settings = Settings(data_dir=folder, web=web)
+        policy = load_policy(database)
+        self.waits = StepUpService(settings, database, lambda: policy, lambda: self.now)
+
+    def signed_in(self) -> Identity:
+        plain = Identity("dev", frozenset(), Method.PASSWORD)
+        given_ = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
+        secret = passes.issue(self.database, given_, self.now)
+        found = passes.find(self.database, PassKind.SESSION, secret)
+        assert found is not None
+        return replace(plain, sign_in=found.sign_in)
+
+    async def told(self, identity: Identity) -> tuple[str, str]:
+        """The id and the letters."""
+        told = await self.waits.begin(identity, TARGET, SOURCE)
+        found = re.fullmatch(
+            r"open https://gw\.example/below/step-up/(\S+) and type (\S+) there, within 3 min",
+            told or "",
+        )
+        assert found is not None, told
+        return found[1], found[2]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with admin.open_service(tmp_path) as service:
+        admin.add_user(service, "dev")
+        database = open_database(Settings(data_dir=tmp_path).place)
+        yield Desk(tmp_path, database)
+        database.close()
+
+
+@pytest.mark.identity(35)
+async def test_fifty_hosts_have_one_address_and_another_sign_in_has_another(desk: Desk) -> None:
+    mine, other = desk.signed_in(), desk.signed_in()
+    told = set(await asyncio.gather(*(desk.told(mine) for _ in range(50))))
+    assert len(told) == 1
+    assert await desk.told(other) not in told
+    desk.now += PENDING_S - 30
+    assert await desk.told(mine) not in told, "too little of its time is left"
+
+
+async def test_letters_that_were_typed_wrong_too_often_are_shown_to_nobody(desk: Desk) -> None:
+    dev = desk.signed_in()
+    id_, letters = await desk.told(dev)
+    for _ in range(TRIES):
+        assert isinstance(await desk.waits.check(dev, id_, "BBBBBBBB"), Denial)
+    assert isinstance(await desk.waits.check(dev, id_, letters), Denial)
+    another, right = await desk.told(dev)
+    assert another != id_
+    found = await desk.waits.check(dev, another, right.lower())
+    assert isinstance(found, PendingStepUp)
+    assert dev.sign_in is not None
+    assert found.sign_in == dev.sign_in.id
+
+
+async def test_who_has_no_sign_in_has_nothing_to_wait_for(desk: Desk) -> None:
+    token = Identity("dev", frozenset(), Method.TOKEN, "t1")
+    assert await desk.waits.begin(token, TARGET, SOURCE) is None
+
+
+def test_so_many_of_one_sign_in_wait_and_no_more(desk: Desk) -> None:
+    mine, other = desk.signed_in(), desk.signed_in()
+    blocks = [desk.waits.waiting(mine) for _ in range(MOST_WAITING + 1)]
+    assert [block.__enter__() for block in blocks] == [True] * MOST_WAITING + [False]
+    with desk.waits.waiting(other) as allowed:
+        assert allowed
+    for block in blocks:
+        block.__exit__(None, None, None)
+    with desk.waits.waiting(mine) as allowed:
+        assert allowed
