@@ -285,3 +285,28 @@ def median_cpu_s(client: list[str], env: dict[str, str]) -> float:
         assert status == 0
         spent.append(used.ru_utime + used.ru_stime)
     return sorted(spent)[10]
+
+
+@pytest.mark.identity(22)
+def test_a_renewal_runs_what_is_compiled_of_this_client_alone(
+    laptop: Laptop, person: Person
+) -> None:
+    laptop.log_in(person)
+    code, client = laptop.folder / "code", laptop.home / "stagedoor"
+    assert code.stat().st_mode & 0o777 == 0o700
+    assert list((code / "__pycache__").glob("login.*.pyc"))
+
+    def renewed() -> str:
+        (laptop.folder / "fresh_until").write_text("0\n")
+        done = laptop.ssh("app01.ssh", "echo in")
+        assert done.stdout == "in\n", done.stderr
+        return done.stderr
+
+    (code / "laptop.py").write_text('raise SystemExit("it runs from here")\n')
+    (laptop.folder / "fresh_until").write_text("0\n")
+    assert "it runs from here" in laptop.ssh("app01.ssh", "true").stderr
+    # Another client takes its own code, and then leaves it here.
+    os.utime(client, (1, 1))
+    assert renewed() == ""
+    assert "it runs from here" not in (code / "laptop.py").read_text()
+    assert renewed() == ""

@@ -347,6 +347,7 @@ def _keep(
         "by_token": by_token,
     }
     login_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
+    login_files.keep_code(folder)
     if not got.get("certificate"):
         raise _unsigned(got)
     login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)

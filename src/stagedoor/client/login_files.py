@@ -9,11 +9,12 @@ import binascii
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
 from stagedoor.client import tunnel
-from stagedoor.client.needed import CERTIFICATE, FRESH
+from stagedoor.client.needed import CERTIFICATE, CODE, CODE_OF, FRESH, file_stamp
 from stagedoor.client.tunnel import TunnelError
 
 KEY, SECRET, STATE = "id", "secret", "state.json"
@@ -218,6 +219,29 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
     fresh = end - AGAIN_S if to_its_end else fresh_until(end, time.time())
     replace(folder / CERTIFICATE, certificate + "\n", 0o644)
     replace(folder / FRESH, f"{fresh}\n", 0o600)  # whole lines: a shell reads it
+
+
+def keep_code(folder: Path) -> None:
+    """Put the modules of a client that is one file where `needed.use_compiled` looks. Raises OSError."""
+    archive = getattr(sys.modules["stagedoor.client"].__loader__, "archive", None)
+    if archive is None:
+        return
+    place, stamp = folder / CODE, file_stamp(archive)
+    if (place / CODE_OF).is_file() and (place / CODE_OF).read_text(encoding="ascii") == stamp:
+        return
+    import py_compile
+    import shutil
+    import zipfile
+
+    shutil.rmtree(str(place), ignore_errors=True)
+    place.mkdir(mode=0o700)
+    with zipfile.ZipFile(archive) as whole:
+        for name in whole.namelist():
+            before, _, module = name.rpartition("/")
+            if before == "stagedoor/client":
+                (place / module).write_bytes(whole.read(name))
+                py_compile.compile(str(place / module))
+    replace(place / CODE_OF, stamp, 0o600)  # last: what is half written counts for nothing
 
 
 def read_state(folder: Path) -> dict[str, object]:

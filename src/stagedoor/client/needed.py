@@ -7,8 +7,11 @@ Python 3.8 or later.
 from __future__ import annotations
 
 import os
+import sys
 import time
 
+CODE, CODE_OF = "code", "of"
+"""In the gateway's folder: the client's modules as files, which Python keeps compiled; and which client's."""
 FRESH, CERTIFICATE = "fresh_until", "id-cert.pub"
 """In the gateway's folder: until when the certificate is used without a word, seconds since the epoch; and
 itself."""
@@ -23,6 +26,24 @@ def is_fresh(folder: str) -> bool:
     except (OSError, ValueError):
         return False
     return time.time() < until
+
+
+def file_stamp(file: str) -> str:
+    """What changes when the file is replaced. Raises OSError."""
+    known = os.stat(file)  # noqa: PTH116
+    return f"{known.st_size} {known.st_mtime_ns}"
+
+
+def use_compiled(folder: str, file: str) -> None:
+    """Have the rest of the client imported from the folder, where that is of this `file`, an archive: what is
+    in one is compiled anew each time, which costs more than all else that a renewal does here."""
+    place = os.path.join(folder, CODE)  # noqa: PTH118
+    try:
+        with open(os.path.join(place, CODE_OF), encoding="ascii") as said:  # noqa: PTH118, PTH123
+            if said.read() == file_stamp(file):
+                sys.modules["stagedoor.client"].__path__.insert(0, place)
+    except OSError:
+        pass
 
 
 def folder_in(argv: list[str]) -> str | None:

@@ -25,10 +25,12 @@ _MAIN = """\
 import os
 import sys
 
-from stagedoor.client.needed import folder_in, is_fresh
+from stagedoor.client.needed import folder_in, is_fresh, use_compiled
 
 folder = folder_in(sys.argv[1:])
 if folder is None or not is_fresh(folder):
+    if folder is not None:
+        use_compiled(folder, sys.argv[0])
     from stagedoor.client.laptop import main
 
     sys.exit(main(sys.argv[1:], [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0])]))
