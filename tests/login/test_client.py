@@ -5,9 +5,12 @@ import html
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -16,8 +19,8 @@ import pytest
 from stagedoor.cli.doctor import doctor
 from stagedoor.client.laptop import parser
 from stagedoor.client.login import DENIED, NOT_LOGGED_IN
-from tests.login.laptop import Laptop, Running, come_back, new_laptop
-from tests.login.machine import Person
+from tests.login.laptop import ENOUGH_S, Laptop, Running, come_back, new_laptop
+from tests.login.machine import Key, Person
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
 
@@ -109,8 +112,6 @@ def test_print_writes_nothing(laptop: Laptop) -> None:
 
 @pytest.mark.identity(5)
 def test_others_at_the_port_get_nothing_and_stop_nothing(laptop: Laptop, person: Person) -> None:
-    import socket
-
     running = laptop.start("login", laptop.base)
     id_ = running.login_id(laptop.base)
     port, _ = person.code_for(id_)
@@ -143,6 +144,69 @@ def test_a_certificate_is_renewed_without_a_word(laptop: Laptop, person: Person)
     assert (done.stdout, done.stderr) == ("in\n", "")
     assert certificate.read_text() != before
     assert int(fresh.read_text()) > 0
+
+
+@pytest.mark.identity(25)
+def test_it_needs_no_agent_and_changes_none(laptop: Laptop, person: Person, tmp_path: Path) -> None:
+    """An agent with a key of the person's; one that takes no certificate and refuses whatever it is asked,
+    as keyrings do; and a socket at which nobody is."""
+    other = Key(tmp_path, "other")
+    with agent(tmp_path) as full, refusing(tmp_path) as keyring:
+        subprocess.run(["ssh-add", "-q", other.file], env={"SSH_AUTH_SOCK": full}, check=True)
+
+        def listed() -> bytes:
+            return subprocess.check_output(["ssh-add", "-l"], env={"SSH_AUTH_SOCK": full})
+
+        before = listed()
+        laptop.log_in(person)
+        config = laptop.home / ".ssh/config"
+        for place in (full, keyring, str(tmp_path / "nobody")):
+            done = subprocess.run(
+                ["ssh", "-F", config, "app01.ssh", "echo in"],
+                env=laptop.env | {"SSH_AUTH_SOCK": place},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=ENOUGH_S,
+            )
+            assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+            (laptop.folder / "fresh_until").write_text("0\n")  # the next renews, beside that agent
+        assert listed() == before
+
+
+@contextmanager
+def agent(folder: Path) -> Iterator[str]:
+    """A real ssh-agent; its socket."""
+    place = str(folder / "agent")
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(Path(place).exists)
+        yield place
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[str]:
+    """An agent that answers SSH_AGENT_FAILURE to everything (draft-ietf-sshm-ssh-agent)."""
+    place = str(folder / "keyring")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    line, _ = listener.accept()
+                    with line, line.makefile("rb") as asked:
+                        while size := int.from_bytes(asked.read(4)):
+                            asked.read(size)
+                            line.sendall(b"\0\0\0\x01\x05")
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield place
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.identity(8)
