@@ -1,12 +1,12 @@
 """What a sign-in costs each ssh, and how soon its end closes what it opened.
 
-    .venv/bin/python bench/sign_in.py [--quick]
+    .venv/bin/python bench/sign_in.py [--quick] [--page docs/performance-login.md]
 
 Two gateways of one worker each share a PostgreSQL server of their own (the tests'
 `tests/store/server.py`). Measured are, by the clock and by the processor: what ssh runs before each
 connection where the certificate is good (the `Match exec` line), the renewal of a certificate, and
 the time from the end of a sign-in until a session by each access method at each gateway is closed.
-Prints a table in Markdown, and how much of the machine others took.
+Prints a table in Markdown, and how busy the machine was; --page writes it between the marks of a page.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from measure import cpu_s, tree
 from series import percentile
 
 ASKED, RENEWED, ENDS = 300, 60, 25
+MARK, END = "<!-- bench:sign_in -->", "<!-- bench:end -->"
 
 
 def spawned(command: list[str], env: Mapping[str, str]) -> tuple[float, float]:
@@ -94,7 +95,9 @@ def row(name: str, values: list[float], unit: str, bound: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it: does everything work?")
-    part = 10 if parser.parse_args().quick else 1
+    parser.add_argument("--page", type=Path, help="a page with the marks")
+    given = parser.parse_args()
+    part = 10 if given.quick else 1
     busy = os.getloadavg()[0]
     here = PostgresqlHere().make()
     lines = [
@@ -121,10 +124,14 @@ def main() -> None:
             ]
     finally:
         here.destroy()
-    print("\n".join(lines))
-    print(
-        f"\n{os.cpu_count()} processors; load at the start {busy:.1f}, at the end {os.getloadavg()[0]:.1f}"
-    )
+    load = f"{busy:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
+    told = "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
+    print(told)
+    if given.page is not None:
+        before, begin, rest = given.page.read_text().partition(f"{MARK}\n")
+        _, end, after = rest.partition(END)
+        assert end, "the page has no marks"
+        given.page.write_text(f"{before}{begin}{told}\n{end}{after}")
 
 
 if __name__ == "__main__":

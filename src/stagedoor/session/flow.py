@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Claim, Grant, target_of
+from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal, target_of
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Ready
