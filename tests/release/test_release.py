@@ -165,7 +165,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     assert sums.differing(tmp_path / "one", tmp_path / "other") == ["alone", "differs"]
 
 
-def needed(extras: tuple[str, ...] = ("kubernetes", "postgresql")) -> dict[str, str]:
+def needed(extras: tuple[str, ...] = ("kubernetes", "otel", "postgresql")) -> dict[str, str]:
     """Name and version of everything that the lock brings with these extras on Linux."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
     packages = {one["name"]: one for one in lock["package"]}

@@ -46,6 +46,7 @@ from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.parts.ssh import refused_keys, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.session.attempt import no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
@@ -65,6 +66,7 @@ from stagedoor.store.watch import PolicyWatch
 if TYPE_CHECKING:
     from stagedoor.admin.sign_in.refresh import RefreshService
     from stagedoor.listeners.web.listener import WebListener
+    from stagedoor.serve.traces import TraceExporter
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
 FLUSH_S = 5.0
@@ -146,6 +148,7 @@ class Gateway:
         close_requests.subscribe(self._on_close_requests)
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         self.step_ups = StepUpService(settings, self.database, lambda: self.watch.policy)
+        self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
@@ -199,6 +202,7 @@ class Gateway:
             write_line=write_line,
             start_timeout_s=settings.shells.start_timeout_s,
             step_ups=self.step_ups,
+            on_trace=self._traces or no_trace,
         )
 
     def _ssh(
@@ -320,6 +324,8 @@ class Gateway:
     def close(self) -> int:
         """Let go of everything, in order; how many audit events could not be written. Blocks."""
         self.relay.close()
+        if self._traces is not None:
+            self._traces.close()
         self.watch.stop()
         self.recorder.stop(FLUSH_S)
         unwritten = self.ledger.stop(FLUSH_S)
@@ -365,6 +371,16 @@ def _kubernetes(
     shells = kubernetes_shells(settings, instance, problems)
     shells.start()
     return shells
+
+
+def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceExporter | None":
+    """Where logins' steps are exported, if the settings name a place."""
+    if settings.traces.url is None:
+        return None
+    # Here, since its libraries are an extra and cost every worker memory.
+    from stagedoor.serve.traces import TraceExporter
+
+    return TraceExporter(settings.traces, instance, partial(problems, "traces"))
 
 
 def _tunnel_limits(settings: Settings) -> TunnelLimits:

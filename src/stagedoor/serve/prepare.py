@@ -3,6 +3,7 @@
 import os
 import pwd
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,9 @@ from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import server_context, validity
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
+from stagedoor.settings.secret_file import read_secret
 from stagedoor.settings.settings import Settings
+from stagedoor.settings.traces import Traces
 from stagedoor.store.liveness.instances import instances_folder, take_down
 from stagedoor.wire.rfc3339 import show_time
 
@@ -50,7 +53,20 @@ def check(settings_file: Path | None) -> Checked:
         server_context(tunnel.certificate_file, tunnel.key_file)
     if settings.kubernetes.namespaces or settings.kubernetes.leaving:
         check_kubernetes(settings)
+    if settings.traces.url is not None:
+        check_traces(settings.traces)
     return Checked(settings, text, name)
+
+
+def check_traces(traces: Traces) -> None:
+    """Raises SettingsError where the libraries are missing or the token cannot be read."""
+    if find_spec("opentelemetry") is None:
+        raise SettingsError(
+            "traces.url needs OpenTelemetry's libraries, which are not installed; install them with: "
+            f"{install_extra('otel')}"
+        )
+    if traces.token_file is not None:
+        read_secret(traces.token_file, "traces.token_file", "the token")
 
 
 def check_kubernetes(settings: Settings) -> None:

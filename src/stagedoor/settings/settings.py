@@ -30,6 +30,7 @@ from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import Shells
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.settings.step_up import StepUp
+from stagedoor.settings.traces import Traces
 from stagedoor.settings.web import Web
 
 STORE_FILE = "stagedoor.db"
@@ -316,6 +317,7 @@ class Settings(Table, frozen=True):
     keys: Keys = Keys()
     health: Health = Health()
     log: Log = Log()
+    traces: Traces = Traces()
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.sso]

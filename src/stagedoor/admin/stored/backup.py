@@ -127,7 +127,7 @@ def _outside(settings: Settings) -> Iterator[Path]:
     tunnel, keys, ssh = settings.tunnel, settings.keys, settings.ssh
     named = [tunnel.certificate_file, tunnel.key_file, ssh.host_key_file, ssh.host_certificate_file]
     named += [keys.user_ca_file, keys.host_ca_file, keys.sign_in_key_file, keys.audit_key_file]
-    named += [settings.store.password_file]
+    named += [settings.store.password_file, settings.traces.ca_file, settings.traces.token_file]
     for provider in settings.sso:
         named += [provider.client_secret_file, provider.ca_file]
     for machine in settings.machines:

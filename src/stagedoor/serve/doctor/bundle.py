@@ -16,6 +16,7 @@ import msgspec
 
 from stagedoor import __version__
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.secure_url import shown_url
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.finding import Result, result_row
 
@@ -57,6 +58,8 @@ def shown_settings(settings: Settings) -> object:
     plain = msgspec.to_builtins(settings, enc_hook=str)
     for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
         row["url"] = sink.shown_url
+    if settings.traces.url is not None:
+        plain["traces"]["url"] = shown_url(settings.traces.url)
     return _shown(plain)
 
 

@@ -1,0 +1,191 @@
+"""The one place that makes OpenTelemetry spans: of a login and of its steps, after they are over.
+
+Its libraries are an extra (`otel`). They queue in memory and send from a thread of their own; what is bounded
+here is how much is queued, how long one request takes, and how long a worker that stops waits for them.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from threading import Thread
+
+from opentelemetry import trace as api
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from stagedoor import __version__
+from stagedoor.model.secure_url import shown_url
+from stagedoor.model.trace import LoginStep, LoginTrace
+from stagedoor.session.attempt import CANCELLED, OPENED
+from stagedoor.settings.secret_file import read_secret
+from stagedoor.settings.traces import Traces
+
+MAX_QUEUED = 4096
+"""Spans, some six for a login: what a collector that is away for a second may miss of a busy gateway."""
+AT_ONCE = 512
+SEND_EVERY_S, TIMEOUT_S = 1.0, 5.0
+STOP_S = 2.0
+"""A worker that stops waits so long for the last of them; a collector that is away holds up no reload."""
+_NS = 1_000_000_000
+Report = Callable[[str | None], None]
+"""Why the collector takes nothing, None once it does. Any thread."""
+
+
+class TraceExporter:
+    """Called with each attempt that is over; never blocks. Belongs to one event loop, but for `close`."""
+
+    def __init__(self, settings: Traces, instance: str, report: Report) -> None:
+        """`instance` names this worker. Raises SettingsError."""
+        assert settings.url is not None, "made only where traces are exported"
+        headers = {}
+        if settings.token_file is not None:
+            token = read_secret(settings.token_file, "traces.token_file", "the token")
+            headers["Authorization"] = f"Bearer {token}"
+        exporter = OTLPSpanExporter(
+            endpoint=settings.url,
+            certificate_file=str(settings.ca_file) if settings.ca_file else None,
+            headers=headers,
+            timeout=TIMEOUT_S,
+        )
+        self._ids = _GivenIds()
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(settings.ratio)),
+            resource=Resource(
+                {
+                    "service.name": "stagedoor",
+                    "service.version": __version__,
+                    "service.instance.id": instance,
+                }
+            ),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                _ReportingExporter(exporter, shown_url(settings.url), report),
+                max_queue_size=MAX_QUEUED,
+                max_export_batch_size=AT_ONCE,
+                schedule_delay_millis=SEND_EVERY_S * 1000,
+            )
+        )
+        self._tracer = self._provider.get_tracer("stagedoor", __version__)
+
+    def __call__(self, trace: LoginTrace) -> None:
+        given = trace.context
+        parent = api.set_span_in_context(api.INVALID_SPAN)
+        if given.span_id:
+            flags = api.TraceFlags(api.TraceFlags.SAMPLED if given.sampled else 0)
+            remote = api.SpanContext(int(given.trace_id, 16), int(given.span_id, 16), True, flags)
+            parent = api.set_span_in_context(api.NonRecordingSpan(remote))
+        self._ids.trace_id = int(given.trace_id, 16)
+        login = self._tracer.start_span(
+            "login",
+            context=parent,
+            kind=api.SpanKind.SERVER,
+            attributes=_attributes(trace),
+            start_time=_ns(trace.began),
+        )
+        if trace.outcome not in (OPENED, CANCELLED):
+            login.set_status(api.Status(api.StatusCode.ERROR, trace.outcome))
+        self._add_steps(login, trace.steps)
+        login.end(_ns(trace.ended))
+
+    def close(self) -> None:
+        """Send what is queued, and give up after STOP_S."""
+        stopping = Thread(target=self._provider.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(STOP_S)
+
+    def _add_steps(self, login: api.Span, steps: Sequence[LoginStep]) -> None:
+        inside = api.set_span_in_context(login)
+        whole = {step.name: step for step in steps if not step.of}
+        for name, step in whole.items():
+            span = self._tracer.start_span(name, context=inside, start_time=_ns(step.began))
+            within = api.set_span_in_context(span)
+            for part in (one for one in steps if one.of == name):
+                child = self._tracer.start_span(
+                    part.name, context=within, start_time=_ns(part.began)
+                )
+                child.end(_ns(part.ended))
+            span.end(_ns(step.ended))
+
+
+def _attributes(trace: LoginTrace) -> dict[str, str | int]:
+    """By OpenTelemetry's semantic conventions where they have a name."""
+    known: dict[str, str | int] = {
+        "client.address": str(trace.source.address),
+        "client.port": trace.source.port,
+        "enduser.id": trace.identity,
+        "stagedoor.access_method": str(trace.way),
+        "stagedoor.target": trace.target,
+        "stagedoor.outcome": str(trace.outcome),
+        "stagedoor.session": trace.session,
+    }
+    return {name: value for name, value in known.items() if value != ""}
+
+
+def _ns(at: float) -> int:
+    return int(at * _NS)
+
+
+class _GivenIds(IdGenerator):
+    """A trace that begins here has the id that the log has."""
+
+    def __init__(self) -> None:
+        self._random = RandomIdGenerator()
+        self.trace_id = 0
+
+    def generate_trace_id(self) -> int:
+        return self.trace_id
+
+    def generate_span_id(self) -> int:
+        return self._random.generate_span_id()
+
+
+class _ReportingExporter(SpanExporter):
+    """`exporter`, and a collector that takes nothing is told once: the library would write lines of its own,
+    with the URL, which may be a secret."""
+
+    def __init__(self, exporter: OTLPSpanExporter, where: str, report: Report) -> None:
+        self._exporter = exporter
+        self._where = where
+        self._report = report
+        self._status = _LastStatus()
+        logger = logging.getLogger("opentelemetry")
+        logger.handlers, logger.propagate = [self._status], False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        status = self._status.take()
+        if result is SpanExportResult.SUCCESS:
+            self._report(None)
+        else:
+            why = f"it answers {status}" if status else "no answer (its address, traces.ca_file)"
+            self._report(f"the collector {self._where} takes no traces: {why}")
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _LastStatus(logging.Handler):
+    """The HTTP status in the library's last complaint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._status = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = re.search(r"code: (\d{3})\b", record.getMessage())
+        self._status = found[1] if found else ""
+
+    def take(self) -> str:
+        status, self._status = self._status, ""
+        return status
