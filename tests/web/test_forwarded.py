@@ -1,6 +1,7 @@
 """A reverse proxy that is believed, and names nobody: nobody is let in as the proxy itself."""
 
 import http.client
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -54,6 +55,15 @@ def test_who_names_nobody_is_refused_everywhere(
     assert "127.0.0.1" in text, "it says which proxy"
     denial = gateway.wait_for_denial(after=at)
     assert denial["reason"] == "bad_request"
+
+
+def test_a_tunnel_s_client_at_this_port_is_told_so(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port("web")), timeout=30) as sock:
+        head = "CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\nX-Forwarded-For: 127.0.0.9\r\n\r\n"
+        sock.sendall(head.encode())
+        answer = sock.makefile("rb").read().decode()
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert "this is the WebShell's port" in answer
 
 
 def test_a_terminal_s_websocket_too(gateway: Gateway) -> None:

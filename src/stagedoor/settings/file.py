@@ -9,6 +9,7 @@ import msgspec
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.meant import plain
 from stagedoor.settings.settings import Settings
+from stagedoor.settings.where import line_of
 
 
 def default_settings_file() -> Path:
@@ -40,13 +41,24 @@ def load_settings(path: Path | None) -> Settings:
 
 
 def parse_settings(text: str, name: str) -> Settings:
-    """Settings from TOML `text`; `name` stands for the file in messages. Raises SettingsError."""
+    """Settings from TOML `text`; `name` stands for the file in messages.
+
+    Raises SettingsError, with the line.
+    """
     try:
         return msgspec.convert(tomllib.loads(text), Settings, dec_hook=_decode)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name} is not valid TOML: {error}") from None
+        place = _place(name, text, str(error))
+        raise SettingsError(f"{place}: this is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{name}: {plain(str(error), Settings)}") from None
+        why = plain(str(error), Settings)
+        raise SettingsError(f"{_place(name, text, why)}: {why}") from None
+
+
+def _place(name: str, text: str, message: str) -> str:
+    """The file, and its line where one is at fault."""
+    line = line_of(text, message)
+    return name if line is None else f"{name}:{line}"
 
 
 def _decode(kind: type, value: object) -> object:

@@ -120,6 +120,11 @@ class RequestGuard:
         )
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
+        if connection.scope.get("method") == "CONNECT":  # its Host is that of the shell
+            return Denial(
+                Reason.BAD_REQUEST,
+                "this is the WebShell's port; HTTP CONNECT has one of its own (tunnel.addresses)",
+            )
         host = connection.headers.get("host", "")
         if is_known(host, self.limits.host_names, self.limits.domain):
             return None

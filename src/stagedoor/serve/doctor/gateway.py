@@ -25,7 +25,6 @@ from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShell
-from stagedoor.settings.where import line_of
 from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
@@ -41,16 +40,12 @@ FSYNCS = 5
 
 def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
     """The settings, unless they are wrong; then the line of the file that is."""
-    text, name = "", ""
     try:
         text, name = read_settings(file)
         return parse_settings(text, name), ok(f"{name} can be read")
     except SettingsError as error:
-        line = line_of(text, str(error).removeprefix(f"{name}: "))
-        what = str(error)
-        if line is not None:
-            what = f"{name}:{line}: {what.removeprefix(f'{name}: ')}"
-        return None, fail(what, "correct it there; docs/reference/settings.md lists every setting")
+        fix = "correct it there; docs/reference/settings.md lists every setting"
+        return None, fail(str(error), fix)
 
 
 def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
