@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.person import set_disabled
 from tests.listeners.wire import basic, bearer, eventually
 from tests.path.faulty import Faulty, Inside, serving
 
@@ -84,7 +85,7 @@ def user_remove(guest: Guest, service: admin.AdminService) -> None:
 
 
 def user_disable(guest: Guest, service: admin.AdminService) -> None:
-    admin.set_disabled(service, guest.name, disabled=True)
+    set_disabled(service, guest.name, disabled=True)
 
 
 def token_revoke(guest: Guest, service: admin.AdminService) -> None:
@@ -140,7 +141,7 @@ def test_a_user_who_is_enabled_has_all_of_it_again(gateway: Faulty, guest: Guest
     gateway.wait_for_policy()
     for credential in (guest.by_token, guest.by_password):
         assert gateway.ask("app01-ssh:22", credential) == 407
-    guest.change(lambda service: admin.set_disabled(service, guest.name, disabled=False))
+    guest.change(lambda service: set_disabled(service, guest.name, disabled=False))
     gateway.wait_for_policy()
     for credential in (guest.by_token, guest.by_password):
         with gateway.entered(credential) as inside:

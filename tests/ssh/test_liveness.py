@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.person import set_disabled
 from stagedoor.listeners.ssh.options import ALIVE_COUNT
 from stagedoor.settings.settings import Settings
 from tests.ports import free_port
@@ -118,7 +119,7 @@ def remove_keys(service: admin.AdminService) -> None:
         (remove_keys, "was removed"),
         (lambda service: admin.remove_user(service, "dev"), "there is no user 'dev' any more"),
         (
-            lambda service: admin.set_disabled(service, "dev", disabled=True),
+            lambda service: set_disabled(service, "dev", disabled=True),
             "the user 'dev' is disabled",
         ),
     ],

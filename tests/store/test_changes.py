@@ -9,6 +9,7 @@ from sqlalchemy import event, update
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.single_sign_on import unlink
 from stagedoor.admin.terminals.shares import end_share, make_share
@@ -150,8 +151,8 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         lambda: admin.add_user(service, name, groups=[group]),
         lambda: admin.remove_user(service, name),
         lambda: admin.set_password(service, name, None),
-        lambda: admin.set_disabled(service, name, disabled=True),
-        lambda: admin.set_disabled(service, name, disabled=False),
+        lambda: set_disabled(service, name, disabled=True),
+        lambda: set_disabled(service, name, disabled=False),
         lambda: admin.change_groups(service, name, add=[group]),
         lambda: admin.change_groups(service, name, remove=[group]),
         lambda: admin.add_keys(service, name, [public_line(new_key()) for _ in range(2)]),

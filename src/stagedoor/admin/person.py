@@ -1,4 +1,4 @@
-"""Everything that is known of one user."""
+"""One user: everything that is known of them, and whether they may log in at all."""
 
 from dataclasses import dataclass
 
@@ -56,3 +56,18 @@ def user_state(service: AdminService, name: str) -> UserState:
         list_sign_ins(service, name),
         list_sessions(service, identity=name),
     )
+
+
+def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:
+    """Keep a user out, or let them in again; whether that changed anything. Nothing of theirs is removed.
+
+    The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
+    """
+    action = "user.disable" if disabled else "user.enable"
+    with service.change(action, revokes=disabled) as change:
+        changed = people.set_disabled(
+            change.transaction, name, service.clock() if disabled else None
+        )
+        change.unchanged = not changed
+        change.fields["user"] = name
+    return changed

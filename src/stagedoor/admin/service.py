@@ -159,21 +159,6 @@ def change_groups(
     return after
 
 
-def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:
-    """Keep a user out, or let them in again; whether that changed anything. Nothing of theirs is removed.
-
-    The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
-    """
-    action = "user.disable" if disabled else "user.enable"
-    with service.change(action, revokes=disabled) as change:
-        changed = people.set_disabled(
-            change.transaction, name, service.clock() if disabled else None
-        )
-        change.unchanged = not changed
-        change.fields["user"] = name
-    return changed
-
-
 def remove_user(service: AdminService, name: str) -> dict[str, int]:
     """Remove a user with all keys, tokens and grants of the name; how many of each went.
 

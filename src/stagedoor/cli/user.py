@@ -4,6 +4,7 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in.invitations import invite as make_invitation
 from stagedoor.cli import show
@@ -143,7 +144,7 @@ def disable(installation: Installation, name: str) -> None:
     removed: `stagedoor user enable NAME` gives all of it back.
     """
     with open_service(installation.settings, create=False) as service:
-        changed = admin.set_disabled(service, name, disabled=True)
+        changed = set_disabled(service, name, disabled=True)
         live = oversight.list_sessions(service, identity=name)
     show.note(f"{name} is disabled." if changed else f"{name} is disabled already.")
     if live:
@@ -157,7 +158,7 @@ def disable(installation: Installation, name: str) -> None:
 def enable(installation: Installation, name: str) -> None:
     """Let the user NAME in again, by all that they had and that has not ended since."""
     with open_service(installation.settings, create=False) as service:
-        changed = admin.set_disabled(service, name, disabled=False)
+        changed = set_disabled(service, name, disabled=False)
     show.note(f"{name} is enabled." if changed else f"{name} is not disabled.")
 
 
