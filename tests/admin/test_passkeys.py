@@ -20,6 +20,7 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import CHALLENGE_S, PasskeyRecord, RelyingParty
 from stagedoor.model.policy import Policy
+from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
@@ -269,3 +270,79 @@ async def test_who_has_none_for_this_name_is_told_where_to_add_one(desk: Desk) -
     )
     assert isinstance(refused, Denial)
     assert "add one on your account's page" in refused.message
+
+
+# A sign-in by itself.
+
+SOURCE = Source.of("192.0.2.1", 40000)
+
+
+async def signs_in(desk: Desk, authenticator: Authenticator) -> Identity | Denial:
+    options = await desk.service.begin_sign_in(RP, SOURCE)
+    assert not isinstance(options, Denial)
+    assert "allowCredentials" not in options["publicKey"], "it tells nobody's"
+    return await desk.service.finish_sign_in(RP, authenticator.get(options), SOURCE)
+
+
+@pytest.mark.identity(36)
+async def test_a_passkey_signs_in_for_the_password_that_its_person_has(desk: Desk) -> None:
+    ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
+    anns, bobs = await desk.with_passkey(ann), await desk.with_passkey(bob)
+    with admin.open_service(desk.settings) as service:
+        admin.set_password(service, "ann", "a password")
+    found = await signs_in(desk, anns)
+    assert isinstance(found, Identity)
+    assert (found.name, found.method, found.is_person) == ("ann", Method.PASSWORD, True)
+    assert found.password_hash == desk.policy().users["ann"].password_hash
+    # Who signs in at an identity provider is not let past it.
+    refused = await signs_in(desk, bobs)
+    assert isinstance(refused, Denial)
+    assert "bob has none" in refused.message
+
+
+async def test_the_answer_to_a_sign_in_counts_once_and_for_nothing_else(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    with admin.open_service(desk.settings) as service:
+        admin.set_password(service, "ann", "a password")
+    options = await desk.service.begin_sign_in(RP, SOURCE)
+    assert not isinstance(options, Denial)
+    answer = authenticator.get(options)
+    assert not await desk.proves(ann, answer), "for a step-up"
+    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Identity)
+    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Denial), "replayed"
+    for_step_up = authenticator.get(await desk.asked(ann))
+    assert isinstance(await desk.service.finish_sign_in(RP, for_step_up, SOURCE), Denial)
+    stranger = Authenticator(ORIGIN)
+    assert isinstance(await signs_in(desk, stranger), Denial)
+
+
+async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    with admin.open_service(desk.settings) as service:
+        admin.set_password(service, "ann", "a password")
+    found = await signs_in(desk, authenticator)
+    assert isinstance(found, Identity)
+    given = pass_for(PassKind.SESSION, found, desk.now, Lifetimes())
+    opened = passes.find(
+        desk.database, PassKind.SESSION, passes.issue(desk.database, given, desk.now)
+    )
+    assert opened is not None
+    assert opened.sign_in is not None
+    assert desk.policy().sign_in_over("ann", opened.sign_in, desk.now) is None
+    held = await desk.service.of(ann)
+    assert not isinstance(held, Denial)
+    assert await desk.service.remove(ann, held[0].id) is None
+    assert desk.policy().sign_in_over("ann", opened.sign_in, desk.now) is not None
+    assert ann.sign_in is not None
+    assert desk.policy().sign_in_over("ann", ann.sign_in, desk.now) is None, "and no other"
+
+
+async def test_strangers_take_no_room_from_those_who_are_in(desk: Desk) -> None:
+    told = [await desk.service.begin_sign_in(RP, SOURCE) for _ in range(25)]
+    assert [isinstance(one, Denial) for one in told] == [False] * 20 + [True] * 5
+    assert isinstance(told[-1], Denial)
+    assert told[-1].reason is Reason.THROTTLED
+    ann = desk.signed_in("ann")
+    assert isinstance(await desk.add(ann, Authenticator(ORIGIN)), PasskeyRecord)

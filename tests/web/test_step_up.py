@@ -12,6 +12,7 @@ from tests.web.test_pages import Person
 from tests.web.visitor import post
 
 PATHS = ("passkey/add", "passkey/added", "step-up", "step-up/proved")
+STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) 
     answer = authenticator.get(asked(person, "step-up"))
     for origin in (None, "null", "https://evil.example", f"http://127.0.0.1:{port}"):
         elsewhere = Person(port, host=person.host, cookie=person.cookie, origin=origin)
-        for path in PATHS:
+        for path in (*PATHS, *STRANGERS):
             refused = ask(elsewhere, path, answer=answer, password=PASSWORD)
             assert refused.status == 403, (origin, path)
             assert "not sent by a page of this gateway" in refused.text

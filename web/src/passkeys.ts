@@ -49,6 +49,17 @@ if (stepUp !== null && prove !== null && why !== null) {
   });
 }
 
+const signIn = one<HTMLFormElement>("passkey-sign-in");
+if (signIn !== null && why !== null && "PublicKeyCredential" in window) {
+  const { path = "", next = "/" } = signIn.dataset;
+  signIn.hidden = false;
+  handle(signIn, why, async () => {
+    const asked = await ask<Request>(path, "sign-in/passkey", {});
+    await ask(path, "sign-in/passkey/proved", { answer: await assertion(asked) });
+    location.assign(next);
+  });
+}
+
 const add = one<HTMLFormElement>("add-passkey");
 const wrong = one("passkey-why");
 if (add !== null && wrong !== null) {

@@ -87,6 +87,14 @@ def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identit
     )
 
 
+def by_passkey(user: User, passkey: str) -> Identity:
+    """Who has signed in by a passkey, which stands for the password that they have: for as long as that stays
+    the same. Nobody else has one that signs in: an identity provider must be able to keep its people out."""
+    return Identity(
+        user.name, user.groups, Method.PASSWORD, passkey, password_hash=user.password_hash
+    )
+
+
 def by_provider(user: User, provider: str) -> Identity:
     """Who has signed in at the identity provider of that name."""
     return Identity(user.name, user.groups, Method.SSO, provider)

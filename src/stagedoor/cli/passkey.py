@@ -65,7 +65,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 def remove(installation: Installation, id_: str) -> None:
     """Remove the passkey with this ID (from `passkey list`).
 
-    What was opened on its proof goes on: see `sign-in end`.
+    The sign-ins that it opened end. What was opened on its proof goes on: see `sign-in end`.
     """
     with open_service(installation.settings, create=False) as service:
         removed = remove_passkey(service, id_)

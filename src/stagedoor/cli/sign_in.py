@@ -14,6 +14,7 @@ from stagedoor.cli import show
 from stagedoor.cli.ask import sure
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.model.identity import Method
 
 
 @click.group("sign-in")
@@ -47,6 +48,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 def row(one: SignInRecord) -> dict[str, str]:
     """A line of `sign-in list`."""
     by = one.method if one.credential is None else f"{one.method} {one.credential}"
+    if one.method == Method.PASSWORD.value and one.credential is not None:
+        by = f"passkey {one.credential}"
     return {
         "id": one.id[:SHOWN_CHARS],
         "user": one.user,

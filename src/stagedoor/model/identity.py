@@ -45,7 +45,7 @@ class Identity:
     `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
     `connect:app*.staging`); None means all that the identity's grants allow.
     `credential_id` names the token, the key, the identity provider or the rule for machines, for the audit;
-    None for a password.
+    None for a password, or the passkey that stood for it.
     `password_hash` is what the password was verified against, None for other methods: what a
     password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
     own each time. `present_at` is when the credential itself proved that a person was there (a security key

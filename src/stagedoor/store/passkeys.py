@@ -66,9 +66,11 @@ def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, no
 def add_challenge(
     database: Database, challenge: bytes, given: Challenge, now: float, most: int
 ) -> bool:
-    """Keep a question until it is answered; whether there was room. What is over is thrown away. Raises
-    StoreError."""
-    waiting = select(func.count()).where(passkey_challenges.c.expires_at > now)
+    """Keep a question until it is answered; whether there was room among those of its purpose. What is over
+    is thrown away. Raises StoreError."""
+    waiting = select(func.count()).where(
+        passkey_challenges.c.expires_at > now, passkey_challenges.c.purpose == given.purpose.value
+    )
     # Strangers ask: where there is no room, they must not take the lock from those who log in.
     with database.read() as transaction:
         if transaction.execute(waiting).scalar_one() >= most:

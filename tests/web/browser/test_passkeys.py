@@ -106,6 +106,18 @@ def test_one_touch_opens_all_that_asks_for_it(
     tab.open(f"{base}/app/secret")
     asked_to_prove(tab, "secret")
 
+    # It signs in by itself, too.
+    tab.call("Network.clearBrowserCookies")
+    tab.open(f"{base}/sign-in?next=/account")
+    tab.until(
+        "document.querySelector('#passkey-sign-in:not([hidden]) button:not(:disabled)') !== null"
+    )
+    click(tab, "#passkey-sign-in button")
+    tab.until(at("/account"))
+    assert "signed in by passkey" in str(tab.ask("document.querySelector('main p').textContent"))
+    tab.call("Network.clearBrowserCookies")
+    sign_in(tab, base)
+
     # It is removed like anything else.
     tab.open(f"{base}/account")
     click(tab, "form[action$='/passkeys/remove'] button")

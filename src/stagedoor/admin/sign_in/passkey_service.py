@@ -1,9 +1,10 @@
-"""Passkeys as browsers ask: registered by their people, and used for step-up. Audited.
+"""Passkeys as browsers ask: registered by their people, used for step-up and to sign in. Audited.
 
 Each answer is to a challenge of ours that is used up by it, and that is bound to what it is for, the user,
 and the browser's sign-in: an answer that was overheard, or made for something else, is worth nothing.
 """
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
     CLONED,
     NOT_RIGHT,
@@ -36,6 +38,8 @@ from stagedoor.model.passkey import (
 )
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, lasts
 from stagedoor.model.policy import Policy
+from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.source import Source, source_network
 from stagedoor.settings.settings import Settings
 from stagedoor.store import passes, step_ups
 from stagedoor.store import passkeys as stored
@@ -45,6 +49,10 @@ from stagedoor.wire.oneline import folded
 MOST_PASSKEYS = 20
 """Of one user: their devices, and a security key in a drawer."""
 MOST_CHALLENGES = 10_000
+MOST_STRANGERS = 1000
+"""Challenges of those who sign in, apart, so that strangers take no room from people who are in."""
+BEGINNINGS = Rate(burst=20, interval_s=5.0)
+"""Of a source: each is a row in the store. Who signs in gives theirs back."""
 MAX_NAME_CHARS = 64
 _CHALLENGE_BYTES = 32
 _NO_SIGN_IN = Denial(
@@ -80,6 +88,7 @@ class PasskeyService:
         self._allowance = allowance
         self._now = now
         self._monotonic = monotonic
+        self._beginnings = SourceRates(BEGINNINGS)
 
     def proved_lately(self, identity: Identity) -> bool:
         """Whether this sign-in has stepped up, and that is fresh."""
@@ -200,7 +209,7 @@ class PasskeyService:
             return NOT_RIGHT
         count = read_assertion(rp, challenge, passkey, answer)
         if count is CLONED:
-            self._tell_cloned(identity, passkey)
+            self._tell_cloned(passkey)
         if isinstance(count, Denial):
             return count
         now = self._now()
@@ -230,10 +239,71 @@ class PasskeyService:
         assert waiting is not None, "it lasts"
         return waiting.sign_in
 
-    def _tell_cloned(self, identity: Identity, passkey: PasskeyRecord) -> None:
-        with self._service(identity).change("passkey.cloned") as change:
+    def _tell_cloned(self, passkey: PasskeyRecord) -> None:
+        service = on_the_web(self._settings, self._database, passkey.user)
+        with service.change("passkey.cloned") as change:
             change.unchanged = True
             change.fields |= {"user": passkey.user, "passkey": passkey.id, "name": passkey.name}
+
+    # A sign-in by itself.
+
+    @property
+    def sign_in_possible(self) -> bool:
+        """Whether anybody may have a password, for which a passkey can stand."""
+        return self._settings.accounts.passwords_for != frozenset()
+
+    async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
+        """What somebody whom nobody knows yet signs in by."""
+        network, now = source_network(source.address), self._now()
+        if self._beginnings.take(network, now) is None:
+            wait_s = math.ceil(self._beginnings.wait_s(network, now))
+            why = f"too many sign-ins by a passkey come from your address; try again in {wait_s} s"
+            return Denial(Reason.THROTTLED, why, wait_s)
+        given = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
+        challenge = await self._kept(given, now, MOST_STRANGERS)
+        return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
+
+    async def finish_sign_in(
+        self, rp: RelyingParty, answer: Answer, source: Source
+    ) -> Identity | Denial:
+        """Who it is, if the answer is right and they have a password here."""
+        found = await ask(self._sign_in, rp, answer)
+        if not isinstance(found, Denial):
+            self._beginnings.give_back(source_network(source.address))
+        return found
+
+    def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
+        """Raises RefusedError, StoreError. In a thread."""
+        challenge, id_ = shown_challenge(answer), shown_passkey(answer)
+        if challenge is None or id_ is None:
+            return NOT_RIGHT
+        with self._database.read() as transaction:
+            passkey = stored.find_passkey(transaction, id_)
+            asked = stored.find_challenge(transaction, challenge, self._now())
+        if passkey is None or asked is None or asked.purpose is not ChallengeKind.SIGN_IN:
+            return NOT_RIGHT
+        count = read_assertion(rp, challenge, passkey, answer)
+        if isinstance(count, Denial):
+            if count is CLONED:
+                self._tell_cloned(passkey)
+            return count
+        user = self._policy().users.get(passkey.user)
+        if user is None or user.password_hash is None:
+            return Denial(
+                Reason.CREDENTIAL_WRONG,
+                f"a passkey signs in those who have a password here, and {passkey.user} has none; sign in at "
+                "your identity provider",
+            )
+        service = on_the_web(self._settings, self._database, passkey.user)
+        with service.change("passkey.sign-in") as change:
+            change.unchanged = True
+            if not (
+                stored.take_challenge(change.transaction, challenge)
+                and stored.use_passkey(change.transaction, passkey, count, self._now())
+            ):
+                raise RefusedError(NOT_RIGHT.message)
+            change.fields |= {"user": passkey.user, "passkey": passkey.id}
+        return by_passkey(user, passkey.id)
 
     # Challenges.
 
@@ -249,12 +319,14 @@ class PasskeyService:
         sign_in = _sign_in(identity)
         if isinstance(sign_in, Denial):
             return sign_in
-        challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), self._now()
+        now = self._now()
         step_up = None if waiting is None else waiting.id
         given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id, step_up)
-        kept = await ask(
-            stored.add_challenge, self._database, challenge, given, now, MOST_CHALLENGES
-        )
+        return await self._kept(given, now, MOST_CHALLENGES)
+
+    async def _kept(self, given: Challenge, now: float, most: int) -> bytes | Denial:
+        challenge = secrets.token_bytes(_CHALLENGE_BYTES)
+        kept = await ask(stored.add_challenge, self._database, challenge, given, now, most)
         if isinstance(kept, Denial):
             return kept
         if not kept:

@@ -66,6 +66,8 @@ def invitation(place: Place, why: str = "") -> str:
 def _by(method: str, credential: str | None) -> str:
     if method == Method.SSO.value:
         return credential or "an identity provider"
+    if method == Method.PASSWORD.value and credential is not None:
+        return "passkey"
     return _METHODS.get(method, method) + (f" {credential}" if credential else "")
 
 

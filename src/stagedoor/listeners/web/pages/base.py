@@ -13,6 +13,7 @@ from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.listeners.web.passkeys.relying_party import relying_party
 from stagedoor.listeners.web.ports import Passes, SignIns
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
@@ -49,8 +50,12 @@ class Pages:
         guard: RequestGuard,
         passes: Passes,
         sign_ins: SignIns,
+        *,
+        passkeys: bool,
     ) -> None:
+        """`passkeys`: whether one may sign somebody in."""
         self._guard = guard
+        self._passkeys = passkeys
         self._flow = guard.flow
         self._passes = passes
         self._sign_ins = sign_ins
@@ -134,7 +139,14 @@ class Pages:
 
     async def _sign_in_form(self, request: Request) -> Response:
         wanted = safe_path(request.query_params.get("next", ""), self._home_path)
-        return HTMLResponse(markup.sign_in(self._place, wanted, self._sign_ins.providers))
+        return HTMLResponse(self._form(request, wanted))
+
+    def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
+        # A button that could not work is not shown: browsers take no passkey for an address.
+        here = not isinstance(relying_party(self._guard, request), Denial)
+        providers = self._sign_ins.providers
+        passkeys = self._passkeys and here
+        return markup.sign_in(self._place, wanted, providers, why, name, passkeys=passkeys)
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await self.posted(request)
@@ -148,9 +160,7 @@ class Pages:
         )
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            page = markup.sign_in(
-                self._place, wanted, self._sign_ins.providers, found.message, name
-            )
+            page = self._form(request, wanted, found.message, name)
             return HTMLResponse(page, page_status(found))
         return await self.let_in(request, found, wanted)
 

@@ -90,10 +90,24 @@ def said(place: Place, title: str, message: str, *, home: bool = True, role: str
 
 
 def sign_in(
-    place: Place, next_path: str, providers: Sequence[str] = (), why: str = "", name: str = ""
+    place: Place,
+    next_path: str,
+    providers: Sequence[str] = (),
+    why: str = "",
+    name: str = "",
+    *,
+    passkeys: bool = False,
 ) -> str:
-    """The form, below a button for each identity provider. `why` is what was wrong with the last try."""
-    return place.page("sign_in.html", next_path=next_path, providers=providers, why=why, name=name)
+    """The form, below a button for each identity provider. `why` is what was wrong with the last try.
+    `passkeys`: whether one may sign somebody in."""
+    return place.page(
+        "sign_in.html",
+        next_path=next_path,
+        providers=providers,
+        why=why,
+        name=name,
+        passkeys=passkeys,
+    )
 
 
 def onward(place: Place, url: str) -> str:

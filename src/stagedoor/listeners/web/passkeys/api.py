@@ -15,7 +15,13 @@ from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
 from stagedoor.listeners.web.ports import Passes
-from stagedoor.listeners.web.sign_in.cookies import body_of, object_in, shown_cookie
+from stagedoor.listeners.web.sign_in.cookies import (
+    body_of,
+    new_session,
+    object_in,
+    set_cookie,
+    shown_cookie,
+)
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -52,6 +58,8 @@ class PasskeyApi:
             self._post("passkey/added", self._finish_registration),
             self._post("step-up", self._begin_step_up),
             self._post("step-up/proved", self._finish_step_up),
+            Route("/api/sign-in/passkey", self._begin_sign_in, methods=["POST"]),
+            Route("/api/sign-in/passkey/proved", self._finish_sign_in, methods=["POST"]),
         ]
 
     def _post(self, path: str, act: _Act) -> Route:
@@ -60,10 +68,11 @@ class PasskeyApi:
             identity = await self._identity(request)
             if isinstance(identity, Denial):
                 return self._refusal(self._guard.flow.deny(identity, web(source)))
-            found = await self._answered(request, identity, act)
+            asked = await self._stranger(request)
+            found = asked if isinstance(asked, Denial) else await act(request, identity, *asked)
             if isinstance(found, Denial):
                 return self._refusal(self._guard.flow.deny(found, web(source), identity))
-            return JSONResponse(dict(found), headers=_FRESH)
+            return _json(found)
 
         return Route(f"/api/{path}", answer, methods=["POST"])
 
@@ -81,16 +90,53 @@ class PasskeyApi:
         shown = await self._passes.show(PassKind.SESSION, secret)
         return self._guard.proved(request, shown)
 
-    async def _answered(self, request: Request, identity: Identity, act: _Act) -> Fields | Denial:
+    # By nobody who is signed in yet.
+
+    async def _begin_sign_in(self, request: Request) -> Response:
+        asked = await self._stranger(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        begun = await self._passkeys.begin_sign_in(asked[0], self._guard.source_of(request))
+        return self._refused(request, begun) if isinstance(begun, Denial) else _json(begun)
+
+    async def _finish_sign_in(self, request: Request) -> Response:
+        asked = await self._stranger(request)
+        before = shown_cookie(self._guard, request)
+        for wrong in (asked, before):
+            if isinstance(wrong, Denial):
+                return self._refused(request, wrong)
+        assert not isinstance(asked, Denial), "it was refused"
+        assert not isinstance(before, Denial), "it was refused"
+        rp, fields = asked
+        source = self._guard.source_of(request)
+        identity = await self._passkeys.finish_sign_in(rp, _answer(fields), source)
+        if isinstance(identity, Denial):
+            return self._refused(request, identity)
+        secret = await new_session(self._passes, self._guard, request, identity, before)
+        if isinstance(secret, Denial):
+            return self._refused(request, secret)
+        response = _json({"name": identity.name})
+        set_cookie(response, secret, self._guard, request)
+        return response
+
+    async def _stranger(self, request: Request) -> tuple[RelyingParty, Fields] | Denial:
+        """What our own page sent, whoever is at it."""
+        denial = self._guard.barred(self._guard.source_of(request))
+        denial = denial or self._guard.not_ours(request)
+        if denial is not None:
+            return denial
         body = await body_of(request, MAX_BYTES)
         fields = body if isinstance(body, Denial) else object_in(body)
         rp = relying_party(self._guard, request)
-        for wrong in (fields, rp):
-            if isinstance(wrong, Denial):
-                return wrong
-        assert not isinstance(fields, Denial), "it was returned"
-        assert not isinstance(rp, Denial), "it was returned"
-        return await act(request, identity, rp, fields)
+        if isinstance(fields, Denial):
+            return fields
+        return rp if isinstance(rp, Denial) else (rp, fields)
+
+    def _refused(self, request: Request, denial: Denial) -> Response:
+        self._guard.flow.deny(denial, web(self._guard.source_of(request)))
+        return self._refusal(denial)
+
+    # By somebody who is.
 
     async def _begin_registration(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
@@ -131,6 +177,10 @@ class PasskeyApi:
     ) -> Fields | Denial:
         denial = await self._passkeys.finish_step_up(identity, rp, _answer(fields))
         return denial or {"proved": True}
+
+
+def _json(said: Fields) -> JSONResponse:
+    return JSONResponse(dict(said), headers=_FRESH)
 
 
 def _text(fields: Fields, name: str) -> str:
