@@ -1,0 +1,145 @@
+"""The demo in a minute, as an animated picture: `python -m acceptance.screencast FILE.svg`.
+
+The commands are run, and what they print is what is shown; only the times at which it appears are made. SMIL
+moves it, which browsers play in a picture of a page too.
+"""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from stagedoor.demo.show import what_to_try
+from stagedoor.demo.stage import Stage, staged, stagedoor_command
+from stagedoor.model.errors import StagedoorError
+
+COLUMNS, ROWS = 100, 24
+ROW_PX, COLUMN_PX, EDGE_PX = 18, 7.8, 14
+LENGTH_S = 60.0
+READ_S, LINE_S = 3.5, 0.15
+"""Between a command and the next; between a command's lines."""
+COMMANDS = (
+    "ssh -F ssh_config app01.ssh 'echo $APP_NAME: $GREETING'",
+    "echo id,amount > report.csv; scp -q -F ssh_config report.csv app02.ssh:/tmp/",
+    "ssh -F ssh_config app02.ssh 'cat /tmp/report.csv; env | grep FLAGS'",
+    "ssh -F ssh_config app03.ssh",
+    "stagedoor --config stagedoor.toml grant list",
+    "stagedoor --config stagedoor.toml grant remove 2",
+    "ssh -F ssh_config app02.ssh true",
+    "stagedoor --config stagedoor.toml audit --kind session.denied --json | jq -r '.fields.message'",
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A line, and when it appears."""
+
+    at_s: float
+    text: str
+    command: bool = False
+
+
+def timed(steps: Iterable[tuple[str, Sequence[str]]]) -> list[Shown]:
+    """Commands with what they printed, spread over a minute."""
+    lines: list[Shown] = []
+    at_s = 0.5
+    for command, printed in steps:
+        lines.append(Shown(at_s, f"$ {command}", command=True))
+        at_s += 1.0
+        for text in printed:
+            lines += [Shown(at_s, part) for part in wrapped(text)]
+            at_s += LINE_S
+        at_s += READ_S
+    scale = min(1.0, (LENGTH_S - READ_S) / at_s)
+    return [Shown(line.at_s * scale, line.text, line.command) for line in lines]
+
+
+def wrapped(text: str) -> list[str]:
+    """As a terminal breaks it."""
+    plain = _COLOUR.sub("", text).rstrip()
+    return [plain[at : at + COLUMNS] for at in range(0, len(plain), COLUMNS)] or [""]
+
+
+def picture(lines: Sequence[Shown]) -> str:
+    """The SVG. Without animation the whole text is there."""
+    width, height = COLUMNS * COLUMN_PX + 2 * EDGE_PX, ROWS * ROW_PX + 2 * EDGE_PX
+    rows = [
+        f'<text x="0" y="{number * ROW_PX}"{" class=" + chr(34) + "c" + chr(34) if line.command else ""}>'
+        f"{escape(line.text)}"
+        f'<animate attributeName="opacity" values="0;1" keyTimes="0;{line.at_s / LENGTH_S:.4f}" '
+        f'dur="{LENGTH_S:g}s" calcMode="discrete" repeatCount="indefinite"/></text>'
+        for number, line in enumerate(lines, 1)
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">',
+            "<title>The demo: logins by ssh and scp, a refusal, a grant that is removed</title>",
+            "<style>text{font:13px ui-monospace,monospace;fill:#d0d0d0;white-space:pre}"
+            ".c{fill:#7ee787}</style>",
+            '<rect width="100%" height="100%" rx="8" fill="#16181d"/>',
+            f'<svg x="{EDGE_PX}" y="{EDGE_PX}" width="{width - EDGE_PX:g}" height="{ROWS * ROW_PX}">',
+            f'<g xml:space="preserve">{_scroll(lines)}',
+            *rows,
+            "</g></svg></svg>\n",
+        ]
+    )
+
+
+def _scroll(lines: Sequence[Shown]) -> str:
+    """Each line beyond the last row moves all up by one."""
+    moves = [("0", "0 0")]
+    for number, line in enumerate(lines, 1):
+        if number >= ROWS:
+            moves.append((f"{line.at_s / LENGTH_S:.4f}", f"0 {-(number - ROWS + 1) * ROW_PX}"))
+    return (
+        f'<animateTransform attributeName="transform" type="translate" dur="{LENGTH_S:g}s" '
+        f'calcMode="discrete" repeatCount="indefinite" keyTimes="{";".join(at for at, _ in moves)}" '
+        f'values="{";".join(to for _, to in moves)}"/>'
+    )
+
+
+async def record() -> str:
+    """Run the demo; the picture of it. Raises StagedoorError."""
+    async with staged("error") as (stage, _):
+        return picture(timed(await asyncio.to_thread(_run, stage)))
+
+
+def _run(stage: Stage) -> list[tuple[str, list[str]]]:
+    told = what_to_try(stage, more=False)
+    told = re.sub(r"(#)\S+", r"\1…", re.sub(r"password \S+,", "password …,", told))
+    steps = [("script/demo", told.strip("\n").splitlines())]
+    programs = f"{Path(stagedoor_command()[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in COMMANDS:
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=stage.folder, env={**os.environ, "PATH": programs},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=60,
+        )  # fmt: skip
+        steps.append((command, [one for one in done.stdout.splitlines() if not _noise(one)]))
+    # What is another in each demo: the picture changes when the demo does.
+    steady = {f"{stage.folder}/": "", stage.web: "http://127.0.0.1:8088"}
+    for was, becomes in steady.items():
+        steps = [(one, [line.replace(was, becomes) for line in lines]) for one, lines in steps]
+    return steps
+
+
+def _noise(line: str) -> bool:
+    """OpenSSH's own words below the line that says why (docs/how-to/connect-messages.md)."""
+    return line.startswith(("mm_receive_fd:", "proxy dialer", "kex_exchange", "Pseudo-terminal"))
+
+
+def main() -> None:
+    try:
+        Path(sys.argv[1]).write_text(asyncio.run(record()), encoding="utf-8")
+    except StagedoorError as error:
+        sys.exit(f"stagedoor: {error}")
+
+
+if __name__ == "__main__":
+    main()
