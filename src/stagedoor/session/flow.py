@@ -163,7 +163,7 @@ class Flow:
         found = await self.stepped_up(identity, grant)
         if isinstance(found, Grant) or self.step_ups is None or origin.way is AccessMethod.WEB:
             return found
-        ask = step_up.Question(self.step_ups, self.authoriser, identity, grant)
+        ask = step_up.StepUpRequest(self.step_ups, self.authoriser, identity, grant)
         return await ask.answered(found, origin.source, progress)
 
     def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:

@@ -21,7 +21,7 @@ STEP_UP_TELL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StepUpRequest:
     """Put to the person behind `identity`, who has the `grant` and lacks a fresh proof."""
 
     step_ups: StepUps
