@@ -4,8 +4,8 @@
  */
 
 const WATCHES = "watch";
-/** A page that is loaded again comes sooner than this after the one before it. */
-const AGAIN_MS = 10_000;
+/** A page that is loaded again comes sooner than this after the one before it, on the slowest line as well. */
+const AGAIN_MS = 60_000;
 
 function key(app: string, terminal: string): string {
   return `stagedoor.watch.${app}.${terminal}`;

@@ -159,6 +159,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
 
         if who == "alone":
             other.open(there)
+            choose(other, "Join in")  # the first page is there again
             ready(other)
         said = SAID.match(str(tab.until("document.getElementById('hint').textContent")))
         assert said is not None
