@@ -4,6 +4,7 @@ import { FitAddon } from "@xterm/addon-fit";
 import { ImageAddon } from "@xterm/addon-image";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
+import { Acks } from "./acks";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied, copiedWords } from "./clipboard";
@@ -69,6 +70,10 @@ const extent = new Extent(term, fit, screen, settings);
 let waiting = 0;
 let ended = false;
 let pictures: Pace | undefined;
+const acks = new Acks((to) => {
+  const ack = attachment.shown(to);
+  if (ack !== undefined) connection.send(ack);
+});
 
 function happened(event: Event): void {
   switch (event.do) {
@@ -79,8 +84,7 @@ function happened(event: Event): void {
       pictures?.wrote(event.data.length);
       term.write(event.data, () => {
         waiting -= 1;
-        const ack = event.counts ? attachment.shown(to) : undefined;
-        if (ack !== undefined) connection.send(ack);
+        if (event.counts) acks.reached(to);
       });
       break;
     }
