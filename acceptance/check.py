@@ -12,16 +12,16 @@ from pathlib import Path
 from acceptance import doors, features, jump, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
+from stagedoor.demo.client_files import ClientFiles, DemoUser
 from stagedoor.demo.clients import CLIENTS, FDPASS, OURS, Client, Login
-from stagedoor.demo.entrance import Entrance, Person
 from stagedoor.demo.stage import Stage, staged, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
 AT_ONCE = 4
 """Most rows wait for processes more than they compute; more at once would only queue."""
-GUEST = Person("guest")
-EVICTED = Person("evicted", ("app02",))
-REVOKED = Person("revoked", ("app02",))
+GUEST = DemoUser("guest")
+EVICTED = DemoUser("evicted", ("app02",))
+REVOKED = DemoUser("revoked", ("app02",))
 OTHERS = (GUEST, EVICTED, REVOKED)
 """Who is needed besides the developer."""
 
@@ -96,7 +96,7 @@ def _webshell(stage: Stage) -> dict[str, webshell.Drive]:
     )
 
 
-def entry_rows(entrance: Entrance) -> list[Row]:
+def entry_rows(entrance: ClientFiles) -> list[Row]:
     """A login by each client."""
     return [
         *(Row(client.name, partial(_login, entrance, client)) for client in CLIENTS),
@@ -105,18 +105,18 @@ def entry_rows(entrance: Entrance) -> list[Row]:
     ]
 
 
-def feature_rows(entrance: Entrance, names: tuple[str, ...]) -> list[Row]:
+def feature_rows(entrance: ClientFiles, names: tuple[str, ...]) -> list[Row]:
     """Those of `features.FEATURES`, through our own client."""
     return [Row(name, partial(_feature, entrance, name)) for name in names]
 
 
-def denial_rows(entrance: Entrance) -> list[Row]:
+def denial_rows(entrance: ClientFiles) -> list[Row]:
     """Who must not come in, by CONNECT."""
     asked = _denials(entrance.login, entrance.logins[GUEST.name])
     return [Row(f"refused: {name}", partial(_asked, ask)) for name, ask in asked.items()]
 
 
-def leaving_rows(entrance: Entrance, desk: doors.Desk) -> list[Row]:
+def leaving_rows(entrance: ClientFiles, desk: doors.Desk) -> list[Row]:
     """Who must leave."""
     evicted, revoked = (entrance.logins[person.name] for person in (EVICTED, REVOKED))
     return [
@@ -146,7 +146,7 @@ def _denials(login: Login, guest: Login) -> dict[str, Callable[[], str]]:
 
 
 def through(
-    entrance: Entrance,
+    entrance: ClientFiles,
     client: Client = FDPASS,
     login: Login | None = None,
     host: str = "app01.ssh",
@@ -156,11 +156,11 @@ def through(
     return reach(client, login or entrance.login, base, host, near=entrance.near)
 
 
-def _login(entrance: Entrance, client: Client, folder: Path) -> None:
+def _login(entrance: ClientFiles, client: Client, folder: Path) -> None:
     features.login(through(entrance, client), folder)
 
 
-def _feature(entrance: Entrance, name: str, folder: Path) -> object:
+def _feature(entrance: ClientFiles, name: str, folder: Path) -> object:
     return features.FEATURES[name](through(entrance), folder)
 
 
@@ -168,7 +168,7 @@ def _asked(ask: Callable[[], str], _: Path) -> str:
     return ask()
 
 
-def _script(entrance: Entrance, folder: Path) -> None:
+def _script(entrance: ClientFiles, folder: Path) -> None:
     """Our client as one file, by a Python that knows nothing of Stagedoor."""
     need("python3")
     script = folder / "tun.py"
@@ -179,7 +179,7 @@ def _script(entrance: Entrance, folder: Path) -> None:
     features.login(through(entrance, OURS, login), folder)
 
 
-def _token(entrance: Entrance, folder: Path) -> str:
+def _token(entrance: ClientFiles, folder: Path) -> str:
     """A stock client knows passwords only."""
     here = [client for client in CLIENTS if client.program and not client.missing]
     if not here:

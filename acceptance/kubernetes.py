@@ -23,15 +23,15 @@ from acceptance.kubernetes_tools import (
     kit_image,
     say,
 )
-from stagedoor.demo.clients import Login, private_file
-from stagedoor.demo.entrance import (
+from stagedoor.demo.client_files import (
     APPS,
     DEVELOPER,
     USER,
-    Entrance,
-    Person,
+    ClientFiles,
+    DemoUser,
     write_configs,
 )
+from stagedoor.demo.clients import Login, private_file
 from stagedoor.demo.stage import stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
@@ -43,7 +43,7 @@ _POLICIES = "validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 
 @dataclass(frozen=True)
-class House(Entrance):
+class House(ClientFiles):
     """The way into a release on the test cluster: itself in the namespace `own`, its apps in `place`."""
 
     checkout: Checkout
@@ -88,7 +88,7 @@ class House(Entrance):
 
 
 @contextmanager
-def housed(*others: Person) -> Iterator[House]:
+def housed(*others: DemoUser) -> Iterator[House]:
     """The whole story, until the block is left; then what was made is removed.
 
     A cluster that runs already stays; one that does not is started here, and taken down. `others`
@@ -250,7 +250,7 @@ def _in_gateway(own: str) -> tuple[str, ...]:
 
 
 def _let_in(
-    found: Checkout, folder: Path, own: str, place: str, people: tuple[Person, ...]
+    found: Checkout, folder: Path, own: str, place: str, people: tuple[DemoUser, ...]
 ) -> House:
     """Everybody's user, password, token and grants; the developer's key; ssh's files."""
     say("letting the developer in: a user, a key, a token, grants")

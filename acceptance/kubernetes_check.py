@@ -23,7 +23,7 @@ from acceptance.check import (
 from acceptance.kubernetes import House, housed
 from acceptance.kubernetes_tools import say
 from acceptance.verdict import Result, expect
-from stagedoor.demo.entrance import APPS, USER
+from stagedoor.demo.client_files import APPS, USER
 from stagedoor.demo.stage import stagedoor_command
 from stagedoor.model.shell import ShellState
 

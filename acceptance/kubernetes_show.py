@@ -11,7 +11,7 @@ from acceptance.kubernetes_tools import say
 from acceptance.reach import Reach
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
-from stagedoor.demo.entrance import APPS
+from stagedoor.demo.client_files import APPS
 from stagedoor.demo.show import bold, told_now
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, Kind

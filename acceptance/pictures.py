@@ -12,13 +12,13 @@ from acceptance.scenes import Look, take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_in.links import make_link
-from stagedoor.demo.entrance import USER, Person
+from stagedoor.demo.client_files import USER, DemoUser
 from stagedoor.demo.stage import Stage, staged
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
 
-_COLLEAGUE = Person("alice", ("app01",))
+_COLLEAGUE = DemoUser("alice", ("app01",))
 _DESK = Look("desk", "light", 1000, 640)
 _PHONE = Look("phone", "light", 390, 640, phone=True)
 _STEADY = """(() => {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stagedoor.client.login_files import (
     NO_QUOTE,
-    Known,
+    GatewayDocument,
     ends_at,
     render_config,
     render_known_hosts,
@@ -38,7 +38,7 @@ def check(received: bytes) -> None:
 
 
 def _known(document: bytes) -> None:
-    known = Known(parse_object(document, URL), URL)
+    known = GatewayDocument(parse_object(document, URL), URL)
     for line in render_config(known, FOLDER, "alice", ["/usr/bin/stagedoor"], "gw").splitlines():
         assert line.isprintable()
         assert not line or line.startswith(("Match ", "Host ", "# ", "  "))

@@ -21,16 +21,16 @@ from stagedoor.wire.terminal import (
     In,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     Size,
     Welcome,
-    Word,
 )
 from stagedoor.wire.websocket import WebSocket, WebSocketError
 
 _CHUNK = 256 * 1024
 _SIZE = Size(80, 24)
-REFUSALS = frozenset({Word.DENIED, Word.REVOKED, Word.FAULT})
+REFUSALS = frozenset({NoticeKind.DENIED, NoticeKind.REVOKED, NoticeKind.FAULT})
 
 
 class _Socket:

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.admin.sign_in.passes import PassService
@@ -40,7 +40,7 @@ class Desk:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings = settings
         self.database = database
-        self.allowance = Allowance(at_once=1000)
+        self.allowance = ChangeRateLimit(at_once=1000)
         self.service = self.made(ALL)
 
     def made(self, accounts: Accounts) -> CredentialService:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.sign_in.invitations import MOST_S, Invitation, invite
 from stagedoor.authn.passwords import verify
@@ -18,10 +18,10 @@ from stagedoor.model.policy import User
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import Web
-from stagedoor.store import passes
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import passes
 
 PASSWORD = "chosen by herself"
 
@@ -35,7 +35,7 @@ class Office:
             admin.add_user(service, "ann", password="the old password")
         self.database = open_database(self.settings.place)
         self.web = CredentialService(
-            self.settings, self.database, lambda: load_policy(self.database), Allowance()
+            self.settings, self.database, lambda: load_policy(self.database), ChangeRateLimit()
         )
 
     def invite(self, name: str, *, lasts_s: float = 3600, **options: tuple[str, ...]) -> Invitation:

@@ -16,8 +16,8 @@ from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import pending_logins
 from stagedoor.store.database import Database, open_database
+from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S
 
 COMPANY = SingleSignOn(

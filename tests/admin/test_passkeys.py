@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.authn.passes import Lifetimes, pass_for
@@ -24,10 +24,10 @@ from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
+from stagedoor.store.sign_in import passes
 from tests.authn.authenticator import Authenticator
 
 ORIGIN = "https://gw.example"
@@ -44,7 +44,7 @@ class Desk:
         self.service = self.made(settings)
 
     def made(self, settings: Settings) -> PasskeyService:
-        allowance = Allowance(at_once=1000)
+        allowance = ChangeRateLimit(at_once=1000)
         return PasskeyService(settings, self.database, self.policy, allowance, lambda: self.now)
 
     def policy(self) -> Policy:

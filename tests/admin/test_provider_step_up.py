@@ -21,10 +21,10 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import identities, passes
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.identities import Person
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in.identities import ProviderAccount
 
 ISSUER = "https://id.example"
 FROM = Source.of("192.0.2.1", 1)
@@ -100,7 +100,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with admin.open_service(settings) as service:
         with service.change("link") as change:
             for name in ("carol", "dave"):
-                identities.admit(change.transaction, Person(ISSUER, f"{name}-1"), name, 0.0)
+                identities.admit(
+                    change.transaction, ProviderAccount(ISSUER, f"{name}-1"), name, 0.0
+                )
         opened = open_database(settings.place)
         yield opened
         opened.close()

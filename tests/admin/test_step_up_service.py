@@ -25,9 +25,9 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import Web
-from stagedoor.store import passes
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import passes
 
 NOW = 1_800_000_000.0
 SOURCE = Source(ip_address("192.0.2.1"), 40000)

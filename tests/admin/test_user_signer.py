@@ -20,10 +20,11 @@ from stagedoor.model.event import Event, Kind
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.rate import Rate
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import certified, passes, people, schema
+from stagedoor.store import people, schema
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
-from stagedoor.store.logins import open_login
+from stagedoor.store.sign_in import certified, passes
+from stagedoor.store.sign_in.logins import open_login
 from stagedoor.wire.sshcert import parse_certificate
 from stagedoor.wire.sshkey import PublicKey, parse_public_key
 from tests.keys.test_ca import shown

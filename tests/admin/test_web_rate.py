@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import AT_ONCE, Allowance
+from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
 from stagedoor.admin.credentials import AccountState, CredentialService
 from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.admin.sign_in.passes import PassService
@@ -34,7 +34,7 @@ class Web:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.database = database
         self.now = 0.0
-        allowance = Allowance()
+        allowance = ChangeRateLimit()
         self.account = CredentialService(
             settings, database, self.policy, allowance, lambda: self.now
         )

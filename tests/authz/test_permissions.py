@@ -17,7 +17,6 @@ from stagedoor.authz.replay import has_somewhere, may_replay
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.permission import (
     DEFAULT,
     NOTHING,
@@ -28,6 +27,7 @@ from stagedoor.model.permission import (
     parse_permissions,
     to_words,
 )
+from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.selector import EVERYBODY, Selector, parse_entry
 from stagedoor.model.share import Share
@@ -61,7 +61,10 @@ def policy(*rules: GrantRule, **more: object) -> Policy:
 
 
 def permits(
-    *rules: GrantRule, target: Target = APP01, listed: Listed = UNLISTED, now: float = NOW
+    *rules: GrantRule,
+    target: Target = APP01,
+    listed: PermissionSettings = UNLISTED,
+    now: float = NOW,
 ) -> Permissions | None:
     """None: not even to enter."""
     verdict = authorise(policy(*rules), DEV, target, now, listed)
@@ -217,7 +220,7 @@ def test_an_older_entry_grants_what_it_did_and_nothing_else(text: str, target: T
         return
     identity = Identity("dev", frozenset({"crew"}), Method.PASSWORD)
     held = policy(GrantRule(7, "user:dev", "*"))
-    listed = Listed(((selector, Permission.FORWARD),))
+    listed = PermissionSettings(((selector, Permission.FORWARD),))
     verdict = authorise(held, identity, target, NOW, listed)
     assert isinstance(verdict, Grant)
     assert (Permission.FORWARD in verdict.permissions) == old_covers([text], verdict)
@@ -227,7 +230,7 @@ def test_an_older_entry_grants_what_it_did_and_nothing_else(text: str, target: T
 
 
 def test_a_list_and_grants_add_up_and_web_files_only_limits() -> None:
-    listed = Listed(
+    listed = PermissionSettings(
         ((Selector("user:dev"), Permission.FORWARD),), movers=(Selector(EVERYBODY, "app02"),)
     )
     there = (rule(DEFAULT | AGENT, app="*"),)
@@ -242,7 +245,9 @@ def test_a_list_and_grants_add_up_and_web_files_only_limits() -> None:
 # Guests.
 
 
-def shared(*rules: GrantRule, typing: bool = False, listed: Listed = UNLISTED) -> Grant | Denial:
+def shared(
+    *rules: GrantRule, typing: bool = False, listed: PermissionSettings = UNLISTED
+) -> Grant | Denial:
     share = Share(
         "s1", b"h" * 32, "dev", Method.PUBLIC_KEY, APP01, "main", typing, NOW + 60, "SHA256:k"
     )  # fmt: skip
@@ -262,7 +267,7 @@ def test_a_guest_has_no_permission_whatever_the_host_and_the_guest_have(typing: 
     assert verdict.permissions == NOTHING
     assert verdict.guest is not None
     assert verdict.guest.may_type is typing
-    listed = Listed(((Selector(EVERYBODY), Permission.FORWARD),))
+    listed = PermissionSettings(((Selector(EVERYBODY), Permission.FORWARD),))
     verdict = shared(*everything, typing=typing, listed=listed)
     assert isinstance(verdict, Grant)
     assert verdict.permissions == NOTHING
@@ -273,7 +278,7 @@ def test_a_guest_is_recorded_where_the_host_or_the_guest_is(recorded: str) -> No
     verdict = shared(rule(ENTER), rule(RECORD, recorded))
     assert isinstance(verdict, Grant)
     assert verdict.permissions == RECORD
-    listed = Listed(((Selector(EVERYBODY, "app01"), Permission.RECORD),))
+    listed = PermissionSettings(((Selector(EVERYBODY, "app01"), Permission.RECORD),))
     verdict = shared(rule(ENTER), listed=listed)
     assert isinstance(verdict, Grant)
     assert verdict.permissions == RECORD

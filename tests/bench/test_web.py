@@ -15,7 +15,7 @@ from load.web_socket import TtydVisit, Visit
 from page import replaced
 from series import Result
 from stagedoor.wire.frames import encode
-from stagedoor.wire.terminal import Mode, Notice, Out, Welcome, Word
+from stagedoor.wire.terminal import Mode, Notice, NoticeKind, Out, Welcome
 from targets import Above, Below
 from web import filled
 
@@ -44,8 +44,8 @@ def test_a_visit_believes_only_what_goes_on_where_it_was() -> None:
 
 def test_a_visit_that_is_sent_away_says_why() -> None:
     with pytest.raises(LoadError, match="no grant"):
-        Visit(0, "main")._hear(encode(Notice(Word.DENIED, "no grant")))
-    assert Visit(0, "main")._hear(encode(Notice(Word.PROGRESS, "starting"))) == 0
+        Visit(0, "main")._hear(encode(Notice(NoticeKind.DENIED, "no grant")))
+    assert Visit(0, "main")._hear(encode(Notice(NoticeKind.PROGRESS, "starting"))) == 0
 
 
 def test_of_what_ttyd_sends_only_output_counts() -> None:

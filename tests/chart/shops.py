@@ -17,10 +17,10 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive.kit import KitWay
+from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.live.register import Judging, Register, identity
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from tests.chart.asking import Answer, Manifest, item
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
 from tests.kube.api.lone import LoneApi
@@ -123,7 +123,7 @@ def enter(
     fenced: Fenced,
     app: Manifest,
     namespace: str = "",
-    kit: KitWay = KitWay.SIBLING,
+    kit: KitSource = KitSource.SIBLING,
     claims: Mapping[str, Sequence[str]] | None = None,
     given: Kit | None = None,
     **digests: str,
@@ -221,7 +221,7 @@ def foreign(kind: str, namespace: str, name: str) -> Manifest:
 
 @contextmanager
 def gateway(
-    lone: LoneApi, fenced: Fenced, kit: KitWay = KitWay.SIBLING, given: Kit | None = None
+    lone: LoneApi, fenced: Fenced, kit: KitSource = KitSource.SIBLING, given: Kit | None = None
 ) -> Iterator[list[str | None]]:
     """A gateway's register, with the gateway's own account, in a thread; yields its problems."""
     problems: list[str | None] = []
@@ -236,7 +236,7 @@ def gateway(
             instance="gateway-0",
             on_problem=lambda what, problem: problems.append(problem),
         )
-        judging = Judging(given or Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
+        judging = DeriveContext(given or Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
         tasks = []
         for namespace in (fenced.apps, fenced.staging):
             cache = NamespaceCache(cluster, namespace)

@@ -14,7 +14,7 @@ import pytest
 
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import differences
-from stagedoor.shells.kubernetes.derive.kit import KitWay
+from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.live.register import identity
 from tests.chart.asking import Manifest
 from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, wait_for_policies
@@ -77,8 +77,8 @@ def test_a_shell_starts_is_marked_stopped_and_started_again(shop: Shop) -> None:
     assert again.ok, again.message
 
 
-@pytest.mark.parametrize("way", [KitWay.INIT, KitWay.IMAGE_VOLUME])
-def test_the_kit_passes_whichever_way_it_comes(lone: LoneApi, way: KitWay) -> None:
+@pytest.mark.parametrize("way", [KitSource.INIT, KitSource.IMAGE_VOLUME])
+def test_the_kit_passes_whichever_way_it_comes(lone: LoneApi, way: KitSource) -> None:
     fenced = install(lone)
     wait_for_policies(fenced)
     with gateway(lone, fenced, way):

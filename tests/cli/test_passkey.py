@@ -7,7 +7,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.cli.complete import passkey_ids
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.passkey import PasskeyRecord
-from stagedoor.store import passkeys
+from stagedoor.store.sign_in import passkeys
 from tests.cli.conftest import Desk
 
 LAPTOP = PasskeyRecord(

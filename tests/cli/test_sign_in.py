@@ -13,7 +13,7 @@ from stagedoor.cli.complete import sign_in_ids
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind, ProviderAnswer
-from stagedoor.store import passes
+from stagedoor.store.sign_in import passes
 from tests.cli.conftest import Desk
 
 

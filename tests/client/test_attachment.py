@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from stagedoor.client.attachment import TYPED_BYTES, Attachment, Ended, Show, Skipped
+from stagedoor.client.attach.attachment import TYPED_BYTES, Attachment, Ended, Skipped, WriteOutput
 from stagedoor.holder.state import Action, Send, TerminalState
 from stagedoor.wire.terminal import (
     Ack,
@@ -70,7 +70,7 @@ def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> No
     found = attached()
     found.type(b"abcdef")
     found.sendable()
-    assert found.received(Out(0, b"hello")) == [Show(b"hello")]
+    assert found.received(Out(0, b"hello")) == [WriteOutput(b"hello")]
     assert found.shown() == Ack(5)
     again = found.hello("t2")
     assert (again.attachment, again.seen) == ("a", 5)
@@ -94,7 +94,7 @@ def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_k
 def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
     found = attached()
     assert found.received(Gap(0, 50)) == [Skipped(50)]
-    assert found.received(Out(50, b"x")) == [Show(b"x")]
+    assert found.received(Out(50, b"x")) == [WriteOutput(b"x")]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ class World(RuleBasedStateMachine):
     def arrive(self, count: int) -> None:
         for frame in self.on_the_way[:count]:
             for event in self.person.received(frame):
-                assert isinstance(event, Show)
+                assert isinstance(event, WriteOutput)
                 if event.counts:
                     self.shown += event.data
         del self.on_the_way[:count]

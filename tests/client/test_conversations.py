@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from stagedoor.client.attachment import Attachment, Ended, Event, Said, Show, Skipped
+from stagedoor.client.attach.attachment import (
+    Attachment,
+    Ended,
+    Event,
+    NoticeLine,
+    Skipped,
+    WriteOutput,
+)
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import (
     Detach,
@@ -21,9 +28,9 @@ from stagedoor.wire.terminal import (
     Ping,
     Resize,
     Size,
-    Sized,
     Snapshot,
     TerminalError,
+    TerminalSize,
     Upstream,
 )
 from tests.wire.conversation import Step, runs, unrun
@@ -101,21 +108,21 @@ class Replay:
         events = client.received(frame)
         assert [told(each) for each in events] == step["events"]
         if isinstance(frame, Out | Snapshot):
-            assert [each.data for each in events if isinstance(each, Show)] == [frame.data]
+            assert [each.data for each in events if isinstance(each, WriteOutput)] == [frame.data]
         self.say(who, *client.sendable())
 
 
 def told(event: Event) -> dict[str, Any]:
     match event:
-        case Show(_, counts):
+        case WriteOutput(_, counts):
             return {"do": "show", "counts": counts}
         case Skipped(count):
             return {"do": "skipped", "count": count}
-        case Said(word, text):
+        case NoticeLine(word, text):
             return {"do": "said", "word": int(word), "text": text}
         case Ended(code, signal):
             return {"do": "ended", "code": code, "signal": signal}
-        case Sized(size):
+        case TerminalSize(size):
             return {"do": "sized", "size": list(astuple(size))}
         case People():
             raise AssertionError("no conversation of these tells who is there")

@@ -3,19 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.piped import AGAIN_S, Piped
+from stagedoor.client.attach.pipe_input import AGAIN_S, PipeInput
 
 
 @given(st.lists(st.binary(min_size=1)), st.booleans())
 def test_what_is_piped_in_is_typed_as_it_is(pieces: list[bytes], stays: bool) -> None:
-    piped = Piped(stays=stays)
+    piped = PipeInput(stays=stays)
     assert [piped.feed(piece, 0.0) for piece in pieces] == pieces
     assert not piped.ended
 
 
 def test_the_end_is_a_key_which_a_line_that_has_begun_needs_more_than_once() -> None:
     for before, end in ((b"", b"\x04"), (b"a\nb\n", b"\x04"), (b"a\nb", b"\x04\x04\n\x04")):
-        piped = Piped(stays=False)
+        piped = PipeInput(stays=False)
         if before:
             piped.feed(before, 0.0)
         assert piped.feed(b"", 0.0) == end
@@ -23,7 +23,7 @@ def test_the_end_is_a_key_which_a_line_that_has_begun_needs_more_than_once() -> 
 
 
 def test_it_is_said_again_each_second() -> None:
-    piped = Piped(stays=False)
+    piped = PipeInput(stays=False)
     piped.feed(b"", 10.0)
     assert piped.due == 10.0 + AGAIN_S
     assert piped.again(10.5) == b""
@@ -33,7 +33,7 @@ def test_it_is_said_again_each_second() -> None:
 
 
 def test_a_terminal_that_stays_is_not_told() -> None:
-    piped = Piped(stays=True)
+    piped = PipeInput(stays=True)
     assert piped.feed(b"within a line", 0.0) == b"within a line"
     assert piped.feed(b"", 0.0) == b""
     assert piped.ended

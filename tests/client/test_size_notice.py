@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.size_notice import is_too_small, notice
+from stagedoor.client.attach.size_notice import is_too_small, notice
 from stagedoor.wire.terminal import Size
 
 SIZES = st.builds(Size, st.integers(1, 300), st.integers(1, 100))

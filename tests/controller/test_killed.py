@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import Maker
+from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Change, Kind
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.kit import Kit
@@ -102,7 +102,7 @@ class World:
         made = Controller(
             cluster,
             {None: self.namespace},
-            Maker(
+            ShellWriter(
                 cluster,
                 lambda names: (b"key", "certificate"),
                 lambda _: (),

@@ -11,7 +11,7 @@ from typing import Any, cast
 from stagedoor.admin.apps import App, Apps
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import Maker
+from stagedoor.controller.make import ShellWriter
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
@@ -69,7 +69,7 @@ class Story:
         return Controller(
             cluster,
             {} if leaving else {None: "apps"},
-            Maker(
+            ShellWriter(
                 cluster,
                 lambda names: (b"key", "cert"),
                 lambda _: self.admitted,

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import chromium, found
-from stagedoor.holder.place import end_all
+from stagedoor.holder.folder import end_all
 from tests.docs import pages
 from tests.ports import free_port
 from tests.ssh.world import new_key

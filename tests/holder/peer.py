@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stagedoor.holder.place import FOLDER
+from stagedoor.holder.folder import FOLDER
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
     Ack,

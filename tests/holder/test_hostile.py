@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.holder.place import connect
+from stagedoor.holder.folder import connect
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,

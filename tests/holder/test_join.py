@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from stagedoor.holder.place import NOT_THERE, names
-from stagedoor.wire.terminal import Mode, Size, Word
+from stagedoor.holder.folder import NOT_THERE, names
+from stagedoor.wire.terminal import Mode, NoticeKind, Size
 from tests.holder.peer import Place
 from tests.shells.world import wait_until
 
@@ -68,7 +68,7 @@ def test_one_who_only_looks_starts_nothing_even_where_he_is_the_first(place: Pla
         with place.peer(verb="join") as guest:
             guest.hello("echo intru''der", mode=Mode.WATCH)
             assert guest.welcome is None
-            assert [said.word for said in guest.notices] == [Word.FAULT]
+            assert [said.word for said in guest.notices] == [NoticeKind.FAULT]
             guest.until(lambda: guest.ended)
         host.hello("stty size; echo st''arted; exec cat", size=Size(101, 33))
         host.shows(b"started")

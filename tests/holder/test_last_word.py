@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from stagedoor.holder.place import listen
+from stagedoor.holder.folder import listen
 from tests.holder.peer import BOUND_S, Place
 
 LAST = b"the last word"

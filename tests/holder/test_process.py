@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.holder.place import connect, end_all
+from stagedoor.holder.folder import connect, end_all
 from stagedoor.holder.state import KEEP_BYTES, WINDOW_BYTES
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,
@@ -21,9 +21,9 @@ from stagedoor.wire.terminal import (
     Gap,
     In,
     Mode,
+    NoticeKind,
     Resize,
     Size,
-    Word,
 )
 from tests.holder.peer import Peer, Place
 from tests.shells.world import wait_until
@@ -240,7 +240,7 @@ def test_one_who_takes_over_sends_the_other_away_with_a_word(place: Place) -> No
         one.hello()
         two.hello(mode=Mode.TAKE_OVER)
         one.until(lambda: one.ended)
-        assert [notice.word for notice in one.notices] == [Word.DETACHED]
+        assert [notice.word for notice in one.notices] == [NoticeKind.DETACHED]
         two.type(b"echo mine\r")
         two.shows(b"\nmine")
 
@@ -289,7 +289,7 @@ def test_what_is_no_frame_is_refused_with_a_word_and_hurts_nobody_else(place: Pl
         attacker.process.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
         attacker.process.stdin.flush()
         attacker.until(lambda: attacker.ended)
-        assert [notice.word for notice in attacker.notices] == [Word.FAULT]
+        assert [notice.word for notice in attacker.notices] == [NoticeKind.FAULT]
         one.type(b"echo well\r")
         one.shows(b"\nwell")
 

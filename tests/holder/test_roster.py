@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from stagedoor.holder.roster import LOCK_GRACE_S, TELL_S, Roster
-from stagedoor.wire.terminal import TELL_PEOPLE, Hello, Lock, Mode, Ping, Remove, Size, Word
+from stagedoor.holder.attachments import LOCK_GRACE_S, TELL_S, AttachmentTable
+from stagedoor.wire.terminal import TELL_PEOPLE, Hello, Lock, Mode, NoticeKind, Ping, Remove, Size
 from tests.holder.peer import Peer, Place
 
 
@@ -81,7 +81,7 @@ def test_the_owner_removes_one_who_is_not_waited_for(company: Company) -> None:
     alice.send(Remove(alice.people[-1].people[1].number))
     bob.until(lambda: bob.ended)
     assert [(said.word, said.text) for said in bob.notices] == [
-        (Word.REVOKED, "alice has removed you from this terminal")
+        (NoticeKind.REVOKED, "alice has removed you from this terminal")
     ]
     knows(alice, ALICE)
 
@@ -91,7 +91,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     watcher = company.comes("watch:ops", Mode.WATCH)
     alice.send(Lock(on=True))
     bob.until(lambda: bob.ended)
-    assert bob.notices[0].word is Word.REVOKED
+    assert bob.notices[0].word is NoticeKind.REVOKED
     assert "alice keeps this terminal to themselves" in bob.notices[0].text
     knows(alice, ALICE, ("watch:ops", Mode.WATCH))
     assert alice.people[-1].locked
@@ -106,7 +106,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
         with place.peer(verb="join") as other:
             other.hello(owner=owner, mode=mode)
             assert other.welcome is None
-            assert other.notices[0].word is Word.DENIED
+            assert other.notices[0].word is NoticeKind.DENIED
     company.comes("user:alice")
     watcher.has_been_told_all()
     assert watcher.notices == []
@@ -133,7 +133,7 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
     assert not alice.people[-1].locked
     other.send(frame)
     other.until(lambda: other.ended)
-    assert [said.word for said in other.notices] == [Word.FAULT]
+    assert [said.word for said in other.notices] == [NoticeKind.FAULT]
     knows(alice, ALICE)
     assert not alice.people[-1].locked
 
@@ -142,7 +142,7 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
 
 
 def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
-    roster = Roster()
+    roster = AttachmentTable()
     roster.came(1, hello("user:alice"), 0)
     roster.lock(1, on=True)
     roster.left(1, 10)
@@ -154,7 +154,7 @@ def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
 
 
 def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
-    roster = Roster()
+    roster = AttachmentTable()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
         roster.came(link, hello(owner), 0)
         roster.tell(link)
@@ -169,7 +169,7 @@ def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
 
 
 def test_one_who_has_gone_meanwhile_is_not_removed_again() -> None:
-    roster = Roster()
+    roster = AttachmentTable()
     roster.came(1, hello("user:alice"), 0)
     roster.came(2, hello("user:bob"), 0)
     roster.left(2, 1)

@@ -29,15 +29,15 @@ from stagedoor.wire.terminal import (
     InAck,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     Ping,
     Pong,
     Resize,
     Size,
-    Sized,
     Snapshot,
+    TerminalSize,
     Welcome,
-    Word,
 )
 
 SIZE = Size(80, 24)
@@ -127,7 +127,7 @@ def test_input_with_a_hole_in_it_is_a_fault_and_nothing_of_it_is_typed() -> None
     assert not state.typed
     assert not visitor.here
     assert isinstance(visitor.others[0], Notice)
-    assert visitor.others[0].word is Word.FAULT
+    assert visitor.others[0].word is NoticeKind.FAULT
 
 
 def test_one_who_does_not_acknowledge_holds_the_program_back_at_a_window() -> None:
@@ -233,7 +233,7 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
     watcher = Visitor(state, 2, Mode.WATCH, WIDE)
     actions = watcher.come()
     assert not any(isinstance(action, SetSize) for action in actions)
-    assert Send(2, Sized(SIZE)) in actions, "he is to draw it in the size that it has"
+    assert Send(2, TerminalSize(SIZE)) in actions, "he is to draw it in the size that it has"
     watcher.send(In(0, b"rm -r /\r"))
     assert not state.typed
     total = 0
@@ -293,7 +293,7 @@ def test_the_window_is_that_of_whoever_did_something_last() -> None:
     actions = other.come()
     assert SetSize(WIDE) in actions
     one.take(actions)
-    assert one.others == [Sized(WIDE)]
+    assert one.others == [TerminalSize(WIDE)]
     assert SetSize(SIZE) in one.send(In(0, b"x"))
     assert one.send(Resize(SIZE)) == []
 
@@ -308,7 +308,7 @@ def test_one_who_takes_over_sends_the_others_away_and_their_return_is_welcome() 
     watcher.take(actions)
     assert not one.here
     assert isinstance(one.others[0], Notice)
-    assert one.others[0].word is Word.DETACHED
+    assert one.others[0].word is NoticeKind.DETACHED
     assert watcher.here
     assert other.here
 

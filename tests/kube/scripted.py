@@ -9,7 +9,7 @@ from typing import Any
 
 from stagedoor.kube.access import Access, Address, Trust
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.credentials import Credential, Fixed
+from stagedoor.kube.credentials import Credential, StaticCredential
 from stagedoor.kube.limits import Limits
 
 Script = Callable[["Exchange"], Awaitable[None]]
@@ -105,7 +105,7 @@ class Scripted:
         return Access(
             Address("127.0.0.1", self.port, tls=False),
             Trust(),
-            credential or Fixed(),
+            credential or StaticCredential(),
             "default",
             "the test",
         )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stagedoor.kube import access, credentials
 from stagedoor.kube.access import in_cluster
-from stagedoor.kube.credentials import CredentialError, Fixed, Header, TokenFile
+from stagedoor.kube.credentials import CredentialError, Header, StaticCredential, TokenFile
 from stagedoor.kube.kubeconfig import from_files, load, parse
 from stagedoor.kube.plugin import KeyPair, Plugin, Program
 from stagedoor.model.errors import SettingsError
@@ -443,5 +443,5 @@ def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
 
 async def test_a_name_and_password_are_sent_as_such(tmp_path: Path) -> None:
     found = load(write(tmp_path / "config", {"username": "u", "password": "p"}))
-    assert isinstance(found.credential, Fixed)
+    assert isinstance(found.credential, StaticCredential)
     assert (await found.credential.header()).authorization == "Basic dTpw"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stagedoor.kube.lease import (
     Candidate,
     Create,
-    Look,
+    ReadLease,
     Record,
     Timing,
     Wait,
@@ -33,7 +33,7 @@ def wait_s(step: object) -> float:
 
 def test_nobody_is_there_so_the_lease_is_made() -> None:
     me = Candidate("me")
-    assert me.next(0.0) == Look()
+    assert me.next(0.0) == ReadLease()
     me.looked(0.1, None)
     assert me.next(0.1) == Create()
     me.wrote(0.1, 0.3, Record("1", "me", 12, "t0", 0))
@@ -48,7 +48,7 @@ def test_anothers_lease_is_watched_and_taken_at_the_moment_when_it_runs_out() ->
     me.looked(100.0, OTHERS)
     assert me.next(100.0) == Wait(2.0)
     for now in (102.0, 104.0, 106.0, 108.0, 110.0):
-        assert me.next(now) == Look()
+        assert me.next(now) == ReadLease()
         me.looked(now, OTHERS)
     assert me.next(111.0) == Wait(1.0)
     assert me.next(112.0) == Write(OTHERS, taking=True)
@@ -59,7 +59,7 @@ def test_a_renewal_is_seen_and_the_clock_begins_anew() -> None:
     me.looked(100.0, OTHERS)
     renewed = Record("2", "other", 12.0, "t1", 0)
     me.looked(110.0, renewed)
-    assert me.next(112.0) == Look()
+    assert me.next(112.0) == ReadLease()
     me.looked(112.0, renewed)
     me.looked(120.5, renewed)
     assert me.next(122.0) == Write(renewed, taking=True)
@@ -89,10 +89,10 @@ def test_a_leader_that_cannot_renew_tries_again_and_then_ceases() -> None:
     me.failed(5.5, overtaken=False)
     assert me.leads(5.5)
     assert me.next(5.5) == Wait(0.5)
-    assert me.next(6.0) == Look()
+    assert me.next(6.0) == ReadLease()
     assert me.leads(6.9)
     assert not me.leads(7.0)
-    assert me.next(7.0) == Look()
+    assert me.next(7.0) == ReadLease()
 
 
 def test_a_leader_whose_lease_was_taken_or_deleted_leads_no_more() -> None:
@@ -101,7 +101,7 @@ def test_a_leader_whose_lease_was_taken_or_deleted_leads_no_more() -> None:
         me.wrote(0.0, 0.1, Record("1", "me", 12, "t0", 0))
         me.failed(2.1, overtaken=True)
         assert me.leads(2.1)
-        assert me.next(2.1) == Look()
+        assert me.next(2.1) == ReadLease()
         me.looked(2.2, found)
         assert not me.leads(2.2)
 
@@ -120,7 +120,7 @@ def test_a_leader_stays_when_only_an_annotation_was_written() -> None:
 def test_two_that_overtake_each_other_do_not_race_in_a_circle() -> None:
     me = Candidate("me")
     me.failed(1.0, overtaken=True)
-    assert me.next(1.0) == Look()
+    assert me.next(1.0) == ReadLease()
     me.failed(1.1, overtaken=True)
     assert wait_s(me.next(1.1)) == pytest.approx(2.0)
 
@@ -233,7 +233,7 @@ class World:
 
         def arrives() -> None:
             answer: Callable[[], None]
-            if isinstance(step, Look):
+            if isinstance(step, ReadLease):
                 found = self.store.record
                 answer = lambda: me.looked(self.clock(n), found)  # noqa: E731
             else:

@@ -14,7 +14,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitWay, derive, with_replicas
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from tests.cluster.archive import Files, Start, image, layer
 from tests.cluster.fixtures import Cluster
@@ -62,16 +62,16 @@ def apply(cluster: Cluster, *manifests: Any, strict: bool = True) -> list[dict[s
 @pytest.mark.parametrize(
     ("name", "way"),
     [
-        ("plain", KitWay.SIBLING),
-        ("rich", KitWay.SIBLING),
-        ("asked", KitWay.SIBLING),
-        ("stateful", KitWay.SIBLING),
-        ("restricted", KitWay.INIT),
-        ("plain", KitWay.IMAGE_VOLUME),
+        ("plain", KitSource.SIBLING),
+        ("rich", KitSource.SIBLING),
+        ("asked", KitSource.SIBLING),
+        ("stateful", KitSource.SIBLING),
+        ("restricted", KitSource.INIT),
+        ("plain", KitSource.IMAGE_VOLUME),
     ],
 )
 def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
-    cluster: Cluster, fresh_namespace: Make, name: str, way: KitWay
+    cluster: Cluster, fresh_namespace: Make, name: str, way: KitSource
 ) -> None:
     app = owned(cluster, fresh_namespace(), world.app(name))
     chosen = world.settings(app)
@@ -118,9 +118,9 @@ def missing(whole: Any, part: Any, path: str = "") -> list[str]:
     return [] if whole == part else [f"{path}: {part!r} became {whole!r}"]
 
 
-@pytest.mark.parametrize("way", KitWay)
+@pytest.mark.parametrize("way", KitSource)
 def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
-    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitWay
+    cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitSource
 ) -> None:
     namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
     app = world.app("restricted")

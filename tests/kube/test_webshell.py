@@ -14,7 +14,7 @@ import pytest
 
 from acceptance.chromium import chromium, found
 from stagedoor.admin.service import add_user
-from stagedoor.wire.terminal import Mode, Word
+from stagedoor.wire.terminal import Mode, NoticeKind
 from tests.kube.house import BOUND_S, House, until
 from tests.path.gateway import PASSWORD
 from tests.web.browser.conftest import KEEPS_STEPS, sign_in
@@ -180,14 +180,14 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make)
     assert guest.welcome is not None
     assert guest.welcome.mode is Mode.WATCH
     guest.until(lambda: b"ready" in guest.snapshot)
-    host.until(lambda: any(said.word is Word.WATCHED for said in host.notices))
+    host.until(lambda: any(said.word is NoticeKind.WATCHED for said in host.notices))
     guest.type(b"echo intru''der\r")
     host.type(b"echo $((40+2))-shown\r")
     guest.shows(b"42-shown")
     host.shows(b"42-shown")
     assert b"intruder" not in host.text
     assert asked("/api/share/end", mine, id=made["id"])[0] == 200
-    guest.until(lambda: any(said.word is Word.REVOKED for said in guest.notices))
+    guest.until(lambda: any(said.word is NoticeKind.REVOKED for said in guest.notices))
     made = shared()
     host.acknowledges = False
     assert asked("/api/terminals/end", mine, target="app01", terminal="main")[0] == 200
@@ -195,7 +195,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make)
     host.close()
     late = look(made)
     (said,) = late.notices
-    assert (said.word, said.text) == (Word.DENIED, "the terminal main is not there any more")
+    assert (said.word, said.text) == (NoticeKind.DENIED, "the terminal main is not there any more")
     status, listed = asked("/api/terminals", mine, target="app01")
     assert (status, listed["terminals"]) == (200, [])
     assert house.shell_pod() == pod

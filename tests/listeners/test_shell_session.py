@@ -21,7 +21,7 @@ from stagedoor.model.event import Kind
 from stagedoor.model.session import Counts, End
 from stagedoor.model.shell import Shell
 from stagedoor.net.dial import Dialer
-from stagedoor.recording.channel_audit import Asked
+from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.flow import Entered, Flow
 from stagedoor.upstream.login import Account, UnreachedError, Upstream
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
@@ -164,7 +164,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
 
         async def work() -> None:
             async with shell_session(await here.enter(), here.login) as session:
-                with session.channel(Asked("exec", "true")):
+                with session.channel(ChannelRequest("exec", "true")):
                     here.flow.registry.close_all(End.REVOKED, "gone home")
                     await asyncio.Event().wait()
 

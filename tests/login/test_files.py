@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stagedoor.client.login_files import (
     AGAIN_S,
     RENEW_S,
-    Known,
+    GatewayDocument,
     ends_at,
     fresh_until,
     render_config,
@@ -42,7 +42,7 @@ FOLDER, PROGRAM = (
 
 
 def config(said: dict[str, object], user: str = "alice") -> str:
-    return render_config(Known(said, "https://gw"), FOLDER, user, PROGRAM, "gw.example")
+    return render_config(GatewayDocument(said, "https://gw"), FOLDER, user, PROGRAM, "gw.example")
 
 
 def test_ssh_understands_it(tmp_path: Path) -> None:
@@ -67,7 +67,9 @@ def test_a_shell_alone_says_that_the_certificate_is_good(tmp_path: Path) -> None
     """For all else it asks the program, here one that fails."""
     folder = tmp_path / "gw"
     folder.mkdir()
-    text = render_config(Known(GOOD, "https://gw"), folder, "alice", ["/bin/false"], "gw.example")
+    text = render_config(
+        GatewayDocument(GOOD, "https://gw"), folder, "alice", ["/bin/false"], "gw.example"
+    )
     [line] = [line for line in text.splitlines() if line.startswith("Match ")]
     file = tmp_path / "config"
     file.write_text(f"{line}\n  HostName good\n")
@@ -127,7 +129,7 @@ def test_no_document_catches_another_host_or_adds_a_line(
 ) -> None:
     try:
         text = config({**GOOD, **said}, user)
-        hosts = render_known_hosts(Known({**GOOD, **said}, "https://gw"))
+        hosts = render_known_hosts(GatewayDocument({**GOOD, **said}, "https://gw"))
     except TunnelError:
         return
     for line in text.splitlines():

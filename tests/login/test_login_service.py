@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.certificates.authorities import ensure_cas, user_ca
 from stagedoor.admin.certificates.certificates import CertificateError
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.login.approval import LoginApproval
 from stagedoor.admin.login.service import (
     CLOCK_S,
@@ -33,9 +33,10 @@ from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, digest
 from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes, pending_logins, people
+from stagedoor.store import people
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import passes, pending_logins
 
 ORIGIN, HERE = "https://gw.example", Source.of("192.0.2.7", 1)
 VERIFIER = "a verifier of the client"
@@ -125,7 +126,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
             return await verdict()
 
         given = PassService(
-            settings, database, lambda: load_policy(database), at_once, lifetimes, Allowance()
+            settings, database, lambda: load_policy(database), at_once, lifetimes, ChangeRateLimit()
         )
         made = Installation(
             service,

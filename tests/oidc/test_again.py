@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.oidc.again import Holds, Over, Unknown, judge, wait_s
+from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.errors import GrantEndedError, OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Rules
@@ -16,32 +16,34 @@ def claims(subject: str = "1", **all_: object) -> Claims:
 
 @pytest.mark.identity(28)
 def test_new_groups_are_told() -> None:
-    assert judge(claims(groups=["/teams/shop", "x"]), "1", RULES) == Holds(frozenset({"shop"}))
+    assert judge(claims(groups=["/teams/shop", "x"]), "1", RULES) == SignInAlive(
+        frozenset({"shop"})
+    )
 
 
 @pytest.mark.identity(31)
 def test_a_claim_that_is_missing_keeps_and_an_empty_one_takes_away() -> None:
     kept = judge(claims(), "1", RULES)
-    assert isinstance(kept, Holds)
+    assert isinstance(kept, SignInAlive)
     assert kept.groups is None
     assert "'groups' is missing" in (kept.warning or "")
     broken = judge(claims(groups=[1]), "1", RULES)
-    assert isinstance(broken, Holds)
+    assert isinstance(broken, SignInAlive)
     assert broken.groups is None
-    assert judge(claims(groups=[]), "1", RULES) == Holds(frozenset())
+    assert judge(claims(groups=[]), "1", RULES) == SignInAlive(frozenset())
 
 
 @pytest.mark.identity(29)
 def test_only_the_end_of_a_grant_or_somebody_elses_name_ends_anything() -> None:
-    assert isinstance(judge(GrantEndedError("invalid_grant"), "1", RULES), Over)
-    assert isinstance(judge(claims("2", groups=["/teams/shop"]), "1", RULES), Over)
+    assert isinstance(judge(GrantEndedError("invalid_grant"), "1", RULES), SignInEnded)
+    assert isinstance(judge(claims("2", groups=["/teams/shop"]), "1", RULES), SignInEnded)
     for error in (UnavailableError("503"), OidcError("401, invalid_client")):
         assert isinstance(judge(error, "1", RULES), Unknown)
 
 
 def test_a_name_that_changed_there_changes_nothing_here() -> None:
     found = judge(claims(groups=[], preferred_username="NOT A NAME"), "1", RULES)
-    assert found == Holds(frozenset())
+    assert found == SignInAlive(frozenset())
 
 
 def test_failures_are_tried_again_soon_and_then_less_often() -> None:

@@ -21,9 +21,9 @@ from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
-from stagedoor.store.answers import due
 from stagedoor.store.database import open_database
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.provider_answers import due
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
 
 REFRESH_S = 3 * 3600.0

@@ -13,9 +13,9 @@ from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.recording.folder import FolderShelf
-from stagedoor.recording.ports import Seal, Shelf
-from stagedoor.recording.recorder import Over, Recorder
+from stagedoor.recording.folder import RecordingFolder
+from stagedoor.recording.ports import RecordingStore, Seal
+from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.wire.asciicast import Header
 
 BOUND_S = 20.0
@@ -36,15 +36,15 @@ HEADER = Header(80, 24, 1000)
 class Overs:
     """The recordings that have ended, as the recorder said."""
 
-    all: list[Over] = field(default_factory=list)
+    all: list[RecordingEnded] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def __call__(self, opened: Opened, over: Over) -> None:
+    def __call__(self, opened: Opened, over: RecordingEnded) -> None:
         with self._changed:
             self.all.append(over)
             self._changed.notify_all()
 
-    def wait(self, count: int = 1) -> list[Over]:
+    def wait(self, count: int = 1) -> list[RecordingEnded]:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.all) >= count, BOUND_S), self.all
             return list(self.all)
@@ -65,8 +65,10 @@ def recorder_with(folder: Path, overs: Overs) -> Iterator[Callable[..., Recorder
     """Makes recorders that are stopped at the end of the test."""
     made: list[Recorder] = []
 
-    def make(shelf: Shelf | None = None, seal: Seal | None = None, **more: Any) -> Recorder:
-        recorder = Recorder(shelf or FolderShelf(folder), seal, overs, **more)
+    def make(
+        shelf: RecordingStore | None = None, seal: Seal | None = None, **more: Any
+    ) -> Recorder:
+        recorder = Recorder(shelf or RecordingFolder(folder), seal, overs, **more)
         recorder.start()
         made.append(recorder)
         return recorder

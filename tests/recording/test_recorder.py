@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.recording.folder import FolderShelf, read
+from stagedoor.recording.folder import RecordingFolder, read
 from stagedoor.recording.recorder import Recorder, Recording, RecordingError
 from stagedoor.wire.asciicast import Event, Reader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
@@ -49,7 +49,7 @@ class Disk:
     """A shelf whose tapes fail or wait when a test wants it so."""
 
     def __init__(self, folder: Path) -> None:
-        self._inner = FolderShelf(folder)
+        self._inner = RecordingFolder(folder)
         self.error: OSError | None = None
         self.create_error: OSError | None = None
         self.go_on = threading.Event()
@@ -241,7 +241,7 @@ def test_half_a_piece_is_never_left_on_a_full_disk(tmp_path: Path) -> None:
     import resource
     import signal
 
-    tape = FolderShelf(tmp_path / "r").create("x.1.cast")
+    tape = RecordingFolder(tmp_path / "r").create("x.1.cast")
     tape.append(b"first\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -261,5 +261,5 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "x.1.cast").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError):
-        FolderShelf(tmp_path / "r").create("x.1.cast")
+        RecordingFolder(tmp_path / "r").create("x.1.cast")
     assert not (tmp_path / "elsewhere").exists()

@@ -12,21 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.folder import FolderShelf, Kept, kept
+from stagedoor.recording.folder import RecordingEntry, RecordingFolder, kept
 from stagedoor.recording.recorder import Recorder
-from stagedoor.recording.retention import YOUNG_S, Keeper, Removed, Retention, decide, sweep
+from stagedoor.recording.retention import (
+    YOUNG_S,
+    FolderRetention,
+    Removed,
+    Retention,
+    decide,
+    sweep,
+)
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
 
 NOW = 1_800_000_000.0
 DAY_S = 86400.0
 
 
-def recorded(number: int, age_s: float, size: int = 10) -> Kept:
+def recorded(number: int, age_s: float, size: int = 10) -> RecordingEntry:
     name = f"0199aaaa.{number}"
-    return Kept(Path(f"{name}.cast"), name, "0199aaaa", number, "", size, NOW - age_s)
+    return RecordingEntry(Path(f"{name}.cast"), name, "0199aaaa", number, "", size, NOW - age_s)
 
 
-def gone(files: list[Kept], **retention: float | int) -> list[tuple[int, str]]:
+def gone(files: list[RecordingEntry], **retention: float | int) -> list[tuple[int, str]]:
     found = decide(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
     return [(one.file.number, one.why) for one in found]
 
@@ -176,7 +183,7 @@ class Told:
 def test_a_keeper_looks_at_the_start_and_then_again_and_again(folder: Path) -> None:
     told = Told()
     put(folder, 1, 3 * DAY_S)
-    keeper = Keeper(
+    keeper = FolderRetention(
         folder, Retention(keep_s=DAY_S), told.on_removed, told.on_problem,
         clock=lambda: NOW, every_s=0.02,
     )  # fmt: skip
@@ -194,7 +201,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_looked_at_again(tmp_path: Path
     told = Told()
     place = tmp_path / "recordings"
     place.write_text("no folder")
-    keeper = Keeper(
+    keeper = FolderRetention(
         place, Retention(keep_s=DAY_S), told.on_removed, told.on_problem,
         clock=lambda: NOW, every_s=0.02,
     )  # fmt: skip
@@ -211,14 +218,14 @@ def test_a_folder_that_cannot_be_read_is_told_and_looked_at_again(tmp_path: Path
 
 def test_where_all_is_kept_for_ever_no_thread_looks(folder: Path) -> None:
     path = put(folder, 1, 100 * 365 * DAY_S)
-    keeper = Keeper(folder, Retention(), lambda gone: None, lambda problem: None)
+    keeper = FolderRetention(folder, Retention(), lambda gone: None, lambda problem: None)
     keeper.start()
     keeper.stop()
     assert path.exists()
 
 
 def test_a_recording_is_held_from_its_first_moment(folder: Path) -> None:
-    tape = FolderShelf(folder).create("0199aaaa.1.cast")
+    tape = RecordingFolder(folder).create("0199aaaa.1.cast")
     try:
         with (
             (folder / "0199aaaa.1.cast").open("rb") as other,

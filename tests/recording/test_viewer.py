@@ -6,8 +6,8 @@ import pytest
 
 from stagedoor.authz.replay import has_somewhere, may_replay
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.listed import Listed
 from stagedoor.model.permission import Permission
+from stagedoor.model.permission_settings import PermissionSettings
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import parse_viewer
 from stagedoor.model.target import Target
@@ -20,9 +20,9 @@ def valid_viewer(rule: str) -> bool:
     return parse_viewer(rule) is not None
 
 
-def listed(rules: Iterable[str]) -> Listed:
+def listed(rules: Iterable[str]) -> PermissionSettings:
     found = [one for one in map(parse_viewer, rules) if one is not None]
-    return Listed(tuple((one, Permission.REPLAY) for one in found))
+    return PermissionSettings(tuple((one, Permission.REPLAY) for one in found))
 
 
 def of(who: Identity) -> Policy:

@@ -14,8 +14,8 @@ from stagedoor.model.session import Opened
 from stagedoor.recording.channel_audit import (
     COMMAND_BYTES,
     TAIL_BYTES,
-    Asked,
     ChannelAudit,
+    ChannelRequest,
     asked_fields,
 )
 from stagedoor.recording.files import BATCH, NAMED, FileCounts, line_of
@@ -40,7 +40,7 @@ def test_a_command_of_64_kib_is_there_whole() -> None:
     """It was cut at 400 characters, and what followed ran."""
     notes = Notes()
     command = "true " + "#" * (COMMAND_BYTES - 12) + "; evil"
-    ChannelAudit(notes, OPENED, 1, Asked("exec", command), None)
+    ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", command), None)
     (opened,) = notes.of(Kind.CHANNEL_OPENED)
     assert opened["what"] == command
     assert "what_sha256" not in opened
@@ -49,7 +49,7 @@ def test_a_command_of_64_kib_is_there_whole() -> None:
 def test_of_a_longer_one_there_are_both_ends_its_length_and_its_hash() -> None:
     notes = Notes()
     command = "true " + "#" * 100_000 + "; evil"
-    ChannelAudit(notes, OPENED, 1, Asked("exec", command), None)
+    ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", command), None)
     (opened,) = notes.of(Kind.CHANNEL_OPENED)
     assert (
         opened["what"] + opened["what_end"]
@@ -61,7 +61,7 @@ def test_of_a_longer_one_there_are_both_ends_its_length_and_its_hash() -> None:
 
 def test_a_command_of_several_lines_is_told_as_it_was() -> None:
     notes = Notes()
-    witness = ChannelAudit(notes, OPENED, 1, Asked("exec", "echo a\nrm b\x1b[2K"), None)
+    witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "echo a\nrm b\x1b[2K"), None)
     witness.ended(0, 0, 0)
     (opened,) = notes.of(Kind.CHANNEL_OPENED)
     assert opened["what"] == "echo a\\nrm b\\x1b[2K"
@@ -69,7 +69,7 @@ def test_a_command_of_several_lines_is_told_as_it_was() -> None:
 
 def test_where_it_is_named_again_it_is_marked_that_it_was_cut() -> None:
     notes = Notes()
-    ChannelAudit(notes, OPENED, 1, Asked("exec", "x" * 5000), None).ended(0, 0, 0)
+    ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "x" * 5000), None).ended(0, 0, 0)
     (closed,) = notes.of(Kind.CHANNEL_CLOSED)
     assert closed["what"].endswith("…")
 
@@ -85,7 +85,7 @@ def test_any_command_can_be_written(text: str, times: int) -> None:
 def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> None:
     """Files after the first thousand were counted, and nothing else was known of them."""
     notes = Notes()
-    witness = ChannelAudit(notes, OPENED, 1, Asked("subsystem", "sftp"), None)
+    witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     events = [FileEvent("transfer", f"f{n}", received=n) for n in range(NAMED + BATCH + 10)]
     witness.files_done(events)
     witness.ended(0, 0, 0)
@@ -103,7 +103,7 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
 
 def test_a_long_path_is_told_whole() -> None:
     notes = Notes()
-    witness = ChannelAudit(notes, OPENED, 1, Asked("subsystem", "sftp"), None)
+    witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     path = "/srv/" + "folder/" * 500 + "secret"
     witness.files_done([FileEvent("transfer", path)])
     assert notes.of(Kind.CHANNEL_FILE)[0]["path"] == path
@@ -122,7 +122,9 @@ def test_the_tally_keeps_no_names() -> None:
 
 def test_an_sftp_server_that_is_asked_for_as_a_command_is_watched_as_well() -> None:
     notes = Notes()
-    witness = ChannelAudit(notes, OPENED, 1, Asked("exec", "/usr/lib/openssh/sftp-server -e"), None)
+    witness = ChannelAudit(
+        notes, OPENED, 1, ChannelRequest("exec", "/usr/lib/openssh/sftp-server -e"), None
+    )
     witness.typed(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
     witness.ended(None, 0, 0)
     (event,) = notes.of(Kind.CHANNEL_FILE)

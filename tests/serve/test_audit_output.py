@@ -14,9 +14,9 @@ import pytest
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
 from stagedoor.keys.signing import signer_of
-from stagedoor.serve import audit_output
-from stagedoor.serve.audit_output import AuditOutput
 from stagedoor.serve.health import Condition, metrics, readiness
+from stagedoor.serve.supervisor import audit_output
+from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database

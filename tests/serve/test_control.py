@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.serve.control import (
-    Begin,
+from stagedoor.serve.supervisor.control import (
     Close,
     Drain,
+    DrainReport,
     Failed,
     FromWorker,
-    Left,
     MetricsMessage,
     Sign,
     Signed,
+    StartMessage,
     ToWorker,
     Up,
     line,
@@ -26,7 +26,7 @@ from stagedoor.serve.control import (
 
 TO_WORKER = st.one_of(
     st.builds(
-        Begin,
+        StartMessage,
         st.text(),
         st.text(),
         st.text(),
@@ -52,7 +52,7 @@ SERIES = st.lists(
 ).map(tuple)
 FROM_WORKER = st.one_of(
     st.builds(Up),
-    st.builds(Left, st.integers(0, 2**31)),
+    st.builds(DrainReport, st.integers(0, 2**31)),
     st.builds(Failed, st.text()),
     st.builds(
         Sign,

@@ -6,36 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.serve import restart
-from stagedoor.serve.control import Close, Drain, Failed, Left, Up
-from stagedoor.serve.fleet import (
+from stagedoor.serve.supervisor import restart
+from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, Up
+from stagedoor.serve.supervisor.fleet import (
     CLOSE_GRACE_S,
     SHUT_TIMEOUT_S,
     START_TIMEOUT_S,
     STOPPING,
     Action,
     CannotRestart,
-    Died,
     Event,
     Exited,
     Fleet,
-    Gone,
-    HandedOver,
     InForce,
     Kill,
     Launch,
     News,
+    OldWorkersClosed,
     Plan,
     Publish,
     Refused,
-    Said,
-    SessionsLeft,
+    SendMessage,
     Spawn,
     SpawnFailed,
     Stop,
     Stopped,
-    Tell,
     Tick,
+    WorkerDrains,
+    WorkerExited,
+    WorkerFailed,
+    WorkerMessage,
 )
 
 DRAIN_S = 30.0
@@ -59,7 +59,7 @@ class Driven:
         """A launch whose workers all come up; their numbers."""
         spawned = [a.worker for a in self.does(Launch(Plan(workers, DRAIN_S))) if is_spawn(a)]
         for number in spawned:
-            self.does(Said(number, Up()))
+            self.does(WorkerMessage(number, Up()))
         assert self.fleet.accepting == workers
         return spawned
 
@@ -75,9 +75,9 @@ def news(actions: list[Action]) -> list[News]:
 def test_a_generation_is_in_force_once_every_worker_of_it_accepts() -> None:
     driven = Driven()
     assert driven.does(Launch(Plan(2, DRAIN_S))) == [Spawn(1, 0, 1), Spawn(2, 1, 1)]
-    assert driven.does(Said(2, Up())) == []
+    assert driven.does(WorkerMessage(2, Up())) == []
     assert driven.fleet.accepting == 0, "none of it counts before all of it does"
-    assert news(driven.does(Said(1, Up()))) == [InForce(0), HandedOver()]
+    assert news(driven.does(WorkerMessage(1, Up()))) == [InForce(0), OldWorkersClosed()]
     assert driven.fleet.accepting == 2
     assert driven.fleet.next_at is None
 
@@ -86,10 +86,10 @@ def test_a_generation_is_in_force_once_every_worker_of_it_accepts() -> None:
     ("events", "reason"),
     [
         ([SpawnFailed(1, "a worker cannot be started: x")], "a worker cannot be started: x"),
-        ([Said(1, Failed("tunnel.addresses: x")), Exited(1, 2)], "tunnel.addresses: x"),
+        ([WorkerMessage(1, Failed("tunnel.addresses: x")), Exited(1, 2)], "tunnel.addresses: x"),
         ([Exited(1, -9)], "a worker ended with code -9 as it started"),
         (
-            [Said(1, Up()), Exited(1, 1)],
+            [WorkerMessage(1, Up()), Exited(1, 1)],
             "a worker ended as it started; its log lines say why",
         ),
     ],
@@ -101,10 +101,12 @@ def test_a_launch_that_fails_is_refused_and_what_it_started_is_closed(
     driven.does(Launch(Plan(2, DRAIN_S)))
     actions = [action for event in events for action in driven.does(event)]
     assert Publish(Refused(reason)) in actions
-    assert [action for action in actions if isinstance(action, Tell)] == [Tell(2, Close())]
-    assert not any(isinstance(one, Died) for one in news(actions))
+    assert [action for action in actions if isinstance(action, SendMessage)] == [
+        SendMessage(2, Close())
+    ]
+    assert not any(isinstance(one, WorkerFailed) for one in news(actions))
     assert driven.after(CLOSE_GRACE_S) == [Kill(2)]
-    assert news(driven.does(Exited(2, -9))) == [Gone(2)]
+    assert news(driven.does(Exited(2, -9))) == [WorkerExited(2)]
     assert driven.fleet.died == 0
 
 
@@ -120,15 +122,15 @@ def test_a_reload_drains_the_old_workers_once_the_new_ones_accept() -> None:
     assert driven.launch() == [1, 2]
     driven.does(Launch(Plan(1, DRAIN_S)))
     assert driven.fleet.accepting == 2, "the old ones go on until the new one is there"
-    assert driven.does(Said(3, Up())) == [
+    assert driven.does(WorkerMessage(3, Up())) == [
         Publish(InForce(2)),
-        Tell(1, Drain(None)),
-        Tell(2, Drain(None)),
+        SendMessage(1, Drain(None)),
+        SendMessage(2, Drain(None)),
     ]
     assert driven.fleet.accepting == 1
-    assert news(driven.does(Said(1, Left(4)))) == [SessionsLeft(1, 4)]
-    assert driven.does(Said(1, Left(4))) == [], "only told when it changes"
-    assert news(driven.does(Exited(2, 0))) == [Gone(2), HandedOver()]
+    assert news(driven.does(WorkerMessage(1, DrainReport(4)))) == [WorkerDrains(1, 4)]
+    assert driven.does(WorkerMessage(1, DrainReport(4))) == [], "only told when it changes"
+    assert news(driven.does(Exited(2, 0))) == [WorkerExited(2), OldWorkersClosed()]
     assert driven.fleet.sessions_left == 4
     assert driven.after(3600 * 24) == [], "who is inside has all the time"
 
@@ -137,8 +139,8 @@ def test_an_old_worker_that_never_shuts_holds_a_reload_up_for_a_bounded_time() -
     driven = Driven()
     driven.launch(1)
     driven.does(Launch(Plan(1, DRAIN_S)))
-    driven.does(Said(2, Up()))
-    assert driven.after(SHUT_TIMEOUT_S) == [Publish(HandedOver())]
+    driven.does(WorkerMessage(2, Up()))
+    assert driven.after(SHUT_TIMEOUT_S) == [Publish(OldWorkersClosed())]
 
 
 def test_a_reload_that_is_refused_leaves_the_generation_in_force() -> None:
@@ -156,16 +158,16 @@ def test_a_worker_that_dies_is_replaced_each_time_after_a_longer_delay() -> None
     for deaths in (1, 2, 3):
         delay_s = restart.delay_s(deaths)
         assert news(driven.does(Exited(number, -11))) == [
-            Gone(number),
-            Died(number, -11, None, delay_s),
+            WorkerExited(number),
+            WorkerFailed(number, -11, None, delay_s),
         ]
         assert driven.after(delay_s / 2) == []
         number += 1
         assert driven.after(delay_s) == [Spawn(number, 0, 1)]
-        driven.does(Said(number, Up()))
+        driven.does(WorkerMessage(number, Up()))
     driven.now += restart.GOOD_LIFE_S
     died = news(driven.does(Exited(number, 1)))
-    assert died[1:] == [Died(number, 1, None, restart.FIRST_DELAY_S)], "it had lived well"
+    assert died[1:] == [WorkerFailed(number, 1, None, restart.FIRST_DELAY_S)], "it had lived well"
     assert driven.fleet.died == 4
 
 
@@ -184,7 +186,7 @@ def test_one_that_died_is_not_replaced_once_a_reload_has_filled_its_slot() -> No
     driven.launch(1)
     driven.does(Launch(Plan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
-    driven.does(Said(2, Up()))
+    driven.does(WorkerMessage(2, Up()))
     assert driven.after(restart.LONGEST_DELAY_S) == []
 
 
@@ -194,24 +196,24 @@ def test_one_that_was_replaced_during_a_launch_is_drained_with_its_generation() 
     driven.does(Launch(Plan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     assert driven.after(restart.delay_s(1)) == [Spawn(3, 0, 1)]
-    assert Tell(3, Drain(None)) in driven.does(Said(2, Up()))
+    assert SendMessage(3, Drain(None)) in driven.does(WorkerMessage(2, Up()))
 
 
 def test_a_stop_drains_then_kills_what_does_not_end() -> None:
     driven = Driven()
     driven.launch(2)
-    assert driven.does(Stop()) == [Tell(1, Drain(DRAIN_S)), Tell(2, Drain(DRAIN_S))]
-    assert news(driven.does(Exited(1, 0))) == [Gone(1)], "no death, and none is started"
+    assert driven.does(Stop()) == [SendMessage(1, Drain(DRAIN_S)), SendMessage(2, Drain(DRAIN_S))]
+    assert news(driven.does(Exited(1, 0))) == [WorkerExited(1)], "no death, and none is started"
     assert driven.after(DRAIN_S + CLOSE_GRACE_S) == [Kill(2)]
     assert driven.after(3600) == [], "once"
-    assert news(driven.does(Exited(2, -9))) == [Gone(2), Stopped()]
+    assert news(driven.does(Exited(2, -9))) == [WorkerExited(2), Stopped()]
 
 
 def test_a_second_stop_closes_at_once_and_kills_sooner() -> None:
     driven = Driven()
     driven.launch(1)
     driven.does(Stop())
-    assert driven.does(Stop()) == [Tell(1, Close())]
+    assert driven.does(Stop()) == [SendMessage(1, Close())]
     assert driven.after(CLOSE_GRACE_S) == [Kill(1)]
 
 
@@ -221,7 +223,7 @@ def test_a_stop_during_a_launch_refuses_it_and_starts_nobody_any_more() -> None:
     driven.does(Launch(Plan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     actions = driven.does(Stop())
-    assert actions == [Publish(Refused(STOPPING)), Tell(2, Close())]
+    assert actions == [Publish(Refused(STOPPING)), SendMessage(2, Close())]
     assert driven.after(restart.LONGEST_DELAY_S)[-1:] == [Kill(2)]
     assert Publish(Stopped()) in driven.does(Exited(2, -9))
     assert driven.does(Launch(Plan(1, DRAIN_S))) == [Publish(Refused(STOPPING))]
@@ -235,9 +237,9 @@ def test_one_that_drains_since_a_reload_has_the_whole_drain_time_at_the_stop() -
     driven = Driven()
     driven.launch(1)
     driven.does(Launch(Plan(1, DRAIN_S)))
-    driven.does(Said(2, Up()))
-    driven.does(Said(1, Left(1)))
-    assert Tell(1, Drain(DRAIN_S)) in driven.does(Stop())
+    driven.does(WorkerMessage(2, Up()))
+    driven.does(WorkerMessage(1, DrainReport(1)))
+    assert SendMessage(1, Drain(DRAIN_S)) in driven.does(Stop())
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.floats(0, 90)), max_size=60))
@@ -259,7 +261,7 @@ def test_whatever_happens_it_stops_and_no_slot_of_a_generation_has_two(
                     assert (action.generation, action.slot) not in places
                     assert not driven.fleet.is_stopping
                     living[action.worker] = action
-                case Tell(number) | Kill(number):
+                case SendMessage(number) | Kill(number):
                     assert number in living, "nobody tells a worker that is gone"
                 case Publish(InForce() | Refused()):
                     assert in_launch
@@ -279,7 +281,7 @@ def test_whatever_happens_it_stops_and_no_slot_of_a_generation_has_two(
             del living[worker]
             does(SpawnFailed(worker, "no"))
         elif what in (4, 5) and worker is not None:
-            does(Said(worker, Up() if what == 4 else Left(which)))
+            does(WorkerMessage(worker, Up() if what == 4 else DrainReport(which)))
         else:
             does(Tick())
     does(Stop())

@@ -20,7 +20,6 @@ from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
-from stagedoor.serve.control import MetricsMessage, line, read_from_worker
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
@@ -31,6 +30,7 @@ from stagedoor.serve.metrics.measured import (
     store_timer,
 )
 from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
+from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
 from stagedoor.wire.openmetrics import exposition

@@ -9,8 +9,8 @@ import pytest
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
 from stagedoor.net.tls import validity
-from stagedoor.serve.beside import Beside
-from stagedoor.serve.prepare import Checked, certificate_warning, check
+from stagedoor.serve.prepare import VerifiedSettings, certificate_warning, check
+from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.settings.listeners import Tunnel
 from stagedoor.settings.settings import Settings
 from tests.net.peers import write_certificate
@@ -43,9 +43,11 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told(tmp_path: Path) -> No
 
 
 def test_of_two_gateways_with_one_folder_each_learns_of_other_settings(tmp_path: Path) -> None:
-    one, two = Beside(), Beside()
-    same = Checked(Settings(data_dir=tmp_path), "", "one.toml")
-    other = Checked(Settings(data_dir=tmp_path, tunnel=Tunnel(addresses=(":1",))), "", "two.toml")
+    one, two = GatewayFile(), GatewayFile()
+    same = VerifiedSettings(Settings(data_dir=tmp_path), "", "one.toml")
+    other = VerifiedSettings(
+        Settings(data_dir=tmp_path, tunnel=Tunnel(addresses=(":1",))), "", "two.toml"
+    )
     assert one.announce(same) == []
     assert two.announce(same) == []
     [said] = two.announce(other)
@@ -59,13 +61,13 @@ def test_of_two_gateways_with_one_folder_each_learns_of_other_settings(tmp_path:
 
 
 def test_a_gateway_that_died_is_no_other(tmp_path: Path) -> None:
-    dead = Beside()
-    dead.announce(Checked(Settings(data_dir=tmp_path), "", "dead.toml"))
+    dead = GatewayFile()
+    dead.announce(VerifiedSettings(Settings(data_dir=tmp_path), "", "dead.toml"))
     assert dead._held is not None
     os.close(dead._held._fd)  # as the kernel does
     other = Settings(data_dir=tmp_path, tunnel=Tunnel(addresses=(":1",)))
-    one = Beside()
-    assert one.announce(Checked(other, "", "one.toml")) == []
+    one = GatewayFile()
+    assert one.announce(VerifiedSettings(other, "", "one.toml")) == []
     one.close()
     assert list((tmp_path / "gateways").iterdir()) == []
 

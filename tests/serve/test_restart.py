@@ -1,6 +1,6 @@
 """When a worker that died is started again."""
 
-from stagedoor.serve.restart import (
+from stagedoor.serve.supervisor.restart import (
     FIRST_DELAY_S,
     GOOD_LIFE_S,
     LONGEST_DELAY_S,

@@ -7,11 +7,11 @@ import pytest
 
 from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
 from stagedoor.model.errors import StagedoorError, StoreError
-from stagedoor.serve import signing
-from stagedoor.serve.control import Sign, Signed, line, read_from_worker, read_to_worker
 from stagedoor.serve.parts import certificates
 from stagedoor.serve.parts.certificates import SupervisorCertificates
-from stagedoor.serve.signing import SigningService
+from stagedoor.serve.supervisor import signing
+from stagedoor.serve.supervisor.control import Sign, Signed, line, read_from_worker, read_to_worker
+from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.settings.settings import Settings
 
 

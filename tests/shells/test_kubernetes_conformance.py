@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import Maker
+from stagedoor.controller.make import ShellWriter
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.derive.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.ports import Shells
 from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
 from tests.kube.apps import deployment
@@ -75,8 +75,8 @@ async def kind(
         controller = Controller(
             ours,
             {None: namespace},
-            Maker(ours, new_host_key, lambda _: (), (public_line(new_key()),), "controller"),
-            Kit(kit, KitWay.SIBLING),
+            ShellWriter(ours, new_host_key, lambda _: (), (public_line(new_key()),), "controller"),
+            Kit(kit, KitSource.SIBLING),
             on_problem=lambda target, problem, again_s: print(target, problem, again_s),
         )
         running = asyncio.create_task(controller.run())

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.live.knock import FRESH_S, Knocker
+from stagedoor.shells.kubernetes.live.lease_writer import FRESH_S, LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -24,7 +24,7 @@ class Gate:
         self.cluster = cluster
         self.now = NOW
         self.cache = NamespaceCache(cluster, "apps")
-        self.knocker = Knocker(cluster, self.cache, "gateway-1", lambda: self.now)
+        self.knocker = LeaseWriter(cluster, self.cache, "gateway-1", lambda: self.now)
 
     def lease(self) -> Any:
         return self.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]

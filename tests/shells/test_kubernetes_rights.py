@@ -7,7 +7,7 @@ from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.live.rights import REMEMBERED_S, Rights
+from stagedoor.shells.kubernetes.live.rights import REMEMBERED_S, ClusterAccess
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 
@@ -31,21 +31,21 @@ GRANT = Grant(
 
 async def test_the_cluster_is_asked_for_name_and_groups_in_the_apps_namespace() -> None:
     cluster = MemoryCluster()
-    assert await Rights(cluster).judge(GRANT, "apps") is None
+    assert await ClusterAccess(cluster).judge(GRANT, "apps") is None
     assert cluster.reviews == [
         ("dev", ("dba", "ops", "system:authenticated"), "apps", "create", "pods/exec")
     ]
 
 
 async def test_a_no_is_a_denial_that_says_what_is_missing() -> None:
-    denial = await Rights(refusing()).judge(GRANT, "apps")
+    denial = await ClusterAccess(refusing()).judge(GRANT, "apps")
     assert isinstance(denial, Denial)
     assert denial.reason is Reason.NO_GRANT
     assert "does not let 'dev' create pods/exec in the namespace apps" in denial.message
 
 
 async def test_a_cluster_that_does_not_answer_has_not_said_yes() -> None:
-    denial = await Rights(silent()).judge(GRANT, "apps")
+    denial = await ClusterAccess(silent()).judge(GRANT, "apps")
     assert isinstance(denial, Denial)
     assert denial.reason is Reason.SHELL_UNAVAILABLE
     assert denial.retry_after_s
@@ -53,7 +53,7 @@ async def test_a_cluster_that_does_not_answer_has_not_said_yes() -> None:
 
 async def test_a_yes_is_good_for_some_seconds_and_a_no_for_none() -> None:
     cluster, now = MemoryCluster(), 0.0
-    rights = Rights(cluster, clock=lambda: now)
+    rights = ClusterAccess(cluster, clock=lambda: now)
     assert await rights.judge(GRANT, "apps") is None
     cluster.allowed = False
     assert await rights.judge(GRANT, "apps") is None
@@ -68,7 +68,7 @@ async def test_a_yes_is_good_for_some_seconds_and_a_no_for_none() -> None:
 
 async def test_of_those_inside_they_are_named_whom_the_cluster_lets_in_no_longer() -> None:
     cluster = MemoryCluster()
-    rights = Rights(cluster)
+    rights = ClusterAccess(cluster)
     assert await rights.judge(GRANT, "apps") is None
     other = replace(GRANT, identity=replace(GRANT.identity, name="ops"))
     inside = {"1": (GRANT, "apps"), "2": (GRANT, "apps"), "3": (other, "apps")}
@@ -83,14 +83,14 @@ async def test_of_those_inside_they_are_named_whom_the_cluster_lets_in_no_longer
 
 
 async def test_an_outage_of_the_cluster_puts_nobody_out() -> None:
-    assert await Rights(silent()).refused({"1": (GRANT, "apps")}) == {}
+    assert await ClusterAccess(silent()).refused({"1": (GRANT, "apps")}) == {}
 
 
 async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not() -> None:
     cluster = MemoryCluster()
     cluster.put(deployment("apps"))
     cluster.allowed = False
-    shells = KubernetesShells(cluster, {None: "apps"}, "gateway", rights=Rights(cluster))
+    shells = KubernetesShells(cluster, {None: "apps"}, "gateway", rights=ClusterAccess(cluster))
     shells.start()
     assert await shells.synced(5)
     watcher = replace(GRANT, guest=Guest("main", "host", None))

@@ -17,7 +17,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.shell import Shell, ShellState
 from stagedoor.shells.local import LocalShell, LocalShells
-from stagedoor.shells.local.place import Place, Running
+from stagedoor.shells.local.shell_folder import Running, ShellFolder
 from tests.shells.world import APP01, BOUND_S, World, grant, ignore, running, ssh_with, wait_until
 
 ENSURE = """
@@ -41,7 +41,7 @@ asyncio.run(main())
 
 
 def state(world: World) -> Running | None:
-    return Place(world.folder / "shells" / "app01").running()
+    return ShellFolder(world.folder / "shells" / "app01").running()
 
 
 def test_many_processes_that_ask_at_once_cause_one_start(world: World) -> None:
@@ -99,7 +99,7 @@ def test_a_process_that_crashed_is_started_again(world: World) -> None:
 
 
 def test_a_state_file_whose_process_is_gone_is_not_believed(world: World) -> None:
-    place = Place(world.folder / "shells" / "app01")
+    place = ShellFolder(world.folder / "shells" / "app01")
     place.make()
     # A pid that lives, but is somebody else's: this test's own.
     place.state.write_text(f'{{"pid": {os.getpid()}, "host": "127.0.0.1", "port": 1}}')
@@ -168,7 +168,7 @@ def come_in(world: World, shell: Shell, last: str) -> "subprocess.Popen[bytes]":
 
 def enter_at_once(world: World, shells: LocalShells) -> "subprocess.Popen[bytes]":
     """A login to a shell that stops itself sooner than a login takes on a busy machine."""
-    place = Place(world.folder / "shells" / "app01")
+    place = ShellFolder(world.folder / "shells" / "app01")
     while True:
         shell = world.started(shells)
         with place.locked():  # in which it does not stop itself, if it has not done so yet

@@ -7,8 +7,8 @@ from stagedoor.admin.service import AdminService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import passes
-from stagedoor.store.logins import open_login
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.logins import open_login
 from stagedoor.wire.sshkey import PublicKey, parse_public_key
 from tests.ssh.world import World, public
 

@@ -3,34 +3,34 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.upstream.chatter import BURST, EACH_S, PER_DATA, Chatter
+from stagedoor.upstream.message_rate import BURST, EACH_S, PER_DATA, MessageRateLimit
 
 IGNORE, KEXINIT, REQUEST, OPEN, DATA = 2, 20, 80, 90, 94
 
 
-def heard(chatter: Chatter, kind: int, now: float = 0.0) -> int:
+def heard(chatter: MessageRateLimit, kind: int, now: float = 0.0) -> int:
     """How many messages of a kind are borne, up to two bursts."""
     return next((n for n in range(2 * BURST) if not chatter.heard(kind, now)), 2 * BURST)
 
 
 def test_a_burst_is_borne_and_no_more() -> None:
-    assert heard(Chatter(0.0), REQUEST) == BURST
+    assert heard(MessageRateLimit(0.0), REQUEST) == BURST
 
 
 def test_what_costs_much_counts_for_many() -> None:
-    assert heard(Chatter(0.0), KEXINIT) == BURST // 50
-    assert heard(Chatter(0.0), OPEN) == BURST // 20
+    assert heard(MessageRateLimit(0.0), KEXINIT) == BURST // 50
+    assert heard(MessageRateLimit(0.0), OPEN) == BURST // 20
 
 
 def test_time_brings_some_back() -> None:
-    chatter = Chatter(0.0)
+    chatter = MessageRateLimit(0.0)
     heard(chatter, REQUEST)
     assert heard(chatter, REQUEST, now=10.0) == 10 * EACH_S - 1  # one was owed
 
 
 def test_an_sshd_that_sends_data_never_says_too_much() -> None:
     """asyncssh's sends an empty message before each packet, and opens windows as it is sent to."""
-    chatter = Chatter(0.0)
+    chatter = MessageRateLimit(0.0)
     for _ in range(3 * BURST):
         assert chatter.heard(IGNORE, 0.0)
         assert chatter.heard(DATA, 0.0)
@@ -41,7 +41,7 @@ def test_an_sshd_that_sends_data_never_says_too_much() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 255), st.floats(0, 1)), max_size=200))
 def test_never_is_more_owed_than_one_message_costs(messages: list[tuple[int, float]]) -> None:
-    chatter, now = Chatter(0.0), 0.0
+    chatter, now = MessageRateLimit(0.0), 0.0
     for kind, later in messages:
         now += later
         if not chatter.heard(kind, now):

@@ -15,7 +15,7 @@ import asyncssh
 import pytest
 
 from stagedoor.admin.certificates.revoked import FRESH_S
-from stagedoor.listeners.ssh.hold import LIMITS, Answer, Holds, UnknownKeys
+from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
@@ -398,7 +398,7 @@ def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
 
 @pytest.mark.identity(19)
 def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> None:
-    holds = Holds(replace(LIMITS, of_source=2))
+    holds = PendingLogins(replace(LIMITS, of_source=2))
     with contextlib.ExitStack() as stack:
         taken = 0
         for number in range(1000):

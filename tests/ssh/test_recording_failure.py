@@ -11,9 +11,9 @@ import pytest
 from stagedoor.model.event import Kind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End, Opened
-from stagedoor.recording.folder import FileTape, FolderShelf
+from stagedoor.recording.folder import RecordingFile, RecordingFolder
 from stagedoor.recording.plan import RecordingPlan
-from stagedoor.recording.recorder import Over, Recorder
+from stagedoor.recording.recorder import Recorder, RecordingEnded
 from tests.shells.world import World
 from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_house
 from tests.waiting import wait_until
@@ -25,13 +25,13 @@ class Disk:
     """A shelf that fills up, or stands still, when a test wants it so."""
 
     def __init__(self, folder: Path) -> None:
-        self._inner = FolderShelf(folder)
+        self._inner = RecordingFolder(folder)
         self.full = False
         self.moves = threading.Event()
         self.moves.set()
 
     def create(self, name: str) -> "Disk":
-        self._tape: FileTape = self._inner.create(name)
+        self._tape: RecordingFile = self._inner.create(name)
         return self
 
     def append(self, piece: bytes) -> None:
@@ -50,11 +50,11 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.disk = Disk(folder / "recordings")
-        self.overs: list[Over] = []
+        self.overs: list[RecordingEnded] = []
         self.recorder = Recorder(self.disk, None, self._over, sync_s=0.05, queue_bytes=200_000)
         self.recorder.start()
 
-    def _over(self, opened: Opened, over: Over) -> None:
+    def _over(self, opened: Opened, over: RecordingEnded) -> None:
         self.overs.append(over)
 
 

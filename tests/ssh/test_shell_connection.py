@@ -14,7 +14,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.upstream.command import run_command
 from stagedoor.upstream.connection import (
     CONGESTED_BYTES,
-    MisbehavedError,
+    ProtocolError,
     RefusedError,
     ShellConnection,
     hung_up,
@@ -164,7 +164,7 @@ def test_a_shell_that_shares_no_key_exchange_is_told_what_to_offer() -> None:
         (ConnectionResetError(), "the shell app01-ssh hung up"),
         (asyncssh.ConnectionLost("gone"), "the shell app01-ssh hung up"),
         (
-            MisbehavedError("it says too much"),
+            ProtocolError("it says too much"),
             "the shell app01-ssh broke the SSH protocol: it says too much",
         ),
         (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.holder.place import end_all
-from stagedoor.wire.terminal import Notice, Word
+from stagedoor.holder.folder import end_all
+from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.holder.compiled import compiled
 from tests.ports import free_port
 from tests.ssh.test_direct_sshd import SSHD, Sshd
@@ -62,7 +62,7 @@ def test_a_server_whose_entry_names_none_is_refused_in_words(world: World) -> No
     visitor = Visitor(port).hello(ticket(port, "app02"))
     [notice] = visitor.notices
     assert isinstance(notice, Notice)
-    assert notice.word is Word.DENIED
+    assert notice.word is NoticeKind.DENIED
     assert "`holder` of its [[shells.static]] entry" in notice.text
     visitor.close()
 

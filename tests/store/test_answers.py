@@ -9,10 +9,12 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import PassKind, ProviderAnswer
-from stagedoor.store import answers, passes, people
-from stagedoor.store.answers import Due
+from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -31,7 +33,7 @@ def signed_in(database: Database, answer: ProviderAnswer = ANSWER) -> str:
     return passes.issue(database, given, NOW, answer)
 
 
-def due(database: Database, now: float = NOW + 600) -> list[Due]:
+def due(database: Database, now: float = NOW + 600) -> list[RefreshCandidate]:
     return answers.due(database, ["Company"], now, 100)
 
 

@@ -5,9 +5,10 @@ import pytest
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import certified, passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.logins import open_login
+from stagedoor.store.sign_in import certified, passes
+from stagedoor.store.sign_in.logins import open_login
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0

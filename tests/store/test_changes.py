@@ -21,11 +21,12 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import changes, identities, passes, schema
+from stagedoor.store import changes, schema
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.identities import Person
-from stagedoor.store.logins import open_login
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in.identities import ProviderAccount
+from stagedoor.store.sign_in.logins import open_login
 from stagedoor.store.watch import WHOLE_EACH_S, PolicyWatch
 from stagedoor.wire.target import parse_login
 
@@ -178,7 +179,7 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
 
 def come_by_provider(service: AdminService, name: str, group: str) -> None:
     with service.change("sso.sign-in") as change:
-        identities.admit(change.transaction, Person(COMPANY.issuer, name), name, 1000.0)
+        identities.admit(change.transaction, ProviderAccount(COMPANY.issuer, name), name, 1000.0)
         identities.set_provided_groups(change.transaction, name, frozenset({group}))
 
 

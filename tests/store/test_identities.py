@@ -6,18 +6,19 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import identities, passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.identities import Person
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in.identities import ProviderAccount
 from tests.store.sample import change
 
-ALICE = Person("https://id.example", "1")
-OTHER = Person("https://id.example", "2")
-ELSEWHERE = Person("https://other.example", "1")
+ALICE = ProviderAccount("https://id.example", "1")
+OTHER = ProviderAccount("https://id.example", "2")
+ELSEWHERE = ProviderAccount("https://other.example", "1")
 
 
-def admit(database: Database, person: Person, name: str, *groups: str) -> str:
+def admit(database: Database, person: ProviderAccount, name: str, *groups: str) -> str:
     with change(database, "sso.sign-in") as c:
         admitted = identities.admit(c.transaction, person, name, 1.0)
         identities.set_provided_groups(c.transaction, admitted, frozenset(groups))

@@ -22,12 +22,14 @@ from stagedoor.model.pending_login import (
     spend,
 )
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
-from stagedoor.store import answers, passes, pending_logins, people
-from stagedoor.store.answers import Due
+from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.logins import open_login, sign_in_numbered, sign_in_of_key
 from stagedoor.store.policy import load_policy
-from stagedoor.store.sign_ins import list_sign_ins
+from stagedoor.store.sign_in import passes, pending_logins
+from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.logins import open_login, sign_in_numbered, sign_in_of_key
+from stagedoor.store.sign_in.provider_answers import RefreshCandidate
+from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -170,7 +172,7 @@ def test_a_sign_in_that_is_over_approves_nothing(database: Database) -> None:
         logged_in(database, sign_in(login), key="SHA256:next")
 
 
-def due(database: Database, now: float) -> list[Due]:
+def due(database: Database, now: float) -> list[RefreshCandidate]:
     return answers.due(database, ["Company"], now, 100)
 
 

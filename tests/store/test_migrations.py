@@ -12,11 +12,12 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import End
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place, Server
-from stagedoor.store import passes, people, schema
+from stagedoor.store import people, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
+from stagedoor.store.sign_in import passes
 from stagedoor.store.visits import list_visits
 from tests.store.sample import change
 from tests.store.server import PostgresqlHere, name_of

@@ -12,9 +12,12 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind, WebPass
-from stagedoor.store import passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.passes import (
+from stagedoor.store.policy import load_policy
+from stagedoor.store.schema import web_passes
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.passes import (
     find,
     issue,
     read_sign_ins_end,
@@ -23,8 +26,6 @@ from stagedoor.store.passes import (
     sign_out,
     use_up,
 )
-from stagedoor.store.policy import load_policy
-from stagedoor.store.schema import web_passes
 
 NOW = 1_700_000_000.0
 TICKET = WebPass(

@@ -3,30 +3,32 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.store.liveness.silence import SilenceWatch
+from stagedoor.store.liveness.silence import HeartbeatWatch
 
 
-def watch(silence: SilenceWatch, beats: Sequence[int | None], *, step_s: float = 5.0) -> list[bool]:
+def watch(
+    silence: HeartbeatWatch, beats: Sequence[int | None], *, step_s: float = 5.0
+) -> list[bool]:
     """Whether `a` is dead at each look, with so many beats."""
     return ["a" in silence.look({"a": count}, n * step_s) for n, count in enumerate(beats)]
 
 
 def test_who_stands_still_for_long_enough_is_dead() -> None:
-    assert watch(SilenceWatch(20.0, 15.0), [3, 3, 3, 3, 3, 3]) == [False] * 4 + [True] * 2
+    assert watch(HeartbeatWatch(20.0, 15.0), [3, 3, 3, 3, 3, 3]) == [False] * 4 + [True] * 2
 
 
 def test_who_beats_lives() -> None:
-    assert not any(watch(SilenceWatch(20.0, 15.0), range(100)))
-    assert not any(watch(SilenceWatch(20.0, 15.0), [n // 3 for n in range(100)]))
+    assert not any(watch(HeartbeatWatch(20.0, 15.0), range(100)))
+    assert not any(watch(HeartbeatWatch(20.0, 15.0), [n // 3 for n in range(100)]))
 
 
 def test_who_never_began_to_beat_is_given_the_same_time() -> None:
-    assert watch(SilenceWatch(20.0, 15.0), [None] * 5) == [False] * 4 + [True]
-    assert not any(watch(SilenceWatch(20.0, 15.0), [None, None, None, 0, 0, 0]))
+    assert watch(HeartbeatWatch(20.0, 15.0), [None] * 5) == [False] * 4 + [True]
+    assert not any(watch(HeartbeatWatch(20.0, 15.0), [None, None, None, 0, 0, 0]))
 
 
 def test_a_watcher_that_was_away_blames_nobody() -> None:
-    silence = SilenceWatch(20.0, 15.0)
+    silence = HeartbeatWatch(20.0, 15.0)
     silence.look({"a": 1}, 0.0)
     assert silence.look({"a": 1}, 1000.0) == frozenset()
     assert silence.look({"a": 1}, 1010.0) == frozenset()
@@ -34,7 +36,7 @@ def test_a_watcher_that_was_away_blames_nobody() -> None:
 
 
 def test_who_has_gone_is_forgotten() -> None:
-    silence = SilenceWatch(20.0, 15.0)
+    silence = HeartbeatWatch(20.0, 15.0)
     silence.look({"a": 1}, 0.0)
     silence.look({}, 10.0)
     assert silence.look({"a": 1}, 20.0) == frozenset()
@@ -45,7 +47,7 @@ def test_who_has_gone_is_forgotten() -> None:
 )
 def test_whoever_beats_within_the_time_is_never_dead(looks: list[tuple[float, bool]]) -> None:
     """However late the watcher looks."""
-    silence = SilenceWatch(20.0, 15.0)
+    silence = HeartbeatWatch(20.0, 15.0)
     now = beat_at = 0.0
     count = 0
     for wait_s, beats in looks:

@@ -8,9 +8,10 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import PassKind, WebPass
-from stagedoor.store import passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy, read_changes
+from stagedoor.store.sign_in import passes
 from tests.store.sample import change
 
 DEV = Identity("dev", frozenset(), Method.PASSWORD)

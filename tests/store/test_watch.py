@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stagedoor.authz.guest import again, by_share
-from stagedoor.listeners.web.terminal.carry import LAST_WORDS_S
+from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method

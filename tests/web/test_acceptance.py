@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import pytest
 
-from stagedoor.client.dialling import LineWatch
+from stagedoor.client.attach.dialling import LineWatch
 from stagedoor.wire.terminal import MAX_FRAME_BYTES, Detach
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from stagedoor.holder.place import connect, holder_of
+from stagedoor.holder.folder import connect, holder_of
 from stagedoor.wire.frames import FrameBuffer, decode, encode, framed
 from stagedoor.wire.terminal import (
     Ack,
@@ -35,12 +35,12 @@ from stagedoor.wire.terminal import (
     Kind,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     Ping,
     Pong,
     Size,
     Welcome,
-    Word,
 )
 from tests.holder.compiled import compiled
 from tests.path.gateway import Gateway
@@ -60,7 +60,7 @@ NOT_LIVE = {
     ),
     "a line that is cut holds the program for a minute, and no longer": "a minute is long",
 }
-PASSED_OVER = (Word.PROGRESS, Word.WATCHED, Word.RECORDED)
+PASSED_OVER = (NoticeKind.PROGRESS, NoticeKind.WATCHED, NoticeKind.RECORDED)
 
 
 @dataclass

@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.home import permits_in_words
-from stagedoor.listeners.web.pages.markup import App, Place, home
+from stagedoor.listeners.web.pages.markup import App, PagePath, home
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
 
 FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
@@ -27,6 +27,6 @@ def test_an_app_says_what_is_permitted_besides_entering(
 ) -> None:
     assert permits_in_words(permissions) == said
     app = App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
-    page = home(Place("", Assets()), "dev", [app], [], [], is_person=False)
+    page = home(PagePath("", Assets()), "dev", [app], [], [], is_person=False)
     assert said in page
     assert ('class="permits"' in page) == bool(said)

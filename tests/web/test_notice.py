@@ -9,8 +9,8 @@ NOTICE = "app01 moved on to shop:2; <b>this</b> shell is of shop:1"
 SHOWN = "app01 moved on to shop:2; &lt;b&gt;this&lt;/b&gt; shell is of shop:1"
 
 
-def place(tmp_path: Path) -> markup.Place:
-    return markup.Place("", Assets(tmp_path))
+def place(tmp_path: Path) -> markup.PagePath:
+    return markup.PagePath("", Assets(tmp_path))
 
 
 def home(tmp_path: Path, notice: str | None) -> str:

@@ -7,30 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.client.company import Company
+from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
-    PeopleTeller,
+    PresenceNotifier,
     by_gateways,
     named,
     proved,
 )
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
     KNOWS_PEOPLE,
     Hello,
-    Known,
+    IdentityLevel,
     Lock,
     Mode,
     Notice,
+    NoticeKind,
     People,
     Person,
     Ping,
     Remove,
     Size,
     Upstream,
-    Word,
 )
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
@@ -38,8 +38,8 @@ from tests.web.outer import attach_command, outer
 from tests.web.visitor import Visitor, ticket
 
 
-def present(name: str, *, looks: bool = False, share: str | None = None) -> Present:
-    return Present(f"session of {name}", name, "::1", "app01/dev", "main", looks, 50.0, share)
+def present(name: str, *, looks: bool = False, share: str | None = None) -> PresenceEntry:
+    return PresenceEntry(f"session of {name}", name, "::1", "app01/dev", "main", looks, 50.0, share)
 
 
 def told(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
@@ -47,20 +47,25 @@ def told(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
     return People(you, rules=True, locked=False, people=people)
 
 
-def known(people: People) -> list[tuple[str, Known]]:
+def known(people: People) -> list[tuple[str, IdentityLevel]]:
     return [(each.name, each.known) for each in people.people]
 
 
-def after(people: People, here: list[Present], before: frozenset[int] = frozenset()) -> set[int]:
+def after(
+    people: People, here: list[PresenceEntry], before: frozenset[int] = frozenset()
+) -> set[int]:
     return proved(people, here, before)
 
 
 def test_those_whom_the_gateway_let_in_have_names() -> None:
     people = told("user:alice", "guest:bob")
     assert after(people, [present("alice"), present("bob", share="s")]) == {1, 2}
-    assert known(named(people, {1, 2}, set())) == [("alice", Known.USER), ("bob", Known.GUEST)]
-    assert known(named(people, {1}, {2}))[1] == ("bob", Known.SSH)
-    assert known(named(people, {1}, set()))[1] == ("bob", Known.CLAIMED)
+    assert known(named(people, {1, 2}, set())) == [
+        ("alice", IdentityLevel.USER),
+        ("bob", IdentityLevel.GUEST),
+    ]
+    assert known(named(people, {1}, {2}))[1] == ("bob", IdentityLevel.SSH)
+    assert known(named(people, {1}, set()))[1] == ("bob", IdentityLevel.CLAIMED)
 
 
 @pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
@@ -84,8 +89,8 @@ class Told:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.said: list[list[tuple[str, Known]]] = []
-        self.teller = PeopleTeller(self._say, lambda: self.now)
+        self.said: list[list[tuple[str, IdentityLevel]]] = []
+        self.teller = PresenceNotifier(self._say, lambda: self.now)
         self.looks("alice")
         self.teller.reads_people()
         self.said.clear()
@@ -98,7 +103,7 @@ class Told:
         self.teller.present([present(name) for name in names], "session of alice")
 
 
-ALICE, BOB = ("alice", Known.USER), ("bob", Known.USER)
+ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)
 
 
 def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
@@ -110,7 +115,7 @@ def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
     client.now += 100
     client.looks("alice")  # and gone before the holder has heard of it
     client.teller.heard(told("user:alice"))
-    assert client.said == [[ALICE, ("bob", Known.CLAIMED)], [ALICE, BOB], [ALICE]]
+    assert client.said == [[ALICE, ("bob", IdentityLevel.CLAIMED)], [ALICE, BOB], [ALICE]]
 
 
 def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
@@ -120,30 +125,30 @@ def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
     client.now += DOUBT_S
     client.looks("alice")
     client.looks("alice")
-    assert client.said == [[ALICE, ("", Known.CLAIMED)], [ALICE, ("", Known.SSH)]]
+    assert client.said == [[ALICE, ("", IdentityLevel.CLAIMED)], [ALICE, ("", IdentityLevel.SSH)]]
 
 
 def test_an_older_client_is_told_who_watches_and_an_older_holder_is_made_up_for() -> None:
     said: list[Upstream] = []
-    teller = PeopleTeller(said.append, lambda: 60.0)
+    teller = PresenceNotifier(said.append, lambda: 60.0)
     here = [present("alice"), present("ops", looks=True), present("bob")]
     teller.present(here, "session of alice")
-    assert said == [Notice(Word.WATCHED, "ops")]
+    assert said == [Notice(NoticeKind.WATCHED, "ops")]
     teller.reads_people()
     assert said[1] == by_gateways(here[1:], 60.0)
     assert by_gateways(here, 60.0).people[0] == Person(
-        0, "alice", Mode.MIRROR, Known.USER, for_s=10
+        0, "alice", Mode.MIRROR, IdentityLevel.USER, for_s=10
     )
 
 
 def test_attach_has_a_line_for_it() -> None:
-    company = Company()
+    company = PresenceReport()
     assert company.news(told("user:alice")) is None
     people = (
-        Person(1, "alice", Mode.MIRROR, Known.USER),
-        Person(2, "bob", Mode.MIRROR, Known.USER, typed=True),
-        Person(3, "", Mode.MIRROR, Known.SSH),
-        Person(4, "o\x1bps", Mode.WATCH, Known.GUEST),
+        Person(1, "alice", Mode.MIRROR, IdentityLevel.USER),
+        Person(2, "bob", Mode.MIRROR, IdentityLevel.USER, typed=True),
+        Person(3, "", Mode.MIRROR, IdentityLevel.SSH),
+        Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
     line = "also here: bob (types, typed last), somebody by ssh (types), ops (watches)"
     found = company.news(People(1, rules=True, locked=False, people=people))
@@ -170,12 +175,12 @@ def host(port: int) -> Iterator[Visitor]:
     visitor.close()
 
 
-def at(visitor: Visitor) -> list[tuple[str, Mode, Known]]:
+def at(visitor: Visitor) -> list[tuple[str, Mode, IdentityLevel]]:
     people = visitor.people[-1].people if visitor.people else ()
     return [(each.name, each.mode, each.known) for each in people]
 
 
-DEV = ("dev", Mode.MIRROR, Known.USER)
+DEV = ("dev", Mode.MIRROR, IdentityLevel.USER)
 
 
 def test_who_comes_by_a_command_in_the_shell_is_seen(host: Visitor, gateway: Gateway) -> None:
@@ -189,7 +194,7 @@ def test_who_comes_by_a_command_in_the_shell_is_seen(host: Visitor, gateway: Gat
         assert joins.stdin is not None
         joins.stdin.write(framed(Hello("user:root", "kept", "", 0, Size(80, 24))))
         joins.stdin.flush()
-        host.until(lambda: at(host) == [DEV, ("root", Mode.MIRROR, Known.SSH)])
+        host.until(lambda: at(host) == [DEV, ("root", Mode.MIRROR, IdentityLevel.SSH)])
         host.send(Remove(host.people[-1].people[1].number))
         assert joins.wait(60) == 0
         host.until(lambda: at(host) == [DEV])
@@ -204,10 +209,10 @@ def test_one_who_watches_can_neither_remove_nor_lock(
 ) -> None:
     watcher = Visitor(port)
     watcher.hello(ticket(port), terminal="kept", mode=Mode.WATCH)
-    host.until(lambda: at(host) == [DEV, ("dev", Mode.WATCH, Known.USER)])
+    host.until(lambda: at(host) == [DEV, ("dev", Mode.WATCH, IdentityLevel.USER)])
     watcher.send(frame)
     watcher.until(lambda: watcher.notices)
-    assert watcher.notices[0].word is Word.FAULT
+    assert watcher.notices[0].word is NoticeKind.FAULT
     watcher.close()
     host.until(lambda: at(host) == [DEV])
     assert not host.people[-1].locked

@@ -8,20 +8,20 @@ from stagedoor.admin.terminals.places import (
     crowded,
 )
 from stagedoor.model.denial import Reason
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 
 
 def visits(
     count: int, name: str = "", *, looks: bool = True, share: str | None = None
-) -> list[Present]:
+) -> list[PresenceEntry]:
     """So many, each of another person unless there is a `name`."""
     return [
-        Present(f"{name}{share}{looks}{n}", name or f"p{share}{n}", "::1", "t", "m", looks, 0, share)
+        PresenceEntry(f"{name}{share}{looks}{n}", name or f"p{share}{n}", "::1", "t", "m", looks, 0, share)
         for n in range(count)
     ]  # fmt: skip
 
 
-def why(present: list[Present]) -> str | None:
+def why(present: list[PresenceEntry]) -> str | None:
     """Why the last of these is refused."""
     denial = crowded(present, present[-1].session)
     assert denial is None or denial.reason is Reason.OVERLOADED

@@ -16,7 +16,7 @@ from websockets.typing import Origin
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal import Detach, In, Mode, Resize, Size, Word
+from stagedoor.wire.terminal import Detach, In, Mode, NoticeKind, Resize, Size
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
@@ -95,7 +95,7 @@ def refused(visitor: Visitor) -> str:
     """Why he was not let in."""
     visitor.until(lambda: visitor.notices)
     (said,) = visitor.notices
-    assert said.word is Word.DENIED
+    assert said.word is NoticeKind.DENIED
     assert visitor.welcome is None
     visitor.close()
     return said.text
@@ -103,12 +103,12 @@ def refused(visitor: Visitor) -> str:
 
 def out(visitor: Visitor) -> str:
     """Why he has to leave, which he is told in time."""
-    visitor.until(lambda: any(said.word is Word.REVOKED for said in visitor.notices), END_S)
-    return next(said.text for said in visitor.notices if said.word is Word.REVOKED)
+    visitor.until(lambda: any(said.word is NoticeKind.REVOKED for said in visitor.notices), END_S)
+    return next(said.text for said in visitor.notices if said.word is NoticeKind.REVOKED)
 
 
 def marks(visitor: Visitor) -> list[str]:
-    return [said.text for said in visitor.notices if said.word is Word.WATCHED]
+    return [said.text for said in visitor.notices if said.word is NoticeKind.WATCHED]
 
 
 # What it is for.
@@ -168,7 +168,7 @@ def test_a_guest_cannot_type_resize_or_send_anybody_away(
     hosted.shows(b"after")
     assert b"24 80" in hosted.text
     assert b"intruder" not in hosted.text
-    assert not any(said.word is Word.DETACHED for said in hosted.notices)
+    assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
     guest.send(Detach())
     hosted.type(b"echo st''ill\r")
     hosted.shows(b"still")
@@ -429,7 +429,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     assert guest.welcome.mode is Mode.MIRROR
     guest.type(b"echo by-gu''est\r")
     hosted.shows(b"by-guest")
-    assert not any(said.word is Word.DETACHED for said in hosted.notices)
+    assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
     with desk(gateway) as service:
         admin.remove_grant(service, number)
     out(guest)

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from stagedoor.admin import service as admin
 from stagedoor.store.schema import web_passes
-from stagedoor.wire.terminal import Notice, Word
+from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
@@ -91,7 +91,7 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     assert leaver.post("/sign-out").status == 303
     for visitor in opened:
         word = last_word(visitor)
-        assert word.word is Word.REVOKED
+        assert word.word is NoticeKind.REVOKED
         assert "you signed out" in word.text
     assert time.monotonic() - began < END_S
     still_works(elsewhere)
@@ -111,7 +111,7 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     made = ticket(port, headers=shown(person))
     assert person.post("/sign-out").status == 303
     visitor = Visitor(port).hello(made)
-    assert last_word(visitor).word is Word.DENIED
+    assert last_word(visitor).word is NoticeKind.DENIED
     status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
     assert (status, answer["reason"]) == (401, "credential_wrong")
 
@@ -178,7 +178,7 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
     person = signed_in(port)
     before = at_terminal(person, "before")
     assert person.sign_in().status == 303
-    assert last_word(before).word is Word.REVOKED
+    assert last_word(before).word is NoticeKind.REVOKED
     still_works(at_terminal(person, "after"))
 
 
@@ -207,7 +207,10 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     visitor = at_terminal(person, "short")
     word = last_word(visitor)
     assert time.time() >= soon
-    assert (word.word, "the time of your sign-in is over" in word.text) == (Word.REVOKED, True)
+    assert (word.word, "the time of your sign-in is over" in word.text) == (
+        NoticeKind.REVOKED,
+        True,
+    )
     wait_until(lambda: gateway.sessions("expired"))
     assert person.get("/").status == 303
     still_works(elsewhere)

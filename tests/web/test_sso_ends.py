@@ -14,7 +14,7 @@ from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import load_or_create_sealing_key
 from stagedoor.settings.file import load_settings
 from stagedoor.store.schema import provider_answers
-from stagedoor.wire.terminal import Notice, Word
+from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
 from tests.path.gateway import Gateway
 from tests.ports import free_port
@@ -120,7 +120,7 @@ def test_a_group_that_is_taken_away_there_closes_and_one_given_lets_in_without_a
 ) -> None:
     idp.set_account("carol-1", {**PERSON, "groups": []})
     ask_now(gateway)
-    assert carol.last_word().word is Word.REVOKED
+    assert carol.last_word().word is NoticeKind.REVOKED
     idp.set_account("carol-1", PERSON)
     ask_now(gateway)
 
@@ -151,7 +151,7 @@ def test_a_provider_that_fails_ends_nothing_and_one_that_refuses_ends_with_a_rea
     idp.remove_account("carol-1")
     ask_now(gateway)
     word = carol.last_word()
-    assert (word.word, word.text) == (Word.REVOKED, ENDED)
+    assert (word.word, word.text) == (NoticeKind.REVOKED, ENDED)
     wait_until(lambda: carol.asks() == 401)
     assert "Sign in with Company" in carol.browser.get(f"{carol.browser.origin}/app/app01")[1]
     [told] = [e for e in gateway.audit() if e["fields"].get("action") == "sign-in.end"][-1:]

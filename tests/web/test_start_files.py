@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stagedoor.listeners.web.terminal.carry import Carrier
-from stagedoor.wire.terminal import Notice, Word
+from stagedoor.listeners.web.terminal.relay import TerminalRelay
+from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.path.gateway import running
 from tests.web.visitor import Visitor, let_in, ticket
 
@@ -62,7 +62,7 @@ class Wire:
 async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
     wire = Wire()
-    carrier = Carrier(
+    carrier = TerminalRelay(
         wire, None, None, None, asyncio.Event(), joins=False, looks=False, people=None
     )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
@@ -70,7 +70,7 @@ async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     process = SimpleNamespace(stdout=output)
     await carrier._downward(process)  # type: ignore[arg-type]
     [notice] = wire.said
-    assert notice.word is Word.FAULT
+    assert notice.word is NoticeKind.FAULT
     assert "Welcome to" in notice.text
     assert "\x1b" not in notice.text
     assert "~/.bashrc" in notice.text

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from stagedoor.wire.terminal import Detach, Exit, In, Notice, Word
+from stagedoor.wire.terminal import Detach, Exit, In, Notice, NoticeKind
 from tests.path.gateway import Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
@@ -159,7 +159,7 @@ def test_an_administrator_who_closes_it_is_named_and_the_terminal_lives_on(
         (mine,) = [row["id"] for row in rows if row["source"] == visitor.source]
         gateway.command("session", "close", mine, "--reason", "for a test")
         visitor.until(lambda: visitor.notices)
-        assert visitor.notices[0].word is Word.REVOKED
+        assert visitor.notices[0].word is NoticeKind.REVOKED
         assert "for a test" in visitor.notices[0].text
     with visiting(port, terminal="evicted") as again:
         again.type(b"echo $kept\r")
@@ -176,7 +176,7 @@ def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, po
     number = next(str(row["id"]) for row in rows if row["app"] == "secret")
     gateway.command("grant", "remove", number)
     visitor.until(lambda: visitor.notices, END_S)
-    assert visitor.notices[0].word is Word.REVOKED
+    assert visitor.notices[0].word is NoticeKind.REVOKED
     visitor.close()
 
 
@@ -190,7 +190,7 @@ def test_a_ticket_is_good_once(port: int) -> None:
     two = Visitor(port)
     two.hello(given, terminal="once")
     assert two.welcome is None
-    assert [notice.word for notice in two.notices] == [Word.DENIED]
+    assert [notice.word for notice in two.notices] == [NoticeKind.DENIED]
     assert "used up" in two.notices[0].text
     one.close()
 
@@ -202,7 +202,7 @@ def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, g
     at = len(gateway.lines)
     visitor = Visitor(port)
     visitor.hello(given)
-    assert [notice.word for notice in visitor.notices] == [Word.DENIED]
+    assert [notice.word for notice in visitor.notices] == [NoticeKind.DENIED]
     line = gateway.wait_for_denial(after=at)
     assert line["way"] == "web"
     if len(given) > 8:
@@ -254,12 +254,12 @@ def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: i
             assert visitor.socket is not None
             visitor.socket.send(sent)
             visitor.until(lambda v=visitor: v.notices)
-            assert visitor.notices[0].word is Word.FAULT
+            assert visitor.notices[0].word is NoticeKind.FAULT
     with visiting(port, terminal="rude") as visitor:
         assert visitor.socket is not None
         visitor.socket.send("text")
         visitor.until(lambda: visitor.notices)
-        assert visitor.notices == [Notice(Word.FAULT, "a text message; frames are binary")]
+        assert visitor.notices == [Notice(NoticeKind.FAULT, "a text message; frames are binary")]
 
 
 RECORDED = SETTINGS + '\n[recording]\nsessions = ["user:dev"]\nrecord_input = true\n'
@@ -271,7 +271,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
         with visiting(gateway.port("web")) as visitor:
             visitor.type(b"echo shown; exit 4\r")
             visitor.until(lambda: visitor.exit)
-            assert visitor.notices[0].word is Word.RECORDED
+            assert visitor.notices[0].word is NoticeKind.RECORDED
             source = visitor.source
         gateway.wait_for_session(source)
         (row,) = json.loads(gateway.command("recording", "list", "--json").stdout)
@@ -304,7 +304,7 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
 def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> None:
     visitor = Visitor(port).hello(ticket(port), terminal=name)
     assert visitor.welcome is None
-    assert visitor.notices[-1].word is Word.DENIED
+    assert visitor.notices[-1].word is NoticeKind.DENIED
     assert "is no name for a terminal" in visitor.notices[-1].text
     visitor.close()
 
@@ -321,7 +321,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
             gateway.wait_for(lambda line: line["event"] == "draining")
             gateway.signal(signal.SIGTERM)
             visitor.until(lambda: visitor.notices)
-            assert visitor.notices[0].word is Word.DETACHED
+            assert visitor.notices[0].word is NoticeKind.DETACHED
         assert gateway.process is not None
         gateway.process.wait(30)
         gateway.wait_for(lambda line: line["event"] == "end of log")  # or it would come later

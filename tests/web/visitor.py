@@ -26,12 +26,12 @@ from stagedoor.wire.terminal import (
     InAck,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     People,
     Size,
     Snapshot,
     Welcome,
-    Word,
 )
 from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
@@ -206,7 +206,7 @@ class Visitor:
                 self.exit = frame
             case People():
                 self.people.append(frame)
-            case Notice(Word.PROGRESS, text):
+            case Notice(NoticeKind.PROGRESS, text):
                 self.steps.append(text)
             case Notice():
                 self.notices.append(frame)

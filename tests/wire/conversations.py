@@ -18,14 +18,14 @@ from stagedoor.wire.terminal import (
     InAck,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     Pong,
     Size,
-    Sized,
     Snapshot,
+    TerminalSize,
     Upstream,
     Welcome,
-    Word,
 )
 from tests.wire.conversation import SIZE, WINDOW, Conversation, Step
 
@@ -255,7 +255,7 @@ def company() -> list[Conversation]:
     one.comes("a1")
     third.comes("c1")
     other.connects()
-    one.down(Notice(Word.DETACHED, "taken over from another place"))
+    one.down(Notice(NoticeKind.DETACHED, "taken over from another place"))
     one.hangs_up()
     other.welcomed("b1", mode=Mode.TAKE_OVER)
     other.cut()
@@ -275,15 +275,15 @@ def company() -> list[Conversation]:
     one.comes("a1")
     other.comes("b1")
     sizes.sized(WIDE)
-    one.down(Sized(WIDE))
+    one.down(TerminalSize(WIDE))
     one.types(0, b"x")
     sizes.sized(SIZE)
-    other.down(Sized(SIZE))
+    other.down(TerminalSize(SIZE))
     sizes.takes(b"x")
     one.is_told_taken(1)
     other.resizes(Size(132, 43))
     sizes.sized(Size(132, 43))
-    one.down(Sized(Size(132, 43)))
+    one.down(TerminalSize(Size(132, 43)))
     sizes.writes(b"both")
     for each in (one, other):
         each.sees(0, b"both")
@@ -294,7 +294,7 @@ def company() -> list[Conversation]:
     one, other = watch.person("a"), watch.person("b", Mode.WATCH, WIDE)
     one.comes("a1")
     other.comes("b1")
-    other.down(Sized(SIZE))
+    other.down(TerminalSize(SIZE))
     other.does("typed", data=b"rm -r /\r".hex())
     other.resizes(Size(132, 43))
     watch.writes(b"$ ")
@@ -304,7 +304,7 @@ def company() -> list[Conversation]:
         each.has_drawn()
     one.resizes(Size(90, 30))
     watch.sized(Size(90, 30))
-    other.down(Sized(Size(90, 30)))
+    other.down(TerminalSize(Size(90, 30)))
 
     types = Conversation(
         "who watches and types all the same is told that it is dealt with", ("terminal",)
@@ -424,7 +424,7 @@ def expulsions() -> list[Conversation]:
             for name, frame in (
                 ("WELCOME", Welcome("a1", 0, 0, 1)), ("OUT", Out(0, b"x")), ("INACK", InAck(0)),
                 ("GAP", Gap(0, 1)), ("SNAPSHOT", Snapshot(b"x")), ("EXIT", Exit(0)), ("PONG", Pong(0)),
-                ("SIZED", Sized(SIZE)), ("NOTICE", Notice(Word.FAULT, "x")),
+                ("SIZED", TerminalSize(SIZE)), ("NOTICE", Notice(NoticeKind.FAULT, "x")),
             )
         ),
     ]  # fmt: skip
@@ -435,7 +435,7 @@ def expulsions() -> list[Conversation]:
         one.comes("a1")
         for frame in frames:
             one.up(frame)  # type: ignore[arg-type]
-        one.down(Notice(Word.FAULT, why))
+        one.down(Notice(NoticeKind.FAULT, why))
         one.hangs_up()
         if name != "more input than a window":
             one.comes("a1")
@@ -450,7 +450,7 @@ def expulsions() -> list[Conversation]:
     one.sees(0, b"abc")
     one.up(Ack(3))
     one.up(Ack(2))
-    one.down(Notice(Word.FAULT, "ACK does not belong here"))
+    one.down(Notice(NoticeKind.FAULT, "ACK does not belong here"))
     one.hangs_up()
     one.comes("a1", 3)
 
@@ -464,7 +464,7 @@ def expulsions() -> list[Conversation]:
         one = rude.person("a")
         one.comes("a1")
         one.says(data)
-        one.down(Notice(Word.FAULT, why))
+        one.down(Notice(NoticeKind.FAULT, why))
         one.hangs_up()
         one.comes("a1")
         made.append(rude)
@@ -473,7 +473,7 @@ def expulsions() -> list[Conversation]:
     one = first.person("a")
     one.does("connects", mode=one.mode, size=[80, 24, 0, 0])
     one.up(In(0, b"ls"))
-    one.down(Notice(Word.FAULT, "the first frame is no HELLO"))
+    one.down(Notice(NoticeKind.FAULT, "the first frame is no HELLO"))
     one.hangs_up()
 
     liar = Conversation("who claims to have seen what was never sent is a newcomer", ("terminal",))
@@ -511,7 +511,7 @@ def refusals() -> list[Conversation]:
     words = Conversation("each word is handed on as it is", ("client",))
     one = words.person("a")
     one.connects()
-    for word in Word:
+    for word in NoticeKind:
         one.down(Notice(word, f"word {int(word)}"))
     return [*made, words]
 

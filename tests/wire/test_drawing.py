@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.wire.drawing import UNDO, Drawing
+from stagedoor.wire.output_parser import UNDO, OutputParser
 
 SECRET = b"c3RvbGVu"
 ASKING = [
@@ -69,7 +69,7 @@ pieces = st.lists(
 
 
 def drawn(data: bytes, *, utf8: bool = True) -> bytes:
-    return Drawing(utf8=utf8).feed(data)
+    return OutputParser(utf8=utf8).feed(data)
 
 
 @pytest.mark.parametrize("asking", ASKING, ids=repr)
@@ -102,7 +102,7 @@ def test_a_reset_clears_the_screen_and_keeps_the_scrollback() -> None:
 
 
 def test_what_follows_a_gap_is_not_taken_for_the_rest_of_what_came_before() -> None:
-    drawing = Drawing(utf8=True)
+    drawing = OutputParser(utf8=True)
     assert drawing.feed(b"a\x1b]52;c;" + SECRET) == b"a"
     drawing.begin()
     assert drawing.feed(b"new") == b"new"
@@ -126,7 +126,7 @@ def test_whatever_comes_only_what_draws_goes_on(data: bytes, utf8: bool) -> None
 @settings(max_examples=400, deadline=None)
 def test_it_is_the_same_however_it_is_cut(data: bytes, chance: st.DataObject) -> None:
     cuts = chance.draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
-    drawing = Drawing(utf8=True)
+    drawing = OutputParser(utf8=True)
     cut = b"".join(
         drawing.feed(data[start:end])
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)

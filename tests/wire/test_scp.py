@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.scp import ScpWatch, Way, scp_way
+from stagedoor.wire.scp import ScpDirection, ScpWatch, scp_way
 from stagedoor.wire.sftp import FileEvent
 
 
 @pytest.mark.parametrize(
     ("command", "way"),
     [
-        ("scp -t /tmp/x", Way.TO_SHELL),
-        ("scp -f -- '/tmp/with space'", Way.FROM_SHELL),
-        ("scp -v -r -p -d -t .", Way.TO_SHELL),
-        ("/usr/bin/scp -rpt x", Way.TO_SHELL),
+        ("scp -t /tmp/x", ScpDirection.TO_SHELL),
+        ("scp -f -- '/tmp/with space'", ScpDirection.FROM_SHELL),
+        ("scp -v -r -p -d -t .", ScpDirection.TO_SHELL),
+        ("/usr/bin/scp -rpt x", ScpDirection.TO_SHELL),
         ("scp /tmp/f /tmp/t", None),
         ("scp -- -t", None),
         ("scpx -t /tmp/x", None),
@@ -22,12 +22,14 @@ from stagedoor.wire.sftp import FileEvent
         ("", None),
     ],
 )
-def test_only_what_an_scp_runs_at_the_other_end_is_watched(command: str, way: Way | None) -> None:
+def test_only_what_an_scp_runs_at_the_other_end_is_watched(
+    command: str, way: ScpDirection | None
+) -> None:
     assert scp_way(command) is way
 
 
 def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     watch.received(b"\0")
     assert watch.sent(b"T1700000000 0 1700000000 0\n") == []
     watch.received(b"\0")
@@ -39,7 +41,7 @@ def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
 
 
 def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
-    watch = ScpWatch(Way.FROM_SHELL)
+    watch = ScpWatch(ScpDirection.FROM_SHELL)
     found: list[FileEvent] = []
     for line, answer in [
         (b"D0755 0 top\n", b"\0"),
@@ -60,7 +62,7 @@ def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
 
 
 def test_a_file_that_the_other_end_refuses_is_none_and_the_next_is_seen() -> None:
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     watch.sent(b"C0644 3 no\n")
     watch.received(b"\1scp: no: Permission denied\n")
     watch.sent(b"C0644 3 yes\n")
@@ -69,7 +71,7 @@ def test_a_file_that_the_other_end_refuses_is_none_and_the_next_is_seen() -> Non
 
 
 def test_a_file_that_was_not_finished_is_told_as_that() -> None:
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     watch.sent(b"C0644 10 half\n")
     watch.received(b"\0")
     watch.sent(b"12345")
@@ -77,7 +79,7 @@ def test_a_file_that_was_not_finished_is_told_as_that() -> None:
 
 
 def test_a_file_that_could_not_be_read_to_its_end_is_not_whole() -> None:
-    watch = ScpWatch(Way.FROM_SHELL)
+    watch = ScpWatch(ScpDirection.FROM_SHELL)
     watch.received(b"C0644 2 broken\n")
     watch.sent(b"\0")
     (event,) = watch.received(b"\0\0\1scp: broken: Input/output error\n")
@@ -88,12 +90,12 @@ def test_a_file_that_could_not_be_read_to_its_end_is_not_whole() -> None:
 
 
 def test_what_is_no_scp_is_left_alone_and_not_collected() -> None:
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     lost = [FileEvent("lost", "", whole=False)]
     assert watch.sent(b"GET / HTTP/1.1\r\n" + b"x" * 100_000) == lost
     assert watch.sent(b"C0644 1 late\n") == []
     assert watch.end() == []
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     for _ in range(100):
         watch.sent(b"C" * 1000)
     assert len(watch._line) < 20_000
@@ -120,10 +122,10 @@ def test_what_is_no_scp_is_left_alone_and_not_collected() -> None:
         ),
         max_size=40,
     ),
-    st.sampled_from(list(Way)),
+    st.sampled_from(list(ScpDirection)),
 )
 def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
-    turns: list[tuple[bool, bytes]], way: Way
+    turns: list[tuple[bool, bytes]], way: ScpDirection
 ) -> None:
     watch = ScpWatch(way)
     events: list[FileEvent] = []
@@ -134,13 +136,13 @@ def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
         del events[-1]
     for event in events:
         assert event.did == "transfer"
-        assert 0 <= (event.sent if way is Way.TO_SHELL else event.received) < 10**20
+        assert 0 <= (event.sent if way is ScpDirection.TO_SHELL else event.received) < 10**20
 
 
 @given(st.lists(st.integers(1, 60), max_size=10))
 def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
     whole = b"C0644 5 one\n" + b"hello\0" + b"D0755 0 d\n" + b"C0600 0 two\n" + b"\0" + b"E\n"
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     found: list[FileEvent] = []
     at = 0
     for place in [*places, len(whole)]:
@@ -151,7 +153,7 @@ def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
 
 def test_a_size_with_zeros_before_it_hides_nothing() -> None:
     """scp takes them; a watch that does not would see nothing from there on."""
-    watch = ScpWatch(Way.TO_SHELL)
+    watch = ScpWatch(ScpDirection.TO_SHELL)
     found = watch.sent(
         b"C0644 " + b"0" * 30 + b"2 first\n" + b"ab\0" + b"C0644 1 second\n" + b"c\0"
     )

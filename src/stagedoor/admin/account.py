@@ -19,7 +19,7 @@ LAST_SESSIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class AccountSession:
     """A session of somebody's: `at` and `until` in seconds since the epoch, None while it is open."""
 
     target: str
@@ -48,7 +48,7 @@ class AccountService:
 
         return await ask(load)
 
-    async def sessions(self, identity: Identity) -> Sequence[Past] | Denial:
+    async def sessions(self, identity: Identity) -> Sequence[AccountSession] | Denial:
         """Their last sessions, the newest first."""
         records = await ask(
             list_sessions,
@@ -59,7 +59,9 @@ class AccountService:
         )
         if isinstance(records, Denial):
             return records
-        return [Past(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)]
+        return [
+            AccountSession(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)
+        ]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
         """The command that enters `target` by ssh: by direct login where SSH is answered; else by what

@@ -20,7 +20,7 @@ from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
-from stagedoor.shells.kubernetes.derive.explain import Explanation, explain
+from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.outdated import sentence
@@ -99,7 +99,7 @@ class Apps:
         address = f"{shell.host}:{shell.port}" if shell else ""
         return App(target, "kubernetes", state, detail, address, len(inside))
 
-    async def explain(self, target: Target) -> Explanation:
+    async def explain(self, target: Target) -> ShellReport:
         """What the shell is made of, or would be. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         app = await self._app(namespace, target)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.key_proof import line_to_sign, proved_key
 from stagedoor.admin.sign_in.invitations import accept, invited
 from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
@@ -74,7 +74,7 @@ class CredentialService:
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
-        allowance: Allowance,
+        allowance: ChangeRateLimit,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`policy` is the policy as it is now; `now` is monotonic, seconds."""

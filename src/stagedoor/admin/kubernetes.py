@@ -14,10 +14,10 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.shells.kubernetes.derive.kit import Kit, KitWay
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
-from stagedoor.shells.kubernetes.live.register import Judging
-from stagedoor.shells.kubernetes.live.rights import Rights
+from stagedoor.shells.kubernetes.live.register import DeriveContext
+from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 
 OnProblem = Callable[[str, str | None], None]
@@ -74,17 +74,17 @@ def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) 
         cluster,
         settings.kubernetes.by_environment,
         holder,
-        rights=Rights(cluster, authorise) if authorise else None,
+        rights=ClusterAccess(cluster, authorise) if authorise else None,
         judging=_judging(settings, on_problem),
         on_problem=lambda problem: on_problem("leases of shells", problem),
     )
 
 
-def _judging(settings: Settings, on_problem: OnProblem) -> Judging | None:
+def _judging(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
     kit = kit_of(settings)
     if not settings.kubernetes.register or kit is None:
         return None
-    return Judging(
+    return DeriveContext(
         kit, defaults_of(settings), lambda problem: on_problem("register of shells", problem)
     )
 
@@ -100,7 +100,7 @@ def kit_of(settings: Settings) -> Kit | None:
         raise SettingsError(f"controller.kit_resources: {error}") from None
     return Kit(
         wanted.kit_image,
-        KitWay(wanted.kit_way),
+        KitSource(wanted.kit_way),
         wanted.kit_pull_policy,
         amounts or None,
         wanted.pod_labels,

@@ -9,12 +9,13 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, User
 from stagedoor.model.selector import subjects_of
-from stagedoor.store import identities, people
-from stagedoor.store.identities import Person
+from stagedoor.store import people
 from stagedoor.store.people import TokenState
 from stagedoor.store.policy import read_policy
 from stagedoor.store.sessions import SessionRecord
-from stagedoor.store.sign_ins import SignInRecord
+from stagedoor.store.sign_in import identities
+from stagedoor.store.sign_in.identities import ProviderAccount
+from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class UserState:
     user: User
     disabled: bool
     provided: frozenset[str]
-    persons: list[Person]
+    persons: list[ProviderAccount]
     grants: list[GrantRule]
     keys: list[KeyRecord]
     tokens: list[TokenState]

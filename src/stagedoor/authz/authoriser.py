@@ -8,7 +8,7 @@ from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
-from stagedoor.model.listed import UNLISTED, Listed
+from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
@@ -31,7 +31,7 @@ class Authoriser:
         self,
         policy: Callable[[], Policy],
         now: Callable[[], float],
-        listed: Listed = UNLISTED,
+        listed: PermissionSettings = UNLISTED,
         step_up: StepUpRules = NOWHERE,
     ) -> None:
         self._policy = policy

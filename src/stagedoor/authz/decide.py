@@ -5,8 +5,8 @@ from math import inf
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.permission import Permission, Permissions
+from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import covers_target, subjects_of
 from stagedoor.model.target import Target
@@ -15,7 +15,11 @@ CONNECT_SCOPE = "connect"
 
 
 def authorise(
-    policy: Policy, identity: Identity, target: Target, now: float, listed: Listed = UNLISTED
+    policy: Policy,
+    identity: Identity,
+    target: Target,
+    now: float,
+    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 

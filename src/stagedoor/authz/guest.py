@@ -20,8 +20,8 @@ from stagedoor.authz.decide import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.permission import Permission, not_granted
+from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -33,7 +33,11 @@ OVER = "this share has ended; ask whoever shared the terminal for a new link"
 
 
 def by_share(
-    policy: Policy, identity: Identity, share_id: str, now: float, listed: Listed = UNLISTED
+    policy: Policy,
+    identity: Identity,
+    share_id: str,
+    now: float,
+    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """What the share `share_id` lets `identity` do now.
 
@@ -83,7 +87,7 @@ def by_rule(
     terminal: str,
     host: str,
     now: float,
-    listed: Listed = UNLISTED,
+    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """Whether a grant lets `identity` watch this terminal, which is reached as `host`."""
     until = known(policy, identity, now)
@@ -109,7 +113,9 @@ def by_rule(
     )
 
 
-def again(policy: Policy, grant: Grant, now: float, listed: Listed = UNLISTED) -> Grant | Denial:
+def again(
+    policy: Policy, grant: Grant, now: float, listed: PermissionSettings = UNLISTED
+) -> Grant | Denial:
     """Judge somebody who is in, by what let him in."""
     guest = grant.guest
     if guest is None:

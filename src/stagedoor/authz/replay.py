@@ -2,8 +2,8 @@
 
 from stagedoor.authz.decide import matching, permitted
 from stagedoor.model.identity import Identity
-from stagedoor.model.listed import UNLISTED, Listed
 from stagedoor.model.permission import Permission
+from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.selector import subjects_of
 from stagedoor.model.target import Target
@@ -14,7 +14,7 @@ def may_replay(
     identity: Identity,
     target: Target | None,
     now: float,
-    listed: Listed = UNLISTED,
+    listed: PermissionSettings = UNLISTED,
 ) -> bool:
     """Whether `identity` may play a recording of `target`; None where nobody knows whose it is.
 
@@ -33,7 +33,7 @@ def has_somewhere(
     identity: Identity,
     permission: Permission,
     now: float,
-    listed: Listed = UNLISTED,
+    listed: PermissionSettings = UNLISTED,
 ) -> bool:
     """Whether there is any app for which `identity` might have this permission now."""
     user = policy.users.get(identity.name)

@@ -100,7 +100,7 @@ def attach(
     """
     # Here, since a completion must not wait for it.
     from stagedoor.holder import tmux
-    from stagedoor.holder.place import PlaceError, check_name
+    from stagedoor.holder.folder import FolderError, check_name
     from stagedoor.wire.terminal import Mode
 
     if watch + take_over + list_ + end > 1:
@@ -112,7 +112,7 @@ def attach(
     terminal = name or ("run-" + secrets.token_hex(4) if command or piped else "main")
     try:
         check_name(terminal)
-    except PlaceError as error:
+    except FolderError as error:
         raise click.UsageError(str(error)) from None
     if list_:
         return _list(app, reach, json_=json_)
@@ -141,9 +141,15 @@ def run(
     """Attach, until the end of it; never returns. With a `session`, that one is watched; a terminal that
     `stays` does not end with what is piped in, and our `own` ends with who reads what it shows."""
     from stagedoor.client import tunnel
-    from stagedoor.client.attach import FAILED, Attach, AttachError, AttachRequest, UnreadError
-    from stagedoor.client.attachment import Attachment
-    from stagedoor.client.screen import Screen
+    from stagedoor.client.attach.attachment import Attachment
+    from stagedoor.client.attach.program import (
+        FAILED,
+        Attach,
+        AttachError,
+        AttachRequest,
+        UnreadError,
+    )
+    from stagedoor.client.attach.screen import Screen
     from stagedoor.wire.terminal import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
@@ -185,7 +191,7 @@ def _asked(
     app: str, reach: Mapping[str, str | None], what: str, asked: Mapping[str, object]
 ) -> dict[str, Any]:
     from stagedoor.client import tunnel
-    from stagedoor.client.asking import AttachError, once
+    from stagedoor.client.attach.secret_prompt import AttachError, once
 
     try:
         options, path = _reached(app, reach)
@@ -315,7 +321,7 @@ def _log(file: Path | None) -> Callable[[str], None]:
 def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
     if file is None:
         return None
-    from stagedoor.client.attach import AttachError
+    from stagedoor.client.attach.program import AttachError
     from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
     from stagedoor.wire.terminal import Size
 
@@ -340,7 +346,7 @@ def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
 
 def _opened(file: Path, mode: Literal["ab", "wb"]) -> FileIO:
     """`file`, made with mode 0600 if it is not there: what is shown may be secret."""
-    from stagedoor.client.attach import AttachError
+    from stagedoor.client.attach.program import AttachError
 
     try:
         file.touch(mode=0o600)

@@ -23,7 +23,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import paced
-from stagedoor.wire import drawing
+from stagedoor.wire import output_parser as drawing
 from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
 from stagedoor.wire.modes import Modes
 from stagedoor.wire.oneline import printable

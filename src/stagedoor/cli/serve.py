@@ -4,7 +4,7 @@ import click
 
 from stagedoor.cli.installation import Installation
 from stagedoor.serve.process import run_process
-from stagedoor.serve.supervisor import serve_forever
+from stagedoor.serve.supervisor.supervisor import serve_forever
 
 
 @click.command(

@@ -9,7 +9,7 @@ from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import parse_duration
-from stagedoor.holder.place import PlaceError, check_name
+from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.share import Share
 
 
@@ -55,7 +55,7 @@ def create(
         raise click.UsageError(f"--for {lasts!r} is no time; write 15m, 8h or 1d12h")
     try:
         check_name(name)
-    except PlaceError as error:
+    except FolderError as error:
         raise click.UsageError(str(error)) from None
     with open_service(installation.settings, create=False) as service:
         made, link = make_share_link(

@@ -206,11 +206,11 @@ def who(folder: Path) -> dict[str, object]:
 # ---- the steps -----------------------------------------------------------------------------------
 
 
-def _known(gateway: Gateway) -> login_files.Known:
+def _known(gateway: Gateway) -> login_files.GatewayDocument:
     status, said = gateway.get("/.well-known/stagedoor")
     if status != 200:
         raise _refusal(gateway, status, said)
-    return login_files.Known(said, gateway.url)
+    return login_files.GatewayDocument(said, gateway.url)
 
 
 def _key_for(folder: Path) -> tuple[Path | None, Path]:

@@ -55,7 +55,7 @@ def folders() -> list[Path]:
         return []
 
 
-class Known:
+class GatewayDocument:
     """What the well-known document says, checked: it goes into ssh's configuration."""
 
     def __init__(self, said: dict[str, object], url: str) -> None:
@@ -96,7 +96,9 @@ def _texts(said: dict[str, object], name: str, form: re.Pattern[str]) -> list[st
     ]
 
 
-def render_config(known: Known, folder: Path, user: str, program: list[str], place: str) -> str:
+def render_config(
+    known: GatewayDocument, folder: Path, user: str, program: list[str], place: str
+) -> str:
     """The Include file. `program` runs this client by whole paths. Raises TunnelError."""
     if not _USER.fullmatch(user):
         raise TunnelError(tunnel.REFUSED, f"ssh cannot be given the user name {user!r}")
@@ -146,7 +148,7 @@ def check_login(got: dict[str, object]) -> None:
         raise TunnelError(tunnel.REFUSED, "the gateway names no end of this login")
 
 
-def render_known_hosts(known: Known) -> str:
+def render_known_hosts(known: GatewayDocument) -> str:
     names = ",".join([*known.names, "*-ssh.*"])
     if known.ssh is not None:
         host, _, port = known.ssh.rpartition(":")

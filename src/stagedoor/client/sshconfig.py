@@ -70,7 +70,7 @@ class SshAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What `write` did. `include_line` must stand at the top of the person's own ssh config;
     `included` says whether it now does, `added` whether this call put it there."""
 
@@ -205,7 +205,7 @@ def write(
     *,
     ssh_config: Path | None = None,
     add_include: bool = False,
-) -> Written:
+) -> WriteResult:
     """Write both files into `directory` (`~/.ssh/stagedoor`), each whole or not at all.
 
     With `add_include` the `Include` line is put at the top of `ssh_config` (`~/.ssh/config`)
@@ -239,7 +239,7 @@ def write(
             mode = place.stat().st_mode & 0o777 if place.exists() else 0o600
             blank = b"\n" if before else b""
             _replace(place, f"{include_line}\n".encode() + blank + before, mode)
-    return Written(config, known_hosts, include_line, included or added, added)
+    return WriteResult(config, known_hosts, include_line, included or added, added)
 
 
 def includes(ssh_config: str, include_line: str) -> bool:

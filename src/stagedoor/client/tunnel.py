@@ -810,7 +810,7 @@ def settle(wire: Plain, call: Callable[[], Result], event: int, deadline: float)
             show("\r\x1b[K")
 
 
-class Heard:
+class PrefaceReader:
     """The wire, of which the first bytes are kept in `heard`."""
 
     def __init__(self, wire: Plain) -> None:
@@ -824,7 +824,7 @@ class Heard:
         return data
 
 
-def carry(source: Heard | Local, sink: Plain | Local) -> Iterator[tuple[int, int] | None]:
+def carry(source: PrefaceReader | Local, sink: Plain | Local) -> Iterator[tuple[int, int] | None]:
     """Bring one direction's bytes over, then its end. Yields what it waits for: (fd, event).
 
     Yields None after each chunk, so that a fast direction never starves the other.
@@ -853,7 +853,7 @@ def carry(source: Heard | Local, sink: Plain | Local) -> Iterator[tuple[int, int
 
 def pump(wire: Plain, local: Local) -> None:
     """Carry both directions until both have ended. Raises OSError when the gateway is lost."""
-    upward, downward = carry(local, wire), carry(Heard(wire), local)
+    upward, downward = carry(local, wire), carry(PrefaceReader(wire), local)
     live = [upward, downward]
     deadline = None  # set once ssh has gone
     try:

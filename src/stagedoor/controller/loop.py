@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
-from stagedoor.controller.make import Maker, StepError
+from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.metrics import Metrics
+from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
-from stagedoor.controller.world import World
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target, valid_app
 from stagedoor.shells.kubernetes.derive import objects
@@ -37,7 +37,7 @@ class Controller:
         self,
         cluster: Cluster,
         namespaces: Mapping[str | None, str],
-        maker: Maker,
+        maker: ShellWriter,
         kit: Kit,
         *,
         on_problem: OnProblem,
@@ -54,13 +54,15 @@ class Controller:
         self._queue: WorkQueue[Target] = WorkQueue()
         self._wake = asyncio.Event()
         self._worlds = {
-            environment: World(cluster, namespace, partial(self._named, environment))
+            environment: NamespaceMirrors(cluster, namespace, partial(self._named, environment))
             for environment, namespace in namespaces.items()
         }
         for namespace in leaving:
             # By a name that no environment can have: people have none for such a shell any more.
             key = f"({namespace})"
-            self._worlds[key] = World(cluster, namespace, partial(self._named, key), offers=False)
+            self._worlds[key] = NamespaceMirrors(
+                cluster, namespace, partial(self._named, key), offers=False
+            )
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
         self._opt_ins = OptIns(cluster, self._worlds.values())
         self._knocks: dict[Target, object] = {}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stagedoor.controller.world import digest
+from stagedoor.controller.mirrors import digest
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
@@ -51,7 +51,7 @@ class StepError(Exception):
 
 
 @dataclass(frozen=True)
-class Maker:
+class ShellWriter:
     """Makes and removes the objects of shells.
 
     `admitted` says who may enter a target by the policy of now; `user_cas` are the public keys of

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 
-from stagedoor.controller.world import World
+from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -15,7 +15,7 @@ LOOK_S = 60.0
 class OptIns:
     """Tells each of them once, by an Event on it."""
 
-    def __init__(self, cluster: Cluster, worlds: Collection[World]) -> None:
+    def __init__(self, cluster: Cluster, worlds: Collection[NamespaceMirrors]) -> None:
         self._cluster = cluster
         self._worlds = worlds
         self._told: dict[tuple[str, str, str], str] = {}
@@ -28,7 +28,7 @@ class OptIns:
                 await self._look(world)
             await asyncio.sleep(LOOK_S)
 
-    async def _look(self, world: World) -> None:
+    async def _look(self, world: NamespaceMirrors) -> None:
         found = [*world.opted_in()]
         for kind in UNSUITABLE:
             found += await self._listed(world.namespace, kind)

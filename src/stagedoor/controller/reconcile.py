@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from stagedoor.controller.make import Maker, StepError
-from stagedoor.controller.world import World, digest, digest_of
+from stagedoor.controller.make import ShellWriter, StepError
+from stagedoor.controller.mirrors import NamespaceMirrors, digest, digest_of
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import RENEW_AT
@@ -26,13 +26,13 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     AskLog,
     Delete,
     Keep,
+    LifecycleState,
     Mark,
     OnePod,
     Refuse,
     Replace,
     ScaleToZero,
-    Seen,
-    SeenShell,
+    ShellStatus,
     Start,
     decide,
 )
@@ -77,9 +77,9 @@ class Reconciler:
     """Of all namespaces. `worlds` and `targets` go by environment; `now` is seconds since the epoch."""
 
     cluster: Cluster
-    maker: Maker
+    maker: ShellWriter
     kit: Kit
-    worlds: Mapping[str | None, World]
+    worlds: Mapping[str | None, NamespaceMirrors]
     defaults: AppSettings = DEFAULT_SETTINGS
     now: Callable[[], float] = time.time
     _complained: dict[Target, tuple[str, ...]] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class _Look:
         wrong = self._derived if isinstance(self._derived, WrongSettings) else None
         self._leaving = self._left_to_those_inside(lease)
         return decide(
-            Seen(
+            LifecycleState(
                 offered=offered,
                 settings=wrong or self._settings,
                 template=self._derived.template if isinstance(self._derived, Derived) else None,
@@ -365,11 +365,11 @@ def _sooner(one: float | None, other: float | None) -> float | None:
     return min((at for at in (one, other) if at is not None), default=None)
 
 
-def _seen_shell(shell: Object | None, running: bool) -> SeenShell | None:
+def _seen_shell(shell: Object | None, running: bool) -> ShellStatus | None:
     if shell is None:
         return None
     said = shell["metadata"].get("annotations") or {}
-    return SeenShell(
+    return ShellStatus(
         replicas=int(shell["spec"].get("replicas", 1)),
         template=str(said.get(TEMPLATE, "")),
         stale=said.get(STALE),

@@ -17,24 +17,24 @@ _END = {
 
 
 @dataclass(frozen=True)
-class News:
+class StatusLine:
     """One line that stays; `good` True for an opening, False for a refusal, None for the rest."""
 
     text: str
     good: bool | None = None
 
 
-def news(event: Event) -> News | None:
+def news(event: Event) -> StatusLine | None:
     """What an audit event is to somebody who watches; None for what is not worth a line."""
     who = f"{event.identity} → {event.target}"
     match event.kind:
         case Kind.SESSION_OPENED:
-            return News(f"{who}  open, from {event.source}", True)
+            return StatusLine(f"{who}  open, from {event.source}", True)
         case Kind.SESSION_CLOSED:
             lasted_s = float(event.fields.get("duration_s") or 0)
             sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
             end = End(event.reason) if event.reason else End.CLOSED
-            return News(
+            return StatusLine(
                 f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {lasting(lasted_s)}, "
                 f"{size(sent)} up, {size(received)} down"
             )
@@ -43,8 +43,8 @@ def news(event: Event) -> News | None:
             who = f"{name} → {event.target}" if event.target else f"{name}"
             if (count := event.fields.get("count")) is not None:
                 why = (event.reason or "").replace("_", " ")
-                return News(f"{who}  refused {count} times more: {why}", False)
-            return News(f"{who}  refused: {event.fields.get('message')}", False)
+                return StatusLine(f"{who}  refused {count} times more: {why}", False)
+            return StatusLine(f"{who}  refused: {event.fields.get('message')}", False)
         case _:
             return None
 

@@ -16,8 +16,8 @@ from stagedoor.admin.service import AdminService, open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
+from stagedoor.demo.client_files import APPS
 from stagedoor.demo.clients import NC, find, ours
-from stagedoor.demo.entrance import APPS
 from stagedoor.demo.stage import PORT, Stage, StoppedError, staged, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 from stagedoor.store.journal import Entry, read_entries
@@ -159,7 +159,7 @@ class _Screen:
         self._terminal = sys.stdout.isatty()
         self._below: list[str] = []
 
-    def draw(self, told: list[live.News], records: list[SessionRecord], now: float) -> None:
+    def draw(self, told: list[live.StatusLine], records: list[SessionRecord], now: float) -> None:
         below: list[str] = []
         if self._terminal:
             size = shutil.get_terminal_size()
@@ -170,11 +170,11 @@ class _Screen:
         if told or below != self._below:
             self._write(told, below)
 
-    def end(self, told: list[live.News]) -> None:
+    def end(self, told: list[live.StatusLine]) -> None:
         """Nothing is drawn any more."""
         self._write(told, [])
 
-    def _write(self, told: list[live.News], below: list[str]) -> None:
+    def _write(self, told: list[live.StatusLine], below: list[str]) -> None:
         text = ""
         if self._below:
             # Up to the first of the lines that were drawn last (ECMA-48: CPL, ED).
@@ -188,7 +188,7 @@ class _Screen:
             _print(text)
 
 
-def told_now(news: live.News) -> str:
+def told_now(news: live.StatusLine) -> str:
     """A line that says what has just happened."""
     mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
     return f"{time.strftime('%H:%M:%S')} {mark[news.good]} {news.text}"

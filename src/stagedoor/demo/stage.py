@@ -16,14 +16,14 @@ from pathlib import Path
 from stagedoor.admin.certificates.authorities import host_ca, user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.admin.sign_in.links import make_link
+from stagedoor.demo.client_files import DEVELOPER, USER, ClientFiles, DemoUser, write_configs
 from stagedoor.demo.clients import Login
-from stagedoor.demo.entrance import DEVELOPER, USER, Entrance, Person, write_configs
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
 from stagedoor.serve import log
 from stagedoor.serve.parts.shells import stop_local_shells
-from stagedoor.serve.prepare import Checked, check, prepare
-from stagedoor.serve.supervisor import Supervisor
+from stagedoor.serve.prepare import VerifiedSettings, check, prepare
+from stagedoor.serve.supervisor.supervisor import Supervisor
 from stagedoor.settings.settings import Log, Settings
 
 HOST = "127.0.0.1"
@@ -60,7 +60,7 @@ env = {{ APP_NAME = "app02", FEATURE_FLAGS = "new-checkout,dark-mode" }}
 
 
 @dataclass(frozen=True)
-class Stage(Entrance):
+class Stage(ClientFiles):
     """The way into a gateway on this machine. `moved`: somebody else has the usual port.
 
     `web` is where browsers come in.
@@ -115,7 +115,7 @@ class _Ear:
 
 
 @asynccontextmanager
-async def staged(log_level: str, *others: Person) -> AsyncIterator[tuple[Stage, Supervisor]]:
+async def staged(log_level: str, *others: DemoUser) -> AsyncIterator[tuple[Stage, Supervisor]]:
     """A gateway that serves, in a folder of its own; at the end everything is stopped and gone.
 
     `others` are let in besides the developer, who alone has an ssh key. SIGINT, SIGTERM and SIGHUP
@@ -141,7 +141,7 @@ async def staged(log_level: str, *others: Person) -> AsyncIterator[tuple[Stage, 
 
 
 async def _start(
-    stack: AsyncExitStack, ear: _Ear, folder: Path, log_level: str, people: tuple[Person, ...]
+    stack: AsyncExitStack, ear: _Ear, folder: Path, log_level: str, people: tuple[DemoUser, ...]
 ) -> tuple[Stage, Supervisor]:
     """All that lies in `folder`, and the gateway on the usual port, or on any if that is taken."""
     port = free_port()
@@ -166,7 +166,7 @@ async def _start(
     return _with_ssh_config(folder, checked.settings, logins, supervisor), supervisor
 
 
-async def _serving(stack: AsyncExitStack, ear: _Ear, checked: Checked) -> Supervisor:
+async def _serving(stack: AsyncExitStack, ear: _Ear, checked: VerifiedSettings) -> Supervisor:
     supervisor = Supervisor(checked, lambda: check(Path(checked.name)))
 
     async def end() -> None:
@@ -200,7 +200,7 @@ def free_port() -> int:
     return PORT
 
 
-def _prepared(folder: Path, port: int, log_level: str) -> Checked:
+def _prepared(folder: Path, port: int, log_level: str) -> VerifiedSettings:
     """Settings, store and keys."""
     file = folder / "stagedoor.toml"
     text = _SETTINGS.format(
@@ -216,7 +216,7 @@ def _prepared(folder: Path, port: int, log_level: str) -> Checked:
 
 
 def _let_in(
-    folder: Path, settings: Settings, people: tuple[Person, ...]
+    folder: Path, settings: Settings, people: tuple[DemoUser, ...]
 ) -> dict[str, tuple[str, Path]]:
     """Write everybody into the store; each one's password and token file by name."""
     found = {}

@@ -6,7 +6,7 @@ import sys
 
 from stagedoor.holder.attach import attach, join
 from stagedoor.holder.end import end
-from stagedoor.holder.place import NOT_KNOWN, NOT_THERE, PlaceError, folder, names, socket_of
+from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE, FolderError, folder, names, socket_of
 
 USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME"
 
@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1
-    except (PlaceError, OSError) as error:
-        why = error if isinstance(error, PlaceError) else error.strerror
+    except (FolderError, OSError) as error:
+        why = error if isinstance(error, FolderError) else error.strerror
         print(f"stagedoor: {why}", file=sys.stderr)
         return 1
     print(USAGE, file=sys.stderr)

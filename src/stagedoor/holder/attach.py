@@ -11,7 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
-from stagedoor.holder.place import BACKLOG, alone, connect, listen
+from stagedoor.holder.folder import BACKLOG, alone, connect, listen
 
 _CHUNK = 64 * 1024
 

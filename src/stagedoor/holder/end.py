@@ -11,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.place import alone, connect, holder_of
+from stagedoor.holder.folder import alone, connect, holder_of
 
 PROGRAM_S = 2.0
 """So long may the program take to go before it is killed."""

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from stagedoor.holder.attachments import AttachmentTable
+from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.limits import MAX_LINKS, refusal
-from stagedoor.holder.roster import Roster
 from stagedoor.holder.spawn import Child, set_size, spawn
 from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, TerminalState
-from stagedoor.holder.watches import READ, WRITE, Watches
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,
@@ -29,11 +29,11 @@ from stagedoor.wire.terminal import (
     Lock,
     Mode,
     Notice,
+    NoticeKind,
     Ping,
     Remove,
     Size,
     TerminalError,
-    Word,
     foreign,
 )
 
@@ -90,9 +90,9 @@ class Holder:
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self._watches = Watches()
+        self._watches = EventPoller()
         self._links: dict[int, _Link] = {}
-        self._roster = Roster()
+        self._roster = AttachmentTable()
         self._count = 0
         self._program: _Program | None = None
         self._lonely_until = time.monotonic() + HELLO_S
@@ -194,7 +194,7 @@ class Holder:
         elif self._program is None and frame.mode is Mode.WATCH:
             self._refuse(link, "this terminal has not begun yet")  # and begins for its host
         elif why := self._roster.refusal(frame, now):
-            self._refuse(link, why, Word.DENIED)
+            self._refuse(link, why, NoticeKind.DENIED)
         elif why := self._no_place(frame):
             self._refuse(link, why)
         else:
@@ -335,7 +335,7 @@ class Holder:
             except ConnectionError:
                 self._drop(link)
 
-    def _refuse(self, link: _Link, why: str, word: Word = Word.FAULT) -> None:
+    def _refuse(self, link: _Link, why: str, word: NoticeKind = NoticeKind.FAULT) -> None:
         link.unsent += framed(Notice(word, why))
         self._close_soon(link)
         self._part(link)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagedoor.holder import tmux
-from stagedoor.holder.place import folder
+from stagedoor.holder.folder import folder
 from stagedoor.wire.terminal import Hello, Size
 
 _TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")

@@ -25,15 +25,15 @@ from stagedoor.wire.terminal import (
     InAck,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     Ping,
     Pong,
     Resize,
     Size,
-    Sized,
     Snapshot,
+    TerminalSize,
     Welcome,
-    Word,
     foreign,
 )
 
@@ -184,7 +184,7 @@ class TerminalState:
         if attachment.mode is not Mode.WATCH:
             actions += self._resize(attachment, hello.size)
         elif hello.size != self.size:
-            actions.append(Send(link, Sized(self.size)))
+            actions.append(Send(link, TerminalSize(self.size)))
         if self._modes.alternate_screen and attachment.sent == self._ring.end:
             actions.append(Redraw(self.size))
         self._forget_oldest()
@@ -337,7 +337,7 @@ class TerminalState:
         return [
             SetSize(size),
             *(
-                Send(link, Sized(size))
+                Send(link, TerminalSize(size))
                 for link, other in self._links.items()
                 if other is not attachment
             ),
@@ -350,7 +350,7 @@ class TerminalState:
                 self._part(other, now)
                 other.detached = True
                 actions += [
-                    Send(link, Notice(Word.DETACHED, "taken over from another place")),
+                    Send(link, Notice(NoticeKind.DETACHED, "taken over from another place")),
                     HangUp(link),
                 ]
         return actions
@@ -359,7 +359,7 @@ class TerminalState:
         link = attachment.link
         assert link is not None, "only a link can send"
         self._part(attachment, now)
-        return [Send(link, Notice(Word.FAULT, why)), HangUp(link)]
+        return [Send(link, Notice(NoticeKind.FAULT, why)), HangUp(link)]
 
     def _part(self, attachment: _Attachment, now: float) -> None:
         if attachment.link is not None:

@@ -49,7 +49,7 @@ class _Status(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """What was asked of the API, for messages and for the tally of requests."""
 
     verb: str
@@ -62,7 +62,7 @@ class Asked:
     @classmethod
     def about(
         cls, verb: str, kind: Kind, namespace: str, name: str = "", part: str = ""
-    ) -> "Asked":
+    ) -> "ApiRequest":
         """For one of the kinds that we deal with."""
         return cls(verb, f"{kind}/{part}" if part else str(kind), namespace, name)
 
@@ -75,7 +75,7 @@ class Asked:
         return words
 
 
-def silence(asked: Asked, why: str) -> ClusterError:
+def silence(asked: ApiRequest, why: str) -> ClusterError:
     """No answer came, or none that is HTTP."""
     return ClusterError(
         f"cannot {asked}: no answer of the Kubernetes API: {why}",
@@ -85,7 +85,7 @@ def silence(asked: Asked, why: str) -> ClusterError:
     )
 
 
-def refusal(asked: Asked, status: int, content_type: str, body: bytes) -> ClusterError:
+def refusal(asked: ApiRequest, status: int, content_type: str, body: bytes) -> ClusterError:
     """The error that an answer of 300 or more is."""
     said = _status(status, content_type, body)
     if said is None:
@@ -102,7 +102,7 @@ def refusal(asked: Asked, status: int, content_type: str, body: bytes) -> Cluste
     )
 
 
-def not_kubernetes(asked: Asked, status: int, content_type: str) -> ClusterError:
+def not_kubernetes(asked: ApiRequest, status: int, content_type: str) -> ClusterError:
     """Something on the way has answered in the API's stead."""
     kind = content_type.partition(";")[0].strip()[:80] or "no type"
     return ClusterError(
@@ -146,7 +146,7 @@ def _plain(status: int, content_type: str, body: bytes) -> _Status | None:
     return _Status(kind="Status", message=body[:_SENTENCE_LIMIT].decode("utf-8", "replace"))
 
 
-def _remedy(asked: Asked, status: int, sentence: str) -> str:
+def _remedy(asked: ApiRequest, status: int, sentence: str) -> str:
     """What to do about it, where we know."""
     if status == 401:
         return (

@@ -10,8 +10,8 @@ from contextlib import aclosing
 from stagedoor import __version__
 from stagedoor.kube import lists, logs, paths
 from stagedoor.kube.access import Access
-from stagedoor.kube.answers import Asked
-from stagedoor.kube.asking import Asking, encoded
+from stagedoor.kube.answers import ApiRequest
+from stagedoor.kube.api_client import ApiClient, encoded
 from stagedoor.kube.events import Reporter
 from stagedoor.kube.http import Http, Request
 from stagedoor.kube.limits import Limits
@@ -46,7 +46,7 @@ class KubeCluster:
         self._field_manager = field_manager
         self._on_problem = on_problem
         http = Http(access, f"{component}/{__version__}", clock=clock)
-        self._asking = Asking(http, limits or Limits(), bucket or Bucket(), clock=clock)
+        self._asking = ApiClient(http, limits or Limits(), bucket or Bucket(), clock=clock)
         self._reporter = Reporter(self, component=component, instance=instance, clock=clock)
 
     @property
@@ -78,7 +78,7 @@ class KubeCluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object, None if the API says that there is none. Raises ClusterError."""
-        asked = Asked.about("get", kind, namespace, name)
+        asked = ApiRequest.about("get", kind, namespace, name)
         try:
             return await self._asking.object(
                 asked, Request("GET", paths.item(kind, namespace, name))
@@ -103,7 +103,7 @@ class KubeCluster:
         path = paths.with_query(paths.item(kind, namespace, name), query)
         # JSON is YAML; this content type is the one that every version takes.
         request = Request("PATCH", path, encoded(manifest), "application/apply-patch+yaml")
-        return await self._asking.object(Asked.about("patch", kind, namespace, name), request)
+        return await self._asking.object(ApiRequest.about("patch", kind, namespace, name), request)
 
     async def create(self, manifest: Object) -> Object:
         """Make it. Raises ClusterError, of reason `AlreadyExists` if it is there."""
@@ -111,7 +111,7 @@ class KubeCluster:
         path = paths.with_query(
             paths.collection(kind, namespace), {"fieldManager": self._field_manager}
         )
-        asked = Asked.about("create", kind, namespace, name)
+        asked = ApiRequest.about("create", kind, namespace, name)
         return await self._asking.object(asked, Request("POST", path, encoded(manifest)))
 
     async def merge(
@@ -123,7 +123,7 @@ class KubeCluster:
             paths.item(kind, namespace, name, subresource), {"fieldManager": self._field_manager}
         )
         request = Request("PATCH", path, encoded(patch), "application/merge-patch+json")
-        asked = Asked.about("patch", kind, namespace, name, subresource)
+        asked = ApiRequest.about("patch", kind, namespace, name, subresource)
         return await self._asking.object(asked, request)
 
     async def delete(
@@ -150,7 +150,7 @@ class KubeCluster:
             options["preconditions"] = preconditions
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
-        asked = Asked.about("delete", kind, namespace, name)
+        asked = ApiRequest.about("delete", kind, namespace, name)
         request = Request("DELETE", paths.item(kind, namespace, name), encoded(options))
         try:
             await self._asking.answer(asked, request)
@@ -203,7 +203,7 @@ class KubeCluster:
             "kind": "SubjectAccessReview",
             "spec": {"user": user, "groups": list(groups), "resourceAttributes": attributes},
         }
-        asked = Asked("create", "SubjectAccessReview")
+        asked = ApiRequest("create", "SubjectAccessReview")
         path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
         found = await self._asking.object(asked, Request("POST", path, encoded(review)))
         status = found.get("status") or {}

@@ -41,7 +41,7 @@ class Credential(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class StaticCredential:
     """A token, or a name and password, of a kubeconfig; or nothing but the client certificate."""
 
     value: Header = field(default_factory=Header)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from stagedoor.kube import lease
-from stagedoor.kube.lease import Candidate, Create, Look, Timing, Wait, Write
+from stagedoor.kube.lease import Candidate, Create, ReadLease, Timing, Wait, Write
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.problem import Problem
 
@@ -132,9 +132,9 @@ class Election:
             self._problem.become(None)
         self._tell()
 
-    async def _do(self, step: Look | Create | Write, sent_at: float) -> None:
+    async def _do(self, step: ReadLease | Create | Write, sent_at: float) -> None:
         candidate, stamp = self._candidate, _stamp()
-        if isinstance(step, Look):
+        if isinstance(step, ReadLease):
             found = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
             candidate.looked(self._clock(), None if found is None else lease.read(found))
             return

@@ -15,7 +15,7 @@ import h11
 
 from stagedoor.kube.access import Access
 from stagedoor.kube.credentials import CredentialError, Header
-from stagedoor.kube.wire import CHUNK_BYTES, Head, NoAnswerError, SilentError, Wire, tune
+from stagedoor.kube.wire import CHUNK_BYTES, Head, NoAnswerError, ReadTimeoutError, Wire, tune
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import is_address
 from stagedoor.model.units import MIB
@@ -233,6 +233,6 @@ class Stream:
             async with asyncio.timeout(silence_limit_s):
                 return await self._wire.read()
         except TimeoutError:
-            raise SilentError(
+            raise ReadTimeoutError(
                 f"{self._wire.name} was silent for {silence_limit_s:g} s", begun=True
             ) from None

@@ -17,9 +17,9 @@ from stagedoor.kube.access import Access, Material, Trust
 from stagedoor.kube.credentials import (
     Credential,
     CredentialError,
-    Fixed,
     Header,
     Impersonation,
+    StaticCredential,
     TokenFile,
     bearer,
 )
@@ -238,13 +238,13 @@ def _credential(
         return TokenFile(kubeconfig.absolute().parent / user.token_file)
     if user.token:
         try:
-            return Fixed(bearer(user.token, f"the token in {where}"))
+            return StaticCredential(bearer(user.token, f"the token in {where}"))
         except CredentialError as error:
             raise SettingsError(str(error)) from None
     if user.username:
         pair = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
-        return Fixed(Header(f"Basic {pair}"))
-    return Fixed()
+        return StaticCredential(Header(f"Basic {pair}"))
+    return StaticCredential()
 
 
 def _program(kubeconfig: Path, exec_: Exec, cluster: Cluster, where: str) -> Program:

@@ -42,7 +42,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ReadLease:
     """Read the Lease."""
 
 
@@ -67,7 +67,7 @@ class Wait:
     for_s: float
 
 
-Step = Look | Create | Write | Wait
+Step = ReadLease | Create | Write | Wait
 
 
 @dataclass(slots=True)
@@ -116,14 +116,14 @@ class Candidate:
         if now < self._next_at:
             return Wait(self._next_at - now)
         if self._must_look:
-            return Look()
+            return ReadLease()
         if self.record is None:
             return Create()
         if self._renewed_at is not None:
             return Write(self.record, taking=False)
         if self.seizes or now >= self._runs_out_at():
             return Write(self.record, taking=self.record.holder != self.identity)
-        return Look()
+        return ReadLease()
 
     def looked(self, now: float, record: Record | None) -> None:
         """A look brought this, None: there is no Lease. `now` is from after the answer."""

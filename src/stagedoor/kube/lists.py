@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from stagedoor.kube import answers, paths
-from stagedoor.kube.answers import Asked
-from stagedoor.kube.asking import Asking, decoded
+from stagedoor.kube.answers import ApiRequest
+from stagedoor.kube.api_client import ApiClient, decoded
 from stagedoor.kube.http import Request
 from stagedoor.model.cluster import ClusterError, Kind, Object
 
@@ -40,7 +40,7 @@ class _List(msgspec.Struct):
 
 
 async def snapshot(
-    asking: Asking, selection: ListOptions, trim: Trim | None = None
+    asking: ApiClient, selection: ListOptions, trim: Trim | None = None
 ) -> tuple[Sequence[Object], str]:
     """All of the selection, and the resourceVersion at which it was so. Raises ClusterError.
 
@@ -55,10 +55,10 @@ async def snapshot(
 
 
 async def _pages(
-    asking: Asking, selection: ListOptions, trim: Trim | None, page: int
+    asking: ApiClient, selection: ListOptions, trim: Trim | None, page: int
 ) -> tuple[Sequence[Object], str]:
     kind = selection.kind
-    asked = Asked.about("list", kind, selection.namespace)
+    asked = ApiRequest.about("list", kind, selection.namespace)
     collection = paths.collection(kind, selection.namespace)
     api_version = paths.RESOURCES[kind].api_version
     found: list[Object] = []
@@ -84,7 +84,7 @@ async def _pages(
             return found, part.metadata.resource_version
 
 
-def read_object(asked: Asked, raw: msgspec.Raw) -> dict[str, Any]:
+def read_object(asked: ApiRequest, raw: msgspec.Raw) -> dict[str, Any]:
     """An object as lists and watches give it: without `metadata.managedFields`, which is often half
     of it, and which nobody but the API server reads. Raises ClusterError for what is no object."""
     try:

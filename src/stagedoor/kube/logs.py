@@ -1,8 +1,8 @@
 """The last lines of a container's log."""
 
 from stagedoor.kube import paths
-from stagedoor.kube.answers import Asked
-from stagedoor.kube.asking import Asking
+from stagedoor.kube.answers import ApiRequest
+from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import Request
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import KIB
@@ -11,7 +11,7 @@ LIMIT_BYTES = 64 * KIB
 """Of what the kubelet sends: lines can be long."""
 
 
-async def read(asking: Asking, namespace: str, pod: str, container: str, lines: int) -> str:
+async def read(asking: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
     """ "" while there is none. Raises ClusterError, of reason NotFound when the pod is not there."""
     text = await _read(asking, namespace, pod, container, lines, previous=False)
     if text:
@@ -21,9 +21,9 @@ async def read(asking: Asking, namespace: str, pod: str, container: str, lines: 
 
 
 async def _read(
-    asking: Asking, namespace: str, pod: str, container: str, lines: int, *, previous: bool
+    asking: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
 ) -> str | None:
-    asked = Asked.about("get", Kind.POD, namespace, pod, "log")
+    asked = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
     query: dict[str, str | int | bool] = {
         "container": container,
         "tailLines": lines,

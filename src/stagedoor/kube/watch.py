@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 
 from stagedoor.kube import answers, lists, paths
-from stagedoor.kube.answers import Asked
-from stagedoor.kube.asking import Asking
+from stagedoor.kube.answers import ApiRequest
+from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import Request, Stream
 from stagedoor.kube.lines import Lines, TooLongError
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import retry_after_s
-from stagedoor.kube.wire import NoAnswerError, SilentError
+from stagedoor.kube.wire import NoAnswerError, ReadTimeoutError
 from stagedoor.model.cluster import Change, ClusterError, Verb
 
 _VERBS = {
@@ -55,7 +55,7 @@ class ResourceWatch:
 
     def __init__(
         self,
-        asking: Asking,
+        asking: ApiClient,
         selection: ListOptions,
         trim: Trim | None,
         on_problem: Callable[[str, str | None], None],
@@ -70,7 +70,7 @@ class ResourceWatch:
         self._how = asking.limits.watch
         self._clock = asking.clock
         self._chance = chance
-        self._asked = Asked.about("watch", selection.kind, selection.namespace)
+        self._asked = ApiRequest.about("watch", selection.kind, selection.namespace)
         self._version = ""
         self._failures = 0
         self._troubled = False
@@ -130,7 +130,7 @@ class ResourceWatch:
                 left_s = end - self._clock()
                 try:
                     data = await stream.read(max(0.0, min(self._how.silence_s, left_s)))
-                except SilentError:
+                except ReadTimeoutError:
                     return  # nothing new, or nobody there: the next watch will show
                 if not data:
                     return

@@ -27,7 +27,7 @@ class NoAnswerError(Exception):
         self.begun = begun
 
 
-class SilentError(NoAnswerError):
+class ReadTimeoutError(NoAnswerError):
     """Nothing came for as long as was waited for; the connection may be well."""
 
 

@@ -20,7 +20,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permissions
 from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
-from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note
 from stagedoor.recording.recorder import Recording
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.connection import hung_up
@@ -89,7 +89,7 @@ class ShellSession:
 
     def audit_channel(
         self,
-        asked: Asked,
+        asked: ChannelRequest,
         number: int | None = None,
         recording: Recording | None = None,
         *,
@@ -106,7 +106,7 @@ class ShellSession:
         )
 
     @contextmanager
-    def channel(self, asked: Asked) -> Iterator[ChannelAudit]:
+    def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
         """The session's only channel: unless the block writes down its end, it hung up."""
         channel = self.audit_channel(asked)
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class PresenceEntry:
     """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
     the epoch; `share` is the id of the share by which a guest came."""
 

@@ -14,7 +14,7 @@ SPREAD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Holds:
+class SignInAlive:
     """The sign-in lasts. `groups` are those here, None where they are not known and so stay; `warning` is a
     line for the log."""
 
@@ -23,7 +23,7 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class SignInEnded:
     """It ends. `why` is a line for the log."""
 
     why: str
@@ -36,7 +36,7 @@ class Unknown:
     why: str
 
 
-Outcome = Holds | Over | Unknown
+Outcome = SignInAlive | SignInEnded | Unknown
 
 
 def judge(answer: Claims | OidcError, subject: str, rules: Rules) -> Outcome:
@@ -46,20 +46,20 @@ def judge(answer: Claims | OidcError, subject: str, rules: Rules) -> Outcome:
     administrator's fault, and no reason to put everybody out.
     """
     if isinstance(answer, GrantEndedError):
-        return Over(str(answer))
+        return SignInEnded(str(answer))
     if isinstance(answer, OidcError):
         return Unknown(str(answer))
     if answer.subject != subject:
-        return Over("the provider answers of somebody else (sub)")
+        return SignInEnded("the provider answers of somebody else (sub)")
     try:
         groups, _ = map_groups(answer.all, rules)
     except OidcError as error:
-        return Holds(None, f"{error}; memberships stay as they are")
+        return SignInAlive(None, f"{error}; memberships stay as they are")
     if groups is None:
-        return Holds(
+        return SignInAlive(
             None, f"the claim {rules.groups_claim!r} is missing; memberships stay as they are"
         )
-    return Holds(groups)
+    return SignInAlive(groups)
 
 
 def wait_s(refresh_s: float, failures: int, random: Callable[[], float]) -> float:

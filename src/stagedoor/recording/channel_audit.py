@@ -34,7 +34,7 @@ _DEFAULT_SIZE = (80, 24)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChannelRequest:
     """What a channel is for.
 
     `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` the command, the subsystem's name
@@ -56,7 +56,7 @@ class Asked:
         return self.terminal is not None or self.kind == "shell"
 
 
-def header(opened: Opened, number: int, asked: Asked, now: float) -> Header:
+def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> Header:
     """Of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
@@ -97,7 +97,7 @@ def asked_fields(what: str, name: str = "what") -> Fields:
     }
 
 
-def _file_watch(asked: Asked) -> SftpWatch | ScpWatch | None:
+def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
     """What tells of files from a channel's bytes; None for a channel that moves none."""
     if asked.kind == "subsystem" and asked.what == "sftp":
         return SftpWatch()
@@ -111,7 +111,7 @@ class ChannelAudit:
     """Of one channel. `recording` is None where none is made."""
 
     def __init__(
-        self, note: Note, opened: Opened, number: int, asked: Asked, recording: Recording | None,
+        self, note: Note, opened: Opened, number: int, asked: ChannelRequest, recording: Recording | None,
         *, record_input: bool = False,
     ) -> None:  # fmt: skip
         self._note = note

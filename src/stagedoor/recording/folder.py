@@ -13,18 +13,18 @@ from stagedoor.recording.recorder import SUFFIX
 _READ_BYTES = 64 * KIB
 
 
-class FolderShelf:
+class RecordingFolder:
     """Satisfies `ports.Shelf`. The folder is made at the first recording, mode 0700."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def create(self, name: str) -> "FileTape":
+    def create(self, name: str) -> "RecordingFile":
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # O_EXCL also refuses a symbolic link that somebody planted; O_APPEND, for after a piece that
         # did not fit the next one follows what was kept.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        tape = FileTape(os.open(self._folder / name, flags, 0o600))
+        tape = RecordingFile(os.open(self._folder / name, flags, 0o600))
         try:
             tape.hold()
             # The name must survive a power cut too: fsync(2) on the folder.
@@ -39,7 +39,7 @@ class FolderShelf:
         return tape
 
 
-class FileTape:
+class RecordingFile:
     """Satisfies `ports.Tape`. Owns `fd`."""
 
     def __init__(self, fd: int) -> None:
@@ -73,7 +73,7 @@ class FileTape:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RecordingEntry:
     """A recording on the disk: `id` is its name without endings, `session` the session's id.
 
     `number` is the channel's in its session, `size` bytes, `changed_at` seconds since the epoch.
@@ -88,7 +88,7 @@ class Kept:
     changed_at: float
 
 
-def kept(folder: Path) -> list[Kept]:
+def kept(folder: Path) -> list[RecordingEntry]:
     """The recordings in `folder`, the oldest session first. Other files are passed over.
 
     Raises OSError, but not for a folder that is not there: then nothing has been recorded.
@@ -108,7 +108,7 @@ def kept(folder: Path) -> list[Kept]:
         with suppress(FileNotFoundError):  # removed while we look
             stat = entry.stat(follow_symlinks=False)
             found.append(
-                Kept(
+                RecordingEntry(
                     path=folder / entry.name,
                     id=name,
                     session=session,

@@ -7,7 +7,7 @@ A recording has all that a program sent to a terminal, hostile sequences too. Of
 from collections.abc import Iterable, Iterator
 
 from stagedoor.wire.asciicast import Code, Event
-from stagedoor.wire.drawing import Drawing
+from stagedoor.wire.output_parser import OutputParser
 
 
 def paced(
@@ -22,7 +22,7 @@ def paced(
     `speed` 2 is twice as fast; a pause longer than `idle_limit_s` (by the recording's clock) is
     cut to that. Events that show nothing only pass time. `utf8` says whether the terminal takes it.
     """
-    drawing = Drawing(utf8=utf8)
+    drawing = OutputParser(utf8=utf8)
     before = 0.0
     wait_s = 0.0
     for event in events:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Tape(Protocol):
+class RecordingWriter(Protocol):
     """One recording while it is written. Used by one thread at a time."""
 
     def append(self, piece: bytes) -> None:
@@ -16,15 +16,15 @@ class Tape(Protocol):
     def close(self) -> None: ...
 
 
-class Shelf(Protocol):
+class RecordingStore(Protocol):
     """Where recordings lie."""
 
-    def create(self, name: str) -> Tape:
+    def create(self, name: str) -> RecordingWriter:
         """A new tape. Raises OSError, also when one of this name is there. Blocks."""
         ...
 
 
-class Keeper(Protocol):
+class RetentionTask(Protocol):
     """Removes what has been kept for long enough, beside the recorder, while it runs."""
 
     def start(self) -> None: ...

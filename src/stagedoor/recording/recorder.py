@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB, MIB
-from stagedoor.recording.ports import Keeper, Seal, Shelf, Tape
+from stagedoor.recording.ports import RecordingStore, RecordingWriter, RetentionTask, Seal
 from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
 
 SYNC_S = 1.0
@@ -36,7 +36,7 @@ class RecordingError(StagedoorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class RecordingEnded:
     """A recording that has ended, or failed: then `why` is one line.
 
     `size` is bytes of the file, `sha256` of what is in it, as hexadecimal digits: kept in the
@@ -49,7 +49,7 @@ class Over:
     why: str | None = None
 
 
-OnOver = Callable[[Opened, Over], None]
+OnOver = Callable[[Opened, RecordingEnded], None]
 """Called exactly once for each recording that began or should have, in any thread."""
 
 
@@ -117,7 +117,7 @@ class _Work:
         self.ending = False
         self.given_up = False
         # The writer's alone.
-        self.tape: Tape | None = None
+        self.tape: RecordingWriter | None = None
         self.begun = False
         self.size = 0
         self.sha256 = hashlib.sha256()
@@ -143,11 +143,11 @@ class _Work:
         self.size += len(piece)
         self.sha256.update(piece)
 
-    def over(self, why: str | None) -> Over:
+    def over(self, why: str | None) -> RecordingEnded:
         if self.tape is not None:
             with suppress(OSError):
                 self.tape.close()
-        return Over(self.recording.name, self.size, self.sha256.hexdigest(), why)
+        return RecordingEnded(self.recording.name, self.size, self.sha256.hexdigest(), why)
 
 
 class Recorder:
@@ -159,14 +159,14 @@ class Recorder:
 
     def __init__(
         self,
-        shelf: Shelf,
+        shelf: RecordingStore,
         seal: Seal | None,
         on_over: OnOver,
         *,
         clock: Callable[[], float] = time.monotonic,
         sync_s: float = SYNC_S,
         queue_bytes: int = QUEUE_BYTES,
-        keeper: Keeper | None = None,
+        keeper: RetentionTask | None = None,
     ) -> None:
         self._keeper = keeper
         self._shelf = shelf
@@ -224,7 +224,7 @@ class Recorder:
             why = f"the disk did not answer within {timeout_s:g} s"
             work.given_up = True
             self.end(recording)
-            self._on_over(opened, Over(recording.name, 0, "", why))
+            self._on_over(opened, RecordingEnded(recording.name, 0, "", why))
             raise RecordingError(why) from None
         except asyncio.CancelledError:
             self.end(recording)

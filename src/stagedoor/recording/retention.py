@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.recording.folder import Kept, kept
+from stagedoor.recording.folder import RecordingEntry, kept
 
 EVERY_S = 3600.0
 YOUNG_S = 60.0
@@ -41,11 +41,11 @@ class Retention:
 class Removed:
     """`why` is `age` or `space`."""
 
-    file: Kept
+    file: RecordingEntry
     why: str
 
 
-def decide(files: Sequence[Kept], now: float, retention: Retention) -> list[Removed]:
+def decide(files: Sequence[RecordingEntry], now: float, retention: Retention) -> list[Removed]:
     """Which of `files` have to go, those of longest ago first. `now` is seconds since the epoch."""
     going: list[Removed] = []
     left = sum(file.size for file in files)
@@ -88,7 +88,7 @@ def _removed(path: Path) -> bool:
     return True
 
 
-class Keeper:
+class FolderRetention:
     """Sweeps at the start and then hourly, in a thread of its own.
 
     `on_removed` and `on_problem` are called there; `clock` is seconds since the epoch.

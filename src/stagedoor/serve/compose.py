@@ -53,14 +53,14 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
-from stagedoor.store import passes
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import first_undelivered_at
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
-from stagedoor.store.logins import sign_in_numbered
 from stagedoor.store.sessions import CloseRequest, Live, update_live
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.store.watch import PolicyWatch
 
 if TYPE_CHECKING:

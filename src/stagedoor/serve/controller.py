@@ -16,7 +16,7 @@ from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import Maker
+from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
@@ -28,9 +28,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
-from stagedoor.serve.control import Begin, Failed, line, read_to_worker
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import run_process
+from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_to_worker
 from stagedoor.serve.waiting import once_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
@@ -148,7 +148,7 @@ class ControllerManager:
         controller = Controller(
             cluster,
             self._settings.kubernetes.by_environment,
-            Maker(
+            ShellWriter(
                 cluster,
                 self._new_host_key,
                 self.admitted,
@@ -251,7 +251,7 @@ async def run_controller(settings: Settings) -> None:
     await ControllerManager(settings, health=True).run()
 
 
-async def _beside(begin: Begin) -> None:
+async def _beside(begin: StartMessage) -> None:
     """The same as a process of `stagedoor serve`, whose end is ours."""
     settings = parse_settings(begin.settings, begin.settings_name)
     log.configure(settings.log)
@@ -270,11 +270,11 @@ async def _beside(begin: Begin) -> None:
 
 
 def main() -> None:
-    """Entry point of the process that `controller_process` starts: `Begin` comes on stdin, what keeps
+    """Entry point of the process that `controller_process` starts: `StartMessage` comes on stdin, what keeps
     us from starting goes to stdout."""
     first = read_to_worker(sys.stdin.buffer.readline())
     try:
-        assert isinstance(first, Begin), "whoever starts us says so first"
+        assert isinstance(first, StartMessage), "whoever starts us says so first"
         run_process(_beside(first))
     except (StagedoorError, OSError) as error:
         os.write(sys.stdout.fileno(), line(Failed(str(error))))

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from stagedoor import __version__
 from stagedoor.listeners.health import HealthListener, Page
 from stagedoor.model.metric import Series
-from stagedoor.serve.audit_output import SinkState
 from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.supervisor.audit_output import SinkState
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import Health
 from stagedoor.wire.openmetrics import CONTENT_TYPE, exposition

@@ -31,7 +31,7 @@ Bound = dict[tuple[str, str, int], Listening]
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class VerifiedSettings:
     """Settings that were checked, and the text that they were read from; `name` is for messages."""
 
     settings: Settings
@@ -39,7 +39,7 @@ class Checked:
     name: str
 
 
-def check(settings_file: Path | None) -> Checked:
+def check(settings_file: Path | None) -> VerifiedSettings:
     """Read the settings and look at every file that they name.
 
     Raises SettingsError or another StagedoorError with one line; changes nothing.
@@ -55,7 +55,7 @@ def check(settings_file: Path | None) -> Checked:
         check_kubernetes(settings)
     if settings.traces.url is not None:
         check_traces(settings.traces)
-    return Checked(settings, text, name)
+    return VerifiedSettings(settings, text, name)
 
 
 def check_traces(traces: Traces) -> None:

@@ -13,23 +13,23 @@ from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.session import End
 from stagedoor.serve import log
 from stagedoor.serve.compose import Gateway, Web
-from stagedoor.serve.control import (
-    Begin,
-    Close,
-    Drain,
-    Failed,
-    FromWorker,
-    Left,
-    Signed,
-    Up,
-    line,
-    read_to_worker,
-)
 from stagedoor.serve.metrics.definitions import LAG
 from stagedoor.serve.metrics.tally import messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
+from stagedoor.serve.supervisor.control import (
+    Close,
+    Drain,
+    DrainReport,
+    Failed,
+    FromWorker,
+    Signed,
+    StartMessage,
+    Up,
+    line,
+    read_to_worker,
+)
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 
@@ -44,7 +44,7 @@ END_WITHIN_S = 5.0
 class Worker:
     """From the supervisor's first line to the end of the last session."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: StartMessage) -> None:
         self._settings: Settings = parse_settings(begin.settings, begin.settings_name)
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
@@ -82,7 +82,7 @@ class Worker:
             while self._drain is None and not self._close:
                 await self._wait()
             self._sockets.close()
-            tell(Left(self._inside()))
+            tell(DrainReport(self._inside()))
             if self._drain is not None and self._gateway.ssh is not None:
                 self._gateway.ssh.drain(self._drain.timeout_s)
             if self._gateway.web is not None:
@@ -114,7 +114,7 @@ class Worker:
         """Until nobody is inside, the time is up, or somebody is out of patience."""
         loop = asyncio.get_running_loop()
         while not self._close and (left := self._inside()):
-            tell(Left(left))
+            tell(DrainReport(left))
             assert self._drain is not None, "only a drain leads here without a close"
             timeout_s = self._drain.timeout_s
             if timeout_s is not None and loop.time() - self._drain_since >= timeout_s:
@@ -134,7 +134,7 @@ class Worker:
                 # The relay's thread empties it, and has no event of this loop to set.
                 while len(self._gateway.registry):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-        tell(Left(len(self._gateway.registry)))
+        tell(DrainReport(len(self._gateway.registry)))
 
     async def _wait(self, timeout_s: float | None = None) -> None:
         """Until the supervisor, a signal or the clock says something."""
@@ -153,7 +153,7 @@ class Worker:
                     self._news.set()
                 case Signed() as signed:
                     self._certificates.answered(signed)
-                case Begin():
+                case StartMessage():
                     self._log.error("told to begin twice")
         self._orphan = True
         self._certificates.supervisor_gone()
@@ -263,7 +263,7 @@ async def _main() -> int:
     if not first:
         return 0  # the supervisor went as we started
     begin = read_to_worker(first)
-    if not isinstance(begin, Begin):
+    if not isinstance(begin, StartMessage):
         raise StagedoorError("the supervisor said something else than to begin")
     return await Worker(begin).run(reader)
 

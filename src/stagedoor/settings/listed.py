@@ -6,17 +6,17 @@ They are read for one version more. Each does what it did, and nothing else.
 import shlex
 from collections.abc import Iterator
 
-from stagedoor.model.listed import Listed
 from stagedoor.model.permission import Permission
+from stagedoor.model.permission_settings import PermissionSettings
 from stagedoor.model.selector import EVERYBODY, Selector, parse_entry, parse_viewer
 from stagedoor.settings.settings import Settings
 
 
-def listed_in(settings: Settings) -> Listed:
+def listed_in(settings: Settings) -> PermissionSettings:
     """By lists that `Settings` has checked."""
     given = tuple((selector, permission) for _, _, selector, permission in _given(settings))
     movers = settings.web.files
-    return Listed(
+    return PermissionSettings(
         given,
         None if movers is None else tuple(s for s in map(parse_entry, movers) if s is not None),
     )

@@ -15,14 +15,6 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
-from stagedoor.store.logins import read_bound_keys
-from stagedoor.store.passes import (
-    read_end_reasons,
-    read_sign_in_ends,
-    read_sign_ins_end,
-    read_signed_out,
-    read_step_ups,
-)
 from stagedoor.store.people import grant_of
 from stagedoor.store.schema import (
     grants,
@@ -34,6 +26,14 @@ from stagedoor.store.schema import (
     users,
 )
 from stagedoor.store.shares import read_shares
+from stagedoor.store.sign_in.logins import read_bound_keys
+from stagedoor.store.sign_in.passes import (
+    read_end_reasons,
+    read_sign_in_ends,
+    read_sign_ins_end,
+    read_signed_out,
+    read_step_ups,
+)
 
 Plain = str | int | float | bool | None
 Row = TypeVar("Row")

@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.columns import metadata, owner, text_key, whole_number
-from stagedoor.store.sign_in_tables import (
+from stagedoor.store.sign_in.tables import (
     certified_sign_ins,
     logout_tokens,
     passkey_challenges,

@@ -13,7 +13,7 @@ import asyncssh
 from asyncssh.stream import SSHStreamSession
 
 from stagedoor.model.units import KIB, MIB
-from stagedoor.upstream.chatter import Chatter
+from stagedoor.upstream.message_rate import MessageRateLimit
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh_preface import MAX_BYTES, SshPreface
 
@@ -41,7 +41,7 @@ SAID_CHARS = 200
 """Of what a shell says itself, as far as a person is told."""
 
 
-class MisbehavedError(asyncssh.ProtocolError):
+class ProtocolError(asyncssh.ProtocolError):
     """The shell does what no sshd does, and is hung up on; one line that says what."""
 
 
@@ -69,7 +69,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     ) -> None:
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
         self._socket = sock
-        self._chatter = Chatter(self._loop.time())
+        self._chatter = MessageRateLimit(self._loop.time())
         self._wire: asyncio.Transport | None = None
         self._holds: set[str] = set()
         """Why no data is sent now."""
@@ -130,9 +130,9 @@ class ShellConnection(asyncssh.SSHClientConnection):
         if why is None:
             super()._finish_recv_packet(pkttype, seq, _task, is_async)
         elif is_async:
-            self._force_close(MisbehavedError(why))
+            self._force_close(ProtocolError(why))
         else:
-            raise MisbehavedError(why)
+            raise ProtocolError(why)
 
     def _misbehaved(self, kind: int) -> str | None:
         if not self._chatter.heard(kind, self._loop.time()):
@@ -196,7 +196,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
             self._release("key exchange")
 
     def _rekey_late(self) -> None:
-        self._force_close(MisbehavedError(f"it did not end a key exchange within {REKEY_S:g} s"))
+        self._force_close(ProtocolError(f"it did not end a key exchange within {REKEY_S:g} s"))
 
     def _hold(self, reason: str) -> None:
         self._holds.add(reason)

@@ -1,5 +1,6 @@
 """Frames of the terminal protocol as bytes, and back. What they mean is in `wire.terminal`."""
 
+import re
 import struct
 from collections.abc import Callable
 from enum import IntEnum
@@ -17,13 +18,14 @@ from stagedoor.wire.terminal import (
     Frame,
     Gap,
     Hello,
+    IdentityLevel,
     In,
     InAck,
     Kind,
-    Known,
     Lock,
     Mode,
     Notice,
+    NoticeKind,
     Out,
     People,
     Person,
@@ -32,11 +34,10 @@ from stagedoor.wire.terminal import (
     Remove,
     Resize,
     Size,
-    Sized,
     Snapshot,
     TerminalError,
+    TerminalSize,
     Welcome,
-    Word,
 )
 
 
@@ -140,7 +141,7 @@ def _encode(frame: Frame) -> bytes:
             return bytes([Kind.SNAPSHOT]) + data
         case Resize(size):
             return bytes([Kind.RESIZE]) + _size(size)
-        case Sized(size):
+        case TerminalSize(size):
             return bytes([Kind.SIZE]) + _size(size)
         case Exit(code, signal):
             return _EXIT.pack(Kind.EXIT, code) + _text(signal)
@@ -254,11 +255,11 @@ class _Fields:
     def mode(self) -> Mode:
         return self._one_of(Mode)
 
-    def known(self) -> Known:
-        return self._one_of(Known)
+    def known(self) -> IdentityLevel:
+        return self._one_of(IdentityLevel)
 
-    def word(self) -> Word:
-        return self._one_of(Word)
+    def word(self) -> NoticeKind:
+        return self._one_of(NoticeKind)
 
     def flag(self) -> bool:
         value = self.byte()
@@ -271,7 +272,8 @@ class _Fields:
         try:
             return words(value)
         except ValueError:
-            raise TerminalError(f"{value} is no {words.__name__.lower()}") from None
+            named = re.sub("(?<=[a-z])(?=[A-Z])", " ", words.__name__).lower()
+            raise TerminalError(f"{value} is no {named}") from None
 
     def short(self) -> TerminalError:
         return TerminalError(f"a frame 0x{self.data[0]:02x} that is cut short")
@@ -326,6 +328,6 @@ _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
     Kind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
     Kind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
     Kind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
-    Kind.SIZE: lambda fields: Sized(fields.size()),
+    Kind.SIZE: lambda fields: TerminalSize(fields.size()),
     Kind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
 }

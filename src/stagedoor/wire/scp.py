@@ -20,7 +20,7 @@ _MOST = 2**64 - 1
 """What scp.c's strtoull makes of a larger number; it takes any count of zeros before one."""
 
 
-class Way(Enum):
+class ScpDirection(Enum):
     """Where files go: `scp -t` takes them, `scp -f` gives them."""
 
     TO_SHELL = "t"
@@ -35,7 +35,7 @@ class _Now(Enum):
     LOST = "nothing that is understood"
 
 
-def scp_way(command: str) -> Way | None:
+def scp_way(command: str) -> ScpDirection | None:
     """How a command that an scp runs at the other end moves files; None if it is no such command."""
     try:
         program, *words = shlex.split(command)
@@ -46,7 +46,7 @@ def scp_way(command: str) -> Way | None:
     for word in words:
         if not word.startswith("-") or word == "--":
             return None
-        for way in Way:
+        for way in ScpDirection:
             if way.value in word[1:]:
                 return way
     return None
@@ -58,8 +58,8 @@ class ScpWatch:
     Paths are as the sender named them: below the place that stands in the command.
     """
 
-    def __init__(self, way: Way) -> None:
-        self._to_shell = way is Way.TO_SHELL
+    def __init__(self, way: ScpDirection) -> None:
+        self._to_shell = way is ScpDirection.TO_SHELL
         self._now = _Now.LINE
         self._line = bytearray()
         self._folders: list[str] = []

@@ -72,7 +72,7 @@ class Mode(IntEnum):
     """Sees only: what he types is refused."""
 
 
-class Word(IntEnum):
+class NoticeKind(IntEnum):
     """What a NOTICE is about."""
 
     PROGRESS = 0
@@ -91,7 +91,7 @@ class Word(IntEnum):
     """This session cannot go on; the text is why."""
 
 
-class Known(IntEnum):
+class IdentityLevel(IntEnum):
     """What is known of a person at a terminal."""
 
     CLAIMED = 0
@@ -112,7 +112,7 @@ class Person:
     number: int
     name: str
     mode: Mode
-    known: Known = Known.CLAIMED
+    known: IdentityLevel = IdentityLevel.CLAIMED
     typed: bool = False
     for_s: int = 0
 
@@ -263,7 +263,7 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
-class Sized:
+class TerminalSize:
     """The terminal's window size now, for those whose own window has another."""
 
     size: Size
@@ -273,7 +273,7 @@ class Sized:
 class Notice:
     """A word to the person, outside the terminal's bytes."""
 
-    word: Word
+    word: NoticeKind
     text: str = ""
 
 
@@ -290,7 +290,7 @@ class People:
 
 Downstream = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
 """Frames of the developer's side."""
-Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
+Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | TerminalSize | Notice | People
 """Frames of the terminal's side."""
 Frame = Downstream | Upstream
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import Maker
+from stagedoor.controller.make import ShellWriter
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive import objects
@@ -51,7 +51,9 @@ class World:
         made = Controller(
             cluster,
             {None: self.namespace},
-            Maker(cluster, lambda names: (b"key", "certificate"), lambda _: (), (), "controller"),
+            ShellWriter(
+                cluster, lambda names: (b"key", "certificate"), lambda _: (), (), "controller"
+            ),
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
             now=self.now,

@@ -18,7 +18,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.live.register import Judging, Register, identity
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.kube.apps import deployment
 
@@ -36,7 +36,7 @@ class Running:
         self.namespace = namespace
         self.problems: list[str | None] = []
         self.cache = NamespaceCache(cluster, namespace)
-        judging = Judging(kit, DEFAULT_SETTINGS, self.problems.append)
+        judging = DeriveContext(kit, DEFAULT_SETTINGS, self.problems.append)
         self.register = Register(cluster, self.cache, judging)
         works = [mirror.run() for mirror in self.cache.mirrors] + [self.register.run()]
         self.tasks = [asyncio.create_task(work) for work in works]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
 from stagedoor.shells.kubernetes.derive.images import selects
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitWay, derive, with_replicas
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from tests.shells.kubernetes.world import CLAIMS, KIT, app, container, derived, settings
 
 POD_FIELDS = [
@@ -470,8 +470,8 @@ def secrets_of(pod: dict[str, Any]) -> set[str]:
     return found
 
 
-@given(apps(), st.sampled_from(KitWay))
-def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitWay) -> None:
+@given(apps(), st.sampled_from(KitSource))
+def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource) -> None:
     given_app = deepcopy(of)
     chosen = settings(of)
     found = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)

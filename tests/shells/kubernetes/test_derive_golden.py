@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitWay, derive
+from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive
 from tests.shells.kubernetes.world import CLAIMS, DIGESTS, HERE, KIT, app, settings
 
 CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {
@@ -19,8 +19,8 @@ CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {
     "asked": ("asked", KIT, DIGESTS),
     "stateful": ("stateful", KIT, {}),
     "restricted": ("restricted", KIT, {}),
-    "init": ("restricted", Kit(KIT.image, KitWay.INIT), {}),
-    "image-volume": ("plain", Kit(KIT.image, KitWay.IMAGE_VOLUME, "Always"), {}),
+    "init": ("restricted", Kit(KIT.image, KitSource.INIT), {}),
+    "image-volume": ("plain", Kit(KIT.image, KitSource.IMAGE_VOLUME, "Always"), {}),
 }
 
 

@@ -20,7 +20,7 @@ from stagedoor.shells.kubernetes.live.diagnose import (
     STARTING,
     WAITING,
     Found,
-    NeedsLog,
+    LogRequest,
     diagnose,
 )
 from stagedoor.wire.rfc3339 import parse_time, show_time
@@ -264,7 +264,7 @@ def test_what_the_controller_found_comes_first() -> None:
 def test_a_log_is_asked_for_once_and_told() -> None:
     seen = observed("done")
     name = seen["pods"][0]["metadata"]["name"]
-    assert judge(seen) == NeedsLog(name, "shell")
+    assert judge(seen) == LogRequest(name, "shell")
     assert judge(seen, logs={(name, "shell"): "one\n\x1b[31mtwo\x07\n"}) == Cause(
         STARTING, "container shell ended with code 0. Its last lines: one | [31mtwo"
     )
@@ -591,7 +591,7 @@ def test_whatever_a_cluster_says_is_one_printable_line(
             now,
             logs={("app01-ssh-1", "shell"): log},
         )
-        assert not isinstance(found, NeedsLog)
+        assert not isinstance(found, LogRequest)
         said = found.message if isinstance(found, Cause) else found.detail
         assert said == "" or said.isprintable()
         assert len(said) < 2000

@@ -21,13 +21,13 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     Decision,
     Delete,
     Keep,
+    LifecycleState,
     Mark,
     OnePod,
     Refuse,
     Replace,
     ScaleToZero,
-    Seen,
-    SeenShell,
+    ShellStatus,
     Start,
     activity,
     decide,
@@ -44,18 +44,18 @@ BUSY = "stagedoor: idle\nstagedoor: busy sessions=2 tmux=0\nAccepted publickey\n
 STAYS = "stagedoor: busy sessions=2 tmux=0\nstagedoor: busy sessions=2 tmux=1 stays\n"
 TMUX = "stagedoor: busy sessions=1 tmux=0\nstagedoor: busy sessions=0 tmux=1\n"
 
-RUNNING = SeenShell(replicas=1, template="a", running=True)
-STALE_ONE = SeenShell(replicas=1, template="a", stale="b", running=True)
+RUNNING = ShellStatus(replicas=1, template="a", running=True)
+STALE_ONE = ShellStatus(replicas=1, template="a", stale="b", running=True)
 BENT = replace(RUNNING, bent=True)
-STARTING = SeenShell(replicas=1, template="a")
-STOPPED = SeenShell(replicas=0, template="a", idle_since=NOW - 100)
+STARTING = ShellStatus(replicas=1, template="a")
+STOPPED = ShellStatus(replicas=0, template="a", idle_since=NOW - 100)
 
 
 def seen(
-    shell: SeenShell | None, ago: float | None = None, log: str | None = None, **more: object
-) -> Seen:
+    shell: ShellStatus | None, ago: float | None = None, log: str | None = None, **more: object
+) -> LifecycleState:
     """`ago`: how long before NOW the lease was renewed."""
-    given = Seen(
+    given = LifecycleState(
         offered=True,
         settings=SETTINGS,
         template="a",
@@ -172,7 +172,7 @@ def seen(
         (seen(RUNNING, ago=-1e9), Keep(NOW + 1800)),
     ],
 )
-def test_the_table(given: Seen, expected: Decision) -> None:
+def test_the_table(given: LifecycleState, expected: Decision) -> None:
     assert decide(given, NOW) == expected
 
 
@@ -227,7 +227,7 @@ class World:
     offered: bool = True
     renewed_at: float | None = None
     renewing: bool = True
-    shell: SeenShell | None = None
+    shell: ShellStatus | None = None
     sessions: int = 0
     tmux: int = 0
     silent: bool = False
@@ -260,7 +260,7 @@ class World:
         raise AssertionError(f"never comes to rest: {self.deeds[-20:]}")
 
     def step(self) -> Decision:
-        view = Seen(self.offered, self.chosen, self.wanted, self.renewed_at, self.shell)
+        view = LifecycleState(self.offered, self.chosen, self.wanted, self.renewed_at, self.shell)
         deed = decide(view, self.now)
         if isinstance(deed, AskLog):
             assert self.shell is not None
@@ -272,7 +272,7 @@ class World:
         match deed:
             case Start() | Replace():
                 assert self.wanted is not None
-                self.shell = SeenShell(1, self.wanted, running=True)
+                self.shell = ShellStatus(1, self.wanted, running=True)
                 self.sessions = self.tmux = 0
             case Mark(stale, idle_since):
                 assert self.shell is not None
@@ -396,18 +396,18 @@ def test_a_rollout_of_the_app_waits_until_nobody_is_inside(
     world.wanted = wanted
     for _ in range(minutes):
         world.tick(RENEW_S)
-        assert world.shell == SeenShell(1, "a", stale=wanted, running=True)
+        assert world.shell == ShellStatus(1, "a", stale=wanted, running=True)
     world.sessions = 0
     world.tick(IN_USE_S)
-    replaced = SeenShell(1, wanted, running=True)
+    replaced = ShellStatus(1, wanted, running=True)
     assert world.shell == replaced or (world.shell is not None and world.shell.replicas == 0)
     assert world.shell.replicas == 0 or chosen.warm or chosen.idle_stop_s > IN_USE_S
 
 
 @given(CHOICES)
 def test_a_mended_app_starts_at_once(chosen: AppSettings) -> None:
-    broken = SeenShell(1, "a")
-    view = Seen(True, chosen, "b", NOW - 1, broken)
+    broken = ShellStatus(1, "a")
+    view = LifecycleState(True, chosen, "b", NOW - 1, broken)
     assert decide(view, NOW) == Replace()
 
 

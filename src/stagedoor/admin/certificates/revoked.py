@@ -9,8 +9,8 @@ from stagedoor.admin.certificates.authorities import user_ca_line
 from stagedoor.model.denial import Denial
 from stagedoor.model.policy import Policy
 from stagedoor.settings.settings import Settings
-from stagedoor.store import certified
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import certified
 from stagedoor.wire.krl import revoked_serials
 
 FRESH_S = 5.0

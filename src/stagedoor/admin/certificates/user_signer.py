@@ -16,10 +16,11 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
-from stagedoor.store import certified, people
+from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
-from stagedoor.store.logins import sign_in_numbered
+from stagedoor.store.sign_in import certified
+from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 OF_A_USER = Rate(burst=60, interval_s=10.0)

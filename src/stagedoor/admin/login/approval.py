@@ -11,8 +11,8 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.pending_login import OVER, LoginState, PendingLogin
 from stagedoor.settings.settings import Settings
-from stagedoor.store import pending_logins
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import pending_logins
 
 
 class LoginApproval:

@@ -7,8 +7,8 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.pending_login import PendingLogin
 from stagedoor.model.webpass import WebPass
 from stagedoor.settings.settings import Settings
-from stagedoor.store import logins, pending_logins
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import logins, pending_logins
 
 
 def open_approved(

@@ -24,8 +24,8 @@ from stagedoor.model.pending_login import (
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import source_network
 from stagedoor.settings.settings import Settings
-from stagedoor.store import pending_logins
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import pending_logins
 from stagedoor.wire.oneline import folded
 
 LOOK_EVERY_S = 0.2

@@ -31,8 +31,8 @@ from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
 from stagedoor.settings.machines import Machine
 from stagedoor.settings.settings import Settings
-from stagedoor.store import logins
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import logins
 from stagedoor.wire.oneline import folded
 from stagedoor.wire.sshkey import PublicKey
 

@@ -36,8 +36,8 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.settings.settings import Settings
-from stagedoor.store import logins, passes, pending_logins
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import folded
 
 NAMESPACE = "login@stagedoor"

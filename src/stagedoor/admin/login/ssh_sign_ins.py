@@ -19,8 +19,8 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import parse_login
 
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"

@@ -11,15 +11,15 @@ from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
-from stagedoor.recording.folder import Kept, kept, read
+from stagedoor.recording.folder import RecordingEntry, kept, read
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.asciicast import AsciicastError, Reader
 
 FOLDER = "recordings"
 __all__ = [
-    "Kept",
     "Recorded",
+    "RecordingEntry",
     "find",
     "list_recordings",
     "note_viewed",
@@ -32,7 +32,7 @@ __all__ = [
 class Recorded:
     """A recording and whose it is; `session` is None where the store no longer knows it."""
 
-    file: Kept
+    file: RecordingEntry
     session: SessionRecord | None
 
     @property
@@ -129,7 +129,7 @@ def note_viewed(
     StoreJournal(service.database).append([event])
 
 
-def _kept(service: AdminService) -> list[Kept]:
+def _kept(service: AdminService) -> list[RecordingEntry]:
     try:
         return kept(service.data_dir / FOLDER)
     except OSError as error:

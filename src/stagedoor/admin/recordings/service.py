@@ -18,7 +18,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.recording.folder import Kept, ending, kept
+from stagedoor.recording.folder import RecordingEntry, ending, kept
 from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class UserRecording:
     """A recording: `id` names it in a path, `path` is its file of `size` bytes.
 
     `user` and `target` are None where nobody knows any more whose it is; `opened_at` and
@@ -81,22 +81,22 @@ class RecordingService:
         now = time.time()
         return has_somewhere(self._policy(), identity, Permission.REPLAY, now, self._listed)
 
-    def may_play(self, identity: Identity, take: Take) -> bool:
+    def may_play(self, identity: Identity, take: UserRecording) -> bool:
         """Whether they still may. From memory, at once."""
         return may_replay(self._policy(), identity, take.target, time.time(), self._listed)
 
     async def listed(
         self, identity: Identity, before: str, wanted: str
-    ) -> tuple[Sequence[Take], str] | Denial:
+    ) -> tuple[Sequence[UserRecording], str] | Denial:
         """Those that they may play, the newest first, older than the id `before` ("" for all).
 
         `wanted` is a part of a user's or an app's name. Some at a time: with the id to go on before, "" at
         the end.
         """
 
-        def look() -> tuple[Sequence[Take], str]:
+        def look() -> tuple[Sequence[UserRecording], str]:
             files = [one for one in reversed(self._kept()) if not before or one.id < before]
-            found: list[Take] = []
+            found: list[UserRecording] = []
             for at, file in enumerate(files):
                 if len(found) == PAGE or at == LOOKED_AT:
                     return found, files[at - 1].id
@@ -107,10 +107,10 @@ class RecordingService:
 
         return await _asked(look)
 
-    async def found(self, identity: Identity, id_: str) -> Take | Denial | None:
+    async def found(self, identity: Identity, id_: str) -> UserRecording | Denial | None:
         """One of them; None for what is not there, or is there and they may not play it."""
 
-        def look() -> Take | None:
+        def look() -> UserRecording | None:
             # Its name comes out of the folder, so no path of the developer's making is opened.
             file = next((one for one in self._kept() if one.id == id_), None)
             take = None if file is None else self._take(file)
@@ -118,7 +118,9 @@ class RecordingService:
 
         return await _asked(look)
 
-    async def viewed(self, identity: Identity, take: Take, source: Source) -> Denial | None:
+    async def viewed(
+        self, identity: Identity, take: UserRecording, source: Source
+    ) -> Denial | None:
         """Write down that they look at it; when this returns None, it is durable."""
         key = (identity.name, take.id, str(source.address))
         now = time.monotonic()
@@ -146,13 +148,13 @@ class RecordingService:
         self._noted[key] = now
         return None
 
-    def _kept(self) -> list[Kept]:
+    def _kept(self) -> list[RecordingEntry]:
         return kept(self._settings.recordings_folder)
 
-    def _take(self, file: Kept) -> Take:
+    def _take(self, file: RecordingEntry) -> UserRecording:
         rows = find_sessions(self._database, file.session, limit=1)
         session = rows[0] if rows and rows[0].id == file.session else None
-        return Take(
+        return UserRecording(
             file.id,
             file.session,
             file.path,
@@ -169,7 +171,7 @@ def _target(session: SessionRecord | None) -> Target | None:
     return None if session is None else parse_login(session.target)
 
 
-def _fits(take: Take, wanted: str) -> bool:
+def _fits(take: UserRecording, wanted: str) -> bool:
     return wanted in (take.user or "") or wanted in str(take.target or "")
 
 
@@ -180,7 +182,7 @@ async def _asked(look: Callable[[], _T]) -> _T | Denial:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")
 
 
-def _measured(take: Take) -> Take:
+def _measured(take: UserRecording) -> UserRecording:
     """With its duration, where it can be read."""
     if take.sealed:
         return take

@@ -13,8 +13,9 @@ from stagedoor.model.policy import User
 from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind, password_mark
 from stagedoor.settings.settings import Settings
-from stagedoor.store import identities, passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import identities, passes
 
 MOST_S = 14 * DAY_S
 """How long an invitation may be good: so long it lies in somebody's mail."""

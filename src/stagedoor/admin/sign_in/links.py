@@ -13,8 +13,8 @@ from stagedoor.model.source import host_port
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
 from stagedoor.store.people import is_disabled
+from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import parse_login
 
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import structlog
 
-from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.authn.passes import (
     SIGN_IN_AGAIN,
     Lifetimes,
@@ -21,8 +21,8 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import passes
 
 _log = structlog.get_logger()
 Verdict = Callable[[], Awaitable[Identity | Denial]]
@@ -41,7 +41,7 @@ class PassService:
         policy: Callable[[], Policy],
         by_newest_policy: Callable[[Verdict], Awaitable[Identity | Denial]],
         lifetimes: Lifetimes,
-        allowance: Allowance,
+        allowance: ChangeRateLimit,
         monotonic: Callable[[], float] = time.monotonic,
         issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
     ) -> None:

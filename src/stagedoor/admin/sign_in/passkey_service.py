@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.admin.sign_in.sign_ins import shown_id
@@ -41,9 +41,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.settings.settings import Settings
-from stagedoor.store import passes, step_ups
-from stagedoor.store import passkeys as stored
 from stagedoor.store.database import Database, Transaction
+from stagedoor.store.sign_in import passes, step_ups
+from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.oneline import folded
 
 MOST_PASSKEYS = 20
@@ -78,7 +78,7 @@ class PasskeyService:
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
-        allowance: Allowance,
+        allowance: ChangeRateLimit,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

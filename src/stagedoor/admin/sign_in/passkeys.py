@@ -4,8 +4,8 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method
 from stagedoor.model.passkey import PasskeyRecord
-from stagedoor.store import passes
-from stagedoor.store import passkeys as stored
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in import passkeys as stored
 
 
 def list_passkeys(service: AdminService, user: str | None = None) -> list[PasskeyRecord]:

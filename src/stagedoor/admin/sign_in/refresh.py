@@ -15,16 +15,17 @@ from stagedoor.admin.sign_in.single_sign_on import rules_of
 from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
-from stagedoor.oidc.again import Holds, Outcome, Over, Unknown, judge, wait_s
+from stagedoor.oidc.again import Outcome, SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import answers, identities
-from stagedoor.store.answers import Due
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import identities
+from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 
 LOOK_S = 2.0
 """How often it is looked up whose turn it is."""
@@ -85,7 +86,7 @@ class RefreshService:
         await asyncio.gather(*(self._ask(provider, mine, token) for mine, token in taken))
         return len(taken)
 
-    def _take(self, provider: SingleSignOn) -> list[tuple[Due, str]]:
+    def _take(self, provider: SingleSignOn) -> list[tuple[RefreshCandidate, str]]:
         now = self._now()
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
@@ -105,12 +106,12 @@ class RefreshService:
         taken = answers.take_turns(self._database, wanted, now + TURN_S)
         return [(mine, readable[mine.sign_in]) for mine in taken]
 
-    async def _ask(self, provider: SingleSignOn, mine: Due, token: str) -> None:
+    async def _ask(self, provider: SingleSignOn, mine: RefreshCandidate, token: str) -> None:
         answer = await self._answer(mine, token)
         outcome = judge(answer, mine.subject, rules_of(provider))
         await asyncio.to_thread(self._settle, provider, mine, outcome)
 
-    async def _answer(self, mine: Due, token: str) -> Claims | OidcError:
+    async def _answer(self, mine: RefreshCandidate, token: str) -> Claims | OidcError:
         client = self._clients[mine.provider]
         try:
             async with asyncio.timeout(ASK_S):
@@ -123,7 +124,7 @@ class RefreshService:
         except OidcError as error:
             return error
 
-    async def _keep(self, mine: Due, tokens: Tokens) -> None:
+    async def _keep(self, mine: RefreshCandidate, tokens: Tokens) -> None:
         """The new token, before anything else: the old one is good no more. As long as it is our turn."""
         if tokens.refresh_token is None:
             return None
@@ -136,9 +137,9 @@ class RefreshService:
                     raise
                 await asyncio.sleep(1)
 
-    def _settle(self, provider: SingleSignOn, mine: Due, outcome: Outcome) -> None:
+    def _settle(self, provider: SingleSignOn, mine: RefreshCandidate, outcome: Outcome) -> None:
         match outcome:
-            case Over(why):
+            case SignInEnded(why):
                 _log.warning("sign-in ended", provider=provider.name, user=mine.user, why=why)
                 service = self._service(provider)
                 end_by_provider(service, mine, why)
@@ -148,13 +149,15 @@ class RefreshService:
                 ask_at = self._now() + wait_s(provider.refresh_s, failures, self._dice)
                 with self._database.write() as transaction:
                     answers.settle(transaction, mine, ask_at=ask_at, failures=failures)
-            case Holds(groups, warning):
+            case SignInAlive(groups, warning):
                 self._tell(provider, "away", None)
                 if warning is not None:  # once: the next person's answer may have no fault
                     self._tell(provider, "groups", warning)
                 self._holds(provider, mine, groups)
 
-    def _holds(self, provider: SingleSignOn, mine: Due, groups: frozenset[str] | None) -> None:
+    def _holds(
+        self, provider: SingleSignOn, mine: RefreshCandidate, groups: frozenset[str] | None
+    ) -> None:
         """Most answers change nothing, and must not make workers read anything."""
         now = self._now()
         ask_at = now + wait_s(provider.refresh_s, 0, self._dice)

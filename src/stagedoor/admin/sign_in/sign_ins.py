@@ -6,10 +6,11 @@ from contextlib import suppress
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
-from stagedoor.store import answers, identities, passes, sign_ins
-from stagedoor.store.answers import Due
 from stagedoor.store.policy import Change
-from stagedoor.store.sign_ins import SignInRecord
+from stagedoor.store.sign_in import identities, passes, sign_ins
+from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.provider_answers import RefreshCandidate
+from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 __all__ = [
     "SHOWN_CHARS",
@@ -67,7 +68,7 @@ def end_sign_ins(
     return ended
 
 
-def end_by_provider(service: AdminService, mine: Due, why: str) -> bool:
+def end_by_provider(service: AdminService, mine: RefreshCandidate, why: str) -> bool:
     """End the sign-in that its provider ended, with all that it opened; whether it lasted, and the turn to
     ask about it was still the caller's: else the answer may be about a token that is kept no more. Raises
     StoreError."""

@@ -17,8 +17,8 @@ from stagedoor.oidc.request import Client, FormRequest
 from stagedoor.settings.secret_file import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import identities, passes
-from stagedoor.store.identities import Person
+from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in.identities import ProviderAccount
 
 
 def link(service: AdminService, user: str, provider: SingleSignOn, subject: str) -> None:
@@ -27,7 +27,7 @@ def link(service: AdminService, user: str, provider: SingleSignOn, subject: str)
     Raises NotFoundError, ConflictError, StoreError.
     """
     with service.change("sso.link") as change:
-        person = Person(provider.issuer, subject)
+        person = ProviderAccount(provider.issuer, subject)
         identities.link(change.transaction, person, user, service.clock())
         change.fields |= {"user": user, "provider": provider.name, "subject": subject}
 
@@ -38,13 +38,13 @@ def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
     What they opened by a sign-in of that provider ends.
     """
     with service.change("sso.unlink", revokes=True) as change:
-        user = identities.unlink(change.transaction, Person(provider.issuer, subject))
+        user = identities.unlink(change.transaction, ProviderAccount(provider.issuer, subject))
         passes.end_sign_ins(change.transaction, user, Method.SSO, provider.name)
         change.fields |= {"user": user, "provider": provider.name, "subject": subject}
     return user
 
 
-def links(service: AdminService) -> list[tuple[str, Person]]:
+def links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
     """Users and who they are at a provider, by name. Raises StoreError."""
     with service.database.read() as transaction:
         return identities.everybody(transaction)

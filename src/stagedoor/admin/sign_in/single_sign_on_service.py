@@ -30,9 +30,11 @@ from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
 from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store import answers, identities, passes, people
+from stagedoor.store import people
 from stagedoor.store.database import Database
-from stagedoor.store.identities import Person
+from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.identities import ProviderAccount
 
 PURPOSE = "sign-in under way, 2"
 TRIES = Rate(burst=50, interval_s=3.0)
@@ -137,7 +139,7 @@ class SignInService:
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
             return _refused(provider.name, error)
-        person, again = Person(claims.issuer, claims.subject), under_way.again
+        person, again = ProviderAccount(claims.issuer, claims.subject), under_way.again
         if again is not None and again.sign_in is not None:
             found: StepUpResult | Denial = await self._prove(provider, under_way, claims, person)
             if isinstance(found, StepUpResult):
@@ -157,7 +159,7 @@ class SignInService:
             self._tries.give_back(source_network(source.address))
 
     async def _enough(
-        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: Person
+        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: ProviderAccount
     ) -> ProviderRequest | Denial | None:
         """None, unless an administrator has ended a sign-in of theirs since they last proved themselves
         there: then where to do so, or why that was no proof."""
@@ -176,7 +178,7 @@ class SignInService:
             return not_asked
         return await ask(self._forget, person) if again.forget else None
 
-    def _forget(self, person: Person) -> None:
+    def _forget(self, person: ProviderAccount) -> None:
         """Raises StoreError. In a thread."""
         with self._database.read() as transaction:
             name = identities.user_of(transaction, person)
@@ -186,12 +188,12 @@ class SignInService:
                 change.unchanged = True
                 change.fields["user"] = name
 
-    def _ask_again_at(self, person: Person) -> float | None:
+    def _ask_again_at(self, person: ProviderAccount) -> float | None:
         with self._database.read() as transaction:
             return identities.ask_again_at(transaction, person)
 
     async def _prove(
-        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: Person
+        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: ProviderAccount
     ) -> StepUpResult | Denial:
         """The sign-in counts as proved from now on, if the provider says that it has asked its person."""
         again = under_way.again
@@ -226,7 +228,9 @@ class SignInService:
             f"{provider.name} let you through without asking who you are; sign out there, and try again",
         )
 
-    def _step_up(self, provider: SingleSignOn, again: LoginPrompt, person: Person) -> Denial | None:
+    def _step_up(
+        self, provider: SingleSignOn, again: LoginPrompt, person: ProviderAccount
+    ) -> Denial | None:
         """Raises NotFoundError, StoreError. In a thread."""
         assert again.user is not None, "it is a user's"
         assert again.sign_in is not None, "it is a step-up"
@@ -307,7 +311,7 @@ class SignInService:
             change.fields["provider"] = provider.name
             end_all_by_provider(service, logout.issuer, logout.subject, logout.session_id, change)
 
-    def _admit(self, provider: SingleSignOn, person: Person, mapped: Mapped) -> User:
+    def _admit(self, provider: SingleSignOn, person: ProviderAccount, mapped: Mapped) -> User:
         """The user, made at the first time, with the groups that the provider tells now. In a thread."""
         known = self._unchanged(person, mapped)
         if known is not None:
@@ -328,7 +332,7 @@ class SignInService:
             }
             return User(name, people.groups_of(transaction, name) | provided)
 
-    def _unchanged(self, person: Person, mapped: Mapped) -> User | None:
+    def _unchanged(self, person: ProviderAccount, mapped: Mapped) -> User | None:
         """The user, if there is nothing to write: most sign-ins must not make workers read anything."""
         with self._database.read() as transaction:
             name = identities.user_of(transaction, person)

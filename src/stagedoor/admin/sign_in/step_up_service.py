@@ -20,8 +20,8 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
-from stagedoor.store import step_ups
 from stagedoor.store.database import Database
+from stagedoor.store.sign_in import step_ups
 from stagedoor.wire.oneline import folded
 
 ENOUGH_S = 60.0

@@ -8,7 +8,7 @@ only watch reaches that one, and one link or one person leaves places for others
 from collections.abc import Sequence
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 
 WATCHING = 32
 """Visits of all who only watch a terminal."""
@@ -18,7 +18,7 @@ TYPING_ONE_PERSON = 16
 """Above the few windows that a person has: visits whose line was cut count until that is known."""
 
 
-def crowded(present: Sequence[Present], session: str) -> Denial | None:
+def crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None:
     """Why the visit of `session` has to go again; `present` are all at its terminal, itself too."""
     one = next((each for each in present if each.session == session), None)
     if one is None:

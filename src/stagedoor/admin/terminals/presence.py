@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.allowance import Allowance, too_much
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.terminals.places import crowded
 from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authz.replay import has_somewhere
@@ -16,7 +16,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
@@ -33,7 +33,7 @@ class PresenceService:
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
-        allowance: Allowance,
+        allowance: ChangeRateLimit,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -69,7 +69,7 @@ class PresenceService:
 
     async def present(
         self, *, looks: bool | None = None, targets: Collection[str] | None = None
-    ) -> Sequence[Present] | Denial:
+    ) -> Sequence[PresenceEntry] | Denial:
         """Everybody, or only those who look or type, or who are at terminals of these targets."""
         found = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
         return found if isinstance(found, Denial) else _present(found)
@@ -116,8 +116,10 @@ class PresenceService:
         return on_the_web(self._settings, self._database, identity.name)
 
 
-def _present(found: Sequence[visits.AttachmentRecord]) -> list[Present]:
+def _present(found: Sequence[visits.AttachmentRecord]) -> list[PresenceEntry]:
     return [
-        Present(v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since, v.share)
+        PresenceEntry(
+            v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since, v.share
+        )
         for v in found
     ]

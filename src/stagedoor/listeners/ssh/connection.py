@@ -43,7 +43,7 @@ _CHANNEL_REQUEST = 98
 _REFUSED = "the gateway forwards to apps' shells only, such as app01.ssh:22"
 
 
-class Visitor(Protocol):
+class ConnectionOwner(Protocol):
     """Who the connection reports to: its `asyncssh.SSHServer`, which is ours."""
 
     async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
@@ -73,7 +73,7 @@ class Connection(PacketConnection):
     def __init__(
         self,
         options: asyncssh.SSHServerConnectionOptions,
-        visitor: Visitor,
+        visitor: ConnectionOwner,
         buffer: memoryview,
     ) -> None:
         super().__init__(options, buffer)

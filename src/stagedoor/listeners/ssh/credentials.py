@@ -34,7 +34,7 @@ _USER_VERIFIED = 0x04
 
 
 @dataclass(frozen=True, slots=True)
-class ShownKey:
+class ClientKey:
     """A key or certificate as a client showed it; `key` is asyncssh's, for verifying only."""
 
     credential: KeyCredential
@@ -57,7 +57,7 @@ class ShownKey:
         return certificate.critical_options.get(FORCE_COMMAND) if certificate else None
 
 
-def read_shown(login_name: str, blob: bytes) -> ShownKey | None:
+def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
     """Read what stands in a publickey request (RFC 4252 §7); None if it is nothing that we take."""
     signed = None
     if is_certificate(blob):
@@ -72,10 +72,10 @@ def read_shown(login_name: str, blob: bytes) -> ShownKey | None:
     credential = KeyCredential(
         login_name, blob, fingerprint(blob), certificate, partial(_signed_by_ca, signed)
     )
-    return ShownKey(credential, key)
+    return ClientKey(credential, key)
 
 
-def signed_by_owner(shown: ShownKey, message: bytes, signature: bytes) -> bool:
+def signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
     """Whether `signature` over `message` was made with the private half.
 
     A security key must have been touched, unless its certificate says that it need not

@@ -8,12 +8,12 @@ import asyncssh
 
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.credentials import (
-    ShownKey,
+    ClientKey,
     asked_person,
     read_shown,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.hold import Answer, Holds, UnknownKeys
+from stagedoor.listeners.ssh.hold import Answer, PendingLogins, UnknownKeys
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
@@ -40,7 +40,7 @@ class ListenerContext:
     limits: SshLimits
     direct: DirectLogin | None
     sign_ins: SshSignIns | None
-    holds: Holds
+    holds: PendingLogins
     logged_in: Callable[["Downstream"], None]
     gone: Callable[["Downstream"], None]
     fault: Callable[[BaseException], None]
@@ -53,7 +53,7 @@ class _Proof:
     identity: Identity
     name: str
     credential: Credential
-    key: ShownKey | None = None
+    key: ClientKey | None = None
 
 
 class Downstream(asyncssh.SSHServer):
@@ -117,7 +117,7 @@ class Downstream(asyncssh.SSHServer):
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True
 
-    def _to_hold(self, shown: ShownKey, denial: Denial) -> bool:
+    def _to_hold(self, shown: ClientKey, denial: Denial) -> bool:
         """Whether this key, which logs nobody in, may wait for its person to sign in."""
         sign_ins = self._context.sign_ins
         if (
@@ -135,7 +135,7 @@ class Downstream(asyncssh.SSHServer):
         full = self._context.holds.full(source_network(self.source.address))
         return full is None or self._not_taken(full)
 
-    async def _signed_in(self, shown: ShownKey) -> Identity | Denial:
+    async def _signed_in(self, shown: ClientKey) -> Identity | Denial:
         """Who the person is, once they have signed in."""
         context, credential = self._context, shown.credential
         assert context.sign_ins is not None, "nobody is held without"

@@ -43,7 +43,7 @@ class UnknownKeys:
         return Answer.HOLD if key == self._first else Answer.REFUSE
 
 
-class Holds:
+class PendingLogins:
     """Who waits now, of all connections of a listener."""
 
     def __init__(self, limits: PendingLimits = LIMITS) -> None:

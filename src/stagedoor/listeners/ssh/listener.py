@@ -11,7 +11,7 @@ import asyncssh
 from stagedoor.listeners.proxied import read_proxy_header
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
-from stagedoor.listeners.ssh.hold import Holds
+from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
@@ -56,7 +56,14 @@ class SshListener:
         self._options = server_options(host_key(), limits)
         self._options_at = time.monotonic()
         self._context = ListenerContext(
-            flow, limits, direct, sign_ins, Holds(), self._logged_in, self._gone, self._fault
+            flow,
+            limits,
+            direct,
+            sign_ins,
+            PendingLogins(),
+            self._logged_in,
+            self._gone,
+            self._fault,
         )
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
         self._handshakes = SourceRates(limits.handshakes)

@@ -21,8 +21,8 @@ from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.api import Files
-from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import GuardMiddleware
 from stagedoor.listeners.web.login.api import LoginApi
@@ -34,7 +34,7 @@ from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import Passes, SignIns
+from stagedoor.listeners.web.ports import PassIssuer, SignIns
 from stagedoor.listeners.web.recordings.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
@@ -47,14 +47,14 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
 from stagedoor.wire.answer import status_of
 from stagedoor.wire.credential import parse_credential
-from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, TerminalError, Word
+from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 
@@ -65,7 +65,7 @@ class WebApp:
     def __init__(
         self,
         access: ShellAccess,
-        passes: Passes,
+        passes: PassIssuer,
         sign_ins: SignIns,
         logins: LoginParts,
         account: AccountService,
@@ -206,16 +206,16 @@ class WebApp:
         wire = TerminalSocket(socket)
         try:
             hello = await self._hello(wire)
-        except (GoneError, TimeoutError):
+        except (ClientClosedError, TimeoutError):
             await wire.close()
             return
         except TerminalError as error:
-            await self._turn_away(wire, Word.FAULT, str(error))
+            await self._turn_away(wire, NoticeKind.FAULT, str(error))
             return
         found = self._guard.proved(socket, await self._passes.use_up(PassKind.TICKET, hello.ticket))
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            await self._turn_away(wire, Word.DENIED, found.message)
+            await self._turn_away(wire, NoticeKind.DENIED, found.message)
             return
         identity, good_for = found
         claim = await self._terminals.claim(identity, good_for or "")
@@ -224,7 +224,7 @@ class WebApp:
         for refused in (claim, name):
             if isinstance(refused, Denial):
                 self._flow.deny(refused, web(source), identity)
-                await self._turn_away(wire, Word.DENIED, refused.message)
+                await self._turn_away(wire, NoticeKind.DENIED, refused.message)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
         terminal = TerminalSession(self._access, wire, source, hello, self._notifier.look)
@@ -234,7 +234,7 @@ class WebApp:
         finally:
             self.visits.discard(terminal)
 
-    async def _live(self, identity: Identity) -> Sequence[Present] | Denial | None:
+    async def _live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
         """What the home page shows to those who may watch."""
         live = await self._terminals.live(identity)
         if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
@@ -246,12 +246,12 @@ class WebApp:
         async with asyncio.timeout(self._guard.limits.header_timeout_s):
             return await wire.hello()
 
-    async def _turn_away(self, wire: TerminalSocket, word: Word, why: str) -> None:
+    async def _turn_away(self, wire: TerminalSocket, word: NoticeKind, why: str) -> None:
         try:
             await wire.say(Notice(word, why))
-        except GoneError:
+        except ClientClosedError:
             return
-        await wire.close(bad=word is Word.FAULT)
+        await wire.close(bad=word is NoticeKind.FAULT)
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:

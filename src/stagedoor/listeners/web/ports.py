@@ -9,7 +9,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind, ProviderAnswer, ProviderRequest, StepUpResult, WebPass
 
 
-class Passes(Protocol):
+class PassIssuer(Protocol):
     """Gives out passes, and says whose they are. A store that fails is a Denial."""
 
     async def issue(

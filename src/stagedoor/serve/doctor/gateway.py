@@ -20,7 +20,7 @@ from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
 from stagedoor.net.tls import names_in, validity
 from stagedoor.serve.doctor import judge
-from stagedoor.serve.prepare import Checked, check
+from stagedoor.serve.prepare import VerifiedSettings, check
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -71,7 +71,7 @@ def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
 
 def _named_files(file: Path | None) -> Iterator[Finding]:
     """What `serve` looks at before it starts."""
-    checked: Checked = check(file)
+    checked: VerifiedSettings = check(file)
     yield ok(f"the files that {checked.name} names can be used")
 
 

@@ -10,8 +10,8 @@ from itertools import islice
 from threading import Lock
 
 from stagedoor.model.metric import SUM, Metric, MetricKind, Series
-from stagedoor.serve.control import MetricsMessage
 from stagedoor.serve.metrics.definitions import METRICS
+from stagedoor.serve.supervisor.control import MetricsMessage
 
 MOST_IN_A_LINE = 20
 """Series in one message: so that it is shorter than what a pipe takes at once, PIPE_BUF of pipe(7)."""

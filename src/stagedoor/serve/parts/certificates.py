@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import count
 
 from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
-from stagedoor.serve.control import Sign, Signed
+from stagedoor.serve.supervisor.control import Sign, Signed
 
 STOPPING = "the gateway is stopping; connect again"
 ANSWER_S = 20.0

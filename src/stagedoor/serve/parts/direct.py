@@ -14,10 +14,10 @@ from stagedoor.model.session import Opened
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
 from stagedoor.recording.channel_audit import Note
-from stagedoor.recording.folder import FolderShelf
+from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.plan import RecordingPlan
-from stagedoor.recording.recorder import Over, Recorder
-from stagedoor.recording.retention import Keeper, Removed, Retention
+from stagedoor.recording.recorder import Recorder, RecordingEnded
+from stagedoor.recording.retention import FolderRetention, Removed, Retention
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
@@ -50,7 +50,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
     """Writes into `recordings` in the data folder. Raises StagedoorError."""
     log = structlog.get_logger()
 
-    def over(opened: Opened, ended: Over) -> None:
+    def over(opened: Opened, ended: RecordingEnded) -> None:
         fields: dict[str, str | int] = {
             "recording": ended.name,
             "size": ended.size,
@@ -75,7 +75,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
                 "recording removed", recording=one.file.path.name, size=one.file.size, why=one.why
             )
 
-    keeper = Keeper(
+    keeper = FolderRetention(
         settings.recordings_folder,
         retention_of(settings),
         removed,
@@ -83,7 +83,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
     )
     recipients = settings.recording.recipients
     return Recorder(
-        FolderShelf(settings.recordings_folder),
+        RecordingFolder(settings.recordings_folder),
         AgeSeal(recipients) if recipients else None,
         over,
         keeper=keeper,

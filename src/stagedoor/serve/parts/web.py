@@ -6,9 +6,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.allowance import Allowance
 from stagedoor.admin.certificates.certificates import RefusedKeys, UserCertificates
 from stagedoor.admin.certificates.revoked import RevocationList
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.login.approval import LoginApproval
 from stagedoor.admin.login.machine_logins import MachineLoginService
@@ -61,7 +61,7 @@ def web_listener(
     """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
     `certificates` no machine logs in. Raises StagedoorError."""
 
-    allowance = Allowance()
+    allowance = ChangeRateLimit()
     passes = PassService(
         settings,
         database,

@@ -13,13 +13,13 @@ from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.objects import failure_of
-from stagedoor.shells.kubernetes.live.diagnose import NeedsLog, diagnose
-from stagedoor.shells.kubernetes.live.knock import Knocker
+from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
+from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.live.outdated import Outdated, outdated, sentence
-from stagedoor.shells.kubernetes.live.register import Judging, Register
-from stagedoor.shells.kubernetes.live.rights import Rights
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
+from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.live.start import MENDED_S, Start, shell_at, unavailable
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -53,8 +53,8 @@ class KubernetesShells:
         namespaces: Mapping[str | None, str],
         holder: str,
         *,
-        rights: Rights | None = None,
-        judging: Judging | None = None,
+        rights: ClusterAccess | None = None,
+        judging: DeriveContext | None = None,
         on_problem: OnProblem = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -65,7 +65,7 @@ class KubernetesShells:
         self._loop = asyncio.get_running_loop()
         self._caches = {name: NamespaceCache(cluster, space) for name, space in namespaces.items()}
         self._knockers = {
-            name: Knocker(cluster, cache, holder, now) for name, cache in self._caches.items()
+            name: LeaseWriter(cluster, cache, holder, now) for name, cache in self._caches.items()
         }
         self._registers = {
             name: Register(cluster, cache, judging)
@@ -206,7 +206,7 @@ class KubernetesShells:
             found = diagnose(
                 shell, (), cache.pods(target.app), (), self._now(), logs=logs, failure=failure
             )
-            if not isinstance(found, NeedsLog):
+            if not isinstance(found, LogRequest):
                 return found
             logs[found.pod, found.container] = ""  # here nothing is asked of the API
 

@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.shells.local.place import Place, Running
 from stagedoor.shells.local.settings import Order
+from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
 
 def _tell(**fields: object) -> None:
@@ -24,7 +24,7 @@ async def _serve(order: Order) -> None:
     _tell(step="loading")
     from stagedoor.shells.local.sshd import Sshd, new_host_key
 
-    place = Place(Path(order.folder))
+    place = ShellFolder(Path(order.folder))
     key = new_host_key()
     _tell(step="signing the host key")
     _tell(sign=key.export_public_key().decode().strip())

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from stagedoor.holder.place import end_all
+from stagedoor.holder.folder import end_all
 from stagedoor.model.admission import Admission
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
@@ -20,8 +20,8 @@ from stagedoor.model.units import DAY_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, authorized_keys, ending_by, keys_until
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
-from stagedoor.shells.local.place import Place, Running, lives
 from stagedoor.shells.local.settings import LocalShell, Order
+from stagedoor.shells.local.shell_folder import Running, ShellFolder, lives
 from stagedoor.shells.local.start import Starter, StartFailedError
 from stagedoor.shells.starts import Starts
 from stagedoor.shells.static import no_app, no_fresh
@@ -60,7 +60,7 @@ class LocalShells:
         self._drain_grace_s = drain_grace_s
         self._folder = folder.absolute()
         self._places = {
-            shell.target: Place(self._folder / shell.target.login_name) for shell in entries
+            shell.target: ShellFolder(self._folder / shell.target.login_name) for shell in entries
         }
         self._orders = {
             shell.target: Order(
@@ -180,13 +180,13 @@ class LocalShells:
                         os.kill(running.pid, signal.SIGTERM)
                     yield running.pid, life_sign
 
-    def _left_over(self) -> Iterator[Place]:
+    def _left_over(self) -> Iterator[ShellFolder]:
         """Folders of shells that these settings do not have, but earlier ones had."""
         known = {place.folder for place in self._places.values()}
         with suppress(FileNotFoundError):
             for folder in self._folder.iterdir():
                 if folder not in known and (folder / "state.json").exists():
-                    yield Place(folder)
+                    yield ShellFolder(folder)
 
     def _running(self, target: Target) -> Running | None:
         place = self._places.get(target)
@@ -198,7 +198,7 @@ class LocalShells:
         fresh = time.time() - running.started_at < REPLACE_AFTER_S
         return fresh and running.digest == self._digests[target]
 
-    def _write_keys(self, target: Target, place: Place) -> None:
+    def _write_keys(self, target: Target, place: ShellFolder) -> None:
         """Raises OSError."""
         until = self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
         written = None
@@ -210,7 +210,9 @@ class LocalShells:
             place.write_keys(now)
             written = now
 
-    async def _start(self, target: Target, place: Place, announce: Progress) -> Shell | Denial:
+    async def _start(
+        self, target: Target, place: ShellFolder, announce: Progress
+    ) -> Shell | Denial:
         loop = asyncio.get_running_loop()
 
         def tell(step: StartStep) -> None:
@@ -218,7 +220,7 @@ class LocalShells:
 
         return await loop.run_in_executor(self._pool, self._start_blocking, target, place, tell)
 
-    def _start_blocking(self, target: Target, place: Place, tell: Progress) -> Shell | Denial:
+    def _start_blocking(self, target: Target, place: ShellFolder, tell: Progress) -> Shell | Denial:
         try:
             place.make()
             with place.locked():

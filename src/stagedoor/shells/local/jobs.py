@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stagedoor.holder.place import FOLDER
+from stagedoor.holder.folder import FOLDER
 
 GRACE_S = 2.0
 """So long a job may take to end by itself."""

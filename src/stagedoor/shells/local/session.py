@@ -14,7 +14,7 @@ from typing import Protocol
 import asyncssh
 from asyncssh.stream import SSHServerStreamSession
 
-from stagedoor.holder.place import FOLDER as TERMINALS
+from stagedoor.holder.folder import FOLDER as TERMINALS
 from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.pump import InputPump, OutputPump
 from stagedoor.shells.local.settings import LocalShell
@@ -48,7 +48,7 @@ def _holder_words(command: str) -> list[str]:
     return []
 
 
-class House(Protocol):
+class SessionContext(Protocol):
     """What a session needs of the process that it runs in."""
 
     shell: LocalShell
@@ -65,7 +65,7 @@ class House(Protocol):
 class Session(asyncssh.SSHServerSession[bytes]):
     """Real descriptors for the child; bytes pumped with backpressure; exit told as it was."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: SessionContext) -> None:
         self._house = house
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None

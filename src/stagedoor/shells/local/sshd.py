@@ -15,10 +15,10 @@ import asyncssh
 from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.shells.authorized import in_force
 from stagedoor.shells.local import tmux
-from stagedoor.shells.local.place import Place
 from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
+from stagedoor.shells.local.shell_folder import ShellFolder
 from stagedoor.wire.sshcert import parse_certificate
 
 LOGIN_TIMEOUT_S = 60.0
@@ -39,7 +39,7 @@ class Sshd:
 
     host = "127.0.0.1"
 
-    def __init__(self, order: Order, place: Place) -> None:
+    def __init__(self, order: Order, place: ShellFolder) -> None:
         """Raises OSError: no folder for tmux can be had."""
         self.shell = order.shell
         self.account = Account.ours()

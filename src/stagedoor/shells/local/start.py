@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.shell import StartStep
-from stagedoor.shells.local.place import Place, Running
 from stagedoor.shells.local.settings import Order
+from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
 # What of our own environment the process gets: an app's shell must not read the gateway's secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE")
@@ -46,7 +46,7 @@ class Starter:
     def start(
         self,
         order: Order,
-        place: Place,
+        place: ShellFolder,
         principals: tuple[str, ...],
         tell: Callable[[StartStep], None],
     ) -> Running:
@@ -97,7 +97,7 @@ class Starter:
         return running
 
 
-def _process(place: Place) -> "subprocess.Popen[bytes]":
+def _process(place: ShellFolder) -> "subprocess.Popen[bytes]":
     """The process, which waits for its order. Raises OSError."""
     with place.errors.open("wb") as errors:
         os.fchmod(errors.fileno(), 0o600)
@@ -142,7 +142,7 @@ def _end(process: "subprocess.Popen[bytes]", pid: int | None) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _tail(place: Place) -> str:
+def _tail(place: ShellFolder) -> str:
     """The last lines that the process wrote, as one."""
     with suppress(OSError), place.errors.open("rb") as file:
         file.seek(0, os.SEEK_END)

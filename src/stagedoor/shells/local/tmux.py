@@ -11,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.place import make_ours_alone
+from stagedoor.holder.folder import make_ours_alone
 
 VARIABLE = "TMUX_TMPDIR"
 _SOCKET_BYTES = 107

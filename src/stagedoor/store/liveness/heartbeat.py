@@ -22,7 +22,7 @@ from stagedoor.model.problem import Problem
 from stagedoor.store.database import Database
 from stagedoor.store.liveness.instances import close_lost
 from stagedoor.store.liveness.reclaim import close_ended, reclaim
-from stagedoor.store.liveness.silence import BEAT_S, DEAD_AFTER_S, SilenceWatch
+from stagedoor.store.liveness.silence import BEAT_S, DEAD_AFTER_S, HeartbeatWatch
 from stagedoor.store.schema import instances, sessions
 
 STOP_S = 1.0
@@ -70,7 +70,7 @@ class Heartbeat:
         self._beat_s = beat_s
         self._clock = clock
         self._monotonic = monotonic
-        self._silence = SilenceWatch(dead_after_s, 3 * beat_s)
+        self._silence = HeartbeatWatch(dead_after_s, 3 * beat_s)
         self._silent_for = f"has not been heard of for {dead_after_s:g} s"
         self._problem = Problem(on_problem)
         self._beats = 0

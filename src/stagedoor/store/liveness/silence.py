@@ -14,7 +14,7 @@ BLIND_AFTER_S = 3 * BEAT_S
 """Who has not looked for so long forgets what it saw."""
 
 
-class SilenceWatch:
+class HeartbeatWatch:
     """Judges by its own clock how long each of the others has been silent.
 
     So machines need not agree on the time. And since only what was watched all the time counts,

@@ -13,7 +13,7 @@ from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
 from stagedoor.listeners.ssh.seam import PTY, Login
 from stagedoor.model.permission import Permission, not_granted
-from stagedoor.recording.channel_audit import Asked, ChannelAudit, Exit
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
 
@@ -40,7 +40,7 @@ class ChannelOwner(Protocol):
         ...
 
     async def channel_audit(
-        self, session: DirectSession, asked: Asked, channel: "DirectChannel"
+        self, session: DirectSession, asked: ChannelRequest, channel: "DirectChannel"
     ) -> ChannelAudit:
         """Raises RefusedError where it must be recorded and cannot be."""
         ...
@@ -200,11 +200,11 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             one(far)
         self.inward.connect(far)
 
-    def _what(self, kind: str, asked: str, original: str) -> Asked:
+    def _what(self, kind: str, asked: str, original: str) -> ChannelRequest:
         if self._terminal is None:
-            return Asked(kind, asked, original=original)
+            return ChannelRequest(kind, asked, original=original)
         term_type, (columns, rows, _, _), _ = self._terminal
-        return Asked(kind, asked, term_type, columns, rows, original)
+        return ChannelRequest(kind, asked, term_type, columns, rows, original)
 
     def _forward_agent(self, session: DirectSession) -> None:
         path = self._near.get_agent_path()

@@ -23,7 +23,7 @@ from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
-from stagedoor.recording.channel_audit import Asked, ChannelAudit, Note, header
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.flow import Entered
@@ -98,7 +98,7 @@ class Direct:
             assert login.target is not None, "direct login has one"
             denial = not_granted(Permission.FORWARD, login.identity.name, login.target)
             raise _prohibited(denial.message)
-        asked = Asked("forward", f"{host}:{port}")
+        asked = ChannelRequest("forward", f"{host}:{port}")
         forward = Forward(session, session.shell_session.audit_channel(asked))
         await forward.open(host, port)
         if not session.may(Permission.FORWARD):
@@ -155,7 +155,7 @@ class Direct:
         return await self._enter(self._client(login))
 
     async def channel_audit(
-        self, session: DirectSession, asked: Asked, channel: DirectChannel
+        self, session: DirectSession, asked: ChannelRequest, channel: DirectChannel
     ) -> ChannelAudit:
         number = session.shell_session.next_channel()
         recording = None
@@ -175,7 +175,7 @@ class Direct:
             client.channels.discard(channel)
 
     async def _recording(
-        self, session: DirectSession, number: int, asked: Asked, channel: DirectChannel
+        self, session: DirectSession, number: int, asked: ChannelRequest, channel: DirectChannel
     ) -> Recording | None:
         plan = self._plan
         assert plan is not None, "nobody has to be recorded where nothing can be"

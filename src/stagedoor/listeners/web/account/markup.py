@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stagedoor.admin.credentials import AccountState, NewToken
 from stagedoor.admin.key_proof import command_to_sign, line_to_sign
-from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 
@@ -30,7 +30,7 @@ class FormOutcome:
 
 
 def account(
-    place: Place,
+    place: PagePath,
     host: str,
     identity: Identity,
     held: AccountState,
@@ -58,7 +58,7 @@ def account(
     )
 
 
-def invitation(place: Place, why: str = "") -> str:
+def invitation(place: PagePath, why: str = "") -> str:
     """Where an invitation leads: the script fills in what stands behind the `#`, which no server sees."""
     return place.page("invitation.html", why=why)
 

@@ -16,7 +16,7 @@ from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -45,7 +45,7 @@ class AccountPages:
         self,
         guard: RequestGuard,
         pages: Pages,
-        passes: Passes,
+        passes: PassIssuer,
         credentials: CredentialService,
         passkeys: PasskeyService,
     ) -> None:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
@@ -46,9 +47,8 @@ from stagedoor.listeners.web.files.transfer import (
     open_to_read,
     take,
 )
-from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import shown_cookie
 from stagedoor.model.denial import Denial, Reason
@@ -67,7 +67,7 @@ class Files:
     """Belongs to one event loop. `busy` is how many requests move files now."""
 
     def __init__(
-        self, guard: RequestGuard, passes: Passes, access: ShellAccess, max_upload_bytes: int
+        self, guard: RequestGuard, passes: PassIssuer, access: ShellAccess, max_upload_bytes: int
     ) -> None:
         """`max_upload_bytes` is the largest file that may be sent; 0: any."""
         self._guard = guard
@@ -184,7 +184,7 @@ class Files:
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     if gone.done():
-                        raise GoneError
+                        raise ClientClosedError
                     session.received += len(piece)
         finally:
             gone.cancel()
@@ -223,9 +223,9 @@ class Files:
                 async with asyncio.timeout(SILENT_S):
                     message = await request.receive()
             except TimeoutError:
-                raise GoneError from None
+                raise ClientClosedError from None
             if message["type"] == "http.disconnect":
-                raise GoneError
+                raise ClientClosedError
             more = message.get("more_body", False)
             body: bytes = message.get("body", b"")
             return body
@@ -264,7 +264,7 @@ class _Asgi:
             answer = JSONResponse({"message": str(error)}, error.status)
             if error.size is not None:
                 answer.headers["content-range"] = f"bytes */{error.size}"
-        except GoneError:
+        except ClientClosedError:
             answer = JSONResponse({"message": "it fell silent"}, 408)
         if started or answer is None:
             return  # the half of a file cannot be taken back: the line is cut instead

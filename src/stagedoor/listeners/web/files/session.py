@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellSession, shell_session
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.fields import FilesError, shown
-from stagedoor.listeners.web.gone import GoneError
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
@@ -21,7 +21,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.recording.channel_audit import Asked, ChannelAudit
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.sftp import FileEvent
@@ -86,10 +86,10 @@ async def sftp_session(
     try:
         async with shell_session(entered, access.login()) as session:
             sftp = await _start_sftp(session)
-            with session.channel(Asked("subsystem", "sftp")) as channel:
+            with session.channel(ChannelRequest("subsystem", "sftp")) as channel:
                 try:
                     yield SftpSession(session, sftp, channel)
-                except GoneError:
+                except ClientClosedError:
                     session.end_as(End.DOWNSTREAM_LOST)
                     raise
                 except FilesError:

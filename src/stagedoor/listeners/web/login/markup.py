@@ -1,13 +1,13 @@
 """The page of a login, of the templates in `listeners/web/templates`."""
 
-from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.model.pending_login import LETTERS_COUNT, LoginState, PendingLogin
 
 DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
 
 
 def approve(
-    place: Place, user: str, login: PendingLogin, wrong: str = "", *, same_network: bool = True
+    place: PagePath, user: str, login: PendingLogin, wrong: str = "", *, same_network: bool = True
 ) -> str:
     """What wants to log in, and the ways to say yes and no; or that it is decided."""
     if login.state is LoginState.DENIED:
@@ -28,12 +28,12 @@ def approve(
     )
 
 
-def onward(place: Place, url: str, login: PendingLogin) -> str:
+def onward(place: PagePath, url: str, login: PendingLogin) -> str:
     """Leads to the client on the same machine, by itself."""
     return place.page("login_onward.html", url=url, path=_path(place, login))
 
 
-def install(place: Place, url: str, digest: str) -> str:
+def install(place: PagePath, url: str, digest: str) -> str:
     """How to install the client: `url` is the gateway's, `digest` the file's SHA-256."""
     get = (
         f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor {url}/client/stagedoor && "
@@ -43,11 +43,11 @@ def install(place: Place, url: str, digest: str) -> str:
     return place.page("client.html", lines=(get, run), digest=digest)
 
 
-def _decided(place: Place, heading: str, said: str) -> str:
+def _decided(place: PagePath, heading: str, said: str) -> str:
     return place.page(
         "login_decided.html", title=f"{heading} · Stagedoor", heading=heading, said=said
     )
 
 
-def _path(place: Place, login: PendingLogin) -> str:
+def _path(place: PagePath, login: PendingLogin) -> str:
     return f"{place.path}/login/{login.id}"

@@ -12,9 +12,9 @@ from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
-from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
-from stagedoor.listeners.web.ports import Passes, SignIns
+from stagedoor.listeners.web.ports import PassIssuer, SignIns
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
@@ -48,7 +48,7 @@ class Pages:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: Passes,
+        passes: PassIssuer,
         sign_ins: SignIns,
         *,
         passkeys: bool,
@@ -60,7 +60,7 @@ class Pages:
         self._passes = passes
         self._sign_ins = sign_ins
         self._assets = Assets()
-        self.place = self._place = Place(guard.limits.path, self._assets)
+        self.place = self._place = PagePath(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
             guard, sign_ins, self._place, self.posted, self.denied, self.let_in
         )

@@ -16,7 +16,7 @@ from stagedoor.listeners.web.pages.markup import App
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
 
@@ -35,7 +35,7 @@ class Home:
         pages: Pages,
         account: AccountService,
         shows_recordings: Callable[[Identity], bool],
-        live: Callable[[Identity], Awaitable[Sequence[Present] | Denial | None]],
+        live: Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]],
         has_terminals: Callable[[Target], bool],
     ) -> None:
         """`live` has whom a person may watch; None for those who may watch nobody.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stagedoor.admin.account import Past
+from stagedoor.admin.account import AccountSession
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.model.policy import KeyRecord
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.units import size
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
@@ -70,7 +70,7 @@ class App:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PagePath:
     """Where the pages are: `path` is what every path of theirs begins with."""
 
     path: str
@@ -84,13 +84,15 @@ class Place:
         return _TEMPLATES.get_template(template).render(place=self, **values)
 
 
-def said(place: Place, title: str, message: str, *, home: bool = True, role: str = "alert") -> str:
+def said(
+    place: PagePath, title: str, message: str, *, home: bool = True, role: str = "alert"
+) -> str:
     """A denial, or anything else that went wrong, in plain words; with another role, what went right."""
     return place.page("said.html", title=title, message=message, home=home, role=role)
 
 
 def sign_in(
-    place: Place,
+    place: PagePath,
     next_path: str,
     providers: Sequence[str] = (),
     why: str = "",
@@ -110,31 +112,31 @@ def sign_in(
     )
 
 
-def onward(place: Place, url: str) -> str:
+def onward(place: PagePath, url: str) -> str:
     """Leads to an identity provider's page, by itself."""
     return place.page("onward.html", url=url)
 
 
-def link(place: Place) -> str:
+def link(place: PagePath) -> str:
     """Where a one-time link leads: the script posts what stands behind the `#`, which no server sees."""
     return place.page("link.html")
 
 
-def shared(place: Place) -> str:
+def shared(place: PagePath) -> str:
     """Where a share's link leads: the script keeps what stands behind the `#` for this tab alone."""
     return place.page("shared.html")
 
 
 def home(
-    place: Place,
+    place: PagePath,
     name: str,
     apps: Sequence[App],
-    past: Sequence[Past],
+    past: Sequence[AccountSession],
     keys: Sequence[KeyRecord],
     *,
     is_person: bool,
     shows_recordings: bool = False,
-    live: Sequence[Present] | None = None,
+    live: Sequence[PresenceEntry] | None = None,
     ssh_setup: str | None = None,
 ) -> str:
     """What a person who has signed in sees first. `live` is None for those who may not watch others.
@@ -157,7 +159,7 @@ def home(
 
 
 def terminal(
-    place: Place,
+    place: PagePath,
     app: str,
     nonce: str,
     name: str,

@@ -14,7 +14,7 @@ from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import (
     body_of,
     new_session,
@@ -43,7 +43,7 @@ class PasskeyApi:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: Passes,
+        passes: PassIssuer,
         passkeys: PasskeyService,
         step_ups: StepUpService,
         refusal: Callable[[Denial], Response],

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from stagedoor.admin.recordings.service import Take
-from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.admin.recordings.service import UserRecording
+from stagedoor.listeners.web.pages.markup import PagePath
 
 SPEEDS = ("0.5", "1", "2", "4", "8")
 
 
-def recordings(place: Place, takes: Sequence[Take], wanted: str, more: str) -> str:
+def recordings(place: PagePath, takes: Sequence[UserRecording], wanted: str, more: str) -> str:
     """The list, the newest first. `more` is the path of the next page, empty for none."""
     return place.page("recordings.html", takes=takes, wanted=wanted, more=more)
 
 
-def sealed_line(take: Take) -> str:
+def sealed_line(take: UserRecording) -> str:
     """Why an encrypted one is not played here, and how it is. One line."""
     return (
         f"This recording is encrypted, and the gateway has no key to it; whoever has one plays it with: "
@@ -21,11 +21,11 @@ def sealed_line(take: Take) -> str:
     )
 
 
-def sealed(place: Place, take: Take) -> str:
+def sealed(place: PagePath, take: UserRecording) -> str:
     """The page of an encrypted one."""
     return place.page("sealed.html", take=take, line=sealed_line(take))
 
 
-def player(place: Place, take: Take, source: str, nonce: str) -> str:
+def player(place: PagePath, take: UserRecording, source: str, nonce: str) -> str:
     """The player's page; its script reads `source`."""
     return place.page("player.html", take=take, source=source, nonce=nonce, speeds=SPEEDS)

@@ -15,11 +15,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
-from stagedoor.admin.recordings.service import RecordingService, Take
+from stagedoor.admin.recordings.service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -36,7 +36,7 @@ class Replay:
     """Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, passes: Passes, pages: Pages, recordings: RecordingService
+        self, guard: RequestGuard, passes: PassIssuer, pages: Pages, recordings: RecordingService
     ) -> None:
         self._guard = guard
         self._passes = passes
@@ -124,7 +124,7 @@ class Replay:
             media_type=CAST,
         )
 
-    async def _take(self, request: Request) -> tuple[Identity, Take] | Response:
+    async def _take(self, request: Request) -> tuple[Identity, UserRecording] | Response:
         identity = await self._viewer(request)
         if isinstance(identity, Response):
             return identity
@@ -138,7 +138,7 @@ class Replay:
         return identity, found
 
     async def _bytes(
-        self, identity: Identity, take: Take, first: int, length: int
+        self, identity: Identity, take: UserRecording, first: int, length: int
     ) -> AsyncIterator[bytes]:
         fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -152,7 +152,7 @@ class Replay:
         finally:
             os.close(fd)
 
-    def _may_go_on(self, identity: Identity, take: Take) -> bool:
+    def _may_go_on(self, identity: Identity, take: UserRecording) -> bool:
         return self._passes.over(identity) is None and self._recordings.may_play(identity, take)
 
 

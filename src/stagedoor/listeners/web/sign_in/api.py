@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import (
     new_session,
     object_of,
@@ -34,7 +34,7 @@ class SignInApi:
     """Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, passes: Passes, refusal: Callable[[Denial], Response]
+        self, guard: RequestGuard, passes: PassIssuer, refusal: Callable[[Denial], Response]
     ) -> None:
         self._guard = guard
         self._passes = passes

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import PassKind, ProviderAnswer
@@ -79,7 +79,7 @@ def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Re
 
 
 async def new_session(
-    passes: Passes,
+    passes: PassIssuer,
     guard: RequestGuard,
     request: Request,
     identity: Identity,

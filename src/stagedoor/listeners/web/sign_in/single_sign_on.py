@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
-from stagedoor.listeners.web.pages.markup import Place
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import cookie_kind, form_of, safe_path
 from stagedoor.model.denial import Denial
@@ -39,7 +39,7 @@ class SingleSignOnRoutes:
         self,
         guard: RequestGuard,
         sign_ins: SignIns,
-        place: Place,
+        place: PagePath,
         posted: Posted,
         denied: Denied,
         let_in: LetIn,

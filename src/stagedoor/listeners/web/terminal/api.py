@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import Passes
+from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of
 from stagedoor.listeners.web.terminal.fields import (
@@ -32,7 +32,7 @@ from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -61,7 +61,7 @@ class Terminals:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: Passes,
+        passes: PassIssuer,
         access: ShellAccess,
         pages: Pages,
         rules: ShareRules,
@@ -295,7 +295,7 @@ class Terminals:
         return {"sessions": [person(each) | {"session": each.session, "target": each.target,
                              "terminal": each.terminal} for each in live]}  # fmt: skip
 
-    async def live(self, identity: Identity) -> Sequence[Present] | Denial:
+    async def live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial:
         """The sessions in terminals that he may watch now."""
         if not self._presence.may_watch(identity):
             return ()

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stagedoor.holder.place import PlaceError, check_name
+from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.wire.target import parse_login, parse_target
@@ -31,13 +31,13 @@ def terminal_named(name: str) -> str | Denial:
     """`name`, if it is one of a terminal."""
     try:
         check_name(name)
-    except PlaceError as error:
+    except FolderError as error:
         return Denial(Reason.BAD_REQUEST, str(error))
     return name
 
 
 def at_terminal(
-    present: Sequence[Present], target: Target, terminal: str
+    present: Sequence[PresenceEntry], target: Target, terminal: str
 ) -> list[dict[str, object]]:
     """Those of `present` who are at that one."""
     return [
@@ -45,7 +45,7 @@ def at_terminal(
     ]
 
 
-def person(each: Present) -> dict[str, object]:
+def person(each: PresenceEntry) -> dict[str, object]:
     """Somebody at a terminal, as JSON; `since` is seconds since the epoch."""
     return {"name": each.name, "from": each.source, "looks": each.looks, "since": each.since}
 

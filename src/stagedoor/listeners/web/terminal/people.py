@@ -8,16 +8,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from stagedoor.holder.roster import USER
-from stagedoor.model.presence import Present
-from stagedoor.wire.terminal import Known, Mode, Notice, People, Person, Upstream, Word
+from stagedoor.holder.attachments import USER
+from stagedoor.model.presence import PresenceEntry
+from stagedoor.wire.terminal import (
+    IdentityLevel,
+    Mode,
+    Notice,
+    NoticeKind,
+    People,
+    Person,
+    Upstream,
+)
 
 DOUBT_S = 3.0
 """So long a name is only claimed: another gateway may have let them in just now, which the store is asked
 for once a second."""
 
 
-def proved(told: People, present: Sequence[Present], before: Set[int]) -> set[int]:
+def proved(told: People, present: Sequence[PresenceEntry], before: Set[int]) -> set[int]:
     """The numbers of those whom the gateways have let in; `present` are those at this terminal. Who was
     proved `before` stays it. Of more who claim a name than were let in, nobody can say who it is."""
     let_in = Counter((each.name, each.looks) for each in present)
@@ -34,21 +42,21 @@ def named(told: People, known: Set[int], by_ssh: Set[int]) -> People:
     people = []
     for each in told.people:
         prefix, _, name = each.name.partition(":")
-        how = Known.SSH if each.number in by_ssh else Known.CLAIMED
+        how = IdentityLevel.SSH if each.number in by_ssh else IdentityLevel.CLAIMED
         if each.number in known:
-            how = Known.USER if f"{prefix}:" == USER else Known.GUEST
+            how = IdentityLevel.USER if f"{prefix}:" == USER else IdentityLevel.GUEST
         people.append(replace(each, name=name, known=how))
     return replace(told, people=tuple(people))
 
 
-def by_gateways(present: Sequence[Present], now: float) -> People:
+def by_gateways(present: Sequence[PresenceEntry], now: float) -> People:
     """The others, where a holder of an earlier version tells nothing: those whom the gateways let in."""
     people = tuple(
         Person(
             0,
             each.name,
             Mode.WATCH if each.looks else Mode.MIRROR,
-            Known.GUEST if each.share else Known.USER,
+            IdentityLevel.GUEST if each.share else IdentityLevel.USER,
             for_s=max(int(now - each.since), 0),
         )
         for each in present
@@ -61,14 +69,14 @@ def _key(person: Person) -> tuple[str, bool]:
 
 
 @dataclass(slots=True)
-class PeopleTeller:
+class PresenceNotifier:
     """Tells one client who is at its terminal, whenever that changes. `now`: seconds since the epoch."""
 
     tell: Callable[[Upstream], None]
     now: Callable[[], float]
     _reads_people: bool = False
     _from_holder: People | None = None
-    _present: Sequence[Present] | None = None
+    _present: Sequence[PresenceEntry] | None = None
     _session: str = ""
     _proved: set[int] = field(default_factory=set)
     _doubted: dict[int, float] = field(default_factory=dict)
@@ -85,7 +93,7 @@ class PeopleTeller:
         self._from_holder = people
         self._update()
 
-    def present(self, present: Sequence[Present], session: str) -> None:
+    def present(self, present: Sequence[PresenceEntry], session: str) -> None:
         """Those whom the gateways have let in to this terminal, among them the client's own session."""
         self._present, self._session = present, session
         self._update()
@@ -105,7 +113,7 @@ class PeopleTeller:
             self._told = people
             self.tell(people)
 
-    def _named(self, told: People, present: Sequence[Present]) -> People:
+    def _named(self, told: People, present: Sequence[PresenceEntry]) -> People:
         now = self.now()
         self._proved = proved(told, present, self._proved)
         doubted = {each.number for each in told.people} - self._proved
@@ -113,12 +121,12 @@ class PeopleTeller:
         by_ssh = {number for number, at in self._doubted.items() if now - at >= DOUBT_S}
         return named(told, self._proved, by_ssh)
 
-    def _tell_of_watchers(self, present: Sequence[Present]) -> None:
+    def _tell_of_watchers(self, present: Sequence[PresenceEntry]) -> None:
         names = {each.name for each in present if each.looks and each.session != self._session}
         watchers = ", ".join(sorted(names))
         if watchers != self._watchers:
             self._watchers = watchers
-            self.tell(Notice(Word.WATCHED, watchers))
+            self.tell(Notice(NoticeKind.WATCHED, watchers))
 
 
 def _lasting(people: People) -> People:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.model.denial import Denial
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 
 LOOK_S = 1.0
 """How often it is asked who is there, while anybody is at a terminal here: one query of few rows."""
@@ -22,7 +22,7 @@ class Watched(Protocol):
         """Session, target and terminal; None until he is in."""
         ...
 
-    def present(self, present: Sequence[Present]) -> None:
+    def present(self, present: Sequence[PresenceEntry]) -> None:
         """These are at this terminal now. Told again and again."""
         ...
 

@@ -15,7 +15,7 @@ from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.source import Source
-from stagedoor.recording.channel_audit import Asked
+from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.upstream.command import CommandResult, run_command
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.login import UnreachedError
@@ -44,7 +44,7 @@ async def run_remote(
     name = target.shell_name
     try:
         async with shell_session(entered, access.login()) as session:
-            asked = Asked("exec", shlex.join(["terminal", *arguments]))
+            asked = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
             with session.channel(asked) as channel:
                 async with asyncio.timeout(COMMAND_S):
                     command = shlex.join([*holder, *arguments])

@@ -13,26 +13,26 @@ from stagedoor.listeners.shell_session import (
     ShellSession,
     shell_session,
 )
-from stagedoor.listeners.web.gone import GoneError
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.carry import LAST_WORDS_S, Carrier
 from stagedoor.listeners.web.terminal.guests import for_holder, held_to
-from stagedoor.listeners.web.terminal.people import PeopleTeller
+from stagedoor.listeners.web.terminal.people import PresenceNotifier
+from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.presence import Present
+from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
-from stagedoor.recording.channel_audit import Asked, ChannelAudit, header
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, header
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.flow import Entered
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.wire.terminal import Hello, Mode, Notice, Upstream, Word
+from stagedoor.wire.terminal import Hello, Mode, Notice, NoticeKind, Upstream
 
 _PTY = "permit-pty"
 
@@ -58,18 +58,18 @@ class TerminalSession:
         self._tasks: set[asyncio.Task[None]] = set()
         """What is told or written down beside the terminal's bytes."""
         self._looks = self._said_why = False
-        self._people = PeopleTeller(self._tell, access.now)
+        self._people = PresenceNotifier(self._tell, access.now)
         self.place: tuple[str, str, str] | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
         """From the request to the last word. Returns once it is over."""
         denied = await self._enter(identity, claim)
         if denied is not None:
-            self._tell(Notice(Word.DENIED, denied))
+            self._tell(Notice(NoticeKind.DENIED, denied))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._wire.close()
 
-    def present(self, present: Sequence[Present]) -> None:
+    def present(self, present: Sequence[PresenceEntry]) -> None:
         """Show who is at this terminal, if that has changed."""
         assert self.place is not None, "only those are told who are in"
         self._people.present(present, self.place[0])
@@ -137,7 +137,7 @@ class TerminalSession:
             why = f"this terminal has to be recorded and cannot be ({error}); tell an administrator"
             session.end_as(End.UNREACHED, why)
             return why
-        carrier = Carrier(
+        carrier = TerminalRelay(
             self._wire,
             for_holder(self._hello, grant),
             session,
@@ -177,15 +177,19 @@ class TerminalSession:
     async def _audit(self, session: ShellSession) -> ChannelAudit:
         """Raises RecordingError where the terminal must be recorded and cannot be."""
         hello, plan = self._hello, self._access.plan
-        asked = Asked("shell", hello.command, hello.term, hello.size.columns, hello.size.rows)
+        asked = ChannelRequest(
+            "shell", hello.command, hello.term, hello.size.columns, hello.size.rows
+        )
         number, recording = session.next_channel(), None
         if Permission.RECORD in session.permissions:
             recording = await self._record(session, number, asked)
         if recording is not None and plan.notice:
-            self._tell(Notice(Word.RECORDED, "this terminal is recorded"))
+            self._tell(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
         return session.audit_channel(asked, number, recording, record_input=plan.record_input)
 
-    async def _record(self, session: ShellSession, number: int, asked: Asked) -> Recording | None:
+    async def _record(
+        self, session: ShellSession, number: int, asked: ChannelRequest
+    ) -> Recording | None:
         plan = self._access.plan
 
         def failed(why: str) -> None:
@@ -216,20 +220,20 @@ class TerminalSession:
 
     def _progress(self, step: StartStep) -> None:
         text = f"{step.name}{': ' if step.detail else ''}{step.detail}"
-        self._tell(Notice(Word.PROGRESS, text))
+        self._tell(Notice(NoticeKind.PROGRESS, text))
 
     async def _say_why(self, end: End, detail: str) -> None:
         if self._said_why:
             return
         self._said_why = True
-        word = Word.DETACHED if end is End.DRAINED else Word.REVOKED
-        with suppress(GoneError, TimeoutError):
+        word = NoticeKind.DETACHED if end is End.DRAINED else NoticeKind.REVOKED
+        with suppress(ClientClosedError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._wire.say(Notice(word, detail or end.value))
 
     def _tell(self, frame: Upstream) -> None:
         async def say() -> None:
-            with suppress(GoneError):
+            with suppress(ClientClosedError):
                 await self._wire.say(frame)
 
         self._do(say())

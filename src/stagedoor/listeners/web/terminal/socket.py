@@ -2,7 +2,7 @@
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stagedoor.listeners.web.gone import GoneError
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.websocket import Compression
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
@@ -24,9 +24,9 @@ class TerminalSocket:
         try:
             message = await self._socket.receive()
         except (WebSocketDisconnect, RuntimeError):
-            raise GoneError from None
+            raise ClientClosedError from None
         if message["type"] != "websocket.receive":
-            raise GoneError
+            raise ClientClosedError
         data = message.get("bytes")
         if data is None:
             raise TerminalError("a text message; frames are binary")
@@ -53,7 +53,7 @@ class TerminalSocket:
         try:
             await self._socket.send_bytes(data)
         except (WebSocketDisconnect, RuntimeError, OSError):
-            raise GoneError from None
+            raise ClientClosedError from None
 
     def compress(self, on: bool) -> None:
         """Whether large frames are compressed from now on, where the client takes that."""

@@ -26,7 +26,7 @@ _HEADINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class ShellReport:
     """`json()` and `text()` say the same.
 
     `facts` are names and texts for people, in the order of their showing: container, image, user,
@@ -73,7 +73,7 @@ def explain(
     app: Object,
     settings: AppSettings | WrongSettings,
     derived: Derived | WrongSettings | None,
-) -> Explanation:
+) -> ShellReport:
     """`derived` is None where `settings` are wrong."""
     problems: list[str] = []
     if not is_offered(app):
@@ -85,9 +85,9 @@ def explain(
             problems += [each for each in part.problems if each not in problems]
     namespace = app["metadata"].get("namespace", "")
     if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
-        return Explanation(target, describe(app), namespace, tuple(problems))
+        return ShellReport(target, describe(app), namespace, tuple(problems))
     facts = _facts(app, settings, derived)
-    return Explanation(target, describe(app), namespace, (), MappingProxyType(facts), derived.notes)
+    return ShellReport(target, describe(app), namespace, (), MappingProxyType(facts), derived.notes)
 
 
 def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, str]:

@@ -41,7 +41,7 @@ _CPU_LIMIT = "500m"
 _CPU_REQUEST = "10m"
 
 
-class KitWay(StrEnum):
+class KitSource(StrEnum):
     """How the kit comes into the pod."""
 
     SIBLING = "sibling"
@@ -64,7 +64,7 @@ class Kit:
     """
 
     image: str
-    way: KitWay = KitWay.SIBLING
+    way: KitSource = KitSource.SIBLING
     pull_policy: str = "IfNotPresent"
     resources: Mapping[str, Mapping[str, str]] | None = None
     pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -73,7 +73,7 @@ class Kit:
     uid: int | None = KIT_UID
 
 
-class Brought(NamedTuple):
+class KitParts(NamedTuple):
     """What the pod gets: containers before all others, volumes, and mounts of the shell's container."""
 
     init_containers: list[dict[str, Any]]
@@ -88,7 +88,7 @@ def bring(
     name: str,
     pod_security: Mapping[str, Any],
     cpu_limit: str | None,
-) -> Brought:
+) -> KitParts:
     """`name` is what the shell's Secret and ConfigMap are called.
 
     `pod_security` is the pod's securityContext, `cpu_limit` the shell's own: a quota that counts
@@ -101,10 +101,10 @@ def bring(
         resources = _resources(kit, "128Mi", cpu_limit)
         copier |= {"image": packages_image, "resources": resources}
         parts.append(_packages(copier, the_kit.mounts[0]))
-    return Brought(*(list(chain(*lists)) for lists in zip(*parts, strict=True)))
+    return KitParts(*(list(chain(*lists)) for lists in zip(*parts, strict=True)))
 
 
-def _files(name: str) -> Brought:
+def _files(name: str) -> KitParts:
     """What a shell has with any kit: a folder to write to, its keys, and its settings."""
     volumes: list[dict[str, Any]] = [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
@@ -117,7 +117,7 @@ def _files(name: str) -> Brought:
         {"name": HOST_KEY_VOLUME, "mountPath": HOST_KEY_PATH, "readOnly": True},
         {"name": SHELL_VOLUME, "mountPath": SHELL_PATH, "readOnly": True},
     ]
-    return Brought([], [], volumes, mounts)
+    return KitParts([], [], volumes, mounts)
 
 
 def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) -> dict[str, Any]:
@@ -133,26 +133,26 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
     }
 
 
-def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> Brought:
+def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
     """The kit itself. `packages`: an init container needs it."""
-    if kit.way is KitWay.IMAGE_VOLUME:
+    if kit.way is KitSource.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
         # In the image the kit is at /kit too, and a whole image is mounted.
         mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
-        return Brought([], [], [{"name": KIT_VOLUME, "image": image}], [mount])
+        return KitParts([], [], [{"name": KIT_VOLUME, "image": image}], [mount])
     volumes: list[dict[str, Any]] = [{"name": KIT_VOLUME, "emptyDir": {}}]
     # Another init container cannot wait for a sibling, so packages want the kit copied by one.
-    if kit.way is KitWay.INIT or packages:
-        return Brought([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
+    if kit.way is KitSource.INIT or packages:
+        return KitParts([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
     # The hook takes a while to be started, and by then most is copied.
     stays = {
         "command": [_COPY, "--and-stay", _COPY_TO],
         "lifecycle": {"postStart": {"exec": {"command": [_COPY, "--wait", _COPY_TO]}}},
     }
-    return Brought([], [{**copier, **stays}], volumes, [dict(_KIT_MOUNT)])
+    return KitParts([], [{**copier, **stays}], volumes, [dict(_KIT_MOUNT)])
 
 
-def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> Brought:
+def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> KitParts:
     """An image of packages, copied by `copier`; it need not have a program of its own."""
     copy = {
         **copier,
@@ -162,7 +162,7 @@ def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> Brought:
         "volumeMounts": [dict(kit_mount), {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO}],
     }
     mount = {"name": PACKAGES_VOLUME, "mountPath": PACKAGES_PATH, "readOnly": True}
-    return Brought([copy], [], [{"name": PACKAGES_VOLUME, "emptyDir": {}}], [mount])
+    return KitParts([copy], [], [{"name": PACKAGES_VOLUME, "emptyDir": {}}], [mount])
 
 
 def _restricted(pod_security: Mapping[str, Any], uid: int | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     WrongSettings,
     describe,
 )
-from stagedoor.shells.kubernetes.derive.companions import Companions, companions
 from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
     app_container,
@@ -22,10 +21,11 @@ from stagedoor.shells.kubernetes.derive.container import (
 )
 from stagedoor.shells.kubernetes.derive.images import MAX_CHARS as MAX_IMAGE_CHARS
 from stagedoor.shells.kubernetes.derive.images import running_digests, selects
-from stagedoor.shells.kubernetes.derive.kit import Brought, Kit, KitWay, bring
+from stagedoor.shells.kubernetes.derive.kit import Kit, KitParts, KitSource, bring
 from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
 from stagedoor.shells.kubernetes.derive.objects import metadata_of, service
 from stagedoor.shells.kubernetes.derive.pod import pod_annotation_notes, shell_pod
+from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, companions
 from stagedoor.shells.kubernetes.derive.template import template_hash
 from stagedoor.shells.kubernetes.derive.volumes import shell_mounts, shell_volumes, used_volumes
 from stagedoor.shells.kubernetes.names import (
@@ -41,7 +41,7 @@ from stagedoor.shells.kubernetes.sentences import plain
 __all__ = [
     "Derived",
     "Kit",
-    "KitWay",
+    "KitSource",
     "Note",
     "NoteKind",
     "derive",
@@ -133,7 +133,7 @@ def derive(
     )
 
 
-def _containers(brought: Brought, shell: Object, others: Companions) -> dict[str, Any]:
+def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str, Any]:
     """The pod's containers in the order in which the kubelet starts them."""
     first = [*brought.init_containers, *others.init_containers]
     containers = {"containers": [*brought.containers, shell, *others.sidecars]}
@@ -156,7 +156,7 @@ def _problems(
     app: Object,
     settings: AppSettings,
     container: Object | None,
-    others: Companions | None,
+    others: Sidecars | None,
     pod_labels: Mapping[str, str],
 ) -> list[str]:
     about = describe(app)

@@ -28,7 +28,7 @@ from stagedoor.shells.kubernetes.sentences import (
 from stagedoor.wire.rfc3339 import parse_time
 
 LOG_LINES = 20
-"""How many last lines of a container's log `NeedsLog` asks for."""
+"""How many last lines of a container's log `LogRequest` asks for."""
 
 PATIENCE_S = 10
 """How long a trouble may last that often passes by itself: no node yet, a volume that is not
@@ -71,14 +71,14 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class NeedsLog:
+class LogRequest:
     """Read the last LOG_LINES lines of this container's log and ask again with them in `logs`."""
 
     pod: str
     container: str
 
 
-Found = StartStep | Cause | NeedsLog
+Found = StartStep | Cause | LogRequest
 
 
 def diagnose(
@@ -95,7 +95,7 @@ def diagnose(
 
     `shell` is the shell's Deployment, None while there is none; the rest are the namespace's objects
     with the shell's labels, and the Events about them (core/v1 or events.k8s.io/v1). `logs` are those
-    asked for by `NeedsLog`, by pod and container; an empty one is an answer. `failure` is what
+    asked for by `LogRequest`, by pod and container; an empty one is an answer. `failure` is what
     the controller wrote to the lease (`objects.failure_of`).
     """
     if failure is not None:
@@ -165,7 +165,7 @@ def _pod(
     steps = []
     for number, each in enumerate(statuses):
         found = _container(pod, each, number < len(initial), logs)
-        if isinstance(found, Cause | NeedsLog):
+        if isinstance(found, Cause | LogRequest):
             return found
         if found is not None:
             steps.append(found)
@@ -269,7 +269,7 @@ def _crash(
         # from outside leaves none there.
         key = (pod["metadata"]["name"], name)
         if key not in logs:
-            return NeedsLog(*key)
+            return LogRequest(*key)
         said = logs[key]
     code = ended.get("exitCode")
     what = f"container {name} ended" if code is None else f"container {name} ended with code {code}"

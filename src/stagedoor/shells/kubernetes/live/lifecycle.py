@@ -1,6 +1,6 @@
 """When a shell is started, replaced, stopped and deleted: one table. Pure; time is an argument.
 
-The controller gathers what is `Seen`, asks `decide`, does the one thing that it says, and asks
+The controller gathers what is `LifecycleState`, asks `decide`, does the one thing that it says, and asks
 again when an object changes or `Keep.look_again_at` comes. A lease that is renewed is the wish for
 a shell; the pod's own word, in its log, is what keeps a shell in which somebody works even when
 nobody can renew the lease.
@@ -47,7 +47,7 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenShell:
+class ShellStatus:
     """The shell's Deployment and its pod.
 
     `template`, `stale` and `idle_since` are the annotations (`names.TEMPLATE`, `STALE`,
@@ -64,7 +64,7 @@ class SeenShell:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LifecycleState:
     """All that the decision for one app depends on.
 
     `offered`: the app bears `names.OPT_IN`. `settings` are wrong too where `derive` finds them so.
@@ -81,7 +81,7 @@ class Seen:
     settings: AppSettings | WrongSettings
     template: str | None
     renewed_at: float | None
-    shell: SeenShell | None
+    shell: ShellStatus | None
     told_to_stop: bool = False
     fresh: bool = False
     leftovers: bool = False
@@ -132,7 +132,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class AskLog:
-    """Decide again with `Seen.log`."""
+    """Decide again with `LifecycleState.log`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def is_running(pods: Iterable[Object]) -> bool:
     return False
 
 
-def decide(seen: Seen, now: float) -> Decision:
+def decide(seen: LifecycleState, now: float) -> Decision:
     """The next thing to do for one app, at `now` (seconds since the epoch).
 
     While the app's settings are wrong no shell is started, and one that is there lives by
@@ -208,17 +208,19 @@ def decide(seen: Seen, now: float) -> Decision:
     return _running(seen, seen.shell, right, renewed_at, wanted, wanted_until, now)
 
 
-def _make(seen: Seen, deed: Decision, wanted_until: float | None) -> Decision:
+def _make(seen: LifecycleState, deed: Decision, wanted_until: float | None) -> Decision:
     if isinstance(seen.settings, WrongSettings):
         return Refuse(seen.settings.problems, wanted_until)
     return deed
 
 
-def _outdated(seen: Seen, shell: SeenShell) -> bool:
+def _outdated(seen: LifecycleState, shell: ShellStatus) -> bool:
     return seen.template is not None and (shell.bent or seen.template != shell.template)
 
 
-def _stopped(seen: Seen, shell: SeenShell, settings: AppSettings, now: float) -> Decision:
+def _stopped(
+    seen: LifecycleState, shell: ShellStatus, settings: AppSettings, now: float
+) -> Decision:
     if not seen.offered:
         return Delete()
     if shell.idle_since is None:
@@ -228,8 +230,8 @@ def _stopped(seen: Seen, shell: SeenShell, settings: AppSettings, now: float) ->
 
 
 def _running(
-    seen: Seen,
-    shell: SeenShell,
+    seen: LifecycleState,
+    shell: ShellStatus,
     settings: AppSettings,
     renewed_at: float | None,
     wanted: bool,
@@ -265,7 +267,7 @@ def _running(
     return ScaleToZero() if seen.offered else Delete()
 
 
-def _beside(log: str | None, shell: SeenShell, stale: str | None, now: float) -> Decision:
+def _beside(log: str | None, shell: ShellStatus, stale: str | None, now: float) -> Decision:
     """A fresh one, once the one that runs knows that its sessions may outlive its end."""
     if log is None:
         return AskLog()
@@ -275,7 +277,7 @@ def _beside(log: str | None, shell: SeenShell, stale: str | None, now: float) ->
     return _marked(shell, Mark(stale, None), now + BESIDE_S)
 
 
-def _marked(shell: SeenShell, mark: Mark, look_again_at: float | None) -> Decision:
+def _marked(shell: ShellStatus, mark: Mark, look_again_at: float | None) -> Decision:
     if (shell.stale, shell.idle_since) == (mark.stale, mark.idle_since):
         return Keep(look_again_at)
     return mark

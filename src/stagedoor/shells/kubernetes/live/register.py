@@ -36,7 +36,7 @@ OnProblem = Callable[[str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class DeriveContext:
     """How shells are derived: the same as the controller's, or none would ever agree."""
 
     kit: Kit
@@ -52,7 +52,7 @@ class Register:
     one lets nothing start.
     """
 
-    def __init__(self, cluster: Cluster, cache: NamespaceCache, judging: Judging) -> None:
+    def __init__(self, cluster: Cluster, cache: NamespaceCache, judging: DeriveContext) -> None:
         self._cluster = cluster
         self._cache = cache
         self._judging = judging

@@ -21,7 +21,7 @@ AUTHENTICATED = "system:authenticated"
 
 
 @dataclass
-class Rights:
+class ClusterAccess:
     """Our own grants come first, and both must say yes. `resource` is such as `pods/exec`.
 
     While the cluster cannot be asked nobody gets in: it has not said yes.

@@ -11,8 +11,8 @@ from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.objects import answered_failure
-from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, NeedsLog, diagnose
-from stagedoor.shells.kubernetes.live.knock import Knocker
+from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, LogRequest, diagnose
+from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.oneline import folded
@@ -44,7 +44,7 @@ class Start:
         cluster: Cluster,
         cache: NamespaceCache,
         target: Target,
-        knocker: Knocker,
+        knocker: LeaseWriter,
         tell: Progress,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -136,11 +136,11 @@ class Start:
                 logs=self._logs,
                 failure=self._failure(),
             )
-            if not isinstance(found, NeedsLog):
+            if not isinstance(found, LogRequest):
                 return found
             self._logs[found.pod, found.container] = await self._log(found)
 
-    async def _log(self, wanted: NeedsLog) -> str:
+    async def _log(self, wanted: LogRequest) -> str:
         with suppress(ClusterError):
             return await self._cluster.logs(
                 self._cache.namespace, wanted.pod, wanted.container, lines=LOG_LINES

@@ -1,0 +1,1 @@
+"""`stagedoor attach`: a terminal of the WebShell in a terminal window."""

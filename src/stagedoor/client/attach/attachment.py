@@ -1,0 +1,199 @@
+"""The developer's side of a terminal: what was typed and not taken yet, what was seen, and what next.
+
+Pure: frames and what was typed go in, frames and what to do come out. It outlives connections.
+"""
+
+from dataclasses import dataclass, field
+
+from stagedoor.wire.terminal import (
+    MAX_DATA_BYTES,
+    Ack,
+    Exit,
+    Gap,
+    Hello,
+    In,
+    InAck,
+    Mode,
+    Notice,
+    NoticeKind,
+    Out,
+    People,
+    Size,
+    Snapshot,
+    TerminalError,
+    TerminalSize,
+    Upstream,
+    Welcome,
+)
+
+TYPED_BYTES = 64 * 1024
+"""Typed and not sent: beyond it, no more is read from whoever types."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutput:
+    """Write this to the terminal; once that is done, tell `shown`, if it `counts`."""
+
+    data: bytes = field(repr=False)
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """So many bytes of output were not kept while nobody looked; a new screen follows.
+
+    0: nobody knows what was seen here, by a terminal that has forgotten us or is another one.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLine:
+    """A word to the person."""
+
+    word: NoticeKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The program has ended, and all its output was shown."""
+
+    code: int
+    signal: str
+
+
+Event = WriteOutput | Skipped | NoticeLine | Ended | TerminalSize | People
+
+
+class Attachment:
+    """One person's hold on one terminal."""
+
+    def __init__(
+        self, terminal: str, size: Size, mode: Mode, term: str, lang: str, command: str
+    ) -> None:
+        self.terminal = terminal
+        self.size = size
+        self.mode = mode
+        self.attached = False
+        self.seen = 0
+        self.window = 0
+        self._term = term
+        self._lang = lang
+        self._command = command
+        self._name = ""
+        self._typed = bytearray()
+        self._taken = 0
+        self._sent = self._ever_sent = 0
+
+    def hello(self, ticket: str) -> Hello:
+        """The first frame of a new connection."""
+        self.attached = False
+        return Hello(
+            ticket, self.terminal, self._name, self.seen, self.size, self.mode, self._term,
+            self._lang, self._command,
+        )  # fmt: skip
+
+    def forget(self) -> None:
+        """Come as a newcomer next time, who is shown the whole screen."""
+        del self._typed[: self._sent - self._taken]
+        self._taken = self._sent
+        self._name = ""
+
+    def received(self, frame: Upstream) -> list[Event]:
+        """What to do about a frame. Raises TerminalError for one that cannot be."""
+        match frame:
+            case Welcome():
+                return self._welcomed(frame)
+            case Out(at, data):
+                if at != self.seen:
+                    raise TerminalError(f"output from {at} on came where {self.seen} was to come")
+                self.seen += len(data)
+                return [WriteOutput(data)]
+            case InAck(to):
+                self._took(to)
+            case Gap(start, end):
+                if start != self.seen:
+                    raise TerminalError(f"a gap from {start} on came where {self.seen} was to come")
+                self.seen = end
+                return [Skipped(end - start)]
+            case Snapshot(data):
+                return [WriteOutput(data, counts=False)]
+            case Exit(code, signal):
+                return [Ended(code, signal)]
+            case Notice(word, text):
+                return [NoticeLine(word, text)]
+            case People() | TerminalSize():
+                return [frame]
+            case _:
+                pass  # PONG
+        return []
+
+    def shown(self) -> Ack:
+        """All that was to be shown has been."""
+        return Ack(self.seen)
+
+    def type(self, data: bytes) -> None:
+        """Something was typed. It is kept until the terminal has taken it; of one who watches, nothing is."""
+        if self.mode is not Mode.WATCH:
+            self._typed += data
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more should be read from whoever types."""
+        return len(self._typed) - (self._sent - self._taken) < TYPED_BYTES
+
+    @property
+    def waits(self) -> int:
+        """How many bytes were typed that the terminal has not taken."""
+        return len(self._typed)
+
+    def sendable(self) -> list[In]:
+        """What was typed and may be sent now; it counts as sent."""
+        frames = []
+        while self.attached:
+            start = self._sent - self._taken
+            room = min(self.window - start, MAX_DATA_BYTES)
+            data = bytes(self._typed[start : start + room]) if room > 0 else b""
+            if not data:
+                break
+            frames.append(In(self._sent, data))
+            self._sent += len(data)
+            self._ever_sent = max(self._ever_sent, self._sent)
+        return frames
+
+    def _welcomed(self, welcome: Welcome) -> list[Event]:
+        anew = self._name not in ("", welcome.attachment)
+        if welcome.attachment != self._name:
+            # A newcomer, or one whom the terminal has forgotten: counting begins anew.
+            if self._name:
+                self.forget()
+            self._name = welcome.attachment
+            self.seen = welcome.out_at
+            self._taken = self._sent = self._ever_sent = welcome.in_at
+        elif welcome.out_at != self.seen:
+            raise TerminalError(
+                f"output is to go on at {welcome.out_at}, where {self.seen} was to come"
+            )
+        self._took(welcome.in_at)
+        self._sent = self._taken
+        if welcome.mode is Mode.WATCH:
+            # He may be let look only, whatever he has asked for; nobody waits for what he has typed.
+            self.mode = Mode.WATCH
+            self._typed.clear()
+        elif self.mode is Mode.TAKE_OVER:
+            # Once: a line that was cut meanwhile sends nobody away anew.
+            self.mode = Mode.MIRROR
+        self.window = welcome.window
+        self.attached = True
+        return [Skipped(0)] if anew else []
+
+    def _took(self, to: int) -> None:
+        if to > self._ever_sent:
+            raise TerminalError(f"input up to {to} was taken, but {self._ever_sent} was sent")
+        if to > self._taken:
+            del self._typed[: to - self._taken]
+            self._taken = to
+            # What was on its way when the line was cut may have come, and need not be sent again.
+            self._sent = max(self._sent, to)

@@ -1,0 +1,75 @@
+"""Asks the gateway's web for something in somebody's name: who he is, and what he is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stagedoor.client import tunnel
+from stagedoor.client.attach.web import Connection
+from stagedoor.client.http import LostError
+
+_LATER = (429, 502, 503, 504)
+
+
+class AttachError(Exception):
+    """It cannot go on, and trying again would not help; one line that says why."""
+
+
+class SecretPrompt:
+    """Finds the person's secret, or asks for it."""
+
+    def __init__(self, options: tunnel.Options) -> None:
+        self._options = options
+        self._secret = tunnel.find_secret(options)
+
+    def ask(
+        self,
+        connection: Connection,
+        what: str,
+        asked: Mapping[str, object],
+        about: str,
+        *,
+        been_in: bool = False,
+    ) -> dict[str, Any]:
+        """The answer. Raises AttachError, and LostError where it is worth another try.
+
+        `about` begins the line that says why not. Whoever has `been_in` is not asked for a secret, and
+        comes back when the gateway can be reached again.
+        """
+        tries = 0
+        while True:
+            secret = None if self._secret is None else self._secret.value
+            answer = connection.ask(what, asked, self._options.user, secret)
+            try:
+                said = json.loads(answer.body)
+                assert isinstance(said, dict)
+            except (ValueError, AssertionError):
+                raise LostError("what answers is not Stagedoor's web") from None
+            if answer.status == 200:
+                return said
+            why = tunnel.clean(str(said.get("message", f"it answers {answer.status}")))
+            if answer.status == 401 and not been_in and tries < tunnel.TRIES:
+                shown = tries or self._secret is not None
+                tries += 1
+                found = tunnel.ask_person(self._options, why if shown else "")
+                if found is not None:
+                    self._secret = found
+                    continue
+            if answer.status in _LATER and been_in:
+                raise LostError(why)
+            raise AttachError(f"{about}: {why}")
+
+
+def once(
+    options: tunnel.Options, path: str, what: str, asked: Mapping[str, object], about: str,
+) -> dict[str, Any]:  # fmt: skip
+    """One question, by a connection of its own. Raises AttachError, TunnelError."""
+    connection = Connection(options, path)
+    try:
+        return SecretPrompt(options).ask(connection, what, asked, about)
+    except LostError as error:
+        raise AttachError(str(error)) from None
+    finally:
+        connection.close()

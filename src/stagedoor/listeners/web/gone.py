@@ -1,5 +1,0 @@
-"""The end of a developer's side, whatever it was doing."""
-
-
-class GoneError(Exception):
-    """The developer's side has gone, or fell silent."""

@@ -1,0 +1,96 @@
+"""Certificates for sign-ins, in the one process of a gateway that gives them: the supervisor.
+
+Workers ask over the control channel (`control`). Requests are judged, written to the audit and signed one
+after the other, in a thread of their own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.user_signer import UserSigner
+from stagedoor.model.errors import StagedoorError, StoreError
+from stagedoor.serve.supervisor.control import Sign, Signed
+from stagedoor.settings.settings import Settings
+
+WAITING = 1000
+"""Requests that wait at most. A signature takes some milliseconds, most of them the audit's."""
+BUSY_S = 5
+_BUSY = "the gateway has too many certificates to sign now; try again in a moment"
+
+
+class SigningService:
+    """Belongs to one event loop. `open_signer` may raise StagedoorError; it is called in the thread, once
+    there is something to sign."""
+
+    def __init__(self, open_signer: Callable[[Settings], UserSigner] = UserSigner.open) -> None:
+        self._open_signer = open_signer
+        self._settings: Settings | None = None
+        self._signer: UserSigner | None = None
+        self._thread = ThreadPoolExecutor(1, "signing")
+        self._waiting = 0
+        self._closed = False
+        self._log = structlog.get_logger()
+
+    def follow(self, settings: Settings) -> None:
+        """From now on by these."""
+        self._thread.submit(self._follow, settings)
+
+    async def answer(self, request: Sign) -> Signed:
+        """Sign, or say why not. Raises nothing."""
+        if self._waiting >= WAITING:
+            return Signed(request.id, None, _BUSY, BUSY_S)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._answer, request)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Let go of the store. What is being signed is waited for. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._thread.submit(self._close_signer)
+        self._thread.shutdown()
+
+    # In the thread.
+
+    def _follow(self, settings: Settings) -> None:
+        if settings != self._settings:
+            self._close_signer()
+            self._settings = settings
+
+    def _close_signer(self) -> None:
+        if self._signer is not None:
+            self._signer.close()
+            self._signer = None
+
+    def _answer(self, request: Sign) -> Signed:
+        try:
+            assert self._settings is not None, "no worker runs before there are settings"
+            if self._signer is None:
+                self._signer = self._open_signer(self._settings)
+            certificate = self._signer.sign(
+                request.user, request.sign_in, request.public_key, request.ends_at
+            )
+            return Signed(request.id, certificate)
+        except TooManyCertificatesError as error:
+            return Signed(request.id, None, str(error), error.retry_after_s)
+        except CertificateError as error:
+            return Signed(request.id, None, str(error))
+        except StoreError as error:
+            self._log.error("a certificate was not signed", reason=str(error))
+            return Signed(request.id, None, error.public)
+        except StagedoorError as error:
+            self._log.error("a certificate was not signed", reason=str(error))
+            return Signed(
+                request.id, None, "the gateway's user CA does not sign now; its log says why"
+            )
+        except Exception as error:  # a fault of ours must not leave somebody waiting
+            self._log.error("a certificate was not signed", exc_info=error)
+            return Signed(request.id, None, "a fault in the gateway; its log has more")

@@ -1,0 +1,387 @@
+"""The small process that owns the sockets and keeps the workers: start, restart, reload, drain.
+
+It binds every socket, so that a worker that dies leaves its accept queue to the next one, and a
+reload starts a new generation of workers on the same sockets while the old one drains. What has to
+be done is decided in `fleet`; this is the I/O around it.
+"""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from stagedoor.model.errors import StagedoorError
+from stagedoor.model.metric import Series
+from stagedoor.model.source import host_port
+from stagedoor.net.notify import notify_service_manager
+from stagedoor.serve import log
+from stagedoor.serve.ends import certificate_gauges
+from stagedoor.serve.health import Condition, HealthEndpoint
+from stagedoor.serve.metrics.tally import MetricTotals
+from stagedoor.serve.prepare import (
+    Bound,
+    VerifiedSettings,
+    bind_all,
+    bury,
+    certificate_warning,
+    check,
+    prepare,
+)
+from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.supervisor import fleet
+from stagedoor.serve.supervisor.audit_output import AuditOutput
+from stagedoor.serve.supervisor.control import MetricsMessage, StartMessage
+from stagedoor.serve.supervisor.controller_process import ControllerProcess
+from stagedoor.serve.supervisor.fleet import (
+    Exited,
+    Fleet,
+    Kill,
+    Launch,
+    Plan,
+    Publish,
+    SendMessage,
+    Spawn,
+    SpawnFailed,
+    Stop,
+    Tick,
+    WorkerMessage,
+)
+from stagedoor.serve.supervisor.gateway_file import GatewayFile
+from stagedoor.serve.supervisor.signing import SigningService
+from stagedoor.serve.supervisor.worker_process import WorkerProcess
+from stagedoor.serve.waiting import once_reachable
+from stagedoor.settings.listed import warnings_of
+from stagedoor.store.liveness.instances import new_instance_id
+
+BURY_AGAIN_S = 2.0
+"""How long until the next try, where the store cannot be written."""
+
+
+class Supervisor:
+    """Starts with `checked`; `load` reads and checks the settings anew for a reload.
+
+    `load` raises StagedoorError with one line if they are bad.
+    """
+
+    def __init__(self, checked: VerifiedSettings, load: Callable[[], VerifiedSettings]) -> None:
+        self._load = load
+        self._log = structlog.get_logger()
+        self._checked = checked
+        self._launching = checked
+        """The settings of the launch that is under way, or of the last one."""
+        self._sockets: Bound = {}
+        self._fleet = Fleet()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._launched: asyncio.Future[int] | None = None
+        self._handed_over = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._reload_lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._burials: set[asyncio.Task[object]] = set()
+        self._waits_for_store = False
+        self._problems = ProblemLog(self._log)
+        self._totals = MetricTotals()
+        self._health = HealthEndpoint(self._condition, self._measured)
+        self._controller = ControllerProcess()
+        self._beside = GatewayFile()
+        self._signing = SigningService()
+        self._signing.follow(checked.settings)
+        self._audit = AuditOutput(self._problems)
+
+    def addresses(self) -> dict[str, list[tuple[str, int]]]:
+        """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
+        ports that 0 became included.
+        """
+        found: dict[str, list[tuple[str, int]]] = {}
+        for (kind, _, slot), listening in self._sockets.items():
+            if slot == 0:
+                found.setdefault(kind, []).extend(listening.names())
+        if health := self._health.addresses():
+            found["health"] = health
+        return found
+
+    def _own_ports(self) -> tuple[int, ...]:
+        return tuple(sorted({port for names in self.addresses().values() for _, port in names}))
+
+    def _condition(self) -> Condition:
+        """For probes."""
+        return Condition(
+            draining=self._fleet.is_stopping,
+            workers=0 if self._fleet.is_stopping else self._fleet.accepting,
+            wanted=self._checked.settings.workers.count,
+            deaths=self._fleet.died,
+            left=self._fleet.sessions_left,
+            waits_for_store=self._waits_for_store,
+            sinks=self._audit.states(),
+        )
+
+    def _measured(self) -> dict[Series, float]:
+        """For Prometheus: what the workers have counted, and when certificates expire."""
+        return self._totals.values() | certificate_gauges(self._checked.settings, time.time())
+
+    async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
+        """Prepare as soon as the store can be reached, bind, start the first generation, and return once
+        every worker accepts; False if a signal came before.
+
+        Raises StagedoorError when an address cannot be had or a worker cannot start.
+        """
+        await self._health.listen(self._checked.settings.health)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        await once_reachable(prepare, self._on_store_problem, self._stopped)
+        if self._fleet.is_stopping:
+            await self.wait()
+            return False
+        self._warn(self._checked)
+        self._sockets = bind_all(self._checked.settings, {})
+        try:
+            await self._launch(self._checked)
+        except StagedoorError:
+            if self._fleet.is_stopping:  # a signal came as we started
+                return True
+            self.stop()
+            await self.wait()
+            raise
+        await self._controller.follow(self._checked)
+        await asyncio.to_thread(self._audit.follow, self._checked.settings)
+        for kind, names in self.addresses().items():
+            shown = [host_port(*name) for name in names]
+            self._log.info("listening", kind=kind, addresses=shown)
+        self._warn_of_older_settings()
+        notify_service_manager("READY=1")
+        return True
+
+    def _warn_of_older_settings(self) -> None:
+        groups = self._checked.settings.accounts.password_groups
+        if groups is not None:
+            self._log.info("only these groups have passwords", groups=list(groups))
+        for line in warnings_of(self._checked.settings):
+            self._log.warning("a setting of the version before", detail=line)
+
+    def _on_store_problem(self, problem: str | None) -> None:
+        self._waits_for_store = problem is not None
+        if problem is not None:  # sd_notify(3): a start that waits is not one that hangs
+            notify_service_manager("EXTEND_TIMEOUT_USEC=30000000")
+        self._problems("store", problem)
+
+    async def wait(self) -> None:
+        """Return when every worker has gone after `stop`, and what the dead left open is closed."""
+        await self._stopped.wait()
+        await asyncio.gather(*self._burials)
+        await self._health.close()
+        await self._controller.close()
+        await asyncio.to_thread(self._audit.close)
+        self._beside.close()
+        await asyncio.to_thread(self._signing.close)
+
+    def _warn(self, checked: VerifiedSettings) -> None:
+        """Say what works now, and will be a problem."""
+        warnings = [certificate_warning(checked.settings, time.time())]
+        try:
+            warnings += self._beside.announce(checked)
+        except StagedoorError as error:
+            warnings.append(str(error))
+        for warning in filter(None, warnings):
+            self._log.warning(warning)
+
+    def stop(self) -> None:
+        """First call: drain. Second: close everything at once."""
+        if self._fleet.is_stopping:
+            self._log.warning("closing at once", sessions=self._fleet.sessions_left)
+        else:
+            notify_service_manager("STOPPING=1")
+            # Ours too: else the kernel would go on to answer, and nobody would ever accept.
+            for listening in self._sockets.values():
+                listening.close()
+            timeout_s = self._checked.settings.workers.drain_timeout_s
+            self._log.info("draining", timeout_s=timeout_s)
+        self._event(Stop())
+
+    def _on_hangup(self) -> None:
+        self._spawn(self.reload(), self._tasks)
+
+    async def reload(self) -> bool:
+        """Take new settings, keys and certificates into force, or change nothing and say why."""
+        async with self._reload_lock:
+            if self._fleet.is_stopping or self._waits_for_store:
+                return False
+            notify_service_manager("RELOADING=1")
+            held, fresh = self._sockets, Bound()
+            try:
+                checked = self._load()
+                fresh = bind_all(checked.settings, held)
+                await self._health.listen(checked.settings.health)
+                self._sockets = fresh
+                draining = await self._launch(checked)
+            except BaseException as error:
+                self._sockets = held
+                with suppress(StagedoorError):
+                    await self._health.listen(self._checked.settings.health)
+                for key in fresh.keys() - held.keys():
+                    fresh[key].close()
+                if not isinstance(error, StagedoorError):
+                    raise
+                if self._fleet.is_stopping:
+                    # `stop` has closed those of the launch; nobody accepts from these any more.
+                    for listening in held.values():
+                        listening.close()
+                    return False
+                self._log.error("reload refused: nothing has changed", reason=str(error))
+                notify_service_manager("READY=1")
+                return False
+            log.configure(checked.settings.log)
+            self._log = structlog.get_logger()
+            self._warn(checked)
+            await self._controller.follow(checked)
+            await asyncio.to_thread(self._audit.follow, checked.settings)
+            # Until then an old worker may still answer by the old settings.
+            await self._handed_over.wait()
+            for key in held.keys() - fresh.keys():
+                held[key].close()
+            self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
+            self._warn_of_older_settings()
+            notify_service_manager("READY=1")
+            return True
+
+    async def _launch(self, checked: VerifiedSettings) -> int:
+        """Bring a generation into force; how many older workers drain. Raises StagedoorError."""
+        self._launching = checked
+        self._handed_over.clear()
+        self._launched = asyncio.get_running_loop().create_future()
+        workers = checked.settings.workers
+        self._event(Launch(Plan(workers.count, workers.drain_timeout_s)))
+        return await self._launched
+
+    def _event(self, event: fleet.Event) -> None:
+        """Carry out what the fleet says, and come back when time is the next event."""
+        for action in self._fleet.event(event, time.monotonic()):
+            match action:
+                case Spawn(number):
+                    process = WorkerProcess(
+                        number, new_instance_id(), self._reported, self._signing.answer
+                    )
+                    self._workers[number] = process
+                    self._spawn(process.run(partial(self._begin, action)), self._tasks)
+                case SendMessage(number, message):
+                    self._workers[number].tell(message)
+                case Kill(number):
+                    process = self._workers[number]
+                    self._log.error("worker does not end; killed", worker=process.pid)
+                    process.kill()
+                case Publish(news):
+                    self._published(news)
+        if isinstance(event, Exited | SpawnFailed):
+            del self._workers[event.worker]
+        if self._timer is not None:
+            self._timer.cancel()
+        at = self._fleet.next_at
+        loop = asyncio.get_running_loop()
+        self._timer = None if at is None else loop.call_at(at, self._event, Tick())
+
+    def _reported(self, event: SpawnFailed | WorkerMessage | Exited) -> None:
+        """From a worker's process."""
+        if isinstance(event, WorkerMessage) and isinstance(event.message, MetricsMessage):
+            self._totals.add(event.worker, event.message)
+            return
+        if not isinstance(event, WorkerMessage):
+            self._totals.forget(event.worker)
+        self._event(event)
+
+    def _begin(self, spawn: Spawn) -> StartMessage | None:
+        """What a worker is started with; None if the gateway stops."""
+        if self._fleet.is_stopping:
+            return None
+        in_force = spawn.generation == self._fleet.generation
+        checked = self._checked if in_force else self._launching
+        sockets = tuple(
+            (kind, fd)
+            for (kind, _, slot), listening in self._sockets.items()
+            if slot == spawn.slot
+            for fd in listening.fds()
+        )
+        instance = self._workers[spawn.worker].instance
+        return StartMessage(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
+
+    def _published(self, news: fleet.News) -> None:
+        match news:
+            case fleet.InForce(draining):
+                self._checked = self._launching
+                self._signing.follow(self._checked.settings)
+                if self._launched is not None and not self._launched.done():
+                    self._launched.set_result(draining)
+            case fleet.Refused(reason):
+                if self._launched is not None and not self._launched.done():
+                    self._launched.set_exception(StagedoorError(reason))
+            case fleet.OldWorkersClosed():
+                self._handed_over.set()
+            case fleet.WorkerDrains(number, sessions):
+                self._log.info("sessions left", worker=self._workers[number].pid, sessions=sessions)
+            case fleet.WorkerFailed(number, code, reason, restart_in_s):
+                self._log.error(
+                    "worker died",
+                    worker=self._workers[number].pid,
+                    code=code,
+                    reason=reason,
+                    restart_in_s=restart_in_s,
+                )
+            case fleet.CannotRestart(reason, again_in_s):
+                self._log.error(reason, again_in_s=again_in_s)
+            case fleet.WorkerExited(number):
+                self._spawn(self._bury(self._workers[number].instance), self._burials)
+            case fleet.Stopped():
+                self._stopped.set()
+
+    async def _bury(self, instance: str) -> None:
+        """Close in the audit what a worker that has died left open, as soon as the store lets us."""
+        told = False
+        while True:
+            try:
+                lost = await asyncio.to_thread(bury, self._checked.settings, instance)
+            except StagedoorError as error:
+                if not told:
+                    told = True
+                    self._log.error(
+                        "lost sessions cannot be closed in the audit yet", reason=str(error)
+                    )
+                if self._fleet.is_stopping:  # the next start will
+                    return
+                await asyncio.sleep(BURY_AGAIN_S)
+            else:
+                if lost:
+                    self._log.warning("sessions were lost with their worker", lost=len(lost))
+                return
+
+    def _spawn(
+        self, coroutine: Coroutine[object, object, object], among: set[asyncio.Task[object]]
+    ) -> None:
+        """Run it as a task that is kept until it is done."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        among.add(task)
+        task.add_done_callback(among.discard)
+
+
+async def serve_forever(settings_file: Path | None) -> None:
+    """Run until a signal ends it.
+
+    Raises SettingsError or another StagedoorError when it cannot start.
+    """
+    # A tunnel takes two descriptors, and the customary soft limit is 1024 (systemd.exec(5) on why).
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    checked = check(settings_file)
+    log.configure(checked.settings.log)
+    supervisor = Supervisor(checked, lambda: check(settings_file))
+    if not await supervisor.start(lambda: prepare(checked.settings)):
+        return
+    structlog.get_logger().info("serving", pid=os.getpid(), data_dir=str(checked.settings.data_dir))
+    await supervisor.wait()

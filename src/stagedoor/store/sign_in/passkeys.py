@@ -1,0 +1,138 @@
+"""Passkeys, and the challenges that wait for an answer by one."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.sign_in.tables import passkey_challenges, passkeys
+
+
+def list_passkeys(transaction: Transaction, user: str | None = None) -> list[PasskeyRecord]:
+    """All, or those of `user`, by user and age."""
+    query = select(passkeys).order_by(passkeys.c.user_name, passkeys.c.created_at)
+    if user is not None:
+        query = query.where(passkeys.c.user_name == user)
+    return [_record(row) for row in transaction.execute(query)]
+
+
+def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
+    row = transaction.execute(select(passkeys).where(passkeys.c.id == id_)).first()
+    return None if row is None else _record(row)
+
+
+def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> None:
+    """Keep one more. Runs in a change. Raises ConflictError where it is there, RefusedError where the user
+    has `most` already."""
+    if find_passkey(transaction, passkey.id) is not None:
+        raise ConflictError("this passkey is registered here already")
+    if len(list_passkeys(transaction, passkey.user)) >= most:
+        raise RefusedError(f"{passkey.user} has {most} passkeys, and may have no more; remove one")
+    transaction.execute(
+        insert(passkeys).values(
+            id=passkey.id,
+            user_name=passkey.user,
+            name=passkey.name,
+            rp_id=passkey.rp_id,
+            credential=passkey.credential,
+            sign_count=passkey.sign_count,
+            created_at=passkey.created_at,
+            used_at=passkey.used_at,
+        )
+    )
+
+
+def remove_passkey(transaction: Transaction, id_: str) -> None:
+    """Runs in a change. Raises NotFoundError."""
+    if transaction.execute(delete(passkeys).where(passkeys.c.id == id_)).rowcount != 1:
+        raise NotFoundError(f"there is no passkey {id_!r}")
+
+
+def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, now: float) -> bool:
+    """It has signed, and its counter is `count` now; whether that is news: of two answers at once with one
+    counter, one gets it."""
+    used = transaction.execute(
+        update(passkeys)
+        .where(passkeys.c.id == passkey.id, passkeys.c.sign_count == passkey.sign_count)
+        .values(sign_count=count, used_at=now)
+    )
+    return used.rowcount == 1
+
+
+def add_challenge(
+    database: Database, challenge: bytes, given: Challenge, now: float, most: int
+) -> bool:
+    """Keep a question until it is answered; whether there was room among those of its purpose. What is over
+    is thrown away. Raises StoreError."""
+    waiting = select(func.count()).where(
+        passkey_challenges.c.expires_at > now, passkey_challenges.c.purpose == given.purpose.value
+    )
+    # Strangers ask: where there is no room, they must not take the lock from those who log in.
+    with database.read() as transaction:
+        if transaction.execute(waiting).scalar_one() >= most:
+            return False
+    with database.write() as transaction:
+        transaction.execute(
+            delete(passkey_challenges).where(passkey_challenges.c.expires_at <= now)
+        )
+        transaction.execute(
+            insert(passkey_challenges).values(
+                challenge_hash=_hash(challenge),
+                purpose=given.purpose.value,
+                user_name=given.user,
+                sign_in=given.sign_in,
+                step_up=given.step_up,
+                expires_at=given.expires_at,
+            )
+        )
+    return True
+
+
+def find_challenge(transaction: Transaction, challenge: bytes, now: float) -> Challenge | None:
+    """The question that waits for an answer to `challenge`."""
+    row = transaction.execute(
+        select(passkey_challenges).where(
+            passkey_challenges.c.challenge_hash == _hash(challenge),
+            passkey_challenges.c.expires_at > now,
+        )
+    ).first()
+    if row is None:
+        return None
+    sign_in = None if row.sign_in is None else bytes(row.sign_in)
+    return Challenge(
+        ChallengeKind(row.purpose), row.expires_at, row.user_name, sign_in, row.step_up
+    )
+
+
+def take_challenge(transaction: Transaction, challenge: bytes) -> bool:
+    """It is answered; whether nobody had answered it before."""
+    gone = transaction.execute(
+        delete(passkey_challenges).where(passkey_challenges.c.challenge_hash == _hash(challenge))
+    )
+    return gone.rowcount == 1
+
+
+def of_relying_party(found: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
+    """Those that were made for that name: a browser offers no others there."""
+    return [one for one in found if one.rp_id == rp_id]
+
+
+def _record(row: Row[Any]) -> PasskeyRecord:
+    return PasskeyRecord(
+        row.id,
+        row.user_name,
+        row.name,
+        row.rp_id,
+        bytes(row.credential),
+        row.sign_count,
+        row.created_at,
+        row.used_at,
+    )
+
+
+def _hash(challenge: bytes) -> bytes:
+    return hashlib.sha256(challenge).digest()

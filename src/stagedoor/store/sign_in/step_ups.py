@@ -1,0 +1,65 @@
+"""Terminals that wait for a proof that their person is there."""
+
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from stagedoor.model.pending_step_up import PendingStepUp
+from stagedoor.store.database import Database, Transaction
+from stagedoor.store.sign_in.tables import step_ups
+
+
+def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bool:
+    """Keep it, unless `most` of its sign-in wait already. What is over is thrown away. Raises StoreError."""
+    with database.write() as transaction:
+        transaction.execute(delete(step_ups).where(step_ups.c.ends_at <= now))
+        waiting = select(func.count()).where(step_ups.c.sign_in == step_up.sign_in)
+        if transaction.execute(waiting).scalar_one() >= most:
+            return False
+        transaction.execute(
+            insert(step_ups).values(
+                id=step_up.id,
+                sign_in=step_up.sign_in,
+                user_name=step_up.user,
+                target=step_up.target,
+                label=step_up.label,
+                source=step_up.source,
+                letters_hash=step_up.letters_hash,
+                created_at=step_up.created_at,
+                ends_at=step_up.ends_at,
+                tries_left=step_up.tries_left,
+            )
+        )
+    return True
+
+
+def find(transaction: Transaction, id_: str) -> PendingStepUp | None:
+    """The one of that id, over or not."""
+    row = transaction.execute(select(step_ups).where(step_ups.c.id == id_)).first()
+    return None if row is None else _whole(row)
+
+
+def tried(transaction: Transaction, before: PendingStepUp, after: PendingStepUp) -> bool:
+    """Keep the tries that are left; whether it was still as `before` is: of several tries at once, each
+    counts."""
+    moved = transaction.execute(
+        update(step_ups)
+        .where(step_ups.c.id == before.id, step_ups.c.tries_left == before.tries_left)
+        .values(tries_left=after.tries_left)
+    )
+    return moved.rowcount == 1
+
+
+def _whole(row: Row[Any]) -> PendingStepUp:
+    return PendingStepUp(
+        row.id,
+        bytes(row.sign_in),
+        row.user_name,
+        row.target,
+        row.label,
+        row.source,
+        bytes(row.letters_hash),
+        row.created_at,
+        row.ends_at,
+        row.tries_left,
+    )

@@ -1,0 +1,179 @@
+"""Somebody else's output made fit for one's own terminal: what draws, and nothing else. Pure.
+
+A terminal does more than draw: it writes the clipboard, answers queries as if its user had typed the
+answer, prints, moves its window, hands on what a multiplexer passes through. A person who watches the
+terminal of somebody else, or plays its recording, wants none of that in their own. So what is known to
+draw is written again, and the rest is left out.
+
+Sources: ECMA-48; "XTerm Control Sequences" (ctlseqs), cited as CS; the states are those of the parser
+for DEC's terminals by Paul Williams (vt100.net/emu/dec_ansi_parser).
+"""
+
+import codecs
+import re
+from enum import Enum, auto
+
+_UNDO = "\x0f\x1b(B\x1b[4l\x1b[?69l\x1b7\x1b[r\x1b8"
+UNDO = _UNDO.encode()
+"""What a terminal needs after such output: its own characters, no insertion, no margins. Modes that
+`wire.modes` follows are undone by that."""
+
+_RESET = _UNDO + "\x1b[?1049l\x1b[?6l\x1b[?7;25h\x1b[m\x1b[H\x1b[2J"
+"""Goes on for CS RIS, which takes the scrollback as well, and more than drawing."""
+
+_MAX_SEQUENCE = 128
+"""No sequence that draws is longer; one that is does nothing."""
+
+_C1 = re.compile("[\x80-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+_PLAIN = re.compile("[\x20-\x7e\xa0-\U0010ffff\a\b\t\n\v\f\r\x0e\x0f]+")
+_CONTROLS = frozenset("\a\b\t\n\v\f\r\x0e\x0f")
+"""Not ENQ, which is answered."""
+_BODY = re.compile("[\x20-\x3f]+")
+_ENDS_STRING = re.compile("[\a\x18\x1a\x1b]")
+_STRINGS = frozenset("P]^_Xk")
+"""What begins DCS, OSC, PM, APC and SOS, and the title of screen(1): none of them draws text."""
+_ESCAPES = frozenset(
+    ["7", "8", "D", "E", "H", "M", "#3", "#4", "#5", "#6", "#8"]
+    + [place + charset for place in "()*+" for charset in "0B"]
+)
+_PARTS = re.compile(r"(\??)([0-9;:]*)([ !]?)")
+_NUMBER_TOO_LONG = re.compile("[0-9]{6}")
+_MOVING = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefgmrsu")
+_MODES = frozenset({"5", "6", "7", "12", "25", "45", "47", "69", "1047", "1048", "1049", "2026"})
+"""CS DECSET: none of the keyboard, the mouse or the focus, which make a terminal speak."""
+
+
+class _State(Enum):
+    GROUND = auto()
+    ESCAPE = auto()
+    CONTROL = auto()
+    STRING = auto()
+
+
+class OutputParser:
+    """Follows one terminal's output. `feed` may be called with any pieces of it."""
+
+    def __init__(self, *, utf8: bool) -> None:
+        """Without `utf8` the terminal may take a byte of a character for a control (CS, C1): then
+        every character beyond ASCII is shown as `?`."""
+        self._utf8 = utf8
+        self.begin()
+
+    def begin(self) -> None:
+        """What follows does not go on where the last piece ended."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._state = _State.GROUND
+        self._body = ""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of the next bytes draws. Whole sequences only, so that nothing behind them is changed."""
+        return self.draw(self._decoder.decode(data)).encode()
+
+    def draw(self, text: str) -> str:
+        """The same for text; what cannot be encoded is shown as U+FFFD."""
+        text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+        # Whatever is decoded as a control of C1 is one, to a terminal that knows them.
+        text = _C1.sub(lambda found: "\x1b" + chr(ord(found[0]) - 0x40), text)
+        parts: list[str] = []
+        at = 0
+        while at < len(text):
+            match self._state:
+                case _State.GROUND:
+                    at = self._ground(text, at, parts)
+                case _State.STRING:
+                    at = self._string(text, at)
+                case _:
+                    at = self._sequence(text, at, parts)
+        drawn = "".join(parts)
+        return drawn if self._utf8 else _BEYOND_ASCII.sub("?", drawn)
+
+    def _ground(self, text: str, at: int, parts: list[str]) -> int:
+        plain = _PLAIN.match(text, at)
+        if plain is not None:
+            parts.append(plain[0])
+            return plain.end()
+        if text[at] == "\x1b":
+            self._escape()
+        return at + 1
+
+    def _string(self, text: str, at: int) -> int:
+        """Nothing of it goes on. Any ESC ends it, as in xterm; what follows is judged by itself."""
+        end = _ENDS_STRING.search(text, at)
+        if end is None:
+            return len(text)
+        self._state = _State.GROUND
+        if end[0] == "\x1b":
+            self._escape()
+        return end.end()
+
+    def _sequence(self, text: str, at: int, parts: list[str]) -> int:
+        body = _BODY.match(text, at) if self._state is _State.CONTROL else None
+        if body is not None:
+            self._add(body[0])
+            return body.end()
+        char = text[at]
+        if char == "\x1b":
+            self._escape()
+        elif char < " ":
+            # Done at once, as a terminal does; CAN and SUB give the sequence up.
+            if char in "\x18\x1a":
+                self._state = _State.GROUND
+            elif char in _CONTROLS:
+                parts.append(char)
+        elif self._state is _State.CONTROL:
+            self._state = _State.GROUND
+            if "@" <= char <= "~":
+                parts.append(_control(self._body, char))
+        elif char <= "/":
+            self._add(char)
+        elif not self._body and char == "[":
+            self._state = _State.CONTROL
+        elif not self._body and char in _STRINGS:
+            self._state = _State.STRING
+        else:
+            self._state = _State.GROUND
+            parts.append(_escape(self._body + char))
+        return at + 1
+
+    def _escape(self) -> None:
+        self._state = _State.ESCAPE
+        self._body = ""
+
+    def _add(self, more: str) -> None:
+        self._body = (self._body + more)[: _MAX_SEQUENCE + 1]
+
+
+def _escape(said: str) -> str:
+    if said == "c":
+        return _RESET
+    return "\x1b" + said if said in _ESCAPES else ""
+
+
+def _control(body: str, final: str) -> str:
+    """A control sequence (ECMA-48 §5.4) as it may go on; empty where it may not."""
+    parts = _PARTS.fullmatch(body)
+    if parts is None or len(body) > _MAX_SEQUENCE or _NUMBER_TOO_LONG.search(body):
+        return ""
+    marker, parameters, intermediate = parts.groups()
+    match marker, intermediate, final:
+        case "" | "?", "", "J":
+            # CS ED: 3 takes the scrollback, which is the watcher's.
+            draws = parameters in ("", "0", "1", "2")
+        case "?", "", "h" | "l":
+            modes = [mode for mode in parameters.split(";") if mode in _MODES]
+            return f"\x1b[?{';'.join(modes)}{final}" if modes else ""
+        case "", "", "h" | "l":
+            draws = parameters == "4"  # CS IRM
+        case "", "", "T":
+            draws = ";" not in parameters  # with more it tracks the mouse
+        case "", "", "u":
+            draws = not parameters
+        case ("?", "", "K") | ("", " ", "q") | ("", "!", "p"):
+            draws = True
+        case "", "", _:
+            draws = final in _MOVING
+        case _:
+            draws = False
+    return f"\x1b[{body}{final}" if draws else ""
