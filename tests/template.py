@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -151,7 +152,9 @@ def fork_here(*arguments: object) -> int:
     job = job_of(arguments) if _others_wait() else None
     if job is None:
         return real_fork_exec(*arguments)  # type: ignore[no-any-return]
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads, but they wait
+        pid = os.fork()
     if pid == 0:
         atexit._clear()  # the parent's, as are the files that finalizers would remove
         weakref.finalize._registry.clear()
@@ -175,7 +178,6 @@ def _run_and_exit(
     try:
         gc.freeze()
         asyncio._set_running_loop(None)
-        asyncio.set_event_loop_policy(None)
         become(job, fds, ready)
         code = contextvars.Context().run(_status_of, job.words[2])
         threading._shutdown()  # type: ignore[attr-defined]
