@@ -159,7 +159,10 @@ class _ReportingExporter(SpanExporter):
         logger.handlers, logger.propagate = [self._status], False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
+        try:
+            result = self._exporter.export(spans)
+        except Exception:  # of the library's HTTP client, in versions that do not catch it
+            result = SpanExportResult.FAILURE
         status = self._status.take()
         if result is SpanExportResult.SUCCESS:
             self._report(None)
