@@ -303,6 +303,7 @@ async def test_a_fresh_shell_is_started_beside_an_older_one_on_request() -> None
         it.says(pod, STAYS)
         assert isinstance(await asked, Shell)
         assert it.pod() != pod
+        assert it.cluster.graces == {pod: 86400}
         assert it.release_of(it.pod()) == "2"
         assert it.config("stay") == ""
         assert it.annotation(STALE) is None
