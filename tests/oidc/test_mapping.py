@@ -26,6 +26,11 @@ def test_groups_come_by_the_table_or_behind_a_prefix() -> None:
 def test_a_missing_claim_is_no_empty_list() -> None:
     assert map_claims({"preferred_username": "alice"}, Rules()).groups is None
     assert map_claims({"preferred_username": "alice", "groups": []}, Rules()).groups == set()
+    # But where the settings say that the provider means it so, as Keycloak does.
+    none = Rules(missing_is_none=True)
+    assert map_claims({"preferred_username": "alice"}, none).groups == set()
+    with pytest.raises(OidcError, match="no list of names"):
+        map_claims({"preferred_username": "alice", "groups": 1}, none)
 
 
 def test_a_claim_may_be_inside_another_or_have_dots_itself() -> None:

@@ -20,13 +20,15 @@ class Rules:
 
     `name_claim` and `groups_claim` name a claim, or one inside another (`realm_access.roles`).
     `name_domain`: what stands behind the `@` of every name, and is left out (`alice@example.com` is
-    `alice`). `groups`: the group here for a group there. `group_prefix`: what other groups are named
-    here, this before their name; None: they are left out.
+    `alice`). `missing_is_none`: whether a missing claim of groups says that there are none. `groups`: the
+    group here for a group there. `group_prefix`: what other groups are named here, this before their name;
+    None: they are left out.
     """
 
     name_claim: str = "preferred_username"
     name_domain: str | None = None
     groups_claim: str = "groups"
+    missing_is_none: bool = False
     groups: Mapping[str, str] = field(default_factory=dict)
     group_prefix: str | None = None
 
@@ -60,7 +62,7 @@ def map_groups(
     """The groups here, and those of the provider that become none, as in `Mapped`. Raises OidcError."""
     found = claim_named(claims, rules.groups_claim)
     if found is None:
-        return None, ()
+        return (frozenset() if rules.missing_is_none else None), ()
     named = [found] if isinstance(found, str) else found
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
         raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")

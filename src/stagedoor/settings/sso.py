@@ -1,7 +1,7 @@
 """The settings of single sign-on: the identity providers that people may sign in by."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
@@ -72,6 +72,13 @@ class SingleSignOn(Table, frozen=True):
         str,
         Meta(description="The claim that lists a person's groups, written as `name_claim` is."),
     ] = "groups"
+    groups_missing: Annotated[
+        Literal["keep", "none"],
+        Meta(
+            description="What it means when the claim is missing. `keep`: nothing is known, and memberships "
+            "stay. `none`: the person is in no group; for Keycloak, which leaves the claim out then."
+        ),
+    ] = "keep"
     groups: Annotated[
         dict[str, str],
         Meta(

@@ -101,6 +101,7 @@ def rules_of(provider: SingleSignOn) -> Rules:
         provider.name_claim,
         provider.name_domain,
         provider.groups_claim,
+        provider.groups_missing == "none",
         provider.groups,
         provider.group_prefix,
     )
