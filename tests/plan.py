@@ -61,6 +61,9 @@ SELF_TESTED = ("tests/cluster", "script/cluster")
 BARE = "tests/bare"
 """The how-tos on bare machines. They need a quarter of an hour and many packages: on request only."""
 
+KEYCLOAK = "tests/web/test_keycloak.py"
+"""Keycloak is 150 MB, and starts for half a minute: on request only."""
+
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
     *("tests/recording", "tests/session", "tests/wire", "tests/shells/kubernetes"),
@@ -107,7 +110,7 @@ class Share:
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
     """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
     return (
-        Share("busy", (*_spread(cores + 1), *_without(*WAITING, *API, SELF_TESTS, BARE))),
+        Share("busy", (*_spread(cores + 1), *_without(*WAITING, *API, SELF_TESTS, BARE, KEYCLOAK))),
         Share("waiting", (*_spread(WAITING_WORKERS), *WAITING, *_without(*API))),
         Share("API server", (*_spread(1), *API)),
         Share(

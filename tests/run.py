@@ -25,7 +25,7 @@ from typing import IO
 import pytest
 
 from tests.cluster.place import cache
-from tests.plan import BARE, QUICK, Share, rank, whole
+from tests.plan import BARE, KEYCLOAK, QUICK, Share, rank, whole
 
 MAX_FLAKY = 3
 MAX_RERUNS = 20
@@ -246,6 +246,7 @@ def first_run(arguments: Sequence[str], *, in_shares: bool) -> Outcome:
         if not share.is_due:
             say(f"=== not run: {share.name}, which has not changed since it was green")
     say(f"=== not run: {BARE}, the how-tos on bare machines; script/test --fast {BARE} does")
+    say(f"=== not run: {KEYCLOAK}; script/test --idp keycloak does")
     due = [share for share in shares if share.is_due]
     outcomes = run_shares(due, arguments)
     for share, outcome in zip(due, outcomes, strict=True):

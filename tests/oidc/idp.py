@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin
 
@@ -34,6 +34,8 @@ _INSTALL = _NODE + (
 class Idp:
     issuer: str
     redirect_uri: str
+    settings: ClassVar[str] = ""
+    """Lines that its `[[sso]]` table needs."""
 
     def set_account(self, name: str, claims: Mapping[str, Any]) -> None:
         self._control("PUT", name, json.dumps(claims).encode())
@@ -85,7 +87,9 @@ class Person(urllib.request.HTTPRedirectHandler):
         self._until = until
         self.page = ""
         self.asked = 0
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        # As browsers do at loopback: Keycloak's cookies are Secure over http as well.
+        policy = http.cookiejar.DefaultCookiePolicy(secure_protocols=("http", "https"))
+        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar(policy))
         self._opener = urllib.request.build_opener(self, jar)
 
     def redirect_request(self, *words: Any) -> urllib.request.Request | None:

@@ -53,7 +53,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -
     sso = (
         f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
         f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\n'
+        'groups = { "/teams/shop" = "shop" }\n' + idp.settings
     )
     settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
     # Two workers: one of them asks at a time, and both hear what came of it.
