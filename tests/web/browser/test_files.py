@@ -77,12 +77,15 @@ def test_dropped_files_go_where_it_was_shown_that_they_would(
     terminal(tab, base, "drop")
     (tmp_path / "to").mkdir()
     one, two = made(tmp_path / "one.bin", 3 * MIB), made(tmp_path / "zwei ü.txt", 11)
-    drop(tab, one, two)
-    tab.until("document.querySelector('#send label').textContent.includes('2 files (3.1 MB)')")
+    choose(tab, made(tmp_path / "three", 7))
+    tab.until("document.querySelector('#send label').textContent.includes('three (7 B)')")
+    drop(tab, one, two)  # they are added
+    tab.until("document.querySelector('#send label').textContent.includes('3 files (3.1 MB)')")
     tab.until("document.getElementById('folder').value !== ''")
     assert tab.ask("document.getElementById('folder').value") == str(Path.home())
     assert tab.ask(ROWS) == [], "nothing is sent before it is confirmed"
     send_to(tab, tmp_path / "to")
+    row(tab, "three is in")
     row(tab, "one.bin is in")
     row(tab, "zwei ü.txt is in")
     tab.until("document.getElementById('files-said').textContent.includes('zwei ü.txt is in')")
