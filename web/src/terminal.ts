@@ -245,8 +245,9 @@ addEventListener("beforeunload", (event) => {
 // Also where the line is not there yet: the gateway may know of it already.
 let begun = false;
 addEventListener("pagehide", () => {
-  const types = begun && attachment.mode !== Mode.Watch && status.dataset.state !== "over";
-  if (!guest && types) leave(app, attachment.terminal);
+  // Whom somebody has sent away asks again; whose shell has ended does not, though the gateway may list them still.
+  const stays = ended || status.dataset.state !== "over";
+  if (!guest && begun && stays && attachment.mode !== Mode.Watch) leave(app, attachment.terminal);
 });
 
 // Begin. The cells are measured by the font, so it has to be there before the first size is told.
