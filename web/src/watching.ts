@@ -5,7 +5,7 @@
 
 const WATCHES = "watch";
 /** A page that is loaded again comes sooner than this after the one before it, on the slowest line as well. */
-const AGAIN_MS = 60_000;
+const AGAIN_MS = 30_000;
 
 function key(app: string, terminal: string): string {
   return `stagedoor.watch.${app}.${terminal}`;
