@@ -32,3 +32,26 @@ def test_a_flood_of_handshakes_from_one_source_waits_and_others_do_not(tmp_path:
         assert greeted(other).startswith(b"SSH-2.0-Stagedoor")
         assert greeted(flood[0]).startswith(b"SSH-2.0-Stagedoor")
         assert greeted(flood[6]).startswith(b"SSH-2.0-Stagedoor"), "it has waited for its turn"
+
+
+def test_who_waits_is_not_dropped_for_a_flood_from_one_ipv6_64(tmp_path: Path) -> None:
+    """Each of whose connections has an address of its own."""
+    settings = (
+        SSH_TABLE
+        + 'max_startups = "3:100:4"\n[workers]\ncount = 1\n'
+        + '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["2001:db8::/32"]\n'
+        + local("app01")
+    )
+    with open_world(tmp_path / "world", settings) as world, ExitStack() as open_:
+
+        def come(source: str) -> socket.socket:
+            sock = open_.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+            sock.sendall(f"PROXY TCP6 {source} 2001:db8::22 4711 22\r\n".encode())
+            assert greeted(sock).startswith(b"SSH-2.0-Stagedoor")
+            return sock
+
+        honest = come("2001:db8:1::1")
+        flood = [come(f"2001:db8:2::{number:x}") for number in range(12)]
+        honest.sendall(b"SSH-2.0-honest\r\n")
+        assert greeted(honest), "its keys are exchanged"
+        assert [greeted(sock) for sock in flood[:8]].count(b"") == 8
