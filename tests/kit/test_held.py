@@ -151,6 +151,21 @@ def test_what_runs_where_nobody_looks_has_the_grace_period_too(make: Make, comma
     assert container.wait() == 0
 
 
+def test_what_runs_where_nobody_looks_has_no_day_beside_a_fresh_shell(make: Make) -> None:
+    """Those who were put out, by a right that they lost, leave nothing behind for so long."""
+    container = make(settings={"STAGEDOOR_GRACE_S": "3"}).start()
+    container.file("/etc/stagedoor/shell/stay").write_text("86400\n")
+    with terminals(container).peer() as peer:
+        peer.hello("echo rea''dy; while :; do sleep 0.1; done")
+        peer.shows(b"ready")
+        wait_until(lambda: container.states[-1].endswith(" stays"))
+        container.terminate()
+        peer.shows(b"for 24 h at most")
+        peer.process.kill()
+    assert container.wait() == 0
+    assert "nobody is inside any more; 1 terminals at work have 3 s left" in container.log
+
+
 def test_a_prompt_at_which_nobody_sits_is_not_waited_for(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with terminals(container).peer() as peer:

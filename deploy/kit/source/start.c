@@ -51,6 +51,7 @@ static struct {
   int sessions, tmux;        // as last said: what is here, and what stays when its session goes
   bool said_to_stay;
   long stay_s;               // how long the sessions may outlive the listener; 0 for the grace period
+  long grace_s;              // what they have, once it drains
   long long stay_until;
 } shell;
 
@@ -160,21 +161,26 @@ static void tell_of_fresh(const struct census *census, long seconds) {
   free(words);
 }
 
+// From now on so long until all is ended.
+static void ends_in(long seconds) {
+  shell.grace_s = seconds;
+  shell.deadline = now_ms() + seconds * 1000LL - (seconds > 4 ? LAST_MS : 0);
+  while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= seconds) shell.warned++;
+}
+
 static void drain(int exit_status) {
   if (shell.draining) return;
   shell.draining = true;
   shell.exit_status = exit_status;
   write_file(DRAINING, 0600, "", 0);
-  if (shell.stay_s) shell.settings.grace_s = shell.stay_s;
-  long grace = shell.settings.grace_s;
-  shell.deadline = now_ms() + grace * 1000LL - (grace > 4 ? LAST_MS : 0);
+  ends_in(shell.stay_s ? shell.stay_s : shell.settings.grace_s);
+  long grace = shell.grace_s;
   if (shell.listener) kill(shell.listener, SIGTERM);
   struct census census = census_take(shell.listener);
   say("stopping: no new logins; %d sessions and %d terminals at work have %ld s left", census.sessions, census.working, grace);
   if (shell.stay_s) tell_of_fresh(&census, grace);
   else warn(&census, grace);
   free(census.pids);
-  while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= grace) shell.warned++;
 }
 
 static void bury(void) {
@@ -223,9 +229,18 @@ static void end(struct census *census) {
 
 static void go_on_draining(struct census *census) {
   long long left = shell.deadline - now_ms();
-  // Nobody can come back to a held terminal; what he has left running in it may still come to its end.
+  // Nobody can come back to a held terminal; what was left running in it may still come to its end.
   if ((!census->sessions && !census->working) || left <= 0) end(census);
-  long long until_the_end = left + (shell.settings.grace_s > 4 ? LAST_MS : 0);
+  if (shell.stay_s && !census->sessions) {
+    // Those who might stay have left, or were put out: what they left running has the grace period, and no day.
+    shell.stay_s = 0;
+    if (left > shell.settings.grace_s * 1000LL) {
+      ends_in(shell.settings.grace_s);
+      say("nobody is inside any more; %d terminals at work have %ld s left", census->working, shell.grace_s);
+      return;
+    }
+  }
+  long long until_the_end = left + (shell.grace_s > 4 ? LAST_MS : 0);
   if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
 }
 
