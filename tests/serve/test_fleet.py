@@ -22,7 +22,7 @@ from stagedoor.serve.supervisor.fleet import (
     Kill,
     Launch,
     News,
-    OldWorkersClosed,
+    OldClosed,
     Plan,
     Publish,
     Refused,
@@ -77,7 +77,7 @@ def test_a_generation_is_in_force_once_every_worker_of_it_accepts() -> None:
     assert driven.does(Launch(Plan(2, DRAIN_S))) == [Spawn(1, 0, 1), Spawn(2, 1, 1)]
     assert driven.does(WorkerMessage(2, Up())) == []
     assert driven.fleet.accepting == 0, "none of it counts before all of it does"
-    assert news(driven.does(WorkerMessage(1, Up()))) == [InForce(0), OldWorkersClosed()]
+    assert news(driven.does(WorkerMessage(1, Up()))) == [InForce(0), OldClosed()]
     assert driven.fleet.accepting == 2
     assert driven.fleet.next_at is None
 
@@ -130,7 +130,7 @@ def test_a_reload_drains_the_old_workers_once_the_new_ones_accept() -> None:
     assert driven.fleet.accepting == 1
     assert news(driven.does(WorkerMessage(1, DrainReport(4)))) == [WorkerDrains(1, 4)]
     assert driven.does(WorkerMessage(1, DrainReport(4))) == [], "only told when it changes"
-    assert news(driven.does(Exited(2, 0))) == [WorkerExited(2), OldWorkersClosed()]
+    assert news(driven.does(Exited(2, 0))) == [WorkerExited(2), OldClosed()]
     assert driven.fleet.sessions_left == 4
     assert driven.after(3600 * 24) == [], "who is inside has all the time"
 
@@ -140,7 +140,7 @@ def test_an_old_worker_that_never_shuts_holds_a_reload_up_for_a_bounded_time() -
     driven.launch(1)
     driven.does(Launch(Plan(1, DRAIN_S)))
     driven.does(WorkerMessage(2, Up()))
-    assert driven.after(SHUT_TIMEOUT_S) == [Publish(OldWorkersClosed())]
+    assert driven.after(SHUT_TIMEOUT_S) == [Publish(OldClosed())]
 
 
 def test_a_reload_that_is_refused_leaves_the_generation_in_force() -> None:

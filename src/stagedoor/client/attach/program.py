@@ -22,9 +22,9 @@ from stagedoor.client.attach.dialling import RETRY_S, LineWatch
 from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.attach.pipe_input import PipeInput
 from stagedoor.client.attach.presence import READS_PEOPLE, PresenceReport
-from stagedoor.client.attach.request import AttachRequest
+from stagedoor.client.attach.request import FAILED, AttachRequest
 from stagedoor.client.attach.screen import Screen
-from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt
+from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt, UnreadError
 from stagedoor.client.attach.signals import Signals
 from stagedoor.client.attach.size_notice import SizeNotice
 from stagedoor.client.attach.web import Connection
@@ -44,15 +44,9 @@ from stagedoor.wire.terminal import (
 
 __all__ = ["FAILED", "Attach", "AttachError", "AttachRequest", "UnreadError"]
 
-FAILED = 255
-"""As ssh: the program's own exit codes are from 0 to 254, as a rule."""
 _READ = 32 * 1024
 _INTERRUPT = b"\x03"
 _CAUGHT = (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
-
-
-class UnreadError(AttachError):
-    """Whoever read what is shown, in a pipe, has gone."""
 
 
 class Attach:
@@ -344,8 +338,7 @@ class Attach:
         for each in self._escapes.feed(data):
             match each:
                 case bytes() if self._screen.is_covered:
-                    # It goes no further: what it would do there cannot be seen.
-                    self._size_notice.pressed()
+                    self._size_notice.pressed()  # it goes no further: nobody would see what it does
                     self._draw_anew = True
                 case bytes():
                     self._attachment.type(each)

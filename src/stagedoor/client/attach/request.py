@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from stagedoor.client import tunnel
 
+FAILED = 255
+"""As ssh: the program's own exit codes are from 0 to 254, as a rule."""
+
 
 @dataclass(frozen=True)
 class AttachRequest:

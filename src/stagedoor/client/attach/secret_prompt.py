@@ -17,6 +17,10 @@ class AttachError(Exception):
     """It cannot go on, and trying again would not help; one line that says why."""
 
 
+class UnreadError(AttachError):
+    """The program that read what is shown, in a pipe, has gone."""
+
+
 class SecretPrompt:
     """Finds the person's secret, or asks for it."""
 

@@ -117,7 +117,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class OldWorkersClosed:
+class OldClosed:
     """The workers of older generations accept no more, or had the time to say so."""
 
 
@@ -159,16 +159,8 @@ class Stopped:
     """No worker is left, and none is started any more."""
 
 
-News = (
-    InForce
-    | Refused
-    | OldWorkersClosed
-    | WorkerDrains
-    | WorkerExited
-    | WorkerFailed
-    | CannotRestart
-    | Stopped
-)
+WorkerNews = OldClosed | WorkerDrains | WorkerExited | WorkerFailed
+News = InForce | Refused | WorkerNews | CannotRestart | Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +365,7 @@ class Fleet:
         if until is not None and (not self._shutting or now >= until):
             self._handover_until = None
             self._shutting.clear()
-            actions.append(Publish(OldWorkersClosed()))
+            actions.append(Publish(OldClosed()))
         if self.is_stopping and not self._workers and not self._has_stopped:
             self._has_stopped = True
             actions.append(Publish(Stopped()))

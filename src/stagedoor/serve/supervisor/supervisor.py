@@ -322,7 +322,7 @@ class Supervisor:
             case fleet.Refused(reason):
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_exception(StagedoorError(reason))
-            case fleet.OldWorkersClosed():
+            case fleet.OldClosed():
                 self._handed_over.set()
             case fleet.WorkerDrains(number, sessions):
                 self._log.info("sessions left", worker=self._workers[number].pid, sessions=sessions)
