@@ -42,8 +42,10 @@ def settings(gateway_port: int, closed: int, silent: int) -> str:
         'proxy_protocol_from = ["127.0.0.3/32"]\n'
         "[throttle]\nfree_tries = 2\n"
         "[shells]\ndial_timeout_s = 3\n"
+        '[step_up]\ntargets = ["guarded"]\n'
         + static("closed", closed)
         + static("silent", silent)
+        + static("guarded", closed)
         + static("inner", gateway_port, networks="10.0.0.0/8")
     )
 
@@ -87,6 +89,7 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
             (head("app01-ssh:22", basic("alice", PASSWORD)), "127.0.0.2", 403, Reason.NO_GRANT,
              "stagedoor grant add user:alice app01"),
             (head("app01-ssh:22", bearer(narrow)), "127.0.0.1", 403, Reason.NO_GRANT, "scopes"),
+            (head("guarded-ssh:22", auth), "127.0.0.1", 403, Reason.STEP_UP_NEEDED, "fresh proof"),
             (head("app99-ssh:22", auth), "127.0.0.1", 404, Reason.NO_APP, "no app app99"),
             (head("inner-ssh:22", auth), "127.0.0.1", 403, Reason.ADDRESS_NOT_ALLOWED, "networks"),
             (head("closed-ssh:22", auth), "127.0.0.1", 502, Reason.UPSTREAM_REFUSED, "refused"),
