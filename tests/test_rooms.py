@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -92,3 +93,18 @@ def test_a_revision_that_is_none_is_told() -> None:
     )
     assert done.returncode == 1
     assert "no such revision" in done.stderr
+
+
+ONE_KIND = {"acceptance": "a driver", "cli": "a command", "model": "a value", "wire": "a format"}
+"""Folders that may have many files, since each is one of a kind."""
+
+
+def test_no_module_function_or_folder_is_too_long_for_one_look(rooms: ModuleType) -> None:
+    files = [*(ROOT / "src/stagedoor").rglob("*.py"), *(ROOT / "acceptance").rglob("*.py")]
+    modules = {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8") for f in files}
+    long = {rooms.short(p) for p, text in modules.items() if text.count("\n") > rooms.MODULE_LINES}
+    assert long <= {"client/tunnel.py"}, "it is one file so that it can be copied"
+    assert [f for f in rooms.functions(modules) if f[0] > rooms.FUNCTION_LINES] == []
+    folders = Counter(rooms.short(path.rpartition("/")[0]) for path in modules)
+    wide = {folder for folder, count in folders.items() if count > rooms.FOLDER_FILES}
+    assert wide <= set(ONE_KIND)

@@ -124,8 +124,7 @@ class Gateway:
         self.tally = MetricCounts()
         self.database = open_database(settings.place)
         self.database.on_transaction = store_timer(self.tally)
-        policy_changes = _Topic[Policy]()
-        close_requests = _Topic[tuple[CloseRequest, ...]]()
+        policy_changes, close_requests = _Topic[Policy](), _Topic[tuple[CloseRequest, ...]]()
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
@@ -153,13 +152,11 @@ class Gateway:
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
-        """None where the settings name no address for it."""
+        """None, as `web`, where the settings name no address for it."""
         self._refresh: RefreshService | None = None
         self.web = self._web(settings, flow, web)
-        """The same."""
-        self.ledger.start()
-        self.watch.start()
-        self.recorder.start()
+        for part in (self.ledger, self.watch, self.recorder):
+            part.start()
         self.heartbeat = self._heartbeat(settings)
         """For a store that machines share."""
 

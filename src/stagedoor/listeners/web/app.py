@@ -117,11 +117,8 @@ class WebApp:
         self.app = Starlette(
             routes=[*ours, *mounted],
             middleware=[Middleware(GuardMiddleware, self._guard)],
-            exception_handlers={
-                404: pages.not_found,
-                405: pages.not_found,
-                ClientDisconnect: _hung_up,
-            },
+            exception_handlers=dict.fromkeys((404, 405), pages.not_found)
+            | {ClientDisconnect: _hung_up},
         )
 
     def _has_terminals(self, target: Target) -> bool:
