@@ -28,9 +28,9 @@ from stagedoor.wire.terminal import (
     Ping,
     Resize,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
-    TerminalSize,
     Upstream,
 )
 from tests.wire.conversation import Step, runs, unrun
@@ -122,7 +122,7 @@ def told(event: Event) -> dict[str, Any]:
             return {"do": "said", "word": int(word), "text": text}
         case Ended(code, signal):
             return {"do": "ended", "code": code, "signal": signal}
-        case TerminalSize(size):
+        case Sized(size):
             return {"do": "sized", "size": list(astuple(size))}
         case People():
             raise AssertionError("no conversation of these tells who is there")

@@ -35,8 +35,8 @@ from stagedoor.wire.terminal import (
     Pong,
     Resize,
     Size,
+    Sized,
     Snapshot,
-    TerminalSize,
     Welcome,
 )
 
@@ -233,7 +233,7 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
     watcher = Visitor(state, 2, Mode.WATCH, WIDE)
     actions = watcher.come()
     assert not any(isinstance(action, SetSize) for action in actions)
-    assert Send(2, TerminalSize(SIZE)) in actions, "he is to draw it in the size that it has"
+    assert Send(2, Sized(SIZE)) in actions, "he is to draw it in the size that it has"
     watcher.send(In(0, b"rm -r /\r"))
     assert not state.typed
     total = 0
@@ -293,7 +293,7 @@ def test_the_window_is_that_of_whoever_did_something_last() -> None:
     actions = other.come()
     assert SetSize(WIDE) in actions
     one.take(actions)
-    assert one.others == [TerminalSize(WIDE)]
+    assert one.others == [Sized(WIDE)]
     assert SetSize(SIZE) in one.send(In(0, b"x"))
     assert one.send(Resize(SIZE)) == []
 

@@ -24,13 +24,13 @@ def agent_with(folder: Path, *keys: str) -> Iterator[Path]:
     place = folder / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
     try:
-        wait_until(place.exists)
+        env = {**os.environ, "SSH_AUTH_SOCK": str(place)}
+        # The socket is there before it is listened on; ssh-add(1): 2 says that no agent answers.
+        wait_until(
+            lambda: subprocess.run(["ssh-add", "-l"], env=env, capture_output=True).returncode != 2
+        )
         for key in keys:
-            subprocess.run(
-                ["ssh-add", "-q", folder / key],
-                env={**os.environ, "SSH_AUTH_SOCK": str(place)},
-                check=True,
-            )
+            subprocess.run(["ssh-add", "-q", folder / key], env=env, check=True)
         yield place
     finally:
         agent.terminate()

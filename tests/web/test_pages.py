@@ -1,10 +1,12 @@
 """The WebShell's pages over plain HTTP: who is let in, what is refused, and what every answer says."""
 
 import http.client
+import itertools
 import json
 import re
 import urllib.parse
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,6 +76,28 @@ class Person:
         return answer
 
 
+@pytest.fixture(scope="module")
+def next_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Gateway]]:
+    """Another gateway for each twenty tests: all are one user, who has a budget of sign-ins."""
+    with ExitStack() as opened:
+        gateways: list[Gateway] = []
+        asked = itertools.count()
+
+        def gateway() -> Gateway:
+            if next(asked) % 20 == 0:
+                made = Gateway(tmp_path_factory.mktemp("web"), SETTINGS)
+                opened.enter_context(made).add_user("dev", "app01", "app02")
+                gateways.append(made.start())
+            return gateways[-1]
+
+        yield gateway
+
+
+@pytest.fixture
+def gateway(next_gateway: Callable[[], Gateway]) -> Gateway:
+    return next_gateway()
+
+
 @pytest.fixture
 def person(port: int) -> Person:
     return Person(port)
@@ -81,16 +105,8 @@ def person(port: int) -> Person:
 
 @pytest.fixture
 def inside(port: int) -> Person:
-    found, status = Person(port), 0
-
-    def signed_in() -> bool:
-        nonlocal status
-        status = found.sign_in().status
-        return status != 429
-
-    # One user has a budget of sign-ins, and all tests here are the same one.
-    wait_until(signed_in, what="a sign-in within the budget")
-    assert status == 303
+    found = Person(port)
+    assert found.sign_in().status == 303
     return found
 
 

@@ -36,8 +36,8 @@ from stagedoor.wire.terminal import (
     Ping,
     Resize,
     Size,
+    Sized,
     Snapshot,
-    TerminalSize,
     Upstream,
     Welcome,
 )
@@ -194,7 +194,7 @@ def told(frame: Upstream) -> list[Step]:
             return [{"do": "skipped", "count": end - start}]
         case Notice(word, text):
             return [{"do": "said", "word": int(word), "text": text}]
-        case TerminalSize(size):
+        case Sized(size):
             return [{"do": "sized", "size": plain(size)}]
         case Exit(code, signal):
             return [{"do": "ended", "code": code, "signal": signal}]

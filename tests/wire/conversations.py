@@ -22,8 +22,8 @@ from stagedoor.wire.terminal import (
     Out,
     Pong,
     Size,
+    Sized,
     Snapshot,
-    TerminalSize,
     Upstream,
     Welcome,
 )
@@ -275,15 +275,15 @@ def company() -> list[Conversation]:
     one.comes("a1")
     other.comes("b1")
     sizes.sized(WIDE)
-    one.down(TerminalSize(WIDE))
+    one.down(Sized(WIDE))
     one.types(0, b"x")
     sizes.sized(SIZE)
-    other.down(TerminalSize(SIZE))
+    other.down(Sized(SIZE))
     sizes.takes(b"x")
     one.is_told_taken(1)
     other.resizes(Size(132, 43))
     sizes.sized(Size(132, 43))
-    one.down(TerminalSize(Size(132, 43)))
+    one.down(Sized(Size(132, 43)))
     sizes.writes(b"both")
     for each in (one, other):
         each.sees(0, b"both")
@@ -294,7 +294,7 @@ def company() -> list[Conversation]:
     one, other = watch.person("a"), watch.person("b", Mode.WATCH, WIDE)
     one.comes("a1")
     other.comes("b1")
-    other.down(TerminalSize(SIZE))
+    other.down(Sized(SIZE))
     other.does("typed", data=b"rm -r /\r".hex())
     other.resizes(Size(132, 43))
     watch.writes(b"$ ")
@@ -304,7 +304,7 @@ def company() -> list[Conversation]:
         each.has_drawn()
     one.resizes(Size(90, 30))
     watch.sized(Size(90, 30))
-    other.down(TerminalSize(Size(90, 30)))
+    other.down(Sized(Size(90, 30)))
 
     types = Conversation(
         "who watches and types all the same is told that it is dealt with", ("terminal",)
@@ -424,7 +424,7 @@ def expulsions() -> list[Conversation]:
             for name, frame in (
                 ("WELCOME", Welcome("a1", 0, 0, 1)), ("OUT", Out(0, b"x")), ("INACK", InAck(0)),
                 ("GAP", Gap(0, 1)), ("SNAPSHOT", Snapshot(b"x")), ("EXIT", Exit(0)), ("PONG", Pong(0)),
-                ("SIZED", TerminalSize(SIZE)), ("NOTICE", Notice(NoticeKind.FAULT, "x")),
+                ("SIZED", Sized(SIZE)), ("NOTICE", Notice(NoticeKind.FAULT, "x")),
             )
         ),
     ]  # fmt: skip

@@ -36,8 +36,8 @@ from stagedoor.wire.terminal import (
     Remove,
     Resize,
     Size,
+    Sized,
     Snapshot,
-    TerminalSize,
     Upstream,
     Welcome,
 )
@@ -75,7 +75,7 @@ FRAMES: tuple[Frame, ...] = (
     Exit(2**31 - 1, "é"),
     Pong(0),
     Pong(MAX_OFFSET, busy=True),
-    TerminalSize(Size(1, 1)),
+    Sized(Size(1, 1)),
     *(Notice(word, f"word {word}") for word in NoticeKind),
     Notice(NoticeKind.FAULT, "\ufeff你" + "x" * (MAX_TEXT_BYTES - 6)),
     People(0, rules=False, locked=False, people=()),

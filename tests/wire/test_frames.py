@@ -35,9 +35,9 @@ from stagedoor.wire.terminal import (
     Remove,
     Resize,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
-    TerminalSize,
     Welcome,
 )
 
@@ -79,7 +79,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Snapshot, st.binary(max_size=300)),
     st.builds(Exit, st.integers(-(2**31), 2**31 - 1), texts),
     st.builds(Pong, offsets, st.booleans()),
-    st.builds(TerminalSize, sizes),
+    st.builds(Sized, sizes),
     st.builds(Notice, st.sampled_from(NoticeKind), texts),
     st.builds(Remove, offsets),
     st.builds(Lock, st.booleans()),

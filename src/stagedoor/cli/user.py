@@ -18,7 +18,7 @@ from stagedoor.model.policy import User
 
 @click.group()
 def user() -> None:
-    """Add, list, disable and remove users; set passwords and groups."""
+    """Manage users, their passwords and their groups."""
 
 
 user.add_command(show_)
@@ -156,7 +156,7 @@ def disable(installation: Installation, name: str) -> None:
 @click.argument("name", shell_complete=user_names)
 @click.pass_obj
 def enable(installation: Installation, name: str) -> None:
-    """Let the user NAME in again, by all that they had and that has not ended since."""
+    """Let a disabled user in again."""
     with open_service(installation.settings, create=False) as service:
         changed = set_disabled(service, name, disabled=False)
     show.note(f"{name} is enabled." if changed else f"{name} is not disabled.")

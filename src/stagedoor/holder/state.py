@@ -31,8 +31,8 @@ from stagedoor.wire.terminal import (
     Pong,
     Resize,
     Size,
+    Sized,
     Snapshot,
-    TerminalSize,
     Welcome,
     foreign,
 )
@@ -184,7 +184,7 @@ class TerminalState:
         if attachment.mode is not Mode.WATCH:
             actions += self._resize(attachment, hello.size)
         elif hello.size != self.size:
-            actions.append(Send(link, TerminalSize(self.size)))
+            actions.append(Send(link, Sized(self.size)))
         if self._modes.alternate_screen and attachment.sent == self._ring.end:
             actions.append(Redraw(self.size))
         self._forget_oldest()
@@ -337,7 +337,7 @@ class TerminalState:
         return [
             SetSize(size),
             *(
-                Send(link, TerminalSize(size))
+                Send(link, Sized(size))
                 for link, other in self._links.items()
                 if other is not attachment
             ),

@@ -34,9 +34,9 @@ from stagedoor.wire.terminal import (
     Remove,
     Resize,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
-    TerminalSize,
     Welcome,
 )
 
@@ -141,7 +141,7 @@ def _encode(frame: Frame) -> bytes:
             return bytes([Kind.SNAPSHOT]) + data
         case Resize(size):
             return bytes([Kind.RESIZE]) + _size(size)
-        case TerminalSize(size):
+        case Sized(size):
             return bytes([Kind.SIZE]) + _size(size)
         case Exit(code, signal):
             return _EXIT.pack(Kind.EXIT, code) + _text(signal)
@@ -328,6 +328,6 @@ _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
     Kind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
     Kind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
     Kind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
-    Kind.SIZE: lambda fields: TerminalSize(fields.size()),
+    Kind.SIZE: lambda fields: Sized(fields.size()),
     Kind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
 }

@@ -263,7 +263,7 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
-class TerminalSize:
+class Sized:
     """The terminal's window size now, for those whose own window has another."""
 
     size: Size
@@ -290,7 +290,7 @@ class People:
 
 Downstream = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
 """Frames of the developer's side."""
-Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | TerminalSize | Notice | People
+Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
 """Frames of the terminal's side."""
 Frame = Downstream | Upstream
 

@@ -19,9 +19,9 @@ from stagedoor.wire.terminal import (
     Out,
     People,
     Size,
+    Sized,
     Snapshot,
     TerminalError,
-    TerminalSize,
     Upstream,
     Welcome,
 )
@@ -64,7 +64,7 @@ class Ended:
     signal: str
 
 
-Event = WriteOutput | Skipped | NoticeLine | Ended | TerminalSize | People
+Event = WriteOutput | Skipped | NoticeLine | Ended | Sized | People
 
 
 class Attachment:
@@ -124,7 +124,7 @@ class Attachment:
                 return [Ended(code, signal)]
             case Notice(word, text):
                 return [NoticeLine(word, text)]
-            case People() | TerminalSize():
+            case People() | Sized():
                 return [frame]
             case _:
                 pass  # PONG

@@ -37,8 +37,8 @@ from stagedoor.wire.terminal import (
     NoticeKind,
     Ping,
     Resize,
+    Sized,
     TerminalError,
-    TerminalSize,
     Upstream,
 )
 
@@ -291,7 +291,7 @@ class Attach:
                 self._finish(code)
             case NoticeLine(word, text):
                 self._said(word, text)
-            case TerminalSize(size):
+            case Sized(size):
                 self._size_notice.sized(size)
             case people:
                 if (news := self._company.news(people)) is not None:
