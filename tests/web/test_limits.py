@@ -11,7 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
-from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from stagedoor.wire.frames import decode
+from stagedoor.wire.terminal import MAX_FRAME_BYTES, Notice
 from tests.path.gateway import Gateway, running
 from tests.web.conftest import SETTINGS
 from tests.web.visitor import BOUND_S, Visitor, basic, let_in, post, ticket
@@ -94,9 +95,12 @@ def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None
     assert not [one for one in hurried.lines[at:] if one.get("source") == source]
 
 
-def test_a_websocket_that_says_no_hello_is_closed(hurried: Gateway) -> None:
+def test_a_websocket_that_says_no_hello_is_told_so_and_closed(hurried: Gateway) -> None:
     visitor = Visitor(hurried.port("web")).open()
     assert visitor.socket is not None
+    told = decode(visitor.socket.recv(BOUND_S))
+    assert isinstance(told, Notice)
+    assert told.text.startswith("no HELLO came within ")
     with pytest.raises(ConnectionClosed):
         visitor.socket.recv(BOUND_S)
     visitor.close()

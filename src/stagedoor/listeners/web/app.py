@@ -203,8 +203,12 @@ class WebApp:
         wire = TerminalSocket(socket)
         try:
             hello = await self._hello(wire)
-        except (ClientClosedError, TimeoutError):
-            await wire.close()
+        except ClientClosedError:
+            return
+        except TimeoutError:
+            limit_s = self._guard.limits.header_timeout_s
+            why = f"no HELLO came within {limit_s:g} s; connect again"
+            await self._turn_away(wire, NoticeKind.FAULT, why)
             return
         except TerminalError as error:
             await self._turn_away(wire, NoticeKind.FAULT, str(error))
