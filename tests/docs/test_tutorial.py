@@ -164,6 +164,7 @@ def plain(printed: str) -> str:
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
+@pytest.mark.timeout(300)
 def test_every_step_prints_what_the_page_shows(machine: Machine) -> None:
     printed = ""
     for language, text in pages.FENCE.findall(pages.text(PAGE)):

@@ -289,6 +289,7 @@ def test_its_doctor_takes_the_options_of_the_installed_one() -> None:
     assert alone - {"-h", "--help"} == installed - {"--bundle"}
 
 
+@pytest.mark.timeout(300)
 def test_its_doctor_says_what_the_installed_one_says(
     laptop: Laptop, person: Person, gateway: Gateway, tmp_path: Path
 ) -> None:
