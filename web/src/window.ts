@@ -50,13 +50,19 @@ export function windowKeys(term: Terminal): void {
   }, { capture: true });
 }
 
-/** Whether Control is held, as far as this page can see: a tab closes by Ctrl-W without telling it of the W. */
+/** A browser that is busy asks to close the tab after it has told of the key that was let go. */
+const LET_GO_MS = 500;
+
+/** Whether Control is held, or was a moment ago: a tab closes by Ctrl-W without telling the page of the W. */
 export function watchControl(): { readonly held: boolean } {
-  const control = { held: false };
-  for (const [type, held] of [["keydown", true], ["keyup", false]] as const)
-    addEventListener(type, (event) => {
-      if (event.key === "Control") control.held = held;
-    }, { capture: true });
-  addEventListener("blur", () => (control.held = false));
-  return control;
+  let pressed = false;
+  let until = 0;
+  const letGo = (): void => {
+    if (pressed) until = performance.now() + LET_GO_MS;
+    pressed = false;
+  };
+  addEventListener("keydown", (event) => (pressed ||= event.key === "Control"), { capture: true });
+  addEventListener("keyup", (event) => event.key === "Control" && letGo(), { capture: true });
+  addEventListener("blur", letGo);
+  return { get held() { return pressed || performance.now() < until; } };
 }
