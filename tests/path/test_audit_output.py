@@ -24,6 +24,10 @@ def test_nobody_is_let_in_while_a_sink_is_too_late_where_the_settings_say_so(
     server.close()
     sink = f'[[audit.sinks]]\nname = "siem"\nurl = "syslog+tcp://127.0.0.1:{server.port}"\n'
     with serving(tmp_path, f"{HEALTH}[audit]\nrefuse_after_s = 5\n{sink}") as gateway:
+        # Asked by log, since each tunnel that opens takes a place in the shell's queue of connections.
+        gateway.wait_for(
+            lambda line: line.get("part") == "audit delivery" and line["event"] == "fails"
+        )
         wait_until(lambda: status(gateway) == 503)
         page = asked(gateway.port("health"), "/readyz")
         assert page[0] == 200
