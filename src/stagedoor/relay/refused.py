@@ -6,27 +6,24 @@ from stagedoor.relay.tunnel import Tunnel
 from stagedoor.wire.ssh_preface import PARTING_S
 
 
-class RefusedTunnels:
-    """Tunnels whose upstream refused, the earliest first. Instants are monotonic seconds."""
+class RefusedTunnels(deque[tuple[float, Tunnel]]):
+    """Tunnels whose upstream refused, each behind the instant until which it stays; the earliest first.
 
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[float, Tunnel]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    Instants are monotonic seconds. A deque itself, since the relay asks at each turn whether it is empty.
+    """
 
     def add(self, tunnel: Tunnel, now: float) -> None:
-        self._waiting.append((now + PARTING_S, tunnel))
+        self.append((now + PARTING_S, tunnel))
 
     def wait_s(self, now: float) -> float:
         """How long the first one still has."""
-        return max(0.0, self._waiting[0][0] - now)
+        return max(0.0, self[0][0] - now)
 
     def due(self, now: float) -> list[Tunnel]:
         """Those whose time is over, which are forgotten."""
         found = []
-        while self._waiting and self._waiting[0][0] <= now:
-            found.append(self._waiting.popleft()[1])
+        while self and self[0][0] <= now:
+            found.append(self.popleft()[1])
         return found
 
 
