@@ -10,7 +10,7 @@ from stagedoor.settings.form import Seconds, Table
 
 
 class StepUp(Table, frozen=True):
-    """Apps that want a fresh proof that a person is there, whoever enters and by whatever grant."""
+    """Apps that want a fresh proof that a person is there, for every user and every grant."""
 
     targets: Annotated[
         tuple[str, ...],
