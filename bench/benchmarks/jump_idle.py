@@ -32,7 +32,7 @@ def run(stage: Stage) -> None:
     case = f"{sessions} sessions"
     stage.tell(f"jump_idle: {case}")
     for _, name in rounds(list(JUMPS), repeats):
-        # Started anew for each round: nothing that an earlier one left behind is counted.
+        # Started again for each round: nothing that an earlier one left behind is counted.
         with jump_hosts(stage, (name,)) as jumps, stage.tolerating("jump_idle", name):
             for jump in jumps:
                 with channels(jump.channel, WARM, greet(HOLD)):

@@ -26,7 +26,7 @@ def run(stage: Stage, house: House) -> None:
                 with contextlib.ExitStack() as stack:
                     relay = Relay(house.port(name))
                     stack.callback(relay.close)
-                    page = house.page(name, "dead", relay.port)
+                    page = house.page(name, f"dead{number}", relay.port)
                     assert page is not None, "it is a subject"
                     stack.callback(page.close)
                     page.show()

@@ -70,7 +70,7 @@ def run(stage: Stage, house: House) -> None:
 
 
 def _new_row(page: Page) -> str:
-    """The row is full soon: begin it anew. `cat` in raw mode shows what it is sent."""
+    """The row is full soon: begin it again. `cat` in raw mode shows what it is sent."""
     page.tab.enter()
     page.tab.type("\x1b[K")
     page.until(page.first_row_empty)
