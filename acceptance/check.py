@@ -1,4 +1,4 @@
-"""`script/demo --check`: every way in, by the real clients that are installed here."""
+"""`script/demo --check`: every access method, by the real clients that are installed here."""
 
 import asyncio
 import subprocess

@@ -1,6 +1,6 @@
 """What developers do over ssh beside logging in, each as one drive of the real programs.
 
-Every drive takes a way in and an empty folder, and returns nothing or raises FailedError or
+Every drive takes an access method and an empty folder, and returns nothing or raises FailedError or
 NotHereError. Those that `ELSEWHERE` names work with a shell that is not on this machine, too.
 """
 

@@ -108,7 +108,7 @@ def _service() -> Iterator[int]:
 def free_port() -> int:
     """A port that nobody has. Another may take it before we do; ssh then says so.
 
-    Not one of those that the kernel gives to whoever asks for any, or connects.
+    Not one of those that the kernel gives to a program that asks for any, or connects.
     """
     while True:
         port = random.randrange(10_000, 32_768)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""`script/demo --kubernetes`: apps on the test cluster, Stagedoor by helm beside them, and the way in."""
+"""`script/demo --kubernetes`: apps on the test cluster, Stagedoor by helm beside them, and how to log in."""
 
 import json
 import secrets
@@ -119,7 +119,7 @@ def housed(*others: DemoUser) -> Iterator[House]:
 
 
 def _in_peace(remove: Callable[[], None]) -> None:
-    """Remove what was made; whoever is impatient does not keep us from it."""
+    """Remove what was made; an impatient user does not keep us from it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     say("removing what was made")

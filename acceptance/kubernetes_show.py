@@ -1,4 +1,4 @@
-"""`script/demo --kubernetes`: print what to try, then who comes and goes, until Ctrl-C."""
+"""`script/demo --kubernetes`: print what to try, then each login and its end, until Ctrl-C."""
 
 import json
 import shlex
@@ -67,7 +67,7 @@ The administrator's desk:
   {desk} session list
   {desk} grant list
 
-Whoever comes is shown below. Ctrl-C ends it, and removes what it made.
+Each login is shown below. Ctrl-C ends it, and removes what it made.
 """
 
 

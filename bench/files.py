@@ -42,7 +42,7 @@ def memory(pid: int, what: str) -> int:
 
 @contextmanager
 def timed(name: str, size: int, pid: int) -> Iterator[None]:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high-water mark begins anew (proc(5))
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high-water mark begins again (proc(5))
     before, began = memory(pid, "VmRSS"), time.monotonic()
     yield
     took = time.monotonic() - began

@@ -1,6 +1,6 @@
 """A result of bench/kubernetes.py as tables, as a plot, and on docs/performance-kubernetes.md.
 
-python bench/kube_page.py        # writes page and plot anew from docs/performance/kubernetes.json
+python bench/kube_page.py        # writes page and plot again from docs/performance/kubernetes.json
 """
 
 import json

@@ -35,7 +35,7 @@ def cpu_s(pids: list[int]) -> float:
     """User and system seconds of `pids`, of their ended threads and of children they waited for.
 
     Softirq work done while one of them ran (on loopback: the receiver's half of TCP) counts for
-    it, since the kernel charges it to whoever was running.
+    it, since the kernel charges it to the program that was running.
     """
     total = 0
     for pid in pids:

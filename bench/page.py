@@ -55,7 +55,7 @@ _PART = re.compile(r"(<!-- bench:(?!end)(\w+) -->\n).*?(<!-- bench:end -->)", re
 
 
 def filled(page: str, result: Result) -> str:
-    """`page` with every part written anew. Raises ValueError for a part that nobody knows."""
+    """`page` with every part written again. Raises ValueError for a part that nobody knows."""
     known: dict[str, Callable[[], str]] = {
         "machine": lambda: tables.machine(result),
         "peers": lambda: tables.peers(result),
@@ -82,7 +82,7 @@ def replaced(
     parts: Mapping[str, Callable[[], str]],
     measured: Callable[[str], bool] = lambda _: True,
 ) -> str:
-    """`page` with each part that was `measured` written anew. Raises ValueError for an unknown one."""
+    """`page` with each part that was `measured` written again. Raises ValueError for an unknown one."""
 
     def part(match: re.Match[str]) -> str:
         name = match[2]

@@ -138,7 +138,7 @@ def _written(result: Result, out: Path | None, page: Path | None) -> int:
 
 
 def filled(page: str, result: Result) -> str:
-    """`page` with its tables written anew; a table that was not measured stays, and a note names it.
+    """`page` with its tables written again; a table that was not measured stays, and a note names it.
 
     Raises ValueError for an unknown part.
     """

@@ -47,7 +47,7 @@ need_localhost() {
   printf '127.0.0.1 localhost\n::1 localhost\n' >>/etc/hosts
 }
 
-# Programs are started many times here; each would compile the same modules anew.
+# Programs are started many times here; each would compile the same modules again.
 unset PYTHONDONTWRITEBYTECODE
 
 # make_environment GROUP…: .venv with the locked packages of the project and of these groups.

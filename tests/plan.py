@@ -67,7 +67,7 @@ KEYCLOAK = "tests/web/test_keycloak.py"
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
     *("tests/recording", "tests/session", "tests/wire", "tests/shells/kubernetes"),
-    *("tests/shells/test_kubernetes_knock.py", "tests/shells/test_kubernetes_sight.py"),
+    *("tests/shells/test_kubernetes_request.py", "tests/shells/test_kubernetes_sight.py"),
     *("tests/kube/test_lease.py", "tests/kube/test_pace.py", "tests/kube/test_mirror.py"),
 )
 """For the loop of a person who edits: no cluster, no browser, no other machine's program that is slow."""

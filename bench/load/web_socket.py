@@ -120,7 +120,7 @@ class Visit:
         self._socket: _Socket | None = None
 
     def open(self) -> "Visit":
-        """Attach, anew or again. Raises LoadError, also if it could not be the same again."""
+        """Attach, for the first time or again. Raises LoadError, also if it could not be the same again."""
         self._socket = _Socket(self._port)
         basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
         status, answer = self._socket.post(

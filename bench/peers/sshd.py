@@ -1,4 +1,4 @@
-"""An OpenSSH server of our own on loopback: the same upstream behind every way in."""
+"""An OpenSSH server of our own on loopback: the same upstream behind every access method."""
 
 import getpass
 import os
@@ -63,7 +63,7 @@ class Sshd:
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     def trust(self, user_ca: str, principal: str) -> None:
-        """Let in whoever has a certificate of `user_ca` for `principal`."""
+        """Let in everybody with a certificate of `user_ca` for `principal`."""
         (self.folder / "user_ca.pub").write_text(user_ca)
         (self.folder / "principals").write_text(f"{principal}\n")
 

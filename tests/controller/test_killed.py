@@ -82,7 +82,7 @@ class World:
     def now(self) -> float:
         return EPOCH_S + asyncio.get_running_loop().time() + self.ahead_s
 
-    async def knock(self) -> None:
+    async def request_shell(self) -> None:
         with suppress(Exception):
             await self.cluster.delete(Kind.LEASE, self.namespace, "app01-ssh")
         await self.cluster.create(objects.lease(self.app, "gateway", self.now()))
@@ -189,7 +189,7 @@ async def test_killed_at_any_step_of_a_start_the_next_one_finishes_it(
             await brought(world, STOPPED)
         world.ahead_s += 2 * DAY_S
         await brought(world, set())
-        await world.knock()
+        await world.request_shell()
 
     steps = await killed_at_each_step(world, before, ALL, late=late)
     assert steps >= 4  # Service, ConfigMap, Secret, Deployment; the lease is the gateway's
@@ -201,7 +201,7 @@ async def test_killed_at_any_step_of_a_stop_the_next_one_finishes_it(
     world: World, late: bool
 ) -> None:
     async def before() -> None:
-        await world.knock()
+        await world.request_shell()
         await brought(world, ALL)
         world.ahead_s += HOUR_S
 
@@ -214,7 +214,7 @@ async def test_killed_at_any_step_of_a_deletion_the_next_one_leaves_nothing(
     world: World, late: bool
 ) -> None:
     async def before() -> None:
-        await world.knock()
+        await world.request_shell()
         await brought(world, ALL)
         world.ahead_s += HOUR_S
         await brought(world, STOPPED)
@@ -250,7 +250,7 @@ async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(world: 
 
     for at in range(1, len(KINDS) + 1):
         world.ahead_s += DAY_S
-        await world.knock()
+        await world.request_shell()
         await brought(world, ALL)
         world.ahead_s += HOUR_S
         await brought(world, STOPPED)

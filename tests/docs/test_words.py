@@ -1,4 +1,4 @@
-"""Pages that somebody follows are short, and in plain words."""
+"""Pages that somebody follows are short; they and the code are in plain words."""
 
 import re
 from pathlib import Path
@@ -21,6 +21,14 @@ NOT_PLAIN = re.compile(
     re.IGNORECASE,
 )
 """A person is *they* or their role; a field's word takes the place of the others."""
+SOURCES = [
+    *sorted((ROOT / "src").rglob("*.py")),
+    *sorted((ROOT / "acceptance").rglob("*.py")),
+    *sorted((ROOT / "web/src").rglob("*.ts")),
+]
+NOT_PLAIN_IN_CODE = re.compile(
+    r"\b([Hh]e|[Hh]im|[Ww]hoever|[Aa]new|[Kk]nocks?|to be had|fault of ours)\b"
+)
 
 
 @pytest.mark.parametrize("page", HOW_TOS, ids=pages.name)
@@ -31,6 +39,15 @@ def test_a_how_to_is_short(page: Path) -> None:
 @pytest.mark.parametrize("page", FOLLOWED, ids=pages.name)
 def test_a_page_that_is_followed_is_in_plain_words(page: Path) -> None:
     assert NOT_PLAIN.findall(pages.prose(page)) == []
+
+
+def test_the_code_is_in_plain_words() -> None:
+    found = {
+        str(file.relative_to(ROOT)): words
+        for file in SOURCES
+        if (words := NOT_PLAIN_IN_CODE.findall(file.read_text(encoding="utf-8")))
+    }
+    assert found == {}
 
 
 def test_the_readme_fits_on_two_screens() -> None:

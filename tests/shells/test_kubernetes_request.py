@@ -18,13 +18,13 @@ NOW = 1_800_000_000.0
 
 
 class Gate:
-    """A knocker over a cluster in memory; `now` is its clock."""
+    """A lease_writer over a cluster in memory; `now` is its clock."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
         self.now = NOW
         self.cache = NamespaceCache(cluster, "apps")
-        self.knocker = LeaseWriter(cluster, self.cache, "gateway-1", lambda: self.now)
+        self.lease_writer = LeaseWriter(cluster, self.cache, "gateway-1", lambda: self.now)
 
     def lease(self) -> Any:
         return self.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]
@@ -50,7 +50,7 @@ async def gate() -> AsyncIterator[Gate]:
 
 
 async def test_the_first_knock_makes_the_lease_which_belongs_to_the_app(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     lease = gate.lease()
     assert lease["spec"]["holderIdentity"] == "gateway-1"
     assert gate.renewed_at() == NOW
@@ -59,7 +59,7 @@ async def test_the_first_knock_makes_the_lease_which_belongs_to_the_app(gate: Ga
 
 
 async def test_many_who_knock_at_once_cost_one_write(gate: Gate) -> None:
-    await asyncio.gather(*(gate.knocker.knock("app01") for _ in range(50)))
+    await asyncio.gather(*(gate.lease_writer.request_shell("app01") for _ in range(50)))
     assert gate.writes() == 1
 
 
@@ -74,68 +74,68 @@ async def test_a_lease_that_another_gateway_made_meanwhile_is_renewed(gate: Gate
             "resourceVersion": "1",
         },
     }
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     assert gate.renewed_at() == NOW
 
 
 async def test_a_lease_that_went_meanwhile_is_made_again(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     del gate.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]  # and the watch has not told it yet
     gate.now += 100
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     assert gate.renewed_at() == NOW + 100
 
 
 async def test_a_knock_takes_an_old_failure_away_and_a_renewal_does_not(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     failure = objects.failure_patch(Cause("quota", "no room"), NOW)
     gate.cache.leases.put(await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", failure))
     gate.now += 100
-    await gate.knocker.keep("app01")
+    await gate.lease_writer.keep("app01")
     assert objects.failure_of(gate.lease()) == Cause("quota", "no room")
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     assert objects.failure_of(gate.lease()) is None
 
 
 async def test_what_anybody_renewed_a_moment_ago_is_left_as_it_is(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
-    gate.knocker.count("app01", 1)
+    await gate.lease_writer.request_shell("app01")
+    gate.lease_writer.count("app01", 1)
     gate.now += FRESH_S - 1
-    assert await gate.knocker.keep_all() == []
+    assert await gate.lease_writer.keep_all() == []
     assert gate.writes() == 1
     gate.now += 2
-    assert await gate.knocker.keep_all() == []
+    assert await gate.lease_writer.keep_all() == []
     assert gate.renewed_at() == gate.now
 
 
 async def test_nobody_inside_renews_nothing(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
-    gate.knocker.count("app01", 1)
-    gate.knocker.count("app01", -1)
+    await gate.lease_writer.request_shell("app01")
+    gate.lease_writer.count("app01", 1)
+    gate.lease_writer.count("app01", -1)
     gate.now += 1000
-    assert await gate.knocker.keep_all() == []
+    assert await gate.lease_writer.keep_all() == []
     assert gate.writes() == 1
 
 
 async def test_a_shell_that_was_told_to_stop_is_not_kept_but_can_be_asked_for_anew(
     gate: Gate,
 ) -> None:
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     gate.cache.leases.put(
         await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", objects.stop_request())
     )
     gate.now += 100
-    await gate.knocker.keep("app01")
+    await gate.lease_writer.keep("app01")
     assert gate.renewed_at() is None
-    await gate.knocker.knock("app01")
+    await gate.lease_writer.request_shell("app01")
     assert gate.renewed_at() == gate.now
 
 
 async def test_what_cannot_be_renewed_is_told_and_the_others_are_still_renewed(gate: Gate) -> None:
-    await gate.knocker.knock("app01")
-    gate.knocker.count("app01", 1)
+    await gate.lease_writer.request_shell("app01")
+    gate.lease_writer.count("app01", 1)
     gate.now += 100
     gate.cluster.down = True
-    ((app, error),) = await gate.knocker.keep_all()
+    ((app, error),) = await gate.lease_writer.keep_all()
     assert app == "app01"
     assert isinstance(error, ClusterError)

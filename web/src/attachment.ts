@@ -5,7 +5,7 @@
 
 import { Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
 
-/** A word to whoever is to show it: output, a gap before it, a notice, the end. */
+/** What the terminal shows: output, a gap before it, a notice, the end. */
 export type Event =
   | { do: "show"; data: Uint8Array; counts: boolean }
   | { do: "skipped"; count: number }
@@ -123,9 +123,9 @@ export class Attachment {
 
   /** Whether what is drawn is no more what will be shown. */
   private welcomed(welcome: Upstream & { kind: "welcome" }): boolean {
-    const anew = this.name !== "" && welcome.attachment !== this.name;
+    const isOther = this.name !== "" && welcome.attachment !== this.name;
     if (welcome.attachment !== this.name) {
-      // A newcomer, or one whom the terminal has forgotten: counting begins anew, and what was on its
+      // A newcomer, or one whom the terminal has forgotten: counting begins again, and what was on its
       // way is not sent twice.
       if (this.name !== "") this.drop(this.sent - this.taken);
       this.name = welcome.attachment;
@@ -139,15 +139,15 @@ export class Attachment {
     this.sent = this.taken;
     this.window = welcome.window;
     if (welcome.mode === Mode.Watch) {
-      // He may be let look only, whatever he has asked for; nobody waits for what he has typed.
+      // The gateway may let us only watch, whatever we asked for; then nothing waits for our input.
       this.mode = Mode.Watch;
       this.typed = [];
     } else if (this.mode === Mode.TakeOver) {
-      // Once: a line that was cut meanwhile sends nobody away anew.
+      // Once: a line that was cut meanwhile sends nobody away again.
       this.mode = Mode.Mirror;
     }
     this.attached = true;
-    return anew;
+    return isOther;
   }
 
   private took(to: number): void {

@@ -1,6 +1,6 @@
 /**
  * The cursor's blinking. xterm.js has an animation for it, and a browser draws the page at each frame of its display for
- * one, whatever it changes: for as long as somebody looks on, and before each letter. Here a class comes and goes twice
+ * one, whatever it changes: for as long as somebody looks on, and before each letter. Here a class is set and removed twice
  * a second; terminal.css says what it takes away, from a cursor that is to blink by the options or the program.
  */
 

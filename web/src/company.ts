@@ -92,7 +92,7 @@ export function terminals(path: string, app: string, current: string): void {
 export function share(path: string, app: string, terminal: string): void {
   const { body } = opened(`Share ${terminal} of ${app}`);
   body.append(
-    made("p", "Whoever has the link and signs in here sees what happens in this terminal, until it ends. You see who looks."),
+    made("p", "Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches."),
   );
   const form = made("form");
   const lasts = made("select", "", { name: "minutes" });

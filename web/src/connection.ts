@@ -45,12 +45,12 @@ export class Connection {
   ) {
     addEventListener("online", () => this.again());
     addEventListener("offline", () => this.lost("this device is offline"));
-    // From the back-forward cache the page comes back whole, with its line cut; it is never loaded anew.
+    // From the back-forward cache the page comes back whole, with its line cut; it is never loaded again.
     addEventListener("pageshow", (event) => {
       if (event.persisted) this.again();
     });
     addEventListener("pagehide", (event) => {
-      // Whoever loads the page anew comes as somebody else. This one would be waited for, and an ended shell kept for him.
+      // A page that is loaded again is another client. This one would be waited for, and an ended shell kept for it.
       if (!event.persisted) this.send({ kind: "detach" });
     });
     document.addEventListener("visibilitychange", () => {
@@ -107,7 +107,7 @@ export class Connection {
     this.again();
   }
 
-  /** No more tries; `start` begins anew. */
+  /** No more tries; `start` begins again. */
   private finish(why: string): void {
     this.over = true;
     this.drop();
@@ -162,7 +162,7 @@ export class Connection {
         this.listener.happened(event);
         if (event.do === "said") this.minded(event.word, event.text);
         if (event.do === "ended") {
-          // Whoever goes without a word is waited for, and another could not begin under this name meanwhile.
+          // A client that goes without a word is waited for, and another could not begin under this name meanwhile.
           this.send({ kind: "detach" });
           this.finish(event.signal ? `The shell was ended by ${event.signal}.` : `The shell has ended (${event.code}).`);
         }
@@ -178,7 +178,7 @@ export class Connection {
       this.finish(text);
       this.listener.signedOut(text);
     } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
-    // By somebody who took over: coming back at once would take it from him. A gateway that stops is
+    // By somebody who took over: coming back at once would take it from them. A gateway that stops is
     // followed by another.
     else if (word === Word.Detached && text.startsWith("taken over")) this.finish(text);
     else if (word === Word.Fault) this.lost(text);

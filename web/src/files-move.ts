@@ -64,7 +64,7 @@ export class Mover {
         }
       }, () => done);
     } catch (error) {
-      // Whoever does not want it does not want a part of it either.
+      // A person who does not want it does not want a part of it either.
       if (signal.aborted) void fetch(upload, { method: "DELETE", keepalive: true }).catch(() => undefined);
       throw error;
     }

@@ -38,7 +38,7 @@ export function offered(sequence: string): Path | undefined {
   const digits = sequence.slice(OFFER.length);
   if (!/^(?:[0-9a-f]{2})+$/.test(digits)) return undefined;
   const path = whole(Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16)));
-  // `stagedoor-get` leaves no way up in a path; whoever does wants it to look like another.
+  // `stagedoor-get` leaves no way up in a path; a program that does wants it to look like another.
   return path !== undefined && /(?:^|\/)\.\.(?:\/|$)/.test(path.shown) ? undefined : path;
 }
 

@@ -21,7 +21,7 @@ export class Foreground {
     if (data.includes(CR) || data.includes(LF)) this.stir();
   }
 
-  /** Output came. While a job runs any may be its last; else one starts on a new line, whoever typed it. */
+  /** Output came. While a job runs any may be its last; else one starts on a new line, by whichever client. */
   shown(data: Uint8Array, busy: boolean): void {
     if (busy || data.includes(LF)) this.stir();
   }

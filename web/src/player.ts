@@ -41,7 +41,7 @@ export class Player {
   private head: Head;
   private keyframes: Keyframe[];
   private step = KEYFRAME_BYTES;
-  /** Who began last goes on; whoever began before stops at his next step. */
+  /** The loop that began last goes on; an earlier one stops at its next step. */
   private turn = 0;
   private busy: Promise<unknown> = Promise.resolve();
 
@@ -89,7 +89,7 @@ export class Player {
 
   private goesOn = false;
 
-  /** Anew from here, with another speed. */
+  /** Again from here, with another speed. */
   pace(speed: number, skipPauses: boolean): void {
     this.speed = speed;
     this.skipPauses = skipPauses;

@@ -79,7 +79,7 @@ export function swipe(term: Terminal, screen: HTMLElement, still: { readonly mat
   screen.addEventListener("pointermove", (event) => {
     if (finger === undefined || !event.isPrimary) return;
     scroll(finger.moved(event.clientY, event.timeStamp), event);
-    // What the finger came down on is drawn anew, and would take the finger's further way with it.
+    // What the finger came down on is redrawn, and would take the finger's further way with it.
     if (finger.swipes && !screen.hasPointerCapture(event.pointerId)) screen.setPointerCapture(event.pointerId);
   });
   screen.addEventListener("pointerup", (event) => {

@@ -186,7 +186,7 @@ function typed(data: Uint8Array): void {
 // What a program asks of the page.
 
 term.parser.registerOscHandler(52, (sequence) => {
-  // What another's program wants copied is none of his guest's.
+  // What another's program wants copied is not for a guest.
   const text = guest ? undefined : copied(sequence);
   if (text !== undefined) void copy(text).then((done) => done && passing(copiedWords(text)));
   return true;
@@ -236,7 +236,7 @@ if (!guest) {
 }
 
 addEventListener("beforeunload", (event) => {
-  // The terminal lives on; but whoever holds Control, or has something running, may have meant Ctrl-W for that.
+  // The terminal lives on; but a person who holds Control, or has something running, may have meant Ctrl-W for that.
   const over = status.dataset.state === "over";
   const meant = attachment.busy || control.held;
   if (meant && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();

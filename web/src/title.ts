@@ -27,7 +27,7 @@ export class Title {
     this.draw();
   }
 
-  /** A guest is told late where he is. */
+  /** A guest is told late where they are. */
   of(app: string, terminal: string): void {
     this.app = app;
     this.terminal = terminal;

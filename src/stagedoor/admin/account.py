@@ -42,7 +42,7 @@ class AccountService:
         """The keys by which the shells know them."""
 
         def load() -> Sequence[KeyRecord]:
-            # From the store, not from memory: whoever has just added one wants to see it.
+            # From the store, not from memory: somebody who has just added one wants to see it.
             with self._database.read() as transaction:
                 return keys_of(transaction, identity.name)
 

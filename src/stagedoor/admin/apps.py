@@ -123,7 +123,7 @@ class Apps:
         return await self._seen(target)
 
     async def stop(self, target: Target) -> bool:
-        """Have the shell stopped, whoever is inside, and wait until it is; False if none was up."""
+        """Have the shell stopped, even with people inside, and wait until it is; False if none was up."""
         self._must_know(target)
         namespace = self._namespace(target)
         if await self._shells.observe(target) is ShellState.ABSENT:

@@ -91,7 +91,7 @@ class CredentialService:
 
         def look() -> AccountState:
             service = self._service(identity)
-            # From the store, not from memory: whoever has just added one wants to see it.
+            # From the store, not from memory: somebody who has just added one wants to see it.
             with self._database.read() as transaction:
                 user = user_of(transaction, identity.name)
                 tokens = tokens_of(transaction, identity.name)
@@ -129,7 +129,7 @@ class CredentialService:
             return await ask(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
-        """Set the password of whoever was invited by that secret, which is used up; who they are by it."""
+        """Set the password of the person whom that secret invited; it is used up. Returns who they are."""
         name = await ask(invited, self._database, secret, time.time())
         if isinstance(name, Denial):
             return name

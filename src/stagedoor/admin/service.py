@@ -1,7 +1,7 @@
 """What an administrator may do to the policy, each as one function. Every change is audited.
 
 The commands, the demo and, in time, the API call these; nothing else changes the policy. What is
-given is checked here, so no way in can store a name or a pattern that means something else later.
+given is checked here, so no caller can store a name or a pattern that means something else later.
 """
 
 import os

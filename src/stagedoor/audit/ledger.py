@@ -276,13 +276,13 @@ class AuditLedger:
             else:
                 self._failed(batch, problem, public)
             if told != self._problem:
-                with suppress(Exception):  # whoever cannot hear of it must not end the audit
+                with suppress(Exception):  # a listener that fails must not end the audit
                     self._on_problem(self._problem)
 
     def _next_batch(self) -> _Batch | None:
         """Wait until there is something to write and it is time; None at the end."""
         with self._lock:
-            # Whoever has just written looks once more by itself: closes follow logins, and to be
+            # A process that has just written looks once more by itself: closes follow logins, and to be
             # woken for each of them would cost more than to write it.
             at_first_s: float | None = self._linger_s
             while (wait_s := self._wait_s()) is None or wait_s > 0:

@@ -1,6 +1,6 @@
 """Keeps a flood of denials from filling the disk: which are written one by one, which counted.
 
-Whoever has shown no credential can be denied thousands of times a second. Such denials are only
+A client without a credential can be denied thousands of times a second. Such denials are only
 counted, and so are all others once a source has had its share of the minute; the sums are written
 once a minute. Pure: time is an argument.
 """

@@ -14,8 +14,8 @@ from stagedoor.wire.oneline import escaped, one_line
 Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
 _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to", "first", "last"})
-"""Fields of what happens in a session that are not cut: whoever makes them bounds them, and what somebody
-ran or moved must be found in them as it was."""
+"""Fields of what happens in a session that are not cut: their makers bound them, and what somebody ran or
+moved must be found in them as it was."""
 
 
 def opened_event(opened: Opened, instance: str) -> Event:

@@ -106,7 +106,7 @@ class Authenticator:
         """Who is this? Never says whether a name exists, in words or in time."""
         if self._away():
             # Nobody's credential is wrong, and no try counts. Who asks is not known, so where the
-            # store is is none of his business.
+            # store is is none of their business.
             return Denial(
                 Reason.AUDIT_UNAVAILABLE,
                 "nobody can be let in now: the gateway cannot read who may enter; its log says why",
@@ -127,7 +127,7 @@ class Authenticator:
         return replace(identity, present_at=self._now())
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Why somebody who was let in with `credential` has to leave now; None if he may stay."""
+        """Why a session that `credential` opened has to end now; None if it may go on."""
         policy = self._last_policy()
         if identity.name not in policy.users:
             return Denial(Reason.NO_GRANT, policy.gone(identity.name))

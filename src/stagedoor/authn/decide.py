@@ -79,7 +79,7 @@ def _by_token(
     if user is None:
         return Denial(Reason.CREDENTIAL_WRONG, policy.gone(record.user))
     if record.expires_at is not None and record.expires_at <= now:
-        # Whoever reads this has shown the whole token, so it gives nothing away.
+        # The reader has shown the whole token, so it gives nothing away.
         return Denial(
             Reason.CREDENTIAL_WRONG,
             f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}; "

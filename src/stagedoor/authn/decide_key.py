@@ -1,7 +1,7 @@
 """Whose key or certificate is this, and may it be used now and from here? Pure.
 
 The login name is the owner's name, or an app's (`ssh app01@gateway`): then the key alone says who
-it is. Every refusal of a key is the same to whoever offered it; `message` is for the log.
+it is. Every refusal of a key reads the same to the client; `message` is for the log.
 """
 
 from dataclasses import dataclass, field, replace
@@ -102,7 +102,7 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
 
 
 def revoked_key(key: bytes, trust: Trust) -> Denial | None:
-    """Why nobody may use this key, a blob, whoever holds it; None while it may be used."""
+    """Why nobody may use this key, a blob, by anybody; None while it may be used."""
     if trust.revocations.holds_key(key):
         return _wrong(f"the key {fingerprint(key)} was revoked (ssh.revoked_keys_file)")
     return None

@@ -69,7 +69,7 @@ class VerifyPool:
 
     def _pass_on(self) -> None:
         while (turn := self._turns.next()) is not None:
-            if not turn.done():  # else whoever waited was cancelled a moment ago
+            if not turn.done():  # else the waiting task was cancelled a moment ago
                 turn.set_result(True)
                 return
         self._free += 1

@@ -7,7 +7,7 @@ nobody can lock another out from elsewhere. The source is the address, or for IP
 one subscriber holds (RFC 6177).
 
 Memory is bounded: past `entries` the one that failed longest ago is forgotten. That gives an
-attacker nothing, because he must fail `entries` times to have one forgotten, and each of those
+attacker nothing, because they must fail `entries` times to have one forgotten, and each of those
 costs a whole argon2 verification out of a bounded pool: at 20 a second, more than 8 minutes,
 longer than `longest_wait_s`. How many guesses one source has for all names together is for
 `model.rate` to count.

@@ -1,6 +1,6 @@
 """The rule of guests: who may look at a terminal of somebody else's, and who may type there. Pure.
 
-A share holds while it lasts and its host may enter the app himself, by the credential that he shared
+A share holds while it lasts and its host may enter the app themselves, by the credential that they shared
 with. A grant to watch holds for whom it names. Neither is ever a right to enter, and a guest has no other
 permission; but where the host's grants or the guest's own say that terminals are recorded, the guest's is.
 """
@@ -29,7 +29,7 @@ from stagedoor.model.webpass import password_mark
 
 RECORDED = frozenset({Permission.RECORD})
 """All that a guest's grant may say."""
-OVER = "this share has ended; ask whoever shared the terminal for a new link"
+OVER = "this share has ended; ask the person who shared the terminal for a new link"
 
 
 def by_share(
@@ -116,7 +116,7 @@ def by_rule(
 def again(
     policy: Policy, grant: Grant, now: float, listed: PermissionSettings = UNLISTED
 ) -> Grant | Denial:
-    """Judge somebody who is in, by what let him in."""
+    """Judge a guest who is in, by what admitted them."""
     guest = grant.guest
     if guest is None:
         return authorise(policy, grant.identity, grant.target, now, listed)
@@ -127,13 +127,13 @@ def again(
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
             return Denial(Reason.NO_GRANT, "you may not type here any more; you may look again")
-        # He could type now; he came to look, and goes on looking.
+        # They could type now; they came to look, and go on looking.
         return replace(verdict, guest=guest)
     return verdict
 
 
 def host_of(policy: Policy, share: Share) -> Identity | Denial:
-    """Who shares, by what he had shown then; refused if the password is another by now."""
+    """Who shares, by the credential of that time; refused if the password has changed since."""
     user = policy.users.get(share.host)
     if user is None:
         return Denial(Reason.NO_GRANT, OVER)

@@ -23,7 +23,7 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class StepUpRules:
-    """`targets` are apps by their patterns, whoever enters. A proof counts for `fresh_s` seconds. `url` is
+    """`targets` are apps by their patterns, for every user. A proof counts for `fresh_s` seconds. `url` is
     where a person gives one; None where the settings do not tell the WebShell's address."""
 
     targets: tuple[Selector, ...] = ()

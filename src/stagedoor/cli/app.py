@@ -145,7 +145,7 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _fault(error: Exception) -> NoReturn:
-    """Ours to mend, and no help to whoever typed the command."""
+    """Ours to mend, and no help to the person who typed the command."""
     if os.environ.get("STAGEDOOR_TRACEBACK"):
         raise error
     click.echo(

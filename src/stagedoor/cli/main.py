@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _fill_closed() -> None:
-    """Whoever started us may have closed stdin, stdout or stderr (`>&-`). The next file or connection
+    """The parent process may have closed stdin, stdout or stderr (`>&-`). The next file or connection
     that is opened would get the number, and then what is for people to read."""
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:

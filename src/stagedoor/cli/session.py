@@ -178,7 +178,7 @@ def watch(id_: str, **reach: str | None) -> None:
 
     The ID is from `session list`. It works on any machine.
 
-    It takes a grant to watch (`stagedoor grant add … --allow watch`), and whoever is watched sees your name.
+    It takes a grant to watch (`stagedoor grant add … --allow watch`), and the watched person sees your name.
     Only the WebShell's sessions can be watched: ssh by a tunnel or a jump is encrypted end to end.
     """
     from stagedoor.wire.terminal import Mode

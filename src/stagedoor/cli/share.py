@@ -45,7 +45,7 @@ def create(
 ) -> None:
     """Print a link to a terminal of USER's in APP.
 
-    It is for whoever has it and signs in.
+    It is for anybody who has it and signs in.
 
     It shows that terminal and nothing else, and lasts no longer than the right of USER to enter APP.
     USER sees who looks. Its secret stands behind the `#`, which browsers send to no server.
@@ -95,7 +95,7 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.argument("share_id", metavar="ID")
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
-    """End the share ID (from `share list`). Whoever looks by it has to leave within seconds."""
+    """End the share ID (from `share list`). Its guests leave within seconds."""
     with open_service(installation.settings, create=False) as service:
         gone = end_share(service, share_id)
     show.note(f"Ended share {gone.id} of {gone.host}: {gone.terminal} of {gone.target}.")

@@ -62,7 +62,7 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
     with open_service(settings, create=False) as service:
         made = make_backup(service, settings, installation.file, to, recordings=not no_recordings)
     click.echo(made.file)
-    show.note("It has private keys: whoever can read it can pose as this gateway.")
+    show.note("It has private keys: anybody who can read it can pose as this gateway.")
     for path in made.outside:
         show.note(f"Not in it, since it is elsewhere: {path}")
 

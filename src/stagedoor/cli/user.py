@@ -84,7 +84,7 @@ def invite(
 ) -> None:
     """Print a link, good once, by which NAME sets a password. A new user is added.
 
-    Whoever has the link is NAME: hand it over as you would a password. Its secret stands behind the
+    Anybody who has the link is NAME: hand it over as you would a password. Its secret stands behind the
     `#`, which browsers send to no server. An earlier invitation of NAME ends.
     """
     with open_service(installation.settings) as service:

@@ -314,7 +314,7 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
         except TunnelError as error:
             if error.code not in (tunnel.UNREACHABLE, tunnel.NO_ANSWER):
                 raise
-            continue  # a gateway that starts again, or a network that comes and goes
+            continue  # a gateway that starts again, or a network that is away at times
         finally:
             back.lead_on()
         state = said.get("state")

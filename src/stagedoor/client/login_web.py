@@ -128,7 +128,7 @@ def _receive(wire: tunnel.Plain, wanted: int, deadline: float) -> bytes:
 
 
 class LoopbackListener:
-    """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Whoever else connects gets a
+    """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Any other client gets a
     refusal, and holds up nothing."""
 
     def __init__(self, done: str) -> None:

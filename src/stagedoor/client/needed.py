@@ -36,7 +36,7 @@ def file_stamp(file: str) -> str:
 
 def use_compiled(folder: str, file: str) -> None:
     """Have the rest of the client imported from the folder, where that is of this `file`, an archive: what is
-    in one is compiled anew each time, which costs more than all else that a renewal does here."""
+    in one is compiled again each time, which costs more than all else that a renewal does here."""
     place = os.path.join(folder, CODE)  # noqa: PTH118
     try:
         with open(os.path.join(place, CODE_OF), encoding="ascii") as said:  # noqa: PTH118, PTH123

@@ -493,7 +493,7 @@ def from_environment(options: Options) -> Secret | None:
     value, name = first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))
     )
-    return checked_secret(value, f"the variable {name}", f"fix: set {name} anew") if name else None
+    return checked_secret(value, f"the variable {name}", f"fix: set {name} again") if name else None
 
 
 def ask_person(options: Options, rejected: str = "") -> Secret | None:
@@ -661,7 +661,7 @@ class Sealed(Plain):
             self.cipher = self.cipher[self.sock.send(self.cipher) :]
 
     def decrypt(self, limit: int) -> bytes | None:
-        """What is to be had without the socket; None if more must be received first."""
+        """What is there without the socket; None if more must be received first."""
         try:
             return self.tls.read(limit)
         except self.errors.SSLWantReadError:

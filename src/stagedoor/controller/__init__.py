@@ -1,4 +1,4 @@
-"""The controller: makes the shells that somebody knocked for, keeps them right, and removes them.
+"""The controller: makes the shells that somebody asked for, keeps them right, and removes them.
 
 One of several replicas works at a time. What it decides by is pure and lies in
 `stagedoor.shells.kubernetes`; here are the loop, the order of its writes, and what it counts. What

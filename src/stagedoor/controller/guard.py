@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 class LeaderOnly:
     """Satisfies `Cluster`: as `cluster`, but each write asks `leads` first.
 
-    An election ends whoever has lost, but not before the loop has come to it; a process that was
+    An election ends the task of a controller that lost, but only when the loop reaches it; a process that was
     suspended goes on in the middle of what it did.
     """
 

@@ -65,7 +65,7 @@ class Controller:
             )
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
         self._opt_ins = OptIns(cluster, self._worlds.values())
-        self._knocks: dict[Target, object] = {}
+        self._requests: dict[Target, object] = {}
         """How often each shell was asked for, and whether its lease says why it failed, as they were last
         seen. A renewal asks for nothing."""
         self._apps: dict[Target, object] = {}
@@ -131,7 +131,7 @@ class Controller:
             looked = await self._reconciler.reconcile(target)
         except (StepError, ClusterError) as error:
             await self._failed(target, error)
-        except Exception as error:  # a fault of ours with one app is no reason to leave the others
+        except Exception as error:  # a bug with one app is no reason to leave the others
             self.metrics.failures["Fault"] += 1
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"a fault in the controller at {target}", "exception": error}
@@ -164,11 +164,11 @@ class Controller:
         if kind is Kind.LEASE:
             lease = world.lease(app)
             asked = lease and (objects.asked(lease), objects.failure_of(lease) is not None)
-            before = self._knocks.get(target)
+            before = self._requests.get(target)
             # What has failed is written by ourselves; that it is gone says that somebody asks, too.
             if asked and before == (asked[0], False) and asked[1]:
-                self._knocks[target] = asked
-            self._forgive_if_other(self._knocks, target, asked or None)
+                self._requests[target] = asked
+            self._forgive_if_other(self._requests, target, asked or None)
         elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and world.shell(app) is None:
             self._forgive_if_other(self._apps, target, _written(world.app(app)))
         self._add(target)

@@ -197,7 +197,7 @@ class ShellWriter:
                 continue
 
     async def lease(self, app: Object, now: float) -> Object:
-        """The lease of a shell that nobody has knocked for (a warm one). Raises StepError."""
+        """The lease of a shell that nobody has asked for (a warm one). Raises StepError."""
         manifest = objects.lease(app, self.holder, now)
         try:
             return await self.cluster.create(manifest)
@@ -206,7 +206,7 @@ class ShellWriter:
 
     async def leave_behind(self, pod: Object) -> None:
         """Let this pod end by itself, when those inside have left it. Its ReplicaSet makes another at once,
-        which goes with it when the Deployment is made anew. Raises StepError."""
+        which goes with it when the Deployment is made again. Raises StepError."""
         meta = pod["metadata"]
         try:
             await self.cluster.delete(
@@ -223,7 +223,7 @@ class ShellWriter:
             raise StepError("changing the Deployment", error) from error
 
     async def remove(self, namespace: str, app: str, lease: Object | None) -> None:
-        """All that belongs to the shell; `lease` only if it has not changed since: somebody who knocks
+        """All that belongs to the shell; `lease` only if it has not changed since: somebody who asks
         meanwhile must not be forgotten. Raises StepError."""
         kinds = [Kind.SECRET, Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP]
         version = None

@@ -50,7 +50,7 @@ METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, RECONCILE, REQUEST
 
 @dataclass
 class Metrics:
-    """Changed by the controller in its event loop, read by whoever asks."""
+    """Changed by the controller in its event loop, read by the metrics page."""
 
     decisions: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)

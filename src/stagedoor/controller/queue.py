@@ -15,7 +15,7 @@ class WorkQueue(Generic[Key]):
     """Keys with the time at which they are due; time is an argument, in monotonic seconds.
 
     A key that is being worked on is not handed out again; if it is named meanwhile, it is due once
-    more afterwards. Whoever takes a key says `done` or `failed`.
+    more afterwards. The taker of a key says `done` or `failed`.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ from stagedoor.wire.rfc3339 import parse_time, show_time
 
 UNDECIDED_S = 1.0
 REPORT_EVERY_S = 60.0
-"""Events tell of a shell's failures no more often. A lease tells whoever waits of each."""
+"""Events tell of a shell's failures no more often. A lease shows each to the waiting logins."""
 
 FRESH_S = 60.0
 """For so long the shell that runs is asked to let its sessions go on beside a fresh one. One of an older kit
@@ -102,7 +102,7 @@ class Reconciler:
         return ReconcileResult(tuple(made), self.now() + UNDECIDED_S)
 
     async def fail(self, target: Target, error: StepError) -> None:
-        """Tell whoever waits why a shell cannot be made. Raises nothing."""
+        """Tell the waiting logins why a shell cannot be made. Raises nothing."""
         # A quota or an admission says no in its own words, with whatever status its author chose.
         cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
         await _Look(self, target).tell_failure(cause)
@@ -233,12 +233,12 @@ class _Look:
             left = "the one of before goes on until those inside have left it"
             await self._report("ShellReplaced", f"somebody asked for a fresh shell; {left}")
         elif isinstance(decision, Replace):
-            await self._report("ShellReplaced", "the app has changed; its shell was made anew")
+            await self._report("ShellReplaced", "the app has changed; its shell was made again")
         else:
             await self._report("ShellStarted", "somebody asked for the shell")
 
     async def _keep_config(self) -> float | None:
-        """A shell that runs has the policy of now, and whoever waits for it no old failure; when its
+        """A shell that runs has the policy of now, and its waiting logins see no old failure; when its
         keys are to be renewed."""
         world, name, maker = self._world, self._target.app, self._by.maker
         shell = world.shell(name)
@@ -291,7 +291,7 @@ class _Look:
         world.put(written)
 
     async def _complain(self) -> None:
-        """Wrong annotations are told where whoever wrote them looks: in an Event, once for each text."""
+        """Wrong annotations are reported where their author looks: in an Event, once for each text."""
         wrong = self._derived if isinstance(self._derived, WrongSettings) else None
         problems = wrong.problems if wrong else ()
         if self._by._complained.get(self._target, ()) == problems:
@@ -307,7 +307,7 @@ class _Look:
             )
 
     async def _lease_has_changed(self) -> bool:
-        """Whether somebody knocked a moment ago, which the watch may not have brought yet."""
+        """Whether somebody asked a moment ago, which the watch may not have brought yet."""
         if self._lease_read:
             return False
         self._lease_read = True

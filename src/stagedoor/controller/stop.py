@@ -1,4 +1,4 @@
-"""Stop every shell of some namespaces, whoever is inside: before what fences them goes."""
+"""Stop every shell of some namespaces, even with people inside: before what fences them goes."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence

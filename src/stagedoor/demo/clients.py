@@ -120,7 +120,7 @@ def _socat(login: Login) -> ProxyCommand:
 
 
 def private_file(file: Path, text: str) -> Path:
-    """Write a file that only we may read; whoever reads it meanwhile sees the old or the new."""
+    """Write a file that only we may read; a reader sees the old or the new."""
     fd, draft = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(fd, "w", encoding="utf-8") as out:
         out.write(text)

@@ -1,4 +1,4 @@
-"""Who comes and goes, as lines: pure; `show` reads the store and writes the terminal."""
+"""Logins and their ends, as lines: pure; `show` reads the store and writes the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -153,7 +153,7 @@ def _look(service: AdminService, after: int) -> tuple[list[Entry], list[SessionR
 
 
 class _Screen:
-    """Lines that stay, and on a terminal a few below them that are drawn anew."""
+    """Lines that stay, and on a terminal a few below them that are redrawn."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()

@@ -99,7 +99,7 @@ class _Ear:
         self.heard = False
 
     def listen(self) -> None:
-        """Take the signals from whoever has them."""
+        """Take the signals over from the present handler."""
         loop = asyncio.get_running_loop()
         for number in _ENDING:
             loop.add_signal_handler(number, self._hear)

@@ -1,4 +1,4 @@
-"""What keeps a terminal alive inside a shell, whoever comes and goes.
+"""What keeps a terminal alive inside a shell while clients connect and disconnect.
 
 One process for each terminal, beside its program and never in the gateway: a gateway that is
 restarted, or a line that is cut, takes nothing with it. It speaks the terminal protocol

@@ -55,7 +55,7 @@ def _start(path: Path) -> None:
     code = 1
     try:
         _let_go(path, listener.fileno())
-        listener.listen(BACKLOG)  # again: whoever connects is told who listened last (unix(7))
+        listener.listen(BACKLOG)  # again: a client learns who listened last (unix(7))
         from stagedoor.holder.process import Holder
 
         Holder(listener).run()
@@ -70,7 +70,7 @@ def _start(path: Path) -> None:
 
 
 def _let_go(path: Path, listening: int) -> None:
-    """Of everything of whoever started us; faults are written beside the socket."""
+    """Of everything of the parent process; faults are written beside the socket."""
     # `attach` ends when its reader does; the holder finds out that a link is gone, and lives on.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Ends a terminal: its program is told as by a lost line (SIGHUP), and whoever looks on hears of it.
+"""Ends a terminal: its program is told as by a lost line (SIGHUP), and all clients hear of it.
 
 What does not go by itself is killed. Of tmux the whole session ends, not only what shows it.
 """
@@ -16,7 +16,7 @@ from stagedoor.holder.folder import alone, connect, holder_of
 PROGRAM_S = 2.0
 """So long may the program take to go before it is killed."""
 HOLDER_S = 2.0
-"""So long the holder has to tell everybody; it would stay longer for whoever may come back."""
+"""So long the holder has to tell everybody; it would stay longer for clients that may come back."""
 
 
 def end(path: Path) -> bool:
@@ -31,7 +31,7 @@ def end(path: Path) -> bool:
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)
     # Its last words are said to those who are there; for those who may return it would wait.
     _end(holder, None, HOLDER_S, then=signal.SIGTERM)
-    with alone(path):  # or it would be another's, who starts it anew just now
+    with alone(path):  # or it would be another's, who starts it again just now
         if connect(path) is None:
             path.unlink(missing_ok=True)
     return True

@@ -1,7 +1,7 @@
 """How many may be at one terminal, and who is refused a place there. Pure.
 
 Those who only watch can be many, by one link that was handed on. So they have places of their own, and
-however many come, whoever types at the terminal can come back.
+however many connect, those who type at the terminal can reconnect.
 """
 
 from stagedoor.wire.terminal import Hello, Mode

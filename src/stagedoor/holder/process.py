@@ -1,4 +1,4 @@
-"""The process that holds one terminal: its program, its socket, and whoever is attached.
+"""The process that holds one terminal: its program, its socket, and the attached clients.
 
 A loop over one epoll, without asyncio: there is a process for each terminal, and what it imports is
 what it weighs. Decisions are `state.TerminalState`'s.

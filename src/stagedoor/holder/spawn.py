@@ -75,7 +75,7 @@ def _count_characters(slave: int) -> None:
 
 
 def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
-    """The program's environment: the shell's own, and what only whoever looks at it can know."""
+    """The program's environment: the shell's own, and what only the client can know."""
     environment = dict(around)
     environment["TERM"] = known_term(hello.term, around)
     environment["COLORTERM"] = "truecolor"
@@ -141,7 +141,7 @@ def _become(
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     os.closerange(3, 1024)
-    # Whoever started us may have ignored or blocked them, and that is inherited through exec.
+    # The parent process may have ignored or blocked them, and that is inherited through exec.
     for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -39,8 +39,8 @@ from stagedoor.wire.terminal import (
 
 WINDOW_BYTES = 128 * 1024
 """Output on its way to somebody: enough for a long line (30 ms at 4 MB/s), and little enough that a
-Ctrl-C is seen at once. As much input may be on its way that the program has not taken; whoever sends
-more is sent away, since what he sends is always read: acknowledgements must come through even while
+Ctrl-C is seen at once. As much input may be on its way that the program has not taken; a client that sends
+more is disconnected, since its input is always read: acknowledgements must come through even while
 the program reads nothing."""
 KEEP_BYTES = 1024 * 1024
 """Output that is kept while nobody looks: some ten thousand lines."""
@@ -75,7 +75,7 @@ class SetSize:
 
 @dataclass(frozen=True, slots=True)
 class Redraw:
-    """Make a full-screen program draw its screen anew, by a window size that changes and comes back."""
+    """Make a full-screen program redraw its screen, by a window size that changes and comes back."""
 
     size: Size
 
@@ -87,7 +87,7 @@ Action = Send | HangUp | SetSize | Redraw
 class _Attachment:
     """Offsets of one who looks. Input is here up to `in_at`; the program has taken it up to `taken`.
 
-    `link` is None while his line is cut, since `lost_at`.
+    `link` is None while the connection is cut, since `lost_at`.
     """
 
     name: str
@@ -137,9 +137,9 @@ class TerminalState:
         return min((each.lost_at + RESUME_GRACE_S for each in self._awaited(now)), default=None)
 
     def is_over(self, now: float) -> bool:
-        """The program has ended, and whoever may come for its last words has been here and gone.
+        """The program has ended, and every client that may want its last output has had it.
 
-        Whoever has had EXIT says so by a DETACH; one whose line was cut before has his time to return.
+        A client confirms EXIT by a DETACH; one whose connection was cut before has time to reconnect.
         """
         return self._exit is not None and not any(self._awaited(now)) and not self._links
 
@@ -156,12 +156,12 @@ class TerminalState:
     # What happens.
 
     def hello(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
-        """Somebody comes, on a new link. `name` is for his attachment, should he need one; random."""
+        """A client attaches on a new link. `name` is for its attachment if it has none; random."""
         actions: list[Action] = []
         attachment = self._known(hello)
         if attachment is not None:
             if attachment.link is not None:
-                # The same one again, before it was known that his old line is cut.
+                # The same one again, before its old connection was known to be cut.
                 actions.append(HangUp(attachment.link))
                 del self._links[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
@@ -224,7 +224,7 @@ class TerminalState:
         self._ring.append(data)
         self._modes.feed(data)
         actions = list(self._pump(now))
-        # What somebody has not acknowledged is kept for him. It is bounded by the window: no more is
+        # What somebody has not acknowledged is kept for them. It is bounded by the window: no more is
         # read from the terminal meanwhile.
         needed = min((each.acked for each in self._held(now)), default=self._ring.end)
         self._ring.keep(self.keep, needed)
@@ -261,7 +261,7 @@ class TerminalState:
     def _held(self, now: float) -> list[_Attachment]:
         """Those for whose sake no output is dropped.
 
-        One whose line is cut does not hold up others who type; nor anybody once he has missed something.
+        One whose line is cut does not hold up others who type; nor anybody who has missed something.
         """
         here = [each for each in self._links.values() if each.mode is not Mode.WATCH]
         return here or [each for each in self._awaited(now) if each.acked >= self._ring.start]
@@ -288,7 +288,7 @@ class TerminalState:
         return [welcome, *self._skip(attachment, link, seen)]
 
     def _skip(self, attachment: _Attachment, link: int, start: int) -> list[Action]:
-        """He has missed what is not kept any more: say so, and draw what there is to see now."""
+        """It has missed what is not kept any more: say so, and draw what there is to see now."""
         end = self._ring.end
         attachment.sent = attachment.acked = end
         return [Send(link, Gap(start, end)), *self._screen(link)]
@@ -330,7 +330,7 @@ class TerminalState:
         return self._resize(attachment, attachment.size)
 
     def _resize(self, attachment: _Attachment, size: Size) -> list[Action]:
-        """The window is that of whoever did something last; all others are told."""
+        """The window is that of the client that acted last; all others are told."""
         if size == self.size:
             return []
         self.size = size
@@ -372,8 +372,8 @@ class TerminalState:
         end = self._ring.end
         for link, attachment in list(self._links.items()):
             if attachment.sent < self._ring.start:
-                # Only one who watches can be so far behind. He is drawn the screen once he has dealt
-                # with what he was sent: one who never does is not sent screens without end.
+                # Only one who watches can be so far behind. It gets the screen once it has dealt
+                # with what it was sent: one who never does is not sent screens without end.
                 if attachment.acked < attachment.sent:
                     continue
                 yield from self._skip(attachment, link, attachment.sent)

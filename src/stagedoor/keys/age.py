@@ -1,7 +1,7 @@
 """Sealing recordings for age recipients (https://age-encryption.org/v1).
 
 Each piece is an age file of its own in armour, one after the other: what was written before a
-power cut can be opened, whoever records holds no key that opens, and the `age` program can open
+power cut can be opened, the recording gateway holds no key that opens, and the `age` program can open
 each piece without us.
 """
 

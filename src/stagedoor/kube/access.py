@@ -42,7 +42,7 @@ class Address:
 
 @dataclass(slots=True)
 class Trust:
-    """How TLS is spoken. `context` is made anew when one of the files was replaced."""
+    """How TLS is spoken. `context` is made again when one of the files was replaced."""
 
     ca: Material | None = None
     """None: the system's certificates."""

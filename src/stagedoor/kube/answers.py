@@ -119,7 +119,7 @@ def may_pass(status: int, reason: str) -> bool:
     """Whether the same call may work later (`ClusterError.retry`)."""
     if status == 409:
         return reason != "AlreadyExists"
-    # 401: a token or certificate is renewed in time; 410: the list begins anew.
+    # 401: a token or certificate is renewed in time; 410: the list begins again.
     return status in (401, 408, 410, 429) or status >= 500
 
 

@@ -57,7 +57,7 @@ class Election:
 
         `on_change` gets the identity of each new leader, "" for nobody; `on_problem` one line when
         the Lease cannot be read or written, and None when it can again. `seizes`: take the Lease from
-        whoever has it, and let it run out in the end instead of giving it back.
+        its holder, and let it run out in the end instead of giving it back.
         """
         self._cluster = cluster
         self._namespace = namespace

@@ -20,7 +20,7 @@ SERIES_S = 360.0
 TELL_EVERY_S = 30.0
 
 REMEMBERED = 1000
-"""Events that may become series; past that the one that was seen longest ago starts anew."""
+"""Events that may become series; past that the one that was seen longest ago starts again."""
 
 NOTE_LIMIT_BYTES = 1024
 """The API refuses a longer note."""
@@ -93,7 +93,7 @@ class Reporter:
                 self._event(about, namespace, name, reason, note, warning=warning)
             )
         except ClusterError:
-            self._series.pop(key, None)  # it ended, or never was: the next one is written anew
+            self._series.pop(key, None)  # it ended, or never was: the next one is written again
 
     async def _count(self, series: _Series) -> None:
         patch = {"series": {"count": series.count, "lastObservedTime": _stamp()}}

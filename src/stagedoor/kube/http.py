@@ -183,7 +183,7 @@ class Http:
         return None
 
     def _give_back(self, wire: Wire) -> None:
-        if len(self._idle) < IDLE_CONNECTIONS and wire.start_anew():
+        if len(self._idle) < IDLE_CONNECTIONS and wire.start_next_cycle():
             wire.idle_since = self._clock()
             self._idle.append(wire)
         else:

@@ -29,9 +29,9 @@ class WatchLimits:
     """For the head of the answer."""
     length_s: float = 300.0
     """How long one watch lasts before the API server ends it; up to half as much again, so that a
-    thousand watches do not begin anew at once (client-go: 5 to 10 minutes)."""
+    thousand watches do not begin again at once (client-go: 5 to 10 minutes)."""
     silence_s: float = 120.0
-    """A watch that has said nothing for so long is begun anew from where it was: that costs one
+    """A watch that has said nothing for so long is begun again from where it was: that costs one
     request, and finds out whether anybody is there. A bookmark comes each minute, but only where the
     API server hears of progress from its store (etcd since 3.4.25, by `RequestProgress`), and never
     of events."""

@@ -16,7 +16,7 @@ async def read(asking: ApiClient, namespace: str, pod: str, container: str, line
     text = await _read(asking, namespace, pod, container, lines, previous=False)
     if text:
         return text
-    # It has not begun, or has just begun anew; what the one before it said is what went wrong.
+    # It has not begun, or has just begun again; what the one before it said is what went wrong.
     return await _read(asking, namespace, pod, container, lines, previous=True) or ""
 
 

@@ -9,7 +9,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?", re.ASCII)
 """The strictest rule that all kinds of ours share is RFC 1123's; `.` and `:` are some kinds' own.
-It keeps `..` and `/` out of a path, whoever chose the name."""
+It keeps `..` and `/` out of a path, for every name."""
 
 _LONGEST_NAME = 253
 

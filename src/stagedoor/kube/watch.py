@@ -4,7 +4,7 @@ Kubernetes API concepts, "Efficient detection of changes" and "Watch bookmarks".
 
 A watch may fall silent without an end: a network that swallows packets, a server that is stopped. A
 dead peer is found by TCP (`wire`). For the rest, silence is no fault where nothing changes; so after
-some of it the watch is begun anew, and whoever is not there does not answer that.
+some of it the watch is begun again, and a server that is away does not answer that.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
-class _AnewError(Exception):
+class _RestartError(Exception):
     """What is known is no base to go on from: list again. `str` says why."""
 
     def __init__(self, why: str, wait_s: float = 0.0, *, expected: bool = False) -> None:
@@ -97,7 +97,7 @@ class ResourceWatch:
                 if self._clock() - began < 1.0:
                     # An end is no fault; one at once is, or we would ask in a circle.
                     raise NoAnswerError("the watch was ended as soon as it began")
-            except _AnewError as error:
+            except _RestartError as error:
                 self._version = ""
                 await self._rest(None if error.expected else str(error), error.wait_s)
             except NoAnswerError as error:
@@ -140,10 +140,10 @@ class ResourceWatch:
                         if change is not None:
                             yield change
                 except TooLongError as error:
-                    raise _AnewError(f"the watch of {self.what} sent {error}") from None
+                    raise _RestartError(f"the watch of {self.what} sent {error}") from None
 
     def _change(self, line: bytes) -> Change | None:
-        """What a line says; None for a bookmark. Raises _AnewError."""
+        """What a line says; None for a bookmark. Raises _RestartError."""
         try:
             event = msgspec.json.decode(line, type=_Event)
             if event.type == "ERROR":
@@ -154,7 +154,7 @@ class ResourceWatch:
             if verb is not None:
                 found["metadata"]["name"]
         except (msgspec.DecodeError, KeyError, TypeError):
-            raise _AnewError(
+            raise _RestartError(
                 f"the watch of {self.what} sent a line that is no event: something on the way to "
                 "the API changes what it says"
             ) from None
@@ -165,12 +165,12 @@ class ResourceWatch:
         found = dict(self._trim(found)) if self._trim else found
         return Change(verb, (found,))
 
-    def _error(self, body: bytes) -> _AnewError:
+    def _error(self, body: bytes) -> _RestartError:
         code, sentence = answers.watch_error(body)
-        return _AnewError(f"cannot {self._asked}: {sentence or code}", expected=code == 410)
+        return _RestartError(f"cannot {self._asked}: {sentence or code}", expected=code == 410)
 
     async def _refused(self, stream: Stream) -> None:
-        """The API would not watch from there. Raises _AnewError: with a list we will see why, or
+        """The API would not watch from there. Raises _RestartError: with a list we will see why, or
         that `_version` was the reason (410 Gone; 504, of a future that was lost with a restore)."""
         body = bytearray()
         while len(body) < 64 * 1024 and (chunk := await stream.read(self._how.answer_s)):
@@ -183,7 +183,7 @@ class ResourceWatch:
         wait_s = 0.0
         if head.retry_after is not None:
             wait_s = retry_after_s(head.retry_after, self._how.longest_wait_s)
-        raise _AnewError(error.message, wait_s, expected=head.status == 410)
+        raise _RestartError(error.message, wait_s, expected=head.status == 410)
 
     def _well(self) -> None:
         if self._troubled:
@@ -201,5 +201,5 @@ class ResourceWatch:
         backoff_s = self._how.first_wait_s * 2 ** min(self._failures, 20)
         backoff_s = min(backoff_s, self._how.longest_wait_s)
         self._failures += 1
-        # Half of it by chance: whoever lost the same API does not come back in the same moment.
+        # Half of it by chance: clients that lost the same API do not come back in the same moment.
         await asyncio.sleep(max(wait_s, backoff_s * (0.5 + self._chance() / 2)))

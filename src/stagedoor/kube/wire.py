@@ -58,7 +58,7 @@ class Wire:
         """Whether nothing has come since the last answer, its end included."""
         return not self._reader.at_eof() and not self._writer.is_closing()
 
-    def start_anew(self) -> bool:
+    def start_next_cycle(self) -> bool:
         """After a whole answer: whether another request may follow on this connection."""
         left_over, _ = self._http.trailing_data
         if left_over or {self._http.our_state, self._http.their_state} != {h11.DONE}:

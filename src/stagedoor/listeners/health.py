@@ -1,4 +1,4 @@
-"""HTTP for whoever watches this process: `/healthz`, `/readyz`, `/metrics`, each a function's answer.
+"""HTTP for monitoring: `/healthz`, `/readyz`, `/metrics`, each a function's answer.
 
 For kubelets, load balancers and Prometheus, on an address of its own: it knows no users, so that it
 must not be reachable from outside. One request for each connection (RFC 9112 with `Connection:
@@ -24,7 +24,7 @@ MAX_OPEN = 32
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer. `text` is told to whoever asks: no secret belongs there."""
+    """An answer. `text` is sent to every client: no secret belongs there."""
 
     text: str
     status: HTTPStatus = HTTPStatus.OK
@@ -77,7 +77,7 @@ class HealthListener:
             return
         self._open.add(task)
         try:
-            # Whoever is slow, or speaks no HTTP, gets no answer.
+            # A client that is slow, or speaks no HTTP, gets no answer.
             with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The one way in which a listener logs in to a shell: an SSH connection for as long as a block lasts.
+"""How a listener logs in to a shell: an SSH connection for as long as a block lasts.
 
     async with shell_session(entered, login) as session:
         ...                      # session.shell is the connection
@@ -53,7 +53,7 @@ class SessionEndedError(Exception):
 class ShellSession:
     """Satisfies `session.ports.Link`. Made by `shell_session` only; belongs to one event loop.
 
-    Whoever moves bytes adds them to `sent` and `received`.
+    The code that moves bytes adds them to `sent` and `received`.
     """
 
     def __init__(self, opened: Opened, note: Note, scope: anyio.CancelScope) -> None:
@@ -95,7 +95,7 @@ class ShellSession:
         *,
         record_input: bool = False,
     ) -> ChannelAudit:
-        """Write down that a channel is opened; whoever asks for it writes down its end (`ended`)."""
+        """Write down that a channel is opened; the caller writes down its end (`ended`)."""
         return ChannelAudit(
             self._note,
             self.opened,

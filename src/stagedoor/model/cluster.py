@@ -32,7 +32,7 @@ class Verb(StrEnum):
     """What a watch reports."""
 
     LISTED = "listed"
-    """Everything was read anew: `objects` is all there is; whatever else was known is gone."""
+    """Everything was read again: `objects` is all there is; whatever else was known is gone."""
     CHANGED = "changed"
     """Added or modified: `objects` has the one."""
     DELETED = "deleted"

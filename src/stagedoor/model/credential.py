@@ -27,7 +27,7 @@ class TokenCredential:
 class KeyCredential:
     """A public key under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
 
-    That whoever shows it holds the private half is for the listener to verify. `key` is the key of
+    The listener verifies that the client holds the private half. `key` is the key of
     `certificate`, if there is one; `signed_by_ca` verifies the CA's signature on that, and costs time.
     """
 

@@ -29,8 +29,8 @@ class GrantRule:
 class Guest:
     """Somebody who is let to one terminal of somebody else's, and to nothing else in its shell.
 
-    `host` is who shares it, or works there. `share` is the share that he comes by, None where a rule
-    lets him watch. Unless he `may_type`, he only looks.
+    `host` is who shares it, or works there. `share` is the guest's share, None where a rule
+    lets them watch. Unless they `may_type`, they only watch.
     """
 
     terminal: str
@@ -82,7 +82,7 @@ class Grant:
 
     @property
     def login(self) -> str:
-        """The user in whose name the shell is entered: who only looks has none of his own there."""
+        """The user in whose name the shell is entered: a watcher has none of their own there."""
         if self.guest is None or self.guest.may_type:
             return self.identity.name
         return self.guest.host

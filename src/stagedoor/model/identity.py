@@ -47,7 +47,7 @@ class Identity:
     `credential_id` names the token, the key, the identity provider or the rule for machines, for the audit;
     None for a password, or the passkey that stood for it.
     `password_hash` is what the password was verified against, None for other methods: what a
-    password opened ends when it is changed. `sign_in` is None for whoever shows a credential of his
+    password opened ends when it is changed. `sign_in` is None for a user who shows a credential of their
     own each time. `present_at` is when the credential itself proved that a person was there (a security key
     that asked for a PIN or a finger), seconds since the epoch; None where it does not say. None of them
     counts as part of who somebody is.

@@ -38,7 +38,7 @@ class LoginState(StrEnum):
 class PendingLogin:
     """`id` is in the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes); None for
     a login that ssh holds, whose connection is the proof. `public_key` is `type base64`, `fingerprint` its
-    `SHA256:…`; whoever began has proved to hold the key. `source` is the address that it was begun from,
+    `SHA256:…`; the client has proved to hold the key. `source` is the address that it was begun from,
     `label` what the machine calls itself. `port` is where the client listens on 127.0.0.1; None: nowhere.
     `wanted_user` is the only user who may approve, or who has; None: any may. `sign_in` is the id of the
     sign-in that approved. `code_hash` (32 bytes) is that of the code without which an approved one cannot be

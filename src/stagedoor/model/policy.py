@@ -19,7 +19,7 @@ class User:
     password_hash: str | None = field(default=None, repr=False)
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "User":
-        """As they count where only these groups have passwords; None: whoever has one."""
+        """As they count where only these groups have passwords; None: every user with one."""
         if password_groups is None or self.password_hash is None or self.groups & password_groups:
             return self
         return replace(self, password_hash=None)
@@ -60,7 +60,7 @@ class Policy:
     present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
     fingerprint of the key that each is bound to; some may be over. `stepped_up` is when somebody last proved
     that they are there, by sign-in (see `authz.step_up`). `password_groups` are the groups that
-    alone have passwords, which the settings say; None: whoever has one.
+    alone have passwords, which the settings say; None: every user with one.
     """
 
     version: int = 0

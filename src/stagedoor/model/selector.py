@@ -30,7 +30,7 @@ _WHOLE = re.compile(rf"(?:user|group):{NAME}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """`subject` is `user:NAME`, `group:NAME`, `everybody`, or, from a setting, `grant:NUMBER`: whoever
+    """`subject` is `user:NAME`, `group:NAME`, `everybody`, or, from a setting, `grant:NUMBER`: those whom
     enters by that rule. Names may be shell globs there too.
 
     Patterns are as in `model.grant.GrantRule`.

@@ -14,7 +14,7 @@ from stagedoor.model.trace import TraceContext
 
 
 class AccessMethod(StrEnum):
-    """The way in: which listener a session came through."""
+    """The access method: which listener a session came through."""
 
     CONNECT = "connect"
     JUMP = "jump"

@@ -1,4 +1,4 @@
-"""A share: one terminal of somebody's, shown to whoever has its link and is known here."""
+"""A share: one terminal of somebody's, shown to users who have its link."""
 
 from dataclasses import dataclass, field
 

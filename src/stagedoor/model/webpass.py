@@ -1,4 +1,4 @@
-"""A pass: what the gateway gives out on the web, so that nobody shows his credential twice."""
+"""A pass: what the gateway gives out on the web, so that nobody shows a credential twice."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class PassKind(StrEnum):
     TICKET = "ticket"
     """One terminal, once, within seconds; it stands in a frame, never in a URL."""
     LINK = "link"
-    """One signing in, once, within minutes; whoever has it is its identity."""
+    """One signing in, once, within minutes; its bearer is its identity."""
     INVITATION = "invitation"
     """Sets the password of its user, once, within days; it opens nothing else."""
 

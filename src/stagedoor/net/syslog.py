@@ -40,7 +40,7 @@ class SyslogConnection:
         self._socket: socket.socket | None = None
 
     def send(self, frames: bytes) -> None:
-        """Raises StagedoorError; the connection is closed then, and made anew by the next call."""
+        """Raises StagedoorError; the connection is closed then, and made again by the next call."""
         self.check()
         try:
             if self._socket is None:

@@ -24,7 +24,7 @@ class TcpStream:
         return True
 
     def detach(self) -> socket.socket:
-        """Give the socket away, to whoever reads it by other means; this end is then closed."""
+        """Give the socket away, to code that reads it by other means; this end is then closed."""
         return socket.socket(fileno=self._sock.detach())
 
     def fileno(self) -> int:

@@ -128,7 +128,7 @@ class TlsStream:
     def shutdown_write(self) -> None:
         """Send close_notify (RFC 8446 §6.1), then FIN; what the peer still sends can be read.
 
-        SSL_shutdown(3) takes data that it meets on the way in for an error, so all that is there is
+        SSL_shutdown(3) takes data that it meets as it reads for an error, so all that is there is
         deciphered first. Then it finds nothing, wants to read, and our close_notify is out.
         """
         if self._shut:

@@ -47,7 +47,7 @@ class RecordingFile:
         self._size = 0
 
     def hold(self) -> None:
-        """Say that it is being written, to whoever removes old ones, in any process (flock(2)).
+        """Say that it is being written, to the removal of old ones, in any process (flock(2)).
 
         It is so until `close`, or the end of this process. Raises OSError.
         """

@@ -348,7 +348,7 @@ class Recorder:
     def _tell_over(self, work: _Work, why: str | None) -> None:
         over = work.over(why)
         if not work.given_up:
-            with suppress(Exception):  # whoever cannot hear of it must not end the recorder
+            with suppress(Exception):  # a listener that fails must not end the recorder
                 self._on_over(work.recording.opened, over)
 
     def _answer(self, work: _Work, error: RecordingError | None) -> None:

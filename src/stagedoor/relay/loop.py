@@ -131,7 +131,7 @@ class Relay:
 
     @property
     def alive(self) -> bool:
-        """False once the thread has ended, by `close` or by a fault of ours."""
+        """False once the thread has ended, by `close` or by a bug in Stagedoor."""
         return self._thread.is_alive()
 
     def apply(self, limits: RelayLimits) -> None:
@@ -209,7 +209,7 @@ class Relay:
             if self._refused:
                 for tunnel in self._refused.due(self._clock()):
                     self._finish(tunnel, End.UNREACHED)
-            # Last, so that a descriptor which comes anew has no stale event in this batch. One that
+            # Last, so that a descriptor which comes again has no stale event in this batch. One that
             # `start` had watched may have; it costs a read that finds nothing.
             if rung:
                 self._wake.hush()
@@ -280,7 +280,7 @@ class Relay:
         except SinkError as error:
             self._fail(direction.twin, error.__cause__)
         except Exception:  # one tunnel's fault must not take the others with it
-            log.exception("relay: a tunnel ended by a fault of ours")
+            log.exception("relay: a tunnel ended by a bug in Stagedoor")
             self._finish(tunnel, End.FAULT, _FAULT)
 
     def _look_for_error(self, direction: Direction) -> None:
@@ -359,7 +359,7 @@ class Relay:
         for direction in (tunnel.sent, tunnel.received):
             self._unwatch(direction)
             self._let_go(direction)
-            direction.stage = Stage.ENDED  # whoever still has it in hand finds nothing to do
+            direction.stage = Stage.ENDED  # code that still has it in hand finds nothing to do
         with self._lock:  # `start` may be about to have the second end watched
             for direction in (tunnel.sent, tunnel.received):
                 # In order means FIN, which close(2) leaves to the kernel to deliver; all else is

@@ -60,7 +60,7 @@ class PipePool:
         return bool(self._free) or (self._open < self._limit and not self._refused)
 
     def take(self) -> Pipe | None:
-        """An empty pipe; None if there is none to be had now."""
+        """An empty pipe; None if there is none now."""
         if self._free:
             return self._free.pop()
         return self._make() if self.ready() else None

@@ -60,7 +60,7 @@ class EdgePoller:
     def settle(self, direction: Direction) -> None:
         if direction.blocked and not direction.armed:
             direction.armed = True
-            # Changing it looks anew: if the sink takes more by now, that is told (epoll_ctl(2)).
+            # Changing it looks again: if the sink takes more by now, that is told (epoll_ctl(2)).
             self._epoll.modify(direction.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
 
     def remove(self, fd: int) -> None:

@@ -48,7 +48,7 @@ TRANSITIONS: Mapping[tuple[Stage, Step], Stage] = MappingProxyType(
         (Stage.SHUT, Step.FLUSHED): Stage.ENDED,
     }
 )
-"""Whatever is not here cannot happen; asking for it is a KeyError, and a fault of ours."""
+"""Whatever is not here cannot happen; asking for it is a KeyError, and a bug in Stagedoor."""
 
 
 def over(sent: Stage, received: Stage) -> bool:

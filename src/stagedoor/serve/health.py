@@ -72,7 +72,7 @@ class HealthEndpoint:
 
 
 def readiness(condition: Condition) -> Page:
-    """Ready while at least one worker accepts; whoever drains must get no new connection."""
+    """Ready while at least one worker accepts; a draining worker must get no new connection."""
     if condition.draining:
         text = f"draining, {condition.left} sessions left\n"
         return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)

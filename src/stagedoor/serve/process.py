@@ -16,7 +16,7 @@ def run_process(main: Coroutine[Any, Any, Result]) -> Result:
     asyncio closes the pipe that signals are written to before it removes their handlers. A signal
     between the two, such as an impatient second SIGTERM, would put a fault into the log. The process is
     about to end, and one that comes later would turn its success into a death by that signal. Only where
-    `main` raises are they as before, for whoever tells of it.
+    `main` raises are they as before, for the caller to report.
     """
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:

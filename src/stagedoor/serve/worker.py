@@ -232,7 +232,7 @@ class Worker:
 
 
 async def _cancel_the_rest() -> None:
-    """Whoever is still being let in stops here, and is written down as long as there is a ledger."""
+    """Logins that are not through stop here, and are audited as long as there is a ledger."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
@@ -277,7 +277,7 @@ def main() -> None:
         sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)
     except (
         Exception
-    ) as error:  # a fault of ours: its place goes into the log, one line to whoever starts us
+    ) as error:  # a bug in Stagedoor: its place goes into the log, one line to the parent
         structlog.get_logger().error("worker failed", exc_info=error)
         tell(Failed(f"a fault in a worker: {type(error).__name__}: {error}"))
         sys.exit(1)

@@ -42,7 +42,7 @@ _Proof = TypeVar("_Proof")
 class Entered:
     """A session that is open in the audit, with a stream to its shell. Made by `Flow` only.
 
-    Whoever has it carries `stream`, says so with `carried_by`, and calls `leave` exactly once, in
+    Its owner carries `stream`, says so with `carried_by`, and calls `leave` exactly once, in
     any thread, when that is over. Thousands of idle sessions hold one each, hence the slots.
     """
 
@@ -101,7 +101,7 @@ class Flow:
     write_line: Callable[[Line], None]
     start_timeout_s: float
     step_ups: StepUps | None = None
-    """None where nobody can be asked: then whoever has to prove it is refused."""
+    """None where nobody can be asked: then users who have to prove it are refused."""
     on_trace: OnTrace = no_trace
 
     # Who somebody is, and what they may do.

@@ -26,7 +26,7 @@ class Authenticator(Protocol):
         ...
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Why somebody whose connection lives has to leave now; None if he may stay."""
+        """Why a session has to end now; None if it may go on."""
         ...
 
 

@@ -30,7 +30,7 @@ class _Seat:
 class Registry:
     """Live sessions by id; every method may be called from any thread.
 
-    A session takes its seat before its relay starts, and whoever is asked to leave in between
+    A session registers before its relay starts, and one that is asked to leave in between
     leaves as soon as there is a link to close. Taking a seat asks the policy once more: a change
     either finds the session seated or is seen by it.
     """
@@ -145,7 +145,7 @@ class Registry:
         return found
 
     def told(self, counts: Iterable[tuple[str, Counts]]) -> None:
-        """These are where whoever wants to know will look. Most sessions are idle at any time, and
+        """These are for readers that look when they want to know. Most sessions are idle at any time, and
         to write all of them down again and again would take the time of those who come in."""
         for session_id, now in counts:
             seat = self._seats.get(session_id)

@@ -35,9 +35,9 @@ class Accounts(Table, frozen=True):
         tuple[str, ...] | None,
         Meta(
             description="With `[[sso]]`: only users in these groups have passwords, by every access method. "
-            "For everybody else a password is as good as none, whoever set it; tokens and keys go on. Name "
+            "For everybody else a password does not count; tokens and keys go on. Name "
             "the group of those who must come in when the identity provider does not answer. Empty: nobody. "
-            "None: whoever has a password."
+            "None: every user with a password."
         ),
     ] = None
 

@@ -49,8 +49,8 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     authorise: Annotated[
         str | None,
         Meta(
-            description="Ask the cluster too whether somebody may enter: he must be allowed to `create` this "
-            "resource in the app's namespace (`pods/exec`), under his name and groups here. Grants "
+            description="Ask the cluster too whether a user may enter: they must be allowed to `create` this "
+            "resource in the app's namespace (`pods/exec`), under their name and groups here. Grants "
             "are needed besides. None: grants decide alone."
         ),
     ] = None

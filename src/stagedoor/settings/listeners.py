@@ -187,8 +187,8 @@ class Ssh(Table, frozen=True):
     login_grace_s: Annotated[
         Seconds,
         Meta(
-            description="Whoever has not logged in within this time is cut off. A minute is enough to find "
-            "a security key and touch it."
+            description="A client that has not logged in within this time is disconnected. A minute suffices "
+            "to find a security key and touch it."
         ),
     ] = 60.0
     hold_s: Annotated[
@@ -197,8 +197,8 @@ class Ssh(Table, frozen=True):
             ge=0,
             le=180,
             description="For how long a key that nobody knows waits for its person to sign in with a "
-            "browser, where `[[sso]]` is set up, seconds. 0: not at all. With `passwords` too, whoever has "
-            "an unknown key is asked for the password only with `ssh -o PubkeyAuthentication=no`.",
+            "browser, where `[[sso]]` is set up, seconds. 0: not at all. With `passwords` too, a user who "
+            "has an unknown key is asked for the password only with `ssh -o PubkeyAuthentication=no`.",
         ),
     ] = 180.0
     max_startups: Annotated[

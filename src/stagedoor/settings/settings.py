@@ -70,7 +70,7 @@ class Recording(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Encrypt recordings for these: age recipients (`age1…`) or OpenSSH public keys "
-            "(ed25519 or RSA). Whoever has one of the private keys can play them; the gateway cannot. "
+            "(ed25519 or RSA). The holder of one of the private keys can play them; the gateway cannot. "
             "Empty: they lie in plain, mode 0600."
         ),
     ] = ()

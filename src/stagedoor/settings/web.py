@@ -107,7 +107,7 @@ class Web(Table, frozen=True):
     ping_s: Annotated[
         Seconds,
         Meta(
-            description="So often each open terminal is sent a WebSocket PING, which whoever is there "
+            description="So often each open terminal is sent a WebSocket PING, which a living client "
             "answers, so that no proxy takes the line for idle: proxies close one after 60 s as a rule. "
             "An answer that does not come ends nothing."
         ),

@@ -28,7 +28,7 @@ NEVER = _networks(
     "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1); ::1 is looked at first
     "::ffff:0:0/96",  # IPv4-mapped (RFC 4291 §2.5.5.2)
     "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
-    # Cloud metadata: whoever reaches it may have the machine's own credentials.
+    # Cloud metadata: a client that reaches it may get the machine's own credentials.
     "169.254.169.254/32",  # nearly all
     "169.254.170.2/32",  # AWS ECS
     "169.254.170.23/32",  # AWS EKS

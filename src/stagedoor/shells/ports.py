@@ -49,7 +49,7 @@ class Shells(Protocol):
         ...
 
     def notice(self, target: Target) -> str | None:
-        """One line that whoever may enter should know of the shell as it runs now; None: nothing."""
+        """One line that its developers should know of the shell as it runs now; None: nothing."""
         ...
 
     def touch(self, target: Target) -> None:

@@ -21,7 +21,7 @@ class Starts:
     async def join(self, target: Target, begin: Begin, progress: Progress) -> Shell | Denial:
         """Wait for the start of `target` that goes on, or for the one that `begin` makes.
 
-        Who is cancelled leaves the start to the others, and to whoever comes next.
+        A cancelled caller leaves the start to the others, and to the next one.
         """
         starting = self._starting.get(target)
         if starting is None:

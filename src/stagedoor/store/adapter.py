@@ -36,7 +36,7 @@ class Adapter(Protocol):
         """All in one transaction that survives a power cut. Raises one of `errors`, StoreError."""
 
     def explain(self, error: Exception) -> StoreError:
-        """Say in one line what an error means for whoever runs the gateway."""
+        """Say in one line what an error means for the operator."""
 
     def close(self) -> None:
         """Close every connection; a write that hangs is not waited for."""

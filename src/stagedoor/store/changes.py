@@ -1,6 +1,6 @@
 """What each change of the policy has touched, so that workers read that and not all of it.
 
-Whoever writes a row of the policy says so with `touch`, in the same transaction. A version of which nothing
+Code that writes a row of the policy calls `touch`, in the same transaction. A version of which nothing
 is recorded, as an older program writes it, or which is too old, makes workers read everything. So does a
 change that has said nothing: forgetting it costs time, never a revocation.
 """

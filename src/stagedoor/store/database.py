@@ -17,7 +17,7 @@ from stagedoor.store.sqlite.file import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0
 """How long a transaction waits for another process's: a commit takes milliseconds, so two seconds
-mean that somebody holds the store, and whoever waits for a login is better told so."""
+mean that somebody holds the store, and a waiting login is better told so."""
 
 Transaction = Connection
 """What the functions of this package take: an open transaction."""
@@ -158,7 +158,7 @@ def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
 
 def _server(place: Server, busy_timeout_s: float) -> Adapter:
     try:
-        # Only here: whoever has a SQLite file need not have the driver.
+        # Only here: a gateway on SQLite need not have the driver.
         from stagedoor.store.postgresql.server import PostgresqlServer
     except ImportError as error:
         raise StoreError(

@@ -168,7 +168,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     if row is not None:
         raise ConflictError(f"the key {key.fingerprint} is registered already, for {row.user_name}")
     # That user has shown to hold it. A registered key goes before, so ssh app01@gateway would lead to the
-    # account of whoever registered the public half.
+    # account of the user who registered the public half.
     bound = transaction.execute(
         select(web_passes.c.user_name).where(
             web_passes.c.key_fingerprint == key.fingerprint,

@@ -68,7 +68,7 @@ def require_share(transaction: Transaction, share_id: str, host: str) -> None:
 
 
 def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
-    """The share that is gone; with `host`, only one of his. Raises NotFoundError."""
+    """The share that is gone; with `host`, only one of that user's. Raises NotFoundError."""
     query = delete(shares).where(shares.c.id == share_id)
     if host is not None:
         query = query.where(shares.c.user_name == host)

@@ -1,6 +1,6 @@
 """Who is at which terminal of the WebShell, in every worker of every gateway.
 
-A row belongs to a session; once that is closed it means nothing, and is thrown away by whoever
+A row belongs to a session; once that is closed it means nothing, and is removed by the one who
 comes next. So what a worker that died has left behind harms nobody.
 """
 

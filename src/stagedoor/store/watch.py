@@ -153,7 +153,7 @@ class PolicyWatch:
         try:
             policy, requests = self._look()
             if policy is not None:
-                # First the policy, then the callback: whoever logs in while it closes sessions is
+                # First the policy, then the callback: somebody who logs in while it closes sessions is
                 # already judged by the new one.
                 self._policy = policy
             if self._policy.version != self._announced:
@@ -194,7 +194,7 @@ class PolicyWatch:
 
     def _read(self, transaction: Transaction, now: int) -> Policy:
         """What has changed, or all of it where that is not known; and all of it once in a while, so that
-        no fault of ours in telling what a change has touched lasts."""
+        no bug here in telling what a change has touched lasts."""
         if self._clock() - self._whole_at < WHOLE_EACH_S:
             changed = read_changes(transaction, self._policy, now)
             if changed is not None:

@@ -168,7 +168,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
 
     # What goes. A shell may open a window of gigabytes, and read nothing: what counts is whether what was
     # sent is gone. While it is not, channels are as if they had no window, and asyncssh holds back
-    # whoever writes to them.
+    # the code that writes to them.
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         if pkttype == _DATA:

@@ -1,9 +1,9 @@
-"""The second SSH connection: from the gateway to a shell, in the name of whoever came.
+"""The second SSH connection: from the gateway to a shell, in the user's name.
 
 The gateway shows a certificate of its own user CA, good for minutes, for a key that lives as long
 as the connection: the shell's log says who it is, and nothing that could be stolen is kept. The
 shell shows a certificate of the host CA, or a host key that the settings name; anything else is
-refused, for whoever sits in between would read it all.
+refused, since somebody in between would read it all.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class Upstream:
             raise UnreachedError(why) from None
 
     def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
-        """What to tell of `error`; None where it is a fault of ours, or we were cancelled."""
+        """What to tell of `error`; None where it is a bug in Stagedoor, or we were cancelled."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case RefusedError():

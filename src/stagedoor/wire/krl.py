@@ -89,7 +89,7 @@ class Revocations:
         while reader:
             kind = reader.byte()
             if kind == _SIGNATURE:
-                # Only signatures follow; whoever can write the file is believed.
+                # Only signatures follow; the writer of the file is trusted.
                 return
             section = Reader(reader.string())
             if kind == _CERTIFICATES:

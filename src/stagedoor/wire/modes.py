@@ -1,7 +1,7 @@
 """What a program has switched on in a terminal, as its output tells, and how to undo or redo it.
 
-Whoever leaves a terminal in the middle of a full-screen program must leave his own screen as it
-was; whoever comes into one must get the modes that the program believes are set. Only modes are
+A client that leaves a terminal in the middle of a full-screen program must leave its own screen as it
+was; one that enters must get the modes that the program believes are set. Only modes are
 followed here, never the screen.
 
 Sources: ECMA-48, and "XTerm Control Sequences" (ctlseqs), cited as CS with the name that it gives.

@@ -2,7 +2,7 @@
 
 The protocol is that of rcp and has no standard; this follows OpenSSH's scp.c (`source`, `sink`). The
 sender says a line (`C0644 12 name`), the sink answers a byte, the sender gives the bytes and one
-more, and so on in turns. Whoever speaks something else is not understood, and never disturbed.
+more, and so on in turns. Other traffic is not understood, and never disturbed.
 """
 
 import re

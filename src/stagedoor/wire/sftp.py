@@ -1,7 +1,7 @@
 """What an sftp channel does, seen from beside it: file names and sizes, never contents.
 
 Of each packet (draft-ietf-secsh-filexfer-02 §3, which OpenSSH speaks, with the extensions of its
-PROTOCOL) only the head is kept, so memory stays bounded whatever is transferred. Whoever speaks
+PROTOCOL) only the head is kept, so memory stays bounded whatever is transferred. A client that speaks
 something else is not understood, and never disturbed.
 
 A client must not be able to do something beside what is told of it. So a change is told when it is

@@ -5,7 +5,7 @@
     string extensions, string reserved, string CA key, string signature
 
 Reading, and the bytes to sign: whether the CA is believed says `authn`, and whether its signature is right
-whoever has the cryptography.
+the caller, who has the cryptography.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,8 @@ One frame is one binary WebSocket message of the subprotocol `SUBPROTOCOL` (RFC 
 byte stream, the same bytes behind their length (u32). A frame is a type byte and its fields in
 network byte order; text is UTF-8 behind its length (u16).
 
-Both directions count their bytes from 0 for as long as the terminal lives, so that whoever comes
-back after a cut line says how far he got: nothing is lost, nothing comes twice. An offset is where
+Both directions count their bytes from 0 for as long as the terminal lives, so that a client that comes
+back after a cut line says how far it got: nothing is lost, nothing comes twice. An offset is where
 the first byte of a frame lies; an acknowledgement says up to where all has been dealt with.
 
 The bytes are made and read in `wire.frames`. The ideas are those of Eternal Terminal's BackedReader
@@ -39,7 +39,7 @@ class TerminalError(ValueError):
 
 
 class Kind(IntEnum):
-    """The type byte. From 0x80 on: from the terminal to whoever looks at it."""
+    """The type byte. From 0x80 on: from the terminal to its clients."""
 
     HELLO = 0x01
     IN = 0x02
@@ -69,7 +69,7 @@ class Mode(IntEnum):
     TAKE_OVER = 1
     """Types and sees; others who are attached are detached."""
     WATCH = 2
-    """Sees only: what he types is refused."""
+    """Watches only: input is refused."""
 
 
 class NoticeKind(IntEnum):
@@ -86,7 +86,7 @@ class NoticeKind(IntEnum):
     RECORDED = 4
     """What is seen here is recorded."""
     WATCHED = 5
-    """Somebody looks on; the text is who, empty once he has gone."""
+    """Somebody watches; the text is who, empty once they have gone."""
     FAULT = 6
     """This session cannot go on; the text is why."""
 
@@ -240,7 +240,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Bytes that draw the screen anew; they have no offset and are not acknowledged."""
+    """Bytes that redraw the screen; they have no offset and are not acknowledged."""
 
     data: bytes = field(repr=False)
 
@@ -296,5 +296,5 @@ Frame = Downstream | Upstream
 
 
 def foreign(frame: Frame) -> str:
-    """What is said, in a NOTICE of a fault, to whoever sends a frame that is not his to send now."""
+    """What is said, in a NOTICE of a fault, to a client that sends a frame out of turn."""
     return f"{type(frame).__name__.upper()} does not belong here"

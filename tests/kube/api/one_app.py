@@ -31,7 +31,7 @@ class World:
     def now(self) -> float:
         return time.time() + self.ahead_s
 
-    async def knock(self) -> None:
+    async def request_shell(self) -> None:
         with suppress(Exception):
             await self.cluster.delete(Kind.LEASE, self.namespace, "app01-ssh")
         await self.cluster.create(objects.lease(self.app, "gateway", self.now()))

@@ -64,7 +64,7 @@ async def becomes(world: World, wanted: Callable[[Object], bool]) -> Object:
 
 @pytest.mark.parametrize("bend", BENDS.values(), ids=BENDS)
 async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any]) -> None:
-    await world.knock()
+    await world.request_shell()
     async with world.controller(world.cluster):
         await world.until(ALL)
         straight = await shell(world)
@@ -79,7 +79,7 @@ async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any])
 
 
 async def test_a_shell_that_was_bent_while_no_controller_ran_is_made_straight(world: World) -> None:
-    await world.knock()
+    await world.request_shell()
     await brought(world, ALL)
     straight = await shell(world)
     await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, BENDS["toleration"])
@@ -88,7 +88,7 @@ async def test_a_shell_that_was_bent_while_no_controller_ran_is_made_straight(wo
 
 
 async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(world: World) -> None:
-    await world.knock()
+    await world.request_shell()
     await brought(world, ALL)
     straight = await shell(world)
     finalizer = {"metadata": {"finalizers": ["example.com/keep"]}}
@@ -100,7 +100,7 @@ async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(world:
 
 
 async def test_of_more_pods_one_is_left(world: World) -> None:
-    await world.knock()
+    await world.request_shell()
     async with world.controller(world.cluster):
         await world.until(ALL)
         straight = await shell(world)
@@ -111,7 +111,7 @@ async def test_of_more_pods_one_is_left(world: World) -> None:
 
 
 async def test_a_shell_that_nobody_bent_is_left_alone(world: World) -> None:
-    await world.knock()
+    await world.request_shell()
     await brought(world, ALL)
     before = await shell(world)
     async with world.controller(world.cluster):
@@ -119,7 +119,7 @@ async def test_a_shell_that_nobody_bent_is_left_alone(world: World) -> None:
         await world.cluster.merge(
             Kind.DEPLOYMENT, world.namespace, SHELL, {"metadata": {"labels": {"x.example/y": "z"}}}
         )
-        await world.knock()
+        await world.request_shell()
         await world.until(ALL)
         app = {"metadata": {"annotations": {"stagedoor.dev/grace": "7m"}}}
         await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, "app01", app)

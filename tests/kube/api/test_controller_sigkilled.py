@@ -105,7 +105,7 @@ class World:
 
     # What makes a controller start, stop, and delete a shell.
 
-    def knock(self) -> None:
+    def request_shell(self) -> None:
         self.apply(objects.lease(self.app, "gateway", time.time()))
 
     def grow_idle(self) -> None:
@@ -140,7 +140,7 @@ def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(world: W
     """At each request, in memory: `tests/controller/test_killed.py`. Here four processes start."""
     leader = world.next_controller()
     for death in (
-        Death(World.knock, KINDS, 3, late=False),
+        Death(World.request_shell, KINDS, 3, late=False),
         Death(World.grow_idle, STOPPED, 1, late=False),
         Death(World.grow_old, set(), 3, late=True),
     ):

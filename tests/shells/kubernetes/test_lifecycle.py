@@ -240,7 +240,7 @@ class World:
             return "stagedoor: idle\n"
         return f"stagedoor: busy sessions={self.sessions} tmux={self.tmux}\n"
 
-    def knock(self) -> None:
+    def request_shell(self) -> None:
         self.renewed_at = self.now
 
     def enter(self) -> None:
@@ -248,12 +248,12 @@ class World:
         if self.shell is not None and self.shell.running and self.offered:
             self.sessions += 1
             if self.renewing:
-                self.knock()
+                self.request_shell()
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
         if self.sessions and self.renewing:
-            self.knock()
+            self.request_shell()
         for _ in range(20):
             if isinstance(self.step(), Keep | Refuse):
                 return
@@ -326,7 +326,7 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
                     assert isinstance(how, int)
                     world.shell = replace(world.shell, bent=True, replicas=how)
             case "knock":
-                world.knock()
+                world.request_shell()
                 world.tick(0)
             case "enter":
                 world.enter()
@@ -390,7 +390,7 @@ def test_a_rollout_of_the_app_waits_until_nobody_is_inside(
     chosen: AppSettings, wanted: str, minutes: int
 ) -> None:
     world = World(chosen)
-    world.knock()
+    world.request_shell()
     world.tick(0)
     world.enter()
     world.wanted = wanted

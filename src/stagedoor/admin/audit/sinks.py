@@ -108,7 +108,7 @@ class HttpsSink:
     rewind_s = 0.0
 
     def __init__(self, sink: Sink) -> None:
-        # Only here: whoever has no such sink need not pay for the library in the supervisor.
+        # Only here: a gateway without such a sink does not load the library in the supervisor.
         from stagedoor.net.post import HttpsPost
 
         self._token_file = sink.token_file
@@ -202,7 +202,7 @@ class FileSink:
 
     def probe(self, newest: Line) -> None:
         """That it can be written, without doing so: the gateway may be at it. None is made, since it would
-        belong to whoever tries."""
+        belong to the process that tries."""
         try:
             os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC))
         except FileNotFoundError:

@@ -111,7 +111,7 @@ def note_viewed(
 ) -> None:
     """Write to the audit, before anything is shown, that somebody reads the recording in file `name`.
 
-    `who` are `identity`, `source` and `way` of whoever came by the web; without them it is the actor
+    `who` are `identity`, `source` and `way` of the person on the web; without them it is the actor
     at the desk. When this returns it is durable. Raises StoreError.
     """
     fields: dict[str, str | int | float | bool | None] = {"recording": name}

@@ -210,7 +210,7 @@ class SignInService:
         return denial or StepUpResult(under_way.wanted)
 
     def _asked(self, provider: SingleSignOn, again: LoginPrompt, claims: Claims) -> Denial | None:
-        """Why the provider has not asked its person since then, as far as anybody can tell: whoever sits at
+        """Why the provider has not asked its person since then, as far as anybody can tell: the person at
         the browser can take the question out of the address."""
         if not provider.auth_time and again.sign_in is None:
             return None

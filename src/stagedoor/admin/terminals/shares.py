@@ -48,7 +48,7 @@ def make_share(
 
 
 def end_share(service: admin.AdminService, share_id: str, *, host: str | None = None) -> Share:
-    """Whoever is in by it leaves within seconds. With `host`, only one of his.
+    """Its guests leave within seconds. With `host`, only one of that user's.
 
     Raises NotFoundError, StoreError.
     """

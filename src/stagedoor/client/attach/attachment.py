@@ -27,7 +27,7 @@ from stagedoor.wire.terminal import (
 )
 
 TYPED_BYTES = 64 * 1024
-"""Typed and not sent: beyond it, no more is read from whoever types."""
+"""Typed and not sent: beyond it, no more of the input is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Attachment:
 
     @property
     def has_room(self) -> bool:
-        """Whether more should be read from whoever types."""
+        """Whether more of the input should be read."""
         return len(self._typed) - (self._sent - self._taken) < TYPED_BYTES
 
     @property
@@ -164,9 +164,9 @@ class Attachment:
         return frames
 
     def _welcomed(self, welcome: Welcome) -> list[Event]:
-        anew = self._name not in ("", welcome.attachment)
+        is_other = self._name not in ("", welcome.attachment)
         if welcome.attachment != self._name:
-            # A newcomer, or one whom the terminal has forgotten: counting begins anew.
+            # A newcomer, or one whom the terminal has forgotten: counting begins again.
             if self._name:
                 self.forget()
             self._name = welcome.attachment
@@ -179,15 +179,15 @@ class Attachment:
         self._took(welcome.in_at)
         self._sent = self._taken
         if welcome.mode is Mode.WATCH:
-            # He may be let look only, whatever he has asked for; nobody waits for what he has typed.
+            # The gateway may let us only watch, whatever we asked for; then nothing waits for our input.
             self.mode = Mode.WATCH
             self._typed.clear()
         elif self.mode is Mode.TAKE_OVER:
-            # Once: a line that was cut meanwhile sends nobody away anew.
+            # Once: a line that was cut meanwhile sends nobody away again.
             self.mode = Mode.MIRROR
         self.window = welcome.window
         self.attached = True
-        return [Skipped(0)] if anew else []
+        return [Skipped(0)] if is_other else []
 
     def _took(self, to: int) -> None:
         if to > self._ever_sent:

@@ -1,6 +1,6 @@
 """What is piped into a terminal, and how a program there is told that it has ended; pure.
 
-A pipe has an end, a terminal only a key for it (termios(3), VEOF). Whoever reads lines of the terminal's
+A pipe has an end, a terminal only a key for it (termios(3), VEOF). A reader of lines of the terminal's
 has that key twice within a line: the first hands the line over. A line editor (readline) ignores it there, is
 given the line by Enter, and ends then. And a program that was not reading yet may have lost the key: a
 terminal keeps none when it becomes a line editor's (Linux, n_tty.c, n_tty_set_termios). So it is said again,

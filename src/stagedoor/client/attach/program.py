@@ -68,7 +68,7 @@ class Attach:
         self._line = LineWatch(self._reach, screen.note, wanted.log)
         self._news = Signals()
         self._result: int | None = None
-        self._draw_anew = False
+        self._redraw = False
 
     def run(self) -> int:
         """Until the program has ended, or somebody detaches; the exit code. Raises AttachError."""
@@ -93,7 +93,7 @@ class Attach:
             if self._connection is not None:
                 self._connection.close()
 
-    # The way in.
+    # Logging in.
 
     def _begin(self, connection: Connection, ticket: str) -> None:
         """Raises LostError where it is worth another try, AttachError where it is not."""
@@ -104,7 +104,7 @@ class Attach:
             connection.send(READS_PEOPLE)
             self._line.heard(now := time.monotonic())
             if self._attachment.window:
-                # Whoever has been in waits for no shell that starts.
+                # A client that was in before waits for no shell that starts.
                 self._line.sent(now, hello=True)
             self._take(connection.early())
         except LostError:
@@ -228,11 +228,11 @@ class Attach:
         if self._input_is_over:
             self._end_input()
         self._send_typed()
-        if self._draw_anew:
+        if self._redraw:
             # Only somebody new is shown the whole screen.
-            self._draw_anew = False
+            self._redraw = False
             self._attachment.forget()
-            raise LostError("to be drawn anew")
+            raise LostError("to be redrawn")
         if self._line.tick(now := time.monotonic()):
             connection.send(Ping(int(now * 1000)))
 
@@ -339,7 +339,7 @@ class Attach:
             match each:
                 case bytes() if self._screen.is_covered:
                     self._size_notice.pressed()  # it goes no further: nobody would see what it does
-                    self._draw_anew = True
+                    self._redraw = True
                 case bytes():
                     self._attachment.type(each)
                 case Escape.DETACH:
@@ -387,7 +387,7 @@ class Attach:
         os.kill(os.getpid(), signal.SIGSTOP)
         self._screen.enter()
         self._resize()
-        self._draw_anew = self._screen.is_full
+        self._redraw = self._screen.is_full
 
     def _resize(self) -> None:
         size = self._screen.size()
@@ -395,6 +395,6 @@ class Attach:
             self._attachment.size = size
             if self._attachment.mode is not Mode.WATCH:
                 self._size_notice.ours()
-            self._draw_anew |= self._size_notice.look()
+            self._redraw |= self._size_notice.look()
             if self._connection is not None:
                 self._connection.send(Resize(size))

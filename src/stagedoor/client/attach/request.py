@@ -14,7 +14,7 @@ FAILED = 255
 @dataclass(frozen=True)
 class AttachRequest:
     """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
-    or `/stagedoor`; `log` writes a line for whoever looks for a fault. With a `session`, that one is
+    or `/stagedoor`; `log` writes a line for somebody who looks for a fault. With a `session`, that one is
     watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8. `stays` is of a
     terminal that is not for us alone: it does not end with what is piped in."""
 

@@ -26,7 +26,7 @@ _WRAP, _NO_WRAP = b"\x1b[?7h", b"\x1b[?7l"
 class Screen:
     """stdin and stdout, terminals or not. `leave` may be called again.
 
-    Who `watches` is shown what somebody else has his terminal do.
+    With `watches` it shows what somebody else's terminal does.
     """
 
     def __init__(self, *, watches: bool = False) -> None:
@@ -53,7 +53,7 @@ class Screen:
 
     @property
     def is_full(self) -> bool:
-        """Whether what is shown is a full-screen program's, which must draw it anew after a break."""
+        """Whether what is shown is a full-screen program's, which must redraw it after a break."""
         return self._modes.alternate_screen
 
     def enter(self) -> None:
@@ -113,7 +113,7 @@ class Screen:
             self._cut = on
 
     def clear(self) -> None:
-        """For a screen that is drawn anew: all modes off, and nothing on it."""
+        """For a screen that is redrawn: all modes off, and nothing on it."""
         undone = self._modes.undo()
         self._modes = Modes()
         if self.is_terminal:

@@ -1,4 +1,4 @@
-"""Asks the gateway's web for something in somebody's name: who he is, and what he is told."""
+"""Asks the gateway's web for something in a user's name: their secret, and the answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SecretPrompt:
     ) -> dict[str, Any]:
         """The answer. Raises AttachError, and LostError where it is worth another try.
 
-        `about` begins the line that says why not. Whoever has `been_in` is not asked for a secret, and
+        `about` begins the line that says why not. With `been_in` nobody is asked for a secret, and
         comes back when the gateway can be reached again.
         """
         tries = 0

@@ -27,7 +27,7 @@ class SizeNotice:
         self._anyway: Size | None = None
 
     def sized(self, terminal: Size) -> None:
-        """The terminal has the size of another window, in which a full-screen program draws anew."""
+        """The terminal has the size of another window, in which a full-screen program redraws."""
         self._terminal = terminal
         if not self._screen.is_covered:
             self._screen.clear_beyond()
@@ -52,7 +52,7 @@ class SizeNotice:
         return uncovered
 
     def pressed(self) -> None:
-        """A key, while it is covered: uncover it. It has to be drawn anew."""
+        """A key, while it is covered: uncover it. It has to be redrawn."""
         if self._attachment.mode is Mode.WATCH:
             self._anyway = self._terminal
         else:

@@ -1,4 +1,4 @@
-"""Work that waits, done aside, so that whoever started it can hear of other things meanwhile."""
+"""Work that waits, in a thread, so that its caller can take other events meanwhile."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from stagedoor.session.flow import Flow
 
 REVIEW_EVERY_S = 2.0
 RENEW_S = DAY_S
-"""The host certificate is signed anew each day, so that it never runs out in a worker's life."""
+"""The host certificate is signed again each day, so that it never runs out in a worker's life."""
 READ_BYTES = 16 * KIB
 
 _TOO_FAST = Denial(
@@ -209,5 +209,5 @@ class SshListener:
     def _fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a fault of ours in the SSH listener", "exception": error}
+                {"message": "a bug in the SSH listener", "exception": error}
             )

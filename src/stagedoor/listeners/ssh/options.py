@@ -10,7 +10,7 @@ from stagedoor.model.source import Network
 from stagedoor.settings.startups import StartupLimits
 
 ALIVE_COUNT = 2
-"""So many questions may stay unanswered; any byte that comes begins the count of time anew."""
+"""So many questions may stay unanswered; any byte that comes begins the count of time again."""
 
 # RFC 4253 §7.1: the client's order decides. What ssh-audit fails or warns of is not here: no NIST
 # curves, no SHA-1, no encrypt-and-MAC. Neither are groups of large numbers: in group 18 a client makes us

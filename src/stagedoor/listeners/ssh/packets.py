@@ -1,6 +1,6 @@
 """A connection whose bulk data takes a short way past asyncssh: fewer copies, and nothing superfluous.
 
-asyncssh copies each data packet eight times, slices what is left of a read anew for each packet,
+asyncssh copies each data packet eight times, slices what is left of a read again for each packet,
 and sends an empty packet before each. Here channel data that is encrypted by AES-GCM is taken apart
 and put together at once; whatever else comes or goes is asyncssh's, as before. Names with an
 underscore are asyncssh's own.
@@ -57,7 +57,7 @@ class Gcm(Encryption):
         return plain
 
     def give_back(self, plain: bytes) -> None:
-        """What was opened is to be had once more, by asyncssh's way."""
+        """What was opened is read once more, by asyncssh's way."""
         self._opened = plain
 
     def _nonce(self) -> bytes:
@@ -161,7 +161,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         self._auth_final = True  # as asyncssh does after any packet of this phase
         self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
         end = _DATA_HEAD + size
-        # A view saves a copy, for whoever only passes it on.
+        # A view saves a copy, for code that only passes it on.
         view = getattr(channel._session, "takes_views", False)
         channel._accept_data(memoryview(plain)[_DATA_HEAD:end] if view else plain[_DATA_HEAD:end])
         return True

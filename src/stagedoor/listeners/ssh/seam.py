@@ -1,6 +1,6 @@
 """What the SSH listener and direct login know of each other.
 
-The listener authenticates, refuses what nobody may have, and keeps the connection alive. Whoever
+The listener authenticates, refuses what nobody may have, and keeps the connection alive. Code that
 came with a target for a login name (`ssh app01@gateway`) is then handed to a `DirectLogin`, one
 channel at a time.
 """

@@ -2,7 +2,7 @@
 
 sshd(8) MaxStartups drops the newcomer at random, so that a flood locks everybody out. Here the
 same dice are thrown, but one of those who wait already goes, and of the source that has the most of
-them: whoever floods from one network drops himself, and a newcomer has his chance.
+them: a flood from one network drops its own, and a newcomer has a chance.
 """
 
 from collections.abc import Callable

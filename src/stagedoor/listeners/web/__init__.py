@@ -1,6 +1,6 @@
 """The WebShell: terminals over WebSocket, for browsers and for `stagedoor attach`.
 
-Whoever comes shows a ticket in his first frame, and the flow lets him in as on every other way. The
-gateway carries frames of the terminal protocol between him and the holder in the shell; it keeps
+A client shows a ticket in its first frame, and the flow admits it as for every access method. The
+gateway carries frames of the terminal protocol between it and the holder in the shell; it keeps
 nothing of a terminal itself, so that a restart of it loses nothing.
 """

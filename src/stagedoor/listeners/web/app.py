@@ -134,7 +134,7 @@ class WebApp:
         self._guard.draining = draining
 
     def write_down(self, denial: Denial, source: Source) -> None:
-        """That somebody was turned away before he had said what he wants."""
+        """That a client was refused before it had said what it wants."""
         self._flow.deny(denial, web(source))
 
     # A ticket for one terminal.
@@ -256,7 +256,7 @@ class WebApp:
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:
-    """In the middle of a form: nobody reads this answer, and it is no fault of ours to be logged."""
+    """In the middle of a form: nobody reads this answer, and it is no bug to be logged."""
     return Response(status_code=400)
 
 

@@ -45,7 +45,7 @@ class PassIssuer(Protocol):
         ...
 
     def over(self, identity: Identity) -> Denial | None:
-        """Why the session that he came by is over; None while it lasts. From memory, at once."""
+        """Why the web session behind it is over; None while it lasts. From memory, at once."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What whoever is let in needs behind the scenes: the way into the shell, and what is written down there."""
+"""What an admitted session needs: the access to the shell, and the audit and recording of it."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -120,7 +120,9 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
         try:
             begins_at, ends_at = validity(file)
         except (OSError, ValueError, IndexError) as error:
-            yield fail(f"{file} (tunnel.certificate_file) cannot be read: {error}", "write it anew")
+            yield fail(
+                f"{file} (tunnel.certificate_file) cannot be read: {error}", "write it again"
+            )
         else:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
             yield judge.certificate(str(file), begins_at, ends_at, now, fix)

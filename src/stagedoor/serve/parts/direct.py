@@ -37,7 +37,7 @@ def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
 
 
 def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
-    """As the settings want it, for whoever has to be recorded."""
+    """As the settings want it, for users whose sessions are recorded."""
     return RecordingPlan(
         recorder,
         go_on=settings.recording.on_failure == "continue",

@@ -54,10 +54,10 @@ class ListeningSockets:
         for kind, sock in self._sockets:
             answer: Callable[[TcpStream, Source], None]
             if kind in _WEB:
-                assert web is not None, "whoever binds a socket for the web composes its listener"
+                assert web is not None, "a socket for the web has its listener"
                 answer = partial(web.accepted, secure=kind == "web-tls")
             elif kind == "ssh":
-                assert ssh is not None, "whoever binds a socket for SSH composes its listener"
+                assert ssh is not None, "a socket for SSH has its listener"
                 answer = ssh.accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None

@@ -28,7 +28,7 @@ from stagedoor.wire.krl import RevocationError, parse_revocations
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
-"""Signed anew each day; so long for a worker that is stopped and goes on."""
+"""Signed again each day; so long for a worker that is stopped and goes on."""
 
 HANDSHAKE_BURST_S = 5.0
 """After a quiet time, what comes in so many seconds may come at once."""

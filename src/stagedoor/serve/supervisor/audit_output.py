@@ -144,14 +144,14 @@ class _Run:
                 self.states = tuple(delivery.state() for delivery in self._deliveries)
             except StagedoorError as error:
                 problem = str(error)
-            except Exception as error:  # a fault of ours in one tick must not end the deliveries
+            except Exception as error:  # a bug in one tick must not end the deliveries
                 problem = f"{type(error).__name__}: {error}"
             self._on_problem("audit output", problem)
             if self._stopping.wait(TICK_S):
                 return
 
     def _claim(self, database: Database) -> None:
-        """Whether it is us. Without sinks everybody may: a checkpoint is written by one whoever tries."""
+        """Whether it is us. Without sinks every gateway may: a checkpoint is written once in any case."""
         if not self._deliveries or claim(database, self._holder, now=time.time(), for_s=CLAIM_S):
             self._leads.set()
         else:
@@ -263,7 +263,7 @@ class SinkWriter:
             more = self._deliver()
         except StagedoorError as error:
             problem = str(error)
-        except Exception as error:  # a fault of ours in one batch must not end the others
+        except Exception as error:  # a bug in one batch must not end the others
             problem = f"{type(error).__name__}: {error}"
         else:
             if self._failures:

@@ -91,6 +91,6 @@ class SigningService:
             return Signed(
                 request.id, None, "the gateway's user CA does not sign now; its log says why"
             )
-        except Exception as error:  # a fault of ours must not leave somebody waiting
+        except Exception as error:  # a bug in Stagedoor must not leave somebody waiting
             self._log.error("a certificate was not signed", exc_info=error)
             return Signed(request.id, None, "a fault in the gateway; its log has more")

@@ -65,7 +65,7 @@ BURY_AGAIN_S = 2.0
 
 
 class Supervisor:
-    """Starts with `checked`; `load` reads and checks the settings anew for a reload.
+    """Starts with `checked`; `load` reads and checks the settings again for a reload.
 
     `load` raises StagedoorError with one line if they are bad.
     """

@@ -2,6 +2,6 @@
 
 `derive` makes a shell out of its app; `live` sees a namespace, starts a shell and finds out why it does
 not start. The API is behind `ports.Cluster`, whose one adapter is the `kube` package. Two parts use
-this: the gateway, which knocks and dials (`adapter`), and the controller, which makes and removes
+this: the gateway, which asks for them and dials (`adapter`), and the controller, which makes and removes
 (`stagedoor.controller`).
 """

@@ -1,4 +1,4 @@
-"""The gateway's side of shells on Kubernetes: knocks, waits, dials; it makes and removes nothing."""
+"""The gateway's side of shells on Kubernetes: asks for them, waits, dials; it makes and removes nothing."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ from stagedoor.wire.rfc3339 import show_time
 
 SYNC_S = 15.0
 """How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
-KNOCK_S = 3.0
+REQUEST_S = 3.0
 """How long somebody who comes to a running shell waits for a cluster that does not answer."""
 FRESH_S = 60.0
 """How long a shell that runs has to make room for a fresh one. The kubelet tells it, which takes seconds."""
@@ -64,7 +64,7 @@ class KubernetesShells:
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._caches = {name: NamespaceCache(cluster, space) for name, space in namespaces.items()}
-        self._knockers = {
+        self._lease_writers = {
             name: LeaseWriter(cluster, cache, holder, now) for name, cache in self._caches.items()
         }
         self._registers = {
@@ -154,7 +154,7 @@ class KubernetesShells:
         """Have the controller start a fresh shell beside the one in `pod`; None once that one takes nobody
         new, else why it does."""
         try:
-            await self._knockers[target.environment].ask_fresh(target.app, pod)
+            await self._lease_writers[target.environment].ask_fresh(target.app, pod)
             async with asyncio.timeout(FRESH_S):
                 while cache.running_pod(target.app) == pod:
                     pulse = cache.pulse
@@ -239,8 +239,8 @@ class KubernetesShells:
 
     async def _start(self, target: Target, cache: NamespaceCache, tell: Progress) -> Shell | Denial:
         register = self._registers.get(target.environment)
-        knocker = self._knockers[target.environment]
-        start = Start(self._cluster, cache, target, knocker, tell, self._now)
+        lease_writer = self._lease_writers[target.environment]
+        start = Start(self._cluster, cache, target, lease_writer, tell, self._now)
         try:
             with register.asking(target.app) if register else nullcontext():
                 async with asyncio.timeout(GIVE_UP_S):
@@ -254,20 +254,20 @@ class KubernetesShells:
     async def _keep(self, target: Target) -> None:
         """Renew the lease of a running shell; a cluster that does not answer keeps nobody out of it."""
         with suppress(ClusterError, TimeoutError):
-            async with asyncio.timeout(KNOCK_S):
-                await self._knockers[target.environment].keep(target.app)
+            async with asyncio.timeout(REQUEST_S):
+                await self._lease_writers[target.environment].keep(target.app)
 
     def _count(self, target: Target, by: int) -> None:
         with suppress(RuntimeError):  # the loop is closed: nothing renews any more
             self._loop.call_soon_threadsafe(self._counted, target, by)
 
     def _counted(self, target: Target, by: int) -> None:
-        knocker = self._knockers.get(target.environment)
-        if knocker is None:
+        lease_writer = self._lease_writers.get(target.environment)
+        if lease_writer is None:
             return
         # Those who leave an app that offers no shell any more are counted too, or its lease would be
         # renewed for ever.
-        knocker.count(target.app, by)
+        lease_writer.count(target.app, by)
         if by < 0 and self.knows(target):
             # The idle time runs from the last one's leaving.
             self._spawn(self._keep(target))
@@ -277,7 +277,9 @@ class KubernetesShells:
         while True:
             await asyncio.sleep(RENEW_S)
             failed = [
-                one for knocker in self._knockers.values() for one in await knocker.keep_all()
+                one
+                for lease_writer in self._lease_writers.values()
+                for one in await lease_writer.keep_all()
             ]
             if failed and not failing:
                 self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")

@@ -1,4 +1,4 @@
-"""What the parts of a cluster say when they refuse, put into words for whoever waits. Pure.
+"""What the parts of a cluster say when they refuse, put into words for the waiting developer. Pure.
 
 Their sentences are no interface: each is known by its form (k8s.io/apiserver admission and quota,
 the kubelet's images and container errors, containerd), and one that is not known is passed on whole.
@@ -174,7 +174,7 @@ def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
 
 
 def pull_failure(reason: str, message: str, image: str) -> str:
-    """Why an image is not to be had; `reason` and `message` are those of a waiting container."""
+    """Why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
     said = plain(_PULL_PREFIX.sub("", message))
     if reason == "InvalidImageName" or "invalid reference format" in said:
         return f'"{plain(image)}" is no image name'

@@ -48,7 +48,7 @@ async def _serve(order: Order) -> None:
 
 
 def main() -> None:
-    """Detach from whoever started us, then serve."""
+    """Detach from the parent process, then serve."""
     order = Order.from_json(sys.stdin.readline())
     # The starter reaps the parent at once, and we are nobody's child: a shell outlives the
     # gateway worker that asked for it, and leaves no zombie to it.

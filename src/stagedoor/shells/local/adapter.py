@@ -224,7 +224,7 @@ class LocalShells:
         try:
             place.make()
             with place.locked():
-                # Whoever held the lock before us may have started it.
+                # The lock's holder before us may have started it.
                 running = place.running()
                 if running is not None and not self._is_current(target, running):
                     # Told to stand down: it serves the sessions that it has, and no new ones.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Python ignores some of these, and whoever started the gateway may have (nohup): the child must
+# Python ignores some of these, and the gateway's parent may have (nohup): the child must
 # have every signal's default action.
 _DEFAULTS = [
     signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,

@@ -93,7 +93,7 @@ class Sshd:
 
         loop.add_signal_handler(signal.SIGTERM, stop, self._order.drain_grace_s)
         loop.add_signal_handler(signal.SIGHUP, stop, None)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a ^C is for whoever has the terminal
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a ^C is the terminal owner's
         idle = asyncio.create_task(self._stop_when_idle(life_sign, stop))
         after_s = await grace
         idle.cancel()
@@ -217,7 +217,7 @@ class Login(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
-        # Anywhere: whoever has a shell here can open connections without us just as well.
+        # Anywhere: a user with a shell here can open connections without us just as well.
         return self._sshd.shell.local_forward and not self._sshd.draining
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool:

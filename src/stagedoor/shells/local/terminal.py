@@ -80,7 +80,7 @@ class Terminal:
     def open(
         cls, term: str, size: tuple[int, int, int, int], modes: Mapping[int, int]
     ) -> "Terminal":
-        """Raises OSError when there is no pty to be had."""
+        """Raises OSError when there is no pty left."""
         master, slave = os.openpty()
         os.set_blocking(master, False)
         terminal = cls(master, slave, os.ttyname(slave), term)

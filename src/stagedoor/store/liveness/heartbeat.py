@@ -2,7 +2,7 @@
 
 A lock file shows a process to its own machine only (`instances`), and a lock that a server holds
 for a connection is gone with the connection, although the process and its sessions may live. So
-each process counts in a row of its own, and whoever sees a count stand still for long enough
+each process counts in a row of its own, and one that sees a count stand still for long enough
 closes, in the audit, what that process had open. Should it live after all, behind a broken network,
 it takes its sessions back as soon as it reaches the store again.
 """

@@ -100,7 +100,7 @@ def sign_of(folder: Path, instance: str) -> Sign:
 
 
 def live_signs(folder: Path) -> list[str]:
-    """Whoever holds a sign in this folder now, by name. Raises StoreError."""
+    """The processes that hold a sign in this folder now, by name. Raises StoreError."""
     names = sorted(file.stem for file in folder.glob("*.lock"))
     return [name for name in names if _ID.fullmatch(name) and sign_of(folder, name) is Sign.LIVES]
 

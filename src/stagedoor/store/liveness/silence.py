@@ -6,7 +6,7 @@ BEAT_S = 5.0
 """How often a process shows that it lives."""
 
 DEAD_AFTER_S = 60.0
-"""Whoever has shown nothing for so long is dead. Longer than a fail-over of the server or a stalled
+"""A process that has shown nothing for so long is dead. Longer than a fail-over of the server or a stalled
 disk takes, since the audit then says `lost` of sessions; those of the same machine are known to be
 dead at once, by their lock file."""
 
@@ -19,7 +19,7 @@ class HeartbeatWatch:
 
     So machines need not agree on the time. And since only what was watched all the time counts,
     nobody is dead because the server, or the network, or the watcher itself was away: when a
-    server comes back all have been silent, and each is given its time anew.
+    server comes back all have been silent, and each is given its time again.
     """
 
     def __init__(

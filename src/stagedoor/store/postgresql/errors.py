@@ -48,7 +48,7 @@ def origin(error: Exception) -> Exception:
 
 
 def explain(server: Server, error: Exception) -> StoreError:
-    """Say in one line what a driver's error means for whoever runs the gateway."""
+    """Say in one line what a driver's error means for the operator."""
     inner = origin(error)
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = folded(str(inner))

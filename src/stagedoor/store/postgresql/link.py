@@ -99,7 +99,7 @@ def parameters(server: Server) -> dict[str, Any]:
     given = {name: value for name, value in conninfo_to_dict(server.url).items() if value}
     found: dict[str, Any] = {**_UNLESS_GIVEN, **given, "client_encoding": "utf8"}
     if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _near(given):
-        # libpq's own default lets whoever stands in between read all of it.
+        # libpq's own default lets anybody in between read all of it.
         found["sslmode"] = "verify-full"
     if server.password_file is not None:
         found["password"] = read_password(server.password_file)
@@ -159,7 +159,7 @@ def stale(link: Connection[Any]) -> bool:
     """Whether an idle connection is of no more use: the server has said something unasked, or hung up.
 
     Costs a system call, no round trip. Some of what servers say unasked is harmless; to connect
-    anew then costs less than to find out.
+    again then costs less than to find out.
     """
     if link.closed:
         return True

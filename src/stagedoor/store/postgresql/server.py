@@ -105,7 +105,7 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
     @event.listens_for(engine, "checkout")
     def checkout(link: Link, *_: Any) -> None:
         if stale(link):
-            raise DisconnectionError  # the pool connects anew
+            raise DisconnectionError  # the pool connects again
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -139,7 +139,7 @@ class RowWriter:
     def write(self, statements: list[Statement]) -> None:
         """All in one transaction that survives a power cut. Raises psycopg.Error or StoreError.
 
-        A connection that breaks is made anew, once: a server that was restarted costs nobody a
+        A connection that breaks is made again, once: a server that was restarted costs nobody a
         login. Whether the first try was written is unknown then; what is written here may be
         repeated (`audit.ports.Journal`).
         """

@@ -1,6 +1,6 @@
 """What identity providers said of the sign-ins that last, and whose turn it is to ask again.
 
-Processes and gateways that share a store take turns by the row alone: whoever moves `ask_at` on first asks.
+Processes and gateways that share a store take turns by the row alone: the first that moves `ask_at` asks.
 Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 9700 §4.14.2).
 """
 
@@ -17,7 +17,7 @@ from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
 @dataclass(frozen=True, slots=True)
 class RefreshCandidate:
     """A sign-in whose provider is to be asked again. `refresh_token` is sealed; `turn` is until when, seconds
-    since the epoch, whoever has it may write what came of it."""
+    since the epoch, its holder may write what came of it."""
 
     sign_in: bytes = field(repr=False)
     user: str
@@ -102,7 +102,7 @@ def _expired_leaders(transaction: Transaction, now: float) -> list[bytes]:
 
 def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float = 0.0) -> None:
     """The refresh token of a sign-in that ends goes to one that follows it and lasts longest; the others
-    follow that one. Whoever asks meanwhile writes its new token all the same (see `rotated`)."""
+    follow that one. A process that asks meanwhile writes its new token all the same (see `rotated`)."""
     rows = transaction.execute(
         select(provider_answers).where(
             provider_answers.c.sign_in.in_(ending), provider_answers.c.refresh_token.is_not(None)
@@ -226,7 +226,7 @@ def take_turns(
 
 
 def rotated(database: Database, mine: RefreshCandidate, refresh_token: str) -> None:
-    """Keep the token that is good from now on, sealed. Whoever shows the one before ends the sign-in, so
+    """Keep the token that is good from now on, sealed. To show the one before ends the sign-in, so
     this is written whatever else goes wrong. Raises StoreError."""
     with database.write() as transaction:
         transaction.execute(

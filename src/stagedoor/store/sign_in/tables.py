@@ -70,8 +70,8 @@ provider_answers = Table(
     Index("provider_answers_by_subject", "issuer", "subject"),
 )
 """What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
-sealed. `ask_at` is when whoever comes first asks again. `follows`, the sign-in whose row has the token that
-answers for this one as well, since version 8."""
+sealed. `ask_at` is when one process asks again. `follows`, the sign-in whose row has the token
+that answers for this one as well, since version 8."""
 
 logout_tokens = Table(
     "logout_tokens",
@@ -138,7 +138,7 @@ passkey_challenges = Table(
     Column("expires_at", Float, nullable=False),
     Index("passkey_challenges_by_expiry", "expires_at"),
 )
-"""Since version 11. A row is removed by whoever shows its challenge, so that none is answered twice."""
+"""Since version 11. A row is removed when its challenge is shown, so that none is answered twice."""
 
 step_ups = Table(
     "step_ups",

@@ -251,7 +251,7 @@ def _once_free(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -
 
 
 def explain(path: Path, error: Exception) -> StoreError:
-    """Say in one line what a driver's error means for whoever runs the gateway."""
+    """Say in one line what a driver's error means for the operator."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(origin, "sqlite_errorcode", None)
     # The low byte is the primary code (https://www.sqlite.org/rescode.html#pve).

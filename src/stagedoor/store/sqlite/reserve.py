@@ -1,6 +1,6 @@
 """Disk space that is kept for taking rights away, beside a SQLite store.
 
-On a full disk nobody is let in, since the audit cannot be written. Whoever is in can then be put out only
+On a full disk nobody is let in, since the audit cannot be written. Those inside can then be put out only
 by a write. So a file of `SIZE` bytes is kept; a transaction that takes rights away empties it and gives
 its blocks to the write-ahead log. Until the file is full again every other transaction is refused:
 logins must not use up what it has freed.

@@ -150,7 +150,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
                 # asyncssh stumbles over a connection that was lost while its channel was opened.
                 self._refuse(f"the shell {self._target} hung up")
                 return
-            # Our own fault: the loop's handler logs it. The developer is told that it is not his.
+            # Our own fault: the loop's handler logs it. The developer is told that it is not theirs.
             self._refuse("a fault in the gateway; its log has more")
             raise
         finally:
@@ -217,7 +217,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self.say(f"stagedoor: {not_granted(Permission.AGENT, name, target).message}")
 
     def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
-        """What the shell's refusal means for whoever asked."""
+        """What the shell's refusal means for the developer."""
         match error.code:
             case asyncssh.OPEN_REQUEST_PTY_FAILED:
                 return f"the shell {self._target} gives no terminal; try without (ssh -T)"

@@ -36,7 +36,7 @@ TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
         (Phase.OPENING, Step.REACHED): Phase.RUNNING,
         (Phase.OPENING, Step.REFUSED): Phase.LEAVING,
         (Phase.OPENING, Step.SHELL_CLOSED): Phase.DRAINING,
-        (Phase.RUNNING, Step.REFUSED): Phase.LEAVING,  # a fault of ours, as it begins
+        (Phase.RUNNING, Step.REFUSED): Phase.LEAVING,  # a bug in Stagedoor, as it begins
         (Phase.RUNNING, Step.SHELL_CLOSED): Phase.DRAINING,
         (Phase.DRAINING, Step.REACHED): Phase.DRAINING,
         (Phase.DRAINING, Step.REFUSED): Phase.LEAVING,
@@ -50,4 +50,4 @@ TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
         },
     }
 )
-"""Whatever is not here cannot happen; asking for it is a KeyError, and a fault of ours."""
+"""Whatever is not here cannot happen; asking for it is a KeyError, and a bug in Stagedoor."""

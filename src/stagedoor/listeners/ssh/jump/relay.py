@@ -19,7 +19,7 @@ from stagedoor.wire.ssh_preface import PARTING_S
 
 READ_BYTES = 256 * KIB
 ENDS_TOLD = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
-"""Ends that come from the gateway: whoever is inside is told why."""
+"""Ends that come from the gateway: the developer is told why."""
 
 
 class RelayOwner(Protocol):
@@ -278,7 +278,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     # The end.
 
     def finish(self, end: End, detail: str = "") -> None:
-        """It is over, whoever says so first."""
+        """It is over, whichever side says so first."""
         if self._over:
             return
         self._over = True

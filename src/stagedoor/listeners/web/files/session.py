@@ -39,7 +39,7 @@ class DeniedError(Exception):
 
 
 class SftpSession:
-    """Made by `sftp_session` only. Whoever moves bytes adds them to `sent` and `received`."""
+    """Made by `sftp_session` only. The code that moves bytes adds them to `sent` and `received`."""
 
     def __init__(
         self, session: ShellSession, sftp: asyncssh.SFTPClient, channel: ChannelAudit

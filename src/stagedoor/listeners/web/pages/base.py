@@ -231,7 +231,7 @@ class Pages:
         return await self.terminal_of(request, target)
 
     async def terminal_of(self, request: Request, target: Target) -> Response:
-        """The page of `target`, for whoever is signed in and may enter it."""
+        """The page of `target`, for a user who is signed in and may enter it."""
         identity = await self.signed_in(request)
         if isinstance(identity, Response):
             return identity
@@ -259,7 +259,7 @@ class Pages:
     def guest_page(self, identity: Identity, session: str) -> Response:
         """A terminal's page for a guest: `session` is what they watch, empty for one who has a share.
 
-        It names no app: that is told to whoever gets a ticket.
+        It names no app: a client with a ticket learns that.
         """
         if "terminal.js" not in self._assets:
             return self.said("Not built", _NOT_BUILT, 503)

@@ -171,7 +171,7 @@ def terminal(
 ) -> str:
     """The terminal's page for `name`. Its script marks the style elements that it makes with `nonce`.
 
-    `tmux`: what a new terminal starts, for whoever has not chosen in the page's settings.
+    `tmux`: what a new terminal starts, for users who have not chosen in the page's settings.
     `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
     `notice`: that the shell is of an older version of its app.
     """

@@ -120,7 +120,7 @@ class PasskeyApi:
         return response
 
     async def _stranger(self, request: Request) -> tuple[RelyingParty, Fields] | Denial:
-        """What our own page sent, whoever is at it."""
+        """What our own page sent, by any user."""
         denial = self._guard.barred(self._guard.source_of(request))
         denial = denial or self._guard.not_ours(request)
         if denial is not None:

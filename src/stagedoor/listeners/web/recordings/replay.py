@@ -132,7 +132,7 @@ class Replay:
         if isinstance(found, Denial):
             return self._pages.said("Not now", found.message, status_of(found.reason))
         if found is None:
-            # In the same words for one that he may not play: who was recorded where is none of his.
+            # In the same words for one that they may not play: who was recorded where is not told.
             why = "There is no such recording on this gateway, or you may not play it."
             return self._pages.said("Not found", why, 404)
         return identity, found

@@ -124,7 +124,7 @@ class Terminals:
         return self._flow.deny(denial, web(source), identity, target)
 
     async def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
-        """His grant for the app that is asked for."""
+        """The user's grant for the app that is asked for."""
         target = target_in(asked)
         if isinstance(target, Denial):
             return self._denied(target, source, identity)
@@ -245,7 +245,7 @@ class Terminals:
         if isinstance(ticket, Denial):
             return self._denied(ticket, source, identity)
         guest = grant.guest
-        assert guest is not None, "he is let to one terminal"
+        assert guest is not None, "a guest has one terminal"
         return {
             "ticket": ticket,
             "app": grant.target.login_name,
@@ -296,7 +296,7 @@ class Terminals:
                              "terminal": each.terminal} for each in live]}  # fmt: skip
 
     async def live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial:
-        """The sessions in terminals that he may watch now."""
+        """The sessions in terminals that the user may watch now."""
         if not self._presence.may_watch(identity):
             return ()
         present = await self._presence.present(looks=False)

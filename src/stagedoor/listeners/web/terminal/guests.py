@@ -15,7 +15,7 @@ WATCH = "watch:"
 def held_to(hello: Hello, guest: Guest) -> Hello | Denial:
     """The first frame as it may go on: that terminal and no other, and nothing to be started.
 
-    One who may not type looks; one who may does not send his host away.
+    A guest who may not type watches; one who may does not take the terminal over from its host.
     """
     if hello.terminal not in ("", guest.terminal):
         return Denial(Reason.NO_GRANT, "you are let to another terminal than this one")
@@ -44,9 +44,9 @@ def for_holder(hello: Hello, grant: Grant) -> Hello:
 
 
 def passed_over(frame: Downstream) -> tuple[bool, InAck | None]:
-    """Of one who may not type: whether a frame stays here, and what he is told.
+    """Of a guest who may not type: whether a frame stays here, and what they are told.
 
-    What he typed counts as dealt with, as the holder has it, so that an honest program waits for nothing.
+    Their input counts as dealt with, as the holder has it, so that an honest program waits for nothing.
     """
     match frame:
         case In(at, data):

@@ -1,6 +1,6 @@
 """Who is at a terminal, by what two know: its holder knows who is connected, the gateway whom it let in.
 
-Whoever may log in to the shell by ssh can run the holder's command there, and claim any name. So a name
+A user who may log in to the shell by ssh can run the holder's command there, and claim any name. So a name
 counts only as often as the gateways have let somebody of that name in.
 """
 

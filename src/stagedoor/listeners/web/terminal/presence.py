@@ -19,7 +19,7 @@ class Watched(Protocol):
 
     @property
     def place(self) -> tuple[str, str, str] | None:
-        """Session, target and terminal; None until he is in."""
+        """Session, target and terminal; None until admitted."""
         ...
 
     def present(self, present: Sequence[PresenceEntry]) -> None:

@@ -162,7 +162,7 @@ class TerminalRelay:
             except (OSError, asyncssh.Error):
                 return End.UPSTREAM_LOST, "the shell hung up"
             if isinstance(frame, Detach):
-                # Until the holder hangs up: what carries it to him must not go before it has arrived, or he
+                # Until the holder hangs up: the connection must stay until it has arrived, or the client
                 # would wait for one whose line was cut.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
@@ -170,9 +170,9 @@ class TerminalRelay:
                 return End.CLOSED, ""
 
     async def _downward(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """From the holder to the developer, at his pace: what is not read here waits in the shell.
+        """From the holder to the developer, at their pace: what is not read here waits in the shell.
 
-        For one who has gone it is read and left: what he has said last is still on its way to the holder,
+        For a client that has gone it is read and dropped: its last frame is still on its way to the holder,
         whom only one who reads can hear. `_upward` ends it then.
         """
         try:
@@ -246,7 +246,7 @@ class TerminalRelay:
         said = self._errors.decode(errors="replace").strip()
         why = one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
-            why = "this shell is of a version that lets nobody look on; its owner starts it anew"
+            why = "this shell is of a version that lets nobody look on; its owner starts it again"
         return await self._faulty(why)
 
     async def _faulty(self, why: str) -> tuple[End, str]:

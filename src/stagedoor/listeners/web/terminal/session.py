@@ -106,7 +106,7 @@ class TerminalSession:
         arriving = asyncio.create_task(self._arrive(entered))
         try:
             if grant.guest is not None or self._hello.mode is Mode.WATCH:
-                # Whoever works there is told of a watcher before that watcher sees a thing.
+                # The owner is told of a watcher before that watcher sees a thing.
                 with entered.handing_over():
                     unseen = await asyncio.shield(arriving)
                 if unseen is not None:

@@ -1,7 +1,7 @@
 """What an app's own annotations say of its shell, taken whole or not at all. Pure.
 
 One wrong value and there is no shell: a shell that has half of what was asked for would be a
-surprise to whoever enters it. `docs/reference/annotations.md` is the page for people.
+surprise to the developers who enter it. `docs/reference/annotations.md` is the page for people.
 """
 
 from collections.abc import Callable, Mapping

@@ -23,7 +23,7 @@ def shell_environment(
     """`env` and `envFrom` in a mapping of those fields, with what was changed.
 
     `container` is the app's, `template_metadata` the metadata of its pod template; `present` are
-    the app's other containers that come along. What `env_add` sets anew stays at its place, since
+    the app's other containers that come along. What `env_add` sets again stays at its place, since
     `$(NAME)` in a value sees those before it.
     """
     notes: list[Note] = []

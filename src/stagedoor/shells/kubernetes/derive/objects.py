@@ -176,7 +176,7 @@ def secret(app: Object, host_key: bytes, certificate: str) -> Object:
 
 
 def lease(app: Object, holder: str, now: float) -> Object:
-    """A fresh lease, for `create`: somebody knocks. `holder` is the gateway's replica."""
+    """A fresh lease, for `create`: somebody asks for the shell. `holder` is the gateway's replica."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -191,7 +191,7 @@ def renewal(holder: str, now: float) -> Object:
 
 
 def stop_request() -> Object:
-    """The merge patch of a lease that says: stop now, whoever is inside (`stagedoor app stop`)."""
+    """The merge patch of a lease that says: stop now, even with people inside (`stagedoor app stop`)."""
     return {"spec": {"renewTime": None}}
 
 

@@ -49,7 +49,7 @@ _POD_LEFT_OUT: Mapping[str, str] = {
     "hostPID": "a shell stays in its pod",
     "hostnameOverride": "the pod has a name of its own",
     "nodeName": "the scheduler finds a node",
-    "overhead": "the RuntimeClass says it anew",
+    "overhead": "the RuntimeClass says it again",
     "preemptionPolicy": "a shell pushes nothing off a node for the app's sake",
     "priority": "a shell pushes nothing off a node for the app's sake",
     "priorityClassName": "a shell pushes nothing off a node for the app's sake",

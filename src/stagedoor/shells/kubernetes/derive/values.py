@@ -126,7 +126,7 @@ def login_name(text: str) -> str:
 
 
 def user(text: str) -> tuple[int, int | None]:
-    """`UID` or `UID:GID`. Root is not to be had: what the app is not, its shell does not become."""
+    """`UID` or `UID:GID`. Root is refused: what the app is not, its shell does not become."""
     found = _USER.fullmatch(text)
     ids = [int(part) for part in found.groups() if part is not None] if found else []
     if not ids or ids[0] == 0 or max(ids) > _MAX_ID:

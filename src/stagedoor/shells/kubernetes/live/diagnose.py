@@ -125,7 +125,7 @@ def diagnose(
 
 
 def _refusal(makers: Iterable[Object]) -> Cause | None:
-    """What the API said to whoever makes the pod (apps/v1: ReplicaFailure)."""
+    """What the API said to the maker of the pod (apps/v1: ReplicaFailure)."""
     for maker in makers:
         for condition in (maker.get("status") or _NOTHING).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":

@@ -34,7 +34,7 @@ class LeaseWriter:
         self._holder = holder
         self._now = now
         self._inside: Counter[str] = Counter()
-        self._knocking: dict[str, asyncio.Task[int]] = {}
+        self._requests: dict[str, asyncio.Task[int]] = {}
 
     def count(self, app: str, by: int) -> None:
         """Somebody has entered or left."""
@@ -42,18 +42,18 @@ class LeaseWriter:
         if self._inside[app] <= 0:
             del self._inside[app]
 
-    async def knock(self, app: str) -> int:
+    async def request_shell(self, app: str) -> int:
         """Ask for the shell: whatever failed before is to be tried again; the count (ASKED) that a failure
         has to answer. Raises ClusterError.
 
-        Those who knock while another does so share the one write.
+        Callers that ask at the same time share one write.
         """
-        task = self._knocking.get(app)
+        task = self._requests.get(app)
         if task is None:
             count = objects.asked(self._cache.lease(app)) + 1
             task = asyncio.create_task(self._write(app, count))
-            self._knocking[app] = task
-            task.add_done_callback(lambda _: self._knocking.pop(app, None))
+            self._requests[app] = task
+            task.add_done_callback(lambda _: self._requests.pop(app, None))
         return await asyncio.shield(task)
 
     async def ask_fresh(self, app: str, pod: str) -> None:

@@ -139,7 +139,7 @@ class AskLog:
 class Refuse:
     """A shell is wanted and cannot be made: an Event on the app for each, FAILURE on the lease.
 
-    `look_again_at` is when it is wanted no longer, unless somebody knocks again.
+    `look_again_at` is when it is wanted no longer, unless somebody asks again.
     """
 
     problems: tuple[str, ...]
@@ -185,8 +185,8 @@ def decide(seen: LifecycleState, now: float) -> Decision:
     right = given if isinstance(given, AppSettings) else given.instead
     # A clock ahead of ours must not hold a shell for longer than one renewal would.
     renewed_at = None if seen.renewed_at is None else min(seen.renewed_at, now)
-    knocked = renewed_at is not None and now - renewed_at < right.idle_stop_s
-    wanted = seen.offered and not seen.told_to_stop and (knocked or right.warm)
+    requested = renewed_at is not None and now - renewed_at < right.idle_stop_s
+    wanted = seen.offered and not seen.told_to_stop and (requested or right.warm)
     wanted_until = None if right.warm or renewed_at is None else renewed_at + right.idle_stop_s
     if seen.shell is None:
         if wanted:

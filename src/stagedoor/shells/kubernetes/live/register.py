@@ -126,7 +126,7 @@ class Register:
                 except ClusterError as error:
                     return f"{identity(shell)} cannot be judged: {error.message}"[:MAX_CHARS]
                 except Exception as error:
-                    # A fault of ours with one app is no reason to keep the others from starting.
+                    # A bug with one app is no reason to keep the others from starting.
                     asyncio.get_running_loop().call_exception_handler(
                         {"message": f"a fault in judging the shell of {app}", "exception": error}
                     )

@@ -1,4 +1,4 @@
-"""Asking the cluster as well whether somebody may enter: a SubjectAccessReview of his name and groups."""
+"""Asking the cluster as well whether a user may enter: a SubjectAccessReview of their name and groups."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ AT_ONCE = 8
 """Questions that are open at the same time."""
 
 AUTHENTICATED = "system:authenticated"
-"""The group that the cluster itself would put him in. No group of ours has a colon in its name."""
+"""The group that the cluster itself would put them in. No group of ours has a colon in its name."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Waiting for a shell that somebody knocked for: how far it is, where it answers, or why it does not."""
+"""Waiting for a shell that somebody asked for: how far it is, where it answers, or why it does not."""
 
 import asyncio
 import time
@@ -37,23 +37,23 @@ themselves wait no longer than half of it, so their person is told at once."""
 
 
 class Start:
-    """One start. `knocker` asks for it. `now` is seconds since the epoch."""
+    """One start. `lease_writer` asks for it. `now` is seconds since the epoch."""
 
     def __init__(
         self,
         cluster: Cluster,
         cache: NamespaceCache,
         target: Target,
-        knocker: LeaseWriter,
+        lease_writer: LeaseWriter,
         tell: Progress,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._target = target
-        self._knocker = knocker
+        self._lease_writer = lease_writer
         self._asked = 0
-        """The count of our knock: only what failed after it is an answer to us."""
+        """The count of our request: only what failed after it is an answer to us."""
         self._tell = tell
         self._now = now
         self._told: StartStep | None = None
@@ -78,12 +78,12 @@ class Start:
             if problem is not None:
                 return unavailable(self._target, problem)
             if self._cache.lease(self._target.app) is None:
-                # It was deleted in the very moment of our knock, or somebody did it by hand.
+                # It was deleted in the very moment of our request, or somebody did it by hand.
                 problem = await self._ask()
             elif loop.time() >= renew_at:
                 renew_at = loop.time() + AWAITED_S
                 with suppress(ClusterError):
-                    await self._knocker.keep(self._target.app, AWAITED_S)
+                    await self._lease_writer.keep(self._target.app, AWAITED_S)
             found = await self._diagnose()
             if isinstance(found, Cause):
                 if found != self._cause:
@@ -102,9 +102,9 @@ class Start:
                     await pulse.wait()
 
     async def _ask(self) -> str | None:
-        """Knock; why that was not possible."""
+        """Ask for the shell; why that was not possible."""
         try:
-            self._asked = await self._knocker.knock(self._target.app)
+            self._asked = await self._lease_writer.request_shell(self._target.app)
         except ClusterError as error:
             return f"asking the cluster: {error.message}"
         return None
