@@ -1,17 +1,20 @@
 """What the gateway answers a machine that logs in, and the person who lets it in."""
 
+import http.client
 import json
 import socket
 import time
 import urllib.request
 from base64 import b64encode
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
-from tests.path.gateway import Gateway
-from tests.waiting import wait_until
+from tests.path.gateway import Gateway, running
+from tests.waiting import BOUND_S, wait_until
 
 
 @pytest.fixture
@@ -104,6 +107,23 @@ def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) 
     assert person.post(at, letters="XXXX-XXXX")[0] == 403
     assert person.post(at, letters=begun["letters"])[0] == 400
     assert machine.poll(begun["id"])[1] == {"state": "denied"}
+
+
+def test_to_wait_proves_nothing_of_who_waits(tmp_path: Path) -> None:
+    """Anybody may begin a login. If that were a proof, strangers would hold connections without a limit."""
+    limited = settings() + "[listen]\nmax_pending = 32\n"  # so one source has eight
+    with running(tmp_path, limited) as gateway, ExitStack() as opened:
+        port = gateway.port("web")
+        machine = Machine(f"http://127.0.0.1:{port}", Key(tmp_path))
+        _, begun = machine.start()
+        asked = json.dumps({"id": begun["id"], "verifier": machine.verifier})
+        at = len(gateway.lines)
+        for _ in range(12):
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND_S)
+            opened.enter_context(closing(line))
+            line.request("POST", "/login/poll", asked)
+            assert json.load(line.getresponse()) == {"state": "waiting"}
+        assert gateway.wait_for_denial(after=at)["reason"] == "overloaded"
 
 
 def test_pages_of_other_sites_let_nothing_in(machine: Machine, person: Person, base: str) -> None:

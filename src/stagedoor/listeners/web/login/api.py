@@ -98,7 +98,7 @@ class LoginApi:
             self._source(request),
         )
         if isinstance(found, LoginState):
-            self._guard.proved(request, found)
+            # Which proves nothing: a client that waits has made a key, and is nobody yet.
             return JSONResponse({"state": found.value}, headers=_FRESH)
         return self._logged_in(request, found)
 
