@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -16,6 +17,7 @@ import pytest
 
 from stagedoor.admin.certificates.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
+from stagedoor.model.pending_limits import PendingLimits
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
@@ -400,13 +402,29 @@ def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
 def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> None:
     holds = PendingLogins(replace(LIMITS, of_source=2))
     with contextlib.ExitStack() as stack:
+        crowded_out: list[int] = []
         taken = 0
         for number in range(1000):
-            if holds.full(str(number // 3)) is None:
-                stack.enter_context(holds.one_more(str(number // 3)))
+            source = str(number // 3)
+            if holds.full(source) is None:
+                stack.enter_context(holds.one_more(source, partial(crowded_out.append, number)))
                 taken += 1
-        assert taken == len(holds) == 200
-        assert "2 connections from your address" in str(holds.full("0"))
+        assert (taken, len(holds)) == (300, 200)
+        # The second of each of the first hundred, for one of each of the next hundred.
+        assert crowded_out == [3 * source + 1 for source in range(100)]
         assert "200 connections wait" in str(holds.full("new"))
     assert len(holds) == 0
+    assert holds._waiting == {}
+
+
+def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
+    holds = PendingLogins(PendingLimits(2, 2, 2))
+    with holds.one_more("one", pytest.fail):
+        gone: list[str] = []
+        with holds.one_more("one", partial(gone.append, "second")):
+            assert "2 connections from your address" in str(holds.full("one"))
+            with holds.one_more("two", pytest.fail):
+                assert gone == ["second"]
+                assert len(holds) == 2
+        assert len(holds) == 1
     assert holds._waiting == {}

@@ -116,9 +116,32 @@ def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Datab
     one, two, other = "2001:db8:1::/64", "2001:db8:1:2::/64", "2001:db8:2::/64"
     assert [add("1", one), add("2", one), add("3", one)] == [None, None, " from your address"]
     assert [add("4", two), add("5", two)] == [None, " from your network"]
-    assert [add("6", other), add("7", "192.0.2.1")] == [None, ""]
-    assert add("8", two, NOW + PENDING_S) is None, "those are over"
+    assert [add("6", other), add("7", other)] == [None, None]
+    assert [add("8", other), add("9", "192.0.2.1")] == [" from your address", None]
+    assert add("10", two, NOW + PENDING_S) is None, "those are over"
     assert pending_logins.find(database, "1") is None
+
+
+def test_whoever_has_most_that_wait_makes_room_for_others(database: Database) -> None:
+    """Ten /48s or 50 IPv4 addresses filled all places, and nobody else could begin a login."""
+
+    def add(number: int, source: str) -> str | None:
+        login = replace(pending(str(number), source), created_at=NOW + number)
+        full = pending_logins.add(database, login, NOW, PendingLimits(3, 4, 8))
+        return None if full is None else full.where
+
+    floods = [f"2001:db8:{site}:{n}::/64" for site in (1, 2) for n in (1, 1, 1, 2)]
+    assert [add(number, source) for number, source in enumerate(floods)] == [None] * 8
+    assert add(8, floods[0]) == " from your address"
+    honest = [f"192.0.2.{number}" for number in range(8)]
+    told = [add(10 + number, source) for number, source in enumerate(honest)]
+    assert told == [None] * 6 + [""] * 2, "by then nobody has more than one"
+    assert add(20, honest[0]) == ""
+    there = [n for n in range(30) if pending_logins.find(database, str(n)) is not None]
+    first, second, *others = there
+    assert first in (0, 3), "the newest of the source with most went"
+    assert second in (4, 7)
+    assert others == [*range(10, 16)]
 
 
 def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Database) -> None:

@@ -145,7 +145,12 @@ class KeyBinding:
 
     def _said(self, login: PendingLogin | None) -> PendingLogin | Denial | None:
         """None while it waits still."""
-        if login is None or login.state in (LoginState.DENIED, LoginState.SPENT):
+        if login is None:
+            return Denial(
+                Reason.OVERLOADED,
+                "the login was given up: more of your network than of any other wait; connect again",
+            )
+        if login.state in (LoginState.DENIED, LoginState.SPENT):
             return Denial(
                 Reason.CREDENTIAL_WRONG,
                 "the login was refused in the browser, or its letters were wrong too often",

@@ -13,7 +13,7 @@ from stagedoor.listeners.ssh.credentials import (
     read_shown,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.hold import Answer, PendingLogins, UnknownKeys
+from stagedoor.listeners.ssh.hold import CROWDED_OUT, Answer, PendingLogins, UnknownKeys
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
@@ -143,7 +143,8 @@ class Downstream(asyncssh.SSHServer):
         self.connection.wait_for_person()
         key = UnknownKey(credential.name, shown.line, credential.fingerprint, self.source)
         try:
-            with context.holds.one_more(source_network(self.source.address)):
+            give_way = partial(self.connection.hang_up, CROWDED_OUT)
+            with context.holds.one_more(source_network(self.source.address), give_way):
                 denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
             return denial or await context.flow.authenticate(credential, self.source)
         except BaseException:

@@ -8,15 +8,20 @@ somebody with a key that is known has never been held for another.
 Pure, but for the count of those who wait.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-from stagedoor.model.pending_limits import PendingLimits
+from stagedoor.model.pending_limits import Full, PendingLimits
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """In a worker, so that keys without end cannot fill it."""
+CROWDED_OUT = (
+    "more connections of your network than of any other wait for somebody to sign in, and all places are "
+    "taken; connect again"
+)
+GiveWay = Callable[[], None]
+"""Ends the connection of somebody who waits."""
 
 
 class Answer(Enum):
@@ -48,15 +53,16 @@ class PendingLogins:
 
     def __init__(self, limits: PendingLimits = LIMITS) -> None:
         self._limits = limits
-        self._waiting: Counter[str] = Counter()
+        self._waiting: dict[str, list[GiveWay]] = {}
+        """Of each source those who wait, the newest last."""
 
     def __len__(self) -> int:
-        return self._waiting.total()
+        return sum(map(len, self._waiting.values()))
 
     def full(self, source: str) -> str | None:
         """Why no more may wait; `source` is a network."""
-        full = self._limits.full(self._waiting, source)
-        if full is None:
+        full = self._room(source)
+        if not isinstance(full, Full):
             return None
         return (
             f"{full.most} connections{full.where} wait for somebody to sign in, and no more may; "
@@ -64,12 +70,29 @@ class PendingLogins:
         )
 
     @contextmanager
-    def one_more(self, source: str) -> Iterator[None]:
-        """Counted while the block lasts."""
-        self._waiting[source] += 1
+    def one_more(self, source: str, give_way: GiveWay) -> Iterator[None]:
+        """Counted while the block lasts, or until its place is another's: then `give_way` is called, and the
+        block has to end."""
+        fullest = self._room(source)
+        if isinstance(fullest, str):
+            self._take_from(fullest)()
+        self._waiting.setdefault(source, []).append(give_way)
         try:
             yield
         finally:
-            self._waiting[source] -= 1
-            if not self._waiting[source]:
-                del self._waiting[source]
+            if give_way in self._waiting.get(source, ()):
+                self._waiting[source].remove(give_way)
+                self._forget(source)
+
+    def _room(self, source: str) -> Full | str | None:
+        counts = {one: len(those) for one, those in self._waiting.items()}
+        return self._limits.room(counts, source)
+
+    def _take_from(self, source: str) -> GiveWay:
+        newest = self._waiting[source].pop()
+        self._forget(source)
+        return newest
+
+    def _forget(self, source: str) -> None:
+        if not self._waiting[source]:
+            del self._waiting[source]

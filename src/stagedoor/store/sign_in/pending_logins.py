@@ -4,7 +4,7 @@ of several at once, one gets it."""
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 
 from stagedoor.model.pending_limits import Full, PendingLimits
 from stagedoor.model.pending_login import LoginState, PendingLogin
@@ -18,15 +18,19 @@ LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)
 def add(
     database: Database, login: PendingLogin, now: float, limits: PendingLimits = LIMITS
 ) -> Full | None:
-    """Keep it, unless too many wait already. What is over is thrown away. Raises StoreError."""
+    """Keep it, unless too many wait already. What is over is thrown away, and so is the newest of another
+    source that has to make room. Raises StoreError."""
     # Strangers ask: where there is no room, they must not take the lock from those who log in.
     with database.read() as transaction:
-        if (full := _full(transaction, login, now, limits)) is not None:
+        if isinstance(full := _room(transaction, login, now, limits), Full):
             return full
     with database.write() as transaction:
         transaction.execute(delete(pending_logins).where(pending_logins.c.ends_at <= now))
-        if (full := _full(transaction, login, now, limits)) is not None:
-            return full
+        room = _room(transaction, login, now, limits)
+        if isinstance(room, Full):
+            return room
+        if room is not None:
+            _drop_newest(transaction, room, now)
         transaction.execute(insert(pending_logins).values(_values(login)))
     return None
 
@@ -69,17 +73,29 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
     return moved.rowcount == 1
 
 
-def _full(
-    transaction: Transaction, login: PendingLogin, now: float, limits: PendingLimits
-) -> Full | None:
+def _waiting(now: float) -> ColumnElement[bool]:
     columns = pending_logins.c
-    waiting = (
-        select(columns.source, func.count().label("number"))
-        .where(columns.ends_at > now, columns.state == LoginState.WAITING.value)
-        .group_by(columns.source)
-    )
+    return and_(columns.ends_at > now, columns.state == LoginState.WAITING.value)
+
+
+def _room(
+    transaction: Transaction, login: PendingLogin, now: float, limits: PendingLimits
+) -> Full | str | None:
+    source = pending_logins.c.source
+    waiting = select(source, func.count().label("number")).where(_waiting(now)).group_by(source)
     counts = {row.source: row.number for row in transaction.execute(waiting)}
-    return limits.full(counts, login.source)
+    return limits.room(counts, login.source)
+
+
+def _drop_newest(transaction: Transaction, source: str, now: float) -> None:
+    columns = pending_logins.c
+    newest = (
+        select(columns.id)
+        .where(_waiting(now), columns.source == source)
+        .order_by(columns.created_at.desc())
+        .limit(1)
+    )
+    transaction.execute(delete(pending_logins).where(columns.id == newest.scalar_subquery()))
 
 
 def _values(login: PendingLogin) -> dict[str, Any]:
