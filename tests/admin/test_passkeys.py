@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.sign_in import passkey_service
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.authn.passes import Lifetimes, pass_for
@@ -28,6 +30,7 @@ from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.tables import passkey_challenges
 from tests.authn.authenticator import Authenticator
 
 ORIGIN = "https://gw.example"
@@ -346,3 +349,42 @@ async def test_strangers_take_no_room_from_those_who_are_in(desk: Desk) -> None:
     assert told[-1].reason is Reason.THROTTLED
     ann = desk.signed_in("ann")
     assert isinstance(await desk.add(ann, Authenticator(ORIGIN)), PasskeyRecord)
+
+
+async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13 addresses filled all places for five minutes."""
+    monkeypatch.setattr(passkey_service, "MOST_STRANGERS", 30)
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    with admin.open_service(desk.settings) as service:
+        admin.set_password(service, "ann", "a password")
+
+    async def flood(site: int) -> None:
+        for number in range(10):
+            desk.now += 0.01
+            asked = await desk.service.begin_sign_in(RP, Source.of(f"192.0.2.{100 + site}", number))
+            assert not isinstance(asked, Denial)
+
+    for site in range(3):
+        await flood(site)
+    options = await desk.service.begin_sign_in(RP, SOURCE)
+    assert not isinstance(options, Denial)
+    answer = authenticator.get(options)
+    for site in range(3, 5):
+        await flood(site)
+    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Identity)
+    with desk.database.read() as transaction:
+        [kept] = transaction.execute(select(func.count()).select_from(passkey_challenges)).one()
+    assert kept == 29
+
+
+async def test_an_ipv6_48_is_no_more_than_one_site(desk: Desk) -> None:
+    told = [
+        await desk.service.begin_sign_in(RP, Source.of(f"2001:db8:1:{number:x}::1", 1))
+        for number in range(120)
+    ]
+    assert [isinstance(one, Denial) for one in told] == [False] * 100 + [True] * 20
+    assert isinstance(told[-1], Denial)
+    assert told[-1].retry_after_s == 1

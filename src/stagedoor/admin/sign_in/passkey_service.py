@@ -39,7 +39,7 @@ from stagedoor.model.passkey import (
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, lasts
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, site_network, source_network
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in import passes, step_ups
@@ -50,9 +50,12 @@ MOST_PASSKEYS = 20
 """Of one user: their devices, and a security key in a drawer."""
 MOST_CHALLENGES = 10_000
 MOST_STRANGERS = 1000
-"""Challenges of those who sign in, apart, so that strangers take no room from people who are in."""
+"""Challenges of those who sign in, apart, so that strangers take no room from people who are in. One more
+takes the place of the oldest."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""Of a source: each is a row in the store. Who signs in gives theirs back."""
+OF_SITE = Rate(burst=100, interval_s=1.0)
+"""Of a source, and of the IPv6 /48 that it is in: each is a row in the store. Who signs in gives theirs back.
+At 20 a second, from so many sites, a question waits for 50 s before it is the oldest."""
 MAX_NAME_CHARS = 64
 _CHALLENGE_BYTES = 32
 _NO_SIGN_IN = Denial(
@@ -89,6 +92,7 @@ class PasskeyService:
         self._now = now
         self._monotonic = monotonic
         self._beginnings = SourceRates(BEGINNINGS)
+        self._of_sites = SourceRates(OF_SITE)
 
     def proved_lately(self, identity: Identity) -> bool:
         """Whether this sign-in has stepped up, and that is fresh."""
@@ -255,10 +259,11 @@ class PasskeyService:
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
         """What somebody whom nobody knows yet signs in by."""
         network, now = source_network(source.address), self._now()
-        if self._beginnings.take(network, now) is None:
-            wait_s = math.ceil(self._beginnings.wait_s(network, now))
-            why = f"too many sign-ins by a passkey come from your address; try again in {wait_s} s"
-            return Denial(Reason.THROTTLED, why, wait_s)
+        for rates, name in ((self._beginnings, network), (self._of_sites, site_network(network))):
+            if rates.take(name, now) is None:
+                wait_s = math.ceil(rates.wait_s(name, now))
+                why = f"too many sign-ins by a passkey come from your network; try again in {wait_s} s"
+                return Denial(Reason.THROTTLED, why, wait_s)
         given = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
         challenge = await self._kept(given, now, MOST_STRANGERS)
         return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
@@ -269,7 +274,9 @@ class PasskeyService:
         """Who it is, if the answer is right and they have a password here."""
         found = await ask(self._sign_in, rp, answer)
         if not isinstance(found, Denial):
-            self._beginnings.give_back(source_network(source.address))
+            network = source_network(source.address)
+            self._beginnings.give_back(network)
+            self._of_sites.give_back(site_network(network))
         return found
 
     def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
@@ -326,12 +333,8 @@ class PasskeyService:
 
     async def _kept(self, given: Challenge, now: float, most: int) -> bytes | Denial:
         challenge = secrets.token_bytes(_CHALLENGE_BYTES)
-        kept = await ask(stored.add_challenge, self._database, challenge, given, now, most)
-        if isinstance(kept, Denial):
-            return kept
-        if not kept:
-            return Denial(Reason.OVERLOADED, "too many passkeys are asked for; try again", 10)
-        return challenge
+        failed = await ask(stored.add_challenge, self._database, challenge, given, now, most)
+        return challenge if failed is None else failed
 
     def _taken(
         self,

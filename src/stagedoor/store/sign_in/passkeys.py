@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord
@@ -65,20 +65,19 @@ def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, no
 
 def add_challenge(
     database: Database, challenge: bytes, given: Challenge, now: float, most: int
-) -> bool:
-    """Keep a question until it is answered; whether there was room among those of its purpose. What is over
-    is thrown away. Raises StoreError."""
-    waiting = select(func.count()).where(
-        passkey_challenges.c.expires_at > now, passkey_challenges.c.purpose == given.purpose.value
+) -> None:
+    """Keep a question until it is answered. What is over is thrown away, and so are the oldest of its purpose
+    where `most` wait: who floods us costs nobody the time that a person needs. Raises StoreError."""
+    columns = passkey_challenges.c
+    oldest = (
+        select(columns.challenge_hash)
+        .where(columns.purpose == given.purpose.value)
+        .order_by(columns.expires_at.desc())
+        .offset(most - 1)
     )
-    # Strangers ask: where there is no room, they must not take the lock from those who log in.
-    with database.read() as transaction:
-        if transaction.execute(waiting).scalar_one() >= most:
-            return False
+    gone = or_(columns.expires_at <= now, columns.challenge_hash.in_(oldest))
     with database.write() as transaction:
-        transaction.execute(
-            delete(passkey_challenges).where(passkey_challenges.c.expires_at <= now)
-        )
+        transaction.execute(delete(passkey_challenges).where(gone))
         transaction.execute(
             insert(passkey_challenges).values(
                 challenge_hash=_hash(challenge),
@@ -89,7 +88,6 @@ def add_challenge(
                 expires_at=given.expires_at,
             )
         )
-    return True
 
 
 def find_challenge(transaction: Transaction, challenge: bytes, now: float) -> Challenge | None:
