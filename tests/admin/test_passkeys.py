@@ -172,6 +172,19 @@ async def test_a_copy_is_refused_and_written_down(desk: Desk) -> None:
     assert desk.actions()[-1] == "passkey.cloned"
 
 
+async def test_an_answer_that_is_shown_again_tells_of_no_copy(desk: Desk) -> None:
+    """Its counter is an old one too: a browser that asks twice, or a thief, would raise false alarms."""
+    ann = desk.signed_in("ann")
+    authenticator = await desk.with_passkey(ann)
+    answer = authenticator.get(await desk.asked(ann))
+    assert await desk.proves(ann, answer)
+    authenticator.count -= 1
+    copied = authenticator.get(await desk.asked(ann))
+    for shown in (answer, answer, copied, copied, copied):
+        assert not await desk.proves(ann, shown)
+    assert desk.actions().count("passkey.cloned") == 1
+
+
 async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
     """Else whoever has it could step up by a passkey of their own."""
     ann = desk.signed_in("ann")

@@ -211,14 +211,18 @@ class PasskeyService:
         # Another user's credential signs as well as one's own.
         if passkey is None or passkey.user != identity.name:
             return NOT_RIGHT
+
+        def take(transaction: Transaction) -> Challenge | None:
+            return self._taken(transaction, challenge, ChallengeKind.STEP_UP, identity)
+
         count = read_assertion(rp, challenge, passkey, answer)
         if count is CLONED:
-            self._tell_cloned(passkey)
+            self._tell_cloned(passkey, take)
         if isinstance(count, Denial):
             return count
         now = self._now()
         with self._service(identity).change("step-up") as change:
-            taken = self._taken(change.transaction, challenge, ChallengeKind.STEP_UP, identity)
+            taken = take(change.transaction)
             if taken is None:
                 raise RefusedError(NOT_RIGHT.message)
             if not stored.use_passkey(change.transaction, passkey, count, now):
@@ -243,9 +247,15 @@ class PasskeyService:
         assert waiting is not None, "it lasts"
         return waiting.sign_in
 
-    def _tell_cloned(self, passkey: PasskeyRecord) -> None:
+    def _tell_cloned(
+        self, passkey: PasskeyRecord, take: Callable[[Transaction], Challenge | bool | None]
+    ) -> None:
+        """`take` uses the question up. An answer that is shown once more has an old counter as well, and is
+        no sign of a copy: raises RefusedError. Raises StoreError."""
         service = on_the_web(self._settings, self._database, passkey.user)
         with service.change("passkey.cloned") as change:
+            if not take(change.transaction):
+                raise RefusedError(NOT_RIGHT.message)
             change.unchanged = True
             change.fields |= {"user": passkey.user, "passkey": passkey.id, "name": passkey.name}
 
@@ -292,7 +302,7 @@ class PasskeyService:
         count = read_assertion(rp, challenge, passkey, answer)
         if isinstance(count, Denial):
             if count is CLONED:
-                self._tell_cloned(passkey)
+                self._tell_cloned(passkey, lambda its: stored.take_challenge(its, challenge))
             return count
         user = self._policy().users.get(passkey.user)
         if user is None or user.password_hash is None:
