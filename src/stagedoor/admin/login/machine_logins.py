@@ -10,6 +10,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
+    RefusedKeys,
     UserCertificates,
 )
 from stagedoor.admin.login.machine_tokens import MachineTokens
@@ -39,6 +40,9 @@ from stagedoor.wire.sshkey import PublicKey
 TRIES = Rate(burst=50, interval_s=3.0)
 """Of one source network: each may make us ask the issuer. Who logs in gives theirs back, so a CI's many jobs
 behind one address are not counted."""
+OF_A_RULE = Rate(burst=300, interval_s=0.5)
+"""Logins by one `[[machines]]` table, in each worker: each is a change of the policy, and in the memory of
+every worker while it lasts. A matrix of a CI has 256 jobs at most."""
 RETRY_S = 10
 _NONE_HERE = Denial(
     Reason.BAD_REQUEST,
@@ -56,15 +60,18 @@ class MachineLoginService:
         settings: Settings,
         database: Database,
         certificates: UserCertificates | None,
+        refused: RefusedKeys,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Reads the files that `[[machines]]` names. Raises SettingsError."""
         self._settings = settings
         self._database = database
         self._certificates = certificates
+        self._refused = refused
         self._now = now
         self._tokens = MachineTokens(settings.machines, now)
         self._tries = SourceRates(TRIES)
+        self._of_rules = SourceRates(OF_A_RULE)
 
     async def log_in(
         self, origin: str, token: str, signature: str, source: Source
@@ -83,11 +90,15 @@ class MachineLoginService:
                 f"the signature does not hold for {origin}: log in by the address that this gateway knows "
                 "itself by",
             )
+        if (denial := self._refused(key.line)) is not None:
+            return denial
         try:
             machine, claims = await self._tokens.judge(token)
         except OidcError as error:
             return _refused(error, source)
         self._tries.give_back(source_network(source.address))
+        if (denial := self._too_many(machine)) is not None:
+            return denial
         opened = await ask(self._open, machine, claims, key, source)
         if isinstance(opened, Denial):
             return opened
@@ -145,6 +156,18 @@ class MachineLoginService:
         except CertificateError as error:
             return LoginResult(login.name, login.expires_at, secret, None, str(error))
         return LoginResult(login.name, login.expires_at, secret, certificate)
+
+    def _too_many(self, machine: Machine) -> Denial | None:
+        name, now = machine.name, self._now()
+        if self._of_rules.take(name, now) is not None:
+            return None
+        wait_s = math.ceil(self._of_rules.wait_s(name, now))
+        return Denial(
+            Reason.THROTTLED,
+            f"so many jobs log in by [[machines]] {name!r} that the next one has to wait; try again in "
+            f"{wait_s} s",
+            wait_s,
+        )
 
     def _too_often(self, source: Source) -> Denial | None:
         network, now = source_network(source.address), self._now()

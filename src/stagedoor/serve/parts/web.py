@@ -87,7 +87,7 @@ def web_listener(
             LoginParts(
                 logins,
                 LoginApproval(settings, database),
-                MachineLoginService(settings, database, certificates),
+                MachineLoginService(settings, database, certificates, refused),
                 partial(describe, settings, logins=logins.possible),
                 RevocationList(settings, database, policy).bytes,
                 client_file(),
