@@ -41,11 +41,14 @@ class Desk:
         self.settings = settings
         self.database = database
         self.allowance = ChangeRateLimit(at_once=1000)
+        self.revoked: dict[str, Denial] = {}
         self.service = self.made(ALL)
 
     def made(self, accounts: Accounts) -> CredentialService:
         settings = Settings(data_dir=self.settings.data_dir, accounts=accounts)
-        return CredentialService(settings, self.database, self.policy, self.allowance)
+        return CredentialService(
+            settings, self.database, self.policy, self.allowance, self.revoked.get
+        )
 
     def policy(self) -> Policy:
         return stored.load_policy(self.database)
@@ -122,6 +125,18 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
     assert "bob" not in refused.message
     assert (await desk.held("ann")).keys == []
     assert await desk.add_key("bob", key) is None
+
+
+async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
+    key = new_key()
+    desk.revoked[" ".join(public_line(key).split()[:2])] = Denial(
+        Reason.CREDENTIAL_WRONG, "the key was revoked (ssh.revoked_keys_file)"
+    )
+    refused = await desk.add_key("ann", key)
+    assert isinstance(refused, Denial)
+    assert "was revoked" in refused.message
+    assert (await desk.held("ann")).keys == []
+    assert await desk.add_key("ann", new_key()) is None
 
 
 async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
@@ -297,6 +312,7 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
         desk.database,
         lambda: before,
         desk.allowance,
+        lambda line: None,
     )
     for denial in (
         await late.held(ann),

@@ -35,7 +35,11 @@ class Office:
             admin.add_user(service, "ann", password="the old password")
         self.database = open_database(self.settings.place)
         self.web = CredentialService(
-            self.settings, self.database, lambda: load_policy(self.database), ChangeRateLimit()
+            self.settings,
+            self.database,
+            lambda: load_policy(self.database),
+            ChangeRateLimit(),
+            lambda line: None,
         )
 
     def invite(self, name: str, *, lasts_s: float = 3600, **options: tuple[str, ...]) -> Invitation:

@@ -36,7 +36,7 @@ class Web:
         self.now = 0.0
         allowance = ChangeRateLimit()
         self.account = CredentialService(
-            settings, database, self.policy, allowance, lambda: self.now
+            settings, database, self.policy, allowance, lambda line: None, lambda: self.now
         )
         self.presence = PresenceService(
             settings, database, self.policy, allowance, lambda: self.now

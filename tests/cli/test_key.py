@@ -54,6 +54,23 @@ def test_weak_keys_are_refused_with_the_reason(alice: Desk, tmp_path: Path) -> N
         alice.out("key", "add", "alice", "-", stdin="ssh-dss AAAAB3NzaC1kc3M= old\n")
 
 
+def test_a_revoked_key_is_refused_and_so_is_every_key_where_that_is_not_known(
+    alice: Desk, tmp_path: Path
+) -> None:
+    bad, good = (make_key(tmp_path, name, "-t", "ed25519") for name in ("bad", "good"))
+    revoked = tmp_path / "revoked"
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", revoked, bad], check=True)
+    with alice.settings_file.open("a") as file:
+        file.write(f'[ssh]\nrevoked_keys_file = "{revoked}"\n')
+    with pytest.raises(RefusedError, match=r"was revoked \(ssh.revoked_keys_file\)"):
+        alice.out("key", "add", "alice", "-", stdin=good.read_text() + bad.read_text())
+    assert alice.json("key", "list") == [], "all are taken, or none"
+    alice.out("key", "add", "alice", str(good))
+    revoked.unlink()
+    with pytest.raises(RefusedError, match="cannot be read"):
+        alice.out("key", "add", "alice", str(make_key(tmp_path, "other", "-t", "ed25519")))
+
+
 def test_a_private_key_given_by_mistake_is_refused_and_not_repeated(
     alice: Desk, tmp_path: Path
 ) -> None:

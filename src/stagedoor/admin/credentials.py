@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.certificates.certificates import RefusedKeys
+from stagedoor.admin.certificates.revoked_keys import require_unrevoked
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.key_proof import line_to_sign, proved_key
 from stagedoor.admin.sign_in.invitations import accept, invited
@@ -75,6 +77,7 @@ class CredentialService:
         database: Database,
         policy: Callable[[], Policy],
         allowance: ChangeRateLimit,
+        refused: RefusedKeys,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`policy` is the policy as it is now; `now` is monotonic, seconds."""
@@ -82,6 +85,7 @@ class CredentialService:
         self._database = database
         self._policy = policy
         self._allowance = allowance
+        self._refused = refused
         self._now = now
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
@@ -191,6 +195,7 @@ class CredentialService:
         def add() -> None:
             key = proved_key(line_to_sign(identity, host), signature)
             line = f"{key.line} {folded(label)}"
+            require_unrevoked([line], self._refused)
             try:
                 admin.add_keys(self._service(identity), identity.name, [line], most=MOST_KEYS)
             except ConflictError:

@@ -90,7 +90,7 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
     That a certificate has expired since does not end what it began, as with sshd(8).
     """
     certificate = credential.certificate
-    revoked = revoked_key(credential.key, trust)
+    revoked = revoked_key(credential.key, trust.revocations)
     if revoked is not None or certificate is None:
         return revoked
     stranger = _stranger(certificate, trust)
@@ -101,9 +101,9 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
     return None
 
 
-def revoked_key(key: bytes, trust: Trust) -> Denial | None:
-    """Why nobody may use this key, a blob, by anybody; None while it may be used."""
-    if trust.revocations.holds_key(key):
+def revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
+    """Why nobody may use this key, a blob; None while it may be used."""
+    if revocations.holds_key(key):
         return _wrong(f"the key {fingerprint(key)} was revoked (ssh.revoked_keys_file)")
     return None
 

@@ -5,6 +5,7 @@ from typing import BinaryIO
 import click
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile, require_unrevoked
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import fingerprints, user_names
@@ -34,12 +35,14 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 
     FILE is a .pub file, or - for stdin. All are taken, or none.
 
-    DSA keys and RSA keys under 2048 bits are refused.
+    DSA keys, RSA keys under 2048 bits, and what ssh.revoked_keys_file names are refused.
+    Whose keys they are is not proved: take them from where only USER can put them.
     """
     content = file.read(_MAX_FILE_BYTES)
     # A lone surrogate stands for what is not UTF-8: no key has it, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    require_unrevoked(wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).refused)
     with open_service(installation.settings, create=False) as service:
         added = admin.add_keys(service, user, wanted)
     for record in added:

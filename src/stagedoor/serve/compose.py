@@ -10,6 +10,7 @@ import structlog
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
+from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
 from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.admin.sign_in.step_up import step_up_rules
 from stagedoor.admin.sign_in.step_up_service import StepUpService
@@ -44,7 +45,7 @@ from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.shells import shells_of
-from stagedoor.serve.parts.ssh import refused_keys, ssh_listener, trust_of
+from stagedoor.serve.parts.ssh import ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.attempt import no_trace
 from stagedoor.session.connect import Connector
@@ -215,7 +216,7 @@ class Gateway:
                 self.database,
                 lambda: self.watch.policy,
                 self.certificates,
-                refused_keys(settings),
+                RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
             )
         return ssh_listener(settings, flow, addresses, direct, sign_ins)
 
@@ -238,7 +239,7 @@ class Gateway:
             self.step_ups,
             sign_in_counter(self.tally),
             self.certificates,
-            refused_keys(settings),
+            RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
         )
 
     async def ask_providers(self) -> None:

@@ -1,30 +1,27 @@
 """The SSH listener's parts: its host key and certificate, whom it trusts, and its limits."""
 
 import platform
-from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
-from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import (
     ensure_ssh_host_key,
     ssh_host_certificate,
     user_ca_line,
 )
-from stagedoor.admin.certificates.certificates import RefusedKeys
-from stagedoor.authn.decide_key import Trust, revoked_key
+from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
+from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.rate import Rate
 from stagedoor.model.units import DAY_S
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.settings.startups import parse_limits
-from stagedoor.wire.krl import RevocationError, parse_revocations
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
@@ -105,43 +102,10 @@ def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     own = parse_public_key(user_ca_line(settings))
     assert not isinstance(own, KeyRefused), "our own keys are of a kind that we take"
     trust = Trust(user_ca_fingerprints(settings), own_ca=own.fingerprint)
-    file = settings.ssh.revoked_keys_file
-    return (lambda: trust) if file is None else _RevocationFile(file, trust).now
+    file = RevokedKeysFile(settings.ssh.revoked_keys_file)
 
+    def now() -> Trust | Denial:
+        found = file.now()
+        return found if isinstance(found, Denial) else replace(trust, revocations=found)
 
-def refused_keys(settings: Settings) -> RefusedKeys:
-    """Which keys get no sign-in and no certificate. Raises StagedoorError for what is wrong now."""
-    trust = trust_of(settings)
-
-    def refused(line: str) -> Denial | None:
-        now = trust()
-        return now if isinstance(now, Denial) else revoked_key(b64decode(line.split()[1]), now)
-
-    return refused
-
-
-class _RevocationFile:
-    """Reads the file again when it has changed, which stat(2) tells."""
-
-    def __init__(self, file: Path, trust: Trust) -> None:
-        self._file = file
-        self._trust = trust
-        self._seen: tuple[int, int, int] | None = None
-        self._answer: Trust | Denial = trust
-
-    def now(self) -> Trust | Denial:
-        try:
-            stat = self._file.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen != self._seen:
-                revocations = parse_revocations(self._file.read_bytes())
-                self._answer = replace(self._trust, revocations=revocations)
-                self._seen = seen
-        except (OSError, RevocationError) as error:
-            # As sshd_config(5) RevokedKeys: a list that cannot be read refuses every key.
-            self._seen = None
-            self._answer = Denial(
-                Reason.CREDENTIAL_WRONG,
-                f"no key is taken, since ssh.revoked_keys_file {self._file} cannot be read: {error}",
-            )
-        return self._answer
+    return now

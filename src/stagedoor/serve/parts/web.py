@@ -93,7 +93,7 @@ def web_listener(
                 client_file(),
             ),
             AccountService(settings, database),
-            CredentialService(settings, database, policy, allowance),
+            CredentialService(settings, database, policy, allowance, refused),
             PasskeyService(settings, database, policy, allowance),
             step_ups,
             RecordingService(settings, database, policy),
