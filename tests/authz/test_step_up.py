@@ -10,7 +10,7 @@ from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
 from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant, GrantRule, Guest
+from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.target import Target
@@ -35,8 +35,7 @@ def wanted(
     target: Target = PRODUCTION,
     rules: StepUpRules = RULES,
 ) -> str | None:
-    grant = Grant(identity, target, 1, None)
-    denial = step_up_needed(rules, policy, identity, grant, NOW)
+    denial = step_up_needed(rules, policy, identity, target, NOW)
     assert denial is None or denial.reason is Reason.STEP_UP_NEEDED
     return None if denial is None else denial.message
 
@@ -92,18 +91,12 @@ def test_only_the_named_targets_want_it() -> None:
     assert wanted(rules=by_app) is not None, "in every environment"
 
 
-def test_a_guest_is_asked_as_everybody_else() -> None:
-    grant = Grant(DEV, PRODUCTION, 1, None, Guest("main", "host", "s1"))
-    assert step_up_needed(RULES, HELD, DEV, grant, NOW) is not None
-
-
 def test_a_remembered_grant_does_not_remember_the_proof() -> None:
     """Grants are shared by connections; what one of them proved is not."""
     authoriser = Authoriser(lambda: HELD, lambda: NOW, step_up=RULES)
     plain = Identity("dev", frozenset(), Method.PUBLIC_KEY)
-    grants = [Grant(one, PRODUCTION, 1, None) for one in (replace(plain, present_at=NOW), plain)]
-    assert authoriser.step_up_needed(grants[0].identity, grants[0]) is None
-    assert isinstance(authoriser.step_up_needed(plain, grants[0]), Denial)
+    assert authoriser.step_up_needed(replace(plain, present_at=NOW), PRODUCTION) is None
+    assert isinstance(authoriser.step_up_needed(plain, PRODUCTION), Denial)
 
 
 def test_a_session_that_is_open_is_not_judged_by_it() -> None:

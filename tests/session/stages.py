@@ -126,7 +126,7 @@ class Authz:
         self.script.asked.append("authorise")
         return self.script.grant()
 
-    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
+    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
         return self.script.step_ups.pop(0) if self.script.step_ups else None
 
     def again(self, grant: Grant) -> Grant | Denial:

@@ -118,7 +118,7 @@ class Policy:
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
-    def step_up_needed(self, identity: Identity, grant: Grant) -> None:
+    def step_up_needed(self, identity: Identity, target: Target) -> None:
         """No target of these tests wants one."""
 
     def again(self, grant: Grant) -> Grant | Denial:

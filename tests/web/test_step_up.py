@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.path.gateway import PASSWORD, Gateway
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.passkeys import add_passkey, ask, asked, by_name, prove, signed_in
 from tests.web.test_pages import Person
-from tests.web.visitor import post
+from tests.web.visitor import Visitor, post
 
 PATHS = ("passkey/add", "passkey/added", "step-up", "step-up/proved")
 STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
@@ -17,7 +18,10 @@ STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    step_up = '\n[step_up]\ntargets = ["app02"]\n[throttle]\nfree_tries = 3\n'
+    step_up = (
+        '\n[step_up]\ntargets = ["app02"]\n[throttle]\nfree_tries = 3\n'
+        '[recording]\nsessions = ["app02"]\nviewers = ["user:other", "user:dev"]\n'
+    )
     with Gateway(tmp_path_factory.mktemp("step-up"), SETTINGS + step_up) as found:
         for name in ("dev", "other", "robbed"):
             found.add_user(name, "app01", "app02")
@@ -54,6 +58,7 @@ def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int
     )
     assert (status, said["reason"]) == (403, "step_up_needed")
     assert "which a token cannot give" in said["message"]
+    add_passkey(signed_in(port))
     by_token = by_name(port)
     assert by_token.sign_in("dev", token).status == 303
     assert by_token.get("/step-up").status == 403
@@ -103,3 +108,35 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
     assert ask(person, "ticket", target="app02").status == 200, "at once"
     assert person.get("/app/app02").status in (200, 503), "503: the page is not built"
     assert ask(elsewhere, "ticket", target="app02").status == 403
+
+
+@pytest.mark.identity(35)
+def test_a_stolen_cookie_opens_nothing_to_a_friend_of_the_thief(port: int) -> None:
+    """Who could give a proof of their own would watch the victim's terminal by a link."""
+    thief = signed_in(port, "robbed")
+    refused = ask(thief, "share", target="app02", terminal="main")
+    assert refused.status == 403
+    assert json.loads(refused.text)["reason"] == "step_up_needed"
+    assert ask(thief, "share", target="app01", terminal="main").status == 200
+
+
+def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port: int) -> None:
+    person = signed_in(port)
+    authenticator = add_passkey(person)
+    prove(person, authenticator)
+    given = asked(person, "ticket", target="app02")["ticket"]
+    visitor = Visitor(port).hello(given, "echo the secr''et")
+    visitor.until(lambda: visitor.exit is not None)
+    visitor.close()
+    wait_until(lambda: [e for e in gateway.audit() if e["kind"] == "recording.ended"])
+    [row] = json.loads(gateway.command("recording", "list", "--json").stdout)
+    at = f"/recordings/{row['id']}"
+    assert "the secret" in person.get(f"{at}/cast").text
+    elsewhere = signed_in(port)
+    refused = elsewhere.get(f"{at}/cast")
+    assert refused.status == 403
+    assert "wants a fresh proof" in refused.text
+    leads = elsewhere.get(at)
+    assert (leads.status, leads.headers["location"].split("?")[0]) == (303, "/step-up")
+    prove(elsewhere, authenticator)
+    assert "the secret" in elsewhere.get(f"{at}/cast").text

@@ -68,9 +68,9 @@ class Authoriser:
         at = (target, terminal, host)
         return guest.by_rule(self._policy(), identity, *at, self._now(), self._listed)
 
-    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
-        """Why the grant does not suffice now. See `authz.step_up`."""
-        return step_up_needed(self._step_up, self._policy(), identity, grant, self._now())
+    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
+        """Why a grant does not suffice now. See `authz.step_up`."""
+        return step_up_needed(self._step_up, self._policy(), identity, target, self._now())
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Does what `grant` was given for still hold?"""

@@ -7,10 +7,10 @@ when somebody enters. A session that is open goes on when the proof is old.
 from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.selector import Selector, covers_target
+from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 
 _CREDENTIALS = {
@@ -35,10 +35,9 @@ NOWHERE = StepUpRules()
 
 
 def step_up_needed(
-    rules: StepUpRules, policy: Policy, identity: Identity, grant: Grant, now: float
+    rules: StepUpRules, policy: Policy, identity: Identity, target: Target, now: float
 ) -> Denial | None:
-    """Why `identity` may not use `grant` yet: its target wants a proof that is fresher. None: it may."""
-    target = grant.target
+    """Why `identity` may not enter `target` yet, which wants a proof that is fresher. None: they may."""
     if not any(
         covers_target(one.app_pattern, one.environment_pattern, target) for one in rules.targets
     ):

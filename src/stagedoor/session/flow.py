@@ -37,6 +37,7 @@ FIRST_STEP = StartStep("asked for")
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The refusals that a change of the policy can turn into a yes."""
 _Proof = TypeVar("_Proof")
+_Wanted = TypeVar("_Wanted", Grant, Target)
 
 
 class Entered:
@@ -148,11 +149,12 @@ class Flow:
             return found
         return await verdict() if await self.policy.newer_than(version) else found
 
-    async def stepped_up(self, identity: Identity, grant: Grant) -> Grant | Denial:
-        """`grant`, unless its target wants a fresh proof that a person is there, and there is none."""
+    async def stepped_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
+        """`wanted`, unless its target asks for a fresh proof that a person is there, and there is none."""
+        target = wanted.target if isinstance(wanted, Grant) else wanted
 
-        async def verdict() -> Grant | Denial:
-            return self.authoriser.step_up_needed(identity, grant) or grant
+        async def verdict() -> _Wanted | Denial:
+            return self.authoriser.step_up_needed(identity, target) or wanted
 
         return await self.by_newest_policy(verdict)
 

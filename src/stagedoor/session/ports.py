@@ -41,8 +41,8 @@ class Authoriser(Protocol):
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial: ...
 
-    def step_up_needed(self, identity: Identity, grant: Grant) -> Denial | None:
-        """Why the grant does not suffice until somebody proves that they are there; None: it does."""
+    def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
+        """Why a grant does not suffice until somebody proves that they are there; None: it does."""
         ...
 
     def again(self, grant: Grant) -> Grant | Denial:

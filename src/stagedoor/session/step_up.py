@@ -51,7 +51,7 @@ class StepUpRequest:
             still = self.authoriser.again(self.grant)
             if isinstance(still, Denial):
                 return still
-            if self.authoriser.step_up_needed(self.identity, self.grant) is None:
+            if self.authoriser.step_up_needed(self.identity, self.grant.target) is None:
                 return still
         return Denial(
             Reason.STEP_UP_NEEDED,

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
 from stagedoor.admin.recordings.service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
-from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
@@ -81,8 +81,11 @@ class Replay:
         found = await self._take(request)
         if isinstance(found, Response):
             return found
-        _, take = found
+        identity, take = found
         place = self._pages.place
+        if await self._not_proved(identity, take) is not None:
+            wanted = urlencode({"next": request.url.path})
+            return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
         if take.sealed:
             return HTMLResponse(replay_markup.sealed(place, take))
         if "replay.js" not in place.assets:
@@ -100,6 +103,11 @@ class Replay:
             # To a script, a page to sign in would look like a recording.
             return Response("sign in again\n", 401) if found.status_code < 400 else found
         identity, take = found
+        if (denial := await self._not_proved(identity, take)) is not None:
+            self._guard.flow.deny(
+                denial, web(self._guard.source_of(request)), identity, take.target
+            )
+            return Response(f"{denial.message}\n", status_of(denial.reason))
         if take.sealed:
             return Response(f"{replay_markup.sealed_line(take)}\n", 409)
         denial = await self._recordings.viewed(identity, take, self._guard.source_of(request))
@@ -136,6 +144,13 @@ class Replay:
             why = "There is no such recording on this gateway, or you may not play it."
             return self._pages.said("Not found", why, 404)
         return identity, found
+
+    async def _not_proved(self, identity: Identity, take: UserRecording) -> Denial | None:
+        """Why somebody may not see yet what a terminal showed: its app wants a fresh proof of who enters."""
+        if take.target is None:
+            return None
+        found = await self._guard.flow.stepped_up(identity, take.target)
+        return found if isinstance(found, Denial) else None
 
     async def _bytes(
         self, identity: Identity, take: UserRecording, first: int, length: int

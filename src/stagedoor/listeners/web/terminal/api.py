@@ -190,6 +190,10 @@ class Terminals:
         found = await self._granted_at(identity, asked, source)
         if isinstance(found, Denial):
             return found
+        # Else a stolen cookie would open to a friend what it does not open itself.
+        proved = await self._flow.stepped_up(identity, found[0])
+        if isinstance(proved, Denial):
+            return self._denied(proved, source, identity, found[0].target)
         grant, name = found
         minutes = asked.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
