@@ -320,6 +320,20 @@ async def test_a_fresh_shell_is_started_beside_an_older_one_on_request() -> None
 
 
 @in_virtual_time
+async def test_however_many_ask_for_a_fresh_shell_the_cluster_is_asked_once() -> None:
+    async with story() as it:
+        await it.come()
+        it.app("2")
+        await it.until(lambda: it.annotation(STALE), MINUTE_S)
+        before = len(it.cluster.asked)
+        many = [it.shells.enter_fresh(APP01, lambda step: None) for _ in range(200)]
+        told = await asyncio.gather(*many)
+        # An older kit makes no room for one, so all are told so after a minute.
+        assert {"made no room" in one.message for one in told if isinstance(one, Denial)} == {True}
+        assert it.cluster.asked[before:].count("merge Lease") < 10, "those inside renew it"
+
+
+@in_virtual_time
 async def test_no_third_shell_is_started_and_none_beside_one_that_does_not_know_how() -> None:
     async with story() as it:
         pod = await it.come()

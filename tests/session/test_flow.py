@@ -1,10 +1,12 @@
 """The flow as transcripts: what each stage was asked, in order, and what the developer was told."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Ended, Origin
 from stagedoor.model.shell import StartStep
@@ -14,6 +16,8 @@ from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Script, flow_of, serve
 
 WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
 NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
+NEEDS_PROOF = Denial(Reason.STEP_UP_NEEDED, "prove that you are there")
+FRESH_FROM = Origin(AccessMethod.DIRECT, SOURCE)
 
 LET_IN = [
     "authenticate",
@@ -295,3 +299,32 @@ async def test_what_no_policy_decides_looks_at_nothing() -> None:
     script = Script(identity=Denial(Reason.THROTTLED, "too many"))
     await serve(script)
     assert script.looks == 0
+
+
+async def test_a_guest_is_asked_for_a_proof_as_everybody_else() -> None:
+    guest = replace(GRANT, guest=Guest("main", "host", "s1"))
+    script = Script(step_ups=[NEEDS_PROOF])
+    assert await flow_of(script).stepped_up(DEV, guest) is NEEDS_PROOF
+    assert await flow_of(script).stepped_up(DEV, guest) is guest
+
+
+async def test_who_had_a_fresh_shell_started_is_written_down() -> None:
+    script = Script()
+    assert await flow_of(script).start_fresh(DEV, GRANT.target, FRESH_FROM) is None
+    assert script.asked == ["authorise", "fresh", "authorise"]
+    line = script.lines[-1]
+    assert (line["event"], line["identity"]) == ("fresh shell started", "dev")
+    assert (line["target"], line["source"]) == ("app01.ssh", str(SOURCE))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [Script(grants=[NO_GRANT]), Script(step_ups=[NEEDS_PROOF, NEEDS_PROOF])],
+    ids=["no grant", "no proof"],
+)
+async def test_a_fresh_shell_is_started_for_who_could_enter_it_alone(script: Script) -> None:
+    """Where an app wants a proof that its person is there, a stolen cookie starts nothing either."""
+    denial = await flow_of(script).start_fresh(DEV, GRANT.target, FRESH_FROM)
+    assert denial in (NO_GRANT, NEEDS_PROOF)
+    assert "fresh" not in script.asked
+    assert script.lines[-1]["outcome"] == "denied"

@@ -26,7 +26,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.session import step_up
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
-from stagedoor.session.line import Line, denied_line, ended_line
+from stagedoor.session.line import Line, denied_line, ended_line, fresh_line
 from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader, StepUps
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
@@ -298,15 +298,18 @@ class Flow:
         return self.deny(denial, attempt.origin, identity, target)
 
     async def start_fresh(
-        self, identity: Identity, target: Target, origin: Origin, progress: Progress
+        self, identity: Identity, target: Target, origin: Origin
     ) -> Denial | None:
-        """Have a fresh shell started beside one of an older version of the app; or why not, which is then
-        written down. Nobody enters it by that."""
-        grant = await self.authorise(identity, target)
-        if isinstance(grant, Denial):
-            return self.deny(grant, origin, identity, target)
-        ready = await self._ensure(grant, progress, fresh=True)
-        return self.deny(ready, origin, identity, target) if isinstance(ready, Denial) else None
+        """Have a fresh shell started beside an older one, or why not. Nobody enters it by that."""
+        found: Grant | Ready | Denial = await self.authorise(identity, target)
+        if isinstance(found, Grant):
+            found = await self.stepped_up(identity, found)
+        if isinstance(found, Grant):
+            found = await self._ensure(found, lambda _: None, fresh=True)
+        if isinstance(found, Denial):
+            return self.deny(found, origin, identity, target)
+        self.write_line(fresh_line(origin, identity.name, target))
+        return None
 
     def deny(
         self,

@@ -113,7 +113,7 @@ class Page:
         if target is None:
             return "", "stagedoor: there is no app of that name\n", 1
         origin = Origin(AccessMethod.DIRECT, login.source)
-        denial = await login.flow.start_fresh(login.identity, target, origin, lambda _: None)
+        denial = await login.flow.start_fresh(login.identity, target, origin)
         if denial is not None:
             return "", f"stagedoor: no fresh shell: {denial.message}\n", 1
         left = "Who is in the one of before goes on there until they leave it, for a day at most."

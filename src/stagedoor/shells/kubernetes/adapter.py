@@ -75,6 +75,8 @@ class KubernetesShells:
         self._answered: dict[Target, Address] = {}
         """Where each shell has said its banner to us."""
         self._starts = Starts()
+        self._fresh = Starts()
+        """Those beside a shell that runs: each is a wish in its lease, however many have it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -130,6 +132,9 @@ class KubernetesShells:
 
     async def enter_fresh(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `fresh`, for an administrator who needs no grant (`stagedoor app start --fresh`)."""
+        return await self._fresh.join(target, partial(self._start_fresh, target), progress)
+
+    async def _start_fresh(self, target: Target, progress: Progress) -> Shell | Denial:
         cache, app = self._caches[target.environment], target.app
         pod = cache.running_pod(app)
         if pod is not None:
@@ -235,7 +240,8 @@ class KubernetesShells:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
+        starts = (self._starts.close(), self._fresh.close())
+        await asyncio.gather(*self._tasks, *starts, return_exceptions=True)
 
     async def _start(self, target: Target, cache: NamespaceCache, tell: Progress) -> Shell | Denial:
         register = self._registers.get(target.environment)

@@ -76,7 +76,7 @@ class Home:
         if target is None:
             return await self._pages.not_found(request, LookupError())
         origin = web(self._guard.source_of(request))
-        denial = await self._flow.start_fresh(identity, target, origin, lambda _: None)
+        denial = await self._flow.start_fresh(identity, target, origin)
         if denial is not None:
             return self._pages.said("No fresh shell", denial.message, page_status(denial))
         return RedirectResponse(f"{self._pages.place.path}/", SEE_OTHER)
