@@ -7,15 +7,25 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
+from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_in.passkeys import remove_passkey
+from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
+from stagedoor.admin.sign_in.single_sign_on import link, unlink
 from stagedoor.admin.terminals.shares import end_share, make_share
+from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import Permission
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.passkeys import add_passkey
 from stagedoor.store.sqlite.reserve import SIZE
 from stagedoor.wire.target import parse_login
 from tests.store.full_disk import SmallDisk, small_disk
@@ -85,6 +95,43 @@ def test_each_right_can_be_taken_away(service: AdminService, disk: SmallDisk) ->
     said = [e.event.fields.get("action") for e in read_entries(reader) if e.event.fields]
     assert said.count("grant.remove") == 13, "and each stands in the audit"
     reader.close()
+
+
+def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk) -> None:
+    company = SingleSignOn(
+        name="Company",
+        issuer="https://id.example",
+        client_id="stagedoor",
+        client_secret_file=disk.folder,
+        redirect_uri="https://shell.example/sign-in/sso",
+    )
+    database, now, lasting = service.database, service.clock(), Lifetimes()
+    for name in ("ann", "bob", "cid"):
+        admin.add_user(service, name, password=PASSWORD)
+    link(service, "cid", company, "1")
+
+    def signed_in(who: Identity) -> str:
+        return passes.issue(database, pass_for(PassKind.SESSION, who, now, lasting), now)
+
+    by_password = on_password_of(load_policy(database).users["ann"])
+    by_provider = Identity("cid", frozenset(), Method.SSO, "Company")
+    signed_out = signed_in(by_password)
+    for who in (by_password, by_provider):
+        signed_in(who)
+    key = PasskeyRecord("5f3a91c0e2b74d18", "ann", "laptop", "gw.example", b"x", 0, now)
+    with database.write() as transaction:
+        add_passkey(transaction, key, 1)
+    disk.fill()
+
+    with service.change("web.sign-out", revokes=True) as change:
+        passes.sign_out(change.transaction, signed_out, now)
+    assert unlink(service, company, "1") == "cid"
+    assert end_sign_ins(service, list_sign_ins(service, "ann"), "laptop stolen") == 1
+    assert remove_passkey(service, key.id) == key
+    assert set_disabled(service, "bob", disabled=True)
+
+    assert list_sign_ins(service) == []
+    assert list(load_policy(database).disabled) == ["bob"]
 
 
 def test_nothing_else_uses_what_is_kept_for_it(service: AdminService, disk: SmallDisk) -> None:
