@@ -161,6 +161,9 @@ def test_a_ratio_is_of_traces_that_begin_here(
     exporter(LOGIN)
     exporter(replace(LOGIN, context=TraceContext(TRACE, SPAN, sampled=False)))
     exporter(replace(LOGIN, context=TraceContext("cd" * 16, SPAN, sampled=True), steps=()))
+    # Of strangers there may be as many as they like, and each would want to be exported.
+    stranger = replace(LOGIN, identity="", session="", outcome="credential_wrong")
+    exporter(replace(stranger, context=TraceContext("ef" * 16, SPAN, sampled=True)))
     exporter.close()
     assert [span.trace_id.hex() for span in collector.spans] == ["cd" * 16]
 

@@ -5,6 +5,7 @@ here is how much is queued, how long one request takes, and how long a worker th
 """
 
 import logging
+import random
 import re
 from collections.abc import Callable, Sequence
 from threading import Thread
@@ -51,6 +52,7 @@ class TraceExporter:
             headers=headers,
             timeout=TIMEOUT_S,
         )
+        self._ratio = settings.ratio
         self._ids = _GivenIds()
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.ratio)),
@@ -76,6 +78,8 @@ class TraceExporter:
 
     def __call__(self, trace: LoginTrace) -> None:
         given = trace.context
+        if given.span_id and not trace.identity and random.random() >= self._ratio:  # noqa: S311
+            return  # a stranger does not decide what is exported
         parent = api.set_span_in_context(api.INVALID_SPAN)
         if given.span_id:
             flags = api.TraceFlags(api.TraceFlags.SAMPLED if given.sampled else 0)

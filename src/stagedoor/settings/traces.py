@@ -40,8 +40,8 @@ class Traces(Table, frozen=True):
         Meta(
             ge=0,
             le=1,
-            description="Which part of the traces that begin here is exported. Of one that a client began, "
-            "the client says whether (`traceparent`).",
+            description="Which part of the traces that begin here is exported, and of those whose client was "
+            "not let in. Of one that another client began, the client says whether (`traceparent`).",
         ),
     ] = 1.0
 
