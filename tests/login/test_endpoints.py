@@ -157,6 +157,7 @@ def test_a_token_lets_no_machine_in(machine: Machine, base: str, gateway: Gatewa
         {"port": 0},
         {"port": 70000},
         {"port": "80"},
+        {"port": True},
         {"signature": "none"},
         {"signature": 5},
         {"label": "x" * 20_000},

@@ -25,9 +25,11 @@ from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
-from stagedoor.store.sign_in import passes, pending_logins
+from stagedoor.store.shares import require_share
+from stagedoor.store.sign_in import passes, pending_logins, step_ups
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.logins import open_login, sign_in_numbered, sign_in_of_key
+from stagedoor.store.sign_in.passkeys import find_passkey
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from tests.store.sample import change
@@ -142,6 +144,17 @@ def test_whoever_has_most_that_wait_makes_room_for_others(database: Database) ->
     assert first in (0, 3), "the newest of the source with most went"
     assert second in (4, 7)
     assert others == [*range(10, 16)]
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "x\n", "é"])
+def test_a_name_that_no_database_takes_is_that_of_no_row(database: Database, text: str) -> None:
+    """It was a fault of ours with one database, and a store that cannot be used with the other."""
+    assert pending_logins.find(database, text) is None
+    with database.read() as transaction:
+        assert step_ups.find(transaction, text) is None
+        assert find_passkey(transaction, text) is None
+        with pytest.raises(NotFoundError):
+            require_share(transaction, text, "carol")
 
 
 def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Database) -> None:

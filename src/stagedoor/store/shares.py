@@ -15,6 +15,7 @@ from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
 from stagedoor.store.schema import shares
+from stagedoor.wire.oneline import is_word
 from stagedoor.wire.target import parse_target
 
 SECRET_BYTES = 32
@@ -62,6 +63,8 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
 
 def require_share(transaction: Transaction, share_id: str, host: str) -> None:
     """Raises NotFoundError unless `host` has this share."""
+    if not is_word(share_id):
+        raise NotFoundError("there is no such share; it may have ended")
     query = select(shares.c.id).where(shares.c.id == share_id, shares.c.user_name == host)
     if transaction.execute(query).first() is None:
         raise NotFoundError(f"there is no share {share_id}; it may have ended")

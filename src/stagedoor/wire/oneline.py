@@ -24,6 +24,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def is_word(text: str) -> bool:
+    """Whether it can be the name of a row: one that was made up may have what no database takes (a NUL, a
+    lone surrogate)."""
+    return text.isascii() and text.isprintable()
+
+
 def folded(text: str) -> str:
     """`text` with a space for all that is between its printable words, line ends among it."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -10,6 +10,7 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in.tables import passkey_challenges, passkeys
+from stagedoor.wire.oneline import is_word
 
 
 def list_passkeys(transaction: Transaction, user: str | None = None) -> list[PasskeyRecord]:
@@ -21,6 +22,8 @@ def list_passkeys(transaction: Transaction, user: str | None = None) -> list[Pas
 
 
 def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
+    if not is_word(id_):
+        return None
     row = transaction.execute(select(passkeys).where(passkeys.c.id == id_)).first()
     return None if row is None else _record(row)
 

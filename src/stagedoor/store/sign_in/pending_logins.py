@@ -10,6 +10,7 @@ from stagedoor.model.pending_limits import Full, PendingLimits
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import pending_logins
+from stagedoor.wire.oneline import is_word
 
 LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)
 """On all gateways: an office behind one address, and a table that nobody can fill."""
@@ -37,6 +38,8 @@ def add(
 
 def find(database: Database, id_: str) -> PendingLogin | None:
     """The one of that id, over or not. Raises StoreError."""
+    if not is_word(id_):
+        return None
     with database.read() as transaction:
         query = select(pending_logins).where(pending_logins.c.id == id_)
         row = transaction.execute(query).first()

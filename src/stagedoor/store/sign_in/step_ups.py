@@ -7,6 +7,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in.tables import step_ups
+from stagedoor.wire.oneline import is_word
 
 
 def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bool:
@@ -35,6 +36,8 @@ def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bo
 
 def find(transaction: Transaction, id_: str) -> PendingStepUp | None:
     """The one of that id, over or not."""
+    if not is_word(id_):
+        return None
     row = transaction.execute(select(step_ups).where(step_ups.c.id == id_)).first()
     return None if row is None else _whole(row)
 

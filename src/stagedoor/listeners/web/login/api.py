@@ -15,6 +15,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
 from stagedoor.oidc.machine import MOST_TOKEN_CHARS
+from stagedoor.wire.oneline import is_word
 
 _FRESH = {"Cache-Control": "no-store"}
 _MAX_BYTES = 16 * 1024
@@ -65,7 +66,7 @@ class LoginApi:
         if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
             return self._refused(request, _broken("challenge"))
         port = asked.get("port")
-        if port is not None and not (isinstance(port, int) and 0 < port < 65536):
+        if port is not None and not (type(port) is int and 0 < port < 65536):
             return self._refused(request, _broken("port"))
         begun = await self._logins.begin(
             self._guard.own_origin(request),
@@ -187,7 +188,7 @@ def _text(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str
 def _word(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
     """As we or a client of ours have made it: no store and no digest takes all that JSON can say."""
     value = _text(asked, name, most)
-    return value if value.isascii() and value.isprintable() else ""
+    return value if is_word(value) else ""
 
 
 def _broken(name: str) -> Denial:
