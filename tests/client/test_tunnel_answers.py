@@ -358,7 +358,7 @@ def test_the_gateways_credential_never_reaches_the_corporate_proxy(
     assert base64.b64encode(b"anna:ours") in gateway.requests[0]
 
 
-@pytest.mark.parametrize(("status", "fix"), [(407, "~/.netrc"), (403, "--via direct")])
+@pytest.mark.parametrize(("status", "fix"), [(407, "~/.netrc"), (403, "STAGEDOOR_VIA=direct")])
 def test_a_corporate_proxy_that_refuses_is_named_as_the_one(
     tunnel_to: Tunnel, status: int, fix: str
 ) -> None:

@@ -428,7 +428,7 @@ def test_an_unusable_ca_file_is_named(
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(f"https://{gateway.address}", "--ca-file", str(file))
     assert done.returncode == tunnel.USAGE
-    assert f"cannot use --ca-file {file}" in done.stderr.decode()
+    assert f"cannot use the CA file {file}" in done.stderr.decode()
 
 
 def test_https_to_a_plain_gateway_and_http_to_a_tls_one_say_which_it_is(

@@ -23,6 +23,8 @@ LOOPBACK_S = 5.0
 LOOPBACK_LIMIT = 8192
 AT_ONCE = 8
 """Connections to our port: others on this machine may open it as well, and must stop nothing."""
+_TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
+"""Every command that a login brings ends here: what to do about a certificate that is not trusted."""
 _URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
 _PAGE = re.compile(r"/login/[A-Za-z0-9_-]{1,64}")
 _CODE = re.compile(rb"GET /\?code=([A-Za-z0-9_-]{16,128}) HTTP/1\.[01]\r\n")
@@ -44,7 +46,8 @@ class Gateway:
         given = {"--gateway": self.origin}
         if ca_file:
             given["--ca-file"] = ca_file
-        self.options = tunnel.Options(given, ["gateway"], dict(os.environ), "the gateway")
+        env = dict(os.environ)
+        self.options = tunnel.Options(given, ["gateway"], env, "the gateway", _TRUST)
         self.host = self.options.gateway.host
         if scheme == "http" and not loopback(self.host):
             raise TunnelError(

@@ -178,8 +178,11 @@ class Options:
         target: list[str],
         env: dict[str, str],
         gateway_option: str = "--gateway",
+        trust: str = "give --ca-file, or --server-name if it is known by another name",
     ) -> None:
-        """`gateway_option` is what errors call the option that gave the gateway."""
+        """What errors say, by the options that the command has: `gateway_option` gave the gateway, and
+        `trust` is what to do about a certificate that is not trusted."""
+        self.trust = trust
         self.env = env
         if not target or len(target) > 2:
             raise TunnelError(USAGE, "give HOST and PORT; try 'stagedoor tunnel --help'")
@@ -194,7 +197,7 @@ class Options:
                 USAGE, "no gateway is named: give --gateway HOST:PORT or set STAGEDOOR_GATEWAY"
             )
         self.gateway = parse_gateway(address, source)
-        self.user = given.get("--user") or env.get("STAGEDOOR_USER") or login_name(env)
+        self.user = given.get("--user") or login_name(env)
         if ":" in self.user or not self.user.isprintable():  # RFC 7617 §2
             raise TunnelError(
                 USAGE, f"the user name {self.user!r} holds ':' or a control character"
@@ -299,14 +302,14 @@ def parse_gateway(text: str, source: str) -> Address:
 
 
 def login_name(env: dict[str, str]) -> str:
-    name = env.get("LOGNAME") or env.get("USER")
+    name = env.get("STAGEDOOR_USER") or env.get("LOGNAME") or env.get("USER")
     if not name:
         import pwd
 
         try:
             name = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
-            raise TunnelError(USAGE, "who are you? give --user NAME") from None
+            raise TunnelError(USAGE, "who are you? set STAGEDOOR_USER=NAME") from None
     return name
 
 
@@ -325,8 +328,9 @@ def corporate_proxy(option: str | None, gateway: Address, env: dict[str, str]) -
         return None
     via = parse_address(text, source)
     if via.scheme != "http":
+        name = via_named(source)
         raise TunnelError(
-            USAGE, f"{source} names an https:// proxy: give --via http://HOST:PORT, or --via direct"
+            USAGE, f"{source} names an https:// proxy: {name}http://HOST:PORT, or {name}direct"
         )
     if option and via.userinfo:
         raise TunnelError(
@@ -335,6 +339,11 @@ def corporate_proxy(option: str | None, gateway: Address, env: dict[str, str]) -
             "set STAGEDOOR_VIA, or add the proxy to ~/.netrc",
         )
     return via
+
+
+def via_named(source: str) -> str:
+    """How another corporate proxy is named than that of `source`: not every command has the option."""
+    return "--via " if source == "--via" else "STAGEDOOR_VIA="
 
 
 def bypassed(gateway: Address, no_proxy: str) -> bool:
@@ -615,7 +624,9 @@ class Sealed(Plain):
             context = ssl.create_default_context(cafile=options.ca_file)
         except OSError as error:  # ssl.SSLError too
             reason = error.strerror if error.errno == errno.ENOENT else "no PEM certificate in it"
-            raise TunnelError(USAGE, f"cannot use --ca-file {options.ca_file}: {reason}") from None
+            raise TunnelError(
+                USAGE, f"cannot use the CA file {options.ca_file}: {reason}"
+            ) from None
         context.set_alpn_protocols(["http/1.1"])
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(
@@ -624,9 +635,9 @@ class Sealed(Plain):
         self.clear = b""  # decrypted and not yet taken
         self.cipher = b""  # encrypted and not yet sent
         self.ended = False
-        self.shake_hands()
+        self.shake_hands(options.trust)
 
-    def shake_hands(self) -> None:
+    def shake_hands(self, trust: str) -> None:
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         try:
             while True:
@@ -637,8 +648,7 @@ class Sealed(Plain):
                     settle(self, self.flush, select.POLLOUT, deadline)
                     settle(self, self.fill, select.POLLIN, deadline)
         except self.errors.SSLCertVerificationError as error:
-            fix = "give --ca-file, or --server-name if it is known by another name"
-            line = f"the certificate of {self.name} is not trusted: {error.verify_message}; {fix}"
+            line = f"the certificate of {self.name} is not trusted: {error.verify_message}; {trust}"
         except self.errors.SSLError as error:
             line = f"TLS with {self.name} failed: {error.reason or error}"
             if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
@@ -1138,11 +1148,12 @@ def pass_by(options: Options, via: Address, proxy: str, sock: socket.socket) -> 
     patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
     answer = ask(Plain(sock, proxy), str(options.gateway), credential, patience)
     if not answer.opened:
-        fix = "; its credential stands in STAGEDOOR_VIA or in ~/.netrc"
+        fix = f"{via_named(via.source)}direct goes without it"
+        if answer.status == 407:
+            fix = "its credential stands in STAGEDOOR_VIA or in ~/.netrc"
         raise TunnelError(
             VIA,
-            f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}"
-            f"{fix if answer.status == 407 else '; --via direct goes without it'}",
+            f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}; {fix}",
         )
 
 
