@@ -14,7 +14,17 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGETS = ("connect", "proxyproto", "target", "sshkey", "frames", "annotations", "oidc", "login")
+TARGETS = (
+    "connect",
+    "proxyproto",
+    "target",
+    "sshkey",
+    "frames",
+    "annotations",
+    "oidc",
+    "login",
+    "webauthn",
+)
 
 
 def main() -> int:
