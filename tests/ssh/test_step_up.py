@@ -3,6 +3,7 @@
 import re
 import socket
 import subprocess
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -103,13 +104,13 @@ ASKED = re.compile(
 )
 
 
-class Terminal:
-    """An ssh that runs; what it shows is read as it comes."""
+class Program:
+    """One that runs; what it shows is read as it comes."""
 
-    def __init__(self, world: World, config: Path, *words: str) -> None:
+    def __init__(self, *command: str | Path) -> None:
         self.shown = b""
         self.process = subprocess.Popen(
-            ["ssh", "-F", config, *words],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -138,6 +139,13 @@ class Terminal:
         assert self.process.stderr is not None
         self.process.stderr.close()
         return code, said
+
+
+class Terminal(Program):
+    """An ssh."""
+
+    def __init__(self, world: World, config: Path, *words: str) -> None:
+        super().__init__("ssh", "-F", config, *words)
 
 
 @pytest.fixture
@@ -243,6 +251,39 @@ def test_it_was_not_me_ends_the_sign_in_that_waits(
     assert person.post("/account/sign-ins/end", id=sign_in[0]).status == 303
     assert terminal.end()[0] != 0
     assert b"you ended this sign-in" in terminal.shown
+
+
+# Attach.
+
+
+@pytest.mark.identity(35)
+def test_attach_waits_for_the_touch_and_goes_on(
+    world: World, web_port: int, tmp_path: Path
+) -> None:
+    with world.service() as service:
+        line = public(new_key(tmp_path / "laptop"))
+        secret, _ = log_in_with_secret(service, "dev", line, 3600.0)
+    file = tmp_path / "secret"
+    file.touch(mode=0o600)
+    file.write_text(secret)
+    url = f"http://localhost:{web_port}"
+    attach = (sys.executable, "-m", "stagedoor", "attach", "--url", url, "--user", "dev")
+    command = [*attach, "--token-file", str(file), "own", "--", "echo", "in"]
+    waiting = Program(*command)
+    id_, letters = waiting.asked()
+    person = passkeys.signed_in(web_port)
+    passkeys.prove(person, passkeys.add_passkey(person), id=id_, letters=letters)
+    code, said = waiting.end()
+    assert (code, said) == (0, b"in\r\n"), waiting.shown
+    assert len(ASKED.findall(waiting.shown.decode())) == 1
+    # Proved, it is not asked for again; a cookie is led to the page, and told no letters.
+    again = Program(*command)
+    assert (again.end(), again.shown) == ((0, b"in\r\n"), b"")
+    other = passkeys.signed_in(web_port)
+    refused = passkeys.ask(other, "ticket", target="own", waits=True)
+    assert refused.status == 403
+    assert "letters" not in refused.text
+    assert not ASKED.search(refused.text)
 
 
 # CONNECT.

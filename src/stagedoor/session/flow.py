@@ -158,15 +158,21 @@ class Flow:
 
         return await self.by_newest_policy(verdict)
 
-    async def _proved(
-        self, identity: Identity, grant: Grant, origin: Origin, progress: Progress | None
+    async def proved(
+        self,
+        identity: Identity,
+        grant: Grant,
+        source: Source,
+        progress: Progress | None = None,
+        wait_s: float = step_up.STEP_UP_WAIT_S,
     ) -> Grant | Denial:
-        """The same, for a terminal: its person has to go to a browser, which may take a while."""
+        """The same, for a terminal at `source`, which is told where its person gives a proof; with
+        `progress` it waits for that."""
         found = await self.stepped_up(identity, grant)
-        if isinstance(found, Grant) or self.step_ups is None or origin.way is AccessMethod.WEB:
+        if isinstance(found, Grant) or self.step_ups is None:
             return found
         ask = step_up.StepUpRequest(self.step_ups, self.authoriser, identity, grant)
-        return await ask.answered(found, origin.source, progress)
+        return await ask.answered(found, source, progress, wait_s)
 
     def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """What the policy in memory says, at once: for lists, where a refusal is the normal case."""
@@ -264,12 +270,15 @@ class Flow:
         needs: Permission | None = None,
         waits: bool = False,
     ) -> Entered | Denial:
-        attempt.identity = identity.name
+        attempt.identity, origin = identity.name, attempt.origin
         with attempt.step("authorise"):
             grant = needed(needs, await self.authorise(identity, claim))
             if isinstance(grant, Grant):
-                asking = progress if waits else None
-                grant = await self._proved(identity, grant, attempt.origin, asking)
+                if origin.way is AccessMethod.WEB:  # the page has asked for it
+                    grant = await self.stepped_up(identity, grant)
+                else:
+                    asking = progress if waits else None
+                    grant = await self.proved(identity, grant, origin.source, asking)
         if isinstance(grant, Denial):
             return self._refused(grant, attempt, identity, target_of(claim))
         attempt.target = grant.target.host_name

@@ -30,9 +30,10 @@ class StepUpRequest:
     grant: Grant
 
     async def answered(
-        self, refused: Denial, source: Source, progress: Progress | None
+        self, refused: Denial, source: Source, progress: Progress | None, wait_s: float
     ) -> Grant | Denial:
-        """The grant once they have proved it. Without `progress` nobody waits: `refused`, and where to go."""
+        """The grant once they have proved it. Without `progress` nobody waits: `refused`, and where to go.
+        One who waits for less than `STEP_UP_WAIT_S` is `refused` too, and asks again."""
         told = await self.step_ups.begin(self.identity, self.grant.target, source)
         if told is None:
             return refused
@@ -40,11 +41,12 @@ class StepUpRequest:
         if progress is None:
             return refused
         with self.step_ups.waiting(self.identity) as allowed:
-            return await self._waited(told, progress) if allowed else refused
+            found = await self._waited(told, progress, wait_s) if allowed else refused
+        return found or (refused if wait_s < STEP_UP_WAIT_S else self._late)
 
-    async def _waited(self, told: str, progress: Progress) -> Grant | Denial:
-        """Until somebody has proved that they are there, or may not enter any more."""
-        for look in range(int(STEP_UP_WAIT_S / STEP_UP_LOOK_S)):
+    async def _waited(self, told: str, progress: Progress, wait_s: float) -> Grant | Denial | None:
+        """Until somebody has proved that they are there, or may not enter any more; None: neither in time."""
+        for look in range(max(1, round(wait_s / STEP_UP_LOOK_S))):
             if look % int(STEP_UP_TELL_S / STEP_UP_LOOK_S) == 0:
                 progress(StartStep(STEP_UP, told))
             await asyncio.sleep(STEP_UP_LOOK_S)
@@ -53,6 +55,10 @@ class StepUpRequest:
                 return still
             if self.authoriser.step_up_needed(self.identity, self.grant.target) is None:
                 return still
+        return None
+
+    @property
+    def _late(self) -> Denial:
         return Denial(
             Reason.STEP_UP_NEEDED,
             f"nobody proved within {STEP_UP_WAIT_S / MINUTE_S:.3g} min that they are there, which "

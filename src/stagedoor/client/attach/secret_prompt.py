@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from stagedoor.client.attach.web import Connection
 from stagedoor.client.http import LostError
 
 _LATER = (429, 502, 503, 504)
+PROOF_S = 180.0
+"""As long as the letters for a proof of presence are good."""
+ASK_S = 0.2
+"""Between two questions for it. The gateway itself takes its time for the answer."""
 
 
 class AttachError(Exception):
@@ -19,6 +24,25 @@ class AttachError(Exception):
 
 class UnreadError(AttachError):
     """The program that read what is shown, in a pipe, has gone."""
+
+
+class ProofRequest:
+    """A person has to prove in a browser that they are there, and the terminal waits for it."""
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._told = ""
+        self._until = time.monotonic() + PROOF_S
+
+    def shown(self, refused: Mapping[str, object]) -> bool:
+        """Whether it is worth waiting for, once the person was told what to do."""
+        told = refused.get("step_up")
+        if not isinstance(told, str) or time.monotonic() >= self._until:
+            return False
+        if told != self._told:
+            self._told = told
+            tunnel.show(f"stagedoor: {self._about}: step-up: {tunnel.clean(told)}\n")
+        return True
 
 
 class SecretPrompt:
@@ -43,6 +67,7 @@ class SecretPrompt:
         comes back when the gateway can be reached again.
         """
         tries = 0
+        proof = ProofRequest(about)
         while True:
             secret = None if self._secret is None else self._secret.value
             answer = connection.ask(what, asked, self._options.user, secret)
@@ -54,6 +79,10 @@ class SecretPrompt:
             if answer.status == 200:
                 return said
             why = tunnel.clean(str(said.get("message", f"it answers {answer.status}")))
+            if answer.status == 403 and not been_in and proof.shown(said):
+                asked = {**asked, "waits": True}
+                time.sleep(ASK_S)
+                continue
             if answer.status == 401 and not been_in and tries < tunnel.TRIES:
                 shown = tries or self._secret is not None
                 tries += 1

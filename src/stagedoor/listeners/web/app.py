@@ -48,6 +48,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
+from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
@@ -57,6 +58,8 @@ from stagedoor.wire.credential import parse_credential
 from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
+_PROOF_WAIT_S = 15.0
+"""For a proof that somebody is there: proxies cut off an answer that takes long, and clients ask again."""
 
 
 class WebApp:
@@ -143,25 +146,35 @@ class WebApp:
         source = self._guard.source_of(request)
 
         def refused(
-            denial: Denial, identity: Identity | None = None, target: Target | None = None
+            denial: Denial,
+            identity: Identity | None = None,
+            target: Target | None = None,
+            steps: Sequence[StartStep] = (),
         ) -> Response:
-            return refusal(self._flow.deny(denial, web(source), identity, target))
+            return refusal(self._flow.deny(denial, web(source), identity, target), steps)
 
         barred = self._guard.barred(source)
         if barred is not None:
             return refused(barred)
         asked = await object_of(request)
-        target = asked if isinstance(asked, Denial) else target_in(asked)
+        if isinstance(asked, Denial):
+            return refused(asked)
+        target = target_in(asked)
         if isinstance(target, Denial):
             return refused(target)
         identity = await self._identity(request, source)
         if isinstance(identity, Denial):
             return refused(identity, None, target)
         grant = await self._flow.authorise(identity, target)
-        if isinstance(grant, Grant):
+        steps: list[StartStep] = []
+        if isinstance(grant, Grant) and "authorization" in request.headers:
+            # A program, which shows what its person has to do, and asks again to wait for that.
+            wait_s = _PROOF_WAIT_S if asked.get("waits") is True else 0.0
+            grant = await self._flow.proved(identity, grant, source, steps.append, wait_s)
+        elif isinstance(grant, Grant):
             grant = await self._flow.stepped_up(identity, grant)
         if isinstance(grant, Denial):
-            return refused(grant, identity, target)
+            return refused(grant, identity, target, steps)
         secret = await self._passes.issue(PassKind.TICKET, identity, str(target))
         if isinstance(secret, Denial):
             return refused(secret, identity, target)
@@ -260,8 +273,9 @@ async def _hung_up(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def refusal(denial: Denial) -> Response:
-    """A denial as JSON, with the status that its reason has."""
+def refusal(denial: Denial, steps: Sequence[StartStep] = ()) -> Response:
+    """A denial as JSON, with the status that its reason has; and what the person can do about it, where that
+    is one of the `steps`."""
     status = 401 if denial.reason in _WHO else status_of(denial.reason)
     headers = {"Cache-Control": "no-store"}
     if denial.retry_after_s is not None:
@@ -270,4 +284,7 @@ def refusal(denial: Denial) -> Response:
         # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
         # a page whose session is over, and keep the page waiting meanwhile.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    return JSONResponse({"reason": denial.reason.value, "message": denial.message}, status, headers)
+    said = {"reason": denial.reason.value, "message": denial.message}
+    for step in steps:
+        said["step_up"] = step.detail
+    return JSONResponse(said, status, headers)
