@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from stagedoor.cli import attach as attach_command
 from stagedoor.cli.app import stagedoor
 from stagedoor.cli.attach import attach
 from tests.net.peers import write_certificate
@@ -33,6 +34,34 @@ def test_its_exit_codes_are_those_of_the_program_but_for_its_own() -> None:
     assert code == 0
     assert "255  this program itself failed" in text
     assert "there already" not in text
+
+
+def test_the_login_of_the_machine_says_who_it_is_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "stagedoor" / "gw.example_8443"
+    folder.mkdir(parents=True)
+    reach = dict.fromkeys(("user", "token_file", "ca_file", "server_name", "via"))
+
+    def reached(**named: str) -> tuple[str, str | None]:
+        given = {**reach, "url": "https://GW.example:8443/path", **named}
+        options, _ = attach_command._reached("app01", given)
+        return options.user, options.token_file
+
+    nobody = reached()
+    assert nobody[1] is None
+    (folder / "state.json").write_text('{"gateway": "https://gw.example:8443", "user": "alice"}')
+    assert reached() == nobody, "logged out"
+    (folder / "secret").touch(mode=0o600)
+    (folder / "secret").write_text("sgl_x\n")
+    assert reached() == ("alice", str(folder / "secret"))
+    assert reached(user="bob") == ("bob", None)
+    assert reached(token_file="/t")[1] == "/t"
+    monkeypatch.setenv("STAGEDOOR_USER", "carol")
+    assert reached() == ("carol", None)
 
 
 @pytest.mark.parametrize(
