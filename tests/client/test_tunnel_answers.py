@@ -236,6 +236,31 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
     assert done.stderr == b"stagedoor: app01.ssh:22: step-up: open https://gw?[2J\n"
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (
+            f"{time.time() + 3.1 * 86400:.0f}",
+            "your token ends in 3 days; make another on your account's",
+        ),
+        (f"{time.time() + 5 * 3600 + 60:.0f}", "your token ends in 5 h; "),
+        ("1", "your token ends in 0 h; "),
+        ("", ""),
+        ("9" * 40, ""),
+        ("\x1b[2J", ""),
+    ],
+)
+def test_a_person_is_told_when_their_token_ends_and_a_log_is_not(
+    ends: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for terminal in (True, False):
+        monkeypatch.setattr(tunnel.os, "isatty", lambda _, terminal=terminal: terminal)
+        tunnel.warn_of_end(ends)
+        told_now = capsys.readouterr().err
+        assert told_now.startswith(f"stagedoor: {said}" if terminal and said else "")
+        assert bool(told_now) == (terminal and bool(said))
+
+
 def test_nothing_listening_and_no_such_name_say_what_to_check(tunnel_to: Tunnel) -> None:
     with socket.socket() as bound:  # so that nobody else listens there
         bound.bind(("127.0.0.1", 0))

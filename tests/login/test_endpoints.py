@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin import service as admin
+from stagedoor.model.units import DAY_S
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
 from tests.path.gateway import Gateway, running
@@ -81,6 +83,16 @@ def connect(gateway: Gateway, user: str, secret: str) -> bytes:
     with socket.create_connection(("127.0.0.1", gateway.port())) as line:
         line.sendall(f"{asked}\r\n\r\n".encode())
         return line.recv(4096)
+
+
+def test_of_a_token_that_ends_soon_the_client_is_told(gateway: Gateway) -> None:
+    now = time.time()
+    for left_s, told in ((2 * DAY_S, True), (30 * DAY_S, False)):
+        with gateway.changed() as service:
+            token = admin.create_token(service, "dev", expires_at=now + left_s).text
+        answer = connect(gateway, "dev", token)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert (f"Stagedoor-Token-Ends: {now + left_s:.0f}".encode() in answer) == told
 
 
 @pytest.mark.identity(2, 4, 5)

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import DEFAULT, Permission
+from stagedoor.model.units import DAY_S
 from tests.path.gateway import PASSWORD
 from tests.ssh.editor import editors_talk
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until
@@ -96,6 +98,16 @@ async def test_a_token_in_a_passwords_place_says_who_it_is(tmp_path: Path) -> No
             known_hosts=None, config=None, client_keys=None, agent_path=None,
         ) as conn:  # fmt: skip
             assert (await conn.run("echo in", timeout=BOUND_S)).stdout == "in\n"
+        for left_s, soon in ((DAY_S, True), (60 * DAY_S, False)):
+            with world.gateway.changed() as service:
+                token = admin.create_token(service, "dev", expires_at=time.time() + left_s).text
+            async with asyncssh.connect(
+                "127.0.0.1", world.port, username="dev", password=token,
+                known_hosts=None, config=None, client_keys=None, agent_path=None,
+            ) as conn:  # fmt: skip
+                said = str((await conn.run("whoami", timeout=BOUND_S)).stdout)
+            assert "when the token ends" in said
+            assert ("soon: make another" in said) == soon
         with pytest.raises(asyncssh.PermissionDenied):
             # The name is the app's, so whose password would this be?
             await asyncssh.connect(

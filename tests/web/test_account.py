@@ -184,6 +184,7 @@ def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
     page = inside.get("/account").text
     assert token not in page
     assert name in page
+    assert "<strong>soon</strong>" in page, "it ends in a week"
     assert token not in json.dumps([gateway.lines, gateway.audit()])
     headers = {"Authorization": f"Bearer {token}"}
     visitor = Visitor(port).hello(ticket(port, "app01", headers), terminal="bytoken")

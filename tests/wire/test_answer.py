@@ -56,6 +56,9 @@ def test_the_yes_has_no_length_and_no_encoding() -> None:
     assert established("01J-x") == (
         b"HTTP/1.1 200 Connection established\r\nStagedoor-Session: 01J-x\r\n\r\n"
     )
+    assert established("01J-x", 1_800_000_000.4).endswith(
+        b"\r\nStagedoor-Session: 01J-x\r\nStagedoor-Token-Ends: 1800000000\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("session_id", ["", "a b", "a\r\nX: y", "a\n", "é", "a" * 101])

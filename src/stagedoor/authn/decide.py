@@ -85,7 +85,14 @@ def _by_token(
             f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}; "
             f"an administrator makes a new one with: stagedoor token create {user.name}",
         )
-    return Identity(user.name, user.groups, Method.TOKEN, record.id, record.scopes)
+    return Identity(
+        user.name,
+        user.groups,
+        Method.TOKEN,
+        record.id,
+        record.scopes,
+        token_ends_at=record.expires_at,
+    )
 
 
 def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:

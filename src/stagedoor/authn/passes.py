@@ -125,6 +125,7 @@ def identity_of(
     if shown.method is Method.SSO and (stale := _stale(shown, now, stale_s)) is not None:
         return stale
     user = policy.users[shown.name]
+    token = policy.tokens.get(shown.credential_id or "") if shown.method is Method.TOKEN else None
     return Identity(
         shown.name,
         user.groups,
@@ -133,6 +134,7 @@ def identity_of(
         shown.scopes,
         user.password_hash if shown.method is Method.PASSWORD else None,
         shown.sign_in,
+        token_ends_at=token.expires_at if token else None,
     )
 
 

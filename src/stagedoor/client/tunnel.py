@@ -1170,6 +1170,7 @@ def open_tunnel(options: Options) -> Plain:
         answer = ask(wire, target, credential, deadline)
         if answer.opened:
             wire.session = answer.fields.get("stagedoor-session", "")
+            warn_of_end(answer.fields.get("stagedoor-token-ends", ""))
             return wire
         wire.sock.close()
         if answer.status == 407 and (secret is None or prompts) and prompts < TRIES:
@@ -1189,6 +1190,19 @@ def open_tunnel(options: Options) -> Plain:
                 time.sleep(pause_s)
                 continue
         raise refusal(options, answer, secret)
+
+
+def warn_of_end(ends: str) -> None:
+    """Tell a person, and no log, when the token ends: `ends` is seconds since the epoch."""
+    if not (ends.isascii() and ends.isdigit() and len(ends) < 12 and os.isatty(2)):
+        return
+    left_s = int(ends) - time.time()
+    left = (
+        f"{left_s / 86400:.0f} days" if left_s > 2 * 86400 else f"{max(0.0, left_s) / 3600:.0f} h"
+    )
+    show(
+        f"stagedoor: your token ends in {left}; make another on your account's page, or ask for one\n"
+    )
 
 
 def retry_after_s(answer: Answer, tries: int) -> float:

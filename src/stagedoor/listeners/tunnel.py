@@ -4,6 +4,7 @@ A task lives from the accept to the answer; the tunnel itself is the relay's.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -271,7 +272,8 @@ class _Downstream:
         assert self.request is not None, "only what has asked is let in"
         early = self.request.early
         self.answered = True
-        await self._write(established(entered.opened.id))
+        token_ends_at = entered.grant.identity.token_ends_soon(time.time())
+        await self._write(established(entered.opened.id, token_ends_at))
         if self.request.bare_line_feed and not early:
             # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
             return await self._first_bytes()

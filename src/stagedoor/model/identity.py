@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stagedoor.model.units import DAY_S
+
+TOKEN_SOON_S = 7 * DAY_S
+
 
 class Method(StrEnum):
     """How an identity was proven."""
@@ -49,8 +53,9 @@ class Identity:
     `password_hash` is what the password was verified against, None for other methods: what a
     password opened ends when it is changed. `sign_in` is None for a user who shows a credential of their
     own each time. `present_at` is when the credential itself proved that a person was there (a security key
-    that asked for a PIN or a finger), seconds since the epoch; None where it does not say. None of them
-    counts as part of who somebody is.
+    that asked for a PIN or a finger), seconds since the epoch; None where it does not say. `token_ends_at` is
+    when the token does, None for one without an end and for other methods. None of them counts as part of who
+    somebody is.
     """
 
     name: str
@@ -61,9 +66,15 @@ class Identity:
     password_hash: str | None = field(default=None, repr=False, compare=False)
     sign_in: SignIn | None = field(default=None, compare=False)
     present_at: float | None = field(default=None, compare=False)
+    token_ends_at: float | None = field(default=None, compare=False)
 
     @property
     def is_person(self) -> bool:
         """Whether somebody proved it themselves a while ago: not by a token or key that a program may
         hold, and not for one app alone."""
         return self.method in (Method.PASSWORD, Method.SSO) and self.scopes is None
+
+    def token_ends_soon(self, now: float) -> float | None:
+        """When the token ends, where that is in a week or less: its person is warned."""
+        ends_at = self.token_ends_at
+        return ends_at if ends_at is not None and ends_at - now <= TOKEN_SOON_S else None

@@ -50,20 +50,22 @@ _CHALLENGES = (
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
-def established(session_id: str | None = None) -> bytes:
+def established(session_id: str | None = None, token_ends_at: float | None = None) -> bytes:
     """Return the answer after which the tunnel's bytes follow.
 
     RFC 9110 §9.3.6: neither Content-Length nor Transfer-Encoding. With `session_id` a
     `Stagedoor-Session` header names the session, so that a developer can name it to an
-    administrator. Raises ValueError for an id that cannot stand in a header.
+    administrator; with `token_ends_at` (seconds since the epoch) another says when the token ends.
+    Raises ValueError for an id that cannot stand in a header.
     """
-    if session_id is None:
-        return b"HTTP/1.1 200 Connection established\r\n\r\n"
-    if not _SESSION_ID.fullmatch(session_id):
-        raise ValueError("a session id holds 1 to 100 ASCII letters, digits and . _ - only")
-    return (
-        f"HTTP/1.1 200 Connection established\r\nStagedoor-Session: {session_id}\r\n\r\n"
-    ).encode("ascii")
+    head = "HTTP/1.1 200 Connection established\r\n"
+    if session_id is not None:
+        if not _SESSION_ID.fullmatch(session_id):
+            raise ValueError("a session id holds 1 to 100 ASCII letters, digits and . _ - only")
+        head += f"Stagedoor-Session: {session_id}\r\n"
+    if token_ends_at is not None:
+        head += f"Stagedoor-Token-Ends: {token_ends_at:.0f}\r\n"
+    return f"{head}\r\n".encode("ascii")
 
 
 def interim(step: StartStep) -> bytes:

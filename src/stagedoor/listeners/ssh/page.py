@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,6 +107,10 @@ class Page:
         ends_at = sign_ins.ends_at(identity) if sign_ins else None
         if ends_at is not None:
             lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
+        elif (ends_at := identity.token_ends_at) is not None:
+            soon = identity.token_ends_soon(time.time()) is not None
+            mend = ", soon: make another on your account's page, or ask for one" if soon else ""
+            lines.append(f"until: {show_time(ends_at)}, when the token ends{mend}")
         return "\n".join(lines) + "\n"
 
     async def _fresh(self, name: str) -> tuple[str, str, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stagedoor.admin.credentials import AccountState, NewToken
 from stagedoor.admin.key_proof import command_to_sign, line_to_sign
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 
 _METHODS = {
@@ -53,6 +53,7 @@ def account(
         key_command=command_to_sign(line_to_sign(identity, host)),
         days=f"{min(_DAYS, held.token_max_days):g}",
         days_most=f"{held.token_max_days:g}",
+        soon_s=TOKEN_SOON_S,
         by=_by,
         scopes=_apps,
     )

@@ -1,6 +1,7 @@
 """The home page of somebody who is signed in."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
@@ -117,6 +118,7 @@ class Home:
                 shows_recordings=self._shows_recordings(identity),
                 live=live,
                 ssh_setup=self._account.ssh_setup(identity, host),
+                token_ends_at=identity.token_ends_soon(time.time()),
             )
         )
 

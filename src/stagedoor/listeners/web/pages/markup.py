@@ -138,9 +138,10 @@ def home(
     shows_recordings: bool = False,
     live: Sequence[PresenceEntry] | None = None,
     ssh_setup: str | None = None,
+    token_ends_at: float | None = None,
 ) -> str:
     """What a person who has signed in sees first. `live` is None for those who may not watch others.
-    `ssh_setup` is the command to run once."""
+    `ssh_setup` is the command to run once; `token_ends_at` is of a token that ends soon."""
     return place.page(
         "home.html",
         name=name,
@@ -155,6 +156,7 @@ def home(
         no_holder=_NO_HOLDER,
         states=_STATES,
         ways=_WAYS,
+        token_ends_at=token_ends_at,
     )
 
 
