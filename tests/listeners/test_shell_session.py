@@ -22,7 +22,8 @@ from stagedoor.model.session import Counts, End
 from stagedoor.model.shell import Shell
 from stagedoor.net.dial import Dialer
 from stagedoor.recording.channel_audit import ChannelRequest
-from stagedoor.session.flow import Entered, Flow
+from stagedoor.session.entered import Entered
+from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Account, UnreachedError, Upstream
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
 

@@ -22,7 +22,7 @@ from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note
 from stagedoor.recording.recorder import Recording
-from stagedoor.session.flow import Entered
+from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError, Upstream
 

@@ -22,7 +22,8 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
-from stagedoor.session.flow import Entered, Flow
+from stagedoor.session.entered import Entered
+from stagedoor.session.flow import Flow
 from stagedoor.wire.answer import established, interim, refusal
 from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.ssh_preface import SshPreface

@@ -9,7 +9,6 @@ cannot start in the middle: no method here takes a grant.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -22,12 +21,12 @@ from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Re
 from stagedoor.model.shell import Progress, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.relay.ports import Stream
 from stagedoor.session import step_up
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
+from stagedoor.session.entered import Entered, never_carried
 from stagedoor.session.line import Line, denied_line, ended_line, fresh_line
-from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader, StepUps
+from stagedoor.session.ports import Authenticator, Authoriser, Ledger, PolicyReader, StepUps
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
 from stagedoor.shells.ports import Shells
@@ -38,49 +37,6 @@ _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The refusals that a change of the policy can turn into a yes."""
 _Proof = TypeVar("_Proof")
 _Wanted = TypeVar("_Wanted", Grant, Target)
-
-
-class Entered:
-    """A session that is open in the audit, with a stream to its shell. Made by `Flow` only.
-
-    Its owner carries `stream`, says so with `carried_by`, and calls `leave` exactly once, in
-    any thread, when that is over. Thousands of idle sessions hold one each, hence the slots.
-    """
-
-    __slots__ = ("_flow", "opened", "stream")
-
-    def __init__(self, flow: "Flow", opened: Opened, stream: Stream) -> None:
-        self._flow = flow
-        self.opened = opened
-        self.stream = stream
-
-    @property
-    def grant(self) -> Grant:
-        """By what this session was let in."""
-        return self.opened.ready.grant
-
-    def carried_by(self, link: Link) -> None:
-        """From now on `link` is asked to close when the session has to end; at once if it has to now."""
-        self._flow.registry.attach(self.opened, link)
-
-    def leave(self, ended: Ended) -> None:
-        """The session is over. Never blocks."""
-        self._flow.leave(self.opened, ended)
-
-    def give_up(self, why: str) -> None:
-        """End a session that was opened, but cannot be carried."""
-        self.stream.abort()
-        self.leave(Ended(End.UNREACHED, detail=why))
-
-    @contextmanager
-    def handing_over(self) -> Iterator[None]:
-        """Around the lines that hand `stream` to a relay: if they raise, the session ends here."""
-        try:
-            yield
-        except BaseException as error:
-            self.stream.abort()
-            self.leave(_never_carried(error))
-            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,19 +349,9 @@ class Flow:
         try:
             stream = await self.connector.connect(opened)
         except BaseException as error:
-            self.leave(opened, _never_carried(error))
+            self.leave(opened, never_carried(error))
             raise
         if isinstance(stream, Denial):
             self.leave(opened, Ended(End.UNREACHED, detail=stream.message))
             return stream
         return Entered(self, opened, stream)
-
-
-def _never_carried(error: BaseException) -> Ended:
-    """How a session ends that nobody came to carry."""
-    match error:
-        case asyncio.CancelledError():
-            return Ended(End.UNREACHED, detail="the gateway stopped")
-        case OSError():
-            return Ended(End.UNREACHED, detail="the developer's side hung up")
-    return Ended(End.FAULT, detail="a fault in the gateway; its log has more")

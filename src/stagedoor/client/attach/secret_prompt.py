@@ -26,7 +26,7 @@ class UnreadError(AttachError):
     """The program that read what is shown, in a pipe, has gone."""
 
 
-class ProofRequest:
+class StepUpPrompt:
     """A person has to prove in a browser that they are there, and the terminal waits for it."""
 
     def __init__(self, about: str) -> None:
@@ -67,7 +67,7 @@ class SecretPrompt:
         comes back when the gateway can be reached again.
         """
         tries = 0
-        proof = ProofRequest(about)
+        proof = StepUpPrompt(about)
         while True:
             secret = None if self._secret is None else self._secret.value
             answer = connection.ask(what, asked, self._options.user, secret)

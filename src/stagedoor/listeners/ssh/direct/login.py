@@ -26,7 +26,7 @@ from stagedoor.model.source import is_loopback
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
-from stagedoor.session.flow import Entered
+from stagedoor.session.entered import Entered
 from stagedoor.session.step_up import STEP_UP
 from stagedoor.upstream.login import UnreachedError, Upstream
 

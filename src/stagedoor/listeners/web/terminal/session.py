@@ -30,7 +30,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, header
 from stagedoor.recording.recorder import Recording, RecordingError
-from stagedoor.session.flow import Entered
+from stagedoor.session.entered import Entered
 from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.terminal import Hello, Mode, Notice, NoticeKind, Upstream
 
