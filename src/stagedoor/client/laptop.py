@@ -35,12 +35,20 @@ def main(argv: list[str], program: list[str]) -> int:
 
 
 def if_needed(folder: str) -> None:
-    """Raises TunnelError, OSError."""
-    from pathlib import Path
+    """As `login.log_in_if_needed`. One that waits for another imports none of it. Raises TunnelError,
+    OSError."""
+    from stagedoor.client.turn import LoginLock
 
-    from stagedoor.client.login import log_in_if_needed
+    turn = LoginLock(folder)
+    try:
+        if turn.wait() or not is_fresh(folder):
+            from pathlib import Path
 
-    log_in_if_needed(Path(folder))
+            from stagedoor.client.login import take_turn
+
+            take_turn(Path(folder), turn)
+    finally:
+        turn.leave()
 
 
 def run(argv: list[str], program: list[str]) -> int:
@@ -241,23 +249,26 @@ def _folders(gateway: str | None) -> list[Path]:
 
 def told(call: Callable[[], int | None]) -> int:
     """The exit code; what went wrong is one line on stderr."""
-    from stagedoor.client import tunnel
-
     try:
         return call() or OK
-    except tunnel.TunnelError as error:
-        tunnel.show(f"stagedoor: {tunnel.clean(error.line)}\n")
-        return error.code
-    except KeyboardInterrupt:
-        tunnel.show("stagedoor: interrupted; nothing was changed\n")
-        return INTERRUPTED
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _told(error)
+
+
+def _told(error: BaseException) -> int:
+    from stagedoor.client import tunnel
+
+    if isinstance(error, tunnel.TunnelError):
+        line, code = error.line, error.code
+    elif isinstance(error, KeyboardInterrupt):
+        line, code = "interrupted; nothing was changed", INTERRUPTED
+    elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        tunnel.show(f"stagedoor: {tunnel.clean(f'{where}{error.strerror or error}')}\n")
-        return 1
-    except Exception as error:  # no traceback reaches a person who only wanted to log in
-        if os.environ.get("STAGEDOOR_TRACEBACK"):
-            raise
+        line, code = f"{where}{error.strerror or error}", 1
+    elif os.environ.get("STAGEDOOR_TRACEBACK"):
+        raise error
+    else:  # no traceback reaches a person who only wanted to log in
         line = f"a fault in stagedoor: {type(error).__name__}: {error}; please report it"
-        tunnel.show(f"stagedoor: {tunnel.clean(line)}\n")
-        return INTERNAL
+        code = INTERNAL
+    tunnel.show(f"stagedoor: {tunnel.clean(line)}\n")
+    return code

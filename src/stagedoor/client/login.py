@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.client import login_ask, login_files, tunnel
-from stagedoor.client.login_files import KEY, LOCK, SECRET, STATE
+from stagedoor.client.login_files import KEY, SECRET, STATE
 from stagedoor.client.login_web import Gateway, LoopbackListener
 from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
 from stagedoor.client.tunnel import TunnelError
+from stagedoor.client.turn import LoginLock
 
 DENIED, EXPIRED, NOT_LOGGED_IN = 30, 31, 32
 EXITS = {
@@ -28,7 +29,6 @@ EXITS = {
 }
 PENDING_S = 180.0
 POLL_S = 0.5
-LOOK_S = 0.1
 _NAMESPACE = "login@stagedoor"
 _WRONG = 401
 
@@ -104,34 +104,31 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
 def log_in_if_needed(folder: Path) -> None:
     """A good certificate, by what asks the person least. One of many that run at once does it. Raises
     TunnelError, OSError."""
-    turn = login_ask.LoginLock(folder / LOCK)
-    deadline = time.monotonic() + PENDING_S + 10
+    turn = LoginLock(str(folder))
     try:
-        while not turn.take():
-            if is_fresh(str(folder)):
-                return
-            if time.monotonic() > deadline:
-                raise TunnelError(
-                    EXPIRED, "another login of this machine takes too long; try again"
-                )
-            time.sleep(LOOK_S)
-        if is_fresh(str(folder)):
-            return
-        code = turn.failed_meanwhile()
-        if code:
-            raise TunnelError(
-                code, "the login of this machine did not succeed; see the first line of it"
-            )
-        try:
-            _make_good(folder)
-        except TunnelError as error:
-            turn.fail(error.code)
-            raise
-        except KeyboardInterrupt:
-            turn.fail(tunnel.INTERRUPTED)
-            raise
+        if turn.wait() or not is_fresh(str(folder)):
+            take_turn(folder, turn)
     finally:
         turn.leave()
+
+
+def take_turn(folder: Path, turn: LoginLock) -> None:
+    """Log in, unless another still does, or has just failed. Raises TunnelError, OSError."""
+    if not turn.ours:
+        raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
+    code = turn.failed_meanwhile()
+    if code:
+        raise TunnelError(
+            code, "the login of this machine did not succeed; see the first line of it"
+        )
+    try:
+        _make_good(folder)
+    except TunnelError as error:
+        turn.fail(error.code)
+        raise
+    except KeyboardInterrupt:
+        turn.fail(tunnel.INTERRUPTED)
+        raise
 
 
 def _make_good(folder: Path) -> None:

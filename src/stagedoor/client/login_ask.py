@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 _ANCESTORS = 6
@@ -101,44 +100,3 @@ def _process(pid: int) -> tuple[int, str]:
         return int(parent), words
     except (OSError, ValueError, subprocess.SubprocessError):
         return 0, ""
-
-
-class LoginLock:
-    """One process of many logs in, the others wait for what comes of it. The lock goes with its process, so a
-    dead one is followed at once."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._fd = -1
-        self._began = time.time()
-
-    def take(self) -> bool:
-        """Whether it is ours now. Raises OSError."""
-        import fcntl
-
-        if self._fd < 0:
-            self._fd = os.open(str(self._file), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def failed_meanwhile(self) -> int:
-        """The exit code of who had it before, where that failed after we began to wait; else 0."""
-        text = os.pread(self._fd, 64, 0).decode("ascii", "replace")
-        try:
-            at, code = text.split()
-            return int(code) if float(at) >= self._began else 0
-        except ValueError:
-            return 0
-
-    def fail(self, code: int) -> None:
-        """Those who wait for it fail too, and ask nobody again."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{time.time()} {code}\n".encode("ascii"), 0)
-
-    def leave(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

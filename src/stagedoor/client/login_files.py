@@ -18,7 +18,7 @@ from stagedoor.client.needed import CERTIFICATE, CODE, CODE_OF, FRESH, file_stam
 from stagedoor.client.tunnel import TunnelError
 
 KEY, SECRET, STATE = "id", "secret", "state.json"
-CONFIG, KNOWN_HOSTS, LOCK = "ssh_config", "known_hosts", "lock"
+CONFIG, KNOWN_HOSTS = "ssh_config", "known_hosts"
 RENEW_S = 30 * 60
 """A certificate that is good for longer is used without a word."""
 AGAIN_S = 60
