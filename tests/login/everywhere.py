@@ -47,15 +47,16 @@ BY_SSH = ("connect", "jump", "direct")
 
 
 @contextmanager
-def two_gateways(folder: Path, server: Server) -> Iterator[list[Gateway]]:
-    """On one PostgreSQL store, with the user dev, who may enter app01 at both."""
+def two_gateways(folder: Path, server: Server, web: str = "") -> Iterator[list[Gateway]]:
+    """On one PostgreSQL store, with the user dev, who may enter app01 at both; `web` is more of its table."""
     store = f'\n[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
     with ExitStack() as stack:
         made = []
         for number in range(2):
             place = folder / f"gateway{number}"
             place.mkdir()
-            made.append(stack.enter_context(Gateway(place, settings() + store)))
+            toml = settings().replace("[web]\n", f"[web]\n{web}")
+            made.append(stack.enter_context(Gateway(place, toml + store)))
         made[0].add_user("dev", "app01")
         for one in made:
             one.start()

@@ -21,19 +21,20 @@ from tests.login.machine import Key
 from tests.login.test_files import GOOD
 from tests.waiting import BOUND_S
 
-Says = Callable[[str, dict[str, object]], dict[str, object]]
+Says = Callable[[str, dict[str, object]], dict[str, object] | None]
 PROGRAM = ["/usr/bin/python3", "/usr/local/bin/stagedoor"]
 
 
 @contextmanager
 def hostile(says: Says) -> Iterator[str]:
-    """Its URL. `says` gets a path and what was sent to it."""
+    """Its URL. `says` gets a path and what was sent to it; None: a proxy before it says that it is away."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers["content-length"] or 0))
-            body = json.dumps(says(self.path, json.loads(sent or b"{}"))).encode()
-            self.send_response(200)
+            said = says(self.path, json.loads(sent or b"{}"))
+            body = b"<html>Bad Gateway</html>" if said is None else json.dumps(said).encode()
+            self.send_response(502 if said is None else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -136,3 +137,16 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
     said = capsys.readouterr()
     assert said.out == f"alice at {url} until {login.clock({'ends_at': 4e9})}\n"
     assert "\x1b" not in said.err
+
+
+def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
+    """It says so with a page of its own."""
+    answers: list[dict[str, object] | None] = [None, None, {"state": "denied"}]
+    with hostile(lambda *_: answers.pop(0)) as url:
+        gateway = login.Gateway(url)
+        refused = pytest.raises(TunnelError, match="denied in the browser")
+        with closing(login.LoopbackListener(url)) as back, refused:
+            login._wait(gateway, {}, back)
+        assert answers == []
+        answers += [None]
+        assert gateway.post("/login/renew", {}) == (502, {})

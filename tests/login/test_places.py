@@ -1,47 +1,55 @@
-"""A login below a path of another site and through a corporate proxy, while the gateway is started again."""
+"""A login behind nginx, below a path of another site, and through a corporate proxy, at two gateways that are
+started again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.login.conftest import settings
+from tests.login.everywhere import two_gateways
 from tests.login.laptop import come_back, new_laptop
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
-from tests.web.proxies import Corporate
+from tests.net.peers import write_certificate
+from tests.store.server import PostgresqlHere
+from tests.web.proxies import MISSING, Corporate, nginx
+
+WEB = 'path = "/stagedoor"\nforwarded_from = ["127.0.0.1/32"]\n'
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    toml = settings().replace("tmux = false", 'tmux = false\npath = "/stagedoor"')
-    with Gateway(tmp_path_factory.mktemp("login"), toml) as found:
-        found.add_user("dev", "app01")
-        yield found.start()
-
-
+@pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {' '.join(MISSING)}")
 @pytest.mark.identity(10)
-def test_a_login_goes_on_below_a_path_though_the_gateway_starts_again(
-    tmp_path: Path, gateway: Gateway, base: str
+def test_a_login_goes_on_behind_nginx_though_its_gateways_start_again(
+    tmp_path: Path, postgresql: PostgresqlHere
 ) -> None:
-    """All of it through a corporate proxy that speaks CONNECT, and so the renewal."""
-    laptop = new_laptop(tmp_path, f"{base}/stagedoor")
-    place = base.partition("://")[2]
-    with Corporate({place: gateway.port("web")}) as corporate:
-        via = {"STAGEDOOR_VIA": f"http://127.0.0.1:{corporate.port}"}
-        running = laptop.start("login", laptop.base, **via)
-        id_ = running.login_id(laptop.base)
-        person = Person(laptop.base).sign_in()
-        gateway.stop()
-        gateway.lines.clear()  # else it would seem to serve already
-        gateway.start()
-        come_back(person, id_)
-        assert running.end().returncode == 0, running.stderr
-        assert set(corporate.asked) == {f"CONNECT {place}"}
-        corporate.asked.clear()
-        (laptop.folder / "fresh_until").write_text("0\n")
-        done = laptop.run("login", "--if-needed", "--folder", str(laptop.folder), **via)
-        assert done.returncode == 0, done.stderr
-        assert corporate.asked == [f"CONNECT {place}"]
-    done = laptop.ssh("app01.ssh", "echo in")
-    assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+    """All of it through a corporate proxy that speaks CONNECT, and so the renewal. Some 15 s: two gateways
+    start twice."""
+    server = postgresql.database()
+    with two_gateways(tmp_path, server, WEB) as gateways:
+        first, second = (one.port("web") for one in gateways)
+        certificate = write_certificate(tmp_path)
+        with nginx(tmp_path / "nginx", first, certificate, "/stagedoor/", others=[second]) as proxy:
+            place = f"127.0.0.1:{proxy.port}"
+            laptop = new_laptop(tmp_path, f"http://{place}/stagedoor")
+            with Corporate({place: proxy.port}) as corporate:
+                via = {"STAGEDOOR_VIA": f"http://127.0.0.1:{corporate.port}"}
+                running = laptop.start("login", laptop.base, **via)
+                id_ = running.login_id(laptop.base)
+                person = Person(laptop.base).sign_in()
+                for one in gateways:
+                    one.stop()
+                    assert person.get(f"/login/{id_}")[0] == 200, "the other one serves"
+                    one.lines.clear()  # else it would seem to serve already
+                    one.start()
+                come_back(person, id_)
+                assert running.end().returncode == 0, running.stderr
+                assert set(corporate.asked) == {f"CONNECT {place}"}
+                corporate.asked.clear()
+                gateways[0].stop()
+                (laptop.folder / "fresh_until").write_text("0\n")
+                done = laptop.run("login", "--if-needed", "--folder", str(laptop.folder), **via)
+                assert done.returncode == 0, done.stderr
+                assert corporate.asked == [f"CONNECT {place}"]
+                gateways[0].lines.clear()
+                gateways[0].start()
+            done = laptop.ssh("app01.ssh", "echo in")
+            assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+    postgresql.drop(server)

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +69,15 @@ def _runs(*command: str | Path, until: Callable[[], bool], **options: Any) -> It
 
 @contextlib.contextmanager
 def nginx(
-    folder: Path, to_port: int, certificate: tuple[Path, Path], location: str = "/", more: str = ""
+    folder: Path,
+    to_port: int,
+    certificate: tuple[Path, Path],
+    location: str = "/",
+    more: str = "",
+    others: Sequence[int] = (),
 ) -> Iterator[Reverse]:
-    """A reverse proxy by the lines of our how-to; `more` goes into its location."""
+    """A reverse proxy by the lines of our how-to; `more` goes into its location, and gateways at `others`
+    take turns with the first."""
     folder.mkdir(exist_ok=True)
     port, tls_port = free_port(), free_port()
     file, key = certificate
@@ -82,9 +88,11 @@ def nginx(
             "/etc/ssl/portal.pem": file,
             "/etc/ssl/portal.key": key,
             "location /stagedoor/ {": f"location {location} {{\n        {more}",
-            "http://127.0.0.1:8443;": f"http://127.0.0.1:{to_port};",
+            "http://127.0.0.1:8443;": "http://gateways;",
         },
     )
+    # Each is tried at every request, also soon after it was away.
+    servers = "".join(f"server 127.0.0.1:{one} max_fails=0; " for one in (to_port, *others))
     (folder / "nginx.conf").write_text(
         f"""
 worker_processes 1;
@@ -99,6 +107,7 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+  upstream gateways {{ {servers}}}
 {site}
 }}
 """

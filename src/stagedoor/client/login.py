@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stagedoor.client import login_ask, login_files, tunnel
 from stagedoor.client.login_files import KEY, SECRET, STATE
-from stagedoor.client.login_web import Gateway, LoopbackListener
+from stagedoor.client.login_web import LATER, Gateway, LoopbackListener
 from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
 from stagedoor.client.tunnel import TunnelError
 from stagedoor.client.turn import LoginLock
@@ -321,7 +321,7 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
             raise TunnelError(DENIED, "the login was denied in the browser; nothing was changed")
         if status == 400:
             raise TunnelError(EXPIRED, tunnel.clean(str(said.get("message", ""))))
-        if status not in (200, 429, 502, 503, 504):
+        if status not in (200, 429, *LATER):
             raise _refusal(gateway, status, said)
     raise TunnelError(
         EXPIRED, f"nobody approved the login in {PENDING_S:.0f} s; nothing was changed"
@@ -351,7 +351,8 @@ def _keep(
 
 
 def _refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
-    code = {401: tunnel.CREDENTIAL, 403: tunnel.FORBIDDEN, 429: tunnel.BUSY, 503: tunnel.BUSY}
+    code = {401: tunnel.CREDENTIAL, 403: tunnel.FORBIDDEN, 429: tunnel.BUSY}
+    code.update(dict.fromkeys(LATER, tunnel.BUSY))
     message = tunnel.clean(str(said.get("message") or f"it answered {status}"), tunnel.REASON_LIMIT)
     return TunnelError(code.get(status, tunnel.REFUSED), f"{gateway.url}: {message}")
 

@@ -21,6 +21,8 @@ ANSWER_S = 20.0
 LOOPBACK_S = 5.0
 """For a request to our port, which a browser on this machine sends at once."""
 LOOPBACK_LIMIT = 8192
+LATER = (502, 503, 504)
+"""A reverse proxy says so with a page of its own, while the gateway behind it starts again."""
 AT_ONCE = 8
 """Connections to our port: others on this machine may open it as well, and must stop nothing."""
 _TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
@@ -92,7 +94,12 @@ class Gateway:
             raise TunnelError(tunnel.NO_ANSWER, line) from None
         finally:
             wire.sock.close()
-        return answer.status, parse_object(text, self.url)
+        try:
+            return answer.status, parse_object(text, self.url)
+        except TunnelError:
+            if answer.status in LATER:
+                return answer.status, {}
+            raise
 
 
 def loopback(host: str) -> bool:
