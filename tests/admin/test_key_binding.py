@@ -71,16 +71,16 @@ async def test_one_that_begins_while_the_store_is_asked_goes_on_waiting(
     binding: KeyBinding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, go_on = asyncio.Event(), Event()
-    loop, find_all = asyncio.get_running_loop(), pending_logins.find_all
+    loop, find_answered = asyncio.get_running_loop(), pending_logins.find_answered
     asked: list[Collection[str]] = []
 
-    def slow(database: Database, ids: Collection[str]) -> dict[str, PendingLogin]:
+    def slow(database: Database, ids: Collection[str]) -> dict[str, PendingLogin | None]:
         asked.append(tuple(ids))
         loop.call_soon_threadsafe(asking.set)
         go_on.wait(BOUND_S)
-        return find_all(database, ids)
+        return find_answered(database, ids)
 
-    monkeypatch.setattr(key_binding.pending_logins, "find_all", slow)
+    monkeypatch.setattr(key_binding.pending_logins, "find_answered", slow)
     first = Held(binding, 1)
     await first.login()
     await asyncio.wait_for(asking.wait(), BOUND_S)

@@ -28,7 +28,8 @@ EXITS = {
     NOT_LOGGED_IN: "nobody is logged in, and nobody may be asked now",
 }
 PENDING_S = 180.0
-POLL_S = 0.5
+POLL_S = 0.2
+"""The person has typed the letters somewhere else, and looks at this terminal."""
 _NAMESPACE = "login@stagedoor"
 _WRONG = 401
 

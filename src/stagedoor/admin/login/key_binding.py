@@ -28,7 +28,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.sign_in import pending_logins
 from stagedoor.wire.oneline import folded
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.1
 """How often the store is asked about all who wait: one query, and a person sees no delay."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
 """Of a source: each is a row in the store. Who signs in gives theirs back."""
@@ -136,26 +136,27 @@ class KeyBinding:
         while self._waiting:
             await asyncio.sleep(LOOK_EVERY_S)
             asked = tuple(self._waiting.items())  # more may come, and go, while the store is asked
-            found = await ask(pending_logins.find_all, self._database, [id_ for id_, _ in asked])
+            ids = [id_ for id_, _ in asked]
+            found = await ask(pending_logins.find_answered, self._database, ids)
             if isinstance(found, Denial):
                 continue
             for id_, answer in asked:
-                if not answer.done() and (said := self._said(found.get(id_))) is not None:
-                    answer.set_result(said)
+                if id_ in found and not answer.done():
+                    answer.set_result(self._said(found[id_]))
 
-    def _said(self, login: PendingLogin | None) -> PendingLogin | Denial | None:
-        """None while it waits still."""
+    def _said(self, login: PendingLogin | None) -> PendingLogin | Denial:
         if login is None:
             return Denial(
                 Reason.OVERLOADED,
                 "the login was given up: more of your network than of any other wait; connect again",
             )
-        if login.state in (LoginState.DENIED, LoginState.SPENT):
-            return Denial(
-                Reason.CREDENTIAL_WRONG,
-                "the login was refused in the browser, or its letters were wrong too often",
-            )
-        return login if pending_login.is_due(login, self._now()) else None
+        # It has no port, so no code: once approved it is due.
+        if pending_login.is_due(login, self._now()):
+            return login
+        return Denial(
+            Reason.CREDENTIAL_WRONG,
+            "the login was refused in the browser, or its letters were wrong too often",
+        )
 
     def _open(self, login: PendingLogin) -> None:
         """Bind the key. Raises RefusedError, NotFoundError, StoreError. In a thread."""

@@ -46,11 +46,17 @@ def find(database: Database, id_: str) -> PendingLogin | None:
         return None if row is None else _whole(row)
 
 
-def find_all(database: Database, ids: Collection[str]) -> dict[str, PendingLogin]:
-    """Those of these ids, over or not. Raises StoreError."""
+def find_answered(database: Database, ids: Collection[str]) -> dict[str, PendingLogin | None]:
+    """Those of these ids that wait no more for their person; None for one that is gone. Raises StoreError."""
+    waits = pending_logins.c.state == LoginState.WAITING.value
     with database.read() as transaction:
-        query = select(pending_logins).where(pending_logins.c.id.in_(ids))
-        return {row.id: _whole(row) for row in transaction.execute(query)}
+        asked = pending_logins.c.id.in_(ids)
+        waiting = set(
+            transaction.execute(select(pending_logins.c.id).where(asked, waits)).scalars()
+        )
+        query = select(pending_logins).where(asked, ~waits)
+        answered = {row.id: _whole(row) for row in transaction.execute(query)}
+    return {id_: answered.get(id_) for id_ in ids if id_ not in waiting}
 
 
 def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) -> bool:
