@@ -51,12 +51,12 @@ class Laptop:
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return self.start(*arguments, **env).end()
 
-    def ssh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def ssh(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """As ssh would run here: it takes the home from the account, not from $HOME."""
         config = self.home / ".ssh/config"
         return subprocess.run(
             ["ssh", "-F", config, *arguments],
-            env=self.env,
+            env=self.env | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -73,6 +73,22 @@ class Laptop:
 
     def files(self) -> set[Path]:
         return {path.relative_to(self.home) for path in self.home.rglob("*")}
+
+
+class Desktop:
+    """One whose browser notes what it is to show."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tabs, program = folder / "tabs", folder / "browser"
+        self._tabs.touch()
+        program.write_text(f'#!/bin/sh\necho "$1" >> {self._tabs}\n')
+        program.chmod(0o755)
+        self.env = {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
+
+    @property
+    def tabs(self) -> list[str]:
+        """The addresses."""
+        return self._tabs.read_text().splitlines()
 
 
 class Running:

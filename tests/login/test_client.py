@@ -5,24 +5,31 @@ import html
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import pytest
+from sqlalchemy import func, select, update
 
 from stagedoor.cli.doctor import doctor
 from stagedoor.client.laptop import parser
-from stagedoor.client.login import DENIED, NOT_LOGGED_IN
-from tests.login.laptop import ENOUGH_S, Laptop, Running, come_back, new_laptop
+from stagedoor.client.login import DENIED, EXPIRED, NOT_LOGGED_IN
+from stagedoor.store.schema import pending_logins
+from tests.login.laptop import ENOUGH_S, Desktop, Laptop, Running, come_back, new_laptop
 from tests.login.machine import Key, Person
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
+from tests.web.proxies import Corporate
 
 
 @pytest.fixture
@@ -74,29 +81,87 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
     assert (laptop.home / ".ssh/config").read_text() == ""
 
 
+@dataclass
+class Listening(Corporate):
+    """Keeps what goes by: of the client, and of the gateway's answers their heads."""
+
+    sent: list[bytes] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:  # type: ignore[override]
+        from_client, said = source.getsockname()[1] == self.port, b""
+        with suppress(OSError):
+            while data := source.recv(65536):
+                said += data
+                sink.sendall(data)
+        # Of each connection, which has one request and one answer.
+        self.sent.append(said) if from_client else self.heads.append(said.partition(b"\r\n\r\n")[0])
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.identity(3)
-def test_letters_are_typed_where_the_browser_is_elsewhere(laptop: Laptop, person: Person) -> None:
-    running = laptop.start("login", laptop.base)
-    id_ = running.login_id(laptop.base)
-    letters = running.letters
-    command = Path(f"/proc/{running.process.pid}/cmdline").read_bytes().decode()
-    assert letters not in command
-    assert person.post(f"/login/{id_}/approve", letters=letters)[0] == 200
-    assert running.end().returncode == 0, running.stderr
+def test_letters_are_typed_where_the_browser_is_elsewhere(
+    laptop: Laptop, person: Person, gateway: Gateway
+) -> None:
+    """They are in no address, header, log, audit or list of processes, and the client sends them nowhere."""
+    place = laptop.base.partition("://")[2]
+    with Listening({place: gateway.port("web")}) as corporate:
+        via = f"http://127.0.0.1:{corporate.port}"
+        running = laptop.start("login", laptop.base, STAGEDOOR_VIA=via)
+        id_ = running.login_id(laptop.base)
+        letters = running.letters
+        assert len(letters.replace("-", "")) == 8
+        listed = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True)
+        environ = Path(f"/proc/{running.process.pid}/environ").read_bytes().decode()
+        assert person.post(f"/login/{id_}/approve", letters=letters)[0] == 200
+        assert running.end().returncode == 0, running.stderr
+    assert b"POST /login/poll " in b"".join(corporate.sent)
+    told = [
+        listed.stdout,
+        environ,
+        b"".join([*corporate.sent, *corporate.heads]).decode("latin-1"),
+        json.dumps(gateway.lines),
+        json.dumps(gateway.audit()),
+    ]
+    for text in told:
+        assert letters not in text
+        assert letters.replace("-", "") not in text
 
 
 @pytest.mark.identity(6)
-def test_denied_and_interrupted_change_no_file(laptop: Laptop, person: Person) -> None:
+def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
+    laptop: Laptop, person: Person, gateway: Gateway
+) -> None:
+    def deny(running: Running, id_: str) -> None:
+        person.post(f"/login/{id_}/deny")
+
+    def interrupt(running: Running, id_: str) -> None:
+        running.process.send_signal(signal.SIGINT)
+
+    def leave(running: Running, id_: str) -> None:
+        """Somebody looks at it, closes the tab, and its three minutes are over."""
+        assert person.get(f"/login/{id_}")[0] == 200
+        with gateway.service() as service, service.database.write() as transaction:
+            transaction.execute(update(pending_logins).values(ends_at=1.0))
+
     before = laptop.files()
-    running = laptop.start("login", laptop.base)
-    person.post(f"/login/{running.login_id(laptop.base)}/deny")
-    assert running.end().returncode == DENIED
-    assert running.stderr.splitlines()[-1].startswith("stagedoor: the login was denied")
-    running = laptop.start("login", laptop.base)
-    running.login_id(laptop.base)
-    running.process.send_signal(2)
-    assert running.end().returncode == 130
-    assert laptop.files() == before
+    for does, code, said in (
+        (deny, DENIED, "stagedoor: the login was denied in the browser; nothing was changed"),
+        (interrupt, 130, "stagedoor: interrupted; nothing was changed"),
+        (
+            leave,
+            EXPIRED,
+            "stagedoor: this login is over or was never begun here; run stagedoor login",
+        ),
+    ):
+        running = laptop.start("login", laptop.base)
+        does(running, running.login_id(laptop.base))
+        assert running.end().returncode == code
+        [_, _, line] = running.stderr.splitlines()  # behind the address and the letters
+        assert line.startswith(said)
+        assert laptop.files() == before
     assert laptop.run("login", "http://gw.example").returncode == 2
     assert laptop.run("login", "https://127.0.0.1:1").returncode == 10
     assert laptop.files() == before
@@ -215,15 +280,40 @@ def test_programs_are_never_asked(laptop: Laptop, person: Person, gateway: Gatew
     laptop.log_in(person)
     gateway.command("sign-in", "end", "--user", "dev", "--yes")
     (laptop.folder / "fresh_until").write_text("0")
-    for arguments in (["-G", "app01.ssh"], ["-oBatchMode=yes", "app01.ssh"], ["app01.ssh"]):
-        done = laptop.ssh(*arguments)
+    desktop = Desktop(laptop.home)
+    # The last is cron's: no desktop, and no terminal.
+    for arguments, env in (
+        (["-G", "app01.ssh"], desktop.env),
+        (["-oBatchMode=yes", "app01.ssh"], desktop.env),
+        (["app01.ssh"], desktop.env | {"CI": "true"}),
+        (["app01.ssh"], {}),
+    ):
+        done = laptop.ssh(*arguments, **env)
         told = [line for line in done.stderr.splitlines() if line.startswith("stagedoor:")]
         assert len(told) == 1
         assert "nobody was asked" in told[0]
-    done = laptop.run(
-        "login", "--if-needed", "--folder", str(laptop.folder), DISPLAY=":9", CI="true"
-    )
-    assert done.returncode == NOT_LOGGED_IN
+    assert desktop.tabs == []
+
+
+@pytest.mark.identity(7)
+@pytest.mark.timeout(600)
+def test_fifty_ssh_at_once_are_one_request_and_one_tab(
+    laptop: Laptop, person: Person, gateway: Gateway
+) -> None:
+    """Each is two connections, as a jump is: 50 of them cost the processor what they cost."""
+    laptop.log_in(person)
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
+    (laptop.folder / "fresh_until").write_text("0")
+    person, desktop, began = Person(laptop.base).sign_in(), Desktop(laptop.home), time.time()
+    with ThreadPoolExecutor(50) as pool:
+        all_ = [pool.submit(laptop.ssh, "app01.ssh", "echo in", **desktop.env) for _ in range(50)]
+        wait_until(lambda: desktop.tabs)
+        come_back(person, desktop.tabs[0].rpartition("/")[2])
+    assert {one.result().stdout for one in all_} == {"in\n"}, [one.result().stderr for one in all_]
+    assert len(desktop.tabs) == 1
+    begun = select(func.count()).where(pending_logins.c.created_at >= began)
+    with gateway.service() as service, service.database.read() as transaction:
+        assert transaction.execute(begun).scalar() == 1
 
 
 @pytest.mark.identity(7)

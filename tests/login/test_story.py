@@ -88,6 +88,8 @@ def test_from_a_bare_laptop_to_the_end_at_the_provider(
         path.read_text(errors="replace") for path in laptop.folder.iterdir() if path.is_file()
     )
     assert idp.issuer not in kept, "no token of the provider is on the laptop"
+    assert idp.issued()
+    assert not any(token in kept for token in idp.issued())
 
     # The browser signs out: the machine's login goes on, and the provider is asked about it.
     tab.open(f"{base}/")

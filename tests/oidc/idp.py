@@ -53,6 +53,13 @@ class Idp:
         with urllib.request.urlopen(f"{self.issuer}/test/posted") as answer:
             return bytes(answer.read())
 
+    def issued(self) -> set[str]:
+        """Every access token, refresh token and ID token that it has given so far."""
+        with urllib.request.urlopen(f"{self.issuer}/test/issued") as answer:
+            answers = json.load(answer)
+        names = ("access_token", "refresh_token", "id_token")
+        return {str(one[name]) for one in answers for name in names if name in one}
+
     def _control(
         self, method: str, name: str, body: bytes | None = None, kind: str = "accounts"
     ) -> None:

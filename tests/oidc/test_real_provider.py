@@ -144,7 +144,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
 
     stagedoor("user", "add", "alice", "--no-password", "--group", "staff")
     stagedoor("grant", "add", "group:shop", "app01")
-    before = stagedoor("audit", "--json")
+    before = stagedoor("audit", "--json"), stagedoor("sign-in", "list")
     with subprocess.Popen(
         [*STAGEDOOR, settings, "sso", "test"],
         stdin=subprocess.PIPE,
@@ -166,5 +166,5 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     assert "left out, by sso.groups and sso.group_prefix: ops" in told
     assert "group:shop" in told
     assert SECRET not in told + errors
-    assert stagedoor("audit", "--json") == before
+    assert (stagedoor("audit", "--json"), stagedoor("sign-in", "list")) == before
     assert "alice" in stagedoor("user", "list")

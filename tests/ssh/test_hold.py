@@ -146,7 +146,7 @@ def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
 
 
 @pytest.mark.identity(16)
-@pytest.mark.parametrize("tool", ["scp", "rsync", "git"])
+@pytest.mark.parametrize("tool", ["scp", "rsync", "git", "ansible"])
 def test_tools_that_run_ssh_wait_as_well(
     world: World, person: Person, tmp_path: Path, tool: str
 ) -> None:
@@ -159,6 +159,15 @@ def test_tools_that_run_ssh_wait_as_well(
         subprocess.run(["git", "init", "-q", "--bare", repository], check=True)
         env["GIT_SSH_COMMAND"] = f"ssh -F {config}"
         waiting = Waiting("git", "ls-remote", f"ssh://app01.ssh{repository}", env=env)
+    elif tool == "ansible":  # the ssh that it runs, as its connection plugin writes it
+        options = (
+            "ControlMaster=auto", f"ControlPath={tmp_path}/cp", "KbdInteractiveAuthentication=no",
+            "PreferredAuthentications=gssapi-with-mic,gssapi-keyex,hostbased,publickey",
+            "PasswordAuthentication=no", "ConnectTimeout=10",
+        )  # fmt: skip
+        words = [word for one in options for word in ("-o", one)]
+        put = f"/bin/sh -c 'cp {kept} {kept}.there && sleep 0'"
+        waiting = Waiting("ssh", "-C", "-F", config, *words, "app01.ssh", put)
     elif tool == "rsync":
         waiting = Waiting("rsync", "-e", f"ssh -F {config}", kept, f"app01.ssh:{kept}.there")
     else:
@@ -166,7 +175,7 @@ def test_tools_that_run_ssh_wait_as_well(
     approve(person, *waiting.asked())
     status, _ = waiting.ended()
     assert status == 0, waiting.said
-    if tool != "git":
+    if tool != "git":  # which only lists
         assert Path(f"{kept}.there").read_bytes() == b"x" * 100
 
 

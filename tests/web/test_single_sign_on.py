@@ -195,13 +195,18 @@ def test_an_answer_is_good_for_the_browser_that_asked_and_once(
 @pytest.mark.parametrize(
     "query", ["", "code=x", "state=x&code=y", "state=x&error=access_denied", "a" * 10_000]
 )
-def test_any_other_callback_is_refused_without_a_reason(browser: Browser, query: str) -> None:
+def test_any_other_callback_is_refused_and_why_is_in_the_log_alone(
+    browser: Browser, gateway: Gateway, query: str
+) -> None:
     status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
     assert (status, "not begun in this browser" in page) == (403, True)
     browser.begin()
+    before = len(gateway.lines)
     status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
     assert status == 403
-    assert "state" not in page
+    line = gateway.wait_for(lambda line: line["event"] == "sign-in refused", after=before)
+    assert line["why"]
+    assert line["why"] not in page, "the reason is for the log alone"
 
 
 def test_one_source_cannot_have_the_provider_asked_for_ever(
@@ -248,7 +253,9 @@ def test_no_code_token_or_secret_is_written_anywhere(
     kept = b"".join(
         each.read_bytes() for each in folder.rglob("*") if each.is_file() and each.name != "secret"
     )
-    for secret in (code, SECRET):
+    issued = idp.issued()
+    assert len(issued) >= 3, "an access token, a refresh token and an ID token"
+    for secret in (code, SECRET, *issued):
         assert secret not in audit
         assert secret not in log
         assert secret.encode() not in kept

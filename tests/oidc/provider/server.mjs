@@ -3,7 +3,7 @@
 // PUT /test/accounts/NAME with claims makes or changes an account, DELETE removes one. Anybody may sign in as any
 // account, by any password. PUT /test/token/down and /test/token/up: whether the token endpoint answers 503.
 // PUT /test/logout/NAME with a session's id has the account logged out there, by the back channel; GET
-// /test/posted is the form that was sent.
+// /test/posted is the form that was sent. GET /test/issued are the answers of the token endpoint so far.
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import Provider from "oidc-provider";
@@ -16,6 +16,7 @@ const newKey = () => ({
 });
 
 let down = false, posted = "";
+const issued = [];
 const provider = new Provider(settings.issuer, {
   clients: settings.clients,
   claims: { openid: ["sub", "sid"], profile: ["preferred_username", "name", "groups"], email: ["email", "email_verified"] },
@@ -34,7 +35,11 @@ const provider = new Provider(settings.issuer, {
 provider.use(async (ctx, next) => {
   const [, test, kind, name] = ctx.path.split("/");
   if (test === "token" && down) { ctx.status = 503; return; }
-  if (test !== "test") return next();
+  if (test !== "test") {
+    await next();
+    if (test === "token" && ctx.body) issued.push(ctx.body);
+    return;
+  }
   let body = "";
   for await (const part of ctx.req) body += part;
   if (kind === "accounts" && ctx.method === "PUT") accounts.set(name, JSON.parse(body));
@@ -43,5 +48,6 @@ provider.use(async (ctx, next) => {
   if (kind === "logout") await (await provider.Client.find(settings.clients[0].client_id)).backchannelLogout(name, JSON.parse(body));
   ctx.status = 204;
   if (kind === "posted") { ctx.status = 200; ctx.body = posted; }
+  if (kind === "issued") { ctx.status = 200; ctx.body = issued; }
 });
 provider.listen(settings.port, "127.0.0.1", () => console.log("ready"));
