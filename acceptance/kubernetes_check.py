@@ -99,7 +99,7 @@ def _listed(house: House) -> str:
     found = {row["app"]: row for row in house.desk.json("app", "list")}
     expect(set(APPS) <= found.keys(), f"it lists {sorted(found)}")
     state = str(found[APPS[0]]["state"])
-    expect(state == ShellState.READY, f"{APPS[0]}'s shell is told to be {state}")
+    expect(state == ShellState.READY, f"{APPS[0]}'s shell is {state} by its list")
     return state
 
 

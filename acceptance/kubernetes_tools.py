@@ -103,7 +103,7 @@ def checkout() -> Checkout:
     if not all((_ROOT / name).exists() for name in needed):
         raise StagedoorError(
             "the demo on Kubernetes needs script/cluster and deploy/ of a checkout, and this Stagedoor "
-            f"runs from {Path(__file__).parents[1]}, which is none; "
+            f"runs from {Path(__file__).parents[1]}, which is not a checkout; "
             "in a checkout, run: script/demo --kubernetes"
         )
     missing = sorted({pack for name, pack in _PACKAGES.items() if shutil.which(name) is None})

@@ -184,7 +184,7 @@ def _costs(result: Result) -> str:
     return (
         f"{idle}\n\nAfter a restart over {apps} apps with {apps} shells, all are looked at "
         f"{again['s']:.1f} s after it began to lead, with {again['requests']:.0f} requests. "
-        f"{apps} knocks in one moment are {starts['requests']:,.0f} requests."
+        f"{apps} requests for shells in one moment are {starts['requests']:,.0f} requests."
     )
 
 

@@ -54,7 +54,7 @@ def test_what_stands_in_the_settings_is_not_started_or_stopped_by_hand(
     settings(desk, SHELLS)
     error = refused(desk, "app", command, "app01")
     assert isinstance(error, RefusedError)
-    assert "app01.ssh stands in the settings" in str(error)
+    assert "app01.ssh is an entry of the settings" in str(error)
     assert isinstance(refused(desk, "app", command, "app03"), NotFoundError)
     assert "no app's name" in str(refused(desk, "app", command, "App 01"))
 

@@ -257,10 +257,13 @@ def test_whatever_the_misspelt_name_is_it_is_one_line(name: str, table: str) -> 
         ("listen = 3", "f: listen: it must be a table, and is a whole number"),
         ('[listen]\nnetworks = "x"', "f: listen.networks: it must be a list, and is text"),
         ('[[shells.static]]\nhost = "x"', "f: shells.static[0]: `app` is missing"),
-        ('[log]\nlevel = "warn"', "f: log.level: 'warn' is none of: debug, error, info, warning"),
+        (
+            '[log]\nlevel = "warn"',
+            "f: log.level: 'warn' is not one of: debug, error, info, warning",
+        ),
         (
             f'{SINK}"file:///x"\nfacility = "auht"',
-            "audit.sinks[0].facility: 'auht' is none of: audit, auth,",
+            "audit.sinks[0].facility: 'auht' is not one of: audit, auth,",
         ),
         ("data_dir = 3", "f: data_dir: it must be a path as text, and is 3"),
     ],

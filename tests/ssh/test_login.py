@@ -160,7 +160,7 @@ def test_a_certificate_without_port_forwarding_may_not_jump(world: World, key: P
 def test_a_forged_certificate_is_refused(world: World, key: Path, tmp_path: Path) -> None:
     forger = new_key(tmp_path / "forger")
     assert not let_in(world, certified(world, key, "-n", "dev", ca=forger))
-    assert why(world, "is not one of ours")
+    assert why(world, "is not trusted here")
 
 
 def test_another_CA_that_the_settings_trust_lets_in_too(world: World, key: Path) -> None:

@@ -111,7 +111,7 @@ def revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
 def _stranger(certificate: Certificate, trust: Trust) -> Denial | None:
     if certificate.ca_fingerprint in trust.user_cas:
         return None
-    return _wrong(f"the CA {certificate.ca_fingerprint} is not one of ours")
+    return _wrong(f"the CA {certificate.ca_fingerprint} is not trusted here")
 
 
 def _refused(certificate: Certificate, source: Source, now: float) -> Denial | None:

@@ -111,7 +111,7 @@ def start(installation: Installation, name: str, fresh: bool) -> None:
     "--reason",
     default="the shell was stopped by an administrator",
     show_default=True,
-    help="One line that those who are inside are told and the audit keeps.",
+    help="The reason, for those inside and the audit. One line.",
 )
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
@@ -170,8 +170,8 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
     """Only shells on a cluster can be dealt with."""
     if any(row["target"] == str(target) for row in _of_the_settings(settings, Counter())):
         raise RefusedError(
-            f"{target} stands in the settings and cannot be {what} here: a static shell is another "
-            "server's, and a local one starts when somebody comes and stops by itself "
+            f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
+            "server's, and a local one starts with a login and stops by itself "
             "(shells.idle_stop_s)"
         )
     if not settings.kubernetes.namespaces:

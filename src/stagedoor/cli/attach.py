@@ -277,7 +277,9 @@ def _address(url: str) -> tuple[str, str]:
     place, _, path = rest.partition("/")
     path = path.rstrip("/")
     if not (path.isascii() and path.isprintable()) or set(path) & set(" ?#"):
-        raise click.UsageError(f"{url!r} is no web address: its path is none")
+        raise click.UsageError(
+            f"{url!r} is no web address: its path has a character that it cannot have"
+        )
     web = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
     return f"{web}://{place}", f"/{path}" if path else ""
 

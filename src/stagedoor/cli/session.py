@@ -109,7 +109,7 @@ def document(one: SessionRecord) -> dict[str, object]:
     "--reason",
     default="closed by an administrator",
     show_default=True,
-    help="One line that the person is told and the audit keeps.",
+    help="The reason, for the person and the audit. One line.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask, with --user and --all.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until they are closed.")
@@ -178,8 +178,8 @@ def watch(id_: str, **reach: str | None) -> None:
 
     The ID is from `session list`. It works on any machine.
 
-    It takes a grant to watch (`stagedoor grant add … --allow watch`), and the watched person sees your name.
-    Only the WebShell's sessions can be watched: ssh by a tunnel or a jump is encrypted end to end.
+    It takes a grant to watch (`stagedoor grant add … --allow watch`), and the person who is watched sees
+    your name. Only the WebShell's sessions can be watched: ssh by a tunnel or a jump is encrypted end to end.
     """
     from stagedoor.wire.terminal import Mode
 

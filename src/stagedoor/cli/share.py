@@ -45,10 +45,10 @@ def create(
 ) -> None:
     """Print a link to a terminal of USER's in APP.
 
-    It is for anybody who has it and signs in.
+    Anybody who has it and signs in can open it.
 
     It shows that terminal and nothing else, and lasts no longer than the right of USER to enter APP.
-    USER sees who looks. Its secret stands behind the `#`, which browsers send to no server.
+    USER sees who watches. Its secret is behind the `#`, which browsers send to no server.
     """
     seconds = parse_duration(lasts)
     if not seconds:

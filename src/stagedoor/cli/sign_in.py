@@ -91,7 +91,7 @@ def document(one: SignInRecord) -> dict[str, object]:
     "--reason",
     default="an administrator ended your sign-in",
     show_default=True,
-    help="One line that the person is told and the audit keeps.",
+    help="The reason, for the person and the audit. One line.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask, with --user.")
 @click.pass_obj

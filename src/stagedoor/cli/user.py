@@ -84,7 +84,7 @@ def invite(
 ) -> None:
     """Print a link, good once, by which NAME sets a password. A new user is added.
 
-    Anybody who has the link is NAME: hand it over as you would a password. Its secret stands behind the
+    Anybody with the link can sign in as NAME: hand it over as you would a password. Its secret is behind the
     `#`, which browsers send to no server. An earlier invitation of NAME ends.
     """
     with open_service(installation.settings) as service:

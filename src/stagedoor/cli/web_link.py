@@ -29,7 +29,7 @@ def web_link(installation: Installation, user: str, app: str | None, url: str | 
 
     It is good for 10 minutes.
 
-    Anybody who has the link is USER: hand it over as you would a password. Its secret stands behind
+    Anybody with the link can sign in as USER: hand it over as you would a password. Its secret is behind
     the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
     the user's password is changed, or the user is removed.
     """

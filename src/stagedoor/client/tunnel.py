@@ -88,7 +88,7 @@ Options:
 {options}
 
 The credential is the first found of: the token file (--token-file, $STAGEDOOR_TOKEN_FILE,
-~/.config/stagedoor/token); the credential helper, which is told $STAGEDOOR_GATEWAY and
+~/.config/stagedoor/token); the credential helper, which gets $STAGEDOOR_GATEWAY and
 $STAGEDOOR_USER; the keyring (secret-tool with the attributes
 'service stagedoor gateway HOST:PORT user NAME', on macOS the service 'stagedoor:HOST:PORT');
 $STAGEDOOR_TOKEN; $STAGEDOOR_PASSWORD. Only when the gateway asks for one and none was found,
@@ -96,7 +96,7 @@ SSH_ASKPASS or the terminal is asked. None is ever taken from the command line.
 
 The corporate proxy is the first found of: --via; $STAGEDOOR_VIA; for an https gateway
 https_proxy, for any other http_proxy; all_proxy. no_proxy is honoured, and loopback gateways
-are always reached directly. Its own credential stands in the variable's URL or in ~/.netrc.
+are always reached directly. Its own credential is in the variable's URL or in ~/.netrc.
 
 Exit codes:
 {exits}
@@ -1150,7 +1150,7 @@ def pass_by(options: Options, via: Address, proxy: str, sock: socket.socket) -> 
     if not answer.opened:
         fix = f"{via_named(via.source)}direct goes without it"
         if answer.status == 407:
-            fix = "its credential stands in STAGEDOOR_VIA or in ~/.netrc"
+            fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
         raise TunnelError(
             VIA,
             f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}; {fix}",

@@ -233,7 +233,7 @@ class _Look:
             left = "the one of before goes on until those inside have left it"
             await self._report("ShellReplaced", f"somebody asked for a fresh shell; {left}")
         elif isinstance(decision, Replace):
-            await self._report("ShellReplaced", "the app has changed; its shell was made again")
+            await self._report("ShellReplaced", "the app has changed; its shell was replaced")
         else:
             await self._report("ShellStarted", "somebody asked for the shell")
 

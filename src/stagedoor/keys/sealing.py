@@ -54,6 +54,6 @@ def load_or_create_sealing_key(path: Path) -> SealingKey:
     if content is None or len(content) != KEY_BYTES:
         raise KeyFileError(
             f"the key {path} is not {KEY_BYTES} bytes; remove it and a new one is made: "
-            "people who are signing in at this moment begin again"
+            "people who are signing in at this moment have to begin again"
         )
     return SealingKey(content)

@@ -171,7 +171,7 @@ def _load_ca(context: ssl.SSLContext, ca: Material) -> None:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
         raise SettingsError(
-            f"the cluster's CA certificate ({_name(ca)}) is none: {error}"
+            f"the cluster's CA certificate ({_name(ca)}) is not a certificate: {error}"
         ) from None
 
 

@@ -60,7 +60,7 @@ def collection(kind: Kind, namespace: str) -> str:
 def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
     """The path of one object, or of a part of it (`log`, `status`). Raises ClusterError."""
     if RESOURCES[kind].namespaced and not namespace:
-        raise _unfit(f"the {kind} {name!r} stands in a namespace, and none was given")
+        raise _unfit(f"the {kind} {name!r} belongs to a namespace, and none was given")
     _check(name, f"a {kind}")
     path = f"{collection(kind, namespace)}/{quote(name, safe='')}"
     return f"{path}/{quote(subresource, safe='')}" if subresource else path

@@ -96,7 +96,7 @@ class TunnelListener:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a downstream was dropped by a bug in Stagedoor", "exception": error}
+                {"message": "a downstream was dropped by an internal fault", "exception": error}
             )
 
     @property

@@ -48,7 +48,9 @@ class HttpsPost:
             raise StagedoorError(f"{self._shown}: no answer within {WAIT_S:g} s") from None
         except httpcore.LocalProtocolError:
             # Its own message has the header in it, and so a secret.
-            raise StagedoorError(f"{self._shown}: the request is none that may be sent") from None
+            raise StagedoorError(
+                f"{self._shown}: the request has a header that may not be sent"
+            ) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             why = str(error) or "the connection broke off"
             raise StagedoorError(f"{self._shown}: {why}") from None

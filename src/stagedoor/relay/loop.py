@@ -280,7 +280,7 @@ class Relay:
         except SinkError as error:
             self._fail(direction.twin, error.__cause__)
         except Exception:  # one tunnel's fault must not take the others with it
-            log.exception("relay: a tunnel ended by a bug in Stagedoor")
+            log.exception("relay: a tunnel ended by an internal fault")
             self._finish(tunnel, End.FAULT, _FAULT)
 
     def _look_for_error(self, direction: Direction) -> None:

@@ -274,7 +274,7 @@ def main() -> None:
     us from starting goes to stdout."""
     first = read_to_worker(sys.stdin.buffer.readline())
     try:
-        assert isinstance(first, StartMessage), "the parent sends it first"
+        assert isinstance(first, StartMessage), "the start message comes first"
         run_process(_beside(first))
     except (StagedoorError, OSError) as error:
         os.write(sys.stdout.fileno(), line(Failed(str(error))))

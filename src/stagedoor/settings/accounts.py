@@ -35,9 +35,9 @@ class Accounts(Table, frozen=True):
         tuple[str, ...] | None,
         Meta(
             description="With `[[sso]]`: only users in these groups have passwords, by every access method. "
-            "For everybody else a password does not count; tokens and keys go on. Name "
-            "the group of those who must come in when the identity provider does not answer. Empty: nobody. "
-            "None: every user with a password."
+            "The passwords of all others are refused; their tokens and keys still work. Name the group of "
+            "those who must log in when the identity provider does not answer. Empty: nobody. None: "
+            "everybody who has a password."
         ),
     ] = None
 

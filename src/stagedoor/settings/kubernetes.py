@@ -49,9 +49,9 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     authorise: Annotated[
         str | None,
         Meta(
-            description="Ask the cluster too whether a user may enter: they must be allowed to `create` this "
-            "resource in the app's namespace (`pods/exec`), under their name and groups here. Grants "
-            "are needed besides. None: grants decide alone."
+            description="Ask the cluster too whether somebody may enter: they must be allowed to `create` "
+            "this resource in the app's namespace (`pods/exec`), under their name and groups here. A grant "
+            "is needed as well. None: grants decide alone."
         ),
     ] = None
     register: Annotated[
@@ -127,7 +127,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     kit_resources: Annotated[
         dict[str, dict[str, str]] | None,
         Meta(
-            description="Of the containers that copy the kit into a pod, in place of ours, as a whole: "
+            description="Of the containers that copy the kit into a pod, in place of all defaults: "
             '`{ requests = { cpu = "50m", memory = "64Mi" }, limits = { memory = "64Mi" } }`. For '
             "namespaces whose LimitRange has a minimum above it. None: 10m and 16Mi, 64Mi at most."
         ),

@@ -81,8 +81,8 @@ class Tunnel(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Where plain HTTP CONNECT is answered: `HOST:PORT`, `[IPV6]:PORT` or `:PORT` for "
-            "every interface. Port 0 takes a free one. The default is loopback: opening the door "
-            "to a network is a decision."
+            "every interface. Port 0 takes a free one. The default is loopback: to "
+            "listen on a network is a decision."
         ),
     ] = ("127.0.0.1:8022",)
     tls_addresses: Annotated[
@@ -95,7 +95,7 @@ class Tunnel(Table, frozen=True):
         str | None,
         Meta(
             description="Where people reach CONNECT, as `https://gw.example` or `http://gw.example:8022`: "
-            "what `stagedoor ssh-config` writes when it is told nothing else. None: the settings do not tell."
+            "what `stagedoor ssh-config` writes unless an option says otherwise. None: not known."
         ),
     ] = None
     certificate_file: Annotated[
@@ -164,8 +164,8 @@ class Ssh(Table, frozen=True):
     trusted_user_ca_files: Annotated[
         tuple[Path, ...],
         Meta(
-            description="Public keys of further CAs whose user certificates are taken, besides our own. "
-            "Principals are users' names."
+            description="Public keys of further CAs whose user certificates are accepted, besides the "
+            "user CA. Principals are users' names."
         ),
     ] = ()
     revoked_keys_file: Annotated[
@@ -187,8 +187,8 @@ class Ssh(Table, frozen=True):
     login_grace_s: Annotated[
         Seconds,
         Meta(
-            description="A client that has not logged in within this time is disconnected. A minute suffices "
-            "to find a security key and touch it."
+            description="A connection that has not logged in within this time is closed. A minute is "
+            "enough to find a security key and touch it."
         ),
     ] = 60.0
     hold_s: Annotated[
@@ -204,10 +204,10 @@ class Ssh(Table, frozen=True):
     max_startups: Annotated[
         str,
         Meta(
-            description="START:RATE:FULL, connections in one worker that have not logged in yet: from START "
-            "on a newcomer costs one of those who wait its place with a chance of RATE per cent, growing "
-            "to certainty at FULL. It is drawn from the source (an IPv4 address, an IPv6 /64) that has the "
-            "most of them."
+            description="START:RATE:FULL, connections in one worker that have not logged in yet. Above "
+            "START, each new connection drops a waiting one with a probability of RATE %, which grows to "
+            "100 % at FULL. The one that is dropped is of the source (an IPv4 address, an IPv6 /64) that "
+            "has the most of them."
         ),
     ] = "100:30:500"
     handshakes_per_s: Annotated[
@@ -293,7 +293,7 @@ class Health(Table, frozen=True):
         str | None,
         Meta(
             description="`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. It asks nobody who they are, so keep it off "
-            "the internet. None: there is none."
+            "the internet. None: no such listener."
         ),
     ] = None
 

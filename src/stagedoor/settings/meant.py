@@ -41,7 +41,7 @@ def _what(what: str, place: str, whole: type[msgspec.Struct]) -> str:
         return f"{missing['name']} is missing"
     if choice := _CHOICE.fullmatch(what):
         allowed = _choices(inspect.type_info(whole), _INDEX.sub("", place))
-        return f"{choice['given']} is none of: {', '.join(allowed)}"
+        return f"{choice['given']} is not one of: {', '.join(allowed)}"
     expected = _EXPECTED.fullmatch(what)
     if expected is None:
         return what

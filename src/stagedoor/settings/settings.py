@@ -58,7 +58,7 @@ class Recording(Table, frozen=True):
         ),
     ] = "end"
     notice: Annotated[
-        bool, Meta(description="Whether people are told in their terminal that they are recorded.")
+        bool, Meta(description="Whether the terminal says at its start that it is recorded.")
     ] = True
     record_input: Annotated[
         bool,
@@ -70,8 +70,8 @@ class Recording(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Encrypt recordings for these: age recipients (`age1…`) or OpenSSH public keys "
-            "(ed25519 or RSA). The holder of one of the private keys can play them; the gateway cannot. "
-            "Empty: they lie in plain, mode 0600."
+            "(ed25519 or RSA). The private keys can play them; the gateway cannot. "
+            "Empty: they are not encrypted, mode 0600."
         ),
     ] = ()
     viewers: Annotated[

@@ -60,7 +60,7 @@ class StaticShell(Table, frozen=True):
         except ValueError as error:
             raise ValueError(f"holder is {self.holder!r}, which is no command: {error}") from None
         if self.holder is not None and not words:
-            raise ValueError("holder is empty; leave it out where there is none")
+            raise ValueError("holder is empty; leave it out where the server has no holder")
 
 
 class LocalShell(Table, frozen=True):

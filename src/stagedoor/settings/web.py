@@ -89,7 +89,7 @@ class Web(Table, frozen=True):
         Meta(
             description="Whether the page starts tmux in a new terminal, where the shell has it; a person "
             "may choose otherwise in the page's settings. Else it is the login shell. `stagedoor attach` "
-            "starts tmux unless it is told `--shell`."
+            "starts tmux unless it has `--shell`."
         ),
     ] = True
     files: Annotated[
@@ -107,9 +107,9 @@ class Web(Table, frozen=True):
     ping_s: Annotated[
         Seconds,
         Meta(
-            description="So often each open terminal is sent a WebSocket PING, which a living client "
-            "answers, so that no proxy takes the line for idle: proxies close one after 60 s as a rule. "
-            "An answer that does not come ends nothing."
+            description="How often each open terminal is sent a WebSocket PING, seconds. The browser answers "
+            "it, so no proxy closes the connection as idle; most do so after 60 s. A missing answer ends "
+            "nothing."
         ),
     ] = 20.0
     share_s: Annotated[

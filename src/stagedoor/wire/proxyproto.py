@@ -45,7 +45,9 @@ def parse(received: bytes) -> ProxyHeader | Denial | None:
         return _parse_v1(received)
     if _V1.startswith(received) or _V2.startswith(received):
         return None
-    return _refused("there is none; this source is set down as a load balancer that sends one")
+    return _refused(
+        "there is none; the settings name this source as a load balancer that sends one"
+    )
 
 
 def _parse_v1(received: bytes) -> ProxyHeader | Denial | None:

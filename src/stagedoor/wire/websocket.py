@@ -53,7 +53,7 @@ class WebSocket:
             if isinstance(event, Response):
                 continue
             if event.opcode is Opcode.TEXT:
-                raise WebSocketError("a text message; all of ours are binary")
+                raise WebSocketError("a text message; Stagedoor's are binary")
             if event.opcode is Opcode.CLOSE:
                 raise WebSocketError("the gateway hung up")
             if event.opcode in (Opcode.BINARY, Opcode.CONT):
@@ -63,7 +63,7 @@ class WebSocket:
                     self._begun.clear()
         self._check_opening()
         if self._protocol.parser_exc is not None:
-            raise WebSocketError(f"no WebSocket of ours: {self._protocol.parser_exc}")
+            raise WebSocketError(f"not a WebSocket of Stagedoor: {self._protocol.parser_exc}")
         return messages
 
     def _check_opening(self) -> None:

@@ -64,8 +64,8 @@ _NO_SIGN_IN = Denial(
 )
 _NOT_PROVED = Denial(
     Reason.CREDENTIAL_MISSING,
-    "somebody who finds this browser open could add their passkey: prove first that it is you, by your "
-    "password, by a passkey that you have, or at your identity provider",
+    "anybody who found this browser open could add a passkey of their own: prove first that it is you, by "
+    "your password, by a passkey that you have, or at your identity provider",
 )
 
 Options = Mapping[str, Any]

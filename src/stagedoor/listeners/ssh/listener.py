@@ -209,5 +209,5 @@ class SshListener:
     def _fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a bug in the SSH listener", "exception": error}
+                {"message": "an internal fault in the SSH listener", "exception": error}
             )

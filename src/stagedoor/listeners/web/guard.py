@@ -130,7 +130,7 @@ class RequestGuard:
             return None
         return Denial(
             Reason.TARGET_NOT_ALLOWED,
-            f"{host!r} is none of this gateway's names (an administrator adds it to web.host_names)",
+            f"{host!r} is not a name of this gateway (an administrator adds it to web.host_names)",
         )
 
     def secure(self, connection: HTTPConnection) -> bool:

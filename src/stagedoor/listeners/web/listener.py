@@ -221,7 +221,7 @@ class WebListener:
             stream.close()  # nothing is unsent but a last word
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a connection was dropped by a bug in Stagedoor", "exception": error}
+                {"message": "a connection was dropped by an internal fault", "exception": error}
             )
 
 

@@ -54,10 +54,10 @@ class ListeningSockets:
         for kind, sock in self._sockets:
             answer: Callable[[TcpStream, Source], None]
             if kind in _WEB:
-                assert web is not None, "a socket for the web has its listener"
+                assert web is not None, "a socket for the web has a listener"
                 answer = partial(web.accepted, secure=kind == "web-tls")
             elif kind == "ssh":
-                assert ssh is not None, "a socket for SSH has its listener"
+                assert ssh is not None, "a socket for SSH has a listener"
                 answer = ssh.accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None

@@ -301,7 +301,7 @@ class Direct:
         self._serving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a login was dropped by a bug in Stagedoor", "exception": error}
+                {"message": "a login was dropped by an internal fault", "exception": error}
             )
 
 

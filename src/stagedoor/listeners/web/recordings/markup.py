@@ -16,7 +16,7 @@ def recordings(place: PagePath, takes: Sequence[UserRecording], wanted: str, mor
 def sealed_line(take: UserRecording) -> str:
     """Why an encrypted one is not played here, and how it is. One line."""
     return (
-        f"This recording is encrypted, and the gateway has no key to it; somebody who has one plays it with: "
+        f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
         f"stagedoor recording play {take.id} --identity FILE"
     )
 

@@ -249,7 +249,7 @@ class Terminals:
         if isinstance(ticket, Denial):
             return self._denied(ticket, source, identity)
         guest = grant.guest
-        assert guest is not None, "a guest has one terminal"
+        assert guest is not None, "a guest's grant is for one terminal"
         return {
             "ticket": ticket,
             "app": grant.target.login_name,

@@ -246,7 +246,9 @@ class TerminalRelay:
         said = self._errors.decode(errors="replace").strip()
         why = one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
-            why = "this shell is of a version that lets nobody look on; its owner starts it again"
+            why = (
+                "this shell is of a version that nobody can watch; its owner has to start it again"
+            )
         return await self._faulty(why)
 
     async def _faulty(self, why: str) -> tuple[End, str]:

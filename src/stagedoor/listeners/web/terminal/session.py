@@ -71,7 +71,7 @@ class TerminalSession:
 
     def present(self, present: Sequence[PresenceEntry]) -> None:
         """Show who is at this terminal, if that has changed."""
-        assert self.place is not None, "only those are told who are in"
+        assert self.place is not None, "presence is for those at the terminal"
         self._people.present(present, self.place[0])
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
