@@ -3,18 +3,29 @@
 import click
 
 from stagedoor.cli.installation import Installation
+from stagedoor.serve.prepare import check
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.supervisor import serve_forever
 
 
 @click.command(
-    epilog="\b\nExamples:\n  stagedoor serve\n  stagedoor --config ./stagedoor.toml serve\n\n"
+    epilog="\b\nExamples:\n  stagedoor serve\n  stagedoor --config ./stagedoor.toml serve\n"
+    "  stagedoor serve --check\n\n"
     "\b\nSignals:\n  TERM, INT  stop listening, let sessions finish for workers.drain_timeout_s,\n"
     "             then close them; a second one closes them at once\n"
     "  HUP        read settings, keys and certificates again; bad ones change nothing\n\n"
-    "\b\nExit codes:\n  0  stopped by a signal\n  1  could not start\n  2  the settings are wrong"
+    "\b\nExit codes:\n  0  stopped by a signal; with --check: the settings are right\n  1  could not start\n"
+    "  2  the settings are wrong"
+)
+@click.option(
+    "--check", "only_check", is_flag=True, help="Check the settings and their files; do not start."
 )
 @click.pass_obj
-def serve(installation: Installation) -> None:
-    """Run the gateway until it is told to stop."""
+def serve(installation: Installation, *, only_check: bool) -> None:
+    """Run the gateway until a signal stops it."""
+    if only_check:
+        click.echo(
+            f"{check(installation.settings_file).name} is right, with the files that it names."
+        )
+        return
     run_process(serve_forever(installation.settings_file))

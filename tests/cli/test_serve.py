@@ -1,0 +1,38 @@
+"""`stagedoor serve --check`: settings are looked at as a start would, and nothing is made."""
+
+from stagedoor.model.errors import SettingsError
+from tests.cli.conftest import Desk
+from tests.docs.pages import ROOT
+from tests.net.peers import write_certificate
+
+
+def test_settings_that_are_right_are_confirmed_and_nothing_is_made(desk: Desk) -> None:
+    said = desk.out("serve", "--check")
+    assert said == f"{desk.settings_file} is right, with the files that it names.\n"
+    assert not desk.data_dir.exists()
+
+
+def test_settings_that_are_wrong_are_told_with_their_line(desk: Desk) -> None:
+    with desk.settings_file.open("a") as file:
+        file.write("[workers]\ncuont = 2\n")
+    error = desk.run("serve", "--check").exception
+    assert isinstance(error, SettingsError)
+    assert error.exit_code == 2
+    assert f"{desk.settings_file}:3: workers: there is no setting `cuont`" in str(error)
+    assert "did you mean `count`" in str(error)
+
+
+def test_a_file_that_they_name_is_looked_at_as_well(desk: Desk) -> None:
+    certificate, key = write_certificate(desk.settings_file.parent)
+    key.chmod(0o644)
+    with desk.settings_file.open("a") as file:
+        file.write(f'[tunnel]\ntls_addresses = [":0"]\ncertificate_file = "{certificate}"\n')
+        file.write(f'key_file = "{key}"\n')
+    assert "everybody may read" in str(desk.run("serve", "--check").exception)
+
+
+def test_systemd_reloads_only_what_was_checked() -> None:
+    """Two lines: systemd runs the second if the first ends with 0 (systemd.service(5))."""
+    unit = (ROOT / "deploy/stagedoor.service").read_text().splitlines()
+    start, *reload = (one.partition("=")[2] for one in unit if one.startswith("Exec"))
+    assert reload == [f"{start} --check", "/bin/kill -HUP $MAINPID"]
