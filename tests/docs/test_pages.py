@@ -131,6 +131,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
+        assert not path or anchor or target != page, f"{link} leads back to this very page"
         if anchor:
             assert anchor in pages.anchors(target), link
 
