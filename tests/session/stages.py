@@ -1,6 +1,7 @@
 """Stand-ins for the stages, which write down what they are asked. The real ones meet in tests/path."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -50,6 +51,8 @@ class Script:
     """Of a start that is held."""
     new_policies: list[Callable[[], None]] = field(default_factory=list)
     looks: int = 0
+    unread: deque[bool] = field(default_factory=lambda: deque([False]))
+    """What the policy says of itself, one after the other, and again from the first."""
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
     traces: list[LoginTrace] = field(default_factory=list)
@@ -254,6 +257,11 @@ class NewPolicy:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.version = 1
+
+    @property
+    def unread(self) -> bool:
+        self.script.unread.rotate(-1)
+        return self.script.unread[-1]
 
     async def newer_than(self, version: int) -> bool:
         self.script.looks += 1

@@ -1,11 +1,12 @@
 """The flow as transcripts: what each stage was asked, in order, and what the developer was told."""
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 
 import pytest
 
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Ended, Origin
@@ -293,6 +294,19 @@ async def test_where_nothing_has_changed_one_look_is_all_that_a_refusal_costs(
     assert listener.running is None
     assert script.looks == 1
     assert script.asked.count("authenticate") == 1
+
+
+@pytest.mark.parametrize("identity", [WRONG, DEV])
+@pytest.mark.parametrize("unread", [(False, True), (True, False)], ids=["from now", "until now"])
+async def test_a_policy_that_is_not_read_says_nothing_of_who_it_refuses(
+    identity: Identity | Denial, unread: tuple[bool, bool]
+) -> None:
+    """It becomes so at some moment, also between who somebody is and what they may."""
+    script = Script(identity=identity, grants=[NO_GRANT], unread=deque(unread))
+    _, listener = await serve(script)
+    assert listener.running is None
+    assert script.told == UNREAD.message
+    assert script.asked[-1] == "refuse audit_unavailable"
 
 
 async def test_what_no_policy_decides_looks_at_nothing() -> None:

@@ -111,6 +111,7 @@ class Policy:
     """Where the flow takes the shell to be."""
 
     version: int = 1
+    unread: bool = False
 
     async def newer_than(self, version: int) -> bool:
         return False

@@ -16,7 +16,7 @@ from stagedoor.authn.pool import Full, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
 from stagedoor.authn.verified import VerifiedPasswords
 from stagedoor.model.credential import Credential, KeyCredential, PasswordCredential, login_secret
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
@@ -105,13 +105,7 @@ class Authenticator:
     ) -> Identity | Denial:
         """Who is this? Never says whether a name exists, in words or in time."""
         if self._away():
-            # Nobody's credential is wrong, and no try counts. Who asks is not known, so where the
-            # store is is none of their business.
-            return Denial(
-                Reason.AUDIT_UNAVAILABLE,
-                "nobody can be let in now: the gateway cannot read who may enter; its log says why",
-                retry_after_s=5,
-            )
+            return UNREAD  # nobody's credential is wrong, and no try counts
         if isinstance(credential, KeyCredential):
             return await self._fresh(self._key(credential, source))
         if (secret := login_secret(credential)) is not None:

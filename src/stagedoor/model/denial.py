@@ -46,3 +46,12 @@ class Denial:
     def line(self) -> str:
         """For the person."""
         return self.told or self.message
+
+
+UNREAD = Denial(
+    Reason.AUDIT_UNAVAILABLE,
+    "nobody can be let in now: the gateway cannot read who may enter; its log says why",
+    retry_after_s=5,
+)
+"""While the store is out of reach for too long. Who asks is not known, so where the store is is none of
+their business."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stagedoor.model.credential import Credential
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal, target_of
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
@@ -97,12 +97,15 @@ class Flow:
         """`verdict`, asked for again if it is a refusal by a policy that has changed in the store.
 
         The policy in memory may be half a second old. A token or a grant that was made meanwhile must
-        let in at once; a right that was taken away is found at the next poll, as ever.
+        let in at once; a right that was taken away is found at the next poll, as ever. A policy that lets
+        nobody in, since it could not be read for too long, says nothing of anybody.
         """
-        version = self.policy.version
+        version, unread = self.policy.version, self.policy.unread
         found = await verdict()
         if not isinstance(found, Denial) or found.reason not in _BY_POLICY:
             return found
+        if unread or self.policy.unread:  # it may have become so, or be read again, meanwhile
+            return UNREAD
         return await verdict() if await self.policy.newer_than(version) else found
 
     async def stepped_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:

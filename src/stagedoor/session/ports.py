@@ -68,6 +68,11 @@ class PolicyReader(Protocol):
     @property
     def version(self) -> int: ...
 
+    @property
+    def unread(self) -> bool:
+        """Whether the store has been out of reach for so long that the policy in memory lets nobody in."""
+        ...
+
     async def newer_than(self, version: int) -> bool:
         """Look at the store, and say whether the policy in memory is now newer than `version`."""
         ...

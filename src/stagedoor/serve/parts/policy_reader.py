@@ -20,6 +20,10 @@ class WatchedPolicy:
     def version(self) -> int:
         return self._watch.policy.version
 
+    @property
+    def unread(self) -> bool:
+        return self._watch.closed
+
     async def newer_than(self, version: int) -> bool:
         loop = asyncio.get_running_loop()
         looked = asyncio.Event()
