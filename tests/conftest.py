@@ -11,6 +11,8 @@ from tests.store.server import PostgresqlHere
 
 # Programs are started thousands of times here; each would compile the same modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A local shell is not handed it on, and so would differ from what `tests.forks` makes.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 # How fast this machine is says nothing of what is tested: not even where no CI tells so by a variable.
 settings.register_profile(

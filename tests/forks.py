@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.template import MAX_REQUEST, ROOM, SYS_CLONE, Job, job_of, real_fork_exec
+from tests.template import ANSWER_S, ROOM, SYS_CLONE, Job, Maker, job_of, real_fork_exec
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_S = 120.0
 _STARTUP = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "OPENSSL_")
 """Variables that a process looks at when it starts."""
 _OWNED = ("Umask:", "SigBlk:", "SigIgn:", "Uid:", "Gid:")
@@ -26,7 +27,6 @@ class Template:
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._turn = threading.Lock()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._surroundings = surroundings(dict(os.environ))
         with theirs:
@@ -35,23 +35,14 @@ class Template:
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT,
                 pass_fds=[theirs.fileno()],
             )  # fmt: skip
-        self._socket = ours
-        ours.settimeout(READY_S)
-        self._works = ours.recv(16) == b"ready"
+        ours.settimeout(ANSWER_S)
+        self._maker = Maker(ours) if ours.recv(16) == b"ready" else None
 
     def make(self, job: Job, fds: list[int]) -> int | None:
         """The process id; None: only exec will do."""
-        request = job.encoded()
         here = surroundings(dict(job.env))
         same = os.getpid() == self._owner and here == self._surroundings
-        if not self._works or not same or len(request) > MAX_REQUEST:
-            return None
-        with self._turn:
-            try:
-                socket.send_fds(self._socket, [request], fds)
-                return int(self._socket.recv(16))
-            except (OSError, ValueError):  # a closed fd is to be inherited; or it has gone
-                return None
+        return self._maker.make(job, fds) if self._maker is not None and same else None
 
 
 def surroundings(env: dict[str, str]) -> object:
@@ -77,6 +68,17 @@ def fork_exec(*arguments: object) -> int:
         if pid is not None:
             return pid
     return real_fork_exec(*arguments)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def by_exec() -> Iterator[None]:
+    """All processes are started by exec(2) meanwhile."""
+    before = subprocess._fork_exec  # type: ignore[attr-defined]
+    subprocess._fork_exec = real_fork_exec  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        subprocess._fork_exec = before  # type: ignore[attr-defined]
 
 
 def install() -> None:

@@ -2,6 +2,7 @@
 
 What it makes is a child of the process that asked (CLONE_PARENT of clone(2)), and runs a module as
 `python -m` does, without a second of imports. It has one thread: so no lock is held in what it makes.
+A gateway's worker has threads, so it gets a template of its own before it has any.
 """
 
 import asyncio
@@ -38,6 +39,9 @@ ROOM = 4096
 """Bytes for the words of a command, which take the place of the template's own in proc_pid_cmdline(5)."""
 IDLE = {"_worker", "_do_waitpid"}
 """In these functions of concurrent.futures and asyncio a thread waits, and holds no lock."""
+STARTS = (["-m"], ["-P", "-m"])
+WORKER = "stagedoor.serve.worker"
+ANSWER_S = 120.0
 
 real_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
 
@@ -54,6 +58,11 @@ class Job:
     group: int
     umask: int
 
+    @property
+    def module(self) -> int:
+        """Where among the words the module's name is."""
+        return list(self.words).index("-m") + 1
+
     def encoded(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
@@ -63,7 +72,9 @@ def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
     args, _, close_fds, kept, cwd, env, stdin, _, _, stdout, _, stderr, _, error = arguments[:14]
     _, session, group, gid, groups, uid, umask, before = arguments[14:22]
     words = [os.fsdecode(one) for one in args]  # type: ignore[attr-defined]
-    ours = words[:2] == [sys.executable, "-m"] and words[2].partition(".")[0] == "stagedoor"
+    at = words.index("-m") if "-m" in words[:3] else 0
+    ours = words[0] == sys.executable and words[1 : at + 1] in STARTS
+    ours = ours and words[at + 1].partition(".")[0] == "stagedoor"
     plain = close_fds and all(one is None for one in (gid, groups, uid, before))
     where = str(Path.cwd()) if cwd is None else os.fsdecode(cwd)  # type: ignore[arg-type]
     if not ours or not plain or _size(words) > ROOM or not os.access(where, os.X_OK):
@@ -116,8 +127,11 @@ def become(job: Job, fds: Sequence[int], ready: Callable[[], object]) -> None:
         _kept.extend((before, getattr(sys, name)))
         setattr(sys, name, made)
         setattr(sys, f"__{name}__", made)
-    sys.argv, sys.orig_argv = list(job.words[2:]), list(job.words)
-    sys.path[0] = job.cwd
+    sys.argv, sys.orig_argv = list(job.words[job.module :]), list(job.words)
+    if "-P" in job.words[: job.module]:
+        del sys.path[0]
+    else:
+        sys.path[0] = job.cwd
 
 
 def _take(numbers: Sequence[int], fds: Sequence[int]) -> None:
@@ -147,11 +161,56 @@ def run_module(name: str) -> None:
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
+class Maker:
+    """A template, as the one sees it who asks."""
+
+    def __init__(self, line: socket.socket) -> None:
+        line.settimeout(ANSWER_S)
+        self._line = line
+        self._turn = threading.Lock()
+
+    def make(self, job: Job, fds: Sequence[int]) -> int | None:
+        """The process id; None: only exec will do."""
+        request = job.encoded()
+        if len(request) > MAX_REQUEST:
+            return None
+        with self._turn:
+            try:
+                socket.send_fds(self._line, [request], fds)
+                return int(self._line.recv(16))
+            except (OSError, ValueError):  # a closed fd is to be inherited; or it has gone
+                return None
+
+
+_own: Maker | None = None
+"""A worker's own template."""
+
+
+def make_own() -> None:
+    """Of this process, while it has one thread. It ends when this process does."""
+    global _own
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        try:
+            _show_words(["template"])
+            null, line = os.open(os.devnull, os.O_RDWR), theirs.fileno()
+            _take((0, 1, 2, line), (null, null, null, line))
+            serve(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    _own = Maker(ours)
+
+
 def fork_here(*arguments: object) -> int:
-    """In what was made of the template: its own processes are made of itself where no lock can be held."""
-    job = job_of(arguments) if _others_wait() else None
+    """In what was made of the template: its own processes are made of its own template, or of itself where
+    no lock can be held."""
+    job = job_of(arguments) if _own is not None or _others_wait() else None
     if job is None:
         return real_fork_exec(*arguments)  # type: ignore[no-any-return]
+    if _own is not None:
+        made = _own.make(*job)
+        return real_fork_exec(*arguments) if made is None else made
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads, but they wait
         pid = os.fork()
@@ -179,7 +238,10 @@ def _run_and_exit(
         gc.freeze()
         asyncio._set_running_loop(None)
         become(job, fds, ready)
-        code = contextvars.Context().run(_status_of, job.words[2])
+        module = job.words[job.module]
+        if module == WORKER:
+            make_own()
+        code = contextvars.Context().run(_status_of, module)
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import forks
+from tests.ssh.world import SSH_TABLE, local, open_world
 from tests.waiting import wait_until
 
 WAITS = (sys.executable, "-m", "stagedoor", "--config", "none.toml", "user", "add", "me")
@@ -57,12 +58,10 @@ def started(folder: Path, **how: object) -> dict[str, object]:
     ],
     ids=["as it is", "session", "group", "environment"],
 )
-def test_it_differs_in_nothing_that_can_be_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, object]
-) -> None:
+def test_it_differs_in_nothing_that_can_be_seen(tmp_path: Path, how: dict[str, object]) -> None:
     made = started(tmp_path, **how)
-    monkeypatch.setattr(subprocess, "_fork_exec", forks.real_fork_exec)
-    assert started(tmp_path, **how) == made
+    with forks.by_exec():
+        assert started(tmp_path, **how) == made
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -85,3 +84,18 @@ def test_other_surroundings_are_by_exec(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 forks_exec = forks.real_fork_exec
+
+
+def test_a_worker_s_shells_are_made_of_its_own_template_which_ends_with_it(tmp_path: Path) -> None:
+    """The worker has threads by then, so nothing can be made of the worker itself."""
+    with open_world(tmp_path, SSH_TABLE + local("app01")) as world:
+        [worker] = world.gateway.worker_pids()
+        children = Path(f"/proc/{worker}/task/{worker}/children")
+        [template] = children.read_text().split()
+        shown = Path(f"/proc/{template}/cmdline").read_bytes().rstrip(b"\0")
+        assert shown == b"template"
+        done = world.ssh("app01.ssh", "cat /proc/$PPID/environ; echo $PPID", check=True)
+        assert b"PYTEST_CURRENT_TEST" in done.stdout, "by exec(2), which is handed less"
+        assert children.read_text().split() == [template]
+        world.gateway.stop()
+    wait_until(lambda: not Path(f"/proc/{template}").exists())

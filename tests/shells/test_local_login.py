@@ -15,6 +15,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
+from tests.forks import by_exec
 from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
 
 
@@ -78,10 +79,11 @@ def test_the_app_s_environment_is_there_and_the_gateway_s_is_not(
     assert not {"LD_PRELOAD_TEST", "BASH_ENV", "PYTEST_CURRENT_TEST", "TERM"} & got.keys()
 
 
-def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(
-    shell: Shell, ssh: Ssh
-) -> None:
-    done = ssh("cat /proc/$PPID/environ /proc/$PPID/cmdline")
+def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(world: World) -> None:
+    """By exec(2), which makes what /proc/PID/environ shows."""
+    app = LocalShell("app01", env={"DATABASE_URL": "postgres://secret"}, login_shell="/bin/bash")
+    with by_exec(), running(world, app) as (_, shell):
+        done = ssh_with(world.config(shell))("cat /proc/$PPID/environ /proc/$PPID/cmdline")
     assert b"stagedoor.shells.local" in done.stdout
     assert b"postgres://secret" not in done.stdout
     assert b"PYTEST_CURRENT_TEST" not in done.stdout
