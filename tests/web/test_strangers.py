@@ -303,7 +303,39 @@ def test_a_form_that_breaks_off_is_no_fault_of_ours(secure: Gateway) -> None:
     assert not [each for each in secure.lines[after:] if each.get("level") == "error"]
 
 
+@pytest.mark.parametrize("text", [b"{}", b"\xff\xfe"])
+def test_text_in_a_frame_s_place_is_refused_and_no_fault_of_ours(
+    secure: Gateway, text: bytes
+) -> None:
+    """Each that was no UTF-8 left a traceback in the log."""
+    at = len(secure.lines)
+    with web_socket(secure.port("web")) as line:
+        line.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+        got = b""
+        while b"frames are binary" not in got:
+            more = line.recv(4096)
+            assert more, got
+            got += more
+    assert not [each for each in secure.lines[at:] if each.get("level") == "error"]
+
+
 # Memory.
+
+
+def web_socket(port: int) -> socket.socket:
+    """One that has not said HELLO."""
+    line = socket.create_connection(("127.0.0.1", port), BOUND_S)
+    line.sendall(
+        b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n\r\n"
+    )
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += line.recv(1)
+    assert head.startswith(b"HTTP/1.1 101")
+    return line
 
 
 def rss(gateway: Gateway) -> int:

@@ -80,3 +80,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         compression = Compression()
         self.app_state = {**self.app_state, "compression": compression}
         self.conn.available_extensions = [_Offered(compression)]
+
+    def handle_cont(self, event: Frame) -> None:
+        """A part without data is none: of those a message may have as many as its sender likes, and uvicorn
+        keeps each."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """Text is refused, whatever it says. uvicorn would log what is no UTF-8 as a fault of ours."""
+        if self.curr_msg_data_type == "text":
+            self.frames = [b""]
+        super().send_receive_event_to_app()
