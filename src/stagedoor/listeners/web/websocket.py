@@ -88,7 +88,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Text is refused, whatever it says. uvicorn would log what is no UTF-8 as a fault of ours."""
+        """Text is refused, whatever it says. uvicorn would log what is no UTF-8 as a bug."""
         if self.curr_msg_data_type == "text":
             self.frames = [b""]
         super().send_receive_event_to_app()
