@@ -22,10 +22,13 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
+from stagedoor.settings.step_up import StepUp
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
+from stagedoor.wire.sshsig import Signature, armoured, signed_bytes
 from tests.ssh.signed_in import log_in
+from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 
 ALL = Accounts(self_service=("password", "tokens", "keys"))
 HOST = "gw.example:8443"
@@ -73,7 +76,7 @@ class Desk:
     ) -> Denial | None:
         who = who or self.person(name)
         shown = signed(key, line_to_sign(who, HOST))
-        return await (by or self.service).add_key(who, HOST, shown, "laptop")
+        return await (by or self.service).add_key(who, HOST, shown, "laptop", proved=False)
 
     async def held(self, name: str) -> AccountState:
         held = await self.service.held(self.person(name))
@@ -139,6 +142,33 @@ async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
     assert await desk.add_key("ann", new_key()) is None
 
 
+async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
+    """It may be one of software, which says of each signature that it asked for a PIN."""
+    key, ann = SecurityKey(), desk.person("ann")
+    line = f"{line_to_sign(ann, HOST)}\n".encode()
+    raw = key.sign(signed_bytes(line, NAMESPACE), TOUCHED | VERIFIED)
+    shown = armoured(Signature(key.blob, NAMESPACE, raw))
+
+    async def add(targets: tuple[str, ...], *, proved: bool) -> Denial | None:
+        settings = Settings(
+            data_dir=desk.settings.data_dir, accounts=ALL, step_up=StepUp(targets=targets)
+        )
+        service = CredentialService(
+            settings, desk.database, desk.policy, desk.allowance, desk.revoked.get
+        )
+        return await service.add_key(ann, HOST, shown, "", proved=proved)
+
+    refused = await add(("*.production",), proved=False)
+    assert isinstance(refused, Denial)
+    assert "prove it first" in refused.message
+    assert (await desk.held("ann")).keys == []
+    assert await add(("*.production",), proved=True) is None
+    with admin.open_service(desk.settings) as service:
+        [held] = (await desk.held("ann")).keys
+        admin.remove_key(service, held.fingerprint)
+    assert await add((), proved=False) is None, "where none is asked for, it proves nothing"
+
+
 async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
     """A public key is public, and a signature may be seen: it is for one person, gateway and sign-in."""
     key, ann, bob = new_key(), desk.person("ann"), desk.person("bob")
@@ -154,13 +184,17 @@ async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
         sign(key, f"{right}\n", "login@stagedoor")[0],
         signed(key, right)[:-40],
     ):
-        denial = await desk.service.add_key(ann, HOST, shown, "")
+        denial = await desk.service.add_key(ann, HOST, shown, "", proved=False)
         assert isinstance(denial, Denial)
         assert "xyz" not in denial.message
-    nobody = await desk.service.add_key(replace(ann, sign_in=None), HOST, signed(key, right), "")
+    signature = signed(key, right)
+    nobody = await desk.service.add_key(
+        replace(ann, sign_in=None), HOST, signature, "", proved=False
+    )
     assert isinstance(nobody, Denial)
     assert not desk.policy().keys
-    assert await desk.service.add_key(ann, HOST, signed(key, right, " \r\n"), "my\nkey") is None
+    signature = signed(key, right, " \r\n")
+    assert await desk.service.add_key(ann, HOST, signature, "my\nkey", proved=False) is None
     assert [one.comment for one in desk.policy().keys.values()] == ["my key"]
 
 

@@ -69,7 +69,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     made = []
     for _ in range(2 * AT_ONCE):
         shown, _ = sign(new_key(), f"{line_to_sign(ANN, HOST)}\n", NAMESPACE)
-        denial = await web.account.add_key(ANN, HOST, shown, "")
+        denial = await web.account.add_key(ANN, HOST, shown, "", proved=False)
         if denial is not None:
             break
         made.append(shown)
@@ -83,7 +83,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
         assert await web.account.remove_key(ANN, key.fingerprint) is None
     assert not web.policy().keys
     web.now += 1.0
-    assert await web.account.add_key(ANN, HOST, made[0], "") is None
+    assert await web.account.add_key(ANN, HOST, made[0], "", proved=False) is None
 
 
 async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:

@@ -15,7 +15,7 @@ import pytest
 from stagedoor.admin import service as admin
 from tests.path.gateway import PASSWORD
 from tests.ports import free_port
-from tests.ssh.signed_in import log_in_with_secret, signed_in
+from tests.ssh.signed_in import log_in, log_in_with_secret, signed_in
 from tests.ssh.test_credentials import SK, TOUCHED, VERIFIED, SecurityKey
 from tests.ssh.world import SSH_TABLE, Echo, World, local, new_key, open_world, public, static
 from tests.waiting import BOUND_S, wait_until
@@ -83,6 +83,19 @@ async def test_a_security_key_that_asked_for_a_pin_needs_no_other_proof(world: W
     touched = await jumps(world, SecurityKeyPair(key, TOUCHED), "secret")
     assert "secret wants a fresh proof that you are there (step_up.targets)" in str(touched)
     assert await jumps(world, SecurityKeyPair(key, TOUCHED), "app01") == b"SSH-2.0-x\r\n"
+
+
+@pytest.mark.identity(35)
+async def test_a_security_key_that_a_browser_bound_proves_nothing(world: World) -> None:
+    """With a stolen cookie, its thief lets a key of their own wait and approves it."""
+    key = SecurityKey()
+    with world.service() as service:
+        log_in(service, "dev", f"{SK.decode()} {b64encode(key.blob).decode()}", 3600.0)
+    verified = SecurityKeyPair(key, TOUCHED | VERIFIED)
+    assert await jumps(world, verified, "app01") == b"SSH-2.0-x\r\n"
+    assert "secret wants a fresh proof that you are there" in str(
+        await jumps(world, verified, "secret")
+    )
 
 
 def test_a_registered_key_alone_is_refused_with_what_would_help(world: World) -> None:

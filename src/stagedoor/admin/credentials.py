@@ -186,14 +186,23 @@ class CredentialService:
         return await ask(revoke)
 
     async def add_key(
-        self, identity: Identity, host: str, signature: str, label: str
+        self, identity: Identity, host: str, signature: str, label: str, *, proved: bool
     ) -> Denial | None:
-        """Register the key that signed the line of `key_proof` at `host`; `label` is for their list."""
+        """Register the key that signed the line of `key_proof` at `host`; `label` is for their list.
+
+        `proved`: this sign-in has proved lately that its person is there. A security key proves that by
+        itself, and one is made in software: a cookie's thief would add one, and step up by it.
+        """
         if (denial := self._may("keys", identity)) is not None:
             return denial
 
         def add() -> None:
             key = proved_key(line_to_sign(identity, host), signature)
+            if key.type.startswith("sk-") and self._settings.step_up.targets and not proved:
+                raise RefusedError(
+                    "a security key counts as a proof that you are there (step_up.targets), so prove it "
+                    "first: open /step-up here, then add the key; or an administrator adds it"
+                )
             line = f"{key.line} {folded(label)}"
             require_unrevoked([line], self._refused)
             try:

@@ -117,7 +117,10 @@ class Authenticator:
         return await self._password(verdict, source)
 
     def present_now(self, identity: Identity) -> Identity:
-        """The same person, whose credential has just proved that they are there."""
+        """The same person, whose credential has just proved that they are there. Not of a key that a sign-in
+        was bound to: whoever had the browser's cookie may have bound one of their own."""
+        if identity.sign_in is not None:
+            return identity
         return replace(identity, present_at=self._now())
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:

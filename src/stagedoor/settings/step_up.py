@@ -22,9 +22,9 @@ class StepUp(Table, frozen=True):
     fresh_s: Annotated[
         Seconds,
         Meta(
-            description="A proof counts for so many seconds, for all that the same sign-in opens. A security "
-            "key that asked for a PIN or a finger (an `sk-` key, user verification) counts for its own "
-            "connection, from the login on."
+            description="A proof counts for so many seconds, for all that the same sign-in opens. A "
+            "registered security key that asked for a PIN or a finger (an `sk-` key, user verification) "
+            "counts for its own connection, from the login on."
         ),
     ] = 15 * MINUTE_S
 

@@ -168,8 +168,9 @@ class AccountPages:
 
     async def _add_key(self, asked: _Asked) -> Denial | None:
         signature, label = (asked.fields.get(name, "") for name in ("signature", "label"))
+        proved = self._passkeys.proved_lately(asked.identity)
         return await self._credentials.add_key(
-            asked.identity, _host(asked.request), signature, label
+            asked.identity, _host(asked.request), signature, label, proved=proved
         )
 
     async def _remove_key(self, asked: _Asked) -> Denial | None:
