@@ -329,6 +329,29 @@ async def test_one_source_has_a_budget_of_wrong_passwords_for_all_names(
         assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
+async def test_an_ipv6_48_has_the_budget_of_four_sources(
+    world: World, quick: Callable[[], None]
+) -> None:
+    """It has 65,536 sources, and filled the queue of passwords from 64 of them for as long as it liked."""
+    quick()
+    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+
+    def source(number: int, site: int = 1) -> Source:
+        return Source.of(f"2001:db8:{site}:{number:x}::1", 40000)
+
+    for n in range(16):
+        verdict = await authenticator.authenticate(guess(n, f"made-up{n}"), source(n))
+        assert isinstance(verdict, Denial)
+        assert verdict.reason is Reason.CREDENTIAL_WRONG
+    verdict = await authenticator.authenticate(guess(16, "another"), source(16))
+    assert isinstance(verdict, Denial)
+    assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 1)
+    assert "came from your network (throttle.source_tries)" in verdict.message
+    assert isinstance(await authenticator.authenticate(RIGHT, source(1, 2)), Identity)
+    world.now += 0.75
+    assert isinstance(await authenticator.authenticate(RIGHT, source(17)), Identity)
+
+
 async def test_who_logged_in_a_moment_ago_is_not_kept_out_by_guesses_for_other_names(
     world: World, quick: Callable[[], None]
 ) -> None:

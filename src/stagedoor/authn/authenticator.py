@@ -19,7 +19,7 @@ from stagedoor.model.credential import Credential, KeyCredential, PasswordCreden
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
-from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import WebPass
@@ -95,8 +95,8 @@ class Authenticator:
         self._pool = VerifyPool(
             self._limits.threads, self._limits.waiting, self._limits.waiting_per_source
         )
-        self._sources = SourceRates(self._limits.failures)
-        self._stray_logins = SourceRates(self._limits.failures)
+        self._sources = SiteRates(self._limits.failures)
+        self._stray_logins = SiteRates(self._limits.failures)
         """Apart, since a job that goes on with a login that is over must hold up no password."""
         self._running: dict[tuple[bytes, str], asyncio.Task[Identity | Denial]] = {}
 
@@ -170,7 +170,8 @@ class Authenticator:
         network, now = source_network(source.address), self._now()
         if self._stray_logins.take(network, now) is None:
             return _held(
-                "too many logins that are over came from your address (throttle.source_tries)",
+                "too many logins that are over came from your "
+                f"{self._stray_logins.whose(network, now)} (throttle.source_tries)",
                 self._stray_logins.wait_s(network, now),
             )
         shown = None if self._find_login is None else await self._find_login(secret)
@@ -237,8 +238,8 @@ class Authenticator:
         """Count a try as wrong until it is known to be right; why it may not be made now."""
         if self._sources.take(network, now) is None:
             return _held(
-                "too many wrong passwords, for any names, came from your address "
-                "(throttle.source_tries)",
+                "too many wrong passwords, for any names, came from your "
+                f"{self._sources.whose(network, now)} (throttle.source_tries)",
                 self._sources.wait_s(network, now),
             )
         wait_s = self._throttle.start(bucket, now)

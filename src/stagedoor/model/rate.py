@@ -7,6 +7,11 @@ times at once, and once more each `interval_s`.
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from stagedoor.model.source import site_network
+
+SITE_TIMES = 4
+"""What a site may do, by what one of its sources may: an office has some that are busy at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -66,3 +71,34 @@ class SourceRates:
             if self._paid_until[oldest] > now and len(self._paid_until) <= self._entries:
                 return
             del self._paid_until[oldest]
+
+
+class SiteRates:
+    """For each source, and `times` as often for the site that it is in (`model.source.site_network`): with an
+    IPv6 /48, which anybody can have, a stranger has 65,536 sources. Nothing is patient here."""
+
+    def __init__(self, rate: Rate, times: int = SITE_TIMES) -> None:
+        self._sources = SourceRates(rate)
+        self._sites = SourceRates(Rate(rate.burst * times, rate.interval_s / times))
+
+    def take(self, source: str, now: float) -> float | None:
+        """As `SourceRates.take`."""
+        site = site_network(source)
+        if self._sites.take(site, now) is None:
+            return None
+        taken = self._sources.take(source, now)
+        if taken is None:
+            self._sites.give_back(site)
+        return taken
+
+    def wait_s(self, source: str, now: float) -> float:
+        return max(self._sources.wait_s(source, now), self._sites.wait_s(site_network(source), now))
+
+    def whose(self, source: str, now: float) -> str:
+        """What has to wait, for a message: `address` or `network`."""
+        return "address" if self._sources.wait_s(source, now) > 0 else "network"
+
+    def give_back(self, source: str) -> None:
+        """What was taken is not to count."""
+        self._sources.give_back(source)
+        self._sites.give_back(site_network(source))

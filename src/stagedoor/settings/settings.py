@@ -153,8 +153,9 @@ class Throttle(Table, frozen=True):
         Count,
         Meta(
             description="Wrong passwords from one address (an IPv6 /64 is one), whatever the names, before "
-            "it has to wait. Counted by each worker for itself. Raise it where many people share an "
-            "address; name reverse proxies in `web.forwarded_from` and `listen.proxy_protocol_from`."
+            "it has to wait; an IPv6 /48 has four times as many. Counted by each worker for itself. Raise it "
+            "where many people share an address; name reverse proxies in `web.forwarded_from` and "
+            "`listen.proxy_protocol_from`."
         ),
     ] = 50
     source_interval_s: Annotated[

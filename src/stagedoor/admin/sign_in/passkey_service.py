@@ -38,8 +38,8 @@ from stagedoor.model.passkey import (
 )
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, lasts
 from stagedoor.model.policy import Policy
-from stagedoor.model.rate import Rate, SourceRates
-from stagedoor.model.source import Source, site_network, source_network
+from stagedoor.model.rate import Rate, SiteRates
+from stagedoor.model.source import Source, source_network
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in import passes, step_ups
@@ -53,9 +53,8 @@ MOST_STRANGERS = 1000
 """Challenges of those who sign in, apart, so that strangers take no room from people who are in. One more
 takes the place of the oldest."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
-OF_SITE = Rate(burst=100, interval_s=1.0)
-"""Of a source, and of the IPv6 /48 that it is in: each is a row in the store. Who signs in gives theirs back.
-At 20 a second, from so many sites, a question waits for 50 s before it is the oldest."""
+"""Of a source; each is a row in the store. Who signs in gives theirs back. At 20 a second, from 100 addresses
+or 25 IPv6 /48s, a question waits for 50 s before it is the oldest."""
 MAX_NAME_CHARS = 64
 _CHALLENGE_BYTES = 32
 _NO_SIGN_IN = Denial(
@@ -91,8 +90,7 @@ class PasskeyService:
         self._allowance = allowance
         self._now = now
         self._monotonic = monotonic
-        self._beginnings = SourceRates(BEGINNINGS)
-        self._of_sites = SourceRates(OF_SITE)
+        self._beginnings = SiteRates(BEGINNINGS)
 
     def proved_lately(self, identity: Identity) -> bool:
         """Whether this sign-in has stepped up, and that is fresh."""
@@ -269,11 +267,11 @@ class PasskeyService:
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
         """What somebody whom nobody knows yet signs in by."""
         network, now = source_network(source.address), self._now()
-        for rates, name in ((self._beginnings, network), (self._of_sites, site_network(network))):
-            if rates.take(name, now) is None:
-                wait_s = math.ceil(rates.wait_s(name, now))
-                why = f"too many sign-ins by a passkey come from your network; try again in {wait_s} s"
-                return Denial(Reason.THROTTLED, why, wait_s)
+        if self._beginnings.take(network, now) is None:
+            whose = self._beginnings.whose(network, now)
+            wait_s = math.ceil(self._beginnings.wait_s(network, now))
+            why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
+            return Denial(Reason.THROTTLED, why, wait_s)
         given = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
         challenge = await self._kept(given, now, MOST_STRANGERS)
         return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
@@ -284,9 +282,7 @@ class PasskeyService:
         """Who it is, if the answer is right and they have a password here."""
         found = await ask(self._sign_in, rp, answer)
         if not isinstance(found, Denial):
-            network = source_network(source.address)
-            self._beginnings.give_back(network)
-            self._of_sites.give_back(site_network(network))
+            self._beginnings.give_back(source_network(source.address))
         return found
 
     def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
