@@ -48,8 +48,9 @@ SCENES: dict[str, tuple[str, str]] = {
     "mc": ("exec mc --nosubshell -x /usr/share/mc /etc", "Hint:"),
     "vim": (_LINES + "vim -u NONE -N +'syntax on | set ft=python number ruler' -", "All"),
     "tmux": (
-        "PS1='$ '; tmux split-window -h 'top -b -n 1 | head -30; cat' \\; split-window "
-        "'ls -l --color=always /etc | head -20; echo do''ne 👩‍💻 é你😀─│; cat' \\; select-pane -L; clear; "
+        "PS1='$ '; tmux split-window -h 'top -b -n 1 | head -30; tmux wait-for -S top; cat' \\; split-window "
+        "'ls -l --color=always /etc | head -20; tmux wait-for top; echo do''ne 👩‍💻 é你😀─│; cat' "
+        "\\; select-pane -L; clear; "
         "printf '\\033[1;3%dm%s\\033[m \\033[4%dmback\\033[m\\n' "
         "1 red 1 2 green 2 3 yellow 3 4 blue 4 5 magenta 5 6 cyan 6",
         "done 👩‍💻",
