@@ -50,6 +50,7 @@ def test_the_letters_let_it_in_and_its_secret_works_for_connect(
     page = person.get(f"/login/{begun['id']}")[1]
     assert "laptop" in page
     assert begun["letters"] not in page
+    assert '/times.js" defer' in page, "it says when that began"
     status, page = person.post(f"/login/{begun['id']}/approve", letters=begun["letters"].lower())
     assert (status, "is logged in as dev" in page) == (200, True)
     status, got = machine.poll(begun["id"])

@@ -31,6 +31,7 @@ import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, leave, watches } from "./watching";
+import { local } from "./when";
 import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -127,7 +128,8 @@ function mark(id: string, text: string): void {
   status.before(place);
 }
 
-function show(state: State, why: string): void {
+function show(state: State, said: string): void {
+  const why = local(said);
   if (state === "open") {
     foreground.stir();
     starting.end();

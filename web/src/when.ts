@@ -4,3 +4,11 @@ export function written(at: Date, zone?: string): string {
   // Of all locales Sweden's writes a date as ISO 8601 does.
   return at.toLocaleString("sv-SE", { ...style, timeZone: zone });
 }
+
+/** The same for each instant in a message of the gateway's, which writes them in UTC. */
+export function local(text: string, zone?: string): string {
+  return text.replace(/\b(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC\b/g, (said: string, day: string, minute: string) => {
+    const at = new Date(`${day}T${minute}Z`);
+    return Number.isNaN(at.getTime()) ? said : written(at, zone);
+  });
+}

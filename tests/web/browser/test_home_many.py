@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import update
 
 from acceptance.chromium import Tab
 from acceptance.home_pictures import names
+from stagedoor.admin.service import create_token
 from stagedoor.model.target import Target
+from stagedoor.store.schema import tokens
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, sign_in
 from tests.web.conftest import SETTINGS
@@ -105,6 +108,24 @@ def test_times_are_those_of_the_person(home: Tab, base: str, port: int) -> None:
         " - Date.parse(time.dateTime.slice(0, 16) + 'Z')) / 60000)(document.querySelector('time'))"
     )
     assert minutes == 5 * 60 + 45
+
+
+def test_so_are_those_that_a_message_names(tab: Tab, base: str, gateway: Gateway) -> None:
+    with gateway.changed() as service:
+        token = create_token(service, "dev").text
+        with service.change("test") as change:
+            change.transaction.execute(update(tokens).values(expires_at=1_700_000_000.0))
+    tab.call("Network.clearBrowserCookies")
+    tab.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")
+    tab.open(f"{base}/sign-in")
+    for field, text in (("name", "dev"), ("secret", token)):
+        tab.ask(f"document.getElementById('{field}').focus()")
+        tab.type(text)
+    tab.enter()
+    tab.until("document.querySelector('[role=alert]') !== null")
+    tab.until("document.readyState === 'complete'")
+    said = tab.ask("document.querySelector('[role=alert]').textContent")
+    assert "expired at 2023-11-15 03:58; " in said
 
 
 def test_others_are_listed_and_put_away_again(home: Tab) -> None:
