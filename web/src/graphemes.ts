@@ -12,14 +12,19 @@ const JOINER = 0x200d;
 const JOINS = 1;
 const WIDTH = 0b110;
 const AFTER_JOINER = 0b1000;
+/** The printable characters of ASCII: none of them joins, and nothing but a mark joins one of them. */
+const [FIRST, LAST] = [0x20, 0x7e];
 const PICTOGRAPH = /\p{Extended_Pictographic}/u;
 
 /** Of that version, with emoji joined. */
 function joined(base: IUnicodeVersionProvider): IUnicodeVersionProvider {
+  const plain = base.charProperties(FIRST, 0);
   return {
     version: "stagedoor",
     wcwidth: (code) => base.wcwidth(code),
     charProperties(code, preceding) {
+      // Asked for each character that is shown. Without this a MB of text costs the page a fifth more.
+      if (code >= FIRST && code <= LAST) return plain;
       if (preceding & AFTER_JOINER && PICTOGRAPH.test(String.fromCodePoint(code))) return (preceding & WIDTH) | JOINS;
       const found = base.charProperties(code, preceding & ~AFTER_JOINER);
       return code === JOINER && found & JOINS ? found | AFTER_JOINER : found;

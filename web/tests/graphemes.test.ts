@@ -1,8 +1,9 @@
 /** Widths and cells as tmux 3.3a counts them; `tests/web/browser/test_tmux.py` asks a real tmux. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Unicode11Addon } from "@xterm/addon-unicode11";
 import headless from "@xterm/headless";
-import type { Terminal } from "@xterm/xterm";
+import type { IUnicodeVersionProvider, Terminal } from "@xterm/xterm";
 import { joinEmoji } from "../src/graphemes";
 
 async function drawn(text: string): Promise<{ column: number; cells: string[] }> {
@@ -43,4 +44,21 @@ test("a joiner joins emoji only, in one write or in several", async () => {
   joinEmoji(term as unknown as Terminal);
   for (const piece of ["👩\u200d", "💻", "|"]) await new Promise<void>((done) => term.write(piece, done));
   assert.equal(term.buffer.active.cursorX, 3);
+});
+
+/** The provider that `made` gives to a terminal. */
+function registered(made: (term: Terminal) => void): IUnicodeVersionProvider {
+  let found: IUnicodeVersionProvider | undefined;
+  made({ unicode: { register: (one: IUnicodeVersionProvider) => (found = one), activeVersion: "" } } as unknown as Terminal);
+  assert(found);
+  return found;
+}
+
+test("a character of ASCII is what Unicode 11 says, whatever it follows", () => {
+  const [ours, base] = [registered(joinEmoji), registered((term) => new Unicode11Addon().activate(term))];
+  const before = ["a", "漢", "\u0301", "👩", "\u200d"].map((text) => base.charProperties(text.codePointAt(0) ?? 0, 0));
+  for (let code = 0; code < 0x80; code++)
+    for (const preceding of [0, ...before]) assert.equal(ours.charProperties(code, preceding), base.charProperties(code, preceding), `${code} after ${preceding}`);
+  const joiner = ours.charProperties(0x200d, ours.charProperties("👩".codePointAt(0) ?? 0, 0));
+  for (const text of "1#*a") assert.equal(ours.charProperties(text.charCodeAt(0), joiner), base.charProperties(text.charCodeAt(0), 0), text);
 });
