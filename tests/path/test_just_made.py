@@ -98,7 +98,16 @@ def test_a_grant_alone(gateway: Gateway) -> None:
         assert ticket(gateway, token) == 200
 
 
-def test_a_key_and_a_grant_by_the_jump_host(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "begins"),
+    [
+        pytest.param(["-W", "app01.ssh:22", "{name}@127.0.0.1"], "SSH-2.0-", id="jump"),
+        pytest.param(["app01@127.0.0.1", "echo in $((40+2))"], "in 42", id="direct"),
+    ],
+)
+def test_a_key_and_a_grant_by_ssh(
+    gateway: Gateway, tmp_path: Path, words: list[str], begins: str
+) -> None:
     key = tmp_path / "id_ed25519"
     with gateway.service() as service:
         name = person(service)
@@ -106,10 +115,10 @@ def test_a_key_and_a_grant_by_the_jump_host(gateway: Gateway, tmp_path: Path) ->
     done = subprocess.run(
         ["ssh", "-F", "none", "-i", key, "-p", str(gateway.port("ssh")), "-o", "BatchMode=yes",
          "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-         "-o", "IdentitiesOnly=yes", "-W", "app01.ssh:22", f"{name}@127.0.0.1"],
+         "-o", "IdentitiesOnly=yes", *(word.format(name=name) for word in words)],
         input="", capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.stdout.startswith("SSH-2.0-"), done.stderr
+    assert done.stdout.startswith(begins), done.stderr
 
 
 def test_a_link_for_somebody_new_is_not_used_up_for_nothing(gateway: Gateway) -> None:

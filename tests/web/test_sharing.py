@@ -16,7 +16,17 @@ from websockets.typing import Origin
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal import Detach, In, Mode, NoticeKind, Resize, Size
+from stagedoor.wire.terminal import (
+    KNOWS_PEOPLE,
+    Detach,
+    IdentityLevel,
+    In,
+    Mode,
+    NoticeKind,
+    Ping,
+    Resize,
+    Size,
+)
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS
@@ -109,6 +119,12 @@ def out(visitor: Visitor) -> str:
 
 def marks(visitor: Visitor) -> list[str]:
     return [said.text for said in visitor.notices if said.word is NoticeKind.WATCHED]
+
+
+def people(visitor: Visitor) -> list[tuple[str, IdentityLevel, bool, Mode]]:
+    """Who is there, as they are told: the name, how it is known, who typed last, and what they do."""
+    told = visitor.people[-1].people if visitor.people else ()
+    return [(each.name, each.known, each.typed, each.mode) for each in told]
 
 
 # What it is for.
@@ -427,8 +443,11 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     guest = watching(port, typing["fragment"], mode=Mode.TAKE_OVER)
     assert guest.welcome is not None
     assert guest.welcome.mode is Mode.MIRROR
+    hosted.send(Ping(KNOWS_PEOPLE))
     guest.type(b"echo by-gu''est\r")
     hosted.shows(b"by-guest")
+    here = [("host", IdentityLevel.USER, False), ("guest", IdentityLevel.GUEST, True)]
+    hosted.until(lambda: people(hosted) == [(*each, Mode.MIRROR) for each in here])
     assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
     with desk(gateway) as service:
         admin.remove_grant(service, number)
