@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -154,14 +155,20 @@ def _unpacked(folder: Path) -> Path:
     """Its distribution from Maven Central, fetched once by mvn."""
     archive = CACHE / f"keycloak-quarkus-dist-{VERSION}.zip"
     if not archive.is_file():
+        fetched = folder / "fetched"
         subprocess.run(
             [
                 *("mvn", "-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"),
                 f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{VERSION}:zip",
-                f"-DoutputDirectory={CACHE}",
+                f"-DoutputDirectory={fetched}",
             ],
             check=True,
         )
+        # Whole or not at all: another run may look for it meanwhile.
+        CACHE.mkdir(exist_ok=True)
+        part = CACHE / f"{archive.name}.{os.getpid()}"
+        shutil.move(fetched / archive.name, part)
+        part.rename(archive)
     with zipfile.ZipFile(archive) as whole:
         whole.extractall(folder)
     return folder / f"keycloak-{VERSION}"
