@@ -1,7 +1,14 @@
 """RBAC: what the two accounts may do, and above all what they may not, as the API server says."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from stagedoor.serve.doctor.cluster import cluster_findings
+from stagedoor.settings.file import parse_settings
+from stagedoor.wire.finding import Finding, Level
+from tests.chart.asking import Asker
 from tests.chart.conftest import Fenced
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -107,3 +114,39 @@ def test_the_gateway_fills_in_the_register_and_no_other_config_map(fenced: Fence
     assert fenced.gateway.may(fenced.apps, "patch", "configmaps", "stagedoor-apps")
     assert not fenced.gateway.may(fenced.apps, "patch", "configmaps", "app01-config")
     assert not fenced.gateway.may(fenced.apps, "get", "configmaps", "stagedoor-apps")
+
+
+def doctor(asker: Asker, namespace: str, folder: Path, tables: str = "") -> list[Finding]:
+    """What `stagedoor doctor` finds in a cluster, as somebody."""
+    cluster = {"server": asker.url, "certificate-authority": asker.ca}
+    config = {
+        "clusters": [{"name": "x", "cluster": cluster}],
+        "users": [{"name": "x", "user": {"token": asker.token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    named = f'kubeconfig = "{folder}/kubeconfig"\nnamespaces = {{ "" = "{namespace}" }}'
+    return list(cluster_findings(parse_settings(f"[kubernetes]\n{named}\n{tables}", "here")))
+
+
+def test_the_doctor_finds_each_account_to_have_its_rights(fenced: Fenced, tmp_path: Path) -> None:
+    [gateway] = doctor(fenced.gateway, fenced.apps, tmp_path, "register = true\n[controller]\n")
+    assert gateway.level is Level.OK, gateway
+    leads = f'controller = true\n[controller]\nkit_image = "kit:1"\nnamespace = "{fenced.own}"\n'
+    found = doctor(fenced.controller, fenced.apps, tmp_path, leads)
+    assert [one.level for one in found] == [Level.OK] * 3, found
+
+
+def test_the_doctor_names_each_right_that_is_missing(fenced: Fenced, tmp_path: Path) -> None:
+    everything = 'controller = true\nauthorise = "pods/exec"\n[controller]\nkit_image = "kit:1"\n'
+    apps, review, leads, _ = doctor(fenced.gateway, fenced.apps, tmp_path, everything)
+    assert apps.level is Level.FAIL
+    assert "may not create deployments.apps, patch deployments.apps" in apps.what
+    assert "create leases" not in apps.what, "that the gateway may"
+    assert "create subjectaccessreviews.authorization.k8s.io" in review.what
+    assert "get leases.coordination.k8s.io stagedoor-controller" in leads.what
+    [nothing] = doctor(fenced.gateway, "default", tmp_path)
+    assert "get deployments.apps" in nothing.what
+    [wrong] = doctor(Asker(fenced.gateway.url, fenced.gateway.ca, "no"), fenced.apps, tmp_path)
+    assert "cannot be asked" in wrong.what

@@ -4,7 +4,7 @@ import copy
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from stagedoor import __version__
@@ -189,6 +189,20 @@ class KubeCluster:
     ) -> bool:
         """Whether the cluster lets that user do that (SubjectAccessReview). `resource` is
         `plural[.group][/subresource]`, as `kubectl auth can-i` takes it. Raises ClusterError."""
+        about = {"user": user, "groups": list(groups)}
+        return await self._reviewed("SubjectAccessReview", about, (namespace, verb, resource, ""))
+
+    async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
+        """The same of the account that asks, who needs no right for it (SelfSubjectAccessReview). `name` is
+        the object's; "" is any. Raises ClusterError."""
+        return await self._reviewed(
+            "SelfSubjectAccessReview", {}, (namespace, verb, resource, name)
+        )
+
+    async def _reviewed(
+        self, kind: str, about: Mapping[str, object], wanted: tuple[str, str, str, str]
+    ) -> bool:
+        namespace, verb, resource, name = wanted
         plural, _, subresource = resource.partition("/")
         plural, _, group = plural.partition(".")
         attributes = {
@@ -197,15 +211,16 @@ class KubeCluster:
             "group": group,
             "resource": plural,
             "subresource": subresource,
+            "name": name,
         }
         review = {
             "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {"user": user, "groups": list(groups), "resourceAttributes": attributes},
+            "kind": kind,
+            "spec": {**about, "resourceAttributes": attributes},
         }
-        asked = ApiRequest("create", "SubjectAccessReview")
-        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-        found = await self._asking.object(asked, Request("POST", path, encoded(review)))
+        path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
+        asked = Request("POST", path, encoded(review))
+        found = await self._asking.object(ApiRequest("create", kind), asked)
         status = found.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
 
@@ -230,7 +245,7 @@ def _identity(manifest: Object) -> tuple[Kind, str, str]:
     if not known or not meta.get("name"):
         raise ClusterError(
             f"cannot write {manifest.get('kind')!r} of {manifest.get('apiVersion')!r} named "
-            f"{meta.get('name')!r}: it is none of the kinds that are dealt with here",
+            f"{meta.get('name')!r}: this program does not write objects of that kind",
             status=None,
             reason="Invalid",
             retry=False,
