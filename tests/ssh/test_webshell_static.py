@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.client.doctor.path import PathOptions, walk_to
 from stagedoor.holder.folder import end_all
+from stagedoor.wire.finding import Level
 from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.holder.compiled import compiled
+from tests.path.gateway import PASSWORD
 from tests.ports import free_port
 from tests.ssh.test_direct_sshd import SSHD, Sshd
 from tests.ssh.world import SSH_TABLE, World, static
@@ -82,3 +85,20 @@ def test_the_home_page_offers_what_there_is_and_says_what_answers(world: World) 
 def test_a_server_that_is_stopped_is_not_called_ready(world: World, tmp_path: Path) -> None:
     listed = world.ssh("gw", "ls").stdout.decode()
     assert [line.split()[1] for line in listed.splitlines()] == ["ready", "ready", "unreachable"]
+
+
+def test_the_doctor_tells_which_server_holds_terminals(world: World, tmp_path: Path) -> None:
+    """On the developer's side; app02's entry names no holder, and nobody answers for app03."""
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(PASSWORD)
+    given = {"--gateway": f"http://127.0.0.1:{world.gateway.port('web')}", "--user": "dev"}
+    given["--token-file"] = str(secret)
+    ends = [
+        list(walk_to(PathOptions(app, "web", given, {})))[-1] for app in ("app01", "app02", "app03")
+    ]
+    assert [(hop, finding.level) for hop, finding in ends] == [
+        ("shell", Level.OK), ("shell", Level.FAIL), ("shell", Level.FAIL),
+    ]  # fmt: skip
+    assert "holds 0 terminals" in ends[0][1].what
+    assert "`holder` of its [[shells.static]] entry" in ends[1][1].what

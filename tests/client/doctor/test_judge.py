@@ -102,6 +102,24 @@ def test_the_web_s_refusals_name_the_hop(status: int, hop: str) -> None:
     assert judge.web_refused("app01", status, "")[0] == "gateway"
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "level", "words"),
+    [
+        (200, b'{"state": "ready", "terminals": [{"name": "main"}]}', "ok", "holds 1 terminals"),
+        (200, b'{"state": "ready", "terminals": []}', "ok", "holds 0 terminals"),
+        (200, b'{"state": "stopped"}', "ok", "a login starts it"),
+        (502, b'{"message": "its holder is missing"}', "fail", "app01: its holder is missing"),
+        (502, b"<html>", "fail", "not Stagedoor's web"),
+    ],
+)
+def test_a_shell_that_holds_no_terminals_is_told(
+    status: int, body: bytes, level: str, words: str
+) -> None:
+    _, finding = judge.terminals("app01", status, body)
+    assert finding.level == level
+    assert words in finding.what
+
+
 def test_the_way_is_read_from_what_ssh_is_told() -> None:
     through = (
         "proxycommand /opt/stagedoor tunnel --gateway https://gw --user 'a b' %h %p\nport 22\n"

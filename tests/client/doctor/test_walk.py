@@ -226,7 +226,7 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
         web["--token-file"] = str(secret)
         results = dict(walk_to(PathOptions("app01", "web", web, env)))
         assert {finding.level for finding in results.values()} == {Level.OK}, results
-        assert "shell" in results
+        assert results["shell"].what == "the shell of app01 runs, and holds 0 terminals"
 
         stranger = world.config(key=new_key(tmp_path / "stranger"))
         wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))

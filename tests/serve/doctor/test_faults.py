@@ -468,6 +468,18 @@ def test_the_doctor_of_a_gateway_that_runs_knows_its_ports(machine: Machine) -> 
         assert time.monotonic() < deadline
 
 
+def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Machine) -> None:
+    with open_world(machine.folder / "far", SSH_TABLE) as far:
+        machine.write(
+            '[tunnel]\naddresses = ["127.0.0.1:0"]\n[web]\naddresses = ["127.0.0.1:0"]\n'
+            f'[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\nport = {far.port}\n'
+        )
+        found = [finding for name, finding in machine.results() if name == "shell far"]
+    assert [one.level for one in found] == [Level.OK, Level.WARN, Level.OK]
+    assert "certificate is of another CA, so ssh refuses it as far.ssh" in found[1].what
+    assert "no holder in its entry: the WebShell is refused" in found[2].what
+
+
 def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> None:
     """A real gateway's SSH port serves as the static shell's sshd."""
     text = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from stagedoor.client import tunnel
 from stagedoor.model.units import DAY_S
@@ -153,6 +154,30 @@ def web_refused(app: str, status: int, message: str) -> Result:
     if not message:
         return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
     return failed(hop, f"{app}: {tunnel.clean(message)}")
+
+
+def terminals(app: str, status: int, body: bytes) -> Result:
+    """The web's answer to the wish for a list of terminals: whether the shell can hold any."""
+    said = _document(body)
+    if status != 200:
+        return web_refused(app, status, message(body))
+    if said.get("state") != "ready":
+        return SHELL, ok(f"the shell of {app} does not run; a login starts it")
+    count = len(said.get("terminals", ()))
+    return SHELL, ok(f"the shell of {app} runs, and holds {count} terminals")
+
+
+def message(body: bytes) -> str:
+    """The line of a refusal in JSON; "" if it is not Stagedoor's."""
+    return str(_document(body).get("message", ""))
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import select
 import ssl
 import subprocess
@@ -57,7 +56,7 @@ def connect(options: tunnel.Options) -> Iterator[Result]:
 
 
 def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
-    """The same for the WebShell, to a WebSocket that stays open."""
+    """The same for the WebShell, to a WebSocket that stays open and a shell that holds terminals."""
     try:
         secret = tunnel.find_secret(options)
         began = time.monotonic()
@@ -71,7 +70,7 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
             answer = connection.ask("ticket", {"target": app}, options.user, secret.value)
             yield from _clock_of(answer.fields)
             if answer.status != 200:
-                yield judge.web_refused(app, answer.status, _message(answer.body))
+                yield judge.web_refused(app, answer.status, judge.message(answer.body))
                 return
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
@@ -82,7 +81,10 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
                 fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"
                 yield judge.failed(judge.PROXY, what, fix)
                 return
-            yield judge.SHELL, ok("a WebSocket passes")
+            yield judge.GATEWAY, ok("a WebSocket passes")
+        with closing(HttpConnection(options, path)) as another:
+            listed = another.ask("terminals", {"target": app}, options.user, secret.value)
+            yield judge.terminals(app, listed.status, listed.body)
     except tunnel.TunnelError as error:
         yield judge.tunnel_failed(error)
     except LostError as error:
@@ -137,14 +139,6 @@ def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
     except (KeyError, ValueError, TypeError):
         return
     yield judge.CLOCK, judge.clock(theirs, time.time(), "the gateway's")
-
-
-def _message(body: bytes) -> str:
-    try:
-        said = json.loads(body)
-        return str(said.get("message", "")) if isinstance(said, dict) else ""
-    except ValueError:
-        return ""
 
 
 class Ssh:

@@ -12,6 +12,12 @@ from stagedoor.recording.plan import RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Upstream
 
+NO_HOLDER = (
+    "no command is known that holds terminals in the shell {}; an administrator names it in `holder` of its "
+    "[[shells.static]] entry; until then log in by ssh"
+)
+"""With the shell's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShellAccess:

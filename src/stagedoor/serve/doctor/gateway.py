@@ -16,6 +16,7 @@ from stagedoor.admin.certificates.authorities import host_ca_line, public_half
 from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.target import Target
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
 from stagedoor.net.tls import names_in, validity
@@ -29,9 +30,9 @@ from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
 from stagedoor.store.time import server_time
-from stagedoor.upstream.host_key import shown_host_key
+from stagedoor.upstream.host_key import certificate_fault, shown_host_key
 from stagedoor.wire.check import Check
-from stagedoor.wire.finding import Finding, fail, ok, warn
+from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
 ANSWER_S = 3.0
 """How long a static shell may take."""
@@ -61,7 +62,7 @@ def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
         Check("sockets", partial(_sockets, settings)),
     ]
     checks += [
-        Check(f"shell {entry.app}", partial(_static_shell, entry))
+        Check(f"shell {entry.app}", partial(_static_shell, settings, entry))
         for entry in settings.shells.static
     ]
     if settings.kubernetes.namespaces:
@@ -212,7 +213,7 @@ def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
     return ok(f"{text} ({setting}) is free")
 
 
-def _static_shell(entry: StaticShell) -> Iterator[Finding]:
+def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
     shell = f"{entry.app} at {entry.host}"
     try:
         heard = greeting(entry.host, entry.port, ANSWER_S)
@@ -223,10 +224,19 @@ def _static_shell(entry: StaticShell) -> Iterator[Finding]:
         return
     spoken = judge.ssh_greeting(shell, heard)
     yield spoken
-    if entry.host_keys and spoken.level == "ok":
+    if spoken.level is not Level.OK:
+        return
+    place = (entry.host, entry.port)
+    if entry.host_keys:
         types = tuple(dict.fromkeys(line.split()[0] for line in entry.host_keys))
-        shown = asyncio.run(shown_host_key(entry.host, entry.port, types, ANSWER_S))
+        shown = asyncio.run(shown_host_key(*place, types, ANSWER_S))
         yield judge.host_key(shell, entry.host_keys, shown)
+    elif settings.host_ca_file.exists():
+        name = Target(entry.app, entry.environment).host_name
+        fault = certificate_fault(*place, name, host_ca_line(settings), ANSWER_S)
+        yield judge.host_certificate(shell, name, asyncio.run(fault))
+    if settings.web.addresses or settings.web.tls_addresses:
+        yield judge.holder(shell, entry.holder)
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:

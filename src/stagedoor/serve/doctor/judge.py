@@ -116,3 +116,21 @@ def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
         f"{shell} has not the host key of its entry: it is another server, or its key was changed",
         f"make sure which, then write the new key into host_keys: ssh-keyscan {shell.rpartition(' ')[2]}",
     )
+
+
+def host_certificate(shell: str, name: str, fault: str | None) -> Finding:
+    """Of a server without `host_keys`. `fault` is why ssh would not accept it as `name`."""
+    if fault is None:
+        return ok(f"{shell} has a certificate of the host CA for {name}")
+    return warn(
+        f"{shell}: {fault}, so ssh refuses it as {name}, and so does direct login",
+        f"stagedoor ca sign-host --name {name} KEY.pub, and HostCertificate in its sshd_config; for direct "
+        "login host_keys in its entry will do as well",
+    )
+
+
+def holder(shell: str, holder: str | None) -> Finding:
+    """What the WebShell does there."""
+    if holder is None:
+        return ok(f"{shell} has no holder in its entry: the WebShell is refused there")
+    return ok(f"{shell} holds terminals by {holder!r}: stagedoor doctor APP --how web tries it")

@@ -11,7 +11,7 @@ import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, shell_session
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import ShellAccess
+from stagedoor.listeners.web.shell_access import NO_HOLDER, ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.source import Source
@@ -38,7 +38,7 @@ async def run_remote(
         return entered
     holder = access.holder(target)
     if holder is None:
-        why = f"the shell {target.shell_name} holds no terminals"
+        why = NO_HOLDER.format(target.shell_name)
         entered.give_up(why)
         return Denial(Reason.SHELL_UNAVAILABLE, why)
     name = target.shell_name

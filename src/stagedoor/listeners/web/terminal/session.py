@@ -15,7 +15,7 @@ from stagedoor.listeners.shell_session import (
 )
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import ShellAccess
+from stagedoor.listeners.web.shell_access import NO_HOLDER, ShellAccess
 from stagedoor.listeners.web.terminal.guests import for_holder, held_to
 from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
@@ -96,11 +96,7 @@ class TerminalSession:
         grant = entered.grant
         holder = self._access.holder(grant.target)
         if holder is None:
-            why = (
-                "no command is known that holds terminals in the shell "
-                f"{grant.target.shell_name}; an administrator names it in `holder` of its "
-                "[[shells.static]] entry; until then come by ssh"
-            )
+            why = NO_HOLDER.format(grant.target.shell_name)
             entered.give_up(why)
             return why
         arriving = asyncio.create_task(self._arrive(entered))
