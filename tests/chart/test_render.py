@@ -292,7 +292,7 @@ WRONG: list[tuple[Manifest, str]] = [
     ({"gateway": {"ssh": {"hostNames": []}}}, "gateway.ssh.hostNames is empty"),
     (
         {"gateway": {"ssh": {"enabled": False}, "service": {"ports": {"tunnel": None}}}},
-        "the gateway has no door",
+        "the gateway listens on no port",
     ),
     ({"apps": {"namespaces": [{"name": "a"}, {"name": "b"}]}}, "twice"),
     ({"apps": {"namespaces": [{"name": "stagedoor"}]}}, "the release's own namespace"),
