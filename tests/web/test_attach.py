@@ -34,6 +34,11 @@ def attached(
     )
 
 
+def listed(folder: Path, port: int) -> bytes:
+    """The terminals, as the command shows them."""
+    return attached(folder, port, "app01", "--list").communicate(timeout=60)[0]
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)]
 )
@@ -127,7 +132,7 @@ def test_ctrl_c_in_a_pipe_is_for_the_program_and_a_second_one_leaves_it(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=60)[0]
+    wait_until(lambda: b"run-" not in listed(tmp_path, port))
     stubborn = "trap '' INT; echo runs; while sleep 0.1; do echo no; done"
     process = attached(tmp_path, port, "app01", "--name", "deaf", "--", "sh", "-c", stubborn)
     assert process.stdout is not None
@@ -203,7 +208,7 @@ def test_a_program_ends_with_whoever_reads_what_it_shows(port: int, tmp_path: Pa
     assert b"Broken pipe" in process.stderr.read()
     process.communicate(timeout=60)
     assert process.returncode == 255
-    assert b"run-" not in attached(tmp_path, port, "app01", "--list").communicate(timeout=60)[0]
+    wait_until(lambda: b"run-" not in listed(tmp_path, port))
 
 
 def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> None:
