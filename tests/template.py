@@ -24,13 +24,13 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 CLONE_PARENT = 0x8000
@@ -40,10 +40,11 @@ ROOM = 4096
 IDLE = {"_worker", "_do_waitpid"}
 """In these functions of concurrent.futures and asyncio a thread waits, and holds no lock."""
 STARTS = (["-m"], ["-P", "-m"])
-WORKER = "stagedoor.serve.worker"
+WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
 ANSWER_S = 120.0
 
 real_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
+real_posix_spawn = os.posix_spawn
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,49 @@ def fork_here(*arguments: object) -> int:
     if _own is not None:
         made = _own.make(*job)
         return real_fork_exec(*arguments) if made is None else made
+    pid = _fork_apart()
+    if pid == 0:
+        _run_and_exit(*job)
+    return pid
+
+
+def spawn_here(
+    path: str,
+    words: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    file_actions: Sequence[tuple[Any, ...]],
+    setsid: bool,
+    setsigmask: Sequence[int],
+    setsigdef: Sequence[int],
+) -> int:
+    """As os.posix_spawn, in a local shell that was made of a template: so are the holders in it."""
+    ours = path == sys.executable and list(words[1:3]) == ["-m", HOLDER]
+    if not ours or not setsid or _size(words) > ROOM or not _others_wait():
+        return real_posix_spawn(
+            path, words, env, file_actions=file_actions, setsid=setsid, setsigmask=setsigmask,
+            setsigdef=setsigdef,
+        )  # fmt: skip
+    pid = _fork_apart()
+    if pid == 0:
+        try:
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_SETMASK, setsigmask)
+            for number in setsigdef:  # of which a Python that starts ignores two
+                ignored = number in (signal.SIGPIPE, signal.SIGXFSZ)
+                signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+            for action, fd, *more in file_actions:
+                opens = action == os.POSIX_SPAWN_OPEN
+                os.dup2(os.open(*more) if opens else fd, fd if opens else more[0])
+            numbers = (0, 1, 2)
+            job = Job(words, str(Path.cwd()), list(env.items()), numbers, False, -1, -1)  # type: ignore[arg-type]
+            _run_and_exit(job, numbers)
+        finally:
+            os._exit(127)
+    return pid
+
+
+def _fork_apart() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads, but they wait
         pid = os.fork()
@@ -218,7 +262,6 @@ def fork_here(*arguments: object) -> int:
         atexit._clear()  # the parent's, as are the files that finalizers would remove
         weakref.finalize._registry.clear()
         weakref.finalize._registered_with_atexit = False
-        _run_and_exit(*job)
     return pid
 
 
@@ -241,6 +284,8 @@ def _run_and_exit(
         module = job.words[job.module]
         if module == WORKER:
             make_own()
+        elif module == SHELL:
+            os.posix_spawn = spawn_here  # type: ignore[assignment]
         code = contextvars.Context().run(_status_of, module)
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -297,7 +342,8 @@ def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
     modules = {module for module, _ in COMMANDS.values()}
-    for name in sorted(modules | {"stagedoor.serve.worker", "stagedoor.serve.controller"}):
+    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd"}
+    for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))
     gc.collect()

@@ -1,6 +1,7 @@
 """What is made of the template is what exec(2) would make of the same words."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.shells.local import LocalShell
 from tests import forks
+from tests.holder.conftest import end_what_runs_in
+from tests.shells import world as shells
 from tests.ssh.world import SSH_TABLE, local, open_world
 from tests.waiting import wait_until
+from tests.web.processes import pids_of
 
 WAITS = (sys.executable, "-m", "stagedoor", "--config", "none.toml", "user", "add", "me")
 """With `--password-stdin` it waits for a line."""
@@ -84,6 +89,37 @@ def test_other_surroundings_are_by_exec(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 forks_exec = forks.real_fork_exec
+
+
+def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
+    """What is seen of what brings a terminal to somebody, and of what holds it."""
+    world = shells.World(folder)
+    name = f"t{os.getpid()}{tty.strip('-').lower()}"
+    command = shlex.join([sys.executable, "-m", "stagedoor.holder", "attach", name])
+    with shells.running(world, LocalShell("app01")) as (_, shell):
+        config = world.config(shell)
+        with subprocess.Popen(
+            ["ssh", "-F", config, tty, "shell", command], stdin=subprocess.PIPE
+        ) as process:
+            wait_until(lambda: [*folder.rglob(f"{name}.faults")])  # its daemon has let go of all
+            pids = sorted(pids_of(f"stagedoor.holder attach {name}"))
+            waits = [Path(f"/proc/{pid}/wchan") for pid in pids]
+            wait_until(lambda: all("poll" in one.read_text() for one in waits))
+            found = [{**seen(pid), "parent": None} for pid in pids]
+            for one in found:  # without glibc's own signals, 32 and 33
+                masks = [int(mask, 16) & ~(3 << 31) for mask in one["signals"]]  # type: ignore[attr-defined]
+                one["signals"] = masks
+            process.kill()
+            end_what_runs_in(next(folder.rglob(f"{name}.faults")).parent)
+        return found
+
+
+@pytest.mark.parametrize("tty", ["-T", "-tt"])
+def test_a_holder_in_a_shell_differs_in_nothing_that_can_be_seen(tmp_path: Path, tty: str) -> None:
+    made = holder_in(tmp_path / "made", tty)
+    assert len(made) == 2
+    with forks.by_exec():
+        assert holder_in(tmp_path / "exec", tty) == made
 
 
 def test_a_worker_s_shells_are_made_of_its_own_template_which_ends_with_it(tmp_path: Path) -> None:
