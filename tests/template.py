@@ -41,6 +41,8 @@ IDLE = {"_worker", "_do_waitpid"}
 """In these functions of concurrent.futures and asyncio a thread waits, and holds no lock."""
 STARTS = (["-m"], ["-P", "-m"])
 WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
+LATE = ("stagedoor.serve.parts.web", "stagedoor.admin.kubernetes")
+"""A worker imports these where the settings ask for them."""
 ANSWER_S = 120.0
 
 real_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
@@ -342,7 +344,7 @@ def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
     modules = {module for module, _ in COMMANDS.values()}
-    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd"}
+    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", *LATE}
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))
