@@ -118,7 +118,7 @@ class Authenticator:
 
     def present_now(self, identity: Identity) -> Identity:
         """The same person, whose credential has just proved that they are there. Not of a key that a sign-in
-        was bound to: whoever had the browser's cookie may have bound one of their own."""
+        was bound to: somebody with the browser's cookie may have bound one of their own."""
         if identity.sign_in is not None:
             return identity
         return replace(identity, present_at=self._now())
