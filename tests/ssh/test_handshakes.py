@@ -55,3 +55,27 @@ def test_who_waits_is_not_dropped_for_a_flood_from_one_ipv6_64(tmp_path: Path) -
         honest.sendall(b"SSH-2.0-honest\r\n")
         assert greeted(honest), "its keys are exchanged"
         assert [greeted(sock) for sock in flood[:8]].count(b"") == 8
+
+
+def test_an_ipv6_48_has_the_handshakes_of_four_sources(tmp_path: Path) -> None:
+    """Each connection is of a source of its own, of which it has 65,536."""
+    settings = (
+        SSH_TABLE
+        + 'handshakes_per_s = 1\nmax_startups = "500:100:500"\n[workers]\ncount = 1\n'
+        + '[listen]\nproxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["2001:db8::/32"]\n'
+        + local("app01")
+    )
+    with open_world(tmp_path / "world", settings) as world, ExitStack() as open_:
+
+        def come(site: int, number: int) -> socket.socket:
+            sock = open_.enter_context(socket.create_connection(("127.0.0.1", world.port)))
+            line = f"PROXY TCP6 2001:db8:{site}:{number:x}::1 2001:db8::22 4711 22\r\n"
+            sock.sendall(line.encode())
+            return sock
+
+        # 20 at once, 60 that wait for their turn, and four a second while these come.
+        flood = [come(1, number) for number in range(400)]
+        assert greeted(flood[0]).startswith(b"SSH-2.0-Stagedoor")
+        assert greeted(come(2, 0)).startswith(b"SSH-2.0-Stagedoor"), "others do not wait"
+        world.gateway.wait_for(lambda line: "ssh.handshakes_per_s" in str(line.get("detail", "")))
+        assert greeted(flood[-1]) == b""

@@ -75,21 +75,24 @@ class SourceRates:
 
 class SiteRates:
     """For each source, and `times` as often for the site that it is in (`model.source.site_network`): with an
-    IPv6 /48, which anybody can have, a stranger has 65,536 sources. Nothing is patient here."""
+    IPv6 /48, which anybody can have, a stranger has 65,536 sources."""
 
     def __init__(self, rate: Rate, times: int = SITE_TIMES) -> None:
         self._sources = SourceRates(rate)
-        self._sites = SourceRates(Rate(rate.burst * times, rate.interval_s / times))
+        of_site = Rate(rate.burst * times, rate.interval_s / times, rate.patience_s)
+        self._sites = SourceRates(of_site)
 
     def take(self, source: str, now: float) -> float | None:
         """As `SourceRates.take`."""
         site = site_network(source)
-        if self._sites.take(site, now) is None:
+        of_site = self._sites.take(site, now)
+        if of_site is None:
             return None
-        taken = self._sources.take(source, now)
-        if taken is None:
+        of_source = self._sources.take(source, now)
+        if of_source is None:
             self._sites.give_back(site)
-        return taken
+            return None
+        return max(of_source, of_site)
 
     def wait_s(self, source: str, now: float) -> float:
         return max(self._sources.wait_s(source, now), self._sites.wait_s(site_network(source), now))

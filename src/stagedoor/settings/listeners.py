@@ -216,9 +216,9 @@ class Ssh(Table, frozen=True):
             gt=0,
             le=10_000,
             description="SSH handshakes a second of one source (an IPv4 address, an IPv6 /64) in one worker: "
-            "each costs the worker some 10 ms before anybody has logged in. Five seconds' worth may come at "
-            "once; more wait for their turn, up to 15 s, and beyond that are cut off. Raise it where many "
-            "people share an address.",
+            "each costs the worker some 10 ms before anybody has logged in. An IPv6 /48 has four times as "
+            "many. Five seconds' worth may come at once; more wait for their turn, up to 15 s, and beyond "
+            "that are cut off. Raise it where many people share an address.",
         ),
     ] = 20.0
     max_auth_tries: Annotated[

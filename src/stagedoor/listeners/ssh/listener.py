@@ -17,7 +17,7 @@ from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.rate import SourceRates
+from stagedoor.model.rate import SiteRates
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source, source_network, within
 from stagedoor.model.units import DAY_S, KIB
@@ -32,7 +32,7 @@ READ_BYTES = 16 * KIB
 
 _TOO_FAST = Denial(
     Reason.THROTTLED,
-    "more SSH connections came from this address at once than ssh.handshakes_per_s allows",
+    "more SSH connections came from this address or network at once than ssh.handshakes_per_s allows",
 )
 
 
@@ -66,7 +66,7 @@ class SshListener:
             self._fault,
         )
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
-        self._handshakes = SourceRates(limits.handshakes)
+        self._handshakes = SiteRates(limits.handshakes)
         self._downstreams: set[Downstream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reviewing: asyncio.Task[None] | None = None
