@@ -50,6 +50,12 @@ WRONG = [
     (machine(issuer=GITHUB, claims='{ sub = "repo:*" }'), "everybody can have one"),
     (machine(issuer=GITHUB, claims='{ sub = "repo:acme*" }'), "everybody can have one"),
     (machine(issuer=GITHUB, claims='{ sub = ["x", "repo:acme/shop*"] }'), "everybody can have one"),
+    (
+        machine(
+            issuer=GITHUB, claims='{ job_workflow_ref = "acme/ci/.github/workflows/x.yml@v1" }'
+        ),
+        "everybody can have one",
+    ),
     (machine() + "session_s = 7200", "session_s"),
     (machine() + machine(), "the same name"),
     (machine() + machine("b") + 'keys_file = "/k"', "differ in keys_file"),

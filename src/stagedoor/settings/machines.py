@@ -17,13 +17,13 @@ SHARED = {
         "repository_id",
         "repository_owner",
         "repository_owner_id",
-        "job_workflow_ref",
         "enterprise",
         "enterprise_id",
     ),
     "https://gitlab.com": ("sub", "project_path", "project_id", "namespace_path", "namespace_id"),
 }
-"""Issuers whose tokens everybody can have, with the claims that say whose they are."""
+"""Issuers whose tokens everybody can have, with the claims that say whose they are. GitHub's
+`job_workflow_ref` does not: everybody may call a public workflow of somebody else's."""
 ANY = "*"
 
 
