@@ -1,16 +1,21 @@
 """The controller's process and a store that is away."""
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.authorities import user_key
+from stagedoor.admin.certificates.authorities import ensure_cas, user_key
 from stagedoor.serve.controller import ControllerManager
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import parse_settings
 from stagedoor.store.database import open_database
 from stagedoor.store.watch import PolicyWatch
 from stagedoor.wire.target import parse_login
+from tests.ports import free_port
+from tests.waiting import BOUND_S
 
 KUBECONFIG = {
     "current-context": "c",
@@ -51,3 +56,25 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
         assert [one.name for one in process.admitted(target)] == ["ann"]
     finally:
         await process.close()
+
+
+async def test_one_that_starts_while_the_store_is_away_waits_inside(tmp_path: Path) -> None:
+    """To end and be started again costs more than the outage: the cluster waits longer each time."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(KUBECONFIG))
+    settings = parse_settings(
+        f'data_dir = "{tmp_path}/data"\n[controller]\nkit_image = "kit:1"\nnamespace = "x"\n'
+        f'[kubernetes]\nnamespaces = {{ "" = "x" }}\nkubeconfig = "{kubeconfig}"\n'
+        f'[store]\nurl = "postgresql://x@127.0.0.1:{free_port()}/x"\n',
+        "test",
+    )
+    ensure_cas(settings)
+    process = ControllerManager(settings, health=False)
+    running = asyncio.create_task(process.run())
+    async with asyncio.timeout(BOUND_S):
+        while not process._waits_for_store:
+            await asyncio.sleep(0.05)
+        assert not running.done()
+        assert process.watch is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
