@@ -113,7 +113,7 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
 @pytest.mark.identity(35)
 def test_a_stolen_cookie_opens_nothing_to_a_friend_of_the_thief(port: int) -> None:
     """Who could give a proof of their own would watch the victim's terminal by a link."""
-    thief = signed_in(port, "robbed")
+    thief = signed_in(port, "other")
     refused = ask(thief, "share", target="app02", terminal="main")
     assert refused.status == 403
     assert json.loads(refused.text)["reason"] == "step_up_needed"
