@@ -21,6 +21,7 @@ from stagedoor.wire.terminal import (
     Gap,
     In,
     Mode,
+    Notice,
     NoticeKind,
     Resize,
     Size,
@@ -238,9 +239,9 @@ def test_two_who_mirror_see_the_same_and_one_who_watches_types_nothing(place: Pl
 def test_one_who_takes_over_sends_the_other_away_with_a_word(place: Place) -> None:
     with place.peer() as one, place.peer() as two:
         one.hello()
-        two.hello(mode=Mode.TAKE_OVER)
+        two.hello(mode=Mode.TAKE_OVER, owner="user:alice")
         one.until(lambda: one.ended)
-        assert [notice.word for notice in one.notices] == [NoticeKind.DETACHED]
+        assert one.notices == [Notice(NoticeKind.DETACHED, "taken over by alice")]
         two.type(b"echo mine\r")
         two.shows(b"\nmine")
 

@@ -78,7 +78,9 @@ class AttachmentTable:
         """The links to close, with what they are told last. `by` may rule."""
         if number not in self._here:  # gone meanwhile
             return {}
-        return {number: _away(f"{_name(self._here[by].owner)} has removed you from this terminal")}
+        return {
+            number: _away(f"{owner_name(self._here[by].owner)} has removed you from this terminal")
+        }
 
     def lock(self, by: int, on: bool) -> dict[int, Notice]:
         """The same for a terminal that is kept for one person, or no longer. `by` may rule."""
@@ -132,13 +134,14 @@ class AttachmentTable:
         return each.owner != self._lock
 
 
-def _name(owner: str) -> str:
+def owner_name(owner: str) -> str:
+    """What a person is called whom `owner` stands for: `user:alice` is alice."""
     return owner.partition(":")[2] or "somebody"
 
 
 def _kept(owner: str) -> str:
     return (
-        f"{_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open another "
+        f"{owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open another "
         "terminal by a name"
     )
 

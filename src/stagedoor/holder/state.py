@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from stagedoor.holder.attachments import owner_name
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.replay import replayable, whole_lines
 from stagedoor.holder.ring import Ring
@@ -345,14 +346,12 @@ class TerminalState:
 
     def _send_others_away(self, attachment: _Attachment, now: float) -> list[Action]:
         actions: list[Action] = []
+        why = f"taken over by {owner_name(attachment.owner)}"
         for link, other in list(self._links.items()):
             if other is not attachment and other.mode is not Mode.WATCH:
                 self._part(other, now)
                 other.detached = True
-                actions += [
-                    Send(link, Notice(NoticeKind.DETACHED, "taken over from another place")),
-                    HangUp(link),
-                ]
+                actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUp(link)]
         return actions
 
     def _expel(self, attachment: _Attachment, why: str, now: float) -> list[Action]:

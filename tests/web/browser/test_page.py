@@ -385,9 +385,9 @@ def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, 
         )
         tab.until("document.getElementById('status').dataset.state === 'over'")
         assert tab.ask(high) == before
-        assert tab.ask("document.getElementById('status').title") == (
-            "Over: taken over from another place"
-        ), "its whole text can be read"
+        assert tab.ask("document.getElementById('status').title") == ("Over: taken over by dev"), (
+            "its whole text can be read"
+        )
     finally:
         second.end()
 

@@ -198,13 +198,21 @@ static void resize(const struct attachment *by, struct size wanted) {
     if (looking[i] && looking[i] != by) wire_size(i, size);
 }
 
+static const char *taken_over(const struct attachment *by) {
+  static char why[MAX_OWNER + 32];
+  const char *colon = memchr(by->owner, ':', by->owner_length), *name = colon ? colon + 1 : "";
+  int length = colon ? (int)(by->owner + by->owner_length - name) : 0;
+  snprintf(why, sizeof why, "taken over by %.*s", length ? length : 8, length ? name : "somebody");
+  return why;
+}
+
 static void send_others_away(const struct attachment *by, int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++) {
     struct attachment *other = looking[i];
     if (!other || other == by || other->mode == WATCH) continue;
     part(other, now);
     other->detached = true;
-    wire_notice(i, DETACHED, "taken over from another place");
+    wire_notice(i, DETACHED, taken_over(by));
     link_close_soon(i);
   }
 }
