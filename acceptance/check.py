@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from acceptance import doors, features, jump, webshell
+from acceptance import doors, features, jump, machine_login, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.client_files import ClientFiles, DemoUser
@@ -85,6 +85,7 @@ def rows_of(stage: Stage) -> list[Row]:
         *feature_rows(stage, tuple(features.FEATURES)),
         *(Row(name, drive) for name, drive in jump.drives(stage.configs.jump).items()),
         *(Row(name, drive) for name, drive in _webshell(stage).items()),
+        Row("stagedoor login, ssh alone, its end", partial(_bare_machine, stage, desk), slow=True),
         *denial_rows(stage),
         *leaving_rows(stage, desk),
     ]
@@ -94,6 +95,11 @@ def _webshell(stage: Stage) -> dict[str, webshell.Drive]:
     return webshell.drives(
         stagedoor_command(), stage.web, stage.login, lambda: stage.web_link("app01")
     )
+
+
+def _bare_machine(stage: Stage, desk: doors.Desk, folder: Path) -> str:
+    machine = machine_login.BareMachine(folder / "home", stagedoor_command(), stage.web)
+    return machine_login.drive(machine, stage.login.user, stage.login.password, desk)
 
 
 def entry_rows(entrance: ClientFiles) -> list[Row]:

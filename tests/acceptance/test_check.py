@@ -49,6 +49,7 @@ ROWS = [
     "refused: jumping elsewhere",
     "WebShell in a browser",
     "stagedoor attach",
+    "stagedoor login, ssh alone, its end",
     "refused: no credential",
     "refused: a wrong password",
     "refused: no grant",

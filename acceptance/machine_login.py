@@ -1,0 +1,126 @@
+"""`stagedoor login` on a bare machine: a real Chromium signs in, ssh alone enters, and the end closes it."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
+from acceptance.doors import REVOKED_WITHIN_S, Desk
+from acceptance.verdict import FailedError, NotHereError, expect, need
+
+WAIT_S = 60.0
+LABEL = "a machine of the check"
+REASON = "ended by the check"
+
+
+@dataclass(frozen=True)
+class BareMachine:
+    """A home with nothing in it, and the client that the gateway at `url` serves."""
+
+    home: Path
+    stagedoor: tuple[str, ...]
+    url: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
+
+    def ssh(self, command: str) -> "subprocess.Popen[str]":
+        """ssh alone, as the login has set it up."""
+        config = self.home / ".ssh" / "config"
+        return subprocess.Popen(
+            ["ssh", "-F", config, "-o", "BatchMode=yes", "app01.ssh", command],
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def login(self) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+        """One that waits for its person, and the page for that."""
+        words = ("login", "--no-browser", "--label", LABEL, self.url)
+        process = subprocess.Popen(
+            [*self.stagedoor, *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None, "it is a pipe"
+            line = process.stderr.readline()
+            page = re.search(r"http\S+", line)
+            expect(page, f"login shows no address: {line.strip()}")
+            assert page is not None, "it was expected"
+            yield process, page[0]
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def drive(machine: BareMachine, name: str, password: str, desk: Desk) -> str:
+    """How soon the end of the sign-in closed what it had opened. Raises FailedError, NotHereError."""
+    need("ssh", "ssh-keygen")
+    if found() is None:
+        raise NotHereError("apt-get install chromium")
+    machine.home.mkdir()
+    try:
+        with chromium(machine.home.parent / "chromium") as browser:
+            _log_in(machine, browser, name, password)
+    except BrowserError as error:
+        raise FailedError(str(error)) from None
+    with machine.ssh("printf %s-42 $APP_NAME") as ssh:
+        said, told = ssh.communicate(timeout=WAIT_S)
+    expect(said == "app01-42", f"ssh shows {said[:200]!r}: {told.strip()[:200]}")
+    return _ended(machine, desk)
+
+
+def _log_in(machine: BareMachine, browser: Browser, name: str, password: str) -> None:
+    with machine.login() as (process, page):
+        tab = browser.tab(page)
+        tab.until("document.querySelector('#secret') !== null")
+        _fill(tab, "name", name)
+        _fill(tab, "secret", password)
+        tab.enter()
+        tab.until("document.querySelector('.login button[autofocus]') !== null")
+        tab.ask("document.querySelector('.login button[autofocus]').click()", gesture=True)
+        tab.until("document.querySelector('h1')?.textContent === 'Logged in'")
+        _, told = process.communicate(timeout=WAIT_S)
+        expect(process.returncode == 0, f"login ended with {process.returncode}: {told[:200]}")
+        tab.close()
+
+
+def _fill(tab: Tab, field: str, text: str) -> None:
+    tab.ask(f"document.getElementById({json.dumps(field)}).focus()")
+    tab.type(text)
+
+
+def _ended(machine: BareMachine, desk: Desk) -> str:
+    with machine.ssh("echo up; cat") as ssh:
+        try:
+            assert ssh.stdout is not None, "it is a pipe"
+            expect(ssh.stdout.readline() == "up\n", "a second ssh does not get in")
+            [mine] = [one for one in desk.json("sign-in", "list") if one["label"] == LABEL]
+            began = time.monotonic()
+            desk.command("sign-in", "end", str(mine["id"]), "--reason", REASON, "--yes")
+            try:
+                ssh.wait(REVOKED_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                raise FailedError(
+                    f"ssh still lives {REVOKED_WITHIN_S:g} s after its sign-in was ended"
+                ) from None
+            took_s = time.monotonic() - began
+        finally:
+            ssh.kill()
+    with machine.ssh("true") as again:
+        again.communicate(timeout=WAIT_S)
+    expect(again.returncode != 0, "whoever was signed out is still let in")
+    return f"the end of the sign-in closed it within {took_s:.1f} s"
