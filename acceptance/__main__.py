@@ -24,6 +24,11 @@ _COLOURS = {True: "green", False: "red", None: "yellow"}
 )
 @click.option("--more", is_flag=True, help="Print all that there is to try, not two commands.")
 @click.option(
+    "--sso",
+    is_flag=True,
+    help="With an identity provider beside it, which npm fetches; needs Node 20.",
+)
+@click.option(
     "--check",
     "check_only",
     is_flag=True,
@@ -35,14 +40,14 @@ _COLOURS = {True: "green", False: "red", None: "yellow"}
     help="The same on a cluster of its own on this machine (script/cluster): apps, and Stagedoor by helm.",
 )
 @click.option("--json", "json_output", is_flag=True, help="With --check: the table as JSON.")
-def demo(more: bool, check_only: bool, kubernetes: bool, json_output: bool) -> None:
+def demo(more: bool, sso: bool, check_only: bool, kubernetes: bool, json_output: bool) -> None:
     """Start a gateway with two apps on this machine, print what to try, and show who is inside."""
     if json_output and not check_only:
         raise click.UsageError("--json goes with --check")
-    if more and (check_only or kubernetes):
-        raise click.UsageError("--more goes with the demo on this machine alone")
+    if (more or sso) and (check_only or kubernetes):
+        raise click.UsageError("--more and --sso go with the demo on this machine alone")
     if not check_only:
-        _show(kubernetes, more)
+        _show(kubernetes, more, sso)
         return
     began = time.monotonic()
     results = _check(kubernetes, (lambda _: None) if json_output else _row)
@@ -58,7 +63,7 @@ def demo(more: bool, check_only: bool, kubernetes: bool, json_output: bool) -> N
     sys.exit(1 if any(result.failed for result in results) else 0)
 
 
-def _show(kubernetes: bool, more: bool) -> None:
+def _show(kubernetes: bool, more: bool, sso: bool) -> None:
     if kubernetes:
         from acceptance.kubernetes_show import show as show_on_kubernetes
 
@@ -66,7 +71,7 @@ def _show(kubernetes: bool, more: bool) -> None:
         return
     from stagedoor.demo.show import show
 
-    asyncio.run(show(more))
+    asyncio.run(show(more, sso))
 
 
 def _check(kubernetes: bool, report: Callable[[Result], None]) -> list[Result]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 
 from acceptance.prompted import Prompted, run
 from stagedoor.demo.clients import find
+from tests.oidc.idp import ROOT, Idp
 from tests.waiting import BOUND_S, wait_until
+from tests.web.test_single_sign_on import Browser
 
 DEMO = [sys.executable, "-m", "stagedoor", "demo"]
 MORE = [*DEMO, "--more"]
@@ -179,6 +182,54 @@ def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -
         done = run(["sh", "-c", f"{demo.command('tun.py')} 'exit 7'"])
         assert done.code == 7, done.stderr
         demo.ends(signal.SIGINT)
+    finally:
+        demo.clear_away()
+
+
+def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> None:
+    """npm fetches the provider; a browser by HTTP signs in there, as anybody."""
+    programs, home = tmp_path / "bin", tmp_path / "home"
+    for made in (programs, home, tmp_path / "demo"):
+        made.mkdir()
+    for name, call in (("node", 'exec node "$@"'), ("npm", 'npm "$@"')):
+        program = programs / name
+        program.write_text(f'#!/bin/bash\nroot={ROOT}; . "$root/script/node.sh"; {call}\n')
+        program.chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    around = {**os.environ, "TMPDIR": str(tmp_path / "demo"), "PATH": path}
+    demo = Demo(tmp_path / "demo", [*DEMO, "--sso"], around)
+    try:
+        command = demo.line(" login http://", within_s=4 * BOUND_S).split()
+        base = command[-1]
+        env = {"HOME": str(home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
+        login = subprocess.Popen(
+            [*command, "--no-browser"], env=env, stderr=subprocess.PIPE, text=True
+        )
+        assert login.stderr is not None
+        id_ = login.stderr.readline().strip().rpartition("/login/")[2]
+        browser, idp = Browser(int(base.rpartition(":")[2])), Idp("", f"{base}/sign-in/sso")
+        browser.get(idp.sign_in(browser.begin(f"/login/{id_}", "Demo"), "alice"))
+        status, page = browser.post(f"/login/{id_}/approve")
+        assert status == 200, page
+        [back, *_] = re.findall(r'href="(http://127\.0\.0\.1:\d+/\?code=[^"&]+)"', page)
+        browser.get(back)
+        assert "logged in as alice" in login.communicate(timeout=BOUND_S)[1]
+        ssh = ["ssh", "-F", str(home / ".ssh/config"), "app01.ssh", "echo $APP_NAME"]
+        done = subprocess.run(ssh, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+        assert (done.returncode, done.stdout) == (0, b"app01\n"), done.stderr
+        demo.line("alice → app01.ssh", "open")
+        demo.ends(signal.SIGINT)
+    finally:
+        demo.clear_away()
+
+
+def test_without_node_the_provider_is_named_and_passwords_are_advised(tmp_path: Path) -> None:
+    around = {**os.environ, "TMPDIR": str(tmp_path), "PATH": "/nowhere"}
+    demo = Demo(tmp_path, [*DEMO, "--sso"], around)
+    try:
+        demo.line("needs Node 20 and npm, which are not on PATH; without --sso")
+        assert demo.process.wait(BOUND_S) == 1
+        assert_nothing_is_left(tmp_path)
     finally:
         demo.clear_away()
 

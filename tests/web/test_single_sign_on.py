@@ -83,9 +83,9 @@ class Browser:
             with error:
                 return error.code, error.read().decode()
 
-    def begin(self, wanted: str = "/") -> str:
+    def begin(self, wanted: str = "/", provider: str = "Company") -> str:
         """The provider's address that the gateway leads to."""
-        status, page = self.post("/sign-in/sso", provider="Company", next=wanted)
+        status, page = self.post("/sign-in/sso", provider=provider, next=wanted)
         assert status == 200, page
         return onward(page)
 

@@ -27,13 +27,14 @@ POLL_S = 0.25
 _CLEAR_BELOW = "\x1b[J"
 
 
-async def show(more: bool = False) -> None:
-    """Run until a signal ends it, or nobody reads what it prints. `more`: print all that there is to try.
+async def show(more: bool = False, sso: bool = False) -> None:
+    """Run until a signal ends it, or nobody reads what it prints. `more`: print all that there is to try;
+    `sso`: with an identity provider.
 
     Raises StagedoorError when it cannot start.
     """
     with suppress(StoppedError, _UnreadError):
-        async with staged("error") as (stage, supervisor):
+        async with staged("error", sso=sso) as (stage, supervisor):
             _print(await asyncio.to_thread(what_to_try, stage, more))
             ended = asyncio.create_task(supervisor.wait())
             with open_service(stage.settings) as service:
@@ -74,6 +75,7 @@ def what_to_try(stage: Stage, more: bool) -> str:
         "",
         f"  {stage.web_link()}",
         "",
+        *(_sign_in(stage) if stage.sso else ()),
         *(
             _more(stage, config)
             if more
@@ -120,6 +122,26 @@ def _more(stage: Stage, config: str) -> list[str]:
         "or the browser's terminal in this one, which stays when you leave it by Enter ~ .:",
         "",
         f"  {shlex.join(attach)}",
+        "",
+        *([] if stage.sso else _sign_in(stage)),
+    ]
+
+
+def _sign_in(stage: Stage) -> list[str]:
+    """The commands for a sign-in by the browser."""
+    login = shlex.join([*stagedoor_command(), "login", stage.web])
+    logout = shlex.join([*stagedoor_command(), "logout", "--forget", stage.web])
+    by = (
+        "at the demo's identity provider, as anybody and with any password"
+        if stage.sso
+        else f"with the name and password above ({stage.login.user})"
+    )
+    return [
+        f"or sign in once in the browser {by}, and then ssh alone; the last line takes it back:",
+        "",
+        f"  {login}",
+        "  ssh app01.ssh",
+        f"  {logout}",
         "",
     ]
 

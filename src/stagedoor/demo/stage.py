@@ -16,8 +16,16 @@ from pathlib import Path
 from stagedoor.admin.certificates.authorities import host_ca, user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.admin.sign_in.links import make_link
-from stagedoor.demo.client_files import DEVELOPER, USER, ClientFiles, DemoUser, write_configs
+from stagedoor.demo.client_files import (
+    APPS,
+    DEVELOPER,
+    USER,
+    ClientFiles,
+    DemoUser,
+    write_configs,
+)
 from stagedoor.demo.clients import Login
+from stagedoor.demo.provider import GROUP, DemoProvider, provider_beside
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
 from stagedoor.serve import log
@@ -41,7 +49,7 @@ addresses = ["{host}:{port}"]
 addresses = ["{host}:0"]
 
 [web]
-addresses = ["{host}:0"]
+addresses = ["{host}:{web_port}"]
 
 [workers]
 drain_timeout_s = 1
@@ -57,19 +65,21 @@ env = {{ APP_NAME = "app01", DATABASE_URL = "postgres://app01@db.example/app01",
 app = "app02"
 env = {{ APP_NAME = "app02", FEATURE_FLAGS = "new-checkout,dark-mode" }}
 """
+_NO_PROVIDER = DemoProvider("", 0)
 
 
 @dataclass(frozen=True)
 class Stage(ClientFiles):
     """The way into a gateway on this machine. `moved`: somebody else has the usual port.
 
-    `web` is where browsers come in.
+    `web` is where browsers come in, `sso` whether they sign in at an identity provider.
     """
 
     settings_file: Path
     settings: Settings
     moved: bool
     web: str
+    sso: bool
 
     def web_link(self, app: str | None = None) -> str:
         """A link that signs the developer in, once. Raises StagedoorError."""
@@ -115,10 +125,13 @@ class _Ear:
 
 
 @asynccontextmanager
-async def staged(log_level: str, *others: DemoUser) -> AsyncIterator[tuple[Stage, Supervisor]]:
+async def staged(
+    log_level: str, *others: DemoUser, sso: bool = False
+) -> AsyncIterator[tuple[Stage, Supervisor]]:
     """A gateway that serves, in a folder of its own; at the end everything is stopped and gone.
 
-    `others` are let in besides the developer, who alone has an ssh key. SIGINT, SIGTERM and SIGHUP
+    `others` are let in besides the developer, who alone has an ssh key; with `sso` whoever signs in at the
+    identity provider beside it. SIGINT, SIGTERM and SIGHUP
     stop the supervisor; a second one does not wait for those inside. Raises StoppedError when one comes
     before it serves, StagedoorError when it cannot start.
     """
@@ -132,7 +145,10 @@ async def staged(log_level: str, *others: DemoUser) -> AsyncIterator[tuple[Stage
         folder = _new_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            stage, supervisor = await _start(stack, ear, folder, log_level, (DEVELOPER, *others))
+            beside = provider_beside(folder, HOST)
+            provider = await stack.enter_async_context(beside) if sso else _NO_PROVIDER
+            place = _Place(folder, log_level, provider)
+            stage, supervisor = await _start(stack, ear, place, (DEVELOPER, *others))
         except (asyncio.CancelledError, StagedoorError):
             if ear.heard:
                 raise StoppedError("stopped before it served") from None
@@ -140,12 +156,21 @@ async def staged(log_level: str, *others: DemoUser) -> AsyncIterator[tuple[Stage
         yield stage, supervisor
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What the settings are written from."""
+
+    folder: Path
+    log_level: str
+    provider: DemoProvider
+
+
 async def _start(
-    stack: AsyncExitStack, ear: _Ear, folder: Path, log_level: str, people: tuple[DemoUser, ...]
+    stack: AsyncExitStack, ear: _Ear, place: _Place, people: tuple[DemoUser, ...]
 ) -> tuple[Stage, Supervisor]:
-    """All that lies in `folder`, and the gateway on the usual port, or on any if that is taken."""
-    port = free_port()
-    checked = _prepared(folder, port, log_level)
+    """All that lies in the folder, and the gateway on the usual port, or on any if that is taken."""
+    port, folder = free_port(), place.folder
+    checked = _prepared(place, port)
     # Before the start, so that all of it is in force from the first moment.
     secrets_of = _let_in(folder, checked.settings, people)
     try:
@@ -155,7 +180,7 @@ async def _start(
             raise
         # Somebody has taken the port since, who may have given it back by now; any other trouble
         # comes again.
-        checked = _prepared(folder, 0, log_level)
+        checked = _prepared(place, 0)
         supervisor = await _serving(stack, ear, checked)
     host, port = supervisor.addresses()["tunnel"][0]
     client = (*stagedoor_command(), "tunnel")
@@ -200,15 +225,17 @@ def free_port() -> int:
     return PORT
 
 
-def _prepared(folder: Path, port: int, log_level: str) -> VerifiedSettings:
+def _prepared(place: _Place, port: int) -> VerifiedSettings:
     """Settings, store and keys."""
-    file = folder / "stagedoor.toml"
+    file = place.folder / "stagedoor.toml"
     text = _SETTINGS.format(
-        data_dir=json.dumps(str(folder / "data")),
+        data_dir=json.dumps(str(place.folder / "data")),
         host=HOST,
         port=port,
-        log_level=log_level,
+        web_port=place.provider.web_port,
+        log_level=place.log_level,
     )
+    text += place.provider.settings
     file.write_text(text, encoding="utf-8")
     checked = check(file)
     prepare(checked.settings)
@@ -236,6 +263,8 @@ def _let_in(
             token_file.write_text(token.text + "\n", encoding="utf-8")
             found[person.name] = (password, token_file)
         add_keys(service, USER, [user_key(folder / "id_ed25519")])
+        for app in APPS if settings.sso else ():
+            add_grant(service, f"group:{GROUP}", app)
     return found
 
 
@@ -254,4 +283,5 @@ def _with_ssh_config(
         settings=settings,
         moved=login.port != PORT,
         web="http://{}:{}".format(*supervisor.addresses()["web"][0]),
+        sso=bool(settings.sso),
     )

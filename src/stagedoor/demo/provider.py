@@ -1,0 +1,127 @@
+"""An identity provider beside the demo: npm's oidc-provider, where anybody is whom they say they are."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from stagedoor.model.errors import StagedoorError
+
+PACKAGE = "oidc-provider@9"
+NAME = "Demo"
+GROUP = "crew"
+READY_S = 120.0
+"""npm fetches a few MB."""
+_SETTINGS = """
+[[sso]]
+name = "{name}"
+issuer = "{issuer}"
+client_id = "stagedoor"
+client_secret_file = {secret_file}
+redirect_uri = "{redirect_uri}"
+groups = {{ "{group}" = "{group}" }}
+"""
+
+
+@dataclass(frozen=True)
+class DemoProvider:
+    """`settings` are what the gateway needs to know; it must answer the web at `web_port`."""
+
+    settings: str
+    web_port: int
+
+
+@asynccontextmanager
+async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
+    """Until the block ends. Raises StagedoorError where it cannot be had."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise StagedoorError(
+            "the identity provider of --sso needs Node 20 and npm, which are not on PATH; without --sso the "
+            "demo signs in by passwords"
+        )
+    home = folder / "provider"
+    home.mkdir()
+    (home / "provider.mjs").write_bytes((files("stagedoor.demo") / "provider.mjs").read_bytes())
+    env = {**os.environ, "TMPDIR": str(home)}  # what npm and Node leave behind goes with it
+    install = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), PACKAGE)
+    await _installed(env, *install)
+    web_port, port = _free_port(host), _free_port(host)
+    redirect_uri, issuer = f"http://{host}:{web_port}/sign-in/sso", f"http://{host}:{port}"
+    secret, secret_file = secrets.token_urlsafe(24), home / "secret"
+    secret_file.touch(mode=0o600)
+    secret_file.write_text(secret, encoding="utf-8")
+    given = {"issuer": issuer, "port": port, "client_id": "stagedoor", "client_secret": secret}
+    config = home / "provider.json"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(given | {"redirect_uri": redirect_uri}), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        node,
+        str(home / "provider.mjs"),
+        str(config),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=env,
+        start_new_session=True,  # Ctrl-C is for the demo, which ends it
+    )
+    try:
+        assert process.stdout is not None, "it is a pipe"
+        said = b""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_S):
+                said = await process.stdout.readline()
+        if said != b"ready\n":
+            raise StagedoorError(f"{PACKAGE} does not start; it needs Node 20 or later")
+        text = _SETTINGS.format(
+            name=NAME,
+            issuer=issuer,
+            secret_file=json.dumps(str(secret_file)),
+            redirect_uri=redirect_uri,
+            group=GROUP,
+        )
+        yield DemoProvider(text, web_port)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _installed(env: Mapping[str, str], *command: str) -> None:
+    """Raises StagedoorError with npm's last line."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=env,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(READY_S):
+            _, said = await process.communicate()
+    except TimeoutError:
+        said = b"npm did not answer"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        last = (said.decode("utf-8", "replace").strip().splitlines() or ["npm said nothing"])[-1]
+        raise StagedoorError(
+            f"npm cannot install {PACKAGE} ({last[:200]}); without --sso the demo signs in by passwords"
+        )
+
+
+def _free_port(host: str) -> int:
+    """The redirect URI names it before anybody listens."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
