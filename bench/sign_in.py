@@ -26,11 +26,10 @@ from tests.login.machine import Person
 from tests.path.gateway import Gateway
 from tests.store.server import PostgresqlHere
 
+from markdown import HEAD, put_into, row, told
 from measure import cpu_s, tree
-from series import percentile
 
 ASKED, RENEWED, ENDS = 300, 60, 25
-MARK, END = "<!-- bench:sign_in -->", "<!-- bench:end -->"
 
 
 def spawned(command: list[str], env: Mapping[str, str]) -> tuple[float, float]:
@@ -86,12 +85,6 @@ def ends(folder: Path, gateways: list[Gateway], count: int) -> list[float]:
     return took
 
 
-def row(name: str, values: list[float], unit: str, bound: str) -> str:
-    p50, p95, p99 = (percentile(values, share) for share in (50, 95, 99))
-    shown = [f"{value:.1f}" if unit == "ms" else f"{value:.2f}" for value in (p50, p95, p99)]
-    return f"| {name} | {len(values)} | {' | '.join(shown)} | {unit} | {bound} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it: does everything work?")
@@ -100,10 +93,7 @@ def main() -> None:
     part = 10 if given.quick else 1
     busy = os.getloadavg()[0]
     here = PostgresqlHere().make()
-    lines = [
-        "| | values | p50 | p95 | p99 | | at most |",
-        "|---|---:|---:|---:|---:|---|---|",
-    ]
+    lines = [*HEAD]
     try:
         with (
             tempfile.TemporaryDirectory() as named,
@@ -124,14 +114,10 @@ def main() -> None:
             ]
     finally:
         here.destroy()
-    load = f"{busy:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
-    told = "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
-    print(told)
+    table = told(lines, busy)
+    print(table)
     if given.page is not None:
-        before, begin, rest = given.page.read_text().partition(f"{MARK}\n")
-        _, end, after = rest.partition(END)
-        assert end, "the page has no marks"
-        given.page.write_text(f"{before}{begin}{told}\n{end}{after}")
+        put_into(given.page, "sign_in", table)
 
 
 if __name__ == "__main__":

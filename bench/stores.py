@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,14 @@ class Side:
         return ours, cpu_s(tree(self.server)) if self.server else 0.0
 
 
-def gateway(folder: Path, name: str, upstream_port: int, store: Server | None) -> Side:
+def gateway(
+    folder: Path,
+    name: str,
+    upstream_port: int,
+    store: Server | None,
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> Side:
+    """`prepare` is given the settings' file before the gateway starts."""
     home = folder / name
     home.mkdir()
     port = free_port()
@@ -64,6 +71,7 @@ def gateway(folder: Path, name: str, upstream_port: int, store: Server | None) -
     command = commands(find(), file)
     command("user", "add", NAME, "--password-stdin", given=PASSWORD + "\n")
     command("grant", "add", f"user:{NAME}", "*")
+    prepare(file)
     process = Process([find(), "--config", str(file), "serve"], home / "log")
     process.answers(port)
     return Side(name, Door(("127.0.0.1", port), ("load.ssh", 22)), process, None)

@@ -1,0 +1,188 @@
+"""Does a CONNECT cost more where 10,000 people's machines are logged in?
+
+    .venv/bin/python bench/sign_in_store.py [--quick] [--page docs/performance-login.md]
+
+Two gateways of one worker on SQLite, and two on a PostgreSQL server of their own: one of each has 10
+sign-ins of machines in its store, the other 10,000 of 1,000 users. They take turns, by a password (which a
+worker remembers for a while) and by the secret of a login (which is looked up each time). Prints a table in
+Markdown; --page writes it between the marks of a page.
+"""
+
+import argparse
+import base64
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.store.server import server_here
+
+from load.logins import logins
+from load.upstream import upstream
+from markdown import put_into, told
+from measure import raise_open_files
+from peers import NAME, Door
+from stagedoor.admin.service import AdminService, open_service
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.keys.files import new_key, public_line
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.file import load_settings
+from stagedoor.settings.place import Server
+from stagedoor.store import people
+from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.logins import open_login
+from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stores import Side, gateway
+
+FEW, MANY = 10, 10_000
+OF_A_USER = 10
+ROUNDS, CONNECTS = 12, 2000
+HEAD = "| store | by | {few} sign-ins, µs | {many:,} sign-ins, µs | more, % | at most |"
+RULE = "|---|---|---:|---:|---:|---:|"
+
+
+@dataclass(frozen=True)
+class LoginDoor(Door):
+    """The same by the secret of a login."""
+
+    secret: str = ""
+
+    @property
+    def request(self) -> bytes:
+        assert self.target is not None
+        authority = f"{self.target[0]}:{self.target[1]}"
+        basic = base64.b64encode(f"{NAME}:{self.secret}".encode()).decode()
+        return (
+            f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
+            f"Proxy-Authorization: Basic {basic}\r\n\r\n"
+        ).encode()
+
+
+@dataclass
+class Filler:
+    """Logs machines in, until there are `count`, and one of the user who connects: its secret."""
+
+    count: int
+    secret: str = ""
+
+    def __call__(self, file: Path) -> None:
+        with open_service(load_settings(file)) as service:
+            for number in range(self.count // OF_A_USER):
+                name = f"user{number}"
+                with service.change("user.add") as change:
+                    people.add_user(change.transaction, name, frozenset(), None, time.time())
+                self._log_in(service, name, OF_A_USER)
+            self.secret = self._log_in(service, NAME, 1)
+
+    def _log_in(self, service: AdminService, name: str, count: int) -> str:
+        now, lives = time.time(), Lifetimes()
+        identity = Identity(name, frozenset(), Method.SSO, "Company")
+        given = pass_for(PassKind.SESSION, identity, now, lives)
+        shown = passes.find(
+            service.database, PassKind.SESSION, passes.issue(service.database, given, now)
+        )
+        assert shown is not None
+        assert shown.sign_in is not None
+        secret = ""
+        with service.change("login") as change:
+            for number in range(count):
+                key = parse_public_key(public_line(new_key()))
+                assert isinstance(key, PublicKey)
+                secret, _ = open_login(
+                    change.transaction,
+                    shown.sign_in.id,
+                    key_fingerprint=key.fingerprint,
+                    public_key=key.line,
+                    label=f"laptop{number}",
+                    source="192.0.2.7",
+                    session_s=lives.session_s,
+                    now=now,
+                )
+        return secret
+
+
+@dataclass
+class Pair:
+    """Two gateways on one kind of store."""
+
+    store: str
+    few: tuple[Side, Filler]
+    many: tuple[Side, Filler]
+
+
+@contextlib.contextmanager
+def pairs(folder: Path, port: int, many: int) -> Iterator[list[Pair]]:
+    with server_here() as here, contextlib.ExitStack() as stack:
+
+        def made(name: str, store: Server | None, count: int) -> tuple[Side, Filler]:
+            filler = Filler(count)
+            side = gateway(folder, f"{name}{count}", port, store, filler)
+            stack.callback(side.process.stop)
+            return side, filler
+
+        yield [
+            Pair(name, *(made(name, store(), count) for count in (FEW, many)))
+            for name, store in (("SQLite", lambda: None), ("PostgreSQL", here.database))
+        ]
+
+
+def cost_us(side: Side, filler: Filler, by: str, count: int) -> float:
+    """Of the gateway's processor, for each CONNECT."""
+    door = side.door
+    if by == "login":
+        door = LoginDoor(door.address, door.target, filler.secret)
+    before, _ = side.cpu_s()
+    logins(door, count, 1)
+    return (side.cpu_s()[0] - before) / count * 1e6
+
+
+def compared(pair: Pair, by: str, rounds: int, count: int) -> str:
+    """In turns, and each first as often as last; the first round warms up."""
+    few, many = [], []
+    for number in range(rounds + 1):
+        turns = [(few, pair.few), (many, pair.many)]
+        for values, (side, filler) in turns if number % 2 else reversed(turns):
+            value = cost_us(side, filler, by, count)
+            if number:
+                values.append(value)
+    # Of neighbours in time: what else the machine does is in both.
+    more = [(b / a - 1) * 100 for a, b in zip(few, many, strict=True)]
+    shown = f"{statistics.median(few):,.0f} | {statistics.median(many):,.0f}"
+    return f"| {pair.store} | {by} | {shown} | {statistics.median(more):+.1f} | 5 |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a few of it: does everything work?")
+    parser.add_argument("--page", type=Path, help="a page with the marks")
+    given = parser.parse_args()
+    many = MANY // 10 if given.quick else MANY
+    rounds, count = (2, 200) if given.quick else (ROUNDS, CONNECTS)
+    raise_open_files()
+    busy = os.getloadavg()[0]
+    with (
+        tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder,
+        upstream() as port,
+        pairs(Path(folder), port, many) as both,
+    ):
+        lines = [
+            HEAD.format(few=FEW, many=many),
+            RULE,
+            *(compared(pair, by, rounds, count) for pair in both for by in ("password", "login")),
+        ]
+    table = told(lines, busy)
+    print(table)
+    if given.page is not None:
+        put_into(given.page, "sign_in_store", table)
+
+
+if __name__ == "__main__":
+    main()
