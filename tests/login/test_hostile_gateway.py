@@ -150,3 +150,18 @@ def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
         assert answers == []
         answers += [None]
         assert gateway.post("/login/renew", {}) == (502, {})
+
+
+def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
+    assert login._run(["sh", "-c", "cat; echo to >&2"], "from") == "from"
+    for command, said in (
+        (["sh", "-c", "echo why >&2; exit 3"], "sh failed: why"),
+        (["sh", "-c", "exec <&-; echo why >&2; exit 3"], "sh failed: why"),
+        (["sh", "-c", "kill -9 $$"], "sh failed"),
+        (["/nowhere/keygen"], "could not be run .No such file.*install OpenSSH"),
+    ):
+        with pytest.raises(TunnelError, match=said):
+            login._run(command, "text")
+    open_now = len(list(Path("/proc/self/fd").iterdir()))
+    login._run(["true"])
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_now

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -93,6 +92,8 @@ def _process(pid: int) -> tuple[int, str]:
         return int(status.rpartition(")")[2].split()[1]), words.replace("\0", " ").strip()
     except (OSError, ValueError, IndexError):
         pass
+    import subprocess
+
     try:
         command = ["ps", "-o", "ppid=,args=", "-p", str(pid)]
         text = subprocess.run(command, stdout=subprocess.PIPE, timeout=5).stdout

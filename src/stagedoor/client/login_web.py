@@ -9,12 +9,15 @@ import json
 import os
 import re
 import select
-import socket
 import time
 from contextlib import suppress
 
 from stagedoor.client import tunnel
 from stagedoor.client.tunnel import TunnelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
 
 BODY_LIMIT = 64 * 1024
 ANSWER_S = 20.0
@@ -143,6 +146,8 @@ class LoopbackListener:
 
     def __init__(self, done: str) -> None:
         """`done` is the gateway's page where the browser goes on. Raises OSError."""
+        import socket  # which costs a renewal 8 ms
+
         self.done = done
         self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listening.bind(("127.0.0.1", 0))
