@@ -1,4 +1,4 @@
-"""`script/release`: wheel, client, Debian packages, images, chart and their lists, from a clean clone."""
+"""`script/release`: everything that a release hands out, from a clean clone."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from release import chart, deb, images, sums
+from release import chart, deb, images, site, sums
 from release.distributions import (
     Distributions,
     Platform,
@@ -30,7 +30,7 @@ from pathlib import Path
 from stagedoor.client.onefile import client_file
 Path(sys.argv[1]).write_bytes(client_file())
 """
-KINDS = ("python", "client", "deb", "chart", "image", "kit", "sbom")
+KINDS = ("python", "client", "deb", "chart", "image", "kit", "site", "sbom")
 
 
 @dataclass
@@ -95,6 +95,9 @@ class Making:
     def kit(self) -> None:
         for architecture in self._where("kit", images.why_not_kit):
             list(images.build_kit(self.source, architecture, self.work, self.out))
+
+    def site(self) -> None:
+        site.pack_site(self.source, site.build_site(self.source, self.work), self.out)
 
     def sbom(self) -> None:
         """Of the wheel with all extras, as Python 3.11 installs it; each package and image has its own."""
@@ -172,7 +175,7 @@ def release(
     dirty: bool,
     check: bool,
 ) -> None:
-    """Make what a release hands out: sdist, wheel, client, Debian packages, images, chart, lists.
+    """Make what a release hands out: sdist, wheel, client, Debian packages, images, chart, site, lists.
 
     It takes the last commit, not the files here. See docs/contributing/release.md.
     """

@@ -1,17 +1,17 @@
 """The chart as an archive and as an OCI artifact, the same bytes each time; `helm package` and `helm push`
 write the time of day into theirs."""
 
-import gzip
 import hashlib
-import io
 import json
 import re
 import tarfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+from release.archives import add_file, files_of, write_tar_gz
 from release.source import Source
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -23,19 +23,16 @@ _NAMED = "org.opencontainers.image"
 
 def pack_chart(source: Source, out: Path) -> Path:
     """A chart archive (helm.sh/docs/topics/charts) whose versions are those of the release."""
-    made = out / f"stagedoor-chart-{source.version}.tgz"
     folder = source.folder / "deploy/chart"
-    with (
-        made.open("wb") as raw,
-        gzip.GzipFile("", "wb", 9, raw, mtime=0) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for file in sorted(one for one in folder.rglob("*") if one.is_file()):
-            data = file.read_bytes()
-            if file.name == "Chart.yaml" and file.parent == folder:
-                data = with_version(data.decode("utf-8"), source.version).encode()
-            _add(archive, f"stagedoor/{file.relative_to(folder)}", data, source.epoch)
-    return made
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for name, content in files_of(folder):
+            if name == "Chart.yaml":
+                content = with_version(content.decode("utf-8"), source.version).encode()
+            yield f"stagedoor/{name}", content
+
+    made = out / f"stagedoor-chart-{source.version}.tgz"
+    return write_tar_gz(made, files(), source.epoch)
 
 
 def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
@@ -72,18 +69,12 @@ def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
     made = out / f"stagedoor-chart-{source.version}.oci.tar"
     with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as layout:
         for name, content in files.items():
-            _add(layout, name, content, source.epoch)
+            add_file(layout, name, content, source.epoch)
     return made
 
 
 def _as_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes, at: int) -> None:
-    about = tarfile.TarInfo(name)
-    about.size, about.mtime, about.mode = len(content), at, 0o644
-    archive.addfile(about, io.BytesIO(content))
 
 
 def with_version(text: str, version: str) -> str:

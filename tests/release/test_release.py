@@ -16,7 +16,7 @@ from typing import Any
 import click
 import pytest
 
-from release import chart, deb, manual, sbom, sums
+from release import chart, deb, manual, sbom, site, sums
 from release.__main__ import Making
 from release.source import ReleaseError, Source, take_source, version_in
 from stagedoor import __version__
@@ -113,6 +113,24 @@ def test_the_chart_s_artifact_is_what_helm_pushes(tmp_path: Path) -> None:
         "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
     )
     assert len(files) == 5
+
+
+def test_the_site_is_the_same_each_time(tmp_path: Path) -> None:
+    """Of a built one; `script/release --check` builds it twice as well."""
+    for folder in ("one", "other"):
+        (tmp_path / folder / "site/zh").mkdir(parents=True)
+        for name in ("zh/index.html", "index.html")[:: 1 if folder == "one" else -1]:
+            (tmp_path / folder / "site" / name).write_text(name)
+    made = [
+        site.pack_site(Source(ROOT, "1.2.3", "", EPOCH), tmp_path / one / "site", tmp_path / one)
+        for one in ("one", "other")
+    ]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    with tarfile.open(made[0]) as archive:
+        assert archive.getnames() == [
+            f"stagedoor-docs-1.2.3/{name}" for name in ("index.html", "zh/index.html")
+        ]
+        assert {one.mtime for one in archive} == {EPOCH}
 
 
 def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
