@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import check
-from stagedoor.settings.file import load_settings, parse_settings
+from stagedoor.settings.file import default_settings_file, load_settings, parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings, networks
 
@@ -279,3 +279,22 @@ def test_what_is_wrong_is_told_in_the_words_of_toml(text: str, says: str) -> Non
         parse_settings(text, "f")
     assert says in re.sub(r"^f:\d+: ", "f: ", str(caught.value))
     assert "`int`" not in str(caught.value)
+
+
+def test_an_account_without_a_file_of_its_own_takes_the_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runuser -u stagedoor -- stagedoor doctor`: $HOME is root's still, and cannot be looked into."""
+    system, home = tmp_path / "system.toml", tmp_path / "home"
+    own = home / "stagedoor/stagedoor.toml"
+    monkeypatch.setattr("stagedoor.settings.file.SYSTEM", system)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    assert default_settings_file() == own
+    system.touch()
+    assert default_settings_file() == system
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert default_settings_file() == own
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_settings_file() == system

@@ -88,7 +88,7 @@ def show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> Non
     envvar="STAGEDOOR_CONFIG",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Settings file (TOML). Default: /etc/stagedoor/stagedoor.toml for root, "
-    "~/.config/stagedoor/stagedoor.toml for others.",
+    "~/.config/stagedoor/stagedoor.toml for others, if it is there.",
 )
 @click.option(
     "--version",

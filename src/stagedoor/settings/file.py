@@ -11,13 +11,20 @@ from stagedoor.settings.meant import plain
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.where import line_of
 
+SYSTEM = Path("/etc/stagedoor/stagedoor.toml")
+
 
 def default_settings_file() -> Path:
-    """Where the file is looked for when nobody names one."""
+    """Where the file is looked for when nobody names one.
+
+    An account's own comes before the machine's, so that the account of a gateway finds that gateway's.
+    """
     if os.geteuid() == 0:
-        return Path("/etc/stagedoor/stagedoor.toml")
+        return SYSTEM
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "stagedoor" / "stagedoor.toml"
+    own = Path(base) / "stagedoor" / "stagedoor.toml"
+    # `access`, since $HOME may be another's: under `runuser -u` it is root's.
+    return own if os.access(own, os.F_OK) or not SYSTEM.exists() else SYSTEM
 
 
 def read_settings(path: Path | None) -> tuple[str, str]:
