@@ -148,6 +148,11 @@ def damaged_key(machine: Machine) -> None:
     (machine.data / "keys/host_ca").write_text("no key\n")
 
 
+def other_public_half(machine: Machine) -> None:
+    other = new_key(machine.folder / "other")
+    (machine.data / "keys/user_ca.pub").write_text(public(other))
+
+
 def no_key(machine: Machine) -> None:
     (machine.data / "keys/host_ca").unlink()
 
@@ -257,6 +262,7 @@ def no_cluster(machine: Machine) -> None:
         (anothers_folder, "settings", "belongs to 12345"),
         (open_key, "keys", "user_ca"),
         (damaged_key, "keys", "host_ca"),
+        (other_public_half, "keys", "user_ca.pub is not the public half of the user CA"),
         (no_key, "keys", "is missing, and there is a store"),
         (other_key, "settings", "key"),
         (open_tls_key, "settings", "everybody may read"),

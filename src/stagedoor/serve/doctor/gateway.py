@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stagedoor.admin.certificates.authorities import host_ca_line, public_half
+from stagedoor.admin.certificates.authorities import host_ca_line
 from stagedoor.keys.ca import certificate_end
-from stagedoor.keys.files import load
+from stagedoor.keys.files import load, public_line, read_public_line
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
 from stagedoor.net.greeting import greeting, listens
@@ -109,8 +109,13 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         if path.suffix == ".pub":
             host_ca_line(settings)
         else:
-            load(path)
-            public_half(path)
+            line, public = public_line(load(path)), path.with_name(f"{path.name}.pub")
+            if public.exists() and read_public_line(public) != line:
+                fix = (
+                    f"ssh-keygen -y -f {path} > {public}; give it to servers that trust the old one"
+                )
+                yield fail(f"{public} is not the public half of the {what} {path}", fix)
+                continue
         yield ok(f"the {what} {path} can be used")
 
 
