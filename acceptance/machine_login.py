@@ -122,5 +122,5 @@ def _ended(machine: BareMachine, desk: Desk) -> str:
             ssh.kill()
     with machine.ssh("true") as again:
         again.communicate(timeout=WAIT_S)
-    expect(again.returncode != 0, "whoever was signed out is still let in")
+    expect(again.returncode != 0, "a user who was signed out is still let in")
     return f"the end of the sign-in closed it within {took_s:.1f} s"
