@@ -12,7 +12,7 @@ import { Painter } from "./picture";
 import { Player, type PlayerState } from "./player";
 import { Head, ranged, Reel, ReelError } from "./reel";
 import { load } from "./settings";
-import { fitFont } from "./whole";
+import { cutLines, fitFont } from "./whole";
 
 const { source = "", size = "0", nonce = "" } = document.body.dataset;
 markStyles(nonce);
@@ -45,6 +45,7 @@ const serialize = new SerializeAddon();
 term.loadAddon(serialize);
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
+cutLines(term);
 // The page's own keys are not the terminal's; and what it would answer to the recording goes nowhere.
 term.attachCustomKeyEventHandler(() => false);
 term.parser.registerOscHandler(52, () => true);

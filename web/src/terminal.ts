@@ -32,6 +32,7 @@ import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, leave, watches } from "./watching";
 import { local } from "./when";
+import { cutLines } from "./whole";
 import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -61,6 +62,7 @@ term.loadAddon(fit);
 term.loadAddon(new WebLinksAddon(follow, SEEN));
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
+cutLines(term);
 moveFiles(term, path, app);
 const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);

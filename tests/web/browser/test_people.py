@@ -151,3 +151,24 @@ def test_each_sees_the_whole_terminal_in_the_size_that_it_has(
     assert tab.ask("window.grid()") == larger
     assert not tab.trouble
     assert not second.trouble
+
+
+def test_of_a_full_screen_program_nothing_is_left_beyond_a_smaller_window(
+    tab: Tab, second: Tab, base: str
+) -> None:
+    terminal(tab, base, "full")
+    run(
+        tab,
+        "printf '\\033[?1049h'; printf 'x%.0s' $(seq 60); printf '\\nre%sdy' a; read -r nothing",
+    )
+    shows(tab, "ready")
+    phone(second)
+    follows(second, base, "full")
+    click(second, "Join in")
+    ready(second)
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    tab.until(
+        "[...document.querySelectorAll('.xterm-rows > div')]"
+        ".every(row => row.scrollWidth <= row.clientWidth + 1)"
+    )
+    tab.until(ALL_IN)
