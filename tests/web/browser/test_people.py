@@ -172,3 +172,22 @@ def test_of_a_full_screen_program_nothing_is_left_beyond_a_smaller_window(
         ".every(row => row.scrollWidth <= row.clientWidth + 1)"
     )
     tab.until(ALL_IN)
+
+
+@pytest.mark.parametrize("width", [650, 760, 1000])
+def test_app_and_people_can_be_read_in_half_a_window(
+    tab: Tab, second: Tab, base: str, width: int
+) -> None:
+    size = {"width": width, "height": 600}
+    tab.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+    terminal(tab, base, f"half{width}")
+    follows(second, base, f"half{width}")
+    click(second, "Join in")
+    tab.until(f"!{PEOPLE}.hidden")
+    for name in ("#app", "#people b"):
+        assert tab.ask(
+            f"(one => {{ const [box, bar] = [one, one.closest('#where, #people')]"
+            ".map(each => each.getBoundingClientRect());"
+            " return one.scrollWidth <= one.clientWidth + 1 && box.right <= bar.right + 1; })"
+            f"(document.querySelector('{name}'))"
+        ), name
