@@ -8,5 +8,8 @@ ATTACH = f"{OURS} attach"
 SOCKET = f"{OURS}, socket"
 BROWSER = f"{OURS}, browser"
 TTYD, TTYD_SOCKET = "ttyd, browser", "ttyd, socket"
-WETTY, TERMINADO = "wetty, browser", "terminado, browser"
-WEB_ORDER = (SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET, BROWSER, TTYD, WETTY, TERMINADO, "ttyd")
+GOTTY, WETTY, TERMINADO = "gotty, browser", "wetty, browser", "terminado, browser"
+WEB_ORDER = (
+    *(SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET),
+    *(BROWSER, TTYD, GOTTY, WETTY, TERMINADO, "ttyd"),
+)

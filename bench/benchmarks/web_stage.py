@@ -9,14 +9,20 @@ from acceptance.chromium import Browser
 from load.web_browser import Page, browser, others, ours
 from load.web_socket import Visit, until_shown
 from measure import cpu_s, tree
-from peers import MissingError, sshd, terminado, ttyd, web_gateway, wetty
+from peers import MissingError, gotty, sshd, terminado, ttyd, web_gateway, wetty
 from peers.process import StartError
 from peers.web_gateway import WebGateway
 from peers.web_peer import WebPeer
 from stage import Stage
-from web_subjects import ATTACH, BROWSER, LOGIN, OURS, SSH, TERMINADO, TTYD, WETTY
+from web_subjects import ATTACH, BROWSER, GOTTY, LOGIN, OURS, SSH, TERMINADO, TTYD, WETTY
 
 SHELL = "PS1='ready> ' exec /bin/sh"
+OTHERS = {
+    TTYD: ttyd.start,
+    GOTTY: gotty.start,
+    WETTY: wetty.start,
+    TERMINADO: terminado.start,
+}
 
 
 @dataclass
@@ -100,7 +106,7 @@ def house(stage: Stage) -> Iterator[House]:
         shell = stage.new_folder("shell") / "sh"
         shell.write_text(f"#!/bin/sh\n{SHELL}\n")
         shell.chmod(0o755)
-        for row, start in ((TTYD, ttyd.start), (WETTY, wetty.start), (TERMINADO, terminado.start)):
+        for row, start in OTHERS.items():
             name = row.partition(",")[0]
             with _noting(stage, name):
                 peer = start(stage.new_folder(name), str(shell))

@@ -11,7 +11,7 @@ from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
 from load.tunnel import LoadError
 from peers import NAME, PASSWORD, MissingError
 from peers.web_gateway import APP, WebGateway
-from peers.web_peer import ROWS, WebPeer
+from peers.web_peer import ROWS, TITLE, WebPeer
 
 PATIENCE_S = 55.0
 """Less than the DevTools are waited for (`acceptance.chromium.ANSWER_S`), so that a page is heard."""
@@ -37,6 +37,20 @@ new Promise((found, never) => {
 })
 """
 """Told by the page: to ask it again and again would take a tenth of the machine from what is measured."""
+RESTS = """
+new Promise((rests) => {
+  const text = () => document.title + document.body.innerText;
+  let last = text(), since = performance.now();
+  const look = () => {
+    const now = text();
+    if (now !== last) [last, since] = [now, performance.now()];
+    if (performance.now() - since > 2500) rests();
+    else setTimeout(look, 50);
+  };
+  look();
+})
+"""
+"""Told by the page once its text has been the same for a while: some show a size for two seconds."""
 SAID = """
 globalThis.benchSaid = new Promise((found) => {
   const text = () => document.title + document.body.innerText;
@@ -64,6 +78,7 @@ class Page:
     tab: Tab
     rows: str = ROWS
     title: str = "document.title"
+    says: str = TITLE
 
     def show(self) -> None:
         """Be the page that is seen: others draw nothing."""
@@ -82,12 +97,11 @@ class Page:
             self.tab.until(condition, bound_s)
 
     def cat_s(self, path: Path, mark: str) -> float:
-        """Seconds for a file, from Enter until the page has drawn its end: it sets the title."""
+        """Seconds for a file, from Enter until the page has drawn the mark at its end, as its title."""
         with _browsing():
             self.show()
-            self.run(
-                f"stty -opost; cat {path}; stty opost; printf '\\033]0;{mark[:1]}''{mark[1:]}\\007'"
-            )
+            says = self.says % f"{mark[:1]}''{mark[1:]}"
+            self.run(f"stty -opost; cat {path}; stty opost; printf '{says}'")
             begin = time.perf_counter()
             self.tab.ask(TITLED % (self.title, json.dumps(mark), PATIENCE_S * 1e3))
             return time.perf_counter() - begin
@@ -127,6 +141,7 @@ class Page:
         (0, "") if it says nothing within `bound_s`.
         """
         with _browsing():
+            self.tab.ask(RESTS)
             self.tab.ask(SAID % (bound_s * 1e3))
             begin()
             self.tab.press("x", "KeyX", ord("X"), text="x")
@@ -209,7 +224,7 @@ def others(running: Browser, peer: WebPeer, port: int, terminal: str) -> Page:
     with _browsing():
         path = peer.path.format(terminal=terminal)
         tab = running.tab(f"http://127.0.0.1:{port}{path}")
-        return _ready(Page(tab, peer.rows, peer.title))
+        return _ready(Page(tab, peer.rows, peer.title, peer.says))
 
 
 def first_prompt_s(page: Page) -> float:

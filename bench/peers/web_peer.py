@@ -11,6 +11,8 @@ FOLDER = "STAGEDOOR_BENCH_PEERS"
 """The environment variable that names a folder of programs, which is searched before PATH."""
 ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent)"
 """JavaScript: the rows that xterm.js shows, by its DOM renderer."""
+TITLE = "\\033]0;%s\\007"
+"""For printf(1): a title."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class WebPeer:
     """`port` answers its page, at `path` with the terminal's name, and its WebSocket.
 
     `what` says what it does for a session. `rows` and `title` are JavaScript: the terminal's rows, and
-    the title that a program in it has set.
+    where it shows what a program in it prints by `says`, which is for printf(1).
     """
 
     process: Process
@@ -28,6 +30,7 @@ class WebPeer:
     path: str = "/"
     rows: str = ROWS
     title: str = "document.title"
+    says: str = TITLE
 
 
 def found(name: str, package: str) -> str:
