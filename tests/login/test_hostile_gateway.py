@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.client import laptop, login
+from stagedoor.client.keygen import run
 from stagedoor.client.login_files import KEY, SECRET, STATE, folder_of
 from stagedoor.client.needed import FRESH
 from stagedoor.client.tunnel import TunnelError
@@ -153,7 +154,7 @@ def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
 
 
 def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
-    assert login._run(["sh", "-c", "cat; echo to >&2"], "from") == "from"
+    assert run(["sh", "-c", "cat; echo to >&2"], "from") == "from"
     for command, said in (
         (["sh", "-c", "echo why >&2; exit 3"], "sh failed: why"),
         (["sh", "-c", "exec <&-; echo why >&2; exit 3"], "sh failed: why"),
@@ -161,7 +162,7 @@ def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
         (["/nowhere/keygen"], "could not be run .No such file.*install OpenSSH"),
     ):
         with pytest.raises(TunnelError, match=said):
-            login._run(command, "text")
+            run(command, "text")
     open_now = len(list(Path("/proc/self/fd").iterdir()))
-    login._run(["true"])
+    run(["true"])
     assert len(list(Path("/proc/self/fd").iterdir())) == open_now

@@ -1,6 +1,6 @@
 """`stagedoor login`: one sign-in in a browser, and afterwards ssh alone.
 
-With `needed`, `login_ask`, `login_files`, `login_web` and `tunnel` it is the client that the gateway serves.
+`onefile` names the modules of the client that the gateway serves, of which it is one.
 Standard library only, Python 3.8 or later. What went wrong is one line on stderr and an exit code of its own.
 A renewal is waited for by ssh, so what it does not need is imported where it is used.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.client import login_ask, login_files, tunnel
+from stagedoor.client.keygen import run
 from stagedoor.client.login_files import KEY, SECRET, STATE
 from stagedoor.client.login_web import LATER, Gateway, LoopbackListener
 from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
@@ -222,7 +222,7 @@ def _key_for(folder: Path) -> tuple[Path | None, Path]:
     near = next(each for each in folder.parents if each.is_dir())
     made = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
     try:
-        _run(
+        run(
             [
                 "ssh-keygen",
                 "-q",
@@ -243,56 +243,7 @@ def _key_for(folder: Path) -> tuple[Path | None, Path]:
 
 
 def _sign(key: Path, text: str) -> str:
-    return _run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
-
-
-def _run(command: list[str], text: str = "") -> str:
-    """What it prints, given a short `text`. By hand, since `subprocess` would cost each renewal 10 ms."""
-    pipes = [os.pipe() for _ in range(3)]  # not inherited, but for the ends that become 0, 1 and 2
-    (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = pipes
-    theirs, left = (theirs_in, theirs_out, theirs_err), {fd for pipe in pipes for fd in pipe}
-
-    def close(*fds: int) -> None:
-        for fd in fds:
-            left.discard(fd)
-            os.close(fd)
-
-    ends = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
-    pid = 0
-    try:
-        pid = os.posix_spawnp(command[0], command, os.environ, file_actions=ends)
-        close(*theirs)
-        with suppress(BrokenPipeError):  # why it reads nothing, it says itself
-            os.write(ours_in, text.encode())  # a pipe takes 4 KiB at once (pipe(7))
-        close(ours_in)
-        out, err = (_read_all(fd, time.monotonic() + 30) for fd in (ours_out, ours_err))
-        _, status = os.waitpid(pid, 0)
-        pid = 0
-    except OSError as error:
-        line = f"{command[0]} could not be run ({error.strerror or error}); install OpenSSH 8.2 or later"
-        raise TunnelError(tunnel.USAGE, line) from None
-    finally:
-        if pid:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
-        close(*left)
-    if status != 0:
-        why = tunnel.clean(err.decode("utf-8", "replace"), 200)
-        raise TunnelError(tunnel.USAGE, f"{command[0]} failed: {why}")
-    return out.decode("ascii", "replace")
-
-
-def _read_all(fd: int, deadline: float) -> bytes:
-    """Until its end. Raises OSError, TimeoutError."""
-    got = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
-            raise TimeoutError("it takes too long")
-        more = os.read(fd, 65536)
-        if not more:
-            return got
-        got += more
+    return run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
 
 
 def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:

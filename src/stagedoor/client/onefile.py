@@ -15,7 +15,7 @@ MODULES = (
         "client.login_files",
         "client.login_web",
     ),
-    *("client.needed", "client.turn", "client.tunnel", "client.http"),
+    *("client.needed", "client.turn", "client.keygen", "client.tunnel", "client.http"),
     *("client.doctor.judge", "client.doctor.path", "client.doctor.walk"),
     *("model.units", "wire.finding", "wire.oneline"),
 )
