@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,6 +289,16 @@ def test_a_fault_is_named_by_its_check(
     assert troubles[0][0] == check, troubles
     assert words in troubles[0][1].what, troubles
     assert troubles[0][1].fix
+
+
+def test_a_store_that_another_process_does_not_let_go_of(machine: Machine) -> None:
+    """It can be read meanwhile. The doctor waits for two seconds, as a login would."""
+    with closing(sqlite3.connect(machine.data / "stagedoor.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        [(check, finding)] = machine.troubles()
+    assert check == "store"
+    assert "locked by another process" in finding.what
+    assert finding.fix
 
 
 def test_a_certificate_for_another_name_than_links_lead_to(machine: Machine) -> None:

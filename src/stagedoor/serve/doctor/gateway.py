@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from stagedoor.admin.certificates.authorities import host_ca_line
 from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load, public_line, read_public_line
-from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
 from stagedoor.model.target import Target
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
@@ -160,6 +160,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
         policy = load_policy(database)
         yield judge.store_time(time.monotonic() - began, database.name)
         yield judge.clock(time.time(), server_time(database))
+        try:
+            with database.write():
+                pass  # nothing: each login waits for its turn to write
+        except StoreError as error:
+            yield fail(
+                str(error),
+                "until then nobody is let in, since no login can be written to the audit",
+            )
         if not policy.users:
             yield warn("the store has no user", "stagedoor user add NAME")
     finally:
