@@ -26,6 +26,10 @@ FLAKY = """
 """
 
 
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist.plugin"}
+"""Of all plugins xdist alone, which `tests.run` needs: the others cost each of these runs half a second."""
+
+
 @dataclass
 class Run:
     status: int
@@ -33,10 +37,11 @@ class Run:
 
 
 def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_it.py").write_text(textwrap.dedent(tests))
     # This test may run in a worker itself, which its own pytest must not take for its own.
     outside = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    outside |= ALONE
     done = subprocess.run(
         [sys.executable, "-m", "tests.run", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
@@ -147,9 +152,9 @@ def test_only_a_whole_pass_makes_a_test_flaky(again: Outcome) -> None:
 def test_shares_run_beside_each_other_and_are_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
-    )
+    for name, value in ALONE.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_1.py").write_text(
         "import pathlib, time\n"
         "def test_waits():\n"
