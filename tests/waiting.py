@@ -7,6 +7,15 @@ BOUND_S = 60.0
 """How long a test waits for what must come: far longer than it takes on a busy machine."""
 
 
+SLOW_S = 0.5
+
+
+def pause_s(waited_s: float) -> float:
+    """How long to wait for the next look at what costs a process or a question to look at: a tenth of what
+    was waited so far."""
+    return min(max(0.1, waited_s / 10), SLOW_S)
+
+
 def wait_until(true: Callable[[], object], bound_s: float = BOUND_S, what: str = "") -> None:
     """Look again and again until `true()` is. What may be over between two looks must not be waited for."""
     end = time.monotonic() + bound_s

@@ -14,6 +14,7 @@ from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.listeners.wire import bearer, head
 from tests.store.server import PASSWORD, PostgresqlHere, name_of
+from tests.waiting import pause_s
 
 BOUND_S = 240.0
 _TUNNEL_PORT = 8022
@@ -196,7 +197,8 @@ def database(postgresql: PostgresqlHere, cluster: Cluster) -> tuple[str, str]:
 
 def until(what: str, happens: Callable[[], bool], within_s: float = BOUND_S) -> None:
     """Ask again until it is so: nobody tells."""
-    end = time.monotonic() + within_s
+    began = time.monotonic()
     while not happens():
-        assert time.monotonic() < end, f"not within {within_s:.0f} s: {what}"
-        time.sleep(0.1)
+        waited_s = time.monotonic() - began
+        assert waited_s < within_s, f"not within {within_s:.0f} s: {what}"
+        time.sleep(pause_s(waited_s))
