@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import forks
+from tests import forks, hashing
 from tests.store.server import PostgresqlHere
 
 # Programs are started thousands of times here; each would compile the same modules anew.
@@ -22,6 +22,7 @@ settings.register_profile(
 settings.load_profile("here")
 
 forks.install()
+hashing.install()
 
 
 @pytest.hookimpl(wrapper=True)

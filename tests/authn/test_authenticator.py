@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -18,13 +18,20 @@ from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind, WebPass
+from tests import hashing
 from tests.waiting import BOUND_S
 
-HASH = passwords.hash_password("open sesame")
+HASH = hashing.REAL.hash("open sesame")
 RIGHT = PasswordCredential("dev", "open sesame")
 WRONG = PasswordCredential("dev", "open barley")
 HERE = Source.of("192.0.2.1", 40000)
 ELSEWHERE = Source.of("192.0.2.2", 40000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real_hashes() -> Iterator[None]:
+    with hashing.using(hashing.REAL):
+        yield
 
 
 def guess(n: int, name: str = "dev") -> PasswordCredential:

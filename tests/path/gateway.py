@@ -11,23 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import argon2
 from click.testing import CliRunner
 
 from stagedoor.admin import service as admin
-from stagedoor.authn import passwords
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
+from tests import hashing
 
 PATIENCE_S = 90.0
 PASSWORD = "correct horse battery staple"
-_CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""A password costs 0.2 s of the processor when it is set and at each sign-in. What the program itself takes
-is tested in tests/authn; a hash names its own cost, so the gateway checks these as cheaply."""
 
 
 class Gateway:
@@ -174,7 +169,7 @@ class Gateway:
     @contextlib.contextmanager
     def service(self) -> Iterator[admin.AdminService]:
         """As the administrator's commands do, without the time that a process of their own takes."""
-        cheap = mock.patch.object(passwords, "_HASHER", _CHEAP)
+        cheap = hashing.using(hashing.CHEAP)  # also in bench/, which has no conftest.py
         with cheap, admin.open_service(load_settings(self.file)) as service:
             yield service
 
