@@ -9,7 +9,7 @@ COMMIT_FILE = Path(stagedoor.__file__).with_name("commit")
 
 
 def full_version(commit_file: Path = COMMIT_FILE) -> str:
-    """`0.1.0 (commit 0123456789ab)`, or `0.1.0` where nothing was built."""
+    """`0.2.0 (commit 0123456789ab)`, or `0.2.0` where nothing was built."""
     try:
         commit = commit_file.read_text("ascii").strip()
     except FileNotFoundError:
