@@ -22,7 +22,7 @@ PLACED = {
     "docs/README.md": "pages.md",
 }
 """Where a page is in the site, by its place in the repository, if it is not the same below `docs/`."""
-TUTORIAL = ("tutorial.md",)
+TUTORIAL = ("tutorial*.md",)
 EXPLANATION = ("faq.md", "security.md", "performance*.md", "explanation/**/*.md")
 CONTRIBUTING = ("contributing/*.md", "decisions/*.md", "changelog.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")

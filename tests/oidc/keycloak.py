@@ -37,12 +37,20 @@ class Keycloak:
     """A realm with one user. Satisfies what the tests ask of `idp.Idp`, but for the form of a logout."""
 
     settings = 'groups_missing = "none"\n'
+    password = PASSWORD
 
     def __init__(self, base: str, redirect_uri: str, process: subprocess.Popen[bytes]) -> None:
         self.base = base
         self.issuer = f"{base}/realms/{REALM}"
         self.redirect_uri = redirect_uri
         self._process = process
+
+    def answers(self) -> bool:
+        """Whether the realm is there."""
+        try:
+            return bool(self._ask("GET", f"/realms/{REALM}"))
+        except (HTTPError, OSError):
+            return False
 
     def sign_in(self, url: str, name: str) -> str:
         """As `idp.Idp.sign_in`."""
@@ -51,7 +59,7 @@ class Keycloak:
         at = person.go(url)
         if not at.startswith(self.redirect_uri):
             [action] = re.findall(r'<form[^>]* action="([^"]+)"', person.page)
-            form = urlencode({"username": USER, "password": PASSWORD}).encode()
+            form = urlencode({"username": USER, "password": self.password}).encode()
             at = person.go(html.unescape(action), form)
         assert at.startswith(self.redirect_uri), person.page
         return at
@@ -75,6 +83,10 @@ class Keycloak:
     def set_down(self, down: bool) -> None:
         """Whether nothing answers."""
         os.killpg(self._process.pid, signal.SIGSTOP if down else signal.SIGCONT)
+
+    def sign_out(self) -> None:
+        """An administrator signs the user out; the client is told by the back channel."""
+        self.admin("POST", f"users/{self._user()}/logout")
 
     def end_session(self, session_id: str) -> None:
         """An administrator ends it; the client is told by the back channel."""
@@ -137,10 +149,7 @@ def running_keycloak(
 
     def ready() -> bool:
         assert process.poll() is None, (folder / "keycloak.log").read_text()[-3000:]
-        try:
-            return bool(found._ask("GET", f"/realms/{REALM}"))
-        except (HTTPError, OSError):
-            return False
+        return found.answers()
 
     try:
         wait_until(ready, START_S)
