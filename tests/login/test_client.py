@@ -81,6 +81,18 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
     assert (laptop.home / ".ssh/config").read_text() == ""
 
 
+def test_a_shell_knows_the_new_key_before_its_machine_is_told(
+    laptop: Laptop, person: Person, gateway: Gateway
+) -> None:
+    """Not with the next look at the store, half a second later: ssh may come at once."""
+    laptop.log_in(person)
+    assert laptop.ssh("app01.ssh", "true").returncode == 0
+    assert laptop.run("logout", "--forget").returncode == 0
+    laptop.log_in(person)
+    kind, key, *_ = (laptop.folder / "id.pub").read_text().split()
+    assert f"{kind} {key}" in (gateway.data_dir / "shells/app01/authorized_keys").read_text()
+
+
 @dataclass
 class Listening(Corporate):
     """Keeps what goes by: of the client, and of the gateway's answers their heads."""

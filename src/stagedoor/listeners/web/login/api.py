@@ -101,7 +101,7 @@ class LoginApi:
         if isinstance(found, LoginState):
             # Which proves nothing: a client that waits has made a key, and is nobody yet.
             return JSONResponse({"state": found.value}, headers=_FRESH)
-        return self._logged_in(request, found)
+        return await self._logged_in(request, found)
 
     async def _renew(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -117,7 +117,7 @@ class LoginApi:
             _text(asked, "signature"),
             self._source(request),
         )
-        return self._logged_in(request, found)
+        return await self._logged_in(request, found)
 
     async def _machine(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -129,7 +129,7 @@ class LoginApi:
             _text(asked, "signature"),
             self._source(request),
         )
-        return self._logged_in(request, found)
+        return await self._logged_in(request, found)
 
     async def _end(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -140,9 +140,13 @@ class LoginApi:
             return self._refused(request, denial)
         return JSONResponse({"state": "ended"}, headers=_FRESH)
 
-    def _logged_in(self, request: Request, found: LoginResult | Denial) -> Response:
+    async def _logged_in(self, request: Request, found: LoginResult | Denial) -> Response:
         if isinstance(found, Denial):
             return self._refused(request, found)
+        if found.secret is not None:
+            # A new sign-in, by whose key somebody may come right now: the local shells hear of it first.
+            policy = self._guard.flow.policy
+            await policy.newer_than(policy.version)
         self._guard.proved(request, True)
         said: dict[str, object] = {
             "state": "logged-in",
