@@ -45,7 +45,7 @@ SAID_BY = {
     "client/attach/": ("attach", "session watch"),
     "client/doctor/": ("doctor",),
     "client/tunnel.py": REACHING,
-    "demo/show.py": ("demo",),
+    "demo/": ("demo",),
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
     "settings/listed.py": ("grant add",),
