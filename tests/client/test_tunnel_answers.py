@@ -239,11 +239,8 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        (
-            f"{time.time() + 3.1 * 86400:.0f}",
-            "your token ends in 3 days; make another on your account's",
-        ),
-        (f"{time.time() + 5 * 3600 + 60:.0f}", "your token ends in 5 h; "),
+        ("1800267840", "your token ends in 3 days; make another on your account's"),
+        ("1800018060", "your token ends in 5 h; "),
         ("1", "your token ends in 0 h; "),
         ("", ""),
         ("9" * 40, ""),
@@ -253,6 +250,7 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
 def test_a_person_is_told_when_their_token_ends_and_a_log_is_not(
     ends: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(tunnel.time, "time", lambda: 1_800_000_000.0)
     for terminal in (True, False):
         monkeypatch.setattr(tunnel.os, "isatty", lambda _, terminal=terminal: terminal)
         tunnel.warn_of_end(ends)
