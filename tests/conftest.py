@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests import forks, hashing
 from tests.store.server import PostgresqlHere
 
-# Programs are started thousands of times here; each would compile the same modules anew.
+# Programs are started thousands of times here; each would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A local shell is not handed it on, and so would differ from what `tests.forks` makes.
 os.environ.pop("PYTHONUNBUFFERED", None)

@@ -137,7 +137,7 @@ class Recorder:
 
 
 class Meter:
-    """The pytest plugin of whoever runs tests: puts the processor's seconds into each report."""
+    """The pytest plugin of every process that runs tests: puts the processor's seconds into each report."""
 
     def __init__(self) -> None:
         self._before_s = _cpu_s()

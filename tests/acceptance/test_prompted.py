@@ -51,7 +51,7 @@ def test_what_does_not_end_is_killed_with_all_that_it_started(tmp_path: Path) ->
     child = tmp_path / "pid"
     done = run(["sh", "-c", f"sleep 300 & echo $! >{child}; wait"], timeout_s=5)
     assert done.code == KILLED
-    # Its parent is gone too; whoever takes orphans here reaps it soon.
+    # Its parent is gone too; the process that adopts orphans reaps it soon.
     wait_until(lambda: not lives(child.read_text().strip()))
 
 

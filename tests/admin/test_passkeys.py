@@ -186,7 +186,7 @@ async def test_an_answer_that_is_shown_again_tells_of_no_copy(desk: Desk) -> Non
 
 
 async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
-    """Else whoever has it could step up by a passkey of their own."""
+    """Else somebody with it could step up by a passkey of their own."""
     ann = desk.signed_in("ann")
     refused = await desk.service.begin_registration(ann, RP, proved=False)
     assert isinstance(refused, Denial)

@@ -156,7 +156,7 @@ def test_it_never_outlasts_the_sign_in_whatever_is_asked_for(desk: Desk) -> None
 
 @pytest.mark.identity(20, 22)
 def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
-    """Whoever asks is not believed, be it a worker of ours."""
+    """Nobody who asks is believed, be it a worker of ours."""
     others = public_line(new_key())
     bobs = desk.log_in("bob", others)
     signer = desk.signer()

@@ -1,4 +1,4 @@
-"""A forged certificate costs the same whoever it names, and a stranger's CA costs nothing."""
+"""A forged certificate costs the same for every name, and a stranger's CA costs nothing."""
 
 import pytest
 

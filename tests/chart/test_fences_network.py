@@ -40,7 +40,7 @@ def test_only_the_gateway_s_pods_reach_a_shell(
             "controller": gateway | {"app.kubernetes.io/component": "controller"},
             "stranger": {"app": "stranger"},
         },
-        # Whoever may label pods in another namespace is not the gateway for that.
+        # A user who may label pods in another namespace is not the gateway for that.
         other: {"stranger": {"app": "stranger"}, "impostor": gateway},
         apps: {
             "stranger": {"app": "stranger"},

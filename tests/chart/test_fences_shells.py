@@ -634,14 +634,14 @@ def test_everybody_else_is_left_alone(fenced: Fenced, shop: Shop) -> None:
     with_env_from(bent["spec"]["template"]["spec"])
     bent["metadata"]["ownerReferences"] = []
     bent["spec"]["replicas"] = 1
-    assert fenced.admin.create(bent).ok, "whoever may make any Deployment needs no shell of ours"
+    assert fenced.admin.create(bent).ok, "a user who may make any Deployment needs no shell"
 
 
 # --- size
 
 
 def test_a_large_app_s_shell_passes_and_is_still_held(fenced: Fenced) -> None:
-    """CEL has a budget; whoever exceeds it is refused, so a large app would have no shell."""
+    """CEL has a budget; a request that exceeds it is refused, so a large app would have no shell."""
     env = [
         {"name": f"V{n}", "valueFrom": {"secretKeyRef": {"name": f"secret-{n}", "key": "k"}}}
         for n in range(300)

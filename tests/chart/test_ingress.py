@@ -89,7 +89,7 @@ class Stage:
         return Guest(self.door, self.ca, "app01", name="web", origin=self.origin, path=self.path)
 
     def source_of(self, ask: Callable[[], Any]) -> str:
-        """Which address the gateway writes down for whoever is denied what `ask` asks for."""
+        """Which address the gateway writes down for somebody who is denied what `ask` asks for."""
         before = len(self.denials())
         ask()
         until("it is written down", lambda: len(self.denials()) > before)

@@ -1,4 +1,4 @@
-"""A client's part in every conversation: what `attach` sends, and what it tells whoever draws.
+"""A client's part in every conversation: what `attach` sends, and what it tells the code that draws.
 
 The browser's has the same part (`web/tests/conversations.test.ts`), and one thing more: it remembers
 whether a job runs.

@@ -118,7 +118,7 @@ def started(folder: Path, argv: list[str]) -> Iterator[Demo]:
 
 def assert_nothing_is_left(folder: Path) -> None:
     assert list(folder.iterdir()) == []
-    # Whoever was inside goes when he hears that it is over: a moment after the demo itself, perhaps.
+    # Somebody who was inside goes when they hear that it is over: a moment after the demo itself, perhaps.
     wait_until(lambda: not holders(str(folder)), what="nobody names the folder")
 
 

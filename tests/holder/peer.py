@@ -190,7 +190,7 @@ class Peer:
                 self.seen += len(data)
                 self.output += data
                 if self.acknowledges:
-                    # He may have gone, with his last words still here.
+                    # They may have gone, with their last words still here.
                     with suppress(BrokenPipeError):
                         self.send(Ack(self.seen))
             case Gap(start, end):

@@ -63,7 +63,7 @@ class Replay:
         frame, link = decode(data), self.link_of[who]
         if isinstance(frame, Hello) and link not in self.attached():
             self.state = self.state or TerminalState(frame.size)
-            # The name is random; the one that he is given here is the one that he is given there.
+            # The name is random; the one that they are given here is the one that they are given there.
             welcomes = (decode(unrun(step["down"])) for step in rest
                         if step.get("who") == who and "down" in step)  # fmt: skip
             name = next(each.attachment for each in welcomes if isinstance(each, Welcome))

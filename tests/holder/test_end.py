@@ -1,4 +1,4 @@
-"""A terminal that somebody ends: its program goes, and whoever is attached is told that it has."""
+"""A terminal that somebody ends: its program goes, and somebody who is attached is told that it has."""
 
 import shutil
 from pathlib import Path

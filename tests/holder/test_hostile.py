@@ -32,7 +32,7 @@ from tests.holder.peer import Place
 from tests.holder.test_process import holder_of
 
 LINKS = int(os.environ.get("STAGEDOOR_HOSTILE_LINKS", "150"))
-"""How many connections each test makes; more for whoever searches."""
+"""How many connections each test makes; more for a longer search."""
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +130,7 @@ def test_whatever_comes_the_holder_lives_and_the_terminal_stays(terminal: Place,
 
 
 def test_one_who_says_that_he_has_read_what_he_has_not_costs_no_memory(terminal: Place) -> None:
-    """He acknowledges at once, asks and asks again, and reads nothing."""
+    """Acknowledges at once, asks and asks again, and reads nothing."""
     try:
         with terminal.peer() as honest:
             honest.hello("stty raw -echo; printf ready; exec cat /dev/zero")

@@ -1,4 +1,4 @@
-"""What a holder says as it hangs up reaches whoever types into it at that moment."""
+"""What a holder says as it hangs up reaches a client that types into it at that moment."""
 
 import os
 import select

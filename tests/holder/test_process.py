@@ -1,4 +1,4 @@
-"""Real terminals, held by real processes: what stays when whoever looked has gone."""
+"""Real terminals, held by real processes: what stays when its clients have gone."""
 
 import hashlib
 import os
@@ -205,7 +205,7 @@ def test_output_while_nobody_looks_is_kept_up_to_a_bound_and_then_told_as_a_gap(
         again.until(lambda: again.gaps)
         assert again.gaps[0].start == seen
         assert again.gaps[0].end - seen > KEEP_BYTES
-        # What the holder has not read yet when he comes follows what it shows him.
+        # What the holder has not read yet when they come follows what it shows them.
         again.until(lambda: again.snapshot and (again.snapshot + again.output).endswith(b"y\r\n"))
     assert isinstance(again.gaps[0], Gap)
 
@@ -258,7 +258,7 @@ def test_every_byte_that_can_be_typed_arrives_as_it_is(place: Place, tmp_path: P
 
 
 def test_a_holder_started_with_signals_ignored_gives_the_program_its_own(place: Place) -> None:
-    """Whoever starts us may ignore SIGINT (nohup, a shell's `&`), and that is inherited."""
+    """The parent process may ignore SIGINT (nohup, a shell's `&`), and that is inherited."""
 
     def ignore() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -46,7 +46,7 @@ WIDE = Size(120, 40)
 
 @dataclass
 class Visitor:
-    """One who attaches, and believes what he is told only as far as it fits together."""
+    """One who attaches, and believes what they are told only as far as it fits together."""
 
     state: TerminalState
     link: int
@@ -233,7 +233,7 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
     watcher = Visitor(state, 2, Mode.WATCH, WIDE)
     actions = watcher.come()
     assert not any(isinstance(action, SetSize) for action in actions)
-    assert Send(2, Sized(SIZE)) in actions, "he is to draw it in the size that it has"
+    assert Send(2, Sized(SIZE)) in actions, "it is drawn in the size that it has"
     watcher.send(In(0, b"rm -r /\r"))
     assert not state.typed
     total = 0
@@ -515,7 +515,7 @@ class World(RuleBasedStateMachine):
         assert len(self.state._ring._bytes) <= 200 + 50 + 40
 
     def teardown(self) -> None:
-        """Whoever comes back at last gets it all."""
+        """Somebody who comes back at last gets it all."""
         self.come_back(0.0)
         for _ in range(1000):
             if self.visitor.seen == len(self.written):

@@ -51,7 +51,7 @@ def test_tmux_is_the_kits_own_and_is_there_when_one_returns(make: Make, image: s
         peer.process.kill()
     with place.peer() as again:
         again.hello("tmux")
-        again.until(lambda: b"inside-tmux-256color" in again.output)  # drawn anew
+        again.until(lambda: b"inside-tmux-256color" in again.output)  # drawn again
 
 
 @pytest.mark.parametrize(

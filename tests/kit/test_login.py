@@ -1,4 +1,4 @@
-"""Known failure 2: whoever is admitted gets in, as whatever uid the pod runs; and nobody else does."""
+"""Known failure 2: somebody who is admitted gets in, as whatever uid the pod runs; and nobody else does."""
 
 import subprocess
 

@@ -37,7 +37,7 @@ class MemoryCluster:
         self.heard: list[Callable[[Key, Object | None], None]] = []
         """Told of each object that is written, and None when it is deleted."""
         self.allowed = True
-        """What it answers to whoever asks whether somebody may do something."""
+        """What it answers to somebody who asks whether somebody may do something."""
         self.reviews: list[tuple[str, tuple[str, ...], str, str, str]] = []
         """What was asked so: user, groups, namespace, verb, resource."""
         self._applied: dict[Key, Object] = {}

@@ -138,7 +138,7 @@ def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
 
     # As an eviction or a dead node does it: gone at once, and nobody says so to those who know it.
     house.kubectl("delete", "pod", before, "--grace-period=0", "--force")
-    # The kubelet hears of it last: until then its sshd takes in whoever comes.
+    # The kubelet hears of it last: until then its sshd takes in somebody who comes.
     until(lambda: not answers(), "the old pod is gone")
     after = house.must("app01", "hostname").strip()
     assert after != before

@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def shared(cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """For whoever breaks nothing but an app, which is its own."""
+    """For tests that break nothing but an app of their own."""
     namespace = f"causes-{uuid.uuid4().hex[:10]}"
     cluster.kubectl("create", "namespace", namespace)
     account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found")

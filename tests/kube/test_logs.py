@@ -89,7 +89,7 @@ async def test_a_crashed_container_says_its_last_lines(
         cluster.image("busybox"),
         script,
         lambda status: "terminated" in status["state"],
-        restart="Never",  # begun anew, it would say its first lines at the time of the last
+        restart="Never",  # begun again, it would say its first lines at the time of the last
     )
     assert await kube.logs(namespace, "web", "shell", lines=2) == "line 49\nno é\n"
 

@@ -35,7 +35,7 @@ RESTRICTED = {
 
 
 def come(house: House, given: "Visitor | None" = None, command: str = "", **how: object) -> Visitor:
-    """A visitor of app01; `given` is whom he was before his line was cut."""
+    """A visitor of app01; `given` is whom they were before their line was cut."""
     port = house.gateway.port("web")
     visitor = Visitor(port)
     if given is not None:
@@ -46,9 +46,9 @@ def come(house: House, given: "Visitor | None" = None, command: str = "", **how:
 
 
 def kill_gateway(house: House) -> None:
-    """All of it at once, as a node that is lost; then it is started anew, as a kubelet would."""
+    """All of it at once, as a node that is lost; then it is started again, as a kubelet would."""
     assert house.gateway.process is not None
-    # It stands still meanwhile, or it would start a worker anew for each that it sees die.
+    # It stands still meanwhile, or it would start a worker again for each that it sees die.
     house.gateway.signal(signal.SIGSTOP)
     for pid in (*house.gateway.worker_pids(), house.gateway.process.pid):
         os.kill(pid, signal.SIGKILL)
@@ -65,7 +65,7 @@ def test_a_terminal_under_restricted_pod_security_outlives_its_line_and_the_gate
     house = make_house(namespace, more=WEB)
     house.app(env={"GREETING": "hello"}, securityContext=RESTRICTED)
     first = come(house)
-    assert len(first.steps) > 1, "whoever waits for a cold shell is told what it waits for"
+    assert len(first.steps) > 1, "a login to a cold shell shows what it waits for"
     first.type(b'here=still; echo "$GREETING-$(id -u)"\r')
     first.shows(b"hello-12345")
     pod = house.shell_pod()

@@ -33,7 +33,7 @@ TURNS = 20
 
 
 class Connections(asyncssh.SSHServer):
-    """The shell's sshd: whoever has a certificate gets in."""
+    """The shell's sshd: somebody who has a certificate gets in."""
 
     def __init__(self, live: set[object]) -> None:
         self._live = live

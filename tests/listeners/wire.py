@@ -51,7 +51,7 @@ class Upstream:
 
     def dialled(self) -> bool:
         """Whether somebody has connected who was not accepted yet. Looks, does not wait: on
-        loopback the listener has seen a connect before whoever dialled can say anything."""
+        loopback the listener has seen a connect before the client can say anything."""
         self.listening.setblocking(False)
         try:
             self.listening.accept()[0].close()

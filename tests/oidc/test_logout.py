@@ -65,7 +65,7 @@ def test_a_good_one_names_a_session_or_a_person() -> None:
         (without("jti"), "jti"),
         (without("events"), "events"),
         (without("sub", "sid"), "neither"),
-        # Whoever has an ID token, and it is no secret of the provider's, has no logout token.
+        # Somebody who has an ID token, and it is no secret of the provider's, has no logout token.
         (ID_TOKEN, "events"),
     ],
 )

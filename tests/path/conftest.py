@@ -30,14 +30,14 @@ def here(run: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class House:
-    """`login` is the developer's; `base_config` is what his ssh reads but for the ProxyCommand."""
+    """`login` is the developer's; `base_config` is what their ssh reads but for the ProxyCommand."""
 
     gateway: Gateway
     login: Login
     base_config: Path
 
     def through(self, client: Client, folder: Path, port: int | None = None) -> Reach:
-        """His way in by `client`, at another port than the gateway's if a wire lies between."""
+        """Their way in by `client`, at another port than the gateway's if a wire lies between."""
         login = replace(self.login, folder=folder, port=port or self.login.port)
         return reach(client, login, self.base_config)
 

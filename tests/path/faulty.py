@@ -58,7 +58,7 @@ class Faulty(Gateway):
         return bearer(self.secret)
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
-        """Whoever writes to the log of a process that has died (its workers) is still read."""
+        """What others (its workers) write to the log of a process that has died is still read."""
         super()._read(process)
         assert process.stderr is not None
         process.stderr.close()
@@ -217,7 +217,7 @@ def serving(
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, whoever has to reap it."""
+    """Whether a process has ended, whichever process has to reap it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

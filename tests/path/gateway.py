@@ -129,7 +129,7 @@ class Gateway:
         )
 
     def wait_for_session(self, source: str, *, after: int = 0) -> dict[str, Any]:
-        """The canonical line of whoever came from there."""
+        """The canonical line of the session that came from there."""
         return self.wait_for(
             lambda line: line["event"] == "session" and line["source"] == source, after=after
         )

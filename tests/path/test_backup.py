@@ -52,7 +52,7 @@ def test_a_backup_of_a_gateway_at_work_is_restored_elsewhere_and_lets_people_in(
             with other.service() as service:
                 lost = [one for one in oversight.list_sessions(service, open_only=False) if one.end]
                 events = read_entries(service.database, limit=1000)
-            # Whoever was inside when the backup was taken is not inside here.
+            # Somebody who was inside when the backup was taken is not inside here.
             assert "lost" in [one.end for one in lost]
             actions = [entry.event.fields.get("action") for entry in events]
             assert (actions.count("store.backup"), actions.count("store.restore")) == (2, 1)

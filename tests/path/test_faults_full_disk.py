@@ -1,4 +1,4 @@
-"""A full disk: nobody gets in, and whoever is in can be put out, in every worker."""
+"""A full disk: nobody gets in, and somebody who is in can be put out, in every worker."""
 
 import contextlib
 from pathlib import Path

@@ -24,7 +24,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @dataclass
 class Guest:
-    """A user of one test's own, who is let in by a grant of his own."""
+    """A user of one test's own, who is let in by a grant of their own."""
 
     gateway: Faulty
     name: str
@@ -131,7 +131,7 @@ def test_what_is_taken_away_closes_the_live_sessions_in_every_worker(
         guest.change(lambda service: change(guest, service))
         since = time.monotonic()
         assert_all_cut(gateway, since, sessions, "revoked", detail)
-        assert gateway.ask("app01-ssh:22", credential) in (403, 407), "nor does he get in again"
+        assert gateway.ask("app01-ssh:22", credential) in (403, 407), "nor do they get in again"
         bystander.works()
 
 

@@ -70,7 +70,7 @@ def test_who_is_named_may(rule: str, who: Identity, target: Target | None) -> No
         (("user:alice app*.staging",), identity(), APP01),
         # Whose recording it is, nobody knows any more: a rule for some apps does not cover it.
         (("user:alice app*",), identity(), None),
-        # A token, or a link for one app, opens no recording, whoever it is of.
+        # A token, or a link for one app, opens no recording, of anybody.
         (("user:alice",), identity(method=Method.TOKEN, credential_id="t1"), APP01),
         (("user:alice",), identity(scopes=("connect:app01",)), APP01),
         (("user:*", "user:alice app01 app02"), identity(), APP01),

@@ -185,7 +185,7 @@ def test_an_expired_certificate_and_one_of_another_ca_are_refused(
 def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
     tmp_path: Path,
 ) -> None:
-    """The certificate is good for an hour; whoever stole both must not have that hour."""
+    """The certificate is good for an hour; somebody who stole both must not have that hour."""
     house = World(tmp_path / "house")
     key = new_key(tmp_path / "cert")
     line = house.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600)

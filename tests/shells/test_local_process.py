@@ -156,7 +156,7 @@ def test_a_shell_whose_folder_was_removed_does_not_live_for_ever(world: World) -
 
 
 def come_in(world: World, shell: Shell, last: str) -> "subprocess.Popen[bytes]":
-    """Somebody who is inside, and runs `last` once a line is given to him."""
+    """Somebody who is inside, and runs `last` once a line is given to them."""
     client = subprocess.Popen(
         ["ssh", "-F", world.config(shell), "shell", f"echo in; read -r _; {last}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""One start for each target at a time, whoever comes, goes or waits."""
+"""One start for each target at a time, however many ask."""
 
 import asyncio
 from collections.abc import Callable

@@ -237,7 +237,7 @@ def test_five_at_once_log_in_and_out_without_a_trace(world: World) -> None:
             done = world.ssh("app01@gw", "exit 3", config=config)
             ended.append((done.returncode, done.stderr))
 
-    config = world.config()  # once: each time it writes the file of known hosts anew
+    config = world.config()  # once: each time it writes the file of known hosts again
     ended: list[tuple[int, bytes]] = []
     threads = [threading.Thread(target=one) for _ in range(5)]
     for thread in threads:

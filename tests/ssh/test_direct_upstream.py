@@ -165,7 +165,7 @@ def test_the_shell_is_told_who_it_is_by_a_certificate_good_for_minutes(world: Wo
         assert shells.names == ["dev"]
         name = shells.connections[0].get_extra_info("username")
         assert name == "dev"
-        # asyncssh keeps the certificate's options of whoever logged in.
+        # asyncssh keeps the options of the certificate that logged in.
         assert shells.connections[0].get_certificate_option("permit-pty") is not None
         assert not shells.connections[0].check_certificate_permission("port-forwarding")
         assert not shells.connections[0].check_certificate_permission("agent-forwarding")
@@ -181,7 +181,7 @@ def test_the_certificate_allows_the_forwards_that_are_granted_and_no_more(world:
 
 @pytest.mark.parametrize("host_ca", ["other", "none"])
 def test_a_shell_that_is_not_who_it_should_be_gets_nothing(world: World, host_ca: str) -> None:
-    """Whoever answers in the shell's place would read all that is typed."""
+    """Somebody who answers in the shell's place would read all that is typed."""
     with direct_house(world) as house, shell(house, host_ca=host_ca) as shells:
         done = Client.of(house).ssh(TO, "true", input=b"secret")
         assert done.returncode == 255
@@ -240,7 +240,7 @@ def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
 
         assert house.do(entering) == 0
         house.call(come())
-        wait_until(lambda: house.do(entering) == 1, what="a drain would wait for him")
+        wait_until(lambda: house.do(entering) == 1, what="a drain would wait for them")
         server.accept()[0].close()
         wait_until(lambda: house.do(entering) == 0)
         house.do(conn.close)
@@ -283,7 +283,7 @@ async def session_of(
 def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine he would be told, after two seconds, what he waits for.
+    # On a busy machine they would be told, after two seconds, what they wait for.
     monkeypatch.setattr(direct, "PATIENT_S", 3600.0)
     with direct_house(world) as house, shell(house) as shells:
         conn = talk(house)

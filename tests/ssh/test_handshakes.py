@@ -1,4 +1,4 @@
-"""How many handshakes one source may have: they cost us, and nothing is known of whoever asks."""
+"""How many handshakes one source may have: they cost us, and nothing is known of somebody who asks."""
 
 import socket
 from contextlib import ExitStack

@@ -390,7 +390,7 @@ def test_a_wait_that_nobody_sees_ends_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
-    """Whoever signed in for it would have done so for nothing."""
+    """Somebody who signed in for it would have done so for nothing."""
     key = new_key(tmp_path / "new")
     (world.folder / "revoked").write_text(public(key))
     refused = world.ssh("app01@gw", "true", config=world.config(key=key))

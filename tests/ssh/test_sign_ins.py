@@ -147,7 +147,7 @@ def test_the_end_of_the_sign_in_shuts_out_key_and_certificate_and_closes_what_is
         done = world.ssh(*words, config=config)
         assert done.returncode == 255
         assert b"Permission denied" in done.stderr
-    # Whoever stole both gets past the gateway by a way of their own: the shell itself refuses.
+    # Somebody who stole both gets past the gateway by a way of their own: the shell itself refuses.
     mine = world.config(f"CertificateFile {copy}-cert.pub").read_text()
     own = key.with_name("own")
     own.write_text(

@@ -218,7 +218,7 @@ def test_a_link_without_the_letters_is_worth_nothing(
         assert "4 tries are left" in wrong[0].text
         assert passkeys.ask(person, "step-up", id=id_, letters=letters).status == 400
         assert person.get(f"/step-up/{id_}").status == 404
-        # Other letters are made for whoever comes next.
+        # Other letters are made for somebody who comes next.
         another = Terminal(world, laptop, "own@gw", "true")
         assert another.asked()[0] != id_
         another.process.kill()

@@ -109,7 +109,7 @@ def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: 
 
 
 def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Database) -> None:
-    """Whoever has an IPv6 /48 has 65,536 sources."""
+    """Somebody who has an IPv6 /48 has 65,536 sources."""
 
     def add(id_: str, source: str, now: float = NOW) -> str | None:
         full = pending_logins.add(database, pending(id_, source), now, PendingLimits(2, 3, 4))

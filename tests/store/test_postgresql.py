@@ -532,7 +532,7 @@ def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while
         StoreJournal(other).append([opened("s1")])
     assert ids(other) == ["s1"]
     with paused.write():
-        pass  # once it goes on, it does so anew
+        pass  # once it goes on, it does so again
     paused.close()
     other.close()
 
@@ -641,7 +641,7 @@ def test_a_connection_that_is_in_use_at_the_end_is_closed_when_it_is_given_back(
 def test_counts_and_closes_at_the_same_time_never_deadlock(
     server: Server, postgresql: PostgresqlHere
 ) -> None:
-    """Each takes rows in its own order; whoever loses a deadlock is a login refused."""
+    """Each takes rows in its own order; the loser of a deadlock is a login refused."""
     first, second = (open_database(server, busy_timeout_s=20) for _ in range(2))
     names = [f"s{n:03}" for n in range(100)]
     StoreJournal(first).append([opened(name) for name in names])

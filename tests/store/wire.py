@@ -90,7 +90,7 @@ class Wire:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         with self._lock:
-            # Whoever is the second of the two closes both.
+            # The second of the two closes both.
             if source not in self._open:
                 source.close()
                 sink.close()

@@ -20,7 +20,7 @@ Seen = TypeVar("Seen")
 
 
 def attach_command(folder: Path, port: int, *arguments: str) -> list[str]:
-    """`stagedoor attach` as the developer would call it, but for his environment."""
+    """`stagedoor attach` as the developer would call it, but for their environment."""
     secret = folder / "token"
     if not secret.exists():
         secret.touch(mode=0o600)

@@ -57,7 +57,7 @@ class CuttingRelay:
             each.close()
 
     def cut(self) -> None:
-        """Every line, and whoever comes is sent away, until `mend`."""
+        """Every line is cut, and every newcomer sent away, until `mend`."""
         self._away = True
         for each in list(self._sockets):
             with suppress(OSError):  # it was cut before
@@ -119,5 +119,5 @@ class CuttingRelay:
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            # Whoever still sends is told by a RST, and does not wait for room.
+            # A peer that still sends is told by a RST, and does not wait for room.
             each.close()

@@ -31,7 +31,7 @@ set -g escape-time 0
 
 @dataclass
 class Scenes:
-    """The inner tmux. Whoever shows it runs `attach`."""
+    """The inner tmux. What shows it runs `attach`."""
 
     folder: Path
 
@@ -80,7 +80,7 @@ class Scenes:
         os.kill(int(children), signal.SIGSTOP)
 
     def show(self, window: str) -> None:
-        """Go there, and draw all of it anew: of what a terminal can do a client may hear late."""
+        """Go there, and draw all of it again: of what a terminal can do a client may hear late."""
         self.tmux("select-window", "-t", f"x:{window}")
         for client in self.tmux("list-clients", "-F", "#{client_name}").split():
             self.tmux("refresh-client", "-t", client)

@@ -239,7 +239,7 @@ def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
 
             killing = threading.Thread(target=kill_and_start)
             killing.start()
-            # However slow the killer is: not all has been typed before he has come.
+            # However slow the killer is: not all has been typed before they have come.
             cut_in_both_directions(files, relay, 5_000_000, whole, lambda: killed.wait(60))
             killing.join(60)
             assert killed.is_set()
@@ -318,7 +318,7 @@ def test_10_the_first_size_and_that_after_two_hundred_changes(port: int, tmp_pat
         for _ in range(200):
             screen.resize(chance.randrange(20, 300), chance.randrange(5, 100))
         screen.resize(97, 31)
-        # Whoever asks does so behind the last change, in the order of the line.
+        # Somebody who asks does so behind the last change, in the order of the line.
         wait_until(lambda: size_in_shell(screen, at) == b"31 97")
         screen.type(b"exit\r")
         screen.process.wait(30)
@@ -347,7 +347,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
         screen.line(f"clear; printf '%s\\n' '{text}'; printf en''d")
         screen.shows("\nend")
         # Copy-mode, to the first row, the whole of it: as a person does with the keys of emacs. What
-        # follows too fast tmux takes for a paste, and while it draws anew it hands on no copy.
+        # follows too fast tmux takes for a paste, and while it draws again it hands on no copy.
         screen.keys("C-b", "[")
         screen.shows("[0/0]")
         screen.keys("M-<")

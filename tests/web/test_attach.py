@@ -159,7 +159,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(port: int, tmp_path: Path) ->
 def test_output_that_cannot_be_written_is_no_success(
     port: int, tmp_path: Path, place: str | None, why: bytes
 ) -> None:
-    """The program ends well meanwhile; whoever relies on the exit code must not take that for all."""
+    """The program ends well meanwhile; somebody who relies on the exit code must not take that for all."""
     if place is None:
         read, target = os.pipe()
         os.close(read)
@@ -179,7 +179,7 @@ def test_output_that_cannot_be_written_is_no_success(
 
 @pytest.mark.parametrize("language", ["C", "de_DE.ISO-8859-1"])
 def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, language: str) -> None:
-    """Python makes a UTF-8 locale of its own where there is none; his terminal knows nothing of that."""
+    """Python makes a UTF-8 locale of its own where there is none; their terminal knows nothing of that."""
     name = f"watched-{language.lower()[0]}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LC_")}
     with outer(tmp_path) as screen:

@@ -154,7 +154,7 @@ def test_a_session_is_watched_by_its_id(
         found[:] = [
             one["session"] for one in answer.get("sessions", ()) if one["terminal"] == "company"
         ]
-        # One only: whoever was there in the test before may be leaving.
+        # One only: somebody who was there in the test before may be leaving.
         return status == 200 and len(found) == 1
 
     wait_until(live)

@@ -406,7 +406,7 @@ def test_names_and_paths_that_are_none(mover: Mover, tmp_path: Path) -> None:
     assert list(tmp_path.parent.glob("up*")) == []
 
 
-# Whoever has to leave, and whoever is slow.
+# Somebody who has to leave, and somebody who is slow.
 
 
 def granted(gateway: Gateway, app: str, names: str = "user:dev") -> int:

@@ -1,4 +1,4 @@
-"""What somebody who has not said who he is can hold of the web listener, and for how long."""
+"""What somebody who has not said who they are can hold of the web listener, and for how long."""
 
 import socket
 import time
@@ -35,7 +35,7 @@ def line(gateway: Gateway) -> socket.socket:
 
 
 def source_of(connection: socket.socket) -> str:
-    """What the gateway's log calls whoever sits at this end."""
+    """What the gateway's log calls somebody who sits at this end."""
     host, port = connection.getsockname()
     return f"{host}:{port}"
 
@@ -123,7 +123,7 @@ def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
 def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gateway) -> None:
     port = hurried.port("web")
     for greeted in (False, True):
-        # The ticket first: who has opened it has no longer for his hello than for a header.
+        # The ticket first: who has opened it has no longer for their hello than for a header.
         given = ticket(port)
         visitor = Visitor(port).open()
         if greeted:

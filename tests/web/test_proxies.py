@@ -219,7 +219,7 @@ def test_who_forwarded_it_is_believed_only_from_proxies_that_are_named(
 ) -> None:
     gateway, proxy = below
     web = gateway.port("web")
-    # By the proxy: whoever speaks to it is whom it names, whatever he claims.
+    # By the proxy: its peer is whom it names, whatever that one claims.
     assert denied_from(gateway, proxy.port, address="127.0.0.7", claimed="10.9.9.9") == "127.0.0.7"
     # Past the proxy, from an address that is none.
     assert denied_from(gateway, web, address="127.0.0.7", claimed="10.9.9.9") == "127.0.0.7"

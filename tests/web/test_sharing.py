@@ -102,7 +102,7 @@ def watching(port: int, secret: str, who: str = "guest", **hello: Any) -> Visito
 
 
 def refused(visitor: Visitor) -> str:
-    """Why he was not let in."""
+    """Why they were not let in."""
     visitor.until(lambda: visitor.notices)
     (said,) = visitor.notices
     assert said.word is NoticeKind.DENIED
@@ -112,7 +112,7 @@ def refused(visitor: Visitor) -> str:
 
 
 def out(visitor: Visitor) -> str:
-    """Why he has to leave, which he is told in time."""
+    """Why they have to leave, which they are told in time."""
     visitor.until(lambda: any(said.word is NoticeKind.REVOKED for said in visitor.notices), END_S)
     return next(said.text for said in visitor.notices if said.word is NoticeKind.REVOKED)
 
@@ -163,7 +163,7 @@ def test_the_secret_is_in_no_file(
 ) -> None:
     secret = share(port, terminal)["fragment"].encode()
     for path in gateway.folder.rglob("*"):
-        with suppress(FileNotFoundError):  # what is written anew comes and goes
+        with suppress(FileNotFoundError):  # what is written again comes and goes
             assert not path.is_file() or secret not in path.read_bytes(), path
 
 
@@ -377,7 +377,7 @@ def test_the_pages_for_guests_hold_nothing_foreign_and_tell_nothing(port: int, p
     person = Person(port)
     if path != "/shared":
         answer = person.get(path)
-        assert answer.status == 303, "whoever is not signed in"
+        assert answer.status == 303, "nobody is signed in"
         assert answer.headers["location"].startswith("/sign-in?next=")
         assert person.sign_in("guest").status == 303
     answer = person.get(path)
@@ -435,7 +435,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     gateway: Gateway, port: int, hosted: Visitor, terminal: str
 ) -> None:
     looking, typing = share(port, terminal), share(port, terminal, typing=True)
-    assert guest_ticket(port, typing["fragment"])[1]["typing"] is False, "he has no grant"
+    assert guest_ticket(port, typing["fragment"])[1]["typing"] is False, "they have no grant"
     with desk(gateway) as service:
         number = admin.add_grant(service, "user:guest", "app01").id
     everywhere(lambda: _enters(port, "guest", "app01"))

@@ -97,7 +97,7 @@ def onward(page: str) -> str:
 
 
 def without_questions(url: str) -> str:
-    """As whoever sits at the browser can change an address."""
+    """As somebody who sits at the browser can change an address."""
     shorter = re.sub(r"&(prompt|max_age)=[^&]*", "", url)
     assert shorter != url
     return shorter
@@ -277,7 +277,7 @@ def test_after_an_administrator_ended_a_sign_in_the_provider_asks_again(
         assert status == 200
         return onward(page)
 
-    # Whoever has the browser takes the question out of the address.
+    # Somebody who has the browser takes the question out of the address.
     before = person.asked
     status, page = browser.get(idp.sign_in(without_questions(led()), "carol-1", person))
     assert (status, person.asked) == (403, before)

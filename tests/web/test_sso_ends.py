@@ -169,7 +169,7 @@ def test_a_logout_there_ends_that_session_alone(
     carol.works()
     form = idp.log_out("carol-1", session_id)
     assert carol.last_word().text == ENDED
-    # Whoever has seen it cannot use it again.
+    # Somebody who has seen it cannot use it again.
     status, answer, _ = post(web_port, "/sign-in/sso/logout", form)
     assert (status, "used before" in answer["error_description"]) == (400, True)
     other.works()

@@ -67,7 +67,7 @@ def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
 
         def begins_anew() -> bool:
             with visiting(port, terminal="brief") as again:
-                with suppress(ConnectionClosed):  # it ended as he came
+                with suppress(ConnectionClosed):  # it ended as they came
                     again.send(Detach())
                 return again.welcome is not None and again.welcome.out_at == 0
 
@@ -76,7 +76,7 @@ def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
 
 
 def test_who_detaches_in_the_middle_of_output_is_not_waited_for(port: int, tmp_path: Path) -> None:
-    """What he is not shown any more must not keep his last word back."""
+    """What they are not shown any more must not keep their last word back."""
     done = tmp_path / "done"
     command = f"head -c 3000000 /dev/zero; touch {done}; exec sleep 600"
     with visiting(port, command, terminal="parting") as visitor:

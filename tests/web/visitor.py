@@ -69,7 +69,7 @@ def ticket(port: int, target: str = "app01", headers: dict[str, str] | None = No
 
 
 def let_in(gateway: Gateway) -> None:
-    """Make the developer known to a gateway that runs: he is in once it has heard of all of it."""
+    """Make the developer known to a gateway that runs: they are in once it has heard of all of it."""
     gateway.add_user("dev", "app01")
     # Of the user first: a name that is not known yet would be throttled.
     gateway.wait_for(lambda line: line["event"] == "policy changed")
@@ -79,7 +79,7 @@ def let_in(gateway: Gateway) -> None:
 
 @dataclass
 class Visitor:
-    """`source` is what the gateway calls his end of the line, in its log and in its lists."""
+    """`source` is what the gateway calls their end of the line, in its log and in its lists."""
 
     port: int
     source: str = ""

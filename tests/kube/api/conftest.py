@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
-    """A running API server; whoever stops it starts it again."""
+    """A running API server; a test that stops it starts it again."""
     reason = why_not()
     if reason is not None:
         if os.environ.get("CI") == "true":

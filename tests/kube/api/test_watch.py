@@ -156,7 +156,7 @@ async def test_what_is_too_long_ago_is_listed_anew(
     waiting = asyncio.create_task(anext(changes))
     while not cluster.asked["watch", "Event", 200]:
         await asyncio.sleep(0.01)
-    # The watch must begin anew, from a version that is not there any more.
+    # The watch must begin again, from a version that is not there any more.
     # It says so as an answer, or as an event of the watch.
     async with asyncio.timeout(60):
         while not waiting.done():

@@ -130,7 +130,7 @@ def seen(
             Keep(NOW + RECHECK_S),
         ),
         (seen(replace(RUNNING, idle_since=NOW - 7200), ago=9000, log=TMUX), ScaleToZero()),
-        # Somebody came back to the tmux and left it again: its grace begins anew.
+        # Somebody came back to the tmux and left it again: its grace begins again.
         (seen(replace(RUNNING, idle_since=NOW - 7200), ago=1800, log=TMUX), Mark(None, NOW)),
         (seen(replace(RUNNING, idle_since=NOW + 99), ago=9000, log=TMUX), Mark(None, NOW)),
         # A fresh one beside one that people are in: once that one knows that its sessions may stay.
@@ -345,7 +345,7 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
             case "cut off":
                 world.renewing = not how
             case "crash" if world.shell is not None:
-                # sshd is gone, and with it whoever was inside.
+                # sshd is gone, and with it somebody who was inside.
                 world.shell = replace(world.shell, running=False)
                 world.sessions = world.tmux = 0
 

@@ -57,7 +57,7 @@ def sized(tab: Tab, columns: int, rows: int) -> float:
             deviceScaleFactor=1,
             mobile=False,
         )
-        # It is drawn anew by an observer, in one of the next frames; then this asks again.
+        # It is drawn again by an observer, in one of the next frames; then this asks again.
         tab.ask("new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
     raise AssertionError(f"it has {have} by {drawn_rows}")
 
@@ -292,7 +292,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard(tab: Tab, base: str, tmp_path
         tab.press("b", "KeyB", 66, CTRL)
         tab.press("[", "BracketLeft", 219, text="[")
         shows(tab, "[0/0]")
-        # What follows too fast tmux takes for a paste, and while it draws anew it hands on no copy.
+        # What follows too fast tmux takes for a paste, and while it draws again it hands on no copy.
         tab.press("<", "Comma", 188, ALT | SHIFT)
         wait_until(lambda: cursor(tab) == (0, ""))
         tab.press(" ", "Space", 32, CTRL)

@@ -57,7 +57,7 @@ with open(heard, "wb", buffering=0) as file:
     if screen == "alternate":
         signal.signal(signal.SIGWINCH, draw)
     show()
-    # Drawn for the last time before what is counted, whoever comes and goes.
+    # Drawn for the last time before what is counted, however many connect.
     with open(go) as told:
         told.read()
     signal.signal(signal.SIGWINCH, signal.SIG_IGN)
@@ -93,7 +93,7 @@ def other(browser: Browser) -> Iterator[Tab]:
 
 
 def as_large(tab: Tab, other: Tab) -> None:
-    """In a smaller window whoever only looks has a smaller font."""
+    """In a smaller window somebody who only looks has a smaller font."""
     width, height = other.ask("[innerWidth, innerHeight]")
     tab.call(
         "Emulation.setDeviceMetricsOverride",
@@ -145,7 +145,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
         tab.ask("window.same = true")
         go.write_bytes(b"")
         same(tab, other, "picture 1")
-        if who == "alone":  # he is waited for, and then no longer
+        if who == "alone":  # they are waited for, and then no longer
             other.open(base)
 
         relay.cut()
@@ -172,7 +172,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
             lowest := f"row {ROWS - 1 if where == 'alternate' else 19} of picture {last}",
         )
         assert tab.ask("window.same") is True
-        # Whoever comes only now is shown the same.
+        # Somebody who comes only now is shown the same.
         other.open(there)
         ready(other)
         wait_until(lambda: same(tab, other, lowest) == seen)

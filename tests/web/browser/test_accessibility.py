@@ -124,7 +124,7 @@ def at_missing(tab: Tab, base: str) -> None:
 
 
 def at_terminal(tab: Tab, base: str) -> None:
-    # Another each time: whoever was in it last may be on his way out, and this would be asked about.
+    # Another each time: somebody who was in it last may be on their way out, and this would be asked about.
     terminal(tab, base, f"axe-{next(NUMBERS)}")
 
 

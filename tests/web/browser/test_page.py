@@ -393,7 +393,7 @@ def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, 
 
 
 def leaves(tab: Tab) -> list[str]:
-    """What the browser asks whoever loads the page anew; he says yes."""
+    """What the browser asks somebody who loads the page again; they say yes."""
     tab.dialogs.clear()
     was = tab.ask("performance.timeOrigin")
     tab.call("Page.reload")
@@ -413,14 +413,14 @@ def test_only_who_has_something_running_is_asked_before_leaving(tab: Tab, base: 
         known = f"{leaves_unasked} !== {json.dumps(expected)}"
         tab.until(known)
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
-        tab.type(" ")  # a browser asks only whoever has done something on the page
+        tab.type(" ")  # a browser asks only somebody who has done something on the page
         assert leaves(tab) == (["beforeunload"] if expected else [])
         tab.until(known)
 
     prompts(False)
     run(tab, "sleep 1000")
     prompts(True)
-    prompts(True)  # whoever comes to what runs already has typed no line
+    prompts(True)  # somebody who comes to what runs already has typed no line
     tab.press("c", "KeyC", 67, modifiers=2)
     prompts(False)
     run(tab, "vim -u NONE +'set t_RV='")

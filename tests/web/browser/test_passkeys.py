@@ -70,7 +70,7 @@ def test_one_touch_opens_all_that_asks_for_it(
     click(tab, PROVE)
     says(tab, "why", "dev has no passkey for localhost")
 
-    # One is added by whoever knows the password.
+    # One is added with the password.
     click(tab, "a[href$='/account#passkeys']")
     tab.until(
         f"{at('/account')} && document.querySelector('#add-passkey button:not(:disabled)') !== null"

@@ -69,7 +69,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     tab.until("document.getElementById('people').textContent === 'bob watches'")
     run(tab, "echo se''en=$((40+2))")
     shows(other, "seen=42")
-    # The host's clipboard is none of his guest's, however it is wrapped.
+    # The host's clipboard is none of their guest's, however it is wrapped.
     for one in (tab, other):
         one.ask(COPIES)
     copies = r"\033]52;c;dG11eA==\a"
@@ -77,7 +77,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     shows(other, "copied")
     tab.until("window.copies.length === 2")
     assert other.ask("window.copies") == []
-    # He types, and nothing of it arrives; his window has the size of the host's.
+    # They type, and nothing of it arrives; their window has the size of the host's.
     run(other, "echo intr''uder")
     assert other.ask("document.getElementById('share')") is None
     run(tab, "echo af''ter")
