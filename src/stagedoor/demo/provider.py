@@ -51,7 +51,8 @@ async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider
     home.mkdir()
     (home / "provider.mjs").write_bytes((files("stagedoor.demo") / "provider.mjs").read_bytes())
     env = {**os.environ, "TMPDIR": str(home)}  # what npm and Node leave behind goes with it
-    install = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), PACKAGE)
+    quiet = ("--no-audit", "--no-fund", "--ignore-scripts")
+    install = (npm, "install", *quiet, "--prefix", str(home), PACKAGE)
     await _installed(env, *install)
     web_port, port = _free_port(host), _free_port(host)
     redirect_uri, issuer = f"http://{host}:{web_port}/sign-in/sso", f"http://{host}:{port}"
