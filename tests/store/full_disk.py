@@ -31,6 +31,9 @@ class SmallDisk:
         self._eating.start()
         assert self._full.wait(60)
 
+    def is_full(self) -> bool:
+        return os.statvfs(self.folder).f_bavail == 0
+
     def _eat(self) -> None:
         with self._filler.open("ab", buffering=0) as file:
             while not self._enough.is_set():

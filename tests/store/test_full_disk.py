@@ -1,5 +1,6 @@
 """What can be taken away when the disk is full: everything; what can be given: nothing."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.passkeys import add_passkey
-from stagedoor.store.sqlite.reserve import SIZE
+from stagedoor.store.sqlite.reserve import ROOM, SIZE
 from stagedoor.wire.target import parse_login
 from tests.store.full_disk import SmallDisk, small_disk
 from tests.store.sample import denied, opened
+from tests.waiting import wait_until
 
 PASSWORD = "correct horse battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH6bDyNSkWDNRGXY1SbFhSAhgJQFJd1Oc3KG0VqXmVtF x"
@@ -95,6 +97,28 @@ def test_each_right_can_be_taken_away(service: AdminService, disk: SmallDisk) ->
     said = [e.event.fields.get("action") for e in read_entries(reader) if e.event.fields]
     assert said.count("grant.remove") == 13, "and each stands in the audit"
     reader.close()
+
+
+def test_what_filled_the_disk_does_not_take_all_that_is_freed(
+    service: AdminService, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.add_user(service, "ann")
+    grants = [admin.add_grant(service, "user:ann", f"app{n:02}").id for n in range(12)]
+    disk.fill()
+    allocate, late = os.posix_fallocate, []
+
+    def slow(fd: int, offset: int, size: int) -> None:
+        """The first time it comes when the filler has taken all there was."""
+        if size != ROOM and not late:
+            late.append(size)
+            wait_until(disk.is_full, what="what was freed is taken")
+        allocate(fd, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", slow)
+    for number in grants:
+        admin.remove_grant(service, number)
+    assert late
+    assert admin.policy(service).grants == ()
 
 
 def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk) -> None:

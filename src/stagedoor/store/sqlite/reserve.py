@@ -1,9 +1,9 @@
 """Disk space that is kept for taking rights away, beside a SQLite store.
 
 On a full disk nobody is let in, since the audit cannot be written. Those inside can then be put out only
-by a write. So a file of `SIZE` bytes is kept; a transaction that takes rights away empties it and gives
-its blocks to the write-ahead log. Until the file is full again every other transaction is refused:
-logins must not use up what it has freed.
+by a write. So a file of `SIZE` bytes is kept; a transaction that takes rights away empties it, piece by
+piece, and gives its blocks to the write-ahead log. Until the file is full again every other transaction
+is refused: logins must not use up what it has freed.
 
 On a file system that never overwrites (ZFS, Btrfs with snapshots) an emptied file may free nothing.
 """
@@ -20,6 +20,8 @@ SIZE = 4 * 1024 * 1024
 """Some 1,000 pages of the log; a grant that is removed takes five or six."""
 ROOM = SIZE // 2
 """A user with hundreds of keys and tokens takes so much to remove; less free space counts as none."""
+PIECE = SIZE // 16
+"""What filled the disk may take what is freed before the log has it: then no more than this is lost."""
 
 
 class Reserve:
@@ -55,23 +57,21 @@ class Reserve:
         if _has_room(self._store.parent):
             return
         with suppress(OSError):
-            os.truncate(self._file, 0)
-        with suppress(OSError):
-            self._extend_log()
+            self._give_to_log()
 
-    def _extend_log(self) -> None:
+    def _give_to_log(self) -> None:
         # At once, since what filled the disk goes on. SQLite minds no zeros after the last frame
         # (https://www.sqlite.org/fileformat2.html#walformat): that is how a log that was reset looks.
+        left = self._file.stat().st_size
         fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
         try:
-            end, wanted = os.fstat(fd).st_size, SIZE
-            while wanted >= SIZE // 16:
-                try:
-                    os.posix_fallocate(fd, end, wanted)
-                except OSError:
-                    wanted //= 2
-                else:
-                    return
+            end = os.fstat(fd).st_size
+            while left > 0:
+                left = max(left - PIECE, 0)
+                os.truncate(self._file, left)
+                with suppress(OSError):
+                    os.posix_fallocate(fd, end, PIECE)
+                    end += PIECE
         finally:
             os.close(fd)
 
