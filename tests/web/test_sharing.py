@@ -196,7 +196,8 @@ def joined(terminal: str) -> int:
     found = 0
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            found += process.read_bytes().endswith(f"\0join\0{terminal}\0".encode())
+            words = process.read_bytes().rstrip(b"\0")  # there may be room behind them
+            found += words.endswith(f"\0join\0{terminal}".encode())
     return found
 
 
