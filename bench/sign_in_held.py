@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -102,9 +102,9 @@ def holders(port: int, first: int, count: int, told: Connection) -> None:
     asyncio.run(all_())
 
 
-@contextlib.contextmanager
-def held(port: int, count: int) -> Iterator[None]:
-    """So many wait, and wait still when the block is over."""
+def while_held(port: int, count: int, work: Callable[[], list[float]]) -> tuple[list[float], int]:
+    """What `work` gives while so many wait, and how many of them wait still when it is done: those of a
+    worker that is full give way to newcomers of sources that have fewer there."""
     made = []
     for first in range(0, count, BY_PROCESS):
         ours, theirs = SPAWN.Pipe()
@@ -114,13 +114,14 @@ def held(port: int, count: int) -> Iterator[None]:
         made.append((process, ours, size))
     for _, ours, size in made:
         assert ours.recv() == size
-    yield
+    found = work()
     for _, ours, _ in made:
         ours.send("go")
     left = [ours.recv() for _, ours, _ in made]
     for process, _, _ in made:
         process.join(60)
-    assert sum(left) == count, f"{sum(left)} of {count} were held to the end"
+    assert sum(left) >= 0.9 * count, f"{sum(left)} of {count} were held to the end"
+    return found, sum(left)
 
 
 async def log_ins(port: int, key: Path, count: int) -> list[float]:
@@ -161,12 +162,13 @@ def main() -> None:
                 log_in(service, "dev", key.export_public_key().decode(), 12 * 3600.0)
             port = gateway.port("ssh")
             before = asyncio.run(log_ins(port, file, count))
-            with held(port, most):
-                during = asyncio.run(log_ins(port, file, count))
+            during, waiting = while_held(
+                port, most, lambda: asyncio.run(log_ins(port, file, count))
+            )
     lines = [
         *HEAD,
         row("a login by a bound key, nobody waits", before, "ms", ""),
-        row(f"the same while {most:,} wait", during, "ms", "p95 200"),
+        row(f"the same while {waiting:,} wait", during, "ms", "p95 200"),
     ]
     table = told(lines, busy)
     print(table)
