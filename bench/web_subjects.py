@@ -9,7 +9,8 @@ SOCKET = f"{OURS}, socket"
 BROWSER = f"{OURS}, browser"
 TTYD, TTYD_SOCKET = "ttyd, browser", "ttyd, socket"
 GOTTY, WETTY, TERMINADO = "gotty, browser", "wetty, browser", "terminado, browser"
+ZELLIJ = "zellij, browser"
 WEB_ORDER = (
     *(SSH, LOGIN, ATTACH, SOCKET, TTYD_SOCKET),
-    *(BROWSER, TTYD, GOTTY, WETTY, TERMINADO, "ttyd"),
+    *(BROWSER, TTYD, GOTTY, WETTY, TERMINADO, ZELLIJ, "ttyd"),
 )

@@ -9,12 +9,12 @@ from acceptance.chromium import Browser
 from load.web_browser import Page, browser, others, ours
 from load.web_socket import Visit, until_shown
 from measure import cpu_s, tree
-from peers import MissingError, gotty, sshd, terminado, ttyd, web_gateway, wetty
+from peers import MissingError, gotty, sshd, terminado, ttyd, web_gateway, wetty, zellij
 from peers.process import StartError
 from peers.web_gateway import WebGateway
 from peers.web_peer import WebPeer
 from stage import Stage
-from web_subjects import ATTACH, BROWSER, GOTTY, LOGIN, OURS, SSH, TERMINADO, TTYD, WETTY
+from web_subjects import ATTACH, BROWSER, GOTTY, LOGIN, OURS, SSH, TERMINADO, TTYD, WETTY, ZELLIJ
 
 SHELL = "PS1='ready> ' exec /bin/sh"
 OTHERS = {
@@ -22,6 +22,7 @@ OTHERS = {
     GOTTY: gotty.start,
     WETTY: wetty.start,
     TERMINADO: terminado.start,
+    ZELLIJ: zellij.start,
 }
 
 
@@ -57,7 +58,12 @@ class House:
         if subject.startswith(OURS) and self.gateway is not None:
             return tree(self.gateway.process.pid)
         kind = subject.partition(",")[0]
-        return [each.process.pid for row, each in self.others.items() if row.startswith(kind)]
+        return [
+            pid
+            for row, each in self.others.items()
+            if row.startswith(kind)
+            for pid in (each.process.pid, *each.more())
+        ]
 
     def commands(self) -> dict[str, list[str]]:
         """For each program on a terminal, its beginning; one argument follows, for `sh -c`."""

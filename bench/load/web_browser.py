@@ -222,8 +222,11 @@ def _opened(running: Browser, port: int, terminal: str) -> Tab:
 def others(running: Browser, peer: WebPeer, port: int, terminal: str) -> Page:
     """At `port`, which leads to `peer`; `terminal` is for those that name theirs."""
     with _browsing():
-        path = peer.path.format(terminal=terminal)
-        tab = running.tab(f"http://127.0.0.1:{port}{path}")
+        base = f"http://127.0.0.1:{port}"
+        tab = running.tab(base if peer.sign_in else "about:blank")
+        if peer.sign_in:
+            tab.ask(peer.sign_in)
+        tab.open(base + peer.path.format(terminal=terminal))
         return _ready(Page(tab, peer.rows, peer.title, peer.says))
 
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 START_TIMEOUT_S = 20.0
@@ -19,12 +19,14 @@ class StartError(Exception):
 class Process:
     """Started at once; use `answers` to wait for its port."""
 
-    def __init__(self, argv: Sequence[str], output: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str], output: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self._name = Path(argv[0]).name
         self._output = output
         with output.open("ab") as file:
             self._popen = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=output.parent
+                argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=output.parent, env=env
             )
         self.pid = self._popen.pid
 

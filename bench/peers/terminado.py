@@ -3,12 +3,9 @@
 from pathlib import Path
 
 from peers.process import Process, free_port, said
-from peers.web_peer import WebPeer, found
+from peers.web_peer import BUFFER, WebPeer, found
 
 _TERM = "jupyterapp.shell.currentWidget.content._term"
-_ROWS = f"""((term) => Array.from({{ length: term.rows }}, (_, row) =>
-  term.buffer.active.getLine(term.buffer.active.viewportY + row)?.translateToString(true) ?? ''))({_TERM})"""
-"""It draws on a canvas: what is read is what xterm.js is about to draw, up to a frame early."""
 
 
 def start(folder: Path, command: str) -> WebPeer:
@@ -32,6 +29,6 @@ def start(folder: Path, command: str) -> WebPeer:
         f"Jupyter Notebook {said(notebook, '--version')}",
         "signing in is turned off; a terminal stays until the server ends",
         "/terminals/{terminal}",
-        _ROWS,
+        BUFFER.format(_TERM),
         "jupyterapp.shell.currentWidget.title.label",
     )
