@@ -1,5 +1,6 @@
 """Tables of measured values in Markdown, and their place in a page."""
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,14 @@ HEAD = ["| | values | p50 | p95 | p99 | | at most |", "|---|---:|---:|---:|---:|
 END = "<!-- bench:end -->"
 
 
+def options(about: str | None, quick: str) -> argparse.Namespace:
+    """`--quick`, which does what `quick` says, and `--page`. `about` begins with the summary."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=f"{quick}: does everything work?")
+    parser.add_argument("--page", type=Path, help="a page with the marks")
+    return parser.parse_args()
+
+
 def row(name: str, values: Sequence[float], unit: str, bound: str) -> str:
     """`bound` is what the figure may be at most, as it is shown."""
     p50, p95, p99 = (percentile(values, share) for share in (50, 95, 99))
@@ -17,10 +26,13 @@ def row(name: str, values: Sequence[float], unit: str, bound: str) -> str:
     return f"| {name} | {len(values)} | {' | '.join(shown)} | {unit} | {bound} |"
 
 
-def told(lines: Sequence[str], load_before: float) -> str:
-    """A table's lines, and how busy the machine was."""
+def hand_out(lines: Sequence[str], load_before: float, page: Path | None, mark: str) -> None:
+    """Print a table's lines and how busy the machine was, and put them into a page."""
     load = f"{load_before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
-    return "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
+    text = "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
+    print(text)
+    if page is not None:
+        put_into(page, mark, text)
 
 
 def put_into(page: Path, mark: str, text: str) -> None:

@@ -9,7 +9,6 @@ the time from the end of a sign-in until a session by each access method at each
 Prints a table in Markdown, and how busy the machine was; --page writes it between the marks of a page.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -26,7 +25,7 @@ from tests.login.machine import Person
 from tests.path.gateway import Gateway
 from tests.store.server import PostgresqlHere
 
-from markdown import HEAD, put_into, row, told
+from markdown import HEAD, hand_out, options, row
 from measure import cpu_s, tree
 
 ASKED, RENEWED, ENDS = 300, 60, 25
@@ -86,10 +85,7 @@ def ends(folder: Path, gateways: list[Gateway], count: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of it: does everything work?")
-    parser.add_argument("--page", type=Path, help="a page with the marks")
-    given = parser.parse_args()
+    given = options(__doc__, "a tenth of it")
     part = 10 if given.quick else 1
     busy = os.getloadavg()[0]
     here = PostgresqlHere().make()
@@ -114,10 +110,7 @@ def main() -> None:
             ]
     finally:
         here.destroy()
-    table = told(lines, busy)
-    print(table)
-    if given.page is not None:
-        put_into(given.page, "sign_in", table)
+    hand_out(lines, busy, given.page, "sign_in")
 
 
 if __name__ == "__main__":

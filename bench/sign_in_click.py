@@ -9,7 +9,6 @@ person; and 50 ssh at once. Prints a table in Markdown, and how busy the machine
 between the marks of a page.
 """
 
-import argparse
 import os
 import re
 import subprocess
@@ -29,7 +28,7 @@ from tests.path.gateway import Gateway
 from tests.ssh.test_hold import Waiting
 from tests.web.test_single_sign_on import Browser
 
-from markdown import HEAD, put_into, row, told
+from markdown import HEAD, hand_out, options, row
 from stagedoor.admin import service as admin
 
 ACCOUNT, CLAIMS = "carol-1", {"preferred_username": "carol", "groups": ["shop"]}
@@ -245,10 +244,7 @@ def crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: int) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a few of it: does everything work?")
-    parser.add_argument("--page", type=Path, help="a page with the marks")
-    given = parser.parse_args()
+    given = options(__doc__, "a few of it")
     part = 5 if given.quick else 1
     busy = os.getloadavg()[0]
     found: dict[str, list[float]] = {
@@ -272,10 +268,7 @@ def main() -> None:
         row("`ssh` to prompt, the provider knows the person", found["prompt"], "s", "1.0"),
         row(f"{AT_ONCE} ssh at once, one tab, all in", found["crowd"], "s", "3"),
     ]
-    table = told(lines, busy)
-    print(table)
-    if given.page is not None:
-        put_into(given.page, "sign_in_click", table)
+    hand_out(lines, busy, given.page, "sign_in_click")
 
 
 def measured(name: str, place: Path, gateway: Gateway, idp: Idp, part: int) -> list[float]:

@@ -8,7 +8,6 @@ by asyncssh again and again, and lists their apps. Prints a table in Markdown; -
 marks of a page.
 """
 
-import argparse
 import asyncio
 import contextlib
 import multiprocessing
@@ -27,7 +26,7 @@ from tests.login.conftest import settings
 from tests.path.gateway import Gateway
 from tests.ssh.signed_in import log_in
 
-from markdown import HEAD, put_into, row, told
+from markdown import HEAD, hand_out, options, row
 from measure import raise_open_files
 from stagedoor.listeners.ssh.hold import LIMITS
 
@@ -139,10 +138,7 @@ async def log_ins(port: int, key: Path, count: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of it: does everything work?")
-    parser.add_argument("--page", type=Path, help="a page with the marks")
-    given = parser.parse_args()
+    given = options(__doc__, "a tenth of it")
     part = 10 if given.quick else 1
     most, count = WORKERS * LIMITS.of_all // part, LOGINS // part
     raise_open_files()
@@ -170,10 +166,7 @@ def main() -> None:
         row("a login by a bound key, nobody waits", before, "ms", ""),
         row(f"the same while {waiting:,} wait", during, "ms", "p95 200"),
     ]
-    table = told(lines, busy)
-    print(table)
-    if given.page is not None:
-        put_into(given.page, "sign_in_held", table)
+    hand_out(lines, busy, given.page, "sign_in_held")
 
 
 if __name__ == "__main__":

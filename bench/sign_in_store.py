@@ -8,8 +8,6 @@ worker remembers for a while) and by the secret of a login (which is looked up e
 Markdown; --page writes it between the marks of a page.
 """
 
-import argparse
-import base64
 import contextlib
 import os
 import statistics
@@ -26,7 +24,7 @@ from tests.store.server import server_here
 
 from load.logins import logins
 from load.upstream import upstream
-from markdown import put_into, told
+from markdown import hand_out, options
 from measure import raise_open_files
 from peers import NAME, Door
 from stagedoor.admin.service import AdminService, open_service
@@ -47,23 +45,6 @@ OF_A_USER = 10
 ROUNDS, CONNECTS = 12, 2000
 HEAD = "| store | by | {few} sign-ins, µs | {many:,} sign-ins, µs | more, % | at most |"
 RULE = "|---|---|---:|---:|---:|---:|"
-
-
-@dataclass(frozen=True)
-class LoginDoor(Door):
-    """The same by the secret of a login."""
-
-    secret: str = ""
-
-    @property
-    def request(self) -> bytes:
-        assert self.target is not None
-        authority = f"{self.target[0]}:{self.target[1]}"
-        basic = base64.b64encode(f"{NAME}:{self.secret}".encode()).decode()
-        return (
-            f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
-            f"Proxy-Authorization: Basic {basic}\r\n\r\n"
-        ).encode()
 
 
 @dataclass
@@ -138,7 +119,7 @@ def cost_us(side: Side, filler: Filler, by: str, count: int) -> float:
     """Of the gateway's processor, for each CONNECT."""
     door = side.door
     if by == "login":
-        door = LoginDoor(door.address, door.target, filler.secret)
+        door = Door(door.address, door.target, filler.secret)
     before, _ = side.cpu_s()
     logins(door, count, 1)
     return (side.cpu_s()[0] - before) / count * 1e6
@@ -160,10 +141,7 @@ def compared(pair: Pair, by: str, rounds: int, count: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a few of it: does everything work?")
-    parser.add_argument("--page", type=Path, help="a page with the marks")
-    given = parser.parse_args()
+    given = options(__doc__, "a few of it")
     many = MANY // 10 if given.quick else MANY
     rounds, count = (2, 200) if given.quick else (ROUNDS, CONNECTS)
     raise_open_files()
@@ -178,10 +156,7 @@ def main() -> None:
             RULE,
             *(compared(pair, by, rounds, count) for pair in both for by in ("password", "login")),
         ]
-    table = told(lines, busy)
-    print(table)
-    if given.page is not None:
-        put_into(given.page, "sign_in_store", table)
+    hand_out(lines, busy, given.page, "sign_in_store")
 
 
 if __name__ == "__main__":

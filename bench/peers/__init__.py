@@ -25,11 +25,13 @@ class MissingError(Exception):
 class Door:
     """Where to knock to reach one upstream.
 
-    `target` is what to ask CONNECT for, as host and port; None where plain TCP leads there.
+    `target` is what to ask CONNECT for, as host and port; None where plain TCP leads there. `secret` is
+    in the password's place.
     """
 
     address: tuple[str, int]
     target: tuple[str, int] | None = None
+    secret: str = PASSWORD
 
     @property
     def request(self) -> bytes:
@@ -37,7 +39,7 @@ class Door:
         if self.target is None:
             return b""
         authority = f"{self.target[0]}:{self.target[1]}"
-        basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
+        basic = base64.b64encode(f"{NAME}:{self.secret}".encode()).decode()
         return (
             f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
             f"Proxy-Authorization: Basic {basic}\r\n\r\n"
