@@ -131,9 +131,9 @@ async def staged(
     """A gateway that serves, in a folder of its own; at the end everything is stopped and gone.
 
     `others` are let in besides the developer, who alone has an ssh key; with `sso` those who sign in at the
-    identity provider beside it. SIGINT, SIGTERM and SIGHUP
-    stop the supervisor; a second one does not wait for those inside. Raises StoppedError when one comes
-    before it serves, StagedoorError when it cannot start.
+    identity provider beside it. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second one does not wait
+    for those inside. Raises StoppedError when one comes before it serves, StagedoorError when it cannot
+    start.
     """
     log.configure(Log(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
     task = asyncio.current_task()
