@@ -81,15 +81,20 @@ _PROGRAMS = ("tests.cluster.programs", "tests.kube.api.lone", "tests.web.proxies
 
 @dataclass(frozen=True)
 class Share:
-    """The tests of one pytest process and its workers; other shares run beside it.
+    """Tests that so many processes run, beside those of other shares: in `paths`; without any, all that no
+    other share has.
 
     `stamp` is a file that holds `digest` once the share was green: then it need not run again.
     """
 
     name: str
-    arguments: tuple[str, ...]
+    workers: int
+    paths: tuple[str, ...] = ()
     stamp: Path | None = None
     digest: str = ""
+
+    def has(self, file: Path) -> bool:
+        return any(file.is_relative_to(ROOT / path) for path in self.paths)
 
     @property
     def is_due(self) -> bool:
@@ -108,33 +113,34 @@ class Share:
 
 
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
-    """All tests; the share that is shown while it runs is the first. `cache` outlives a checkout."""
+    """All tests. A file is in the first share that has it. `cache` outlives a checkout."""
     return (
-        Share("busy", (*_spread(cores + 1), *_without(*WAITING, *API, SELF_TESTS, BARE, KEYCLOAK))),
-        Share("waiting", (*_spread(WAITING_WORKERS), *WAITING, *_without(*API))),
-        Share("API server", (*_spread(1), *API)),
+        Share("API server", 1, API),
+        Share("waiting", WAITING_WORKERS, WAITING),
         Share(
             "test cluster",
-            (*_spread(1), SELF_TESTS),
+            1,
+            (SELF_TESTS,),
             cache / "self-tests-green",
             digest(ROOT / path for path in SELF_TESTED),
         ),
+        Share("busy", cores + 1),
     )
 
 
-def _spread(workers: int) -> tuple[str, ...]:
-    by_file = ("--dist", "loadfile", "--no-loadscope-reorder")
-    return ("-n", str(workers), *by_file, "--durations=10", "--durations-min=10")
+def divided(shares: Sequence[Share], files: Iterable[Path]) -> list[tuple[Share, list[Path]]]:
+    """Each share, and which of these files are its own."""
+    found: dict[str, list[Path]] = {share.name: [] for share in shares}
+    for file in files:
+        owner = next(share for share in shares if not share.paths or share.has(file))
+        found[owner.name].append(file)
+    return [(share, found[share.name]) for share in shares]
 
 
 def rank(file: Path) -> int:
     """By this a share's files are sorted."""
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
-
-
-def _without(*paths: str) -> tuple[str, ...]:
-    return tuple(f"--ignore={path}" for path in paths)
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -1,8 +1,8 @@
 """Runs pytest, and decides whether the run is green: `python -m tests.run [OPTION…] [PYTEST ARGUMENT…]`.
 
-Without an option there is one pytest process. `--whole` runs all tests in the shares of `tests.plan`, which
-run beside each other; the first one's output is shown at once, the others' when all is over. `--quick`
-runs the tests of `tests.plan.QUICK`. `--times=FILE` writes what each test took, for `bench/suite.py`.
+`--workers=N` is for N processes (`tests.workers`), `--whole` for all tests in the shares of `tests.plan`, and
+`--quick` for the tests of `tests.plan.QUICK`. `--times=FILE` writes what each test took, for
+`bench/suite.py`.
 
 A test that failed runs again, once and alone, when the rest is over. If it passes then, it is
 flaky: the run stays green, and both outputs are printed last. More than `MAX_FLAKY` of them fail
@@ -17,19 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from tests.cluster.place import cache
-from tests.plan import BARE, KEYCLOAK, QUICK, Share, rank, whole
+from tests.plan import BARE, KEYCLOAK, QUICK, Share, divided, rank, whole
+from tests.workers import Workers
 
 MAX_FLAKY = 3
 MAX_RERUNS = 20
 """With more failures than this something is broken, and nothing is run again."""
+DURATIONS = ("--durations=20", "--durations-min=10")
+_ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,21 +56,6 @@ class Verdict:
     status: int
     flaky: Mapping[str, tuple[str, str]]
     why: str = ""
-
-
-def together(outcomes: Iterable[Outcome]) -> Outcome:
-    """Several processes' outcome as one. One that collected nothing does not count beside others."""
-    every = tuple(outcomes)
-    nothing = pytest.ExitCode.NO_TESTS_COLLECTED
-    ran = tuple(one for one in every if one.status != nothing) or every
-    return Outcome(
-        # A process that broke (its status is negative after a signal) outweighs a test that failed.
-        max((one.status for one in ran), key=abs),
-        sum(one.passed for one in every),
-        sum(one.skipped for one in every),
-        {test: said for one in every for test, said in one.failed.items()},
-        times={test: took for one in every for test, took in one.times.items()},
-    )
 
 
 def to_rerun(first: Outcome) -> tuple[str, ...]:
@@ -140,6 +126,10 @@ class Meter:
     """The pytest plugin of every process that runs tests: puts the processor's seconds into each report."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """What was used so far is no test's."""
         self._before_s = _cpu_s()
 
     @pytest.hookimpl(wrapper=True)
@@ -159,100 +149,72 @@ def _cpu_s() -> float:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--outcome-file", metavar="FILE", help="write the outcome here, as JSON")
+    parser.addoption("--workers", metavar="N", type=int, default=0, help="run tests in N processes")
+    parser.addoption("--shares", action="store_true", help="run them in the shares of tests.plan")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     file = config.getoption("--outcome-file")
+    meter = Meter()
     if file:
-        config.pluginmanager.register(Meter())
-        if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(Recorder(Path(file)))
+        config.pluginmanager.register(meter)
+        config.pluginmanager.register(Recorder(Path(file)), "outcome")
+    count = config.getoption("--workers")
+    if config.getoption("--shares"):
+        config.pluginmanager.register(Workers(_in_shares, meter.restart))
+    elif count:
+        config.pluginmanager.register(Workers(lambda files: [(count, [*files])], meter.restart))
+
+
+def _in_shares(files: Iterable[Path]) -> list[tuple[int, list[Path]]]:
+    return [(share.workers, theirs) for share, theirs in divided(_shares(), files)]
+
+
+def _shares() -> tuple[Share, ...]:
+    return whole(os.cpu_count() or 1, cache())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank(item.path))
 
 
-class Process:
-    """One pytest process. Its stdout and stderr are this process's, or go to `shown`."""
-
-    def __init__(
-        self, arguments: Sequence[str], folder: Path, shown: IO[bytes] | None = None
-    ) -> None:
-        self._file = folder / "outcome.json"
-        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "pytest", "-p", "tests.run"]
-        self._process = subprocess.Popen(
-            [*command, f"--outcome-file={self._file}", *arguments],
-            env={**os.environ, "PYTHONPATH": paths},
-            stdout=shown,
-            stderr=None if shown is None else subprocess.STDOUT,
-        )
-
-    def end(self) -> None:
-        """Stop it, if it still runs."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-
-    def outcome(self) -> Outcome:
-        """Wait for its end."""
-        status = self._process.wait()
-        try:
-            return Outcome(**{**json.loads(self._file.read_text("utf-8")), "status": status})
-        except FileNotFoundError:  # a usage error, or a crash
-            return Outcome(status or int(pytest.ExitCode.INTERNAL_ERROR))
-
-
 def run(arguments: Sequence[str]) -> Outcome:
     """One pytest process, with this process's stdout and stderr."""
-    return run_shares((Share("", ()),), arguments)[0]
-
-
-def run_shares(shares: Sequence[Share], arguments: Sequence[str]) -> list[Outcome]:
-    """Each share in a process, all at once; the first is shown while it runs, the others afterwards."""
-    with ExitStack() as stack:
-        processes, outputs = [], []
-        for number, share in enumerate(shares):
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="stagedoor-tests-"))
-            )
-            shown = stack.enter_context((folder / "output").open("w+b")) if number else None
-            process = Process((*share.arguments, *arguments), folder, shown)
-            stack.callback(process.end)
-            processes.append(process)
-            outputs.append(shown)
-        outcomes = []
-        for share, process, shown in zip(shares, processes, outputs, strict=True):
-            outcomes.append(process.outcome())
-            if shown is not None:
-                shown.seek(0)
-                say(
-                    f"\n=== {share.name}, which ran beside:\n{shown.read().decode(errors='replace')}"
-                )
-        return outcomes
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "pytest", "-p", "tests.run"]
+    with tempfile.TemporaryDirectory(prefix="stagedoor-tests-") as folder:
+        file = Path(folder) / "outcome.json"
+        done = subprocess.run(
+            [*command, f"--outcome-file={file}", *arguments],
+            env={**os.environ, "PYTHONPATH": paths},
+            check=False,
+        )
+        try:
+            return Outcome(**{**json.loads(file.read_text("utf-8")), "status": done.returncode})
+        except FileNotFoundError:  # a usage error, or a crash
+            return Outcome(done.returncode or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
 def say(text: str) -> None:
     print(text, flush=True)
 
 
-def first_run(arguments: Sequence[str], *, in_shares: bool) -> Outcome:
-    """The run of all that is asked for, before anything is run again."""
-    if not in_shares:
-        return run(arguments)
-    shares = whole(os.cpu_count() or 1, cache())
-    for share in shares:
+def run_whole(arguments: Sequence[str]) -> Outcome:
+    """All tests that are due. A share with a stamp gets it if it was green and nothing was left out."""
+    left = []
+    for share in _shares():
         if not share.is_due:
             say(f"=== not run: {share.name}, which has not changed since it was green")
+            left += share.paths
     say(f"=== not run: {BARE}, the how-tos on bare machines; script/test --fast {BARE} does")
     say(f"=== not run: {KEYCLOAK}; script/test --idp keycloak does")
-    due = [share for share in shares if share.is_due]
-    outcomes = run_shares(due, arguments)
-    for share, outcome in zip(due, outcomes, strict=True):
-        if outcome.status == 0 and not outcome.skipped and not arguments:
+    ignored = [f"--ignore={path}" for path in (*left, BARE, KEYCLOAK)]
+    found = run(("--shares", *DURATIONS, *ignored, *arguments))
+    for share in _shares():
+        red = any(test.startswith(share.paths) for test in found.failed)
+        if found.status in _ENDED and not (red or found.skipped or arguments) and share.is_due:
             share.was_green()
-    return together(outcomes)
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -262,15 +224,15 @@ def main(arguments: Sequence[str]) -> int:
     options = {"--whole", "--quick"} & set(arguments)
     rest = [one for one in arguments if one not in options and not one.startswith("--times=")]
     if "--quick" in options:
-        rest = ["-n", str(os.cpu_count() or 1), "--dist", "worksteal", *QUICK, *rest]
-    first = first_run(rest, in_shares="--whole" in options)
+        rest = [f"--workers={os.cpu_count() or 1}", *QUICK, *rest]
+    first = run_whole(rest) if "--whole" in options else run(rest)
     for file in times:
         took = {"wall_s": time.monotonic() - began, "tests": first.times}
         Path(file).write_text(json.dumps(took), encoding="utf-8")
     again: dict[str, Outcome] = {}
     for test in to_rerun(first):
         say(f"\n=== again, alone: {test}")
-        again[test] = run(["-p", "no:cacheprovider", "-n", "0", test])
+        again[test] = run(["-p", "no:cacheprovider", test])
     verdict = judge(first, again, skips_fail=os.environ.get("CI") == "true")
     for test, (before, after) in verdict.flaky.items():
         say(f"\n=== FLAKY: {test}\n{before.strip()}\n--- again, alone: {after}")

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.plan import Share
-from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, run_shares, to_rerun, together
+from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, to_rerun
 
 FLAKY = """
     import os, pathlib, sys, pytest
     @pytest.mark.parametrize("number", range({count}))
     def test_flaky(number):
         seen = pathlib.Path(__file__).with_name(f"seen-{{number}}")
-        print("with" if "PYTEST_XDIST_WORKER" in os.environ else "without", "a worker")
+        print("with" if pathlib.Path(sys.orig_argv[-1]).is_dir() else "without", "other tests")
         if not seen.exists():
             seen.touch()
             {fail}
@@ -26,8 +25,8 @@ FLAKY = """
 """
 
 
-ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist.plugin"}
-"""Of all plugins xdist alone, which `tests.run` needs: the others cost each of these runs half a second."""
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""No plugins: they cost each of these runs half a second."""
 
 
 @dataclass
@@ -55,12 +54,12 @@ def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
 
 @pytest.mark.parametrize("fail", ["assert False, 'by chance'", "os._exit(11)"])
 def test_what_passes_alone_is_green_and_shown(tmp_path: Path, fail: str) -> None:
-    done = run(tmp_path, FLAKY.format(count=1, fail=fail), "-n", "2", ci="true")
+    done = run(tmp_path, FLAKY.format(count=1, fail=fail), "--workers=2", ".", ci="true")
     assert done.status == 0, done.out
     last = done.out[done.out.index("=== FLAKY: test_it.py::test_flaky[0]") :]
     assert ("by chance" if "chance" in fail else "crashed") in last
     assert "--- again, alone: passed" in last
-    assert "without a worker" in last.partition("--- again, alone: passed")[2]
+    assert "without other tests" in last.partition("--- again, alone: passed")[2]
     assert "green, with 1 FLAKY" in last
 
 
@@ -149,50 +148,6 @@ def test_only_a_whole_pass_makes_a_test_flaky(again: Outcome) -> None:
     assert verdict.flaky == {}
 
 
-def test_shares_run_beside_each_other_and_are_one_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for name, value in ALONE.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    (tmp_path / "test_1.py").write_text(
-        "import pathlib, time\n"
-        "def test_waits():\n"
-        "    deadline = time.monotonic() + 60\n"
-        "    while not pathlib.Path('came').exists():\n"
-        "        assert time.monotonic() < deadline, 'the other share does not run'\n"
-        "        time.sleep(0.01)\n"
-    )
-    (tmp_path / "test_2.py").write_text(
-        "import pathlib\n"
-        "def test_comes(): pathlib.Path('came').touch()\n"
-        "def test_fails(): assert 1 == 2\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    quiet = ("-p", "no:cacheprovider")
-    shares = (Share("first", (*quiet, "test_1.py")), Share("second", (*quiet, "test_2.py")))
-    found = together(run_shares(shares, ()))
-    assert (found.status, found.passed, list(found.failed)) == (1, 2, ["test_2.py::test_fails"])
-    shown = capfd.readouterr().out
-    assert shown.index("test_1.py") < shown.index("=== second, which ran beside:")
-    assert shown.index("=== second") < shown.index("assert 1 == 2")
-    # What each took, for bench/suite.py.
-    assert found.times.keys() == {
-        "test_1.py::test_waits",
-        "test_2.py::test_comes",
-        "test_2.py::test_fails",
-    }
-    assert found.times["test_1.py::test_waits"][0] > 0
-
-
-@pytest.mark.parametrize(
-    ("statuses", "together_is"),
-    [((0, 5), 0), ((5, 5), 5), ((1, 5), 1), ((0, 1, 2), 2), ((1, -9), -9), ((0, 0), 0)],
-)
-def test_the_worst_share_decides(statuses: tuple[int, ...], together_is: int) -> None:
-    assert together(Outcome(status) for status in statuses).status == together_is
-
-
 def test_the_processors_time_is_told_of_children_too(tmp_path: Path) -> None:
     tests = """
         import subprocess, sys, time
@@ -201,7 +156,7 @@ def test_the_processors_time_is_told_of_children_too(tmp_path: Path) -> None:
             subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
     """
     times = tmp_path / "times.json"
-    assert run(tmp_path, tests, f"--times={times}", "-n", "1").status == 0
+    assert run(tmp_path, tests, f"--times={times}", "--workers=1").status == 0
     took = json.loads(times.read_text())
     assert took["wall_s"] > 0.5
     wall_s, cpu_s = took["tests"]["test_it.py::test_waits"]

@@ -15,7 +15,7 @@ from stagedoor.model.policy import Policy, TokenRecord, User
 
 NOW = 1_800_000_000.0
 MINTED = mint()
-FIXED = "sdt_abcd2345_" + "x" * 43  # the same in every process: pytest-xdist compares names
+FIXED = "sdt_abcd2345_" + "x" * 43
 
 
 def policy(minted: MintedToken = MINTED, expires_at: float | None = None) -> Policy:
