@@ -12,6 +12,8 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 _SET_CHILD_SUBREAPER = 36
+# Where it is set, each process would compile the program again, and that would be measured.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -70,10 +70,12 @@ def run(stage: Stage, house: House) -> None:
 
 
 def _new_row(page: Page) -> str:
-    """The row is full soon: begin it again. `cat` in raw mode shows what it is sent."""
+    """The row is full soon: begin it again. `cat` in raw mode shows what it is sent: blanks, since zellij
+    takes what follows an Escape for a key of its own."""
     page.tab.enter()
-    page.tab.type("\x1b[K")
+    page.tab.type(" " * _BLOCK)
     page.until(page.first_row_empty)
+    page.tab.enter()
     return ""
 
 

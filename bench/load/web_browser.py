@@ -113,7 +113,9 @@ class Page:
             self.run("clear; yes")
             self.until(f"{self.rows}.filter(row => row.trim() === 'y').length > 20")
             time.sleep(flood_s)  # the flood is what is measured
-            self.tab.ask(WATCH % f"{self.rows}.some(row => row.startsWith({json.dumps(PROMPT)}))")
+            asked = f"{self.rows}.some(row => row.startsWith({json.dumps(PROMPT)}))"
+            self.until(f"!{asked}")
+            self.tab.ask(WATCH % asked)
             self.tab.press("c", "KeyC", 67, _CONTROL)
             return float(self.tab.ask("benchFound")) / 1e3
 
