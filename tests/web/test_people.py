@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from stagedoor.listeners.web.terminal.people import (
     named,
     proved,
 )
+from stagedoor.listeners.web.terminal.presence import by_place
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
@@ -71,6 +73,37 @@ def test_those_whom_the_gateway_let_in_have_names() -> None:
 @pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
 def test_a_name_that_is_claimed_in_the_shell_is_not_proved(owner: str) -> None:
     assert after(told("user:alice", owner), [present("alice")]) == {1}, "the reader themselves"
+
+
+def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> None:
+    """Each of a thousand who come would else have a thousand terminals looked through."""
+    alice, bob = present("alice"), present("bob")
+    elsewhere = replace(present("carol"), terminal="build")
+    before = by_place([alice, elsewhere], {})
+    assert before == {("app01/dev", "main"): [alice], ("app01/dev", "build"): [elsewhere]}
+    # From the store they come as new objects each time.
+    after = by_place([replace(alice), replace(elsewhere), bob], before)
+    assert after["app01/dev", "main"] == [alice, bob]
+    assert after["app01/dev", "build"] is before["app01/dev", "build"]
+    assert by_place([], after) == {}
+
+
+def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> None:
+    said: list[Upstream] = []
+    now = 0.0
+    notifier = PresenceNotifier(said.append, lambda: now)
+    notifier.reads_people()
+    here = [present("alice")]
+    notifier.heard(told("user:alice", "user:bob"))
+    for _ in range(2):
+        notifier.present(here, "session of alice")
+    assert [known(each) for each in said if isinstance(each, People)] == [
+        [("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]
+    ]
+    now = DOUBT_S
+    notifier.present(here, "session of alice")
+    assert isinstance(said[-1], People)
+    assert known(said[-1]) == [("alice", IdentityLevel.USER), ("bob", IdentityLevel.SSH)]
 
 
 def test_a_name_of_one_who_watches_is_no_name_of_one_who_types() -> None:

@@ -95,6 +95,8 @@ class PresenceNotifier:
 
     def present(self, present: Sequence[PresenceEntry], session: str) -> None:
         """Those whom the gateways have let in to this terminal, among them the client's own session."""
+        if present is self._present and not self._doubted:
+            return  # only a doubt changes with time
         self._present, self._session = present, session
         self._update()
 
