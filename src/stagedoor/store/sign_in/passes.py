@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Method, SignIn
@@ -29,6 +29,9 @@ MOST_SIGNED_OUT = 100
 """Of one user, those that end last: each is in every worker's memory. One more is kept as a mark, and
 every sign-in that ends no later than that one is over: a sign-out is never forgotten for another's sake."""
 
+_EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam("now")).limit(1)
+"""Asked for each terminal that is opened, where nothing has expired as a rule."""
+
 
 def issue(
     database: Database, given: WebPass, now: float, answer: ProviderAnswer | None = None
@@ -39,8 +42,9 @@ def issue(
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
-        answers.hand_over_expired(transaction, now)
-        transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
+        if transaction.execute(_EXPIRED, {"now": now}).first():
+            answers.hand_over_expired(transaction, now)
+            transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
         id_ = keep(transaction, given, secret)
         if answer is not None:
             answers.keep(transaction, id_, answer)
