@@ -192,6 +192,15 @@ def test_a_worker_whose_first_process_is_killed_ends_and_clears_away(tmp_path: P
     assert not (tmp_path / "never").exists()
 
 
+def test_a_test_that_takes_too_long_fails(tmp_path: Path) -> None:
+    slow = "import time\ndef test_slow(): time.sleep(50)\ndef test_next(): pass\n"
+    arguments = ("-p", "pytest_timeout", "--timeout=0.2", "--workers=1")
+    status, said = run(tmp_path, {"test_1": slow}, *arguments)
+    assert status == 1
+    assert "1 failed, 1 passed" in said
+    assert "Timeout" in said
+
+
 def test_nothing_runs_if_something_cannot_be_collected(tmp_path: Path) -> None:
     files = {"test_1": "import nothing_of_that_name", "test_2": "def test_it(): pass"}
     status, said = run(tmp_path, files, "--workers=2")

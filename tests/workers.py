@@ -236,9 +236,11 @@ def _settle_in(config: pytest.Config, number: int) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     capture.stop_global_capturing()
     capture.start_global_capturing()
-    for plugin in ("terminalreporter", "outcome"):
-        if config.pluginmanager.has_plugin(plugin):
-            config.pluginmanager.unregister(name=plugin)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    # Not unregistered: pytest-timeout writes by it.
+    reporter._tw._file = Path(os.devnull).open("w")
+    if config.pluginmanager.has_plugin("outcome"):
+        config.pluginmanager.unregister(name="outcome")
     folders = config._tmp_path_factory  # type: ignore[attr-defined]
     folders._basetemp = folders.getbasetemp() / f"w{number}"
     folders._basetemp.mkdir(mode=0o700)
