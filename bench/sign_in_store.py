@@ -42,7 +42,7 @@ from stores import Side, gateway
 
 FEW, MANY = 10, 10_000
 OF_A_USER = 10
-ROUNDS, CONNECTS = 12, 2000
+ROUNDS, CONNECTS = 12, 1000
 HEAD = "| store | by | {few} sign-ins, µs | {many:,} sign-ins, µs | more, % | at most |"
 RULE = "|---|---|---:|---:|---:|---:|"
 

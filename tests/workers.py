@@ -238,7 +238,7 @@ def _settle_in(config: pytest.Config, number: int) -> None:
     capture.start_global_capturing()
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     # Not unregistered: pytest-timeout writes by it.
-    reporter._tw._file = Path(os.devnull).open("w")
+    reporter._tw._file = Path(os.devnull).open("w")  # noqa: SIM115 - it stays open
     if config.pluginmanager.has_plugin("outcome"):
         config.pluginmanager.unregister(name="outcome")
     folders = config._tmp_path_factory  # type: ignore[attr-defined]
