@@ -8,9 +8,9 @@ from stagedoor.admin.terminals.shares import end_share, list_shares
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import parse_duration
 from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.share import Share
+from stagedoor.wire.duration import parse_duration
 
 
 @click.group()

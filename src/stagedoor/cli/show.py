@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
+
+from stagedoor.wire.rfc3339 import show_milliseconds
 
 EXIT_CODES = (
     "\b\nExit codes:\n  0  done\n  1  failed (the store, or something that must run)\n"
@@ -59,10 +61,7 @@ def ends(at: float | None, now: float) -> str:
 
 def iso(at: float | None) -> str | None:
     """An instant for programs: ISO 8601, UTC, milliseconds."""
-    if at is None:
-        return None
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return None if at is None else show_milliseconds(at)
 
 
 def count(number: int, thing: str) -> str:

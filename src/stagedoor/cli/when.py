@@ -6,21 +6,11 @@ from datetime import datetime, timedelta
 
 import click
 
-from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.wire.duration import parse_duration
 
-_UNITS = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
-_DURATION = re.compile(r"(?:\d{1,6}[smhdw])+", re.ASCII)
-_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 FORMS = "8h, 30d, 1d12h, a date (2026-12-31) or a date and time (2026-12-31T18:00, local time)"
-
-
-def parse_duration(text: str) -> int | None:
-    """Seconds in `90s`, `15m`, `8h`, `30d`, `2w`, or several of them (`1d12h`); else None."""
-    if not _DURATION.fullmatch(text):
-        return None
-    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def parse_end(text: str, now: float) -> float | None:

@@ -1,4 +1,5 @@
-"""Times as the Kubernetes API writes them: RFC 3339, in seconds (`Time`) or finer (`MicroTime`)."""
+"""Times of RFC 3339: in seconds or microseconds, as the Kubernetes API writes them (`Time`, `MicroTime`), and
+in milliseconds, as our lists do."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -35,3 +36,9 @@ def show_time(at: float, *, micro: bool = False) -> str:
     times must have."""
     instant = datetime.fromtimestamp(at, UTC)
     return instant.strftime("%Y-%m-%dT%H:%M:%S" + (".%fZ" if micro else "Z"))
+
+
+def show_milliseconds(at: float) -> str:
+    """`2026-11-26T09:06:33.250Z`, for programs that read our lists."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
