@@ -29,7 +29,6 @@ LIMITS = SshLimits(
     passwords=False,
     keyboard_interactive=False,
     idle_timeout_s=None,
-    host_names=(),
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.sign_in.links import _base
-from stagedoor.listeners.ssh.page import Page
+from stagedoor.listeners.ssh.page import Page, PageParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
@@ -27,7 +27,7 @@ def settings(more: str = "") -> Settings:
 def page(made: Settings) -> Page:
     connection = SimpleNamespace(get_extra_info=lambda *_: ("10.0.0.9", 2222))
     login: Any = SimpleNamespace(connection=connection, identity=DEV)
-    return Page(login, made.ssh.host_names, made.ssh.public_port)
+    return Page(login, PageParts(made.ssh.host_names, made.ssh.public_port))
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,15 @@ def step_up_needed(
             f"{wants}, which {shown} cannot give: sign in on the WebShell's page or with stagedoor login, or "
             "use a security key that asks for a PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
         )
-    proved_at = policy.stepped_up.get(identity.sign_in.id)
-    if proved_at is not None and proved_at > since:
+    if proved_lately(policy, identity, since):
         return None
     where = rules.url or "the WebShell's page /step-up"
     return Denial(Reason.STEP_UP_NEEDED, f"{wants}: open {where}, then try again")
+
+
+def proved_lately(policy: Policy, identity: Identity, since: float) -> bool:
+    """Whether the sign-in of `identity` has a proof that is younger than `since`, seconds since the epoch."""
+    if identity.sign_in is None:
+        return False
+    proved_at = policy.stepped_up.get(identity.sign_in.id)
+    return proved_at is not None and proved_at > since

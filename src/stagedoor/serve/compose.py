@@ -11,7 +11,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.login.ssh_sign_ins import SshSignInService
+from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.sign_in.step_up import step_up_rules
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.audit.ledger import AuditLedger
@@ -45,7 +45,7 @@ from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.shells import shells_of
-from stagedoor.serve.parts.ssh import ssh_listener, trust_of
+from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.attempt import no_trace
 from stagedoor.session.connect import Connector
@@ -150,6 +150,7 @@ class Gateway:
         self.step_ups = StepUpService(settings, self.database, lambda: self.watch.policy)
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
+        self._own_changes = ChangeRateLimit()  # of people, on the web and by ssh
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
@@ -158,8 +159,7 @@ class Gateway:
         self.web = self._web(settings, flow, web)
         for part in (self.ledger, self.watch, self.recorder):
             part.start()
-        self.heartbeat = self._heartbeat(settings)
-        """For a store that machines share."""
+        self.heartbeat = self._heartbeat(settings)  # for a store that machines share
 
     def _policy_watch(
         self,
@@ -209,16 +209,14 @@ class Gateway:
         if not addresses:
             return None
         direct = direct_login(settings, self._note, self.recorder)
-        sign_ins = None
-        if self.certificates is not None:
-            sign_ins = SshSignInService(
-                settings,
-                self.database,
-                lambda: self.watch.policy,
-                self.certificates,
-                RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
-            )
-        return ssh_listener(settings, flow, addresses, direct, sign_ins)
+        page = page_parts(
+            settings,
+            self.database,
+            lambda: self.watch.policy,
+            self.certificates,
+            self._own_changes,
+        )
+        return ssh_listener(settings, flow, addresses, direct, page)
 
     def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
         if web is None:
@@ -240,6 +238,7 @@ class Gateway:
             sign_in_counter(self.tally),
             self.certificates,
             RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
+            self._own_changes,
         )
 
     async def ask_providers(self) -> None:

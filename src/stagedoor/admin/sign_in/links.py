@@ -108,6 +108,14 @@ def site_of(settings: Settings, url: str | None) -> str:
     return base
 
 
+def site_or_none(settings: Settings) -> str | None:
+    """Where browsers reach the gateway; None where the settings do not tell."""
+    try:
+        return site_of(settings, None)
+    except RefusedError:
+        return None
+
+
 def _base(settings: Settings) -> str:
     """Where browsers reach the gateway, as far as its settings tell."""
     web = settings.web

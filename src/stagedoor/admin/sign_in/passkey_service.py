@@ -13,7 +13,6 @@ from typing import Any
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
@@ -26,6 +25,7 @@ from stagedoor.authn.passkeys import (
     shown_challenge,
     shown_passkey,
 )
+from stagedoor.authz.step_up import proved_lately
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, RefusedError
 from stagedoor.model.identity import Identity, SignIn
@@ -94,14 +94,7 @@ class PasskeyService:
 
     def proved_lately(self, identity: Identity) -> bool:
         """Whether this sign-in has stepped up, and that is fresh."""
-        if identity.sign_in is None:
-            return False
-        at = self._policy().stepped_up.get(identity.sign_in.id)
-        return at is not None and at > self._now() - self._settings.step_up.fresh_s
-
-    async def of(self, identity: Identity) -> list[PasskeyRecord] | Denial:
-        """Theirs, the oldest first."""
-        return await ask(self._of, identity.name)
+        return proved_lately(self._policy(), identity, self._now() - self._settings.step_up.fresh_s)
 
     # A new one.
 
@@ -166,11 +159,6 @@ class PasskeyService:
             return passkey
 
         return await ask(keep)
-
-    async def remove(self, identity: Identity, id_: str) -> Denial | None:
-        """Remove one of theirs."""
-        removed = await ask(remove_passkey, self._service(identity), id_, identity.name)
-        return removed if isinstance(removed, Denial) else None
 
     # Step-up.
 

@@ -17,8 +17,8 @@ from stagedoor.listeners.ssh.hold import CROWDED_OUT, Answer, PendingLogins, Unk
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
-from stagedoor.listeners.ssh.page import Page, PageSession
-from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login, SshSignIns
+from stagedoor.listeners.ssh.page import Page, PageParts, PageSession
+from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential, UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -39,7 +39,7 @@ class ListenerContext:
     flow: Flow
     limits: SshLimits
     direct: DirectLogin | None
-    sign_ins: SshSignIns | None
+    page: PageParts
     holds: PendingLogins
     logged_in: Callable[["Downstream"], None]
     gone: Callable[["Downstream"], None]
@@ -119,7 +119,7 @@ class Downstream(asyncssh.SSHServer):
 
     def _to_hold(self, shown: ClientKey, denial: Denial) -> bool:
         """Whether this key, which logs nobody in, may wait for its person to sign in."""
-        sign_ins = self._context.sign_ins
+        sign_ins = self._context.page.sign_ins
         if (
             sign_ins is None
             or shown.credential.certificate is not None
@@ -138,14 +138,15 @@ class Downstream(asyncssh.SSHServer):
     async def _signed_in(self, shown: ClientKey) -> Identity | Denial:
         """Who the person is, once they have signed in."""
         context, credential = self._context, shown.credential
-        assert context.sign_ins is not None, "nobody is held without"
+        sign_ins = context.page.sign_ins
+        assert sign_ins is not None, "nobody is held without"
         context.logged_in(self)  # it is bounded by itself, and takes nobody's place
         self.connection.wait_for_person()
         key = UnknownKey(credential.name, shown.line, credential.fingerprint, self.source)
         try:
             give_way = partial(self.connection.hang_up, CROWDED_OUT)
             with context.holds.one_more(source_network(self.source.address), give_way):
-                denial = await context.sign_ins.bind(key, self.connection.send_auth_banner)
+                denial = await sign_ins.bind(key, self.connection.send_auth_banner)
             return denial or await context.flow.authenticate(credential, self.source)
         except BaseException:
             # The client asked for something else meanwhile, which ends this: no timer and no count would
@@ -213,6 +214,7 @@ class Downstream(asyncssh.SSHServer):
             permits=key.permits if key else EVERYTHING,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
+            credential=proof.credential,
             stop_agent=self.connection.stop_agent,
         )
         self._refused.clear()
@@ -231,8 +233,7 @@ class Downstream(asyncssh.SSHServer):
     # What do they want?
 
     def _page(self, login: Login) -> Page:
-        limits = self._context.limits
-        return Page(login, limits.host_names, limits.public_port, self._context.sign_ins)
+        return Page(login, self._context.page)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         login = self._admitted(self.connection.channel_count + 1)

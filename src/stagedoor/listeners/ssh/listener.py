@@ -14,7 +14,8 @@ from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
 from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
-from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
+from stagedoor.listeners.ssh.page import PageParts
+from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import SiteRates
@@ -48,7 +49,7 @@ class SshListener:
         limits: SshLimits,
         host_key: Callable[[], HostKey],
         direct: DirectLogin | None = None,
-        sign_ins: SshSignIns | None = None,
+        page: PageParts | None = None,
     ) -> None:
         self._flow = flow
         self._limits = limits
@@ -59,7 +60,7 @@ class SshListener:
             flow,
             limits,
             direct,
-            sign_ins,
+            page or PageParts(),
             PendingLogins(),
             self._logged_in,
             self._gone,

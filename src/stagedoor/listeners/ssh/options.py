@@ -56,8 +56,6 @@ class SshLimits:
     passwords: bool
     keyboard_interactive: bool
     idle_timeout_s: float | None
-    host_names: tuple[str, ...]
-    public_port: int | None = None
 
 
 def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:

@@ -10,18 +10,27 @@ from stagedoor.admin.certificates.authorities import (
     ssh_host_certificate,
     user_ca_line,
 )
+from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
+from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.credentials import OVER_SSH, CredentialService
+from stagedoor.admin.login.ssh_sign_ins import SshSignInService
+from stagedoor.admin.sign_in.links import site_or_none
 from stagedoor.authn.decide_key import Trust
+from stagedoor.listeners.ssh.account.service import AccountCommands, AccountLinks
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
-from stagedoor.listeners.ssh.seam import DirectLogin, SshSignIns
+from stagedoor.listeners.ssh.page import PageParts
+from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.units import DAY_S
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.settings.startups import parse_limits
+from stagedoor.store.database import Database
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
@@ -38,7 +47,7 @@ def ssh_listener(
     flow: Flow,
     addresses: tuple[str, ...],
     direct: DirectLogin,
-    sign_ins: SshSignIns | None,
+    page: PageParts,
 ) -> SshListener:
     """The listener that answers on `addresses`. Raises StagedoorError."""
     names = host_names(settings, addresses)
@@ -64,10 +73,36 @@ def ssh_listener(
         passwords=settings.ssh.passwords,
         keyboard_interactive=settings.ssh.keyboard_interactive,
         idle_timeout_s=settings.relay.idle_timeout_s,
-        host_names=settings.ssh.host_names,
-        public_port=settings.ssh.public_port,
     )
-    return SshListener(flow, limits, host_key, direct, sign_ins)
+    return SshListener(flow, limits, host_key, direct, page)
+
+
+def page_parts(
+    settings: Settings,
+    database: Database,
+    policy: Callable[[], Policy],
+    certificates: UserCertificates | None,
+    changes: ChangeRateLimit,
+) -> PageParts:
+    """What people find at the gateway itself: their apps, their sign-in, their account. `policy` is the
+    policy as it is now; without `certificates` no key is bound to a sign-in."""
+    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).refused
+    sign_ins = None
+    if certificates is not None:
+        sign_ins = SshSignInService(settings, database, policy, certificates, refused)
+    credentials = CredentialService(settings, database, policy, changes, refused, access=OVER_SSH)
+    links = AccountLinks(
+        site_or_none(settings),
+        logins=certificates is not None
+        and bool(settings.web.addresses + settings.web.tls_addresses),
+        passwords=settings.ssh.passwords or settings.ssh.keyboard_interactive,
+    )
+    return PageParts(
+        settings.ssh.host_names,
+        settings.ssh.public_port,
+        sign_ins,
+        AccountCommands(credentials, links),
+    )
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

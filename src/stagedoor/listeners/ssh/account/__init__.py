@@ -1,0 +1,1 @@
+"""`ssh gw account` and its siblings: what people sign in by, as they change it themselves by ssh."""
