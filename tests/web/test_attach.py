@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -588,6 +589,37 @@ def test_a_refusal_is_said_once(port: int, tmp_path: Path) -> None:
     assert process.returncode == 255
     assert process.stderr.count("\n") == 1, process.stderr
     assert process.stderr.startswith("stagedoor: app01 is not open to dev: "), process.stderr
+
+
+def test_a_machine_without_a_login_is_told_how_it_gets_one(port: int, tmp_path: Path) -> None:
+    """Where nobody can be asked, nothing else says that a browser would do."""
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "stagedoor",
+            "attach",
+            "--url",
+            url,
+            "--user",
+            "dev",
+            "app01",
+            "--",
+            "true",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    assert process.returncode == 255
+    assert process.stderr == (
+        "stagedoor: app01 is not open to dev: sign in with your password or a token; or log in: "
+        f"stagedoor login {url}\n"
+    )
 
 
 def wrong_token(folder: Path) -> Path:

@@ -174,36 +174,19 @@ def run(
 
 def _reached(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options, str]":
     from stagedoor.client import tunnel
+    from stagedoor.client.login_files import login_options
 
     url = reach["url"]
     if not url:
         raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
     gateway, path = _address(url)
-    given = {"--gateway": gateway, **_logged_in(gateway, reach)}
+    given = {"--gateway": gateway}
     for name in ("user", "token_file", "ca_file", "server_name", "via"):
         value = reach[name]
         if value:
             given["--" + name.replace("_", "-")] = value
+    given |= login_options(given, os.environ)
     return tunnel.Options(given, [app], dict(os.environ), "--url"), path
-
-
-def _logged_in(gateway: str, reach: Mapping[str, str | None]) -> dict[str, str]:
-    """The user and the secret of this machine's login there, where nothing else is named."""
-    from stagedoor.client import login_files
-    from stagedoor.client.tunnel import TunnelError
-
-    named = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
-    if reach["user"] or reach["token_file"] or any(os.environ.get(name) for name in named):
-        return {}
-    folder = login_files.folder_of(gateway.partition("://")[2].lower())
-    secret = folder / login_files.SECRET
-    try:
-        user = login_files.read_state(folder).get("user")
-    except TunnelError:
-        return {}
-    if not isinstance(user, str) or not secret.is_file():
-        return {}
-    return {"--user": user, "--token-file": str(secret)}
 
 
 def _asked(

@@ -50,9 +50,12 @@ class HttpConnection:
         """`path` is what the gateway's own stand below. Raises TunnelError."""
         self._path = path
         self._wire = tunnel.reach(options)
-        self._host = options.gateway.host
-        if options.gateway.port not in (80, 443):
-            self._host = str(options.gateway)
+        gateway = options.gateway
+        # RFC 9110 §7.2: an IPv6 literal in brackets, and no port that the scheme has by itself.
+        usual = ":443" if gateway.scheme == "https" else ":80"
+        place = str(gateway)
+        self._host = place[: -len(usual)] if place.endswith(usual) else place
+        self._url = f"{gateway.scheme}://{self._host}{path}"
         self._unsent = b""
         self._received = b""
 
@@ -68,6 +71,12 @@ class HttpConnection:
             head += f"Authorization: Basic {shown}\r\n"
         self._send_now(head.encode() + b"\r\n" + body)
         return self._answer()
+
+    def login_mend(self, refused: Mapping[str, object]) -> str:
+        """What else a machine without a credential can do, where the gateway's refusal offers it."""
+        if refused.get("login") is not True or "stagedoor login" in str(refused.get("message")):
+            return ""
+        return f"; or log in: stagedoor login {self._url}"
 
     def upgrade(self, what: str, subprotocol: str) -> None:
         """Have it become a WebSocket, and read none of its messages: does one pass? Raises LostError."""

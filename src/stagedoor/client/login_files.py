@@ -17,6 +17,10 @@ from stagedoor.client import tunnel
 from stagedoor.client.needed import CERTIFICATE, CODE, CODE_OF, FRESH, file_stamp
 from stagedoor.client.tunnel import TunnelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 KEY, SECRET, STATE = "id", "secret", "state.json"
 CONFIG, KNOWN_HOSTS = "ssh_config", "known_hosts"
 RENEW_S = 30 * 60
@@ -244,6 +248,23 @@ def keep_code(folder: Path) -> None:
                 (place / module).write_bytes(whole.read(name))
                 py_compile.compile(str(place / module))
     replace(place / CODE_OF, stamp, 0o600)  # last: what is half written counts for nothing
+
+
+def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """The user and the secret of this machine's login at the gateway of the options `given`, as options too;
+    none where those or `env` name somebody or another secret."""
+    named = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
+    if "--user" in given or "--token-file" in given or any(env.get(name) for name in named):
+        return {}
+    folder = folder_of(given["--gateway"].partition("://")[2].lower())
+    secret = folder / SECRET
+    try:
+        user = read_state(folder).get("user")
+    except TunnelError:
+        return {}
+    if not isinstance(user, str) or not secret.is_file():
+        return {}
+    return {"--user": user, "--token-file": str(secret)}
 
 
 def read_state(folder: Path) -> dict[str, object]:

@@ -15,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
-from stagedoor.client.doctor.path import PathOptions, walk_to
+from stagedoor.client import tunnel
+from stagedoor.client.doctor.path import PathOptions, path_options, walk_to
+from stagedoor.client.http import HttpConnection
 from stagedoor.wire.finding import Level, Result
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
 from tests.net.peers import write_certificate
@@ -164,6 +166,63 @@ def test_the_web_s_path_ends_at_its_hop(token: Path, answer: bytes, hop: str) ->
     with ScriptedGateway([answering(answer)]) as gateway:
         name, finding = walked(f"http://{gateway.address}", token, "web")[-1]
     assert (name, finding.level) == (hop, Level.FAIL)
+
+
+@pytest.mark.parametrize("with_token", [True, False])
+def test_a_missing_credential_is_mended_by_a_login_where_the_gateway_offers_it(
+    token: Path, with_token: bool
+) -> None:
+    for said, offered in ((b'{"message":"no","login":true}', True), (b'{"message":"no"}', False)):
+        answer = b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+        with ScriptedGateway([answering(answer)]) as gateway:
+            url = f"http://{gateway.address}"
+            hop, finding = walked(url, token if with_token else None, "web")[-1]
+        assert (hop, finding.level) == ("credential", Level.FAIL)
+        assert finding.fix.startswith("make a token ")
+        assert finding.fix.endswith(f"; or log in: stagedoor login {url}") == offered
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://gw.example", "gw.example"),
+        ("https://gw.example:80/path", "gw.example:80"),
+        ("http://[::1]", "[::1]"),
+        ("http://[::1]:443", "[::1]:443"),
+    ],
+)
+def test_the_web_is_asked_by_the_name_that_its_url_has(
+    url: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel, "reach", lambda options: None)  # nothing is sent
+    scheme, _, place = url.partition("://")
+    place, slash, path = place.partition("/")
+    options = tunnel.Options({"--gateway": f"{scheme}://{place}", "--user": "dev"}, ["app01"], {})
+    connection = HttpConnection(options, slash + path)
+    assert connection._host == host
+    assert connection.login_mend({"login": True}).endswith(
+        f" stagedoor login {scheme}://{host}{slash}{path}"
+    )
+    assert connection.login_mend({}) == ""
+
+
+def test_the_login_of_the_machine_is_the_web_s_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "stagedoor" / "gw.example_8443"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text('{"gateway": "https://gw.example:8443", "user": "alice"}')
+    (folder / "secret").write_text("sgl_x\n")
+    named = {"--gateway": "https://GW.example:8443/path"}
+    assert path_options("app01", "web", named, {}, None, None).given == {
+        "--gateway": "https://GW.example:8443",
+        "--user": "alice",
+        "--token-file": str(folder / "secret"),
+    }
+    for more, env in (({"--user": "bob"}, {}), ({}, {"STAGEDOOR_TOKEN_FILE": "/t"})):
+        given = path_options("app01", "web", named | more, env, None, None).given
+        assert "--token-file" not in given
 
 
 def test_a_clock_that_is_wrong_is_told(token: Path) -> None:

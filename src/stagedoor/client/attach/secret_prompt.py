@@ -92,6 +92,8 @@ class SecretPrompt:
                     continue
             if answer.status in _LATER and been_in:
                 raise LostError(why)
+            if answer.status == 401:
+                why += connection.login_mend(said)
             raise AttachError(f"{about}: {why}")
 
 

@@ -54,8 +54,9 @@ _MEND = {
 }
 
 
-def failed(hop: str, what: str, fix: str = "") -> Result:
-    return hop, fail(what, fix or _MEND[hop])
+def failed(hop: str, what: str, fix: str = "", also: str = "") -> Result:
+    """`also` is one more mend, behind a semicolon of its own."""
+    return hop, fail(what, (fix or _MEND[hop]) + also)
 
 
 def tunnel_failed(error: tunnel.TunnelError) -> Result:
@@ -148,17 +149,17 @@ def _line_with(text: str, at: int) -> str:
     return text[start:].partition("\n")[0].strip("@ \t\r")
 
 
-def web_refused(app: str, status: int, message: str) -> Result:
-    """The web's answer to the wish for a terminal."""
+def web_refused(app: str, status: int, message: str, login: str = "") -> Result:
+    """The web's answer to the wish for a terminal. `login` is that mend, where the gateway offers it."""
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
         return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
-    return failed(hop, f"{app}: {tunnel.clean(message)}")
+    return failed(hop, f"{app}: {tunnel.clean(message)}", also=login)
 
 
 def terminals(app: str, status: int, body: bytes) -> Result:
     """The web's answer to the wish for a list of terminals: whether the shell can hold any."""
-    said = _document(body)
+    said = document(body)
     if status != 200:
         return web_refused(app, status, message(body))
     if said.get("state") != "ready":
@@ -169,10 +170,11 @@ def terminals(app: str, status: int, body: bytes) -> Result:
 
 def message(body: bytes) -> str:
     """The line of a refusal in JSON; "" if it is not Stagedoor's."""
-    return str(_document(body).get("message", ""))
+    return str(document(body).get("message", ""))
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def document(body: bytes) -> dict[str, Any]:
+    """What a JSON answer says; nothing where it is none."""
     try:
         said = json.loads(body)
     except ValueError:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from stagedoor.client import tunnel
 from stagedoor.client.doctor import judge, walk
+from stagedoor.client.login_files import login_options
 from stagedoor.wire.finding import Level, Result, warn
 
 TYPE_CHECKING = False
@@ -37,12 +38,14 @@ def path_options(
     config_file: str | None,
     idle_s: float | None,
 ) -> PathOptions:
-    """From a command line. For the web the gateway is a URL, which may have a path."""
+    """From a command line. For the web the gateway is a URL, which may have a path, and this machine's login
+    there says who somebody is unless they say it, as with `stagedoor attach`."""
     path = ""
     if how == "web" and "--gateway" in given:
         url = urlsplit(given["--gateway"])
         path = url.path.rstrip("/")
         given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
+        given = {**given, **login_options(given, env)}
     return PathOptions(host, how, given, env, path, config_file, idle_s)
 
 

@@ -64,13 +64,16 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
         with closing(connection):
             wire = connection.wire
             yield from _reached(options, wire, time.monotonic() - began)
-            if secret is None:
-                yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
-                return
-            answer = connection.ask("ticket", {"target": app}, options.user, secret.value)
+            shown = None if secret is None else secret.value
+            answer = connection.ask("ticket", {"target": app}, options.user, shown)
+            login = connection.login_mend(judge.document(answer.body))
             yield from _clock_of(answer.fields)
+            if secret is None:
+                what = f"no credential of {options.user} was found"
+                yield judge.failed(judge.CREDENTIAL, what, also=login)
+                return
             if answer.status != 200:
-                yield judge.web_refused(app, answer.status, judge.message(answer.body))
+                yield judge.web_refused(app, answer.status, judge.message(answer.body), login)
                 return
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")

@@ -6,6 +6,7 @@ cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in t
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -90,8 +91,9 @@ class WebApp:
         self.files = Files(self._guard, passes, access, max_upload_bytes)
         pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.sign_in_possible)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
+        self._refusal = partial(refusal, logins=logins.logins.possible)
         self._terminals = Terminals(
-            self._guard, passes, access, pages, shares, self._identity, refusal
+            self._guard, passes, access, pages, shares, self._identity, self._refusal
         )
         ours: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
@@ -151,7 +153,7 @@ class WebApp:
             target: Target | None = None,
             steps: Sequence[StartStep] = (),
         ) -> Response:
-            return refusal(self._flow.deny(denial, web(source), identity, target), steps)
+            return self._refusal(self._flow.deny(denial, web(source), identity, target), steps)
 
         barred = self._guard.barred(source)
         if barred is not None:
@@ -273,9 +275,9 @@ async def _hung_up(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def refusal(denial: Denial, steps: Sequence[StartStep] = ()) -> Response:
+def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False) -> Response:
     """A denial as JSON, with the status that its reason has; and what the person can do about it, where that
-    is one of the `steps`."""
+    is one of the `steps`, or `stagedoor login` (`logins`)."""
     status = 401 if denial.reason in _WHO else status_of(denial.reason)
     headers = {"Cache-Control": "no-store"}
     if denial.retry_after_s is not None:
@@ -284,7 +286,9 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = ()) -> Response:
         # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
         # a page whose session is over, and keep the page waiting meanwhile.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    said = {"reason": denial.reason.value, "message": denial.message}
+    said: dict[str, object] = {"reason": denial.reason.value, "message": denial.message}
+    if status == 401 and logins:
+        said["login"] = True
     for step in steps:
         said["step_up"] = step.detail
     return JSONResponse(said, status, headers)
