@@ -54,7 +54,11 @@ def list_(installation: Installation, json_: bool) -> None:
     if json_:
         return show.as_json(rows)
     names = ("target", "kind", "state", "sessions", "address", "detail")
-    return show.table([{name: str(row[name]) for name in names} for row in rows])
+    more = "add the server of one to the settings, as [[shells.static]]"
+    if settings.kubernetes.namespaces:
+        more = "why one of the cluster is left out: stagedoor app explain APP"
+    none = show.no("apps", None, more)
+    return show.table([{name: str(row[name]) for name in names} for row in rows], none)
 
 
 @app.command("explain", epilog=show.examples("stagedoor app explain app01"))

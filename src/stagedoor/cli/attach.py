@@ -226,9 +226,6 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
     ]
     if json_:
         return show.as_json(terminals)
-    if not terminals:
-        running = found["state"] == "ready"
-        return show.note("None yet." if running else "The shell does not run, so there are none.")
     return show.table(
         [
             {
@@ -240,7 +237,8 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
                 or "-",
             }
             for one in terminals
-        ]
+        ],
+        show.no("terminals", None, f"open one: stagedoor attach {app}"),
     )
 
 

@@ -125,8 +125,12 @@ def audit(
     wanted = Filter(since, session, user, until, target, tuple(map(Kind, kinds)))
     with open_service(installation.settings, create=False) as service:
         if not follow:
+            shown = False
             for entry in oversight.entries(service, wanted, last=lines):
                 write(entry)
+                shown = True
+            if not shown and lines != 0 and not json_:
+                show.note(_none(wanted))
             return
         last = lines if lines is not None else None if since is not None else 10
         try:
@@ -137,6 +141,12 @@ def audit(
                     write(news)
         except KeyboardInterrupt:
             return  # the way to end it, not a failure
+
+
+def _none(wanted: Filter) -> str:
+    if wanted == Filter():
+        return show.no("events", None, "a login makes one, and a change of users or grants")
+    return show.no("events that match", None, "all of them: stagedoor audit")
 
 
 def _refuse_options(ctx: click.Context) -> None:

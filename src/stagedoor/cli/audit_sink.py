@@ -46,7 +46,8 @@ def list_(installation: Installation, json_: bool) -> None:
                 "backlog": str(last - (seq or 0)),
             }
             for one, seq in found
-        ]
+        ],
+        show.no("sinks", None, "add one to the settings, as [[audit.sinks]]"),
     )
 
 

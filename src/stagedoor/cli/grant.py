@@ -207,7 +207,8 @@ def list_(installation: Installation, json_: bool) -> None:
         now = service.clock()
     if json_:
         return show.as_json([document(rule) for rule in rules])
-    return show.table([row(rule, now) for rule in rules])
+    none = show.no("grants", None, "add one: stagedoor grant add user:NAME APP")
+    return show.table([row(rule, now) for rule in rules], none)
 
 
 def row(rule: GrantRule, now: float) -> dict[str, str]:

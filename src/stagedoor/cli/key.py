@@ -69,7 +69,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
         for one in policy.keys.values()
         if user in (None, one.user)
     ]
-    return show.as_json(rows) if json_ else show.table(rows)
+    none = show.no("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
+    return show.as_json(rows) if json_ else show.table(rows, none)
 
 
 @key.command("remove", epilog=show.examples("stagedoor key remove SHA256:9fT…"))

@@ -55,7 +55,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
                 "used": "never" if one.used_at is None else show.local(one.used_at),
             }
             for one in found
-        ]
+        ],
+        show.no("passkeys", user, "people add theirs in the browser, on their account's page"),
     )
 
 

@@ -62,7 +62,9 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     keep_days = installation.settings.recording.keep_days
     if json_:
         return show.as_json([_document(one, keep_days) for one in found])
-    return show.table([_row(one, keep_days) for one in found])
+    duty = "stagedoor grant add everybody '*' --allow record --without enter"
+    none = show.no("recordings", user, f"to have terminals recorded: {duty}")
+    return show.table([_row(one, keep_days) for one in found], none)
 
 
 def _kept_until(one: Recorded, keep_days: float | None) -> float | None:

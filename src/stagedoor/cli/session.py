@@ -50,7 +50,12 @@ def list_(
         shared = service.database.shared
     if json_:
         return show.as_json([document(one) for one in found])
-    return show.table([row(one, now, state=all_, instance=shared) for one in found])
+    if all_:
+        none = show.no("sessions", user, "a login by a grant opens one: stagedoor grant list")
+    else:
+        whose = "" if user is None else f" --user {user}"
+        none = show.no("open sessions", user, f"closed ones: stagedoor session list --all{whose}")
+    return show.table([row(one, now, state=all_, instance=shared) for one in found], none)
 
 
 def row(one: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:

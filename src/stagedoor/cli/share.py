@@ -87,7 +87,8 @@ def list_(installation: Installation, json_: bool) -> None:
                 "ends": show.local(one.expires_at),
             }
             for one in found
-        ]
+        ],
+        show.no("shares", None, "make one: stagedoor share create USER APP"),
     )
 
 

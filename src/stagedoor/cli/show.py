@@ -29,9 +29,11 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> None:
-    """Rows in aligned columns under the keys of the first; nothing where there are none."""
+def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
+    """Rows in aligned columns under the keys of the first; where there are none, the note `none`."""
     if not rows:
+        if none:
+            note(none)
         return
     names = list(rows[0])
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
@@ -39,6 +41,11 @@ def table(rows: Sequence[Mapping[str, str]]) -> None:
     click.echo(click.style(head, bold=True))  # click drops the style where stdout is no terminal
     for row in rows:
         click.echo(_line([row[name] for name in names], widths))
+
+
+def no(things: str, of: str | None, more: str) -> str:
+    """For `table`: `No keys of alice; add one: …`. `of`: the user that the listing is about."""
+    return f"No {things}{'' if of is None else f' of {of}'}; {more}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -42,7 +42,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
         found = list_sign_ins(service, user)
     if json_:
         return show.as_json([document(one) for one in found])
-    return show.table([row(one) for one in found])
+    none = show.no("sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login")
+    return show.table([row(one) for one in found], none)
 
 
 def row(one: SignInRecord) -> dict[str, str]:

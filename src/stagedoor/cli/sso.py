@@ -85,7 +85,12 @@ def list_(installation: Installation, json_: bool) -> None:
         }
         for user, person in found
     ]
-    return show.as_json(rows) if json_ else show.table(rows)
+    if names:
+        more = "a sign-in there makes one, or: stagedoor sso link USER SUBJECT"
+    else:
+        more = "add an identity provider to the settings, as [[sso]]"
+    none = show.no("users of an identity provider", None, more)
+    return show.as_json(rows) if json_ else show.table(rows, none)
 
 
 @sso.command(

@@ -103,7 +103,8 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
                 "ends": show.ends(one.expires_at, now),
             }
             for one in found
-        ]
+        ],
+        show.no("tokens", user, f"make one: stagedoor token create {user or 'USER'}"),
     )
 
 

@@ -130,7 +130,8 @@ def list_(installation: Installation, json_: bool) -> None:
                 "disabled": "yes" if row["disabled"] else "no",
             }
             for row in rows
-        ]
+        ],
+        show.no("users", None, "add one: stagedoor user add NAME"),
     )
 
 
@@ -254,3 +255,5 @@ def group(
             groups = admin.require_user(service, name).groups
     for one in sorted(groups):
         click.echo(one)
+    if not groups:
+        show.note(show.no("groups", name, f"join one: stagedoor user group {name} --add GROUP"))
