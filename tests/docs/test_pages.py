@@ -10,6 +10,7 @@ import click
 import msgspec
 import pytest
 
+from stagedoor import __version__
 from stagedoor.cli.app import stagedoor
 from stagedoor.client import tunnel
 from stagedoor.model.errors import SettingsError
@@ -123,6 +124,16 @@ def test_every_setting_named_in_prose_exists(page: Path) -> None:
         if match and match[1] in tables and span not in kinds:
             keys = {f.name for f in msgspec.structs.fields(table_in(tables[match[1]]))}
             assert match[2] in keys, span
+
+
+def test_pages_name_the_files_and_images_of_this_version() -> None:
+    named = re.compile(r"stagedoor(?:[-_][a-z]+)*(?:[-_:]|, tag: )(\d+\.\d+\.\d+)")
+    found = {
+        (pages.name(page), version)
+        for page in (*pages.PAGES, ROOT / "deploy/chart/README.md")
+        for version in named.findall(pages.text(page))
+    }
+    assert {version for _, version in found} == {__version__}, found
 
 
 @_PAGE
