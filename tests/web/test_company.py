@@ -130,6 +130,13 @@ def test_who_is_watched_in_attach_is_told(gateway: Gateway, port: int, tmp_path:
         screen.shows("nobody else is here any more")
 
 
+def test_an_app_without_terminals_says_so(port: int, tmp_path: Path) -> None:
+    done = attach(tmp_path, port, "app02", "--list")
+    told = "No terminals; open one: stagedoor attach app02\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", told)
+    assert attach(tmp_path, port, "app02", "--list", "--json").stdout == "[]\n"
+
+
 def test_who_only_looks_starts_no_terminal(port: int, hosted: Visitor, tmp_path: Path) -> None:
     done = attach(tmp_path, port, "app01", "--watch", "--name", "nobody")
     assert done.returncode == 255
