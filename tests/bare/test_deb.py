@@ -212,9 +212,17 @@ def test_removed_it_leaves_settings_and_data_and_purged_the_data(machine: Machin
     assert not machine.succeed("find /etc/systemd/system -name 'stagedoor*'")
 
 
-def test_an_installation_by_pip_is_not_written_over(machine: Machine) -> None:
+def test_an_installation_by_pip_is_not_written_over_and_its_settings_are_taken(
+    machine: Machine,
+) -> None:
     machine.succeed("mkdir -p /opt/stagedoor/bin && touch /opt/stagedoor/bin/pip")
     ended = machine.run("apt-get install -y -q /root/stagedoor.deb", outside=True)
     assert ended.status != 0
     assert "rm -r /opt/stagedoor" in ended.text
     machine.succeed("test ! -e /opt/stagedoor/pyvenv.cfg && rm -r /opt/stagedoor")
+    settings = f'data_dir = "{DATA}"\n'
+    machine.write("/etc/stagedoor/stagedoor.toml", settings)
+    said = machine.succeed("apt-get install -y -q /root/stagedoor.deb", outside=True)
+    assert "stagedoor user add alice" not in said, "its users are there already"
+    assert machine.succeed("cat /etc/stagedoor/stagedoor.toml") == settings
+    assert "alice" in machine.succeed("stagedoor user list")
