@@ -58,7 +58,8 @@ class Tab:
         self._number = 0
         self.trouble: list[str] = []
         self.dialogs: list[str] = []
-        for domain in ("Page", "Runtime", "Log", "Network") if page else ():
+        # Without Network: each byte of a terminal would come here as well.
+        for domain in ("Page", "Runtime", "Log") if page else ():
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Watching(Tab):
         self.heard: list[tuple[str, dict[str, Any]]] = []
         page = tab.call("Target.getTargetInfo")["targetInfo"]["targetId"]
         super().__init__(f"ws://127.0.0.1:{browser.port}/devtools/page/{page}")
+        self.call("Network.enable")
 
     def _heard(self, said: dict[str, Any]) -> None:
         self.heard.append((said.get("method", ""), said.get("params", {})))

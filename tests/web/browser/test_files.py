@@ -139,6 +139,7 @@ def test_a_folder_of_the_terminal_is_proposed_when_the_shell_tells_it(
 def test_progress_is_shown_and_what_is_cancelled_leaves_nothing(
     tab: Tab, base: str, tmp_path: Path
 ) -> None:
+    tab.call("Network.enable")
     terminal(tab, base, "cancel")
     (tmp_path / "to").mkdir()
     large = made(tmp_path / "large", 64 * MIB)
@@ -171,6 +172,7 @@ def test_what_cannot_be_done_is_said(tab: Tab, base: str, tmp_path: Path) -> Non
 def test_what_is_dropped_while_nobody_answers_is_not_lost_without_a_word(
     tab: Tab, base: str, tmp_path: Path
 ) -> None:
+    tab.call("Network.enable")
     terminal(tab, base, "unheard")
     away(tab, offline=True)
     drop(tab, made(tmp_path / "unheard", 10))

@@ -55,7 +55,7 @@ def mouse(tab: Tab, kind: str, x: float, y: float, **more: object) -> None:
 
 
 def away(tab: Tab, offline: bool) -> None:
-    """Cut the line, or mend it."""
+    """Cut the line, or mend it. Ask for `Network.enable` before the page is opened."""
     tab.call(
         "Network.emulateNetworkConditions",
         offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1,
@@ -477,6 +477,7 @@ def test_a_cold_start_says_how_far_it_has_come(tab: Tab, base: str, gateway: Gat
 
 
 def test_signed_out_while_the_line_was_cut_says_so(tab: Tab, base: str) -> None:
+    tab.call("Network.enable")
     terminal(tab, base, "expired")
     away(tab, True)
     tab.until("document.getElementById('status').dataset.state === 'lost'")
