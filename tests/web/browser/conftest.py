@@ -64,12 +64,24 @@ def sign_in(
     tab.until(f"{there} && document.readyState === 'complete'")
 
 
+_COOKIES: dict[str, dict[str, object]] = {}
+"""Of the developer at each gateway, by its address."""
+
+
 def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:
-    """A terminal of that name, attached, its shell ready."""
+    """A terminal of that name, attached, its shell ready. One who has signed in for another is still so."""
+    path = f"/app/{app}?terminal={name}"
     tab.call("Network.clearBrowserCookies")
-    sign_in(tab, base, f"/app/{app}?terminal={name}")
-    if f"terminal={name}" not in str(tab.ask("location.search")):
-        tab.open(f"{base}/app/{app}?terminal={name}")
+    if base in _COOKIES:
+        tab.call("Network.setCookie", url=base, **_COOKIES[base])
+    tab.open(f"{base}{path}")
+    if tab.ask("location.pathname") == "/sign-in":
+        sign_in(tab, base, path)
+        if f"terminal={name}" not in str(tab.ask("location.search")):
+            tab.open(f"{base}{path}")
+        [cookie] = tab.call("Network.getCookies", urls=[base])["cookies"]
+        kept = ("name", "value", "path", "secure", "httpOnly", "sameSite")
+        _COOKIES[base] = {key: cookie[key] for key in kept}
     ready(tab)
 
 
