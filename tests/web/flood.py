@@ -1,6 +1,6 @@
 """A terminal that is flooded for a while.
 
-A test floods for some seconds with ten PINGs in each. The ten minutes of the acceptance list are
+A test floods for two seconds with fifty PINGs in them. The ten minutes of the acceptance list are
 `STAGEDOOR_FLOOD_S=600 .venv/bin/pytest tests/web -k test_8`: then a PING comes each 5 s.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.web.outer import attach_command
 
-SHORT_S = 5.0
+SHORT_S = 2.0
 LONG_S = float(os.environ.get("STAGEDOOR_FLOOD_S", "0")) + 180
 """What the test's own bound has to be."""
 
@@ -19,7 +19,7 @@ LONG_S = float(os.environ.get("STAGEDOOR_FLOOD_S", "0")) + 180
 def flood_bounds() -> tuple[float, float]:
     """How long it is flooded, and how often a PING comes: seconds."""
     wanted = float(os.environ.get("STAGEDOOR_FLOOD_S", "0"))
-    return (wanted, 5.0) if wanted else (SHORT_S, 0.1)
+    return (wanted, 5.0) if wanted else (SHORT_S, SHORT_S / 50)
 
 
 def flood(folder: Path, port: int, seconds: float) -> int:
