@@ -33,7 +33,7 @@ from tests.web.test_pages import Person
 from tests.web.visitor import Visitor, let_in, ticket
 
 CUTS = 100
-ENDS = int(os.environ.get("STAGEDOOR_ENDS", "50"))
+ENDS = int(os.environ.get("STAGEDOOR_ENDS", "10"))
 OFF = {
     "alternate_on": "0",
     "mouse_any_flag": "0",

@@ -11,7 +11,7 @@ import pytest
 from acceptance.chromium import Tab
 from tests.web.browser.conftest import SCREEN, ready, run, terminal
 
-TIMES = int(os.environ.get("STAGEDOOR_ENDS", "50"))
+TIMES = int(os.environ.get("STAGEDOOR_ENDS", "10"))
 
 
 @pytest.mark.webshell(14)
