@@ -43,6 +43,8 @@ STARTS = (["-m"], ["-P", "-m"])
 WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
 LATE = ("stagedoor.serve.parts.web", "stagedoor.admin.kubernetes")
 """A worker imports these where the settings ask for them."""
+APART = "tests.store.apart"
+"""The one module of the tests that is started as the program is."""
 ANSWER_S = 120.0
 
 real_fork_exec = subprocess._fork_exec  # type: ignore[attr-defined]
@@ -77,7 +79,7 @@ def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
     words = [os.fsdecode(one) for one in args]  # type: ignore[attr-defined]
     at = words.index("-m") if "-m" in words[:3] else 0
     ours = words[0] == sys.executable and words[1 : at + 1] in STARTS
-    ours = ours and words[at + 1].partition(".")[0] == "stagedoor"
+    ours = ours and (words[at + 1].partition(".")[0] == "stagedoor" or words[at + 1] == APART)
     plain = close_fds and all(one is None for one in (gid, groups, uid, before))
     where = str(Path.cwd()) if cwd is None else os.fsdecode(cwd)  # type: ignore[arg-type]
     if not ours or not plain or _size(words) > ROOM or not os.access(where, os.X_OK):
@@ -344,7 +346,7 @@ def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
     modules = {module for module, _ in COMMANDS.values()}
-    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", *LATE}
+    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", APART, *LATE}
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))

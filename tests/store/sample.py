@@ -64,7 +64,7 @@ def python(code: str, *arguments: str | Place) -> subprocess.Popen[str]:
     It gets a place back from its argument by `place_from`.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(place_text, arguments)],
+        [sys.executable, "-m", "tests.store.apart", code, *map(place_text, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
