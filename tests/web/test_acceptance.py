@@ -249,7 +249,7 @@ def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
 def test_7_a_stopped_client_blocks_the_producer_and_neither_gateway_nor_holder_grows(
     gateway: Gateway, port: int, tmp_path: Path
 ) -> None:
-    last = 3_000_000
+    last = 1_500_000  # 12 MB, of which 8 are read before
     process = subprocess.Popen(
         attach_command(
             tmp_path, port, "app01", "--name", "held", "--", "sh", "-c",
