@@ -1,20 +1,45 @@
 """The kit's holder, compiled for this machine: the same sources by the same compiler."""
 
+import fcntl
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "deploy/kit/source"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "deploy/kit/source"
+KEPT = ROOT / ".cache/holder"
 
 
 def compiled(folder: Path, *options: str) -> Path:
-    """The program `hold` in `folder`, with further `options` for the compiler."""
+    """The program `hold` in `folder`, with further `options` for the compiler.
+
+    It is compiled once for all the tests' processes, and again when a source or the compiler has changed.
+    """
     files = [
         *SOURCE.glob("[!p]*.c"),
         *SOURCE.glob("holder/*.c"),
     ]  # passwd.c is a library of its own
-    program = folder / "hold"
     compiler = os.environ.get("CC", "gcc")
     flags = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", *options)
-    subprocess.run([compiler, *flags, "-o", program, *sorted(files)], check=True)
+    made = KEPT / hashlib.sha256(" ".join(flags).encode()).hexdigest()[:16]
+    digest = made.with_suffix(".digest")
+    now, program = _digest(compiler), folder / "hold"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with made.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not made.exists() or not digest.exists() or digest.read_text() != now:
+            subprocess.run([compiler, *flags, "-o", made, *sorted(files)], check=True)
+            digest.write_text(now)
+        # By a process of its own: what another one started meanwhile would hold it open for writing.
+        subprocess.run(["cp", made, program], check=True)
     return program
+
+
+def _digest(compiler: str) -> str:
+    """Of what the sources and the compiler say."""
+    version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    found = hashlib.sha256(version)
+    for file in sorted(SOURCE.rglob("*.[ch]")):
+        found.update(str(file.relative_to(SOURCE)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return found.hexdigest()
