@@ -68,7 +68,7 @@ with open(heard, "wb", buffering=0) as file:
     if screen == "alternate":
         signal.signal(signal.SIGWINCH, draw)
     written = 0
-    while written < 3_000_000:
+    while written < 1_500_000:
         number += 1
         show()
     with open(done + ".part", "w") as told:
