@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 import weakref
@@ -30,6 +31,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
@@ -39,6 +41,8 @@ ROOM = 4096
 """Bytes for the words of a command, which take the place of the template's own in proc_pid_cmdline(5)."""
 IDLE = {"_worker", "_do_waitpid"}
 """In these functions of concurrent.futures and asyncio a thread waits, and holds no lock."""
+SOON_S = 0.3
+"""How long a thread that does something is given to come back to where it waits."""
 STARTS = (["-m"], ["-P", "-m"])
 WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
 LATE = ("stagedoor.serve.parts.web", "stagedoor.admin.kubernetes")
@@ -270,10 +274,25 @@ def _fork_apart() -> int:
 
 
 def _others_wait() -> bool:
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident())
-    idle = all(frame.f_code.co_name in IDLE for frame in frames.values())
-    return idle and len(list(Path("/proc/self/task").iterdir())) == len(frames) + 1
+    """Or will soon: one that has woken us with its result is not back yet. Any other thread may have a store
+    open, which SQLite takes over no fork(2)."""
+    end = time.monotonic() + SOON_S
+    while time.monotonic() < end:
+        frames = sys._current_frames()
+        frames.pop(threading.get_ident())
+        if not all(_comes_back(frame) for frame in frames.values()):
+            return False
+        idle = all(frame.f_code.co_name in IDLE for frame in frames.values())
+        if idle and len(list(Path("/proc/self/task").iterdir())) == len(frames) + 1:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def _comes_back(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name not in IDLE:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _run_and_exit(
