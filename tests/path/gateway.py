@@ -213,14 +213,18 @@ class Gateway:
         with self.changed() as service:
             return admin.create_token(service, name).text
 
-    def audit(self) -> list[dict[str, Any]]:
-        """Every audit event, oldest first, as `stagedoor audit --json` has it: here, since tests that wait
-        for one ask again and again."""
-        command = ["--config", str(self.file), "audit", "--json"]
+    def look(self, *arguments: str) -> str:
+        """What `stagedoor …` prints that changes nothing: run here, since tests that wait for something ask
+        again and again."""
+        command = ["--config", str(self.file), *arguments]
         done = CliRunner().invoke(stagedoor, command, standalone_mode=False)
         if done.exception is not None:
             raise done.exception
-        return [json.loads(text) for text in done.stdout.splitlines()]
+        return done.stdout
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every audit event, oldest first, as `stagedoor audit --json` has it."""
+        return [json.loads(text) for text in self.look("audit", "--json").splitlines()]
 
     def worker_pids(self) -> list[int]:
         assert self.process is not None

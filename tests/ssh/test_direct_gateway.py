@@ -33,15 +33,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def events(world: World, kind: str) -> list[dict[str, object]]:
-    done = world.gateway.command("audit", "--json")
-    return [one for one in map(json.loads, done.stdout.splitlines()) if one["kind"] == kind]
+    return [one for one in world.gateway.audit() if one["kind"] == kind]
 
 
 def inside(world: World) -> list[dict[str, object]]:
     """The sessions that are open now."""
-    found: list[dict[str, object]] = json.loads(
-        world.gateway.command("session", "list", "--json").stdout
-    )
+    found: list[dict[str, object]] = json.loads(world.gateway.look("session", "list", "--json"))
     return found
 
 

@@ -28,8 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def listed(world: World) -> list[dict[str, object]]:
-    done = world.gateway.command("recording", "list", "--json")
-    found: list[dict[str, object]] = json.loads(done.stdout)
+    found: list[dict[str, object]] = json.loads(world.gateway.look("recording", "list", "--json"))
     return found
 
 
