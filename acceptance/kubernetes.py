@@ -17,6 +17,7 @@ from acceptance.doors import Desk
 from acceptance.kubernetes_tools import (
     BUILD_S,
     MINUTE_S,
+    ONE_PYTHON,
     Checkout,
     checkout,
     gateway_image,
@@ -257,18 +258,17 @@ def _let_in(
     key = folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     passwords = {person.name: secrets.token_urlsafe(12) for person in people}
-    lines = ["set -e"]
+    commands: list[tuple[list[str], str]] = []
     for person in people:
-        # By the shell's own echo: no command line has the password in it.
-        lines += [
-            f"echo {passwords[person.name]} | stagedoor user add {person.name} --password-stdin >&2"
-        ]
-        lines += [f"stagedoor grant add user:{person.name} {app} >&2" for app in person.apps]
-        lines += [f"stagedoor token create {person.name} --json | tr -d '\\n'; echo"]
-    public = key.with_suffix(".pub").read_text(encoding="utf-8").strip()
-    lines += [f"echo '{public}' | stagedoor key add {USER} - >&2", "stagedoor ca show host"]
-    told = found.run("script/cluster", *_in_gateway(own), "sh", text="\n".join(lines) + "\n")
-    *tokens, ca = told.splitlines()
+        # No command line has the password in it.
+        added = ["user", "add", person.name, "--password-stdin"]
+        commands += [(added, passwords[person.name] + "\n")]
+        commands += [(["grant", "add", f"user:{person.name}", app], "") for app in person.apps]
+    commands += [(["key", "add", USER, "-"], key.with_suffix(".pub").read_text(encoding="utf-8"))]
+    commands += [(["token", "create", person.name, "--json"], "") for person in people]
+    commands += [(["ca", "show", "host"], "")]
+    told = found.run("script/cluster", *_in_gateway(own), *ONE_PYTHON, text=json.dumps(commands))
+    *tokens, ca = json.loads(told)[-len(people) - 1 :]
     service = json.loads(found.kubectl("--namespace", own, "get", "service", RELEASE, "-o", "json"))
     ports = {port["name"]: port["nodePort"] for port in service["spec"]["ports"]}
     host = _node(found)

@@ -39,6 +39,27 @@ def say(text: str) -> None:
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
+ONE_PYTHON = (
+    "python",
+    "-c",
+    """
+import json, sys
+from click.testing import CliRunner
+from stagedoor.cli.app import stagedoor
+
+printed = []
+for words, text in json.load(sys.stdin):
+    done = CliRunner().invoke(stagedoor, words, text, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    printed.append(done.stdout)
+json.dump(printed, sys.stdout)
+""",
+)
+"""Runs `stagedoor` commands in a gateway's pod, one after the other: each start there takes a second of the
+processor. It reads a JSON list, of each command its words and its input; it writes one of what they print."""
+
+
 @dataclass(frozen=True)
 class Checkout:
     """A checkout of Stagedoor's repository, with `script/cluster` and `deploy/`."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.chart.asking import Manifest
+from acceptance.kubernetes_tools import ONE_PYTHON
+from tests.chart.asking import Manifest, administrator
 from tests.chart.chart import CHART, helm, merged, render
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
@@ -55,6 +56,9 @@ class Release:
         self.values = values
         self.postgresql: PostgresqlHere | None = None
         """Its database's server, where it is the test's own."""
+        self.api = administrator(cluster.kubeconfig)
+        self.token = ""
+        """The developer's, from `welcome` on."""
         self.key = folder / "id_ed25519"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
 
@@ -93,32 +97,38 @@ class Release:
         where = ("exec", "-i", "deploy/stagedoor-gateway", "-c", "gateway", "--")
         return self.kubectl(*where, "stagedoor", *arguments, text=text)
 
-    def welcome(self, first: str = "") -> None:
-        """The developer, her key and a grant, of which every gateway has heard; her ssh's configuration.
+    def in_one_process(self, *commands: tuple[str, str]) -> list[str]:
+        """What commands print in one of the gateway's pods, each given as its words and what it reads."""
+        where = ("exec", "-i", "deploy/stagedoor-gateway", "-c", "gateway", "--", *ONE_PYTHON)
+        text = json.dumps([(words.split(), read) for words, read in commands])
+        printed: list[str] = json.loads(self.kubectl(*where, text=text))
+        return printed
 
-        `first` is as for `token`.
+    def welcome(self, first: str = "") -> None:
+        """The developer, a key, a grant and a token, of which every gateway has heard; ssh's configuration.
+
+        `first` is what the gateways' doors want said first.
         """
-        self.stagedoor("user", "add", "dev", "--no-password")
-        self.stagedoor("key", "add", "dev", "-", text=self.key.with_suffix(".pub").read_text())
-        self.stagedoor("grant", "add", "user:dev", "*")
-        ca = " ".join(self.stagedoor("ca", "show", "host").split()[:2])
-        (self.folder / "known_hosts").write_text(f"@cert-authority * {ca}\n")
+        *_, ca, made = self.in_one_process(
+            ("user add dev --no-password", ""),
+            ("key add dev -", self.key.with_suffix(".pub").read_text()),
+            ("grant add user:dev *", ""),
+            ("ca show host", ""),
+            ("token create dev --json", ""),
+        )
+        authority = " ".join(ca.split()[:2])
+        (self.folder / "known_hosts").write_text(f"@cert-authority * {authority}\n")
         (self.folder / "config").write_text(
             f"Host gw\n  HostName {self.cluster.node_address}\n  Port {self.port('ssh')}\n"
             f"  User dev\nHost *.ssh\n  ProxyJump gw\nHost *\n  IdentityFile {self.key}\n"
             f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
             "  StrictHostKeyChecking yes\n  BatchMode yes\n  ConnectTimeout 20\n"
         )
+        self.token = str(json.loads(made)["token"])
         # Who has heard of it has heard of all that was before.
-        self.token(first)
-
-    def token(self, first: str = "") -> str:
-        """A new one, which every gateway has heard of; `first` is what their doors want said first."""
-        token = str(json.loads(self.stagedoor("token", "create", "dev", "--json"))["token"])
         for pod in self.pods():
             address = str(pod["status"]["podIP"])
-            until("the token is known", partial(_is_known, address, first, token))
-        return token
+            until("the token is known", partial(_is_known, address, first, self.token))
 
     def port(self, name: str) -> int:
         """The NodePort of one of the gateway's doors."""
@@ -147,8 +157,7 @@ class Release:
 
     def pods(self, component: str = "gateway") -> list[Manifest]:
         """Those that are not being deleted."""
-        label = f"app.kubernetes.io/component={component}"
-        found = json.loads(self.kubectl("get", "pods", "-l", label, "-o", "json"))["items"]
+        found = self.api.listed(self.own, "pods", f"app.kubernetes.io/component={component}")
         return [one for one in found if not one["metadata"].get("deletionTimestamp")]
 
     def story(self) -> str:

@@ -168,7 +168,7 @@ def test_the_load_balancer_s_word_stands_in_the_audit_over_tls_in_the_clear_and_
     release: Release,
 ) -> None:
     release.app()
-    token = release.token(PROXY)
+    token = release.token
     context = ssl.create_default_context(cafile=str(release.folder / "ca.crt"))
     with door(release, "tls", PROXY) as plain:
         name = release.cluster.node_address
@@ -186,7 +186,7 @@ def test_the_load_balancer_s_word_stands_in_the_audit_over_tls_in_the_clear_and_
 
 
 def test_who_comes_past_the_load_balancer_or_from_elsewhere_is_not_let_in(release: Release) -> None:
-    token = release.token(PROXY)
+    token = release.token
     with door(release, "tunnel", "") as sock:
         assert not answer(sock, token).startswith(b"HTTP/1.1 200")
     elsewhere = PROXY.replace(DEVELOPER, "198.51.100.7")

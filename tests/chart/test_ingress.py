@@ -200,8 +200,9 @@ def stage(
             release.values = merged(values, {"gateway": {"web": web}})
             release.install()
             release.app(securityContext=UNPRIVILEGED)
-            release.stagedoor("user", "add", "web", "--password-stdin", text=f"{PASSWORD}\n")
-            release.stagedoor("grant", "add", "user:web", "app01")
+            release.in_one_process(
+                ("user add web --password-stdin", f"{PASSWORD}\n"), ("grant add user:web app01", "")
+            )
             found = Stage(release, running, origin, path, page)
             until("she can sign in by the Ingress", partial(signs_in, found))
             yield found

@@ -151,6 +151,11 @@ def test_the_gateway_s_pods_hold_no_private_key_of_the_host_ca(release: Release)
     assert "user-ca" not in found
 
 
+LOAD_PAUSE_S = 0.2
+"""A thread's pause between two logins: the wait for the next is far shorter than any moment of a roll-out in
+which one could get lost, and without it the load takes all of the processor that there is."""
+
+
 @dataclass
 class Load:
     """Logins one after the other in several threads, counted, for as long as it runs."""
@@ -182,6 +187,7 @@ class Load:
                 self.done += 1
                 if wrong:
                     self.failed.append(f"{at}: {wrong}")
+            self._stop.wait(LOAD_PAUSE_S)
 
 
 def connect(address: str, port: int, token: str) -> str:
@@ -216,7 +222,7 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
     restricted_app(release, annotations={"warm": "true"})
     warm = release.ssh("app01.ssh", "true")
     assert warm.returncode == 0, warm.stderr + release.story()
-    token, port = release.token(), release.port("tunnel")
+    token, port = release.token, release.port("tunnel")
     address = release.cluster.node_address
     before = {pod["metadata"]["name"] for pod in release.pods()}
 

@@ -4,7 +4,6 @@ One story of a minute or two: it needs a real helm (what it looks up, its hook),
 brings files into pods, and OpenSSH's sshd.
 """
 
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -32,11 +31,9 @@ def inside(release: Release, *command: str) -> "subprocess.Popen[str]":
     return held
 
 
-def of_shells(cluster: Cluster, namespace: str, kind: str) -> list[str]:
-    found = cluster.kubectl(
-        "-n", namespace, "get", kind, "-l", "stagedoor.dev/shell-of", "-o", "name"
-    )
-    return found.split()
+def of_shells(release: Release, namespace: str, kinds: str) -> list[str]:
+    found = release.api.listed(namespace, kinds, "stagedoor.dev/shell-of")
+    return [str(one["metadata"]["name"]) for one in found]
 
 
 def fence(cluster: Cluster, namespace: str) -> list[str]:
@@ -78,19 +75,17 @@ def test_no_shell_outlives_its_fence(
         done = release.ssh("app01.ssh", "tmux new-session -d 'sleep 600'")
         assert done.returncode == 0, done.stderr + release.story()
         release.upgrade({"apps": {"namespaces": [{"name": second}]}})
-        assert len(of_shells(cluster, first, "pod")) == 1
+        assert len(of_shells(release, first, "pods")) == 1
         assert len(fence(cluster, first)) == 2
 
         def emptied() -> bool:
-            found = json.loads(
-                cluster.kubectl("-n", first, "get", "configmap", "app01-ssh", "-o", "json")
-            )
+            [found] = release.api.listed(first, "configmaps", "stagedoor.dev/shell-of=app01")
             return str(release.key.with_suffix(".pub").read_text().split()[1]) not in str(
                 found["data"]
             )
 
         until("nobody new is let in", emptied)
-        assert len(of_shells(cluster, first, "pod")) == 1, "and what goes on there is left alone"
+        assert len(of_shells(release, first, "pods")) == 1, "and what goes on there is left alone"
         in_shell = (
             "exec",
             "deploy/app01-ssh",
@@ -102,7 +97,8 @@ def test_no_shell_outlives_its_fence(
         )
         cluster.kubectl("-n", first, *in_shell)
         until(
-            "the shell is gone", lambda: not of_shells(cluster, first, "pod,deployment,configmap")
+            "the shell is gone",
+            lambda: not of_shells(release, first, "pods,deployments,configmaps"),
         )
         assert len(fence(cluster, first)) == 2
         release.upgrade({})
@@ -113,7 +109,7 @@ def test_no_shell_outlives_its_fence(
         release.app(annotations={"grace": "15s"})
         held = inside(release, "echo in; read -r _")
         release.helm("uninstall", "stagedoor", "--wait=false")
-        assert of_shells(cluster, second, "pod,deployment,service,configmap,secret") == []
+        assert of_shells(release, second, "pods,deployments,services,configmaps,secrets") == []
         assert fence(cluster, second) == []
         held.communicate(timeout=60)
     finally:

@@ -1,17 +1,16 @@
 """A gateway with its controller in front of a real cluster, and a developer with OpenSSH's client."""
 
-import base64
 import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -19,19 +18,12 @@ from acceptance.kubernetes_tools import checkout, kit_image
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.settings.file import load_settings
-from tests.chart.asking import Asker
+from tests.chart.asking import Asker, administrator
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.path.gateway import Gateway
 from tests.waiting import pause_s
 
-GROUPS = {
-    "deployments": "apps/v1",
-    "replicasets": "apps/v1",
-    "leases": "coordination.k8s.io/v1",
-    "endpointslices": "discovery.k8s.io/v1",
-}
-"""Of kinds that are not in the core group, by plural: group and version."""
 BOUND_S = 120.0
 """How long a test waits for what must come, on a machine that does other things too."""
 
@@ -154,27 +146,12 @@ class House:
         self.apply(deployment(self.namespace, name, image, **how))
 
     def objects(self, kinds: str, selector: str = "stagedoor.dev/shell-of") -> list[dict[str, Any]]:
-        """As `kubectl get KINDS -l SELECTOR`, which costs 0.1 s of the processor: tests that wait for the
-        cluster look again and again."""
-        found = []
-        for plural in kinds.split(","):
-            group = f"/apis/{GROUPS[plural]}" if plural in GROUPS else "/api/v1"
-            path = f"{group}/namespaces/{self.namespace}/{plural}?labelSelector={quote(selector)}"
-            with self._turn:
-                answer = self._administrator.request("GET", path)
-            assert answer.ok, answer.message
-            kind = str(answer.body["kind"]).removesuffix("List")
-            found += [{**one, "kind": kind} for one in answer.body["items"]]
-        return found
+        with self._turn:
+            return self.administrator.listed(self.namespace, kinds, selector)
 
     @cached_property
-    def _administrator(self) -> Asker:
-        config = json.loads(self.cluster.kubeconfig.read_text())
-        at, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        ca = Path(at.get("certificate-authority") or self.folder / "api-ca.crt")
-        if data := at.get("certificate-authority-data"):
-            ca.write_bytes(base64.b64decode(data))
-        return Asker(at["server"], str(ca), user["token"])
+    def administrator(self) -> Asker:
+        return administrator(self.cluster.kubeconfig)
 
     def left(self, app: str) -> list[str]:
         """Every object that belongs to an app's shell."""
@@ -236,6 +213,20 @@ def running(house: House) -> Iterator[House]:
         house.gateway.stop()
         for line in house.gateway.lines:  # shown by pytest where a test has failed
             print(line)
+
+
+@contextlib.contextmanager
+def shared_house(cluster: Cluster, kit: str, folder: Path) -> Iterator[House]:
+    """One for several tests, in a namespace of its own."""
+    namespace = f"house-{uuid.uuid4().hex[:10]}"
+    cluster.kubectl("create", "namespace", namespace)
+    account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found")
+    try:
+        until(lambda: cluster.kubectl(*account), "the namespace has its account")
+        with running(House(folder, cluster, namespace, kit)) as house:
+            yield house
+    finally:
+        cluster.kubectl("delete", "namespace", "--wait=false", namespace)
 
 
 @pytest.fixture(scope="session")
