@@ -8,11 +8,17 @@ import contextlib
 import json
 import socket
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.kube.house import BOUND_S, House, until
+from stagedoor.admin.service import add_grant, add_user
+from tests.cluster.fixtures import Cluster
+from tests.kube.house import BOUND_S, House, shared_house, until
+from tests.ssh.signed_in import log_in_with_secret
+from tests.ssh.world import new_key, public
 
 Make = Callable[..., House]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -100,19 +106,29 @@ def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
     assert house.shell_pod() != second
 
 
+@pytest.fixture(scope="module")
+def entered(
+    cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """One whose app01 has a shell that runs, for tests that neither stop it nor change its app."""
+    with shared_house(cluster, kit, tmp_path_factory.mktemp("entered")) as house:
+        house.app()
+        house.must("app01")
+        yield house
+
+
 def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_running_shell(
-    make_house: Make,
+    entered: House,
 ) -> None:
-    house = make_house()
-    house.app()
-    house.must("app01")
+    house = entered
 
     def allowed() -> str:
         (config,) = house.objects("configmaps")
         return str(config["data"]["authorized_keys"])
 
     assert "dev" in allowed()
-    (grant,) = json.loads(house.gateway.command("grant", "list", "--json").stdout)
+    grants = json.loads(house.gateway.command("grant", "list", "--json").stdout)
+    (grant,) = [one for one in grants if "user:dev" in one.values()]
     house.gateway.command("grant", "remove", str(grant["id"]))
     until(lambda: " dev" not in allowed(), "the ConfigMap follows", 30)
     assert house.ssh("app01").returncode != 0
@@ -122,12 +138,51 @@ def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_ru
     until(lambda: house.ssh("app01").returncode == 0, "the pod has the new file", 45)
 
 
-def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
-    make_house: Make,
+@pytest.mark.identity(23)
+def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_ended(
+    entered: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = make_house()
-    house.app()
-    house.must("app01")
+    """By direct login, as a jump host and by CONNECT, into a shell that runs; on a quiet machine within five
+    seconds. What the shell's own sshd takes is in docs/security.md, "On Kubernetes"."""
+    house, stolen = entered, new_key(tmp_path / "stolen")
+    with house.gateway.changed() as service:
+        add_user(service, "alice")
+        add_grant(service, "user:alice", "app01")
+        secret, sign_in = log_in_with_secret(service, "alice", public(stolen), 3600.0)
+    token_file = tmp_path / "secret"
+    token_file.touch(mode=0o600)
+    token_file.write_text(secret)
+    monkeypatch.setattr(house, "key", stolen)
+    monkeypatch.setattr(house, "token_file", token_file)
+    port = str(house.gateway.port("ssh"))
+    cert = house.ssh_command("-p", port, "alice@localhost", "cert", way="none")
+    made = subprocess.run(cert, capture_output=True, check=True, timeout=BOUND_S)
+    stolen.with_name("stolen-cert.pub").write_bytes(made.stdout)  # which ssh reads beside the key
+    jump, connect = (house.ssh_command("app01.ssh", "echo in", way=w) for w in ("jump", "connect"))
+    doors = {
+        "direct": house.ssh_command("-p", port, "app01@localhost", "echo in", way="none"),
+        "jump": [one.replace("dev@localhost", "alice@localhost") for one in jump],
+        "connect": [one.replace("--user dev", "--user alice") for one in connect],
+    }
+
+    def tried(door: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            doors[door], capture_output=True, timeout=BOUND_S, stdin=subprocess.DEVNULL
+        )
+
+    for door in doors:
+        until(lambda door=door: tried(door).stdout == b"in\n", f"{door} lets in")
+    house.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    ended = time.monotonic()
+    for door in doors:
+        until(lambda door=door: tried(door).returncode == 255, f"{door} refuses")
+        print(f"{door} refuses after {time.monotonic() - ended:.1f} s")
+
+
+def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
+    entered: House,
+) -> None:
+    house = entered
     before = house.shell_pod()
     address = json.loads(house.kubectl("get", "pod", before, "-o", "json"))["status"]["podIP"]
 
