@@ -16,9 +16,15 @@ def pause_s(waited_s: float) -> float:
     return min(max(0.1, waited_s / 10), SLOW_S)
 
 
-def wait_until(true: Callable[[], object], bound_s: float = BOUND_S, what: str = "") -> None:
-    """Look again and again until `true()` is. What may be over between two looks must not be waited for."""
-    end = time.monotonic() + bound_s
+def wait_until(
+    true: Callable[[], object], bound_s: float = BOUND_S, what: str = "", *, costly: bool = False
+) -> None:
+    """Look again and again until `true()` is. What may be over between two looks must not be waited for.
+
+    `costly` is for a look that starts a process or asks a question.
+    """
+    began = time.monotonic()
     while not true():
-        assert time.monotonic() < end, f"not within {bound_s:g} s: {what or 'what must come'}"
-        time.sleep(0.02)
+        waited_s = time.monotonic() - began
+        assert waited_s < bound_s, f"not within {bound_s:g} s: {what or 'what must come'}"
+        time.sleep(pause_s(waited_s) if costly else 0.02)

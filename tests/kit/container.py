@@ -95,8 +95,12 @@ class Container:
 
     def close(self) -> None:
         """End it and take it away."""
-        subprocess.run([*self.runc, "delete", "--force", self.name], capture_output=True)
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
+            # Once its first process is gone, the `runc run` that waits for that takes the container away.
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
             self._process.wait(BOUND_S)
         for mounted in ("rootfs", "run"):
             subprocess.run(["umount", "--lazy", self.folder / mounted], capture_output=True)

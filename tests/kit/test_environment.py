@@ -129,7 +129,7 @@ def test_sftp_runs_in_the_apps_environment_too(make: Make) -> None:
     container = make(environment=HARD).start()
     command = ["ssh", *container.ssh_options(), "-s", "app01.ssh", "sftp"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sftp:
-        wait_until(lambda: "sftp-server" in container.processes().values())
+        wait_until(lambda: "sftp-server" in container.processes().values(), costly=True)
         pid = next(p for p, name in container.processes().items() if name == "sftp-server")
         seen = entries(Path(f"/proc/{pid}/environ").read_bytes())
         assert sftp.stdin is not None

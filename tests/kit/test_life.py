@@ -40,7 +40,7 @@ def test_a_session_outlives_sigterm_and_is_told(make: Make) -> None:
         terminal.expect("ready")
         container.terminate()
         terminal.expect("stagedoor: this shell is being stopped and ends in 10 min.")
-        wait_until(lambda: "sshd" not in container.processes().values())
+        wait_until(lambda: "sshd" not in children(container).values())
         assert container.ssh("true").returncode == 255
         terminal.type("echo still he''re")
         terminal.expect("still here")
@@ -78,7 +78,7 @@ def test_beside_a_fresh_shell_its_sessions_may_stay(make: Make) -> None:
         container.terminate()
         terminal.expect("a fresh shell takes new logins from now on")
         terminal.expect("until you leave it, for 24 h at most")
-        wait_until(lambda: "sshd" not in container.processes().values())
+        wait_until(lambda: "sshd" not in children(container).values())
         assert container.ssh("true").returncode == 255
         # Twice the grace period, of the shell's own clock.
         terminal.type("sleep 2; echo still he''re")

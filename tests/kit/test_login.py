@@ -109,7 +109,7 @@ def test_a_new_host_key_is_taken_without_a_new_start(make: Make, people: People)
         scan = [*inside, "ssh-keyscan", "-t", "ed25519", "-p", "2222", "127.0.0.1"]
         return subprocess.run(scan, capture_output=True, text=True).stdout
 
-    wait_until(lambda: expected in scanned(), what="sshd shows the new key")
+    wait_until(lambda: expected in scanned(), what="sshd shows the new key", costly=True)
     assert container.ssh("true").returncode == 0
 
 

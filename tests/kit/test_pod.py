@@ -187,7 +187,8 @@ def test_a_session_lives_on_while_its_pod_is_deleted(start: Callable[[str], Pod]
         assert session.stdin is not None
         assert session.stdout is not None
         wait_until(
-            lambda: "busy sessions=1" in pod.kubectl("logs", "app01-ssh", "--container=shell")
+            lambda: "busy sessions=1" in pod.kubectl("logs", "app01-ssh", "--container=shell"),
+            costly=True,
         )
         pod.kubectl("delete", "pod", "app01-ssh", "--wait=false")
         shown = b""
