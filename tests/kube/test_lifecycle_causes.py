@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
-from tests.kube.house import House, running, until
+from tests.kube.house import House, shared_house, until
 
 Make = Callable[..., House]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -21,15 +20,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def shared(cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """For tests that break nothing but an app of their own."""
-    namespace = f"causes-{uuid.uuid4().hex[:10]}"
-    cluster.kubectl("create", "namespace", namespace)
-    account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found")
-    try:
-        until(lambda: cluster.kubectl(*account), "the namespace has its account")
-        with running(House(tmp_path_factory.mktemp("causes"), cluster, namespace, kit)) as house:
-            yield house
-    finally:
-        cluster.kubectl("delete", "namespace", "--wait=false", namespace)
+    with shared_house(cluster, kit, tmp_path_factory.mktemp("causes")) as house:
+        yield house
 
 
 @pytest.fixture

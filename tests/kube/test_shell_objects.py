@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
+from tests.chart.asking import administrator
 from tests.cluster.archive import Files, Start, image, layer
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world
@@ -37,26 +38,18 @@ def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, An
     plain["spec"]["replicas"] = 0
     if app["kind"] == "StatefulSet":
         plain["spec"]["serviceName"] = "plain"
-    stored = json.loads(cluster.kubectl("create", "-f", "-", "-o", "json", text=json.dumps(plain)))
-    app["metadata"] |= {"namespace": namespace, "uid": stored["metadata"]["uid"]}
+    stored = administrator(cluster.kubeconfig).create(plain)
+    assert stored.ok, stored.message
+    app["metadata"] |= {"namespace": namespace, "uid": stored.body["metadata"]["uid"]}
     return app
 
 
-def apply(cluster: Cluster, *manifests: Any, strict: bool = True) -> list[dict[str, Any]]:
+def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
     """Server-side apply; a field that the API does not know is an error."""
-    found = []
-    for manifest in manifests:
-        arguments = [
-            "--server-side",
-            "--field-manager=stagedoor",
-            "--force-conflicts",
-            "-o",
-            "json",
-        ]
-        arguments.append(f"--validate={'strict' if strict else 'ignore'}")
-        said = cluster.kubectl("apply", "-f", "-", *arguments, text=json.dumps(manifest))
-        found.append(json.loads(said))
-    return found
+    asker = administrator(cluster.kubeconfig)
+    found = [asker.apply(manifest, strict=True) for manifest in manifests]
+    assert [each.message for each in found if not each.ok] == []
+    return [each.body for each in found]
 
 
 @pytest.mark.parametrize(
@@ -137,14 +130,14 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     apply(cluster, with_replicas(shell.deployment, 1))
 
     seen: list[str] = []
-    deadline = time.monotonic() + BOUND_S
-    while time.monotonic() < deadline and seen[-1:] != [SSHD]:
-        found = look(cluster, namespace)
+    for found in looks(cluster, namespace):
         assert isinstance(found, StartStep), found
         if found.name not in seen:
             seen.append(found.name)
+        if found.name == SSHD:
+            break
     assert seen[-1] == SSHD, seen
-    assert banner(cluster, namespace, deadline).startswith(b"SSH-2.0-OpenSSH_")
+    assert banner(cluster, namespace).startswith(b"SSH-2.0-OpenSSH_")
 
 
 def test_a_failed_start_is_told_on_a_real_cluster(
@@ -155,11 +148,8 @@ def test_a_failed_start_is_told_on_a_real_cluster(
     shell = derive(app, world.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
     assert isinstance(shell, Derived)
     apply(cluster, host_secret(app, tmp_path), with_replicas(shell.deployment, 1))
-    deadline = time.monotonic() + BOUND_S
-    found: Any = None
-    while time.monotonic() < deadline and not isinstance(found, Cause):
-        found = look(cluster, namespace)
-    assert isinstance(found, Cause), found
+    found = next((one for one in looks(cluster, namespace) if isinstance(one, Cause)), None)
+    assert found is not None
     assert "the image stagedoor.test/nope:1: " in found.message or "app01-ssh" in found.message
 
 
@@ -218,11 +208,11 @@ def test_a_shell_has_the_environment_that_its_app_has(
     config = objects.config_map(app, Target("app01"), chosen, shell.image, (), (), until=UNTIL)
     apply(cluster, shell.service, config, host_secret(app, tmp_path))
     apply(cluster, with_replicas(shell.deployment, 1))
-    deadline = time.monotonic() + BOUND_S
-    while (found := look(cluster, namespace)) != StartStep(SSHD):
+    for found in looks(cluster, namespace):
         assert isinstance(found, StartStep), found
-        assert time.monotonic() < deadline, found
-    assert banner(cluster, namespace, deadline)
+        if found.name == SSHD:
+            break
+    assert banner(cluster, namespace)
     ours = environment(cluster, namespace, "deployment/app01-ssh", "shell")
     assert ours.pop("HOSTNAME") != theirs.pop("HOSTNAME")
     assert ours == theirs
@@ -277,11 +267,16 @@ def host_secret(app: dict[str, Any], folder: Path) -> Any:
     return objects.secret(app, (folder / "host").read_bytes(), certificate)
 
 
-def look(cluster: Cluster, namespace: str) -> Any:
-    """One diagnosis, from the API as it is now."""
-    kinds = "deployments,replicasets,pods,events.events.k8s.io"
-    listed = json.loads(cluster.kubectl("-n", namespace, "get", kinds, "-o", "json"))["items"]
+def looks(cluster: Cluster, namespace: str) -> Iterator[Any]:
+    """Diagnoses, one after the other, each from the API as it is then."""
+    asker = administrator(cluster.kubeconfig)
+    end = time.monotonic() + BOUND_S
+    while time.monotonic() < end:
+        yield look(asker.listed(namespace, "deployments,replicasets,pods,events"))
+        time.sleep(0.1)  # each look is four questions
 
+
+def look(listed: list[Any]) -> Any:
     def of(kind: str) -> list[Any]:
         return [
             each
@@ -296,11 +291,12 @@ def look(cluster: Cluster, namespace: str) -> Any:
     )
 
 
-def banner(cluster: Cluster, namespace: str, deadline: float) -> bytes:
+def banner(cluster: Cluster, namespace: str) -> bytes:
     """What sshd says first, where the shell's EndpointSlice says that it is."""
-    while time.monotonic() < deadline:
-        said = cluster.kubectl("-n", namespace, "get", "endpointslices", "-o", "json")
-        for piece in json.loads(said)["items"]:
+    asker = administrator(cluster.kubeconfig)
+    end = time.monotonic() + BOUND_S
+    while time.monotonic() < end:
+        for piece in asker.listed(namespace, "endpointslices"):
             for endpoint in piece.get("endpoints") or ():
                 address = (endpoint["addresses"][0], piece["ports"][0]["port"])
                 try:
@@ -308,4 +304,5 @@ def banner(cluster: Cluster, namespace: str, deadline: float) -> bytes:
                         return connection.recv(64)
                 except OSError:
                     continue  # not yet
+        time.sleep(0.1)
     raise AssertionError("no sshd answers")
