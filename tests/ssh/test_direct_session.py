@@ -64,8 +64,8 @@ def test_the_end_of_output_reaches_the_client_while_it_still_sends(client: Clien
     assert (folder / "sum").read_text().split()[0] == expected
 
 
-def test_a_hundred_megabytes_go_each_way_unchanged(client: Client) -> None:
-    sent = os.urandom(MIB) * 50
+def test_bulk_goes_each_way_unchanged(client: Client) -> None:
+    sent = os.urandom(MIB) * 16
     done = client.ssh(TO, "cat", input=sent)
     assert hashlib.sha256(ok(done)).digest() == hashlib.sha256(sent).digest()
 

@@ -122,16 +122,16 @@ def test_paramiko_is_refused_what_is_unusual_and_stays_connected(
 
 
 def test_a_slow_reader_of_one_channel_holds_up_no_other(client: paramiko.SSHClient) -> None:
-    _, slow, _ = client.exec_command("head -c 64M /dev/zero | sha256sum; head -c 64M /dev/zero")
+    _, slow, _ = client.exec_command("head -c 16M /dev/zero | sha256sum; head -c 16M /dev/zero")
     _, quick, _ = client.exec_command("echo quick", timeout=BOUND_S)
     assert quick.read() == b"quick\n"
-    _, quick, _ = client.exec_command("head -c 8M /dev/zero | wc -c; head -c 8M /dev/zero")
+    _, quick, _ = client.exec_command("head -c 4M /dev/zero | wc -c; head -c 4M /dev/zero")
     quick.channel.settimeout(BOUND_S)
-    assert len(quick.read()) == 8 * MIB + 8
+    assert len(quick.read()) == 4 * MIB + 8
     slow.channel.settimeout(BOUND_S)
     digest = slow.readline().split()[0]
-    assert digest == hashlib.sha256(bytes(64 * MIB)).hexdigest()
-    assert len(slow.read()) == 64 * MIB
+    assert digest == hashlib.sha256(bytes(16 * MIB)).hexdigest()
+    assert len(slow.read()) == 16 * MIB
 
 
 def test_what_a_reader_does_not_take_waits_in_the_shell_and_not_in_the_gateway(

@@ -14,10 +14,10 @@ from tests.ssh.hostile import HostileShells
 from tests.ssh.world import SSH_TABLE, World, local, open_world, static
 
 MIB = 1024 * 1024
-MUCH = 4000
+MUCH = 2700
 PIECE = b"x" * 30_000
 PEAK_BYTES = 40 * MIB
-"""What they send is three times as much."""
+"""What they send is twice as much."""
 
 
 @pytest.fixture(scope="module")
