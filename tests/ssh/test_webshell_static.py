@@ -24,17 +24,12 @@ pytestmark = pytest.mark.usefixtures("openssh")
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
 
 
-@pytest.fixture(scope="session")
-def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kit's holder, which takes seconds to compile."""
-    return compiled(tmp_path_factory.mktemp("hold"))
-
-
 @pytest.fixture
-def world(tmp_path: Path, hold: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[World]:
     """app01's terminals are held by the kit's program, copied to the server; of app02 nothing is said."""
     if not Path(SSHD).exists():
         pytest.skip("sshd is missing; apt install openssh-server")
+    hold = compiled(tmp_path)
     sshd = Sshd(tmp_path / "sshd")
     terminals = tmp_path / "terminals"
     entry = f'login_name = "{getpass.getuser()}"\nhost_keys = ["{sshd.public}"]\n'
