@@ -10,6 +10,7 @@ from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, hides, shows
 from tests.web.conftest import SETTINGS
+from tests.web.mover import MIB
 
 VIEWERS = '\n[recording]\nsessions = ["app01"]\nviewers = ["user:auditor"]\n'
 SHORT = (
@@ -199,15 +200,15 @@ def test_signed_out_meanwhile_it_says_so(inside: Tab, base: str, gateway: Gatewa
 
 
 @pytest.mark.timeout(300)
-def test_a_hundred_megabytes_play_and_seek_in_bounded_memory(
+def test_forty_mebibytes_play_and_seek_in_less_memory(
     inside: Tab, base: str, gateway: Gateway
 ) -> None:
     file = gateway.data_dir / "recordings" / "0huge.1.cast"
     line = "".join(f"\x1b[3{n % 8}mline {n} of much output\x1b[m\r\n" for n in range(1000))
     size = len(json.dumps([1.0, "o", line]))
-    count = 100 * 1024 * 1024 // size
+    count = 40 * MIB // size
     write(file, [(n / 10, "o", line) for n in range(count)] + [(count / 10, "o", "the very end")])
-    assert file.stat().st_size > 100_000_000
+    assert file.stat().st_size > 39 * MIB
     tab = opened(inside, base, "0huge.1")
     # At once, though the whole of it is far from here.
     tab.until("!document.getElementById('clock').textContent.endsWith('0:00')")
@@ -221,5 +222,5 @@ def test_a_hundred_megabytes_play_and_seek_in_bounded_memory(
     tab.call("HeapProfiler.collectGarbage")
     used = tab.call("Runtime.getHeapUsage")
     held = used["usedSize"] + used.get("backingStorageSize", 0)
-    assert held < 100 * 1024 * 1024, f"{held / 2**20:.0f} MiB"
+    assert held < 32 * MIB, f"{held / MIB:.0f} MiB"
     file.unlink()
