@@ -3,16 +3,12 @@
 import gc
 import os
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import forks, hashing
 from tests.store.server import PostgresqlHere
-
-if TYPE_CHECKING:
-    from tests.kube.api.lone import LoneApi
 
 # Programs are started thousands of times here; each would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -48,23 +44,3 @@ def postgresql() -> Iterator[PostgresqlHere]:
         yield made.make()
     finally:
         made.destroy()
-
-
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["LoneApi"]:
-    """A Kubernetes API server without the rest of a cluster, one for all tests of this process that want one:
-    its start takes three seconds of the processor, and each minute without work one and a half. A test
-    has namespaces of its own; one that stops the server starts it again."""
-    from tests.kube.api.lone import (
-        LoneApi,
-        why_not,
-    )  # `tests.plan` asks which tests need its program
-
-    reason = why_not()
-    if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    made = LoneApi(tmp_path_factory.mktemp("api"))
-    yield made
-    made.close()

@@ -42,8 +42,7 @@ class Program:
                 cwd=folder,
                 # A stray SIGINT of a terminal is for pytest, not for it.
                 start_new_session=True,
-                # With memory to spare, Go need not look for garbage so often: a seventh of the processor.
-                env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine, "GOGC": "400"},
+                env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine},
             )
         # Reads until we are gone. prctl(2)'s PR_SET_PDEATHSIG would go by our thread.
         self._guard = subprocess.Popen(

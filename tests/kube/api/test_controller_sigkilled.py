@@ -15,7 +15,6 @@ from stagedoor.settings.file import load_settings
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.names import IDLE_SINCE
 from stagedoor.wire.rfc3339 import show_time
-from tests.chart.asking import administrator
 from tests.kube.api.hands import LoneCluster
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.reaper import Reaper
@@ -55,7 +54,6 @@ class World:
         self.namespace = f"killed-{os.getpid()}-{time.monotonic_ns()}"
         self.cluster = LoneCluster(api, self.namespace)
         self.reaper = Reaper(api)
-        self._administrator = administrator(self.cluster.kubeconfig)
         self._folder = folder
         self._kubeconfig = self.reaper.kubeconfig(self.cluster.kubeconfig, folder / "through")
         self.apply(deployment(self.namespace))
@@ -96,7 +94,8 @@ class World:
     def here(self) -> set[str]:
         """The kinds of which the shell has an object; a Deployment of no replicas is `stopped`."""
         kinds = "deployments,services,configmaps,secrets,leases"
-        found = self._administrator.listed(self.namespace, kinds, "stagedoor.dev/shell-of=app01")
+        selector = "stagedoor.dev/shell-of=app01"
+        found = json.loads(self.kubectl("get", kinds, "-l", selector, "-o", "json"))["items"]
         return {
             "stopped"
             if one["kind"] == "Deployment" and one["spec"]["replicas"] == 0
