@@ -83,6 +83,19 @@ def test_a_file_is_run_by_one_worker_and_what_is_shared_is_made_once(tmp_path: P
     assert sorted(sessions) == sorted(f"{what} {pid}" for what in ("made", "ended") for pid in pids)
 
 
+def test_what_a_process_registers_for_its_end_is_done(tmp_path: Path) -> None:
+    registers = """
+        import atexit, pathlib
+        def at_import(): pathlib.Path("imported").open("a").write("once\\n")
+        atexit.register(at_import)
+        def test_it(): atexit.register(pathlib.Path("ended").touch)
+    """
+    status, said = run(tmp_path, {"test_1": registers}, "--workers=1")
+    assert status == 0, said
+    assert (tmp_path / "ended").exists()
+    assert lines(tmp_path, "imported") == ["once"]
+
+
 def test_files_run_at_the_same_time(tmp_path: Path) -> None:
     meets = """
         import pathlib, time

@@ -8,6 +8,7 @@ process by a pipe, as pytest's reports (pytest_report_to_serializable), and ther
 A worker that breaks fails the test that it ran; another one goes on with the rest of its file.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -233,6 +234,7 @@ def _work(
 
 def _settle_in(config: pytest.Config, number: int) -> None:
     """What a process has to itself; it shows nothing on the terminal."""
+    atexit._clear()  # what the first process has to clear away
     capture = config.pluginmanager.getplugin("capturemanager")
     capture.stop_global_capturing()
     capture.start_global_capturing()
@@ -251,6 +253,7 @@ def _clear_away(session: pytest.Session, teller: _Teller, item: pytest.Item | No
     try:
         session._setupstate.teardown_exact(None)
         session.config._ensure_unconfigure()
+        atexit._run_exitfuncs()  # multiprocessing ends without them
     except BaseException:
         if item is not None:
             with suppress(OSError):

@@ -40,6 +40,8 @@ UPLOAD = 256 * MIB
 PATIENCE_S = 12.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\nfiles = ["*"]\n'
+SLOW = "[listen]\nheader_timeout_s = 60\n"
+"""Those who come are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")
 GROUPS = {
     "before": tuple(RAW),
@@ -210,7 +212,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with HostileShells() as shells:
         entry = f'login_name = "dev"\nhost_keys = ["{shells.host_key}"]\nholder = "hold"\n'
         entries = [static(as_app(manner), shells.ports[manner]) + entry for manner in MANNERS]
-        settings = SSH_TABLE + WEB + "".join(entries)
+        settings = SSH_TABLE + WEB + SLOW + "".join(entries)
         apps = tuple(as_app(manner) for manner in MANNERS)
         with open_world(tmp_path_factory.mktemp("hostile"), settings, apps) as world:
             yield Gateway(world)

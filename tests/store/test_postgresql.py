@@ -538,34 +538,34 @@ def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while
 
 
 @pytest.fixture
-def small_disk(postgresql: PostgresqlHere) -> Iterator[Path]:
-    """A file system of 16 MiB on which the server may keep a database."""
-    disk = postgresql.folder / "small"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", disk],
-        capture_output=True,
-        text=True,
-    )
-    if made.returncode:
-        pytest.skip(f"this machine lets us mount nothing: {made.stderr.strip()}")
-    shutil.chown(disk, postgresql.superuser)
-    postgresql.admin(f"CREATE TABLESPACE small LOCATION '{disk}'")
-    try:
-        yield disk
-    finally:
-        postgresql.admin("DROP TABLESPACE small")
-        subprocess.run(["umount", "-l", disk], check=True)
-        disk.rmdir()
+def small_disk() -> Iterator[tuple[PostgresqlHere, Path]]:
+    """A server of its own, and a file system of 16 MiB on which it may keep a database. While that is full,
+    it serves nobody else well."""
+    with server_here() as server:
+        disk = server.folder / "small"
+        disk.mkdir()
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", disk],
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            pytest.skip(f"this machine lets us mount nothing: {made.stderr.strip()}")
+        try:
+            shutil.chown(disk, server.superuser)
+            server.admin(f"CREATE TABLESPACE small LOCATION '{disk}'")
+            yield server, disk
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(
-    postgresql: PostgresqlHere, small_disk: Path
-) -> None:
-    server = postgresql.database("TABLESPACE small")
-    database = open_database(server)
+def test_a_full_disk_is_told_and_loses_nothing(small_disk: tuple[PostgresqlHere, Path]) -> None:
+    postgresql, disk = small_disk
+    database = open_database(postgresql.database("TABLESPACE small"))
     journal = StoreJournal(database)
-    filler = small_disk / "filler"
+    # The first connection to a new database writes a file of the server's own.
+    journal.append([denied(at=-2.0)])
+    filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)):
             pass
@@ -578,12 +578,11 @@ def test_a_full_disk_is_told_and_loses_nothing(
 
     with pytest.raises(StoreError, match="disk full; free space on the server"):
         write_on()
-    assert len(read_entries(database, limit=10**6)) == len(written) * 20
+    assert len(read_entries(database, limit=10**6)) == 1 + len(written) * 20
     filler.unlink()
     journal.append([denied(at=-1.0)])
     assert read_entries(database, limit=10**6)[-1].event.at == -1.0
     database.close()
-    postgresql.drop(server)
 
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(
