@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,7 @@ class _Front(asyncssh.SSHServer):
             connection=self._conn,
             permits=self._house.policy.permits,
             force_command=self._house.policy.force_command,
+            hang_up=partial(self._conn.disconnect, asyncssh.DISC_BY_APPLICATION),
         )
         self._house.logins.append(self._login)
 

@@ -258,6 +258,27 @@ def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -
         assert b"no grant for 'dev' to enter app01" in one.text
 
 
+def test_one_who_sends_without_end_learns_why_as_well(tmp_path: Path) -> None:
+    """A socket that is closed with bytes unread resets, and the client's next write fails before it reads."""
+    with open_world(tmp_path, SSH_TABLE + local("app01")) as world:
+        command = ["ssh", "-F", world.config(), "app01@gw", "echo in; cat >/dev/null"]
+        with (
+            Path("/dev/zero").open("rb") as zeros,
+            subprocess.Popen(
+                command, stdin=zeros, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process,
+        ):
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == b"in\n"
+            (grant,) = json.loads(world.gateway.look("grant", "list", "--json"))
+            with world.gateway.service() as service:
+                admin.remove_grant(service, grant["id"])
+            said = process.stderr.read()
+            assert process.wait(BOUND_S) == 255
+        assert b"no grant for 'dev' to enter app01" in said
+
+
 HOLDS_AGENT = (
     "import os, socket\n"
     "s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SSH_AUTH_SOCK'])\n"

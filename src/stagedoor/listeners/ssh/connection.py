@@ -29,6 +29,8 @@ WAITING_REQUESTS = 64
 """Of one channel, behind one that takes its time: a wish for the agent waits for the shell."""
 LINGER_S = 1.0
 """How long a client that was told to go has to read why."""
+PERSON_LINGER_S = 5.0
+"""The same for one who has logged in: on a busy machine, or a line that loses a packet, a second is short."""
 KEXINIT_WAIT_S = 1.0
 """How long a client that calls itself OpenSSH has to propose first; stock ssh does so at once."""
 _OPENSSH = b"SSH-2.0-OpenSSH_"
@@ -109,7 +111,8 @@ class Connection(PacketConnection):
         self._leaving = True
         parts = (code.to_bytes(4, "big"), string(reason.encode()), string(b""))
         self.send_packet(_DISCONNECT, *parts)
-        self._loop.call_later(LINGER_S, self.abort)
+        linger_s = PERSON_LINGER_S if self._auth_complete else LINGER_S
+        self._loop.call_later(linger_s, self.abort)
 
     # Input and output within bounds.
 

@@ -216,6 +216,7 @@ class Downstream(asyncssh.SSHServer):
             public_key=key.line if key else None,
             credential=proof.credential,
             stop_agent=self.connection.stop_agent,
+            hang_up=self.connection.hang_up,
         )
         self._refused.clear()
         self._context.logged_in(self)

@@ -54,10 +54,8 @@ class Login:
     """What `identity` came by, to be judged again; without one nobody is let in again."""
     stop_agent: Callable[[], None] = lambda: None
     """Close every way to the client's agent, and what is open to it."""
-
-    def disconnect(self, reason: str) -> None:
-        """Hang up with one line that the person's ssh prints (RFC 4253 §11.1)."""
-        self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+    hang_up: Callable[[str], None] = lambda _: None
+    """Close the connection, with one line that the person's ssh prints (RFC 4253 §11.1)."""
 
 
 class SshSignIns(Protocol):

@@ -91,7 +91,7 @@ class DirectSession:
             if self.shell_session.ended_by_flow is not None:
                 end, detail = self.shell_session.ended_by_flow
                 self.put_out(end, detail)
-                self.login.disconnect(detail or f"this session is {end.value}")
+                self.login.hang_up(detail or f"this session is {end.value}")
             raise
         finally:
             if self._idle is not None:
