@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.listeners.wire import Answer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty, Inside, serving
+from tests.store import full_disk
 
 
 def login(gateway: Faulty, *fields: str, authority: str = "app01-ssh:22") -> Answer:
@@ -93,19 +93,8 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir(mode=0o700)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", disk],
-        capture_output=True,
-        text=True,
-    )
-    if made.returncode:
-        pytest.skip(f"this machine lets us mount nothing: {made.stderr.strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+    with full_disk.small_disk(tmp_path / "disk", 2) as disk:
+        yield disk.folder
 
 
 def fill(disk: Path) -> Path:

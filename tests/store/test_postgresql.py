@@ -32,6 +32,7 @@ from stagedoor.store.watch import PolicyWatch
 from tests.listeners.wire import eventually
 from tests.ports import free_port
 from tests.stopped import stopped
+from tests.store import full_disk
 from tests.store.sample import change, closed, denied, opened
 from tests.store.server import PASSWORD, ROLE, PostgresqlHere, name_of, server_here
 from tests.store.wire import Wire, wire
@@ -541,22 +542,10 @@ def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while
 def small_disk() -> Iterator[tuple[PostgresqlHere, Path]]:
     """A server of its own, and a file system of 16 MiB on which it may keep a database. While that is full,
     it serves nobody else well."""
-    with server_here() as server:
-        disk = server.folder / "small"
-        disk.mkdir()
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", disk],
-            capture_output=True,
-            text=True,
-        )
-        if made.returncode:
-            pytest.skip(f"this machine lets us mount nothing: {made.stderr.strip()}")
-        try:
-            shutil.chown(disk, server.superuser)
-            server.admin(f"CREATE TABLESPACE small LOCATION '{disk}'")
-            yield server, disk
-        finally:
-            subprocess.run(["umount", "-l", disk], check=True)
+    with server_here() as server, full_disk.small_disk(server.folder / "small", 16) as disk:
+        shutil.chown(disk.folder, server.superuser)
+        server.admin(f"CREATE TABLESPACE small LOCATION '{disk.folder}'")
+        yield server, disk.folder
 
 
 def test_a_full_disk_is_told_and_loses_nothing(small_disk: tuple[PostgresqlHere, Path]) -> None:

@@ -6,6 +6,7 @@ neither must a key or certificate that a program may hold.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stagedoor.admin.credentials import AccountState, CredentialService
 from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
@@ -90,6 +91,7 @@ class AccountLinks:
 
 
 _Act = Callable[[AccountRequest, Identity], Awaitable[AccountAnswer | Denial]]
+_TakeAway = Callable[[Identity, str], Awaitable[Denial | None]]
 
 
 class AccountCommands:
@@ -102,14 +104,16 @@ class AccountCommands:
             "account": self._show,
             "token list": self._list,
             "token create": self._create_token,
-            "token revoke": self._revoke_token,
+            "token revoke": partial(self._take_away, credentials.revoke_token, "Revoked the token"),
             "key list": self._list,
             "key challenge": self._challenge,
             "key add": self._add_key,
-            "key remove": self._remove_key,
+            "key remove": partial(self._take_away, credentials.remove_key, "Removed the key"),
             "passkey list": self._list,
             "passkey add": self._add_passkey,
-            "passkey remove": self._remove_passkey,
+            "passkey remove": partial(
+                self._take_away, credentials.remove_passkey, "Removed the passkey"
+            ),
             "sign-in list": self._list,
             "sign-in end": self._end_sign_ins,
             "password": self._set_password,
@@ -297,26 +301,12 @@ class AccountCommands:
 
     # What takes something away.
 
-    async def _revoke_token(
-        self, asked: AccountRequest, identity: Identity
+    async def _take_away(
+        self, take: _TakeAway, said: str, asked: AccountRequest, identity: Identity
     ) -> AccountAnswer | Denial:
-        [id_] = asked.command.arguments
-        denial = await self._credentials.revoke_token(identity, id_)
-        return denial or AccountAnswer("", f"Revoked the token {id_}.\n")
-
-    async def _remove_key(
-        self, asked: AccountRequest, identity: Identity
-    ) -> AccountAnswer | Denial:
-        [fingerprint] = asked.command.arguments
-        denial = await self._credentials.remove_key(identity, fingerprint)
-        return denial or AccountAnswer("", f"Removed the key {fingerprint}.\n")
-
-    async def _remove_passkey(
-        self, asked: AccountRequest, identity: Identity
-    ) -> AccountAnswer | Denial:
-        [id_] = asked.command.arguments
-        denial = await self._credentials.remove_passkey(identity, id_)
-        return denial or AccountAnswer("", f"Removed the passkey {id_}.\n")
+        [one] = asked.command.arguments
+        denial = await take(identity, one)
+        return denial or AccountAnswer("", f"{said} {one}.\n")
 
     async def _end_sign_ins(
         self, asked: AccountRequest, identity: Identity
