@@ -1,7 +1,10 @@
 """A program that brings a credential may print anything, for ever."""
 
 import asyncio
+import os
+import signal
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,27 @@ def test_output_without_end_is_refused_in_words() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * OUTPUT_LIMIT
     finally:
         tracemalloc.stop()
+
+
+def test_what_a_program_leaves_running_holds_nobody_up(tmp_path: Path) -> None:
+    """It has left the program's process group, and holds its pipes open."""
+    leaves = f"""
+        setsid sh -c 'touch {tmp_path}/$$; exec sleep 600' &
+        until [ -e {tmp_path}/$! ]; do sleep 0.01; done
+    """
+
+    async def output(script: str) -> bytes:
+        return await asyncio.wait_for(_output(program(leaves + script)), 30)
+
+    try:
+        with pytest.raises(CredentialError, match="printed more than"):
+            asyncio.run(output("exec yes"))
+        assert asyncio.run(output("printf kept")) == b"kept"
+        with pytest.raises(CredentialError, match=r"exit status 3\): no$"):
+            asyncio.run(output("echo no >&2; exit 3"))
+    finally:
+        for pid in tmp_path.iterdir():
+            os.kill(int(pid.name), signal.SIGKILL)
 
 
 def test_of_errors_without_end_the_last_are_told() -> None:

@@ -30,8 +30,9 @@ OUTPUT_LIMIT = 1024 * 1024
 
 _SAYS_LIMIT = 300
 _COMPLAINT_BYTES = 4096
+_STDERR = 2
 _LEFT_S = 1.0
-_CHUNK = 64 * 1024
+"""So long after its exit a program's pipes are read, should something that it started hold them."""
 
 
 class _Status(msgspec.Struct):
@@ -139,6 +140,37 @@ def parse(program: Program, output: bytes) -> _Status:
     return status
 
 
+class _Run(asyncio.SubprocessProtocol):
+    """What a program prints: its output up to one read beyond OUTPUT_LIMIT, and the end of its errors.
+
+    Not `asyncio.subprocess.Process`: its `wait()` does not come back while a pipe has something
+    that nobody reads, or is held open by what the program left running.
+    """
+
+    def __init__(self) -> None:
+        self.output = bytearray()
+        self.errors = b""
+        self.exited = asyncio.Event()
+        self.told_all = asyncio.Event()
+        """There is nothing more to wait for."""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == _STDERR:
+            self.errors = (self.errors + data)[-_COMPLAINT_BYTES:]
+        elif len(self.output) <= OUTPUT_LIMIT:
+            self.output += data
+            if len(self.output) > OUTPUT_LIMIT:
+                self.told_all.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        asyncio.get_running_loop().call_later(_LEFT_S, self.told_all.set)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has exited, and its pipes are at their end."""
+        self.told_all.set()
+
+
 async def _output(program: Program) -> bytes:
     spec: dict[str, object] = {"interactive": False}
     if program.cluster is not None:
@@ -150,13 +182,12 @@ async def _output(program: Program) -> bytes:
         "KUBERNETES_EXEC_INFO": msgspec.json.encode(told).decode(),
     }
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, run = await asyncio.get_running_loop().subprocess_exec(
+            _Run,
             program.command,
             *program.arguments,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             process_group=0,
         )
     except OSError as error:
@@ -165,52 +196,29 @@ async def _output(program: Program) -> bytes:
             f"cannot run {program.command}, which the kubeconfig names for the credential: "
             f"{error.strerror}{hint}"
         ) from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    errors = asyncio.create_task(_last_of(process.stderr))
     try:
         async with asyncio.timeout(RUN_LIMIT_S):
-            output = await _all_of(process.stdout, program)
-            await process.wait()
+            await run.told_all.wait()
     except TimeoutError:
         raise CredentialError(
             f"{program.command} brought no credential within {RUN_LIMIT_S:.0f} s"
         ) from None
     finally:
-        if process.returncode is None:
+        if not run.exited.is_set():
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
-            await process.wait()
-        # What it has left in its pipes; its children may hold them open.
-        left = asyncio.create_task(_last_of(process.stdout))
-        await asyncio.wait((errors, left), timeout=_LEFT_S)
-        left.cancel()
-        errors.cancel()
-    complaint = b"" if errors.cancelled() or not errors.done() else errors.result()
-    if process.returncode:
-        says = folded(complaint.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
+                os.killpg(transport.get_pid(), signal.SIGKILL)  # and what it has started
+            await run.exited.wait()
+        transport.close()
+    if len(run.output) > OUTPUT_LIMIT:
         raise CredentialError(
-            f"{program.command} brought no credential (exit status {process.returncode}): {says}"
+            f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is no credential"
         )
-    return output
-
-
-async def _all_of(stream: asyncio.StreamReader, program: Program) -> bytes:
-    found = bytearray()
-    while chunk := await stream.read(_CHUNK):
-        found += chunk
-        if len(found) > OUTPUT_LIMIT:
-            raise CredentialError(
-                f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is no credential"
-            )
-    return bytes(found)
-
-
-async def _last_of(stream: asyncio.StreamReader) -> bytes:
-    found = b""
-    while chunk := await stream.read(_CHUNK):
-        found = (found + chunk)[-_COMPLAINT_BYTES:]
-    return found
+    if status := transport.get_returncode():
+        says = folded(run.errors.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
+        raise CredentialError(
+            f"{program.command} brought no credential (exit status {status}): {says}"
+        )
+    return bytes(run.output)
 
 
 def _instant(program: Program, text: str) -> float:
