@@ -138,7 +138,7 @@ class Program:
 
     def asked(self) -> tuple[str, str]:
         """The id and the letters that it shows."""
-        wait_until(lambda: ASKED.search(self.shown.decode()) or self.process.poll() is not None)
+        wait_until(lambda: ASKED.search(self.shown.decode()) or not self._reading.is_alive())
         found = ASKED.search(self.shown.decode())
         assert found is not None, self.shown
         return found[2], found[3]
