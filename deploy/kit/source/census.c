@@ -7,6 +7,7 @@
 //
 // The holder of a terminal goes by a name of its own, as a tmux server does (holder/serve.c).
 #include <dirent.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 #include <unistd.h>
 
 #include "kit.h"
+
+#define LOOKS 25
+#define BETWEEN_LOOKS_MS 20
 
 struct process {
   pid_t pid, parent, group, foreground;  // the last is of its terminal
@@ -58,11 +62,12 @@ static bool is_holder(const struct process *process) {
   return starts_with(process->name, "terminal: ") || starts_with(process->name, "command: ");
 }
 
-// Whether something runs in a held terminal: the command that it was made for, or one that its shell was told.
+// Whether something runs in a held terminal: the command that it was made for, or one that its shell was told. A
+// shell that waits for a line sleeps.
 static bool is_working(const struct process *all, size_t count, const struct process *holder) {
   if (starts_with(holder->name, "command: ")) return true;
   for (size_t i = 0; i < count; i++)
-    if (all[i].parent == holder->pid && all[i].terminal) return all[i].foreground != all[i].group;
+    if (all[i].parent == holder->pid && all[i].terminal) return all[i].foreground != all[i].group || all[i].state != 'S';
   return false;
 }
 
@@ -97,5 +102,18 @@ struct census census_take(pid_t listener) {
     if (is_working(all, count, &all[i])) result.working++;
   }
   free(all);
+  return result;
+}
+
+struct census census_take_surely(pid_t listener) {
+  struct census result = census_take(listener);
+  int most = result.working;
+  for (int look = 1; look < LOOKS && most < result.terminals; look++) {
+    poll(NULL, 0, BETWEEN_LOOKS_MS);
+    free(result.pids);
+    result = census_take(listener);
+    if (result.working > most) most = result.working;
+  }
+  result.working = most < result.terminals ? most : result.terminals;
   return result;
 }

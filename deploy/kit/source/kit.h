@@ -75,6 +75,10 @@ struct census {
 };
 struct census census_take(pid_t listener);
 
+// The same, by looking for half a second whether something runs: between two commands of a shell's loop, the loop
+// looks like a prompt.
+struct census census_take_surely(pid_t listener);
+
 // terminals.c
 void terminals_tell(const struct census *census, const char *message);
 

@@ -176,7 +176,7 @@ static void drain(int exit_status) {
   ends_in(shell.stay_s ? shell.stay_s : shell.settings.grace_s);
   long grace = shell.grace_s;
   if (shell.listener) kill(shell.listener, SIGTERM);
-  struct census census = census_take(shell.listener);
+  struct census census = census_take_surely(shell.listener);
   say("stopping: no new logins; %d sessions and %d terminals at work have %ld s left", census.sessions, census.working, grace);
   if (shell.stay_s) tell_of_fresh(&census, grace);
   else warn(&census, grace);
@@ -230,6 +230,10 @@ static void end(struct census *census) {
 static void go_on_draining(struct census *census) {
   long long left = shell.deadline - now_ms();
   // Nobody can come back to a held terminal; what was left running in it may still come to its end.
+  if (!census->sessions && !census->working) {
+    free(census->pids);
+    *census = census_take_surely(shell.listener);
+  }
   if ((!census->sessions && !census->working) || left <= 0) end(census);
   if (shell.stay_s && !census->sessions) {
     // Those who might stay have left, or were put out: what they left running has the grace period, and no day.
