@@ -42,6 +42,14 @@ def test_those_with_a_rule_their_keys_and_how_long() -> None:
     assert Admission("ops", ("ssh-ed25519 ops1",)) in admitted(POLICY, Target("app02"), NOW)
 
 
+def test_those_of_their_sign_ins_that_are_over() -> None:
+    revoked = {"dev": [9, 7], "ops": [8], "gone": [6]}
+    assert admitted(POLICY, Target("app01"), NOW, revoked=revoked) == (
+        Admission("bare", (), NOW + 60),
+        Admission("dev", ("ssh-ed25519 dev1", "ssh-ed25519 dev2"), NOW + 60, (), (7, 9)),
+    )
+
+
 def test_nobody_where_no_rule_leads() -> None:
     assert admitted(POLICY, Target("other"), NOW) == ()
     assert admitted(Policy(), Target("app01"), NOW) == ()

@@ -2,6 +2,10 @@
 
 import asyncio
 import re
+from base64 import b64decode
+from dataclasses import replace
+
+import pytest
 
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
@@ -9,7 +13,9 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Shell
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, in_force
+from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.wire.krl import revoked_serials
 from tests.controller.test_stories import APP01, SETTLED_S, Story, now, story
 from tests.virtual_time import in_virtual_time
 
@@ -101,6 +107,28 @@ async def test_who_loses_a_right_loses_it_in_a_shell_that_could_not_be_made_now(
         it.admitted[:] = [ALICE]
         await asyncio.sleep(HOUR_S)
         assert good(it) == {"alice"}
+
+
+@pytest.mark.identity(23)
+@pytest.mark.parametrize("volumes", [None, "nonsense"], ids=["as ever", "could not be made now"])
+@in_virtual_time
+async def test_the_certificates_of_a_sign_in_that_has_ended_are_listed(volumes: str | None) -> None:
+    async with story() as it:
+        it.admitted[:] = [ALICE]
+        await it.come()
+        if volumes:
+            it.app(volumes=volumes)
+
+        def listed() -> bytes:
+            return b64decode(it.cluster.objects[CONFIG]["binaryData"][objects.REVOKED])
+
+        assert listed() == revoked_serials(b"", [], 0)
+        it.admitted[:] = [replace(ALICE, revoked=(7,))]
+        await asyncio.sleep(HOUR_S)
+        assert listed() == revoked_serials(b"", [7], 0)
+        it.admitted[:] = [ALICE]
+        await asyncio.sleep(HOUR_S)
+        assert listed() == revoked_serials(b"", [], 0)
 
 
 @in_virtual_time

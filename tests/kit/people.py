@@ -4,13 +4,18 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagedoor.wire.krl import revoked_serials
+
+SERIAL = 2**62 + 1
+
 
 @dataclass
 class People:
     """A user CA and a host CA, and persons with keys of theirs.
 
     alice and carol have user certificates, bob has a key that is registered, mallory has a key that is
-    not, and a certificate of no CA of ours; carol's certificate is good but she is not admitted.
+    not, and a certificate of no CA of ours; carol's certificate is good but she is not admitted. The serial
+    of each certificate is SERIAL.
     """
 
     folder: Path
@@ -47,10 +52,12 @@ class People:
         (shell / "user_ca.pub").write_text(self.public("user_ca"))
         (shell / "authorized_principals").write_text("alice\n")
         (shell / "authorized_keys").write_text(self.public("bob"))
+        (shell / "revoked_keys").write_bytes(revoked_serials(b"", (), 0))
 
     def _certify(self, authority: str, name: str) -> None:
         public = self.key(name).with_suffix(".pub")
-        self._run("-q", "-s", str(self.key(authority)), "-I", name, "-n", name, str(public))
+        signs = ("-q", "-s", str(self.key(authority)), "-z", str(SERIAL))
+        self._run(*signs, "-I", name, "-n", name, str(public))
 
     def _run(self, *arguments: str) -> None:
         if "-h" in arguments:

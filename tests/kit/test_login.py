@@ -4,9 +4,10 @@ import subprocess
 
 import pytest
 
+from stagedoor.wire.krl import revoked_serials
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES
-from tests.kit.people import People
+from tests.kit.people import SERIAL, People
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
@@ -69,6 +70,19 @@ def test_whoever_is_admitted_while_it_runs_gets_in_at_once(make: Make, people: P
     container.file("/etc/stagedoor/shell/authorized_keys").write_text(people.public("mallory"))
     assert container.ssh("true", person="mallory").returncode == 0
     assert container.ssh("true", person="bob").returncode == 255
+
+
+@pytest.mark.identity(23)
+def test_a_certificate_that_is_revoked_while_it_runs_is_refused_at_once(make: Make) -> None:
+    container = make().start()
+    assert container.ssh("true").returncode == 0
+    revoked = container.file("/etc/stagedoor/shell/revoked_keys")
+    none = revoked.read_bytes()
+    revoked.write_bytes(revoked_serials(b"", [1, SERIAL], 0))
+    assert container.ssh("true").returncode == 255
+    assert container.ssh("true", person="bob").returncode == 0
+    revoked.write_bytes(none)
+    assert container.ssh("true").returncode == 0
 
 
 def test_there_is_no_password(make: Make, people: People) -> None:

@@ -142,9 +142,9 @@ def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_ru
 def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_ended(
     entered: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By direct login, as a jump host and by CONNECT, into a shell that runs; on a quiet machine within five
-    seconds. What the shell's own sshd takes is in docs/security.md, "On Kubernetes"."""
-    house, stolen = entered, new_key(tmp_path / "stolen")
+    """By direct login, as a jump host and by CONNECT, into a shell that runs, and by the shell's own sshd,
+    which whoever may CONNECT reaches; on a quiet machine within five seconds."""
+    house, stolen, own = entered, new_key(tmp_path / "stolen"), str(entered.token_file)
     with house.gateway.changed() as service:
         add_user(service, "alice")
         add_grant(service, "user:alice", "app01")
@@ -163,6 +163,7 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
         "direct": house.ssh_command("-p", port, "app01@localhost", "echo in", way="none"),
         "jump": [one.replace("dev@localhost", "alice@localhost") for one in jump],
         "connect": [one.replace("--user dev", "--user alice") for one in connect],
+        "dev's connect": [one.replace(str(token_file), own) for one in connect],
     }
 
     def tried(door: str) -> "subprocess.CompletedProcess[bytes]":

@@ -5,7 +5,7 @@ import pytest
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind
-from stagedoor.store import people
+from stagedoor.store import people, schema
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified, passes
 from stagedoor.store.sign_in.logins import open_login
@@ -42,6 +42,7 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
     one, two = log_in(database, "SHA256:one"), log_in(database, "SHA256:two")
     highest = 2**63 - 1  # a sign-in that is not even remembered
     with database.write() as transaction:
+        certified.keep(transaction, "dave", 7, NOW + 600, NOW)  # nobody of that name is left
         for number, end in (
             (one.number, NOW + 60),
             (one.number, NOW + 600),
@@ -49,11 +50,26 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
             (two.number, NOW + 600),
             (highest, NOW + 10),
         ):
-            certified.keep(transaction, number, end, NOW)
-    assert certified.revoked(database, NOW) == [highest]
-    assert certified.revoked(database, NOW + 10) == []
-    assert certified.revoked(database, NOW + 10, {"SHA256:two"}) == [two.number]
+            certified.keep(transaction, "carol", number, end, NOW)
+    dave = {"dave": [7]}
+    assert certified.revoked(database, NOW) == {"carol": [highest], **dave}
+    assert certified.revoked(database, NOW + 10) == dave
+    assert certified.revoked(database, NOW + 10, {"SHA256:two"}) == {"carol": [two.number], **dave}
     with change(database, "end") as made:
         passes.end(made.transaction, one.id, "laptop stolen", NOW)
-    assert certified.revoked(database, NOW + 599) == [one.number]
-    assert certified.revoked(database, NOW + 600) == []
+    assert certified.revoked(database, NOW + 599) == {"carol": [one.number], **dave}
+    assert certified.revoked(database, NOW + 600) == {}
+
+
+def test_a_row_of_a_program_that_wrote_no_user_is_listed_all_the_same(database: Database) -> None:
+    """Such a program may run beside this one while an installation is upgraded."""
+    row = schema.certified_sign_ins.insert().values(number=7, valid_before=NOW + 60)
+    with database.write() as transaction:
+        transaction.execute(row)
+    assert certified.revoked(database, NOW) == {"": [7]}
+    with database.write() as transaction:
+        certified.keep(transaction, "carol", 7, NOW + 30, NOW)
+    assert certified.revoked(database, NOW + 59) == {"": [7]}, "an earlier end takes nothing back"
+    with database.write() as transaction:
+        certified.keep(transaction, "carol", 7, NOW + 90, NOW)
+    assert certified.revoked(database, NOW + 60) == {"carol": [7]}

@@ -120,3 +120,5 @@ def test_what_is_written_reads_back(serials: set[int], other: int) -> None:
         revoked = serial in serials and serial != 0
         assert found.holds_certificate(certificate(serial)) == revoked
         assert not found.holds_certificate(certificate(serial, ca=THEIRS))
+        of_any = parse_revocations(revoked_serials(b"", serials, 0))
+        assert of_any.holds_certificate(certificate(serial, ca=THEIRS)) == revoked

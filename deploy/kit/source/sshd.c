@@ -17,7 +17,7 @@ static const char FIXED[] =
     "SshdSessionPath " KIT "/bin/sshd-session\n"
     "SshdAuthPath " KIT "/bin/sshd-auth\n"
     "HostKey " RUN "/" KEY "\n"
-    // A certificate of the user CA for an identity that is admitted, or a key of one; never a password. The three
+    // A certificate of the user CA for an identity that is admitted, or a key of one; never a password. These
     // files are read at each login: who is admitted changes while the shell runs.
     "AuthenticationMethods publickey\n"
     "PasswordAuthentication no\n"
@@ -25,6 +25,7 @@ static const char FIXED[] =
     "TrustedUserCAKeys " SHELL "/user_ca.pub\n"
     "AuthorizedPrincipalsFile " SHELL "/authorized_principals\n"
     "AuthorizedKeysFile " SHELL "/authorized_keys\n"
+    "RevokedKeys " SHELL "/revoked_keys\n"
     // The files belong to whom the kubelet likes, and there is no PAM without root.
     "StrictModes no\n"
     "UsePAM no\n"

@@ -11,6 +11,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
 _NONE: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({})
+_NONE_REVOKED: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class BoundKeys:
@@ -33,10 +34,12 @@ def admitted(
     target: Target,
     now: float,
     bound: Mapping[str, Sequence[tuple[str, float]]] = _NONE,
+    revoked: Mapping[str, Sequence[int]] = _NONE_REVOKED,
 ) -> tuple[Admission, ...]:
     """Everybody whom `authorise` would let in with a key or certificate of their own, by name.
 
-    `bound` are keys of sign-ins (`BoundKeys`), for a shell that hears of each sign-in within a second.
+    `bound` are keys of sign-ins (`BoundKeys`), for a shell that hears of each sign-in within a second;
+    `revoked`, for one that takes their certificates, are `Admission.revoked` by user.
     """
     keys: dict[str, list[str]] = {}
     for key in policy.keys.values():
@@ -48,7 +51,8 @@ def admitted(
         if isinstance(verdict, Grant):
             registered = tuple(sorted(keys.get(name, ())))
             theirs = tuple(one for one in bound.get(name, ()) if one[1] > now)
-            found.append(Admission(name, registered, verdict.expires_at, theirs))
+            over = tuple(sorted(revoked.get(name, ())))
+            found.append(Admission(name, registered, verdict.expires_at, theirs, over))
     return tuple(found)
 
 

@@ -163,7 +163,7 @@ class ShellWriter:
             stays=stays,
         )
 
-    def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, str]:
+    def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, dict[str, str]]:
         """Of the ConfigMap that part alone that says who may log in: nobody where no shell is offered."""
         return objects.keys(self.admitted(target) if offered else (), until)
 
@@ -174,13 +174,11 @@ class ShellWriter:
         return written
 
     async def refresh_keys(
-        self, namespace: str, app: str, keys: dict[str, str], pods: Sequence[Object]
+        self, namespace: str, app: str, keys: Object, pods: Sequence[Object]
     ) -> Object:
         """The same of `keys` alone. Raises StepError."""
         try:
-            written = await self.cluster.merge(
-                Kind.CONFIG_MAP, namespace, shell_object(app), {"data": keys}
-            )
+            written = await self.cluster.merge(Kind.CONFIG_MAP, namespace, shell_object(app), keys)
         except ClusterError as error:
             raise StepError("updating the ConfigMap", error) from error
         await self._take_note(pods, digest(written))

@@ -154,7 +154,7 @@ class NamespaceMirrors:
 
 def digest(config: Object) -> str:
     """A short name for what a ConfigMap holds."""
-    return digest_of(config.get("data") or {})
+    return digest_of({part: config.get(part) or {} for part in ("data", "binaryData")})
 
 
 def digest_of(data: Object) -> str:
@@ -214,13 +214,17 @@ def _bare(found: Object) -> Object:
 
 
 def _config(found: Object) -> Object:
-    data = found.get("data") or {}
+    keys = {part: _only(found.get(part) or {}, few) for part, few in objects.keys((), 0).items()}
     return {
         **_bare(found),
         "digest": digest(found),
-        "keys": digest_of({name: data[name] for name in objects.keys((), 0) if name in data}),
-        "until": objects.time_of(data.get(objects.KEYS_END)),
+        "keys": digest_of(keys),
+        "until": objects.time_of(keys["data"].get(objects.KEYS_END)),
     }
+
+
+def _only(found: Object, names: Collection[str]) -> Object:
+    return {name: found[name] for name in names if name in found}
 
 
 def _lease(found: Object) -> Object:

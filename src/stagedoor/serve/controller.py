@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
 import structlog
 
 from stagedoor.admin.certificates.authorities import host_ca, public_half
+from stagedoor.admin.certificates.revoked import revoked_sign_ins
 from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly
@@ -69,6 +70,8 @@ class ControllerManager:
         )
         self.database: Database | None = None
         self.watch: PolicyWatch | None = None
+        self._revoked: Mapping[str, Sequence[int]] = {}
+        """`Admission.revoked` by user, as of the last change of the policy: the end of a sign-in is one."""
         self._metrics = Metrics()
         self._election = election_of(
             settings,
@@ -129,6 +132,7 @@ class ControllerManager:
                 on_close_requests=lambda _: None,
                 on_problem=self._on_policy_problem,
             )
+            self._revoked = revoked_sign_ins(database, watch.last_policy, time.time())
         except BaseException:
             database.close()
             raise
@@ -139,7 +143,8 @@ class ControllerManager:
         """Who may log in to a shell, by the policy as it was last read: a store that is away must not
         empty the keys of shells with people in them. Whom the gateway lets in is for the gateway."""
         assert self.watch is not None, "nothing is made before the policy was read"
-        return admitted(self.watch.last_policy, target, time.time())
+        policy, revoked = self.watch.last_policy, self._revoked
+        return admitted(policy, target, time.time(), revoked=revoked)
 
     async def _lead(self) -> None:
         """Work until somebody else leads, or it is over."""
@@ -175,6 +180,8 @@ class ControllerManager:
         return private_text(key), certificate
 
     def _on_policy(self, policy: Policy) -> None:
+        assert self.database is not None, "nothing is told before the store was read"
+        self._revoked = revoked_sign_ins(self.database, policy, time.time())
         self._log.info("policy changed", version=policy.version)
         controller = self._controller
         if controller is not None:

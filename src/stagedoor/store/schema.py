@@ -56,7 +56,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 COMPATIBLE_VERSION = 1
 
 meta = Table(

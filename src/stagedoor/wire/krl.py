@@ -152,7 +152,8 @@ def parse_revocations(data: bytes) -> Revocations:
 
 
 def revoked_serials(ca: bytes, serials: Iterable[int], made_at: int) -> bytes:
-    """A list that revokes certificates of one CA, whose public key is `ca`, by their serials.
+    """A list that revokes certificates by their serials: those of the CA whose public key is `ca`; if that
+    is empty, of every CA.
 
     `made_at` is seconds since the epoch, and the list's version.
     """

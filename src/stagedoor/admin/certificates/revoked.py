@@ -2,7 +2,8 @@
 
 import time
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.authorities import user_ca_line
@@ -15,6 +16,13 @@ from stagedoor.wire.krl import revoked_serials
 
 FRESH_S = 5.0
 """For so long a list is handed out again: anybody may ask for it, and each is a reading of the store."""
+
+
+def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[str, Sequence[int]]:
+    """By user, the numbers of the sign-ins that are over by that policy, while a certificate that was given
+    to them is still good. Blocks; raises StoreError."""
+    void = [key for key, shown in policy.bound_keys.items() if policy.void(shown) is not None]
+    return certified.revoked(database, now, void)
 
 
 class RevocationList:
@@ -39,10 +47,9 @@ class RevocationList:
         now = self._now()
         if self._made is not None and 0 <= now - self._made[0] < FRESH_S:
             return self._made[1]
-        policy = self._policy()
-        void = [key for key, shown in policy.bound_keys.items() if policy.void(shown) is not None]
-        numbers = await ask(certified.revoked, self._database, now, void)
-        if isinstance(numbers, Denial):
-            return numbers
+        found = await ask(revoked_sign_ins, self._database, self._policy(), now)
+        if isinstance(found, Denial):
+            return found
+        numbers = chain.from_iterable(found.values())
         self._made = (now, revoked_serials(self._ca, numbers, int(now)))
         return self._made[1]

@@ -119,7 +119,7 @@ class UserSigner:
         try:
             with self._database.write() as transaction:
                 append(transaction, [event])
-                certified.keep(transaction, number, ends, now)
+                certified.keep(transaction, user, number, ends, now)
         except StoreError as error:
             raise StoreError(
                 f"no certificate is signed that the audit does not have: {error}",

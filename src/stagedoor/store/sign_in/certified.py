@@ -1,6 +1,7 @@
 """Which sign-ins were given certificates that are good still, and which of those sign-ins last no more."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
@@ -12,33 +13,42 @@ from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import certified_sign_ins, web_passes
 
 
-def keep(transaction: Transaction, number: int, valid_before: float, now: float) -> None:
-    """A certificate is given to the sign-in of that number. What has expired is thrown away."""
+def keep(transaction: Transaction, user: str, number: int, valid_before: float, now: float) -> None:
+    """A certificate is given to the sign-in of `user` of that number. What has expired is thrown away."""
     insert = insert_sqlite if transaction.dialect.name == "sqlite" else insert_postgresql
     columns = certified_sign_ins.c
     transaction.execute(delete(certified_sign_ins).where(columns.valid_before <= now))
-    row = insert(certified_sign_ins).values(number=number, valid_before=valid_before)
+    row = insert(certified_sign_ins).values(
+        number=number, valid_before=valid_before, user_name=user
+    )
     longer = row.on_conflict_do_update(
         index_elements=["number"],
-        set_={"valid_before": row.excluded.valid_before},
+        set_={"valid_before": row.excluded.valid_before, "user_name": row.excluded.user_name},
         where=columns.valid_before < row.excluded.valid_before,
     )
     transaction.execute(longer)
 
 
-def revoked(database: Database, now: float, void: Collection[str] = ()) -> list[int]:
-    """The numbers of the sign-ins that are over, and have a certificate that is not.
+def revoked(
+    database: Database, now: float, void: Collection[str] = ()
+) -> Mapping[str, Sequence[int]]:
+    """By user, the numbers of the sign-ins that are over, and have a certificate that is not.
 
     `void` are fingerprints of keys whose sign-ins last, and count as over all the same. StoreError.
     """
     logins = select(web_passes.c.secret_hash, web_passes.c.key_fingerprint).where(
         web_passes.c.kind == PassKind.LOGIN.value, web_passes.c.expires_at > now
     )
-    given = select(certified_sign_ins.c.number).where(certified_sign_ins.c.valid_before > now)
+    columns = certified_sign_ins.c
+    given = select(columns.number, columns.user_name).where(columns.valid_before > now)
+    found: dict[str, list[int]] = defaultdict(list)
     with database.read() as transaction:
         last = {
             sign_in_number(bytes(row.secret_hash))
             for row in transaction.execute(logins)
             if row.key_fingerprint not in void
         }
-        return [number for number in transaction.execute(given).scalars() if number not in last]
+        for row in transaction.execute(given):
+            if row.number not in last:
+                found[row.user_name or ""].append(row.number)
+    return found

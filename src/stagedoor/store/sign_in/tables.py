@@ -108,8 +108,10 @@ certified_sign_ins = Table(
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("valid_before", Float, nullable=False),
+    Column("user_name", text_key(64)),
 )
-"""See `certified`. Since version 10. A row outlives its sign-in: one that lasts no more is revoked."""
+"""See `certified`. Since version 10. A row outlives its sign-in and its user: one that lasts no more is
+revoked. `user_name`, since version 12, is NULL where a program wrote the row that did not know of it."""
 
 passkeys = Table(
     "passkeys",

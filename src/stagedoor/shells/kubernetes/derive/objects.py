@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -27,10 +28,14 @@ from stagedoor.shells.kubernetes.names import (
     shell_object,
 )
 from stagedoor.shells.kubernetes.sentences import plain
+from stagedoor.wire.krl import revoked_serials
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 KEYS_END = "keys_until"
 """The file that says when those beside it end, RFC 3339."""
+
+REVOKED = "revoked_keys"
+"""The file that lists certificates which are taken no more, though the file of principals has their user."""
 
 STAY_S = 24 * HOUR_S
 """How long the sessions of a shell may go on beside a fresh one: the grace period with which its pod is
@@ -97,13 +102,15 @@ def config_map(
     when all keys end unless they are renewed. `notice` is a line for those inside, empty for none: the kit
     shows it when it changes. `stays`: its sessions may go on when the shell is stopped next.
     """
+    admitted = keys(admissions, until)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata_of(app),
+        **admitted,
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
-            **keys(admissions, until),
+            **admitted["data"],
             "motd": motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
             **({"stay": f"{STAY_S}\n"} if stays else {}),
@@ -112,14 +119,19 @@ def config_map(
     }
 
 
-def keys(admissions: Iterable[Admission], until: float) -> dict[str, str]:
-    """That part of the ConfigMap's `data` that says who may log in, and `KEYS_END`."""
+def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
+    """That part of the ConfigMap that says who may log in, and `KEYS_END`: `data` and `binaryData`."""
     admitted = ending_by(admissions, until)
+    # No time is in it: what says the same must not be written again.
+    revoked = revoked_serials(b"", chain.from_iterable(one.revoked for one in admitted), 0)
     return {
-        "authorized_principals": authorized_principals(admitted),
-        # Certificates are judged by that file and the user CA's, so no CA has a line here.
-        "authorized_keys": authorized_keys(admitted, ()),
-        KEYS_END: show_time(until),
+        "data": {
+            "authorized_principals": authorized_principals(admitted),
+            # Certificates are judged by that file and the user CA's, so no CA has a line here.
+            "authorized_keys": authorized_keys(admitted, ()),
+            KEYS_END: show_time(until),
+        },
+        "binaryData": {REVOKED: b64encode(revoked).decode("ascii")},
     }
 
 

@@ -1,0 +1,1 @@
+ALTER TABLE certified_sign_ins ADD COLUMN user_name VARCHAR(64);
