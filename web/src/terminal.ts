@@ -222,7 +222,9 @@ term.onResize(() => {
   measure();
   clearTimeout(resizing);
   resizing = setTimeout(() => {
-    if (attachment.attached && attachment.mode !== Mode.Watch) connection.send({ kind: "resize", size: attachment.size });
+    // Meanwhile somebody else may have typed, and have it in their size.
+    const ours = attachment.mode !== Mode.Watch && !extent.foreign;
+    if (attachment.attached && ours) connection.send({ kind: "resize", size: attachment.size });
   }, RESIZE_MS);
 });
 

@@ -1,8 +1,10 @@
 """Two who are at one terminal: what each sees of the other, in windows of different size."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +193,35 @@ def test_app_and_people_can_be_read_in_half_a_window(
             " return one.scrollWidth <= one.clientWidth + 1 && box.right <= bar.right + 1; })"
             f"(document.querySelector('{name}'))"
         ), name
+
+
+HELD_BACK = """
+window.due = [];
+const later = window.setTimeout;
+window.setTimeout = (act, ms, ...rest) => ms === 60 ? window.due.push(act) : later(act, ms, ...rest);
+"""
+"""A page tells its new size a moment after it changed: now only when the test lets it."""
+
+
+def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
+    tab: Tab, second: Tab, base: str, tmp_path: Path
+) -> None:
+    os.mkfifo(go := tmp_path / "go")
+    terminal(tab, base, "turns")
+    phone(second)
+    follows(second, base, "turns")
+    click(second, "Join in")
+    ready(second)
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    tab.ask(f"(() => {{ {HELD_BACK} }})()")
+    run(tab, "echo fi''rst")  # it has the size of this window now, whose new size is to be told
+    shows(second, "first")
+    run(second, f"clear; cat {go}; stty size; echo on''e")
+    tab.until("document.getElementById('screen').classList.contains('beyond')")
+    assert tab.ask("window.due.splice(0).map(act => act()).length") > 0
+    go.write_bytes(b"")
+    shows(second, "one")
+    assert not second.ask("document.getElementById('screen').classList.contains('beyond')")
+    rows = second.ask("document.querySelectorAll('.xterm-rows > div').length")
+    assert f"{rows} " in screen(second)
+    tab.until(f"document.querySelectorAll('.xterm-rows > div').length === {rows}")
