@@ -8,9 +8,9 @@ from pathlib import Path
 FIRST_NODE_PORT = 30000
 """From here on the test cluster's node gives ports to services, without listening on them."""
 
-_held: list[socket.socket] = []
-"""Of each port that was given out its name as a socket, for as long as this process lives: the tests of
-another process get another port, though nobody listens yet."""
+_held: list[int] = []
+"""Of each port that was given out its name as a socket's descriptor, which is closed when this process ends:
+the tests of another process get another port, though nobody listens yet."""
 
 
 def free_port() -> int:
@@ -25,6 +25,6 @@ def free_port() -> int:
         name = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             name.bind(f"\0stagedoor-tests-port-{port}")  # unix(7): abstract, and free when we end
-            _held.append(name)
+            _held.append(name.detach())
             return port
         name.close()

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import ssl
 import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 from stagedoor.kube.paths import RESOURCES
 from stagedoor.model.cluster import Kind
+from tests.trust import trusting
 
 Manifest = dict[str, Any]
 
@@ -93,7 +93,7 @@ class Asker:
     @cached_property
     def _line(self) -> http.client.HTTPSConnection:
         """One for all requests: a TLS handshake costs as much as most of them."""
-        context = ssl.create_default_context(cafile=self.ca)
+        context = trusting(self.ca)
         line = http.client.HTTPSConnection(
             self.url.removeprefix("https://"), timeout=30, context=context
         )

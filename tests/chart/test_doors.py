@@ -3,7 +3,6 @@
 import contextlib
 import json
 import socket
-import ssl
 import subprocess
 import sys
 import uuid
@@ -17,6 +16,7 @@ from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.cluster.fixtures import Cluster
 from tests.kube.api.lone import make_ca, sign
 from tests.listeners.wire import bearer, head
+from tests.trust import trusting
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(600)
@@ -169,7 +169,7 @@ def test_the_load_balancer_s_word_stands_in_the_audit_over_tls_in_the_clear_and_
 ) -> None:
     release.app()
     token = release.token
-    context = ssl.create_default_context(cafile=str(release.folder / "ca.crt"))
+    context = trusting(release.folder / "ca.crt")
     with door(release, "tls", PROXY) as plain:
         name = release.cluster.node_address
         with context.wrap_socket(plain, server_hostname=name) as sock:

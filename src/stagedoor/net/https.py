@@ -1,13 +1,13 @@
 """HTTP requests to a server that the settings name, now and then. By httpcore."""
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpcore
 
 from stagedoor.model.errors import SettingsError
+from stagedoor.net.tls import client_context
 
 ANSWER_LIMIT_S = 10.0
 ANSWER_LIMIT_BYTES = 256 * 1024
@@ -27,7 +27,7 @@ class Https:
     def __init__(self, ca_file: Path | None = None) -> None:
         """Raises SettingsError for a file that cannot be read."""
         try:
-            context = ssl.create_default_context(cafile=ca_file)
+            context = client_context(ca_file)
         except OSError as error:
             raise SettingsError(f"cannot read the certificates in {ca_file}: {error}") from None
         self._pool = httpcore.AsyncConnectionPool(

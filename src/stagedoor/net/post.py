@@ -1,6 +1,5 @@
 """HTTPS POST of much and often, over a connection that is kept. By httpcore, from any thread."""
 
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import httpcore
 
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.secure_url import shown_url
+from stagedoor.net.tls import client_context
 
 WAIT_S = 10.0
 """For a connection, and for each part of an answer."""
@@ -20,8 +20,8 @@ class HttpsPost:
     def __init__(self, url: str, ca_file: Path | None) -> None:
         """Raises SettingsError for a file that cannot be read."""
         try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
+            context = client_context(ca_file)
+        except OSError as error:
             raise SettingsError(f"audit.sinks.ca_file: {ca_file} cannot be used: {error}") from None
         self._url = url
         self._shown = shown_url(url)

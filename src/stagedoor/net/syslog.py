@@ -10,20 +10,21 @@ from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.source import host_port
 from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
+from stagedoor.net.tls import client_context
 
 WAIT_S = 10.0
 """For a connection, a handshake, and for what was sent to be acknowledged."""
 
 
-def client_context(
+def syslog_context(
     ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
 ) -> ssl.SSLContext:
     """Raises SettingsError."""
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = client_context(ca_file)
         if certificate_file is not None:
             context.load_cert_chain(certificate_file, key_file)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise SettingsError(
             f"audit.sinks: {ca_file or certificate_file} cannot be used: {error}"
         ) from None

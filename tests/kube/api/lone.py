@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import ssl
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,7 @@ from typing import Any
 
 from tests.cluster.programs import program
 from tests.ports import free_port
+from tests.trust import trusting
 
 START_LIMIT_S = 60.0
 ADMIN, NOBODY = "admin", "nobody"
@@ -102,7 +102,7 @@ class LoneApi:
         """Start the API server, and wait until all of it is there."""
         if self._api is None:
             self._api = Program(self.folder, "kube-apiserver", *self._command())
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        context = trusting(self.folder / "ca.crt")
         request = urllib.request.Request(f"{self.url}/readyz")
         request.add_header("Authorization", f"Bearer {self.token()}")
         end = time.monotonic() + START_LIMIT_S

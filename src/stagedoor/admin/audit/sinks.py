@@ -12,7 +12,7 @@ from typing import Protocol
 from stagedoor.audit.chain import Line
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Kind
-from stagedoor.net.syslog import SyslogConnection, client_context
+from stagedoor.net.syslog import SyslogConnection, syslog_context
 from stagedoor.settings.audit import Sink
 from stagedoor.settings.secret_file import read_secret
 from stagedoor.wire import syslog
@@ -71,7 +71,7 @@ class SyslogSink:
     def __init__(self, sink: Sink) -> None:
         context = None
         if sink.scheme == "syslog+tls":
-            context = client_context(sink.ca_file, sink.certificate_file, sink.key_file)
+            context = syslog_context(sink.ca_file, sink.certificate_file, sink.key_file)
         self._facility = sink.facility
         self._host = platform.node()
         self._connection = SyslogConnection(*sink.server, context)
