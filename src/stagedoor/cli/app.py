@@ -121,10 +121,12 @@ def run() -> None:
         click.echo("stagedoor: stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        _give_up_stdout()
         sys.exit(141)
     except OSError as error:
         if error.errno not in _FULL:
             _fault(error)
+        _give_up_stdout()
         click.echo(
             f"stagedoor: the output cannot be written: {error.strerror}; what was done is done",
             err=True,
@@ -132,6 +134,12 @@ def run() -> None:
         sys.exit(1)
     except Exception as error:
         _fault(error)
+
+
+def _give_up_stdout() -> None:
+    """Python writes at its end what is left for stdout, and exits with 120 where that cannot be written
+    (library/signal, "Note on SIGPIPE")."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _one_line(error: click.ClickException) -> str:
