@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.model.errors import StoreError
+from stagedoor.model.units import MIB
 
-SIZE = 4 * 1024 * 1024
+SIZE = 4 * MIB
 """Some 1,000 pages of the log; a grant that is removed takes five or six."""
 ROOM = SIZE // 2
 """A user with hundreds of keys and tokens takes so much to remove; less free space counts as none."""
@@ -84,8 +85,9 @@ class Reserve:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
-                # Random, so that a file system that compresses keeps blocks for it too.
-                file.write(os.urandom(SIZE))
+                # Random, so that a file system that compresses keeps blocks for it too: those that do
+                # (Btrfs, ZFS) look at no more than a mebibyte at once.
+                file.write(os.urandom(MIB) * (SIZE // MIB))
                 owner = self._store.stat()
                 if os.geteuid() == 0 and owner.st_uid != 0:
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
