@@ -84,4 +84,5 @@ def by_exec() -> Iterator[None]:
 def install() -> None:
     """From now on."""
     if SYS_CLONE is not None and not os.environ.get("STAGEDOOR_TESTS_EXEC"):
+        subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]  # since 3.13 it would be
         subprocess._fork_exec = fork_exec  # type: ignore[attr-defined]

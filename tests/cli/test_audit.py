@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ def test_the_store_itself_is_told_to_have_been_changed(
 ) -> None:
     StoreJournal(service.database).append([opened(f"s-{number}") for number in range(9)])
     alice.out("audit", "export")
-    with sqlite3.connect(alice.data_dir / "stagedoor.db") as store:
+    with closing(sqlite3.connect(alice.data_dir / "stagedoor.db")) as store, store:
         store.execute("UPDATE audit_events SET identity = 'mallory' WHERE seq = 5")
     file = tmp_path / "export"
     file.write_text(alice.out("audit", "export"))

@@ -1,6 +1,7 @@
 """What a machine must have to run the cluster, told by name and with the command that brings it."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ FOR_IMAGES = {"debootstrap": "debootstrap", "buildah": "buildah"}
 """The same for making and taking images; the cluster itself does without."""
 _CNI = "containernetworking-plugins"
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+_NETAVARK = "netavark"
+_NETAVARK_FOLDERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/lib/podman")
 _MODULES = ("overlay", "veth", "bridge", "br_netfilter", "nf_tables", "ip_set", "nf_conntrack")
 
 
@@ -36,6 +39,16 @@ def cni_plugins() -> Path | None:
         if (Path(folder) / "bridge").exists():
             return Path(folder)
     return None
+
+
+def _lacks_netavark() -> bool:
+    """By which buildah makes a container's network since Debian 13; before, by the CNI plugins."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return False
+    is_recent = release["ID"] == "debian" and int(release.get("VERSION_ID", "99")) >= 13
+    return is_recent and not any((Path(one) / _NETAVARK).exists() for one in _NETAVARK_FOLDERS)
 
 
 def why_not() -> str | None:
@@ -62,6 +75,8 @@ def missing_packages(wanted: Mapping[str, str] = PROGRAMS) -> list[str]:
     packages = [package for name, package in wanted.items() if shutil.which(name) is None]
     if cni_plugins() is None:
         packages.append(_CNI)
+    if "buildah" in wanted and _lacks_netavark():
+        packages.append(_NETAVARK)
     return sorted(set(packages))
 
 

@@ -24,7 +24,7 @@ OURS = "10 on 50000 on on 43 tmux-256color"
 
 @pytest.fixture(params=["3.3", "3.5"])
 def version(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> str:
-    """The tmux of Debian 12, which is this machine's, and that of Debian 13."""
+    """This machine's tmux, which is 3.3 on Debian 12, and that of Debian 13."""
     tmux = shutil.which("tmux")
     if request.param != "3.3":
         try:
@@ -60,9 +60,7 @@ def options() -> str:
 
 def test_tmux_knows_all_that_our_ends_can_do(place: Place, version: str) -> None:
     found, features = asked(place, "tmux display -p '#{client_termfeatures}'")
-    if not found.startswith(version):
-        pytest.skip(f"this is tmux {found}")
-    unknown = SINCE_3_4 if version == "3.3" else set()
+    unknown = SINCE_3_4 if found.startswith("3.3") else set()
     assert set(FEATURES.split(",")) - set(features.split(",")) == unknown
 
 

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -304,7 +304,7 @@ def test_a_store_that_was_changed_is_told_of(store: Callable[[str], Store]) -> N
     with here.output():
         wait_until(lambda: here.checkpoints() == 1)
         assert here.told("audit output") == []
-    with sqlite3.connect(here.settings.data_dir / "stagedoor.db") as raw:
+    with closing(sqlite3.connect(here.settings.data_dir / "stagedoor.db")) as raw, raw:
         raw.execute("UPDATE audit_events SET identity = 'mallory' WHERE seq = 7")
     with here.output():
         wait_until(lambda: here.told("audit output"))

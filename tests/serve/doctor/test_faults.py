@@ -213,12 +213,12 @@ def damaged_store(machine: Machine) -> None:
 
 
 def newer_store(machine: Machine) -> None:
-    with sqlite3.connect(machine.data / "stagedoor.db") as store:
+    with closing(sqlite3.connect(machine.data / "stagedoor.db")) as store, store:
         store.execute("update meta set value = 999 where name = 'compatible_version'")
 
 
 def older_store(machine: Machine) -> None:
-    with sqlite3.connect(machine.data / "stagedoor.db") as store:
+    with closing(sqlite3.connect(machine.data / "stagedoor.db")) as store, store:
         store.execute("update meta set value = 1 where name = 'schema_version'")
 
 
