@@ -106,6 +106,7 @@ class Visitor:
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=compression,
                 proxy=None,
+                open_timeout=BOUND_S,
                 **options,
             )
         )
