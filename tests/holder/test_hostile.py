@@ -150,7 +150,8 @@ def test_one_who_says_that_he_has_read_what_he_has_not_costs_no_memory(terminal:
                 else:
                     pytest.fail("the holder reads on and on for one who does not")
                 honest.until(lambda: honest.seen > 20_000_000)
-                assert private_kib(held) - before < 4096
+                # A mebibyte is kept; the rest is what AddressSanitizer holds back of what was freed.
+                assert private_kib(held) - before < 8192
         assert terminal.faults() == ""
     finally:
         end_what_runs_in(terminal.folder)
