@@ -250,7 +250,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return False
         with suppress(OSError):  # the client is closing the channel
             self._owner.send_data(self._chan, preface.farewell(self._refused))
-        self._chan.write_eof()
+        # No EOF: `ssh -W` of OpenSSH 10 leaves at once then, before the other ssh has read why.
         self._chan.resume_reading()
         self._waiting.clear()
         self._shell_ended = True
