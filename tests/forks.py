@@ -84,5 +84,6 @@ def by_exec() -> Iterator[None]:
 def install() -> None:
     """From now on."""
     if SYS_CLONE is not None and not os.environ.get("STAGEDOOR_TESTS_EXEC"):
-        subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]  # since 3.13 it would be
+        # Since 3.13 subprocess would start most programs by posix_spawn(3), and ask nobody here.
+        subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]
         subprocess._fork_exec = fork_exec  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from stagedoor.kube.paths import RESOURCES
 from stagedoor.model.cluster import Kind
-from tests.trust import trusting
+from stagedoor.net.tls import client_context
 
 Manifest = dict[str, Any]
 
@@ -93,7 +93,7 @@ class Asker:
     @cached_property
     def _line(self) -> http.client.HTTPSConnection:
         """One for all requests: a TLS handshake costs as much as most of them."""
-        context = trusting(self.ca)
+        context = client_context(self.ca)
         line = http.client.HTTPSConnection(
             self.url.removeprefix("https://"), timeout=30, context=context
         )

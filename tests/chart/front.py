@@ -12,11 +12,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from stagedoor.net.tls import client_context
 from tests.cluster import archive, load, trees
 from tests.cluster.archive import Files, Start
 from tests.cluster.fixtures import Cluster
 from tests.cluster.turn import turn
-from tests.trust import trusting
 from tests.web.mover import Mover
 from tests.web.proxies import need_traefik
 
@@ -91,7 +91,7 @@ class Guest(Mover):
 
     def __init__(self, door: tuple[str, int], ca: Path, app: str, **place: Any) -> None:
         self.door = door
-        self.context = trusting(ca)
+        self.context = client_context(ca)
         super().__init__(door[1], app, **place)
 
     def connect(self, port: int | None = None) -> http.client.HTTPSConnection:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from acceptance.kubernetes_tools import checkout, gateway_image
+from stagedoor.net.tls import client_context
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.cluster.fixtures import Cluster
 from tests.kube.api.lone import make_ca, sign
 from tests.listeners.wire import bearer, head
-from tests.trust import trusting
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(600)
@@ -169,7 +169,7 @@ def test_the_load_balancer_s_word_stands_in_the_audit_over_tls_in_the_clear_and_
 ) -> None:
     release.app()
     token = release.token
-    context = trusting(release.folder / "ca.crt")
+    context = client_context(release.folder / "ca.crt")
     with door(release, "tls", PROXY) as plain:
         name = release.cluster.node_address
         with context.wrap_socket(plain, server_hostname=name) as sock:

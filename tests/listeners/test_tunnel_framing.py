@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.net.tls import client_context
 from tests.listeners.house import House, open_house, static
 from tests.listeners.wire import (
     Upstream,
@@ -16,7 +17,7 @@ from tests.listeners.wire import (
     read_answer,
     said,
 )
-from tests.net.peers import Peer, TlsPeer, client_context
+from tests.net.peers import Peer, TlsPeer
 
 PAYLOAD = b"SSH-2.0-OpenSSH_9.2\r\n\r\nCONNECT x HTTP/1.1\r\n\r\n\x00\xff"
 

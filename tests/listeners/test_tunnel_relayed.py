@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net import resolve
+from stagedoor.net.tls import client_context
 from tests.listeners.conftest import Spied
 from tests.listeners.house import House, entered
 from tests.listeners.wire import Answer, Upstream, dialled, eventually, head, read_answer, said
-from tests.net.peers import Peer, TlsPeer, client_context
+from tests.net.peers import Peer, TlsPeer
 
 BULK = os.urandom(1024 * 1024) * 4
 

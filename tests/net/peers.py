@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.trust import trusting
-
 _INTERFACES = Path("/proc/net/if_inet6")
 HAS_IPV6 = _INTERFACES.exists() and bool(_INTERFACES.read_text())
 PATIENCE_S = 60.0
@@ -170,7 +168,3 @@ def write_certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path
         )
     )
     return cert_file, key_file
-
-
-def client_context(cert_file: Path) -> ssl.SSLContext:
-    return trusting(cert_file)

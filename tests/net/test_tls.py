@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.net import aio, tls
+from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import TlsStream, server_context
-from tests.net.peers import Peer, TlsPeer, client_context, tcp_pair, write_certificate
+from stagedoor.net.tls import TlsStream, client_context, server_context
+from tests.net.peers import Peer, TlsPeer, tcp_pair, write_certificate
 
 Ends = tuple[TlsPeer, TlsStream]
 
@@ -283,9 +283,9 @@ def test_a_companys_ca_is_taken_that_python_alone_would_refuse(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     """One without key identifiers, since Python 3.13; everything else is asked for."""
-    context = tls.client_context(certificate[0])
+    context = client_context(certificate[0])
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     with pytest.raises(OSError, match="No such file"):
-        tls.client_context(tmp_path / "none")
+        client_context(tmp_path / "none")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.net.tls import client_context
 from tests.listeners.house import static
 from tests.listeners.wire import dialled, eventually, head, read_answer
-from tests.net.peers import TlsPeer, client_context, write_certificate
+from tests.net.peers import TlsPeer, write_certificate
 from tests.path.faulty import Faulty, serving
 from tests.ports import free_port
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.units import KIB, MIB
-from tests.net.peers import PATIENCE_S, Peer, TlsPeer, client_context
+from stagedoor.net.tls import client_context
+from tests.net.peers import PATIENCE_S, Peer, TlsPeer
 
 PUSHED = {"splice": 600 * MIB}
 ELSE_PUSHED = 100 * MIB

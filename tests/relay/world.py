@@ -9,13 +9,13 @@ from pathlib import Path
 
 from stagedoor.model.session import End, Ended
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import TlsStream, server_context
+from stagedoor.net.tls import TlsStream, client_context, server_context
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import LevelPoller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.tunnel import Tunnel
-from tests.net.peers import PATIENCE_S, Peer, TlsPeer, client_context, tcp_pair
+from tests.net.peers import PATIENCE_S, Peer, TlsPeer, tcp_pair
 
 KINDS = ("splice", "copy", "tls", "tls-copy")
 

@@ -12,9 +12,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from stagedoor.net.tls import client_context
 from tests.cluster.programs import program
 from tests.ports import free_port
-from tests.trust import trusting
 
 START_LIMIT_S = 60.0
 ADMIN, NOBODY = "admin", "nobody"
@@ -102,7 +102,7 @@ class LoneApi:
         """Start the API server, and wait until all of it is there."""
         if self._api is None:
             self._api = Program(self.folder, "kube-apiserver", *self._command())
-        context = trusting(self.folder / "ca.crt")
+        context = client_context(self.folder / "ca.crt")
         request = urllib.request.Request(f"{self.url}/readyz")
         request.add_header("Authorization", f"Bearer {self.token()}")
         end = time.monotonic() + START_LIMIT_S

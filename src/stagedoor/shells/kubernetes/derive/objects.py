@@ -102,20 +102,20 @@ def config_map(
     when all keys end unless they are renewed. `notice` is a line for those inside, empty for none: the kit
     shows it when it changes. `stays`: its sessions may go on when the shell is stopped next.
     """
-    admitted = keys(admissions, until)
+    theirs = keys(admissions, until)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata_of(app),
-        **admitted,
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
-            **admitted["data"],
+            **theirs["data"],
             "motd": motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
             **({"stay": f"{STAY_S}\n"} if stays else {}),
             "settings": shell_settings(target, settings, image),
         },
+        "binaryData": theirs["binaryData"],
     }
 
 
