@@ -35,11 +35,21 @@ class Laptop:
         return self.home / ".config/stagedoor" / self.base.split("/")[2].replace(":", "_")
 
     def start(self, *arguments: str, **env: str) -> "Running":
-        command = [sys.executable, "-I", str(self.home / "stagedoor"), *arguments]
+        return self._start(
+            [sys.executable, "-I", str(self.home / "stagedoor"), *arguments], self.env | env
+        )
+
+    def start_as_ssh(self, **env: str) -> "Running":
+        """What the `Match exec` of its configuration says, which each ssh runs."""
+        config = (self.folder / "ssh_config").read_text()
+        [line] = re.findall(r'^Match host .* exec "(.*)"$', config, re.MULTILINE)
+        return self._start(["/bin/sh", "-c", "exec " + line.replace("%%", "%")], self.env | env)
+
+    def _start(self, command: list[str], env: dict[str, str]) -> "Running":
         return Running(
             subprocess.Popen(
                 command,
-                env=self.env | env,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

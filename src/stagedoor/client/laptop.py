@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stagedoor.client.needed import folder_in, is_fresh
+from stagedoor.client.needed import folder_in, is_fresh, since_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ def main(argv: list[str], program: list[str]) -> int:
         return tunnel(argv[1:])
     folder = folder_in(argv)
     if folder is not None:  # by ssh, which waits
-        return told(lambda: if_needed(folder))
+        return told(lambda: if_needed(folder, since_in(argv)))
     return told(lambda: run(argv, program))
 
 
-def if_needed(folder: str) -> None:
+def if_needed(folder: str, began: float) -> None:
     """As `login.log_in_if_needed`. One that waits for another imports none of it. Raises TunnelError,
     OSError."""
     from stagedoor.client.turn import LoginLock
 
-    turn = LoginLock(folder)
+    turn = LoginLock(folder, began)
     try:
         if turn.wait() or not is_fresh(folder):
             from pathlib import Path
@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         "--if-needed", action="store_true", help="for ssh: only where there is no certificate"
     )
     login.add_argument("--folder", help=argparse.SUPPRESS)
+    login.add_argument("--since", help=argparse.SUPPRESS)
     logout = commands.add_parser("logout", help="end the login")
     logout.add_argument("gateway", nargs="?", help="the one to log out of (all)")
     logout.add_argument(

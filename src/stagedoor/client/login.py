@@ -105,7 +105,7 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
 def log_in_if_needed(folder: Path) -> None:
     """A good certificate, by what asks the person least. One of many that run at once does it. Raises
     TunnelError, OSError."""
-    turn = LoginLock(str(folder))
+    turn = LoginLock(str(folder), time.time())
     try:
         if turn.wait() or not is_fresh(str(folder)):
             take_turn(folder, turn)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from stagedoor.client import tunnel
-from stagedoor.client.needed import CERTIFICATE, CODE, CODE_OF, FRESH, file_stamp
+from stagedoor.client.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, file_stamp
 from stagedoor.client.tunnel import TunnelError
 
 TYPE_CHECKING = False
@@ -168,13 +168,22 @@ def _command(words: list[str]) -> str:
 
 def _needed(folder: Path, program: list[str]) -> str:
     """What each ssh runs. Where it can be written, a shell says by itself that the certificate is good, as
-    `needed.is_fresh` does: a Python costs ten times as much."""
+    `needed.is_fresh` does, and waits by itself while another ssh's client asks: a Python costs ten times as
+    much, and 50 of them a second of two processors. The file is a hint alone, and `turn.LoginLock` decides:
+    a pid that is not of a client, as after a crash, is believed for ten seconds."""
     command = _command([*program, "login", "--if-needed", "--folder", str(folder)])
     if "'" in command:
         return command
-    until, certificate = folder / FRESH, folder / CERTIFICATE
-    good = f"read t < {until} && [ -e {certificate} ] && [ $t -gt $(date +%%s) ]"
-    return f"/bin/sh -c '{{ {good}; }} 2> /dev/null || exec {command}'"
+    good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
+    # Made by one alone (-C), who goes on as the client by the same pid.
+    first = f"set -C; echo $$ > $f/{ASKING}"
+    pause = "s=--since=$n; i=$((i+1)); sleep 0.2 || sleep 1"
+    wait = f"read p < $f/{ASKING} && while kill -0 $p && [ $i -lt 50 ]; do {pause}; done"
+    script = (
+        f"f={folder}; n=$(date +%%s); i=0; s=; good() {{ {good}; }}; "
+        f"{{ good || {{ {first} || {{ {wait}; }}; good; }}; }} 2> /dev/null || exec {command} $s"
+    )
+    return f"/bin/sh -c '{script}'"
 
 
 def _word(word: str) -> str:

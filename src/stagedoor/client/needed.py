@@ -15,6 +15,8 @@ CODE, CODE_OF = "code", "of"
 FRESH, CERTIFICATE = "fresh_until", "id-cert.pub"
 """In the gateway's folder: until when the certificate is used without a word, seconds since the epoch; and
 itself."""
+ASKING = "asking"
+"""In the gateway's folder: the pid of the client that asks, as the shells have it that wait for it."""
 
 
 def is_fresh(folder: str) -> bool:
@@ -54,3 +56,9 @@ def folder_in(argv: list[str]) -> str | None:
         if word == "--folder" and at + 1 < len(argv):
             return argv[at + 1]
     return None
+
+
+def since_in(argv: list[str]) -> float:
+    """What `--since=` says there: seconds since the epoch; now, where a shell has not waited before."""
+    said = [word[8:] for word in argv if word.startswith("--since=")]
+    return float(said[0]) if said and said[0].isdecimal() else time.time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from stagedoor.client.needed import is_fresh
+from stagedoor.client.needed import ASKING, is_fresh
 
 LOCK = "lock"
 """In the gateway's folder."""
@@ -21,10 +21,11 @@ WAIT_S = 190.0
 class LoginLock:
     """Goes with its process, so a dead one is followed at once."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, began: float) -> None:
+        """`began`: since when ssh waits, seconds since the epoch."""
         self._folder = folder
         self._fd = -1
-        self._began = time.time()
+        self._began = began
         self.ours = False
 
     def wait(self) -> bool:
@@ -59,6 +60,11 @@ class LoginLock:
         os.pwrite(self._fd, f"{time.time()} {code}\n".encode("ascii"), 0)
 
     def leave(self) -> None:
+        if self.ours:
+            try:  # noqa: SIM105
+                os.unlink(os.path.join(self._folder, ASKING))  # noqa: PTH108, PTH118
+            except OSError:
+                pass  # not every client was begun by such a shell
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
