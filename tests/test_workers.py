@@ -96,18 +96,38 @@ def test_what_a_process_registers_for_its_end_is_done(tmp_path: Path) -> None:
     assert lines(tmp_path, "imported") == ["once"]
 
 
+MEETS = """
+    import os, pathlib, time
+    def test_meets():
+        came = pathlib.Path("came")
+        with came.open("a") as file: file.write(f"{os.getpid()}\\n")
+        deadline = time.monotonic() + 60
+        while len(came.read_text().splitlines()) < 2:
+            assert time.monotonic() < deadline, "the other file does not run"
+            time.sleep(0.01)
+"""
+
+
 def test_files_run_at_the_same_time(tmp_path: Path) -> None:
-    meets = """
-        import pathlib, time
-        def test_meets():
-            pathlib.Path(f"{__name__}-came").touch()
-            deadline = time.monotonic() + 60
-            while len(list(pathlib.Path().glob("*-came"))) < 2:
-                assert time.monotonic() < deadline, "the other file does not run"
-                time.sleep(0.01)
-    """
-    status, said = run(tmp_path, {"test_1": meets, "test_2": meets}, "--workers=2")
+    status, said = run(tmp_path, {"test_1": MEETS, "test_2": MEETS}, "--workers=2")
     assert status == 0, said
+
+
+def test_a_crew_that_is_through_helps_the_last_one(tmp_path: Path) -> None:
+    crews = """
+        from pathlib import Path
+        from tests.workers import Workers
+        def crews(files):
+            first, *others = sorted(files)
+            return [(1, [first]), (1, others)]
+        def pytest_configure(config):
+            config.pluginmanager.register(Workers(crews, lambda: None))
+    """
+    notes = "import os, pathlib\ndef test_it(): pathlib.Path(__name__).write_text(str(os.getpid()))"
+    files = {"conftest": crews, "test_1": notes, "test_2": MEETS, "test_3": MEETS}
+    status, said = run(tmp_path, files)
+    assert status == 0, said
+    assert (tmp_path / "test_1").read_text() in (tmp_path / "came").read_text().split()
 
 
 def test_what_a_test_prints_and_why_it_failed_is_shown(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class _Worker:
 
 
 class Workers:
-    """The plugin. `crews`: how many processes run which files, all at the same time.
+    """The plugin. `crews`: how many processes run which files, all at the same time. Those whose own files
+    are through help the last crew.
 
     `forked` is called in each of them, for other plugins that have to know.
     """
@@ -57,6 +58,7 @@ class Workers:
         self._forked = forked
         self._number = 0
         self._workers: list[_Worker] = []
+        self._last: _Files = deque()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -67,7 +69,7 @@ class Workers:
             files.setdefault(item.path, []).append(number)
         try:
             for count, paths in self._crews(files):
-                theirs = deque(files[path] for path in paths)
+                theirs = self._last = deque(files[path] for path in paths)
                 for _ in range(min(count, len(theirs))):
                     self._start(session, theirs)
             while self._workers:
@@ -107,7 +109,8 @@ class Workers:
         match said:
             case "next":
                 over = session.shouldfail or session.shouldstop
-                worker.left = worker.files.popleft() if worker.files and not over else []
+                files = worker.files or self._last
+                worker.left = files.popleft() if files and not over else []
                 worker.line.send(worker.left)
             case int(number):
                 worker.left = [one for one in worker.left if one != number]
