@@ -198,3 +198,13 @@ def test_a_disk_with_space_keeps_its_reserve(service: AdminService) -> None:
     before = reserve.stat().st_ino
     admin.remove_user(service, "ann")
     assert reserve.stat().st_ino == before
+
+
+def test_what_a_file_system_only_promises_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fallocate(2) on ZFS does: the size is there, and no block of it."""
+    monkeypatch.setattr(os, "posix_fallocate", lambda fd, at, size: os.ftruncate(fd, at + size))
+    open_database(tmp_path / "stagedoor.db").close()
+    found = (tmp_path / "stagedoor.db.reserve").stat()
+    assert (found.st_size, found.st_blocks * 512 >= SIZE) == (SIZE, True)

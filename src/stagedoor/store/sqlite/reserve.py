@@ -85,9 +85,10 @@ class Reserve:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
-                # Random, so that a file system that compresses keeps blocks for it too: those that do
-                # (Btrfs, ZFS) look at no more than a mebibyte at once.
-                file.write(os.urandom(MIB) * (SIZE // MIB))
+                os.posix_fallocate(fd, 0, SIZE)
+                # ZFS promises only. What is random it cannot compress; it looks at a mebibyte at most.
+                if os.fstat(fd).st_blocks * 512 < SIZE:
+                    file.write(os.urandom(MIB) * (SIZE // MIB))
                 owner = self._store.stat()
                 if os.geteuid() == 0 and owner.st_uid != 0:
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
