@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from stagedoor.client import tunnel
-from stagedoor.client.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, file_stamp
+from stagedoor.client.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, file_stamp
 from stagedoor.client.tunnel import TunnelError
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ def _needed(folder: Path, program: list[str]) -> str:
     good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
     # Made by one alone (-C), who goes on as the client by the same pid.
     first = f"set -C; echo $$ > $f/{ASKING}"
-    pause = "s=--since=$n; i=$((i+1)); sleep 0.2 || sleep 1"
+    pause = f"s={SINCE}$n; i=$((i+1)); sleep 0.2 || sleep 1"
     wait = f"read p < $f/{ASKING} && while kill -0 $p && [ $i -lt 50 ]; do {pause}; done"
     script = (
         f"f={folder}; n=$(date +%%s); i=0; s=; good() {{ {good}; }}; "

@@ -17,6 +17,8 @@ FRESH, CERTIFICATE = "fresh_until", "id-cert.pub"
 itself."""
 ASKING = "asking"
 """In the gateway's folder: the pid of the client that asks, as the shells have it that wait for it."""
+SINCE = "--since="
+"""Told by a shell that has waited: since when."""
 
 
 def is_fresh(folder: str) -> bool:
@@ -59,6 +61,6 @@ def folder_in(argv: list[str]) -> str | None:
 
 
 def since_in(argv: list[str]) -> float:
-    """What `--since=` says there: seconds since the epoch; now, where a shell has not waited before."""
-    said = [word[8:] for word in argv if word.startswith("--since=")]
+    """What `SINCE` says there: seconds since the epoch; now, where a shell has not waited before."""
+    said = [word[len(SINCE) :] for word in argv if word.startswith(SINCE)]
     return float(said[0]) if said and said[0].isdecimal() else time.time()

@@ -9,7 +9,7 @@ import pytest
 from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
-from tests.waiting import BOUND_S, wait_until
+from tests.waiting import BOUND_S
 
 TERMINAL = "document.querySelector('.xterm-rows')"
 
@@ -127,7 +127,7 @@ def shows(tab: Tab, text: str, bound_s: float = BOUND_S) -> str:
 
 def hides(tab: Tab, text: str) -> None:
     """Wait until it is no more to be seen: what a page has taken in is drawn with one of its next frames."""
-    wait_until(lambda: text not in screen(tab), what=f"no {text!r} on the screen")
+    tab.until(f"!{SCREEN}.includes({json.dumps(text)})")
 
 
 def run(tab: Tab, line: str) -> None:

@@ -105,10 +105,10 @@ def same(tab: Tab, other: Tab, text: str) -> Any:
     """Both come to draw the same, with `text` in it."""
 
     def agree() -> bool:
-        return bool(tab.ask(SPANS) == other.ask(SPANS) and text in screen(tab))
+        return text in screen(tab) and bool(tab.ask(SPANS) == other.ask(SPANS))
 
     try:
-        wait_until(agree)
+        wait_until(agree, costly=True)
     except AssertionError:
         pytest.fail(f"{text!r}:\nback:\n{screen(tab)}\nthere:\n{screen(other)}")
     return tab.ask(SPANS)
