@@ -1,9 +1,12 @@
 """A gateway that answers the web, CONNECT and SSH, and a machine that would log in."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.login.laptop import Laptop, new_laptop
+from tests.login.machine import Person
 from tests.path.gateway import Gateway
 from tests.ports import free_port
 
@@ -41,3 +44,19 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.fixture
 def base(gateway: Gateway) -> str:
     return f"http://127.0.0.1:{gateway.port('web')}"
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, base: str) -> Laptop:
+    return new_laptop(tmp_path, base)
+
+
+@pytest.fixture
+def person(base: str) -> Person:
+    return Person(base).sign_in()
+
+
+@pytest.fixture
+def ended(gateway: Gateway) -> Iterator[None]:
+    yield
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
