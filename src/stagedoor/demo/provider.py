@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -90,9 +91,15 @@ async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider
         )
         yield DemoProvider(text, web_port)
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """With all of its group: asyncio waits until nobody has its pipes any more."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 async def _installed(env: Mapping[str, str], *command: str) -> None:
@@ -111,9 +118,7 @@ async def _installed(env: Mapping[str, str], *command: str) -> None:
     except TimeoutError:
         said = b"npm did not answer"
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await _end(process)
     if process.returncode != 0:
         last = (said.decode("utf-8", "replace").strip().splitlines() or ["npm said nothing"])[-1]
         raise StagedoorError(
