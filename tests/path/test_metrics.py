@@ -49,13 +49,14 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
             assert status == 200
             return read(text)
 
-        attach = subprocess.Popen(
+        with subprocess.Popen(
             attach_command(tmp_path, gateway.port("web"), "app01", "--", "read", "line"),
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        at_terminals = [("stagedoor_web_terminals", ()), ("stagedoor_holders", ())]
-        wait_until(lambda: [page()[each] for each in at_terminals] == [1, 1])
-        attach.communicate(b"\n", timeout=60)
+        ) as attach:  # fmt: skip
+            at_terminals = [("stagedoor_web_terminals", ()), ("stagedoor_holders", ())]
+            # Until the first count of a worker, every two seconds, there is none.
+            wait_until(lambda: [page().get(each) for each in at_terminals] == [1, 1])
+            attach.communicate(b"\n", timeout=60)
         wait_until(lambda: [page()[each] for each in at_terminals] == [0, 0])
         done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
         assert done.returncode == 0, done.stderr

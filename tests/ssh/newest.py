@@ -1,13 +1,15 @@
 """OpenSSH, client and server, and tmux of Debian's newest release, beside the machine's own.
 
 Its packages are fetched by debootstrap once, unpacked into a folder outside the checkout, and run
-with their own libraries, so nothing is installed and nobody has to be root to run them.
+with their own libraries, so nothing is installed and nobody has to be root to run them. `python -m
+tests.ssh.newest` does it before the tests: beside them it takes longer than a test may.
 """
 
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -101,3 +103,10 @@ def server_settings(programs: Path) -> tuple[str, ...]:
         f"SshdSessionPath {programs / 'sshd-session'}",
         f"SshdAuthPath {programs / 'sshd-auth'}",
     )
+
+
+if __name__ == "__main__":
+    try:
+        print(folder())
+    except MissingError as missing:  # the tests say so as well, and are skipped
+        print(missing, file=sys.stderr)
