@@ -32,6 +32,8 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # The address bar's popups are pages, and so is a new tab: as much work as a terminal, at each start.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
     "--remote-debugging-port=0",
     "--window-size=1000,700",
 )
@@ -244,7 +246,7 @@ def chromium(folder: Path, *options: str, headless: bool = True) -> Iterator[Bro
         prefix="stagedoor-", dir="/tmp", ignore_cleanup_errors=True
     ) as short:
         process = subprocess.Popen(
-            [program, *head, *_OPTIONS, f"--user-data-dir={folder}", *options],
+            [program, *head, *_OPTIONS, f"--user-data-dir={folder}", *options, "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
