@@ -74,7 +74,7 @@ class Machine:
         listing = {
             "processes": "exec ps -eo args --no-headers",
             # Not those of images that somebody builds meanwhile: they are no cluster's.
-            "mounts": "cut -d' ' -f2,3 /proc/self/mounts | grep -v '/storage/overlay'",
+            "mounts": "cut -d' ' -f2,3 /proc/self/mounts | grep -v -e /storage/overlay -e /rootfs[.]",
             "links": "ip -o link | cut -d: -f2",
             "routes": "ip route",
             "rules": "nft list ruleset; ipset list -name",

@@ -110,7 +110,10 @@ def same(tab: Tab, other: Tab, text: str) -> Any:
     try:
         wait_until(agree, costly=True)
     except AssertionError:
-        pytest.fail(f"{text!r}:\nback:\n{screen(tab)}\nthere:\n{screen(other)}")
+        rows = enumerate(zip(tab.ask(SPANS), other.ask(SPANS), strict=False))
+        first = next((each for each in rows if each[1][0] != each[1][1]), "none")
+        pages = f"back:\n{screen(tab)}\nthere:\n{screen(other)}"
+        pytest.fail(f"{text!r}, the first row that differs: {first}\n{pages}\nend")
     return tab.ask(SPANS)
 
 
