@@ -1,6 +1,8 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from stagedoor.model.errors import StoreError
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.schema import meta
+from stagedoor.store.sqlite import file as sqlite_file
 from tests.store.sample import denied, python
+from tests.waiting import BOUND_S
 
 
 def test_a_new_store_can_be_read_by_its_owner_only(path: Path) -> None:
@@ -233,3 +237,38 @@ def test_a_file_that_may_not_grow_is_told_and_loses_nothing(path: Path) -> None:
     told, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0
     assert told.startswith(f"the store {path}: ")
+
+
+def test_what_is_in_use_when_a_store_is_closed_is_closed_afterwards(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+        made.append(real(path, busy_timeout_s))
+        return made[-1]
+
+    real = sqlite_file._connect
+    monkeypatch.setattr(sqlite_file, "_connect", connect)
+    database = open_database(path)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def rows() -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+        begun.set()
+        assert may_end.wait(BOUND_S)
+        yield "INSERT INTO meta (name, value) VALUES (?, ?)", [("late", 1)]
+
+    writing = threading.Thread(target=database.write_rows, args=(rows(),))
+    with database.read() as transaction:
+        writing.start()
+        assert begun.wait(BOUND_S)
+        database.close()
+        assert transaction.execute(select(meta)).all()
+    may_end.set()
+    writing.join(BOUND_S)
+    for one in made:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            one.execute("SELECT 1")
+    with sqlite3.connect(path) as found:
+        assert found.execute("SELECT value FROM meta WHERE name = 'late'").fetchone() == (1,)
+    found.close()

@@ -93,7 +93,7 @@ class Database:
             self._adapter.write_rows(statements)
 
     def close(self) -> None:
-        """Close every connection. Transactions that other threads run end first."""
+        """Close every connection, and those of transactions that other threads run when these have ended."""
         self._adapter.close()
 
     @contextmanager

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.adapter import Statement
@@ -50,6 +51,8 @@ class SqliteFile:
         self.writing: Engine = self.reading.execution_options(stagedoor_writes=True)
         self._path = path
         self._writer = RowWriter(path, busy_timeout_s=busy_timeout_s)
+        self._closed = False
+        event.listen(self.reading, "checkin", self._come_back)
         found = path.stat()
         self._inode = (found.st_dev, found.st_ino)
 
@@ -76,9 +79,14 @@ class SqliteFile:
         return explain(self._path, error)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; those that other threads use, when they have ended."""
+        self._closed = True
         self.reading.dispose()
         self._writer.close()
+
+    def _come_back(self, raw: DBAPIConnection | None, _: ConnectionPoolEntry) -> None:
+        if self._closed and raw is not None:
+            raw.close()
 
 
 def prepare_file(path: Path, *, create: bool) -> None:
@@ -185,6 +193,7 @@ class RowWriter:
         self._busy_timeout_s = busy_timeout_s
         self._raw: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self._reserve = Reserve(path)
 
     def write(self, statements: Iterable[Statement]) -> None:
@@ -201,9 +210,12 @@ class RowWriter:
             except BaseException:
                 self._drop()  # which rolls back, whatever state the driver was left in
                 raise
+            if self._closed:
+                self._drop()
 
     def close(self) -> None:
-        """A write that hangs in a dead disk is not waited for."""
+        """A write that hangs in a dead disk is not waited for, and closes when it is over."""
+        self._closed = True
         if self._lock.acquire(blocking=False):
             self._drop()
             self._lock.release()
