@@ -706,3 +706,35 @@ def test_the_wire_of_these_tests_carries_what_it_should(
     with pytest.raises(StoreError, match="cannot be reached"):
         load_policy(database)
     database.close()
+
+
+def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
+    database: Database, postgresql: PostgresqlHere, server: Server
+) -> None:
+    """As by a process that brings it up: the other looks before, and reads after."""
+    found: list[object] = []
+
+    def look() -> None:
+        try:
+            open_database(server).close()
+            found.append("opened")
+        except StoreError as error:
+            found.append(error)
+
+    def waits() -> bool:
+        asked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        )
+        with postgresql.superusers("postgres") as other:
+            row = other.execute(asked, (name_of(server),)).fetchone()
+        return row is not None and row[0] > 0
+
+    with postgresql.superusers(name_of(server)) as link:
+        link.autocommit = False
+        link.execute("ALTER TABLE meta ALTER COLUMN value TYPE BIGINT USING value + 0")
+        looking = threading.Thread(target=look)
+        looking.start()
+        eventually("it waits for the table", waits)
+        link.commit()
+    looking.join(BOUND_S)
+    assert found == ["opened"]

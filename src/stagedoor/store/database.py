@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Dialect
@@ -128,8 +128,7 @@ def open_database(
     adapter = _adapter(place, create, busy_timeout_s)
     database = Database(adapter)
     try:
-        with database.read() as transaction:
-            found = _check(adapter, transaction)
+        found = _version(adapter, database)
         if found == 0 and not create and database.shared:
             raise StoreError(
                 f"there is no store in {database.name} yet; start the gateway, "
@@ -148,6 +147,15 @@ def open_database(
         database.close()
         raise
     return database
+
+
+def _version(adapter: Adapter, database: Database) -> int:
+    """Looks again at what seems foreign: in PostgreSQL a table that another process has just rewritten, to
+    bring it up, is empty for a transaction that began before (manual, 13.6)."""
+    with suppress(schema.UnknownStoreError), database.read() as transaction:
+        return _check(adapter, transaction)
+    with database.read() as transaction:
+        return _check(adapter, transaction)
 
 
 def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
@@ -172,4 +180,4 @@ def _check(adapter: Adapter, transaction: Transaction) -> int:
     try:
         return schema.check(transaction, adapter.hint)
     except StoreError as error:
-        raise StoreError(f"the store {adapter.name} cannot be used: {error}") from error
+        raise type(error)(f"the store {adapter.name} cannot be used: {error}") from error

@@ -265,6 +265,10 @@ policy_changes = Table(
 """See `changes`. Since version 6; 64 bits since version 11."""
 
 
+class UnknownStoreError(StoreError):
+    """It is somebody else's database, or one whose tables another process is rewriting."""
+
+
 def check(connection: Connection, hint: str = "name another") -> int:
     """The version of the tables that are there, fit for this program; 0 for an empty store.
 
@@ -275,10 +279,10 @@ def check(connection: Connection, hint: str = "name another") -> int:
     if not names:
         return 0
     if "meta" not in names:
-        raise StoreError(f"it is a database, but not Stagedoor's; {hint}")
+        raise UnknownStoreError(f"it is a database, but not Stagedoor's; {hint}")
     found = {row.name: row.value for row in connection.execute(select(meta))}
     if "schema_version" not in found:
-        raise StoreError(f"it is a database, but not Stagedoor's; {hint}")
+        raise UnknownStoreError(f"it is a database, but not Stagedoor's; {hint}")
     if found.get("compatible_version", 0) > SCHEMA_VERSION:
         raise StoreError(
             f"it was written by a newer Stagedoor (schema {found['schema_version']}, usable from "
