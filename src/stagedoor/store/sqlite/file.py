@@ -210,8 +210,8 @@ class RowWriter:
             except BaseException:
                 self._drop()  # which rolls back, whatever state the driver was left in
                 raise
-            if self._closed:
-                self._drop()
+        if self._closed:
+            self.close()
 
     def close(self) -> None:
         """A write that hangs in a dead disk is not waited for, and closes when it is over."""
