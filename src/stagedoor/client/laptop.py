@@ -90,7 +90,6 @@ def parser() -> argparse.ArgumentParser:
         "--if-needed", action="store_true", help="for ssh: only where there is no certificate"
     )
     login.add_argument("--folder", help=argparse.SUPPRESS)
-    login.add_argument("--since", help=argparse.SUPPRESS)
     logout = commands.add_parser("logout", help="end the login")
     logout.add_argument("gateway", nargs="?", help="the one to log out of (all)")
     logout.add_argument(
