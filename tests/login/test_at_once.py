@@ -19,15 +19,20 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("ended")
 
 
+def end_login(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+    """The machine was logged in, and its certificate may no longer be used."""
+    laptop.log_in(person)
+    gateway.command("sign-in", "end", "--user", "dev", "--yes")
+    (laptop.folder / "fresh_until").write_text("0\n")
+
+
 @pytest.mark.identity(7)
 @pytest.mark.timeout(600)
 def test_fifty_ssh_at_once_are_one_request_and_one_tab(
     laptop: Laptop, person: Person, gateway: Gateway
 ) -> None:
     """Each is two connections, as a jump is: 50 of them cost the processor what they cost."""
-    laptop.log_in(person)
-    gateway.command("sign-in", "end", "--user", "dev", "--yes")
-    (laptop.folder / "fresh_until").write_text("0")
+    end_login(laptop, person, gateway)
     person, desktop, began = Person(laptop.base).sign_in(), Desktop(laptop.home), time.time()
     with ThreadPoolExecutor(50) as pool:
         all_ = [pool.submit(laptop.ssh, "app01.ssh", "echo in", **desktop.env) for _ in range(50)]
@@ -46,9 +51,7 @@ def test_many_at_once_ask_one_person_once(
     laptop: Laptop, person: Person, gateway: Gateway, by_ssh: bool
 ) -> None:
     """SIGKILL of the one who asks: another takes over."""
-    laptop.log_in(person)
-    gateway.command("sign-in", "end", "--user", "dev", "--yes")
-    (laptop.folder / "fresh_until").write_text("0")
+    end_login(laptop, person, gateway)
     person = Person(laptop.base).sign_in()
     arguments = ("login", "--if-needed", "--folder", str(laptop.folder))
     # A desktop, on which nothing is that could show a page.
@@ -77,9 +80,7 @@ def test_ssh_waits_for_another_s_login_with_no_client_of_its_own_and_hears_how_i
     laptop: Laptop, person: Person, gateway: Gateway
 ) -> None:
     """50 clients that wait cost two processors a second."""
-    laptop.log_in(person)
-    gateway.command("sign-in", "end", "--user", "dev", "--yes")
-    (laptop.folder / "fresh_until").write_text("0\n")
+    end_login(laptop, person, gateway)
     person, desktop = Person(laptop.base).sign_in(), Desktop(laptop.home)
     first = laptop.start_as_ssh(**desktop.env)
     id_ = first.login_id(laptop.base)

@@ -4,6 +4,7 @@ import html
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,16 +107,21 @@ def test_the_present_password_cannot_be_guessed_with_a_stolen_cookie(
     thief = signed_in(port, "robbed")
     new = {"new": "of the thief", "again": "of the thief"}
     guesses: list[Answer] = []
+    spans: list[tuple[float, float]] = []
 
     def taken() -> int:
-        guess = f"guess {len(guesses)}"
-        guesses.append(thief.post("/account/password", present=guess, **new))
-        return [answer.status for answer in guesses].count(403)
+        began = time.monotonic()
+        guesses.append(thief.post("/account/password", present=f"guess {len(guesses)}", **new))
+        if guesses[-1].status == 403:
+            spans.append((began, time.monotonic()))
+        return len(spans)
 
     # From the third on each doubles the wait: one and two seconds, and four are enough for what follows.
     wait_until(lambda: taken() == 5, costly=True)
     assert [answer.status for answer in guesses[:3]] == [403, 403, 403]
     assert {answer.status for answer in guesses[3:]} == {403, 429}
+    for number, wait_s in ((2, 1), (3, 2)):
+        assert spans[number + 1][1] - spans[number][0] >= wait_s
     assert "Nothing was changed: " in guesses[0].text
     assert "guess 0" not in guesses[0].text
     assert thief.post("/account/password", present=PASSWORD, **new).status == 429
