@@ -3,13 +3,21 @@
 import asyncio
 
 from stagedoor.listeners.web.fair_start import StartQueue
+from tests.virtual_time import VirtualLoop, in_virtual_time
+
+TIMEOUT_S = 10.0
+
+
+async def turn(starts: StartQueue, source: str) -> None:
+    async with asyncio.timeout(TIMEOUT_S) as bound:
+        await starts.turn(source, bound)
 
 
 async def test_one_of_a_quiet_source_goes_on_before_the_many_that_came_first() -> None:
     starts, order = StartQueue(), list[str]()
 
     async def connection(source: str) -> None:
-        await starts.turn(source)
+        await turn(starts, source)
         order.append(source)
 
     await asyncio.gather(*(connection("flood") for _ in range(1000)), connection("person"))
@@ -22,7 +30,7 @@ async def test_one_goes_on_in_each_turn_of_the_event_loop() -> None:
 
     async def connection() -> None:
         nonlocal running, most
-        await starts.turn("flood")
+        await turn(starts, "flood")
         running += 1
         most = max(most, running)
         await asyncio.sleep(0)
@@ -34,17 +42,35 @@ async def test_one_goes_on_in_each_turn_of_the_event_loop() -> None:
 
 async def test_one_that_has_gone_takes_no_turn() -> None:
     starts = StartQueue()
-    waiting = [asyncio.create_task(starts.turn("flood")) for _ in range(10)]
+    waiting = [asyncio.create_task(turn(starts, "flood")) for _ in range(10)]
     await asyncio.sleep(0)
     for one in waiting:
         one.cancel()
-    await asyncio.wait_for(starts.turn("person"), 10)
+    await asyncio.wait_for(turn(starts, "person"), TIMEOUT_S)
     assert all(one.cancelled() for one in waiting[2:])
 
 
 async def test_it_starts_again_after_a_pause() -> None:
     starts = StartQueue()
     for _ in range(3):
-        await asyncio.wait_for(starts.turn("person"), 10)
+        await asyncio.wait_for(turn(starts, "person"), TIMEOUT_S)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+
+
+@in_virtual_time
+async def test_who_waits_for_others_has_as_much_time_left_as_before() -> None:
+    starts, loop = StartQueue(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+
+    async def slow(source: str) -> None:
+        await turn(starts, source)
+        loop.jump(2 * TIMEOUT_S)
+
+    async def person() -> None:
+        async with asyncio.timeout(TIMEOUT_S) as bound:
+            await starts.turn("person", bound)
+            assert loop.time() > TIMEOUT_S
+            assert bound.when() == loop.time() + TIMEOUT_S
+
+    await asyncio.gather(*(slow(source) for source in "abcd"), person())

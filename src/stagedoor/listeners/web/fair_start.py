@@ -15,9 +15,13 @@ class StartQueue:
         self._turns = FairQueue[asyncio.Future[None]](sys.maxsize)
         self._next: asyncio.Handle | None = None
 
-    async def turn(self, source: str) -> None:
-        """Wait until a connection of `source` may go on."""
+    async def turn(self, source: str, bound: asyncio.Timeout) -> None:
+        """Wait until a connection of `source` may go on. What it waits for here, others' turns, is not its
+        own slowness: `bound` ends so much later.
+        """
         loop = asyncio.get_running_loop()
+        due, began = bound.when(), loop.time()
+        bound.reschedule(None)
         waiter: asyncio.Future[None] = loop.create_future()
         self._turns.come(waiter, source)
         if self._next is None:
@@ -27,6 +31,8 @@ class StartQueue:
         except asyncio.CancelledError:
             self._turns.go(waiter, source)
             raise
+        if due is not None:
+            bound.reschedule(due + loop.time() - began)
 
     def _let_one_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         waiter = self._turns.next()

@@ -129,14 +129,13 @@ class WebListener:
 
     async def _begin(self, stream: TcpStream, pending: PendingConnection, secure: bool) -> None:
         timeout_s = self._limits.header_timeout_s
-        due = asyncio.get_running_loop().time() + timeout_s
         carried: TcpStream | TlsStream = stream
         try:
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout(timeout_s) as bound:
                 received = await self._first_bytes(stream, pending, secure)
                 if not received:
                     return
-                await self._starts.turn(self._counted_as(pending.source))
+                await self._starts.turn(self._counted_as(pending.source), bound)
                 if secure:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
                     carried = TlsStream.over(stream, self._tls, received, READ_BYTES)
@@ -145,6 +144,8 @@ class WebListener:
         except (OSError, TimeoutError):
             return  # it has gone, speaks no TLS of ours, or never said what it wants
         assert self._server is not None, "it is started before anything is accepted"
+        due = bound.when()
+        assert due is not None, "it was given a time"
         transport = StreamTransport(carried, pending.source, self._tls if secure else None)
         transport.on_lost = pending.ended
         pending.peer = transport
