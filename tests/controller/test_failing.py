@@ -1,12 +1,14 @@
 """A shell that cannot be made: everybody who asks is told why at once, and the cluster is not flooded."""
 
 import asyncio
+from typing import Any
 
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
 from stagedoor.model.units import MINUTE_S
 from stagedoor.shells.kubernetes.derive import objects
-from tests.controller.test_stories import APP01, LEASE, SETTLED_S, Story, now, story
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from tests.controller.test_stories import APP01, LEASE, SETTLED_S, SHELL, Story, now, story
 from tests.kube.apps import deployment
 from tests.virtual_time import in_virtual_time
 
@@ -93,3 +95,37 @@ async def test_an_app_whose_status_changes_hurries_no_try_and_a_change_of_the_ap
         it.cluster.put(deployment("apps", env={"RELEASE": "2"}))
         await asyncio.sleep(SETTLED_S)
         assert it.cluster.asked[tries:].count("apply Deployment") >= 1
+
+
+def without_image(it: Story) -> None:
+    """The pods that are made from now on wait for an image that there is not, unless the app has another."""
+
+    def heard(key: Any, found: Any) -> None:
+        if key[0] is not Kind.POD or found is None or "waiting" in str(found["status"]):
+            return
+        if "shop:typo" in str(it.cluster.objects[SHELL]["spec"]["template"]):
+            said = {"reason": "ErrImagePull", "message": "shop:typo: not found"}
+            state = {"name": "shell", "state": {"waiting": said}}
+            it.cluster.put({**found, "status": {"phase": "Pending", "containerStatuses": [state]}})
+
+    it.cluster.heard.append(heard)
+
+
+@in_virtual_time
+async def test_an_app_that_was_mended_a_moment_ago_is_not_refused_for_the_pod_of_before() -> None:
+    async with story() as it:
+        without_image(it)
+        it.app(image="shop:typo")
+        why, took_s = await refused(it)
+        assert "shop:typo" in why
+        assert took_s < 1
+        # Nobody mends it: who comes again is told so, a little later.
+        why, took_s = await refused(it)
+        assert "shop:typo" in why
+        assert took_s < 6
+        it.lead_no_more()
+        it.app()
+        entering = asyncio.create_task(it.enter())
+        await asyncio.sleep(4)
+        it.lead(AppSettings())
+        await entering

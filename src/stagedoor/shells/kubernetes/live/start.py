@@ -29,6 +29,9 @@ AWAITED_S = 3.0
 """How old the lease may get while somebody waits: a start may take longer than the idle time."""
 SURE_S = 0.5
 """A cause must hold so long: what the mirrors show may be the last of an attempt before this one."""
+UNCHANGED_S = 5.0
+"""The same of a shell that is what it was when we asked: its app may have been mended a moment ago, and a
+busy controller is about to make the shell anew."""
 SOON_S = 5
 """When to come again where the cluster was only silent."""
 MENDED_S = 60
@@ -54,6 +57,8 @@ class Start:
         self._lease_writer = lease_writer
         self._asked = 0
         """The count of our request: only what failed after it is an answer to us."""
+        self._asked_of: object = None
+        """The shell's generation when we asked."""
         self._tell = tell
         self._now = now
         self._told: StartStep | None = None
@@ -66,6 +71,7 @@ class Start:
     async def wait(self) -> Shell | Denial:
         """The shell once its sshd has said its banner, or the cause why it will not."""
         loop = asyncio.get_running_loop()
+        self._asked_of = self._generation()
         problem = await self._ask()
         renew_at = loop.time() + AWAITED_S
         self._events_at = loop.time() + EVENTS_S / 2
@@ -88,7 +94,8 @@ class Start:
             if isinstance(found, Cause):
                 if found != self._cause:
                     self._cause, self._cause_since = found, loop.time()
-                if self._is_fresh(found) or loop.time() - self._cause_since >= SURE_S:
+                sure_s = UNCHANGED_S if self._generation() == self._asked_of else SURE_S
+                if self._is_fresh(found) or loop.time() - self._cause_since >= sure_s:
                     why = f"{found.step}: {found.message}"
                     return unavailable(self._target, why, MENDED_S)
             else:
@@ -108,6 +115,11 @@ class Start:
         except ClusterError as error:
             return f"asking the cluster: {error.message}"
         return None
+
+    def _generation(self) -> object:
+        """Of the shell's Deployment: another one once the controller has started or replaced it."""
+        shell = self._cache.shell(self._target.app)
+        return shell["metadata"].get("generation") if shell is not None else None
 
     def _is_fresh(self, cause: Cause) -> bool:
         """Whether it is what the controller has just written: then there is nothing to wait for."""
