@@ -191,7 +191,8 @@ class Mover:
     def pour(
         self, sent: Sent, at: int, *, until: int | None = None, port: int | None = None
     ) -> Answer | None:
-        """The file's `content` from `at` on; None where the line is cut, by us `until` there."""
+        """The file's `content` from `at` on; None where the line is cut: by us, `until` there, or by who
+        finds it too slow."""
         line = self.connect(port)
         try:
             self.put_head(line, sent, at)
@@ -200,7 +201,10 @@ class Mover:
                     line.send(piece)
             if until is not None:
                 return None
-            found = line.getresponse()
+            try:
+                found = line.getresponse()
+            except http.client.RemoteDisconnected:
+                return None
             return Answer(found.status, dict(found.getheaders()), found.read())
         finally:
             line.close()
