@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from stagedoor.authz import authoriser as module
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.model.denial import Denial
-from stagedoor.model.grant import Grant, GrantRule
+from stagedoor.model.denial import UNREAD, Denial
+from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.target import Target
@@ -60,6 +60,18 @@ def test_what_one_sign_in_opened_is_not_covered_by_what_another_did() -> None:
     denial = service.ask(one)
     assert isinstance(denial, Denial)
     assert "you signed out" in denial.message
+
+
+def test_a_policy_that_is_not_known_any_more_says_of_nobody_that_they_are_gone() -> None:
+    """Also of who was let in by it a moment ago, and whose shell has just started."""
+    service = AdminService()
+    grant = service.ask()
+    assert isinstance(grant, Grant)
+    service.policy = Policy(unread=True)
+    assert service.ask() is UNREAD
+    assert service.authoriser.again(grant) is UNREAD
+    for guest in (Guest("main", "host", "s1"), Guest("main", "host", None)):
+        assert service.authoriser.again(replace(grant, guest=guest)) is UNREAD
 
 
 def test_more_than_can_be_remembered_are_judged_all_the_same() -> None:

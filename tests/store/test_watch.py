@@ -182,6 +182,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
         assert len(watch.policy.grants) == 1
         clock.now += 2
         assert watch.policy.grants == ()
+        assert watch.policy.unread
         assert watch.closed
         assert len(watch.last_policy.grants) == 1
         watch.poll()

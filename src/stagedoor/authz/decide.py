@@ -2,7 +2,7 @@
 
 from math import inf
 
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
@@ -56,6 +56,8 @@ def authorise(
 
 def known(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
     """When what proved `identity` ends by itself, None for never; or why it proves nothing any more."""
+    if policy.unread:
+        return UNREAD
     user = policy.users.get(identity.name)
     if user is None:
         return Denial(Reason.NO_GRANT, policy.gone(identity.name))

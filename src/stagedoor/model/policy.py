@@ -60,7 +60,8 @@ class Policy:
     present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
     fingerprint of the key that each is bound to; some may be over. `stepped_up` is when somebody last proved
     that they are there, by sign-in (see `authz.step_up`). `password_groups` are the groups that
-    alone have passwords, which the settings say; None: every user with one.
+    alone have passwords, which the settings say; None: every user with one. `unread`: the store was out of
+    reach for too long, so nothing is known of anybody.
     """
 
     version: int = 0
@@ -77,6 +78,7 @@ class Policy:
     stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
+    unread: bool = False
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
         """The same, but for users outside these groups, who have no password. So whatever a password proved,

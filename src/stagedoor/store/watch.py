@@ -91,7 +91,7 @@ class PolicyWatch:
     def policy(self) -> Policy:
         """The policy to decide by now; empty once the store has been unread for too long."""
         if self.closed:
-            return Policy(version=self._policy.version)
+            return Policy(version=self._policy.version, unread=True)
         return self._policy
 
     @property
