@@ -86,7 +86,8 @@ class Reach:
 
     @contextmanager
     def inside(self, *options: str | Path) -> Iterator[Prompted]:
-        """An ssh that is in the shell and stays until it is left. Raises FailedError."""
+        """An ssh that is in the shell and stays until it is left. Raises FailedError; one that is raised
+        inside says as well if ssh had ended by then."""
         # What is echoed cannot be found in the command itself, should somebody quote that.
         argv = self.argv("ssh", *options, self.host, "echo in''side; cat")
         with self.start(argv) as client:
@@ -94,7 +95,13 @@ class Reach:
                 client.expect("inside")
             except TimeoutError as error:
                 raise FailedError(str(error)) from None
-            yield client
+            try:
+                yield client
+            except FailedError as error:
+                if not client.ended:
+                    raise
+                done = client.wait()
+                raise FailedError(f"{error}; ssh had ended with {done.code}: {done.said}") from None
 
 
 def reach(
