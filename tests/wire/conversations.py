@@ -278,12 +278,18 @@ def company() -> list[Conversation]:
     one.down(Sized(WIDE))
     one.types(0, b"x")
     sizes.sized(SIZE)
+    # He as well: what he was told of the other's may have been on its way to him when he typed.
+    one.down(Sized(SIZE))
     other.down(Sized(SIZE))
     sizes.takes(b"x")
     one.is_told_taken(1)
+    one.resizes(Size(90, 30))
+    sizes.sized(Size(90, 30))
+    other.down(Sized(Size(90, 30)))
     other.resizes(Size(132, 43))
     sizes.sized(Size(132, 43))
     one.down(Sized(Size(132, 43)))
+    other.down(Sized(Size(132, 43)))
     sizes.writes(b"both")
     for each in (one, other):
         each.sees(0, b"both")

@@ -10,6 +10,15 @@ import { fitFont } from "./whole";
 
 const LEAST_PX = 3;
 
+function same(one: Size, other: Size): boolean {
+  return (
+    one.columns === other.columns &&
+    one.rows === other.rows &&
+    one.xPixels === other.xPixels &&
+    one.yPixels === other.yPixels
+  );
+}
+
 export class Extent {
   /** Whether the terminal has the size of somebody else's window. */
   foreign = false;
@@ -21,8 +30,15 @@ export class Extent {
     private readonly settings: { fontSize: number },
   ) {}
 
-  /** The terminal has this size, which is not ours. */
-  sized(size: Size): void {
+  /**
+   * The terminal has this size. It may be our own that we told, where we were told another's meanwhile: what both
+   * windows did has crossed.
+   */
+  sized(size: Size, own?: Size): void {
+    if (own !== undefined && same(size, own)) {
+      this.claim();
+      return;
+    }
     this.foreign = true;
     this.term.resize(size.columns, size.rows);
     requestAnimationFrame(() => this.refit());

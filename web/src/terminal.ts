@@ -100,7 +100,7 @@ function happened(event: Event): void {
       said(event.word, event.text);
       break;
     case "sized":
-      extent.sized(event.size);
+      extent.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
       break;
     case "met":
       mark("watched", "");

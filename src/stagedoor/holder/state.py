@@ -103,6 +103,8 @@ class _Attachment:
     lost_at: float = 0.0
     detached: bool = False
     told_exit: bool = False
+    told_size: bool = False
+    """Whether it was told last that the terminal has another's size."""
 
 
 @dataclass(slots=True)
@@ -166,7 +168,7 @@ class TerminalState:
                 actions.append(HangUp(attachment.link))
                 del self._links[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
-            attachment.detached = attachment.told_exit = False
+            attachment.detached = attachment.told_exit = attachment.told_size = False
             welcome = self._resume(attachment, link, hello.seen)
         else:
             end = self._ring.end
@@ -331,18 +333,20 @@ class TerminalState:
         return self._resize(attachment, attachment.size)
 
     def _resize(self, attachment: _Attachment, size: Size) -> list[Action]:
-        """The window is that of the client that acted last; all others are told."""
+        """The window is that of the client that acted last; all others are told.
+
+        So is that client, where it was told of another's: that may have crossed what it did, and come to it
+        later. Then it knows by this that the terminal is its own again.
+        """
         if size == self.size:
             return []
         self.size = size
-        return [
-            SetSize(size),
-            *(
-                Send(link, Sized(size))
-                for link, other in self._links.items()
-                if other is not attachment
-            ),
-        ]
+        actions: list[Action] = [SetSize(size)]
+        for link, other in self._links.items():
+            if other is not attachment or other.told_size:
+                actions.append(Send(link, Sized(size)))
+            other.told_size = other is not attachment
+        return actions
 
     def _send_others_away(self, attachment: _Attachment, now: float) -> list[Action]:
         actions: list[Action] = []

@@ -264,7 +264,8 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """The terminal's window size now, for those whose own window has another."""
+    """The terminal's window size now, for those whose own window has another; and for the one whose window
+    it is, where another was told before."""
 
     size: Size
 

@@ -225,3 +225,38 @@ def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
     rows = second.ask("document.querySelectorAll('.xterm-rows > div').length")
     assert f"{rows} " in screen(second)
     tab.until(f"document.querySelectorAll('.xterm-rows > div').length === {rows}")
+
+
+HELD_SENDS = """
+const send = WebSocket.prototype.send;
+window.held = [];
+WebSocket.prototype.send = function (data) { window.held.push(() => send.call(this, data)); };
+window.release = () => { WebSocket.prototype.send = send; window.held.splice(0).forEach((each) => each()); };
+"""
+"""What a page sends is on its way until the test lets it arrive."""
+
+
+def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(
+    tab: Tab, second: Tab, base: str
+) -> None:
+    beyond = "document.getElementById('screen').classList.contains('beyond')"
+    terminal(tab, base, "crossing")
+    phone(second)
+    follows(second, base, "crossing")
+    click(second, "Join in")
+    ready(second)
+    run(tab, "echo fi''rst; cat")
+    shows(second, "first")
+    second.until(beyond)
+    tab.ask(f"(() => {{ {HELD_SENDS} }})()")
+    tab.type("x")
+    tab.until("window.held.length > 0")
+    second.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    second.type("y")
+    tab.until(beyond)
+    tab.ask("window.release()")
+    second.until(beyond)
+    tab.until(f"!{beyond}")
+    assert tab.ask("document.querySelectorAll('.xterm-rows > div').length") == second.ask(
+        "document.querySelectorAll('.xterm-rows > div').length"
+    )

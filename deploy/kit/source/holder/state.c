@@ -16,6 +16,7 @@
 
 struct attachment {
   bool used, detached, told_exit;
+  bool told_size;            // he was told last that the terminal has another's
   char name[NAME + 1];
   char owner[MAX_OWNER];     // for whom it is
   size_t owner_length;
@@ -189,13 +190,18 @@ static void expel(struct attachment *each, const char *why, int64_t now) {
   link_close_soon(link);
 }
 
-// The window is that of whoever did something last; all others are told.
+// The window is that of whoever did something last; all others are told. So is he, where he was told of another's: that
+// may have crossed what he did, and come to him later.
 static void resize(const struct attachment *by, struct size wanted) {
   if (same_size(wanted, size)) return;
   size = wanted;
   terminal_resize(size);
-  for (int i = 0; i < MAX_LINKS; i++)
-    if (looking[i] && looking[i] != by) wire_size(i, size);
+  for (int i = 0; i < MAX_LINKS; i++) {
+    struct attachment *each = looking[i];
+    if (!each) continue;
+    if (each != by || each->told_size) wire_size(i, size);
+    each->told_size = each != by;
+  }
 }
 
 static const char *taken_over(const struct attachment *by) {
@@ -272,7 +278,7 @@ static void resume(struct attachment *each, int link, const struct hello *hello)
   each->link = link;
   each->mode = hello->mode;
   each->size = hello->size;
-  each->detached = each->told_exit = false;
+  each->detached = each->told_exit = each->told_size = false;
 }
 
 static void welcome(struct attachment *each, uint64_t out_at) {
