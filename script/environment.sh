@@ -1,5 +1,5 @@
-# Sourced by script/test and script/demo: finds python3 and makes .venv from uv.lock.
-# Needs: $root, the checkout. Sets: $python, the interpreter of .venv.
+# Sourced by the scripts that run Python: finds one and makes .venv from uv.lock.
+# Needs: $root, the checkout. Sets: $base, the Python found; $python, the interpreter of .venv.
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 [ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
@@ -50,29 +50,35 @@ need_localhost() {
 # Programs are started many times here; each would compile the same modules again.
 unset PYTHONDONTWRITEBYTECODE
 
+# find_base: the Python that environments are made of is $PYTHON, else the system's, else the first on PATH. One that
+# pyenv has built lacks, unless it was told otherwise, the optimizations of a distribution's.
+find_base() {
+  local each
+  [ "$(id -u)" != 0 ] || apt_install python3 python3-venv
+  for each in ${PYTHON:-/usr/bin/python3 python3}; do
+    "$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+    base="$each"
+    return
+  done
+  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or later that has the module venv"
+  die "Python 3.11 or later with its module venv is needed; as root: apt-get install python3 python3-venv"
+}
+
 # make_environment GROUP…: .venv with the locked packages of the project and of these groups.
 make_environment() {
-  local groups="" group base stamp
+  local groups="" group version stamp
   for group in "$@"; do groups="$groups --group $group"; done
-  command -v python3 >/dev/null || apt_install python3
-  command -v python3 >/dev/null || die "python3 is missing; as root: apt-get install python3 python3-venv"
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "Python 3.11 or later is needed; python3 is $(python3 -V 2>&1)"
-  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-    apt_install python3-venv
-    python3 -c 'import ensurepip, venv' 2>/dev/null ||
-      die "python3 cannot make virtual environments; as root: apt-get install python3-venv"
-  fi
+  find_base
   python="$root/.venv/bin/python"
-  base="$(python3 -c 'import sys; print(sys.executable, sys.version)')"
-  stamp="$(printf '%s\n' "$base" "$groups" | cat - "$root/uv.lock" "$root/pyproject.toml" \
+  version="$("$base" -c 'import sys; print(sys.executable, sys.version)')"
+  stamp="$(printf '%s\n' "$version" "$groups" | cat - "$root/uv.lock" "$root/pyproject.toml" \
     "$root/script/bootstrap.txt" | sha256sum | cut -d' ' -f1)"
   [ "$(cat "$root/.venv/.stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$python" ] && return 0
 
   say "making $root/.venv"
-  [ -x "$python" ] && [ "$("$python" -c 'import sys; print(sys.version)' 2>/dev/null)" = "${base#* }" ] ||
+  [ -x "$python" ] && [ "$("$python" -c 'import sys; print(sys.version)' 2>/dev/null)" = "${version#* }" ] ||
     rm -rf "$root/.venv"
-  [ -x "$python" ] || python3 -m venv "$root/.venv"
+  [ -x "$python" ] || "$base" -m venv "$root/.venv"
   "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/script/bootstrap.txt"
   # uv reads the lock; pip installs, since it knows this machine's index and certificates.
   # shellcheck disable=SC2086  # the list is meant to be split
