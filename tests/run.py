@@ -195,6 +195,12 @@ def run(arguments: Sequence[str]) -> Outcome:
             return Outcome(done.returncode or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
+def cause(output: str) -> str:
+    """The first line in which pytest says what was wrong (`E   …`), short enough for a list."""
+    said = (line[1:].strip() for line in output.splitlines() if line.startswith("E  "))
+    return next(said, "see its output")[:200]
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -236,6 +242,9 @@ def main(arguments: Sequence[str]) -> int:
     verdict = judge(first, again, skips_fail=os.environ.get("CI") == "true")
     for test, (before, after) in verdict.flaky.items():
         say(f"\n=== FLAKY: {test}\n{before.strip()}\n--- again, alone: {after}")
+    # A log that is cut still has its end.
+    for test, (before, _) in verdict.flaky.items():
+        say(f"\n--- flaky: {test}\n    {cause(before)}")
     if len(first.failed) > MAX_RERUNS:
         say(f"\n=== {len(first.failed)} tests failed; past {MAX_RERUNS} none is run again")
     if verdict.why:

@@ -94,6 +94,8 @@ def test_too_many_flaky_ones_are_red(tmp_path: Path) -> None:
     done = run(tmp_path, FLAKY.format(count=MAX_FLAKY + 1, fail="assert False"))
     assert done.status == 1
     assert done.out.count("=== FLAKY:") == MAX_FLAKY + 1
+    for number in range(MAX_FLAKY + 1):
+        assert f"--- flaky: test_it.py::test_flaky[{number}]\n    assert False\n" in done.out[-600:]
     assert done.out.rstrip().endswith("=== RED: 4 tests were flaky; at most 3 may be")
 
 
