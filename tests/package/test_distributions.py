@@ -56,14 +56,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def unpacked(sdist: Path, folder: Path) -> Path:
+    """The one folder in it."""
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", sdist, "-C", folder], check=True)
+    [source] = folder.iterdir()
+    return source
+
+
 @pytest.fixture(scope="module")
 def built(backend: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Takes 15 s: npm fetches what the page is made of, as for a user who builds from a clone."""
     folder = tmp_path_factory.mktemp("dist")
     sdist = build("sdist", checkout, backend, folder)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "source", filter="data")
-    [source] = (folder / "source").iterdir()
+    source = unpacked(sdist, folder / "source")
     # A wheel of the sdist needs no Node.
     without = without_node(backend, folder)
     return Built(sdist, build("wheel", source, without, folder))
@@ -113,10 +119,7 @@ def test_only_a_build_from_a_checkout_asks_for_node(
 ) -> None:
     """pip asks the backend before it builds (PEP 517, get_requires_for_build_wheel)."""
     ask = "from hatchling.build import get_requires_for_build_wheel as ask; print(ask())"
-    with tarfile.open(built.sdist) as archive:
-        unpacked = built.sdist.parent / "asked"
-        archive.extractall(unpacked, filter="data")
-    [source] = unpacked.iterdir()
+    source = unpacked(built.sdist, built.sdist.parent / "asked")
 
     def asked_in(folder: Path) -> str:
         environment = {**os.environ, "PYTHONPATH": str(backend)}
@@ -184,9 +187,7 @@ def test_built_again_they_are_the_same(
     """What a time of day, the order of a folder or its name would change."""
     sdist = build("sdist", checkout, backend, tmp_path)
     assert sdist.read_bytes() == built.sdist.read_bytes()
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "elsewhere", filter="data")
-    [source] = (tmp_path / "elsewhere").iterdir()
+    source = unpacked(sdist, tmp_path / "elsewhere")
     assert build("wheel", source, backend, tmp_path).read_bytes() == built.wheel.read_bytes()
 
 
