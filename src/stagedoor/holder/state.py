@@ -335,8 +335,7 @@ class TerminalState:
     def _resize(self, attachment: _Attachment, size: Size) -> list[Action]:
         """The window is that of the client that acted last; all others are told.
 
-        So is that client, where it was told of another's: that may have crossed what it did, and come to it
-        later. Then it knows by this that the terminal is its own again.
+        So is that client, where it was told of another's: that may have crossed what it did.
         """
         if size == self.size:
             return []

@@ -31,7 +31,7 @@ SURE_S = 0.5
 """A cause must hold so long: what the mirrors show may be the last of an attempt before this one."""
 UNCHANGED_S = 5.0
 """The same of a shell that is what it was when we asked: its app may have been mended a moment ago, and a
-busy controller is about to make the shell anew."""
+busy controller is about to replace the shell."""
 SOON_S = 5
 """When to come again where the cluster was only silent."""
 MENDED_S = 60
