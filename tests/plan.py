@@ -26,7 +26,7 @@ WAITING = (
 )
 """Tests that mostly wait, for a cluster or a process, by docs/contributing/tests.md. Each uses less than
 half of a core, so more of them than there are cores run at once."""
-WAITING_WORKERS = 5
+WAITING_WORKERS = 3
 
 API = (
     *("tests/kube/api", "tests/chart/test_fences_admission.py", "tests/chart/test_fences_rbac.py"),
@@ -124,7 +124,7 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
             cache / "self-tests-green",
             digest(ROOT / path for path in SELF_TESTED),
         ),
-        Share("busy", cores + 1),
+        Share("busy", cores),
     )
 
 
