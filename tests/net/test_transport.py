@@ -121,7 +121,8 @@ async def test_one_that_reads_fast_enough_gets_all_of_it(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, peer = ends
-    transport, protocol = started(ours)
+    # Long enough for a thread on a busy machine to read the least.
+    transport, protocol = started(ours, rate_every_s=10 * HURRY_S)
     transport.write(BIG)
     transport.close()
     async with asyncio.timeout(BOUND_S):
