@@ -35,8 +35,10 @@ def main(argv: list[str], program: list[str]) -> int:
 
 
 def if_needed(folder: str, began: float) -> None:
-    """As `login.log_in_if_needed`. One that waits for another imports none of it. Raises TunnelError,
-    OSError."""
+    """A good certificate. Of many that run at once one sees to it, and the others import none of that.
+
+    `began` is in seconds since the epoch. Raises TunnelError, OSError.
+    """
     from stagedoor.client.turn import LoginLock
 
     turn = LoginLock(folder, began)
@@ -167,9 +169,11 @@ def log_in(given: argparse.Namespace, program: list[str]) -> None:
     from stagedoor.client import login, tunnel
 
     if given.if_needed:
+        import time
+
         for folder in _folders(None):
             if not is_fresh(str(folder)):
-                login.log_in_if_needed(folder)
+                if_needed(str(folder), time.time())
         return None
     if not given.gateway:
         raise tunnel.TunnelError(tunnel.USAGE, "name the gateway: stagedoor login https://HOST")

@@ -17,7 +17,7 @@ from stagedoor.client import login_ask, login_files, tunnel
 from stagedoor.client.keygen import run
 from stagedoor.client.login_files import KEY, SECRET, STATE
 from stagedoor.client.login_web import LATER, Gateway, LoopbackListener
-from stagedoor.client.needed import CERTIFICATE, FRESH, is_fresh
+from stagedoor.client.needed import CERTIFICATE, FRESH
 from stagedoor.client.tunnel import TunnelError
 from stagedoor.client.turn import LoginLock
 
@@ -102,19 +102,11 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
     return f"# {folder / login_files.CONFIG}\n{config}\n# {hosts}\n{login_files.render_known_hosts(known)}"
 
 
-def log_in_if_needed(folder: Path) -> None:
-    """A good certificate, by what asks the person least. One of many that run at once does it. Raises
-    TunnelError, OSError."""
-    turn = LoginLock(str(folder), time.time())
-    try:
-        if turn.wait() or not is_fresh(str(folder)):
-            take_turn(folder, turn)
-    finally:
-        turn.leave()
-
-
 def take_turn(folder: Path, turn: LoginLock) -> None:
-    """Log in, unless another still does, or has just failed. Raises TunnelError, OSError."""
+    """Log in by what asks the person least, unless another still does, or has just failed.
+
+    Raises TunnelError, OSError.
+    """
     if not turn.ours:
         raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
     code = turn.failed_meanwhile()
