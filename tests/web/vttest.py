@@ -14,13 +14,23 @@ WITHIN = {"Character-Set Tests": ["8", "9", "10", "11"]}
 To a terminal that it takes for a VT100 vttest shows the same without that menu."""
 
 
-_ASKS = re.compile(rb"(Push <RETURN>|Enter choice number \(0 - \d+\): |\x1bZ)$")
-"""The last is what a VT52 is asked (DECID): tmux and xterm.js are none, and say nothing."""
+_ASKS = re.compile(rb"(Push <RETURN>|Enter choice number \(0 - \d+\): )$")
+_IDENTIFY = b"\x1bZ"
+"""What a VT52 is asked (DECID): tmux and xterm.js are none, and say nothing."""
+_VERSION = re.compile(rb"version [0-9.]+ \((\d{8})\)")
+PATIENT = 20221229
+"""Debian 12's version waits for that answer until somebody presses a key; Debian 13's goes on by itself."""
 
 
 def stands(shown: bytes, after: int) -> bool:
-    """Whether it waits for a key, by the bytes that it has shown; `after` were there at the stop before."""
+    """Whether it is at a stop, by the bytes that it has shown; `after` were there at the stop before."""
     return len(shown) > after and _ASKS.search(shown) is not None
+
+
+def is_stuck(shown: bytes) -> bool:
+    """Whether it waits for an answer that no terminal gives, and any key will do."""
+    version = _VERSION.search(shown)
+    return shown.endswith(_IDENTIFY) and version is not None and int(version[1]) <= PATIENT
 
 
 class Screen(Protocol):
