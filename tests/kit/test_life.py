@@ -253,7 +253,7 @@ def test_a_session_without_a_shell_counts(make: Make) -> None:
     command = ["ssh", *container.ssh_options(), "-N", "app01.ssh"]
     with subprocess.Popen(command) as forwarding:
         wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=1 tmux=0")
-        forwarding.terminate()
+        forwarding.kill()
     wait_until(lambda: container.states[-1] == "stagedoor: idle")
 
 

@@ -89,6 +89,7 @@ def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
         asked = fresh()
         assert asked.returncode == 0, asked.stderr
         assert "app01.ssh has a fresh shell" in asked.stdout
+        until(lambda: len(house.pods()) == 1, "the older one is told to end")
         second = house.shell_pod()
         assert second != pod
         assert house.must("app01", "echo $RELEASE") == "2\n"

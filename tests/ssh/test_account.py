@@ -174,7 +174,7 @@ def test_a_connection_whose_sign_in_has_ended_changes_nothing(
                 assert done.returncode in (1, 255)  # 255: the connection itself was closed by then
                 assert done.stdout == b""
         finally:
-            master.terminate()
+            master.kill()
     after = state_of(world)
     assert isinstance(before, tuple)
     assert isinstance(after, tuple)
