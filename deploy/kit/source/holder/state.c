@@ -16,7 +16,7 @@
 
 struct attachment {
   bool used, detached, told_exit;
-  bool told_size;            // he was told last that the terminal has another's
+  bool told_size;            // the last size told is not this window's
   char name[NAME + 1];
   char owner[MAX_OWNER];     // for whom it is
   size_t owner_length;
@@ -190,8 +190,8 @@ static void expel(struct attachment *each, const char *why, int64_t now) {
   link_close_soon(link);
 }
 
-// The window is that of whoever did something last; all others are told. So is he, where he was told of another's: that
-// may have crossed what he did, and come to him later.
+// The window is that of whoever did something last; all others are told. So is that one, if told of another size before:
+// it may have crossed what was done, and come later.
 static void resize(const struct attachment *by, struct size wanted) {
   if (same_size(wanted, size)) return;
   size = wanted;
