@@ -44,7 +44,6 @@ class World:
     def __init__(self) -> None:
         self.policy = Policy(users={"dev": User("dev", frozenset({"crew"}), HASH)})
         self.now = 1000.0
-        self.away = False
         self.verified: list[str] = []
         self.made: list[Authenticator] = []
 
@@ -56,7 +55,6 @@ class World:
             lambda: self.now,
             limits=limits,
             throttle=throttle,
-            away=lambda: self.away,
         )
         self.made.append(made)
         return made
@@ -418,14 +416,13 @@ async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wro
     world: World,
 ) -> None:
     authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1, longest_wait_s=300))
-    world.away, kept = True, world.policy
-    world.policy = Policy()
+    kept, world.policy = world.policy, Policy(unread=True)
     for credential in (RIGHT, WRONG, PasswordCredential("dev", mint().text), None):
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)
         assert (denial.reason, denial.retry_after_s) == (Reason.AUDIT_UNAVAILABLE, 5)
         assert "cannot read who may enter" in denial.message
-    world.away, world.policy = False, kept
+    world.policy = kept
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity), "no try counted"
 
 

@@ -59,8 +59,7 @@ class Authenticator:
 
     `policy` returns the policy as it is now, `last_policy` as it was last read; `trust` which user
     CAs are believed and what was revoked, or why no key can be judged now; `now` the time, seconds
-    since the epoch; `away` whether the policy is not known any more, since the store was out of
-    reach for too long; `find_login` looks up the sign-in of a login's secret in the store, and
+    since the epoch; `find_login` looks up the sign-in of a login's secret in the store, and
     `find_sign_in` the one of a number: the policy does not tell when its provider answered last.
     `stale_s` is by identity provider (`authn.passes`).
     """
@@ -74,7 +73,6 @@ class Authenticator:
         throttle: ThrottleLimits | None = None,
         trust: Callable[[], Trust | Denial] = Trust,
         last_policy: Callable[[], Policy] | None = None,
-        away: Callable[[], bool] = lambda: False,
         find_login: FindLogin | None = None,
         find_sign_in: FindSignIn | None = None,
         stale_s: Mapping[str, float] = MappingProxyType({}),
@@ -82,7 +80,6 @@ class Authenticator:
         self._policy = policy
         self._last_policy = last_policy or policy
         self._trust = trust
-        self._away = away
         self._find_login = find_login
         self._find_sign_in = find_sign_in
         self._stale_s = stale_s
@@ -104,7 +101,7 @@ class Authenticator:
         self, credential: Credential | None, source: Source
     ) -> Identity | Denial:
         """Who is this? Never says whether a name exists, in words or in time."""
-        if self._away():
+        if self._policy().unread:
             return UNREAD  # nobody's credential is wrong, and no try counts
         if isinstance(credential, KeyCredential):
             return await self._fresh(self._key(credential, source))

@@ -349,7 +349,6 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         ),
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
-        away=lambda: watch.closed,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
         stale_s={each.name: each.stale_s for each in settings.sso},
