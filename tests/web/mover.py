@@ -188,6 +188,13 @@ class Mover:
         finally:
             line.close()
 
+    def pour_on(self, sent: Sent, at: int) -> Answer:
+        """`pour`, as often as it is found too slow, as on a busy machine; each time it comes further."""
+        while (answer := self.pour(sent, at)) is None:
+            before, at = at, self.offset(sent)
+            assert at > before
+        return answer
+
     def pour(
         self, sent: Sent, at: int, *, until: int | None = None, port: int | None = None
     ) -> Answer | None:
