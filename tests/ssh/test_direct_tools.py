@@ -226,7 +226,7 @@ def test_dropbears_client_forwards_a_port(world: World, dropbear_key: Path) -> N
                 got += piece
         assert got == b"there"
     finally:
-        process.kill()
+        process.terminate()
         process.wait(BOUND_S)
         echo.close()
 

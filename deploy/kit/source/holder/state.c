@@ -190,8 +190,8 @@ static void expel(struct attachment *each, const char *why, int64_t now) {
   link_close_soon(link);
 }
 
-// The window is that of whoever did something last; all others are told. So is that one, if told of another size before:
-// it may have crossed what was done, and come later.
+// The window is that of the client that acted last; all others are told. So is that client, if it was told of another size
+// before: that may have crossed what it did, and come later.
 static void resize(const struct attachment *by, struct size wanted) {
   if (same_size(wanted, size)) return;
   size = wanted;
