@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from acceptance.chromium import Browser, Tab
+from acceptance.chromium import Browser, Tab, chromium
 from tests.path.gateway import Gateway, running
 from tests.stopped import stopped
 from tests.waiting import wait_until
@@ -204,11 +205,9 @@ def test_6_a_gateway_that_is_killed_and_started_again(browser: Browser, tmp_path
 def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    from acceptance.chromium import chromium
-
     profile = tmp_path / "profile"
     base = f"http://127.0.0.1:{gateway.port('web')}"
-    with chromium(profile) as own:
+    with chromium(profile, whole=True) as own:
         tab = own.tab()
         terminal(tab, base, "stopped")
         run(tab, f"clear; exec sh -c 'echo $$ >{tmp_path / 'pid'}; exec seq 1 2000000'")
@@ -274,8 +273,18 @@ def test_10_two_hundred_changes_of_size_settle(tab: Tab, base: str) -> None:
     wait_until(told)
 
 
+@pytest.fixture
+def whole_tab(tmp_path: Path) -> Iterator[Tab]:
+    """In a browser that lets a page have the clipboard, or does not, as a developer's does."""
+    with chromium(tmp_path / "whole", whole=True) as browser:
+        yield browser.tab()
+
+
 @pytest.mark.webshell(11)
-def test_11_what_tmux_copies_reaches_the_clipboard(tab: Tab, base: str, tmp_path: Path) -> None:
+def test_11_what_tmux_copies_reaches_the_clipboard(
+    whole_tab: Tab, base: str, tmp_path: Path
+) -> None:
+    tab = whole_tab
     text = "kopie é你好😀"
     tmux = ["tmux", "-u", "-S", str(tmp_path / "t"), "-f", "/dev/null"]
     # To look into the clipboard is the test's wish. The page asks for no permission, and nobody clicks.
