@@ -10,9 +10,8 @@ from tests.cli.conftest import Desk
 
 
 def make_key(folder: Path, name: str, *options: str) -> Path:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-N", "", "-C", name, "-f", folder / name, *options], check=True
-    )
+    command = ["ssh-keygen", "-q", "-N", "", "-C", name, "-f", folder / name]
+    subprocess.run([*command, *(options or ("-t", "ed25519"))], check=True)
     return folder / f"{name}.pub"
 
 

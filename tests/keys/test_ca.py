@@ -17,9 +17,8 @@ def ca(tmp_path: Path) -> CertificateAuthority:
 
 
 def new_key(folder: Path, name: str, *options: str) -> str:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-N", "", "-C", "", "-f", folder / name, *options], check=True
-    )
+    command = ["ssh-keygen", "-q", "-N", "", "-C", "", "-f", folder / name]
+    subprocess.run([*command, *(options or ("-t", "ed25519"))], check=True)
     return " ".join((folder / f"{name}.pub").read_text().split()[:2])
 
 
