@@ -9,6 +9,8 @@ import pytest
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
 from stagedoor.wire.terminal import Notice, NoticeKind
 from tests.path.gateway import running
+from tests.waiting import wait_until
+from tests.web.processes import pids_of
 from tests.web.visitor import Visitor, let_in, ticket
 
 WAITS = "echo from-the-file; sleep 304.5; echo went-on\n"
@@ -40,6 +42,8 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
         visitor = Visitor(port)
         visitor.hello(ticket(port), command, terminal="waits")
         visitor.shows(b"from-the-file")
+        # bash loses an interrupt that comes when sleep is forked and not yet executed.
+        wait_until(lambda: pids_of("304.5", program="sleep"))
         visitor.type(b"\x03")
         visitor.type(b"echo to''-the-prompt\r")
         visitor.shows(b"to-the-prompt\r\n")

@@ -15,6 +15,7 @@ from tests.net.peers import write_certificate
 from tests.path.gateway import Gateway, running
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
+from tests.web.mover import trusting
 from tests.web.test_pages import Person
 from tests.web.visitor import BOUND_S, Visitor, let_in, ticket
 
@@ -96,8 +97,7 @@ def test_a_stranger_gets_nothing_at_all(elsewhere: Gateway, path: str) -> None:
 
 
 def test_a_stranger_gets_no_handshake_of_tls(elsewhere: Gateway) -> None:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     at = len(elsewhere.lines)
     with (
         socket.create_connection(("127.0.0.1", elsewhere.port("web-tls")), BOUND_S) as raw,
@@ -188,8 +188,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def over_tls(gateway: Gateway) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     raw = socket.create_connection(("127.0.0.1", gateway.port("web-tls")), BOUND_S)
     return context.wrap_socket(raw)
 
