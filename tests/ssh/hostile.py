@@ -22,6 +22,8 @@ BOUND_S = 60.0
 UNSENT = 1 << 20
 """A flood waits while so much of it is unsent: the gateway's memory is at test, and not ours."""
 PIECE = b"x" * 16384
+BETWEEN_BYTES_S = 0.01
+"""At full speed a file would take minutes as well, and two processors."""
 
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Flood = Callable[["Server"], Awaitable[None]]
@@ -276,6 +278,7 @@ class Sftp:
         self.chan = chan
         self.manner = manner
         self.got = b""
+        self.at = 0.0
 
     def say(self, kind: int, request: bytes, *parts: bytes) -> None:
         self.chan.write(string(bytes([kind]) + request + b"".join(parts)))
@@ -308,7 +311,9 @@ class Sftp:
         if self.manner == "sftp-more-than-asked":
             self.say(103, request, string(b"y" * 2_000_000))
         elif self.manner == "sftp-one-byte-reads":
-            self.say(103, request, string(b"y"))
+            loop = asyncio.get_running_loop()
+            self.at = max(self.at, loop.time()) + BETWEEN_BYTES_S
+            loop.call_at(self.at, self.say, 103, request, string(b"y"))
         elif self.manner == "sftp-complaint":
             said = b"\x1b]0;owned\x07" * 20_000
             self.say(101, request, struct.pack(">I", 4), string(said), string(b""))

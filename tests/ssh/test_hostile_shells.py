@@ -6,8 +6,10 @@ because a silent shell is waited for; everybody comes at once, so that it takes 
 
 import base64
 import json
+import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import time
@@ -172,15 +174,19 @@ class Gateway:
         seconds = PATIENCE_S if quiet else END_S - 5
         script = (
             f"head -c {UPLOAD if quiet else 0} /dev/zero "
-            f"| timeout {seconds:g} ssh -F {self.config} {app}@gw x 2>&1 | head -c {READ_ENOUGH}"
+            f"| timeout --foreground {seconds:g} ssh -F {self.config} {app}@gw x 2>&1"
         )
-        done = subprocess.run(
-            ["sh", "-c", script], capture_output=True, timeout=END_S * 2, check=False
-        )
+        with subprocess.Popen(
+            ["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+        ) as running:
+            assert running.stdout
+            printed = running.stdout.read(READ_ENOUGH)
+            # ssh would go on where nobody reads what it prints.
+            os.killpg(running.pid, signal.SIGKILL)
         # ssh writes what is an error at once, whatever output still waits to be written.
-        told = re.findall(rb"stagedoor: ([^\r\n]{1,900})[\r\n]", done.stdout)
+        told = re.findall(rb"stagedoor: ([^\r\n]{1,900})[\r\n]", printed)
         said = [one.decode(errors="replace").strip() for one in told]
-        enough = len(done.stdout) >= READ_ENOUGH
+        enough = len(printed) >= READ_ENOUGH
         return Found("; ".join(said), time.monotonic() - began, by_us=enough)
 
     def relay(self, app: str) -> Found:
