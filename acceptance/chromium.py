@@ -7,6 +7,7 @@ own would be a hundred times as large. (https://chromedevtools.github.io/devtool
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,7 @@ PAGES_ALONE = "chromium-headless-shell"
 """The same Chromium, built without what is around a page: a tab costs half as much of the processor."""
 START_S = 60.0
 ANSWER_S = 60.0
+END_S = 5.0
 _OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -259,6 +261,7 @@ def chromium(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "TMPDIR": short},
+            start_new_session=True,
         )
         try:
             yield Browser(_address_of(folder / "DevToolsActivePort", process))
@@ -266,9 +269,27 @@ def chromium(
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end_group(process)
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """What it started outlives it for a moment, and writes into the profile that is about to be removed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + END_S
+    while _runs(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.wait()
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of the group is left that is no zombie (proc(5))."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, its = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _address_of(file: Path, process: "subprocess.Popen[bytes]") -> str:
