@@ -23,15 +23,14 @@ from websockets.sync.client import ClientConnection, connect
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGES_ALONE = "chromium-headless-shell"
 """The same Chromium, built without what is around a page: a tab costs half as much of the processor."""
+_TOGETHER = ("--in-process-gpu", "--renderer-process-limit=1")
+"""There pages share a process: one for each takes longer to start than most of them live."""
 START_S = 60.0
 ANSWER_S = 60.0
 END_S = 5.0
 _OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
-    "--in-process-gpu",
-    # A process for each page takes longer to start than most of them live.
-    "--renderer-process-limit=1",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -246,10 +245,11 @@ def chromium(
 ) -> Iterator[Browser]:
     """One that ends with the block; `folder` is empty and becomes its profile. `whole`: also with what is
     around a page, such as its permissions. Raises BrowserError."""
-    program = (shutil.which(PAGES_ALONE) if headless and not whole else None) or found()
+    alone = shutil.which(PAGES_ALONE) if headless and not whole else None
+    program = alone or found()
     if program is None:
         raise BrowserError("no Chromium is installed; as root: apt-get install chromium")
-    head = ("--headless=new",) if headless else ()
+    head = (("--headless=new",) if headless else ()) + (_TOGETHER if alone else ())
     # It binds a Unix socket below TMPDIR, whose path has 107 characters at most (unix(7)), and may
     # leave it there.
     with tempfile.TemporaryDirectory(

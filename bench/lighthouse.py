@@ -48,7 +48,7 @@ def _measure(stage: Stage) -> int:
     worst = 100
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-lighthouse-") as folder,
-        chromium(Path(folder) / "profile") as browser,
+        chromium(Path(folder) / "profile", whole=True) as browser,
     ):
         tab = browser.tab(stage.web_link())
         tab.until("!document.querySelector('#link button').disabled")

@@ -185,7 +185,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     if found() is None:
         raise MissingError("no Chromium is installed (apt-get install chromium)")
     # Without WebGL, which some of the pages would have the processor draw.
-    with _browsing(), chromium(folder, "--disable-3d-apis") as running:
+    with _browsing(), chromium(folder, "--disable-3d-apis", whole=True) as running:
         yield running
 
 
