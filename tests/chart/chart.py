@@ -59,8 +59,12 @@ def render(
         values=merged(VALUES, merged(values or {}, more)),
     )
     assert done.returncode == 0, done.stderr
-    # libyaml's: the chart is long, and Python's own takes ten times as long as helm.
-    return [found for found in yaml.load_all(done.stdout, yaml.CSafeLoader) if found]
+    return objects_in(done.stdout)
+
+
+def objects_in(text: str) -> list[Manifest]:
+    """Those of a YAML stream, read by libyaml: the chart is long, and Python's own reader slow."""
+    return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 
 def refused(values: Manifest) -> str:

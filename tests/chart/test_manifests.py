@@ -8,7 +8,17 @@ from msgspec.structs import replace
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from tests.chart.asking import Asker, Manifest
-from tests.chart.chart import CHART, ROOT, VALUES, helm, merged, need_helm, of_kind, the
+from tests.chart.chart import (
+    CHART,
+    ROOT,
+    VALUES,
+    helm,
+    merged,
+    need_helm,
+    objects_in,
+    of_kind,
+    the,
+)
 from tests.cluster.programs import program
 from tests.kube.api.lone import LoneApi
 
@@ -20,7 +30,7 @@ def kustomized(folder: str = "deploy") -> list[Manifest]:
         text=True,
         check=True,
     )
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return objects_in(done.stdout)
 
 
 def test_they_are_what_the_chart_says() -> None:

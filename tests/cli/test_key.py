@@ -7,16 +7,16 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from tests.cli.conftest import Desk
+from tests.ssh.world import new_key
 
 
 def make_key(folder: Path, name: str, *options: str) -> Path:
-    command = ["ssh-keygen", "-q", "-N", "", "-C", name, "-f", folder / name]
-    subprocess.run([*command, *(options or ("-t", "ed25519"))], check=True)
-    return folder / f"{name}.pub"
+    """The public half of a new key."""
+    return new_key(folder / name, *options).with_suffix(".pub")
 
 
 def test_a_key_is_registered_listed_and_removed(alice: Desk, tmp_path: Path) -> None:
-    file = make_key(tmp_path, "laptop", "-t", "ed25519")
+    file = make_key(tmp_path, "laptop")
     fingerprint = subprocess.run(
         ["ssh-keygen", "-lf", file], check=True, capture_output=True, text=True
     ).stdout.split()[1]
@@ -31,7 +31,7 @@ def test_a_key_is_registered_listed_and_removed(alice: Desk, tmp_path: Path) -> 
 
 
 def test_all_keys_of_an_agent_come_by_stdin(alice: Desk, tmp_path: Path) -> None:
-    keys = [make_key(tmp_path, name, "-t", "ed25519").read_text() for name in ("one", "two")]
+    keys = [make_key(tmp_path, name).read_text() for name in ("one", "two")]
     alice.out("key", "add", "alice", "-", stdin="# mine\n\n" + "".join(keys))
     assert [row["comment"] for row in alice.json("key", "list")] == ["one", "two"]
 
@@ -39,7 +39,7 @@ def test_all_keys_of_an_agent_come_by_stdin(alice: Desk, tmp_path: Path) -> None
 def test_of_several_keys_all_are_taken_or_none(
     alice: Desk, service: AdminService, tmp_path: Path
 ) -> None:
-    good = make_key(tmp_path, "good", "-t", "ed25519").read_text()
+    good = make_key(tmp_path, "good").read_text()
     with pytest.raises(RefusedError):
         alice.out("key", "add", "alice", "-", stdin=good + "ssh-dss AAAAB3NzaC1kc3M= old\n")
     assert admin.policy(service).keys == {}
@@ -56,7 +56,7 @@ def test_weak_keys_are_refused_with_the_reason(alice: Desk, tmp_path: Path) -> N
 def test_a_revoked_key_is_refused_and_so_is_every_key_where_that_is_not_known(
     alice: Desk, tmp_path: Path
 ) -> None:
-    bad, good = (make_key(tmp_path, name, "-t", "ed25519") for name in ("bad", "good"))
+    bad, good = (make_key(tmp_path, name) for name in ("bad", "good"))
     revoked = tmp_path / "revoked"
     subprocess.run(["ssh-keygen", "-q", "-k", "-f", revoked, bad], check=True)
     with alice.settings_file.open("a") as file:
@@ -67,13 +67,13 @@ def test_a_revoked_key_is_refused_and_so_is_every_key_where_that_is_not_known(
     alice.out("key", "add", "alice", str(good))
     revoked.unlink()
     with pytest.raises(RefusedError, match="cannot be read"):
-        alice.out("key", "add", "alice", str(make_key(tmp_path, "other", "-t", "ed25519")))
+        alice.out("key", "add", "alice", str(make_key(tmp_path, "other")))
 
 
 def test_a_private_key_given_by_mistake_is_refused_and_not_repeated(
     alice: Desk, tmp_path: Path
 ) -> None:
-    file = make_key(tmp_path, "oops", "-t", "ed25519").with_suffix("")
+    file = make_key(tmp_path, "oops").with_suffix("")
     with pytest.raises(RefusedError) as e:
         alice.out("key", "add", "alice", str(file))
     body = file.read_text().splitlines()[1]
@@ -81,7 +81,7 @@ def test_a_private_key_given_by_mistake_is_refused_and_not_repeated(
 
 
 def test_one_key_cannot_be_two_users(alice: Desk, tmp_path: Path) -> None:
-    file = make_key(tmp_path, "laptop", "-t", "ed25519")
+    file = make_key(tmp_path, "laptop")
     alice.out("user", "add", "bob", "--no-password")
     alice.out("key", "add", "alice", str(file))
     with pytest.raises(ConflictError, match="registered already, for alice"):

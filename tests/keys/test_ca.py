@@ -9,6 +9,7 @@ import pytest
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.model.errors import StagedoorError
+from tests.ssh.world import new_key, public
 
 
 @pytest.fixture
@@ -16,10 +17,9 @@ def ca(tmp_path: Path) -> CertificateAuthority:
     return CertificateAuthority(load_or_create(tmp_path / "ca"), time.time)
 
 
-def new_key(folder: Path, name: str, *options: str) -> str:
-    command = ["ssh-keygen", "-q", "-N", "", "-C", "", "-f", folder / name]
-    subprocess.run([*command, *(options or ("-t", "ed25519"))], check=True)
-    return " ".join((folder / f"{name}.pub").read_text().split()[:2])
+def public_key(folder: Path, name: str, *options: str) -> str:
+    """Of a new key, without its comment."""
+    return " ".join(public(new_key(folder / name, *options)).split()[:2])
 
 
 def shown(folder: Path, certificate: str, keygen: str = "ssh-keygen") -> list[str]:
@@ -34,7 +34,7 @@ def test_ssh_keygen_reads_a_user_certificate_of_each_kind_of_key(
     tmp_path: Path, ca: CertificateAuthority, kind: list[str]
 ) -> None:
     certificate = ca.sign_user(
-        new_key(tmp_path, "id", *kind),
+        public_key(tmp_path, "id", *kind),
         "dev",
         ["dev", "crew"],
         3600,
@@ -55,7 +55,7 @@ def test_ssh_keygen_reads_a_user_certificate_of_each_kind_of_key(
 
 
 def test_serials_differ(tmp_path: Path, ca: CertificateAuthority) -> None:
-    key = new_key(tmp_path, "id")
+    key = public_key(tmp_path, "id")
     serials = {
         next(line for line in shown(tmp_path, cert) if line.startswith("Serial"))
         for cert in (ca.sign_user(key, "dev", ["dev"], 60) for _ in range(3))
@@ -66,7 +66,7 @@ def test_serials_differ(tmp_path: Path, ca: CertificateAuthority) -> None:
 def test_a_host_certificate_holds_for_its_names_and_has_no_extensions(
     tmp_path: Path, ca: CertificateAuthority
 ) -> None:
-    lines = shown(tmp_path, ca.sign_host(new_key(tmp_path, "h"), ["app01.ssh", "app01-ssh"], 60))
+    lines = shown(tmp_path, ca.sign_host(public_key(tmp_path, "h"), ["app01.ssh", "app01-ssh"], 60))
     assert any("host certificate" in line for line in lines)
     assert "Extensions: (none)" in lines
     assert "Critical Options: (none)" in lines
@@ -76,7 +76,7 @@ def test_a_host_certificate_holds_for_its_names_and_has_no_extensions(
 def test_a_certificate_for_everybody_or_every_host_is_never_made(
     tmp_path: Path, ca: CertificateAuthority
 ) -> None:
-    key = new_key(tmp_path, "id")
+    key = public_key(tmp_path, "id")
     with pytest.raises(StagedoorError, match="principal"):
         ca.sign_host(key, [], 60)
     with pytest.raises(StagedoorError, match="principal"):
@@ -94,5 +94,5 @@ def test_validity_starts_a_little_early_and_ends_on_time(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     ca = CertificateAuthority(load_or_create(tmp_path / "ca"), lambda: 1_800_000_000.5)
-    lines = shown(tmp_path, ca.sign_user(new_key(tmp_path, "id"), "dev", ["dev"], 600))
+    lines = shown(tmp_path, ca.sign_user(public_key(tmp_path, "id"), "dev", ["dev"], 600))
     assert "Valid: from 2027-01-15T07:55:00 to 2027-01-15T08:10:00" in lines

@@ -174,7 +174,7 @@ class Gateway:
         seconds = PATIENCE_S if quiet else END_S - 5
         script = (
             f"head -c {UPLOAD if quiet else 0} /dev/zero "
-            f"| timeout --foreground {seconds:g} ssh -F {self.config} {app}@gw x 2>&1"
+            f"| timeout --foreground --signal=KILL {seconds:g} ssh -F {self.config} {app}@gw x 2>&1"
         )
         with subprocess.Popen(
             ["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True
