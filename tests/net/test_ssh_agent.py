@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import new_key as new_ca_key
+from stagedoor.keys.files import new_key
 from stagedoor.net.ssh_agent import AgentError, AgentKey
 from stagedoor.wire.sshcert import parse_certificate
-from tests.keys.test_ca import new_key, shown
+from tests.keys.test_ca import public_key, shown
 from tests.waiting import wait_until
 
 
@@ -40,8 +40,8 @@ def agent_with(folder: Path, *keys: str) -> Iterator[Path]:
 @pytest.mark.identity(21)
 @pytest.mark.parametrize("kind", [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "rsa", "-b", "2048"]])
 def test_an_agent_signs_with_each_kind_of_key(tmp_path: Path, kind: list[str]) -> None:
-    line = new_key(tmp_path, "ca", *kind)
-    user = new_key(tmp_path, "id")
+    line = public_key(tmp_path, "ca", *kind)
+    user = public_key(tmp_path, "id")
     with agent_with(tmp_path, "ca") as place:
         (tmp_path / "ca").unlink()  # the agent alone has it
         ca = CertificateAuthority(AgentKey(place, line), time.time)
@@ -57,7 +57,7 @@ def test_an_agent_signs_with_each_kind_of_key(tmp_path: Path, kind: list[str]) -
 
 
 def test_without_an_agent_or_without_the_key_one_line_says_so(tmp_path: Path) -> None:
-    line = new_key(tmp_path, "ca")
+    line = public_key(tmp_path, "ca")
     nobody = AgentKey(tmp_path / "agent", line)
     with pytest.raises(AgentError, match="does not answer: No such file"):
         nobody.sign(b"data")
@@ -66,8 +66,8 @@ def test_without_an_agent_or_without_the_key_one_line_says_so(tmp_path: Path) ->
 
 
 def test_a_certificate_reads_back_as_it_was_meant(tmp_path: Path) -> None:
-    user = new_key(tmp_path, "id")
-    line = CertificateAuthority(new_ca_key(), lambda: 1_000.0).sign_user(
+    user = public_key(tmp_path, "id")
+    line = CertificateAuthority(new_key(), lambda: 1_000.0).sign_user(
         user,
         "alice",
         ["alice", "bob"],
