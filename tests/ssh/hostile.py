@@ -22,8 +22,6 @@ BOUND_S = 60.0
 UNSENT = 1 << 20
 """A flood waits while so much of it is unsent: the gateway's memory is at test, and not ours."""
 PIECE = b"x" * 16384
-BETWEEN_BYTES_S = 0.01
-"""At full speed a file would take minutes as well, and two processors."""
 
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Flood = Callable[["Server"], Awaitable[None]]
@@ -278,7 +276,6 @@ class Sftp:
         self.chan = chan
         self.manner = manner
         self.got = b""
-        self.at = 0.0
 
     def say(self, kind: int, request: bytes, *parts: bytes) -> None:
         self.chan.write(string(bytes([kind]) + request + b"".join(parts)))
@@ -292,7 +289,9 @@ class Sftp:
 
     def asked(self, kind: int, request: bytes) -> None:
         if kind == 1:
-            self.chan.write(string(bytes([2]) + struct.pack(">I", 3)))
+            bytewise = self.manner == "sftp-one-byte-reads"
+            limits = string(b"limits@openssh.com") + string(b"1") if bytewise else b""
+            self.chan.write(string(bytes([2]) + struct.pack(">I", 3) + limits))
         elif kind == 16:  # REALPATH
             long = self.manner == "sftp-long-name"
             self.say(104, request, name_of(b"/" + b"n" * (3_000_000 if long else 9)))
@@ -302,8 +301,8 @@ class Sftp:
             self.say(102, request, string(b"h"))
         elif kind == 5:
             self.read(request)
-        elif kind == 200:
-            self.say(101, request, struct.pack(">I", 8), string(b""), string(b""))
+        elif kind == 200:  # what its limits are: a byte a packet, a read and a write
+            self.say(201, request, struct.pack(">QQQQ", 1, 1, 1, 1))
         else:
             self.say(101, request, struct.pack(">I", 0), string(b""), string(b""))
 
@@ -311,9 +310,7 @@ class Sftp:
         if self.manner == "sftp-more-than-asked":
             self.say(103, request, string(b"y" * 2_000_000))
         elif self.manner == "sftp-one-byte-reads":
-            loop = asyncio.get_running_loop()
-            self.at = max(self.at, loop.time()) + BETWEEN_BYTES_S
-            loop.call_at(self.at, self.say, 103, request, string(b"y"))
+            self.say(103, request, string(b"y"))
         elif self.manner == "sftp-complaint":
             said = b"\x1b]0;owned\x07" * 20_000
             self.say(101, request, struct.pack(">I", 4), string(said), string(b""))

@@ -164,10 +164,10 @@ class Files:
         status = 206 if wanted else 200
         await send({"type": "http.response.start", "status": status, "headers": raw})
         if request.method != "HEAD":
+            limit = session.sftp.limits.max_read_len
+            pieces = blocks(file, limit, start, None if unknown else end)
             try:
-                await self._pour(
-                    request, send, session, blocks(file, start, None if unknown else end)
-                )
+                await self._pour(request, send, session, pieces)
             except BaseException:
                 session.moved(path, whole=False)
                 raise

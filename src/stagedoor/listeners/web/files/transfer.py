@@ -16,12 +16,16 @@ from stagedoor.upstream.connection import SAID_CHARS
 from stagedoor.wire.oneline import one_line
 
 BLOCK_BYTES = 256 * 1024
-AHEAD = 4
-"""Blocks that were asked for, or sent, and not answered yet: as many as keep a fast line busy."""
+AHEAD_BYTES = 4 * BLOCK_BYTES
+"""Of a file, asked for or sent and not answered yet: as much as keeps a fast line busy."""
+LEAST_REQUEST_BYTES = 32 * 1024
+"""So much at once every sftp server reads and writes (draft-ietf-secsh-filexfer-02 §3)."""
+ANSWERS = 128
+"""So many for one block, and no more: a shell that gives a few bytes each time would cost us a processor."""
 SILENT_S = 60.0
 """An upload that sends nothing for so long is over; what has come of it stays."""
 BLOCK_S = 60.0
-"""A shell that takes longer for a block has stopped: that would be 4 KiB a second."""
+"""A shell that takes longer for a block has stopped: that would be 4 KiB a second at most."""
 OPEN_S = 15.0
 TAKEN = 100
 """So many names that are taken already are tried: `name (1)` and on."""
@@ -53,6 +57,11 @@ async def speaking_of(path: bytes, doing: str) -> AsyncIterator[None]:
         raise FilesError(504, f"the shell did not {doing} {name} in time") from None
 
 
+def request_bytes(limit: int) -> int:
+    """What is read or written by one request to a shell that says it takes `limit` bytes."""
+    return min(max(limit, LEAST_REQUEST_BYTES), BLOCK_BYTES)
+
+
 async def about(session: SftpSession, path: bytes) -> dict[str, str | int]:
     """What is at `path`: where that is in the shell, percent-encoded and for a person, and what."""
     async with speaking_of(path, "look at"), asyncio.timeout(OPEN_S):
@@ -80,30 +89,35 @@ async def open_to_read(
             )
         if not S_ISREG(mode):
             raise FilesError(409, f"{shown(path)} is no regular file")
-        file = await session.sftp.open(path, "rb", encoding=None)
+        # A read is one request each (block_size=0), so that we count them.
+        file = await session.sftp.open(path, "rb", encoding=None, block_size=0)
         found = await file.stat()
     return file, found.size or 0, int(found.mtime or 0)
 
 
 async def blocks(
-    file: "asyncssh.SFTPClientFile", start: int, end: int | None
+    file: "asyncssh.SFTPClientFile", limit: int, start: int, end: int | None
 ) -> AsyncGenerator[bytes]:
-    """What a file holds from `start` up to `end`, or until it ends; some blocks are read ahead."""
+    """What a file holds from `start` up to `end`, or until it ends; some of it is read ahead.
+
+    `limit`: as many bytes as the shell says that it gives at once. Raises FilesError.
+    """
+    block = request_bytes(limit)
     asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
     at = start
     try:
         while True:
-            while len(asked) < AHEAD and (end is None or at < end):
-                size = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - at)
+            while len(asked) * block < AHEAD_BYTES and (end is None or at < end):
+                size = block if end is None else min(block, end - at)
                 asked.append((size, asyncio.create_task(_read(file, size, at))))
                 at += size
             if not asked:
                 return
             size, task = asked.popleft()
-            block = await task
-            if block:
-                yield block
-            if len(block) < size:
+            piece = await task
+            if piece:
+                yield piece
+            if len(piece) < size:
                 if end is not None:
                     raise FilesError(500, "the file became shorter while it was read")
                 return
@@ -112,20 +126,21 @@ async def blocks(
 
 
 async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
+    """`size` bytes, or fewer at the end of the file."""
     whole = b""
-    while len(whole) < size:  # fewer than were asked for are the end only if there are none
-        try:
-            async with asyncio.timeout(BLOCK_S):
+    try:
+        async with asyncio.timeout(BLOCK_S):
+            for _ in range(ANSWERS):
                 more = await file.read(size - len(whole), at + len(whole))
-        except TimeoutError:
-            raise FilesError(504, f"the shell gave nothing of the file for {BLOCK_S:g} s") from None
-        assert isinstance(more, bytes), "it was opened without an encoding"
-        if not more:
-            break
-        whole += more
-        if len(whole) > size:
-            raise FilesError(502, "the shell gives more of the file than it was asked for")
-    return whole
+                assert isinstance(more, bytes), "it was opened without an encoding"
+                whole += more
+                if len(whole) > size:
+                    raise FilesError(502, "the shell gives more of the file than it was asked for")
+                if not more or len(whole) == size:
+                    return whole
+    except TimeoutError:
+        raise FilesError(504, f"the shell gave nothing of the file for {BLOCK_S:g} s") from None
+    raise FilesError(502, f"the shell gives the file in pieces of {len(whole) // ANSWERS} bytes")
 
 
 async def begin(session: SftpSession, upload: Upload) -> int:
@@ -138,7 +153,7 @@ async def begin(session: SftpSession, upload: Upload) -> int:
         async with session.sftp.open(upload.part, flags, encoding=None) as file:
             has = (await file.stat()).size or 0
     # When a line is cut, some of the last blocks may be there and one before them not.
-    offset = 0 if has > upload.size else max(has - BLOCK_BYTES * AHEAD, 0)
+    offset = 0 if has > upload.size else max(has - AHEAD_BYTES, 0)
     await _room(session, upload, upload.size - has)
     return offset
 
@@ -164,7 +179,10 @@ async def take(session: SftpSession, upload: Upload, offset: int, pieces: Pieces
     """
     path = join(upload.folder, upload.name)
     async with speaking_of(path, "write"), asyncio.timeout(OPEN_S):
-        file = await session.sftp.open(upload.part, asyncssh.FXF_WRITE, encoding=None)
+        size = request_bytes(session.sftp.limits.max_write_len)
+        file = await session.sftp.open(
+            upload.part, asyncssh.FXF_WRITE, encoding=None, block_size=size
+        )
         has = (await file.stat()).size or 0
     if offset > has:
         raise FilesError(409, f"{shown(upload.name)} has {has} bytes, and cannot go on at {offset}")
@@ -181,7 +199,7 @@ async def take(session: SftpSession, upload: Upload, offset: int, pieces: Pieces
                 offset += len(block)
                 session.sent += len(block)
                 block.clear()
-            while sent and (piece is None or len(sent) >= AHEAD):
+            while sent and (piece is None or len(sent) * BLOCK_BYTES >= AHEAD_BYTES):
                 async with speaking_of(path, "write"), asyncio.timeout(BLOCK_S):
                     await sent.popleft()
             if piece is None:
