@@ -447,7 +447,8 @@ def test_a_certificate_without_a_terminal_gets_none(world: World) -> None:
     with direct_house(world, policy) as house, shell(house) as shells:
         done = Client.of(house).ssh("-tt", TO, "x", input=b"")
         assert b"PTY allocation request failed" in done.stderr
-        Client.of(house).ssh("-T", TO, "x", input=b"")
+        done = Client.of(house).ssh("-T", TO, "x", input=b"")
+        assert done.returncode == 9, done.stderr[-500:]
         assert not [one for one in shells.seen if one[0] == "pty"]
         assert not shells.connections[-1].check_certificate_permission("pty")
 
