@@ -35,6 +35,22 @@ TLS_HANDSHAKE = b"\x16"
 class _Server(uvicorn.Server):
     """uvicorn without sockets and signals of its own: we accept, and the worker says when to stop."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        # uvicorn's own wakes up ten times a second to see whether it is to stop.
+        while not self._stopping.is_set():
+            await self.on_tick(0)  # what the time is now
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopping.set()
+
     async def startup(self, sockets: list[Socket] | None = None) -> None:
         self.servers = []
         self.started = True
@@ -122,7 +138,7 @@ class WebListener:
         for task in tuple(self._tasks):
             task.cancel()
         if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
+            self._server.stop()
             await asyncio.gather(self._serving, *self._tasks, return_exceptions=True)
 
     # From the accept to HTTP.
