@@ -94,9 +94,11 @@ def sshfs(reach: Reach, folder: Path) -> None:
             if not mounted.is_mount():
                 _did_not_mount(mount.kill())
             (mounted / "file").write_bytes(content)
-            expect((there / "file").read_bytes() == content, "what was written is not there")
+            _expect_content((there / "file").read_bytes(), content, "what was written is not there")
             (there / "other").write_bytes(content)
-            expect((mounted / "other").read_bytes() == content, "what is there reads otherwise")
+            _expect_content(
+                (mounted / "other").read_bytes(), content, "what is there reads otherwise"
+            )
             names = sorted(path.name for path in mounted.iterdir())
             expect(names == ["file", "other"], f"it lists {names}")
         finally:
@@ -107,6 +109,13 @@ def sshfs(reach: Reach, folder: Path) -> None:
         done = mount.wait()
         expect(not mounted.is_mount(), "it cannot be unmounted")
         expect(done.code == 0, f"sshfs ended with {done.code}: {done.said}")
+
+
+def _expect_content(found: bytes, wanted: bytes, otherwise: str) -> None:
+    alike = sum(a == b for a, b in zip(found, wanted, strict=False)) if found != wanted else 0
+    expect(
+        found == wanted, f"{otherwise}: {len(found)} bytes of {len(wanted)}, {alike} of them right"
+    )
 
 
 def _did_not_mount(done: Done) -> NoReturn:
