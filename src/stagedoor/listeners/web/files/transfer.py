@@ -139,7 +139,8 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
                 if not more or len(whole) == size:
                     return whole
     except TimeoutError:
-        raise FilesError(504, f"the shell gave nothing of the file for {BLOCK_S:g} s") from None
+        late = f"the shell did not give {size} bytes of the file within {BLOCK_S:g} s"
+        raise FilesError(504, late) from None
     raise FilesError(502, f"the shell gives the file in pieces of {len(whole) // ANSWERS} bytes")
 
 
