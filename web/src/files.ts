@@ -29,6 +29,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   let here: Path | undefined;
   let chosen: File[] = [];
   let folder = HOME;
+  let asking = false; // where to
   let line: Promise<unknown> = Promise.resolve();
   let moving = 0;
 
@@ -105,16 +106,21 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     pick.value = "";
   });
 
+  function whatIsChosen(): string {
+    const total = sizeOf(chosen.reduce((sum, file) => sum + file.size, 0));
+    return chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : `${chosen.length} files (${total})`;
+  }
+
   /** Files were chosen: before one is sent it is shown where to. */
   async function choose(files: File[]): Promise<void> {
     if (files.length === 0) return;
     chosen.push(...files);
     open(true);
-    const total = sizeOf(chosen.reduce((sum, file) => sum + file.size, 0));
-    const what = chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : `${chosen.length} files (${total})`;
     const label = send.querySelector("label");
-    if (label !== null) label.textContent = `Upload ${what} into`;
+    if (label !== null) label.textContent = `Upload ${whatIsChosen()} into`;
     if (!send.hidden) return into.focus(); // to the others, whose folder stays
+    if (asking) return; // of the others: an answer to these would come after theirs, and over what was typed
+    asking = true;
     into.value = "";
     try {
       const found = here && (await mover.about(here).catch(() => undefined));
@@ -123,7 +129,10 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       send.hidden = false;
       into.focus();
     } catch (error) {
-      row("").over(`${what} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
+      row("").over(`${whatIsChosen()} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
+      chosen = [];
+    } finally {
+      asking = false;
     }
   }
 

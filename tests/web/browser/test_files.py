@@ -99,6 +99,47 @@ def test_dropped_files_go_where_it_was_shown_that_they_would(
     assert not tab.trouble
 
 
+HELD_BACK = """
+window.asked = []; window.really = fetch;
+window.fetch = (...all) => all[1]?.method !== "POST" ? really(...all) : new Promise(go => asked.push(() => {
+  const answer = really(...all), read = answer.then(found => found.clone().text());
+  go(answer);
+  return read;
+})); 0
+"""
+"""What the page asks by POST waits in `asked` until it is called."""
+
+
+def test_a_late_answer_leaves_the_folder_that_was_typed(
+    tab: Tab, base: str, tmp_path: Path
+) -> None:
+    """Where to is asked of the shell, and files that are added meanwhile ask no more."""
+    terminal(tab, base, "late")
+    (tmp_path / "to").mkdir()
+    tab.ask(HELD_BACK)
+    choose(tab, made(tmp_path / "first", 7))
+    tab.until("asked.length === 1")
+    drop(tab, made(tmp_path / "second", 11))
+    tab.until("document.querySelector('#send label').textContent.includes('2 files (18 B)')")
+    tab.ask("asked.shift()(); 0")
+    tab.until("!document.getElementById('send').hidden || asked.length > 1")
+    tab.until("document.activeElement.id === 'folder'")
+    to = json.dumps(str(tmp_path / "to"))
+    tab.ask(f"document.getElementById('folder').value = {to}")
+    tab.ask(
+        "window.fetch = really;"
+        "Promise.all(asked.splice(0).map(answer => answer()))"
+        ".then(() => setTimeout(() => setTimeout(() => { window.allSaid = true; }))); 0"
+    )
+    tab.until("window.allSaid")
+    tab.enter()
+    row(tab, "first is in")
+    row(tab, "second is in")
+    assert (tmp_path / "to/first").stat().st_size == 7
+    assert (tmp_path / "to/second").stat().st_size == 11
+    assert not tab.trouble
+
+
 def test_the_menu_is_reached_and_left_by_keys(tab: Tab, base: str, tmp_path: Path) -> None:
     terminal(tab, base, "menu")
     tab.ask("document.getElementById('files-menu').focus()")
