@@ -1,6 +1,7 @@
 """Invitations: good once, for one user, for a while, and for nothing but a password."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +43,10 @@ class Office:
             lambda line: None,
         )
 
-    def invite(self, name: str, *, lasts_s: float = 3600, **options: tuple[str, ...]) -> Invitation:
-        with admin.open_service(self.settings) as service:
+    def invite(
+        self, name: str, *, ago_s: float = 0, lasts_s: float = 3600, **options: tuple[str, ...]
+    ) -> Invitation:
+        with admin.open_service(self.settings, clock=lambda: time.time() - ago_s) as service:
             return invite(self.settings, service, name, service.clock() + lasts_s, **options)
 
     def user(self, name: str) -> User:
@@ -99,7 +102,7 @@ async def test_who_forgot_a_password_is_invited_again_and_keeps_the_groups(offic
 
 async def test_it_is_over(office: Office) -> None:
     """By time, by a later one, by a password that was set meanwhile, and with its user."""
-    expired = office.invite("late", lasts_s=0.001)
+    expired = office.invite("late", ago_s=60, lasts_s=30)
     replaced, changed = office.invite("ann"), office.invite("ann")
     gone = office.invite("gone")
     with admin.open_service(office.settings) as service:
