@@ -220,6 +220,8 @@ def test_what_is_dropped_while_nobody_answers_is_not_lost_without_a_word(
     drop(tab, made(tmp_path / "unheard", 10))
     assert row(tab, "cannot be uploaded").startswith("unheard (10 B) cannot be uploaded: ")
     away(tab, offline=False)
+    drop(tab, made(tmp_path / "heard", 7))  # and without the other, of which it was said
+    tab.until("document.querySelector('#send label').textContent === 'Upload heard (7 B) into'")
 
 
 def test_a_line_that_is_cut_is_gone_on_with_both_ways(tab: Tab, port: int, tmp_path: Path) -> None:
