@@ -112,10 +112,11 @@ def sshfs(reach: Reach, folder: Path) -> None:
 
 
 def _expect_content(found: bytes, wanted: bytes, otherwise: str) -> None:
-    alike = sum(a == b for a, b in zip(found, wanted, strict=False)) if found != wanted else 0
-    expect(
-        found == wanted, f"{otherwise}: {len(found)} bytes of {len(wanted)}, {alike} of them right"
-    )
+    if found != wanted:
+        right = sum(a == b for a, b in zip(found, wanted, strict=False))
+        raise FailedError(
+            f"{otherwise}: {len(found)} bytes of {len(wanted)}, {right} of them right"
+        )
 
 
 def _did_not_mount(done: Done) -> NoReturn:
