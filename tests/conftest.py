@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import forks, hashing
+from tests import forks, hashing, stores
 from tests.store.server import PostgresqlHere
 
 # Programs are started thousands of times here; each would compile the same modules again.
@@ -23,6 +23,7 @@ settings.load_profile("here")
 
 forks.install()
 hashing.install()
+stores.install()
 
 
 @pytest.hookimpl(wrapper=True)

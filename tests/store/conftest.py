@@ -6,10 +6,18 @@ import pytest
 
 from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import Database, open_database
+from tests import stores
 from tests.store.server import PostgresqlHere, name_of
 from tests.waiting import BOUND_S
 
 Outage = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(autouse=True)
+def step_by_step() -> Iterator[None]:
+    """No store of these tests is a copy."""
+    with stores.made_step_by_step():
+        yield
 
 
 @pytest.fixture
