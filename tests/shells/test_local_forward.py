@@ -1,5 +1,6 @@
 """Forwarding and many channels: what developers do beside typing."""
 
+import asyncio
 import contextlib
 import socket
 import socketserver
@@ -7,10 +8,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stagedoor.shells.local import LocalShell
+from stagedoor.shells.local.sshd import Login
 from tests.ports import free_port
 from tests.shells.world import Ssh, World, running, ssh_with, wait_until
 
@@ -82,6 +86,45 @@ def test_remote_forward_by_the_usual_short_form(config: Path, service: int) -> N
     port = free_port()
     with forwarding(config, "-R", f"{port}:127.0.0.1:{service}"), connect(port) as sock:
         assert exchange(sock, b"hello") == b"<hello>"
+
+
+def test_a_command_may_use_at_once_what_is_forwarded_to_it(config: Path, service: int) -> None:
+    port = free_port()
+    done = ssh_with(config)(
+        f"exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; echo there'",
+        *("-R", f"{port}:127.0.0.1:{service}"),
+    )
+    assert done.stdout == b"there\n", done.stderr
+
+
+class Slow:
+    """asyncssh's connection, with a listener that is long in coming."""
+
+    def __init__(self) -> None:
+        self.may_open = asyncio.Event()
+        self.validate_public_key = None
+
+    async def forward_local_port(self, *_: object) -> object:
+        await self.may_open.wait()
+        raise OSError("in use")
+
+
+async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded() -> None:
+    """The name of the listener's address is looked up meanwhile; sshd does one after the other. ssh sends
+    both without waiting."""
+    shell = LocalShell("app01")
+    house: Any = SimpleNamespace(shell=shell, draining=False, came=lambda login: None)
+    login, slow = Login(house), Slow()
+    login.connection_made(slow)  # type: ignore[arg-type]
+    forwarding = asyncio.create_task(login.server_requested("localhost", 8080))
+    session = asyncio.create_task(login.session_requested())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not session.done()
+    slow.may_open.set()
+    with pytest.raises(OSError, match="in use"):
+        await forwarding
+    await session  # with or without a listener
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "*", "::"])

@@ -187,6 +187,8 @@ class Login(asyncssh.SSHServer):
     def __init__(self, sshd: Sshd) -> None:
         self._sshd = sshd
         self._conn: asyncssh.SSHServerConnection | None = None
+        self._opening: set[asyncio.Future[None]] = set()
+        """What is to be forwarded back, until there is a listener for it."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
@@ -211,8 +213,13 @@ class Login(asyncssh.SSHServer):
         # Also when nobody may, so that the client is refused in the usual words.
         return True
 
-    def session_requested(self) -> Session | bool:
-        return False if self._sshd.draining else Session(self._sshd)
+    async def session_requested(self) -> Session:
+        """What was asked for before is there first, as in sshd: a command may be there to use it."""
+        while self._opening:
+            await asyncio.wait(self._opening)
+        if self._sshd.draining:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this shell is stopping")
+        return Session(self._sshd)
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -220,9 +227,21 @@ class Login(asyncssh.SSHServer):
         # Anywhere: a user with a shell here can open connections without us just as well.
         return self._sshd.shell.local_forward and not self._sshd.draining
 
-    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+    async def server_requested(
+        self, listen_host: str, listen_port: int
+    ) -> asyncssh.SSHListener | bool:
         # As GatewayPorts no (sshd_config(5)): what is forwarded back is for this machine only.
-        return self._sshd.shell.remote_forward and listen_host in _LOOPBACK_NAMES
+        if not self._sshd.shell.remote_forward or listen_host not in _LOOPBACK_NAMES:
+            return False
+        assert self._conn is not None
+        here = listen_host, listen_port
+        opened = asyncio.get_running_loop().create_future()
+        self._opening.add(opened)
+        try:
+            return await self._conn.forward_local_port(*here, *here)
+        finally:
+            self._opening.discard(opened)
+            opened.set_result(None)
 
     def hang_up(self) -> None:
         if self._conn:
