@@ -55,7 +55,7 @@ HOLDER_S = 20.0
 """So long may it take until the holder has said its first word."""
 _SAID_BYTES = 4096
 """Of the end of its errors, which are kept to say what went wrong."""
-_ERRORS_BYTES = 1024 * 1024
+_ERRORS_BYTES = 64 * 1024
 """A holder that prints more errors than this is none."""
 _START_FILES = (
     "the shell's start-up files (~/.bashrc and the like) must {} where there is no terminal"
