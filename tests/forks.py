@@ -5,10 +5,13 @@ cannot give, as other limits or locales than it has, is still started by exec(2)
 STAGEDOOR_TESTS_EXEC=1 all is.
 """
 
+import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +33,10 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._surroundings = surroundings(dict(os.environ))
         with theirs:
-            command = [sys.executable, "-m", "tests.template", str(theirs.fileno()), "-" * ROOM]
+            self.home = tempfile.mkdtemp(prefix="stagedoor-home-")
+            atexit.register(shutil.rmtree, self.home, ignore_errors=True)
+            number = str(theirs.fileno())
+            command = [sys.executable, "-m", "tests.template", number, self.home, "-" * ROOM]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT,
                 pass_fds=[theirs.fileno()],
@@ -57,14 +63,23 @@ _lock = threading.Lock()
 _template: Template | None = None
 
 
-def fork_exec(*arguments: object) -> int:
+def _the_template() -> Template:
     global _template
+    with _lock:
+        if _template is None:
+            _template = Template()
+    return _template
+
+
+def home() -> Path:
+    """Where a login to a local shell begins: a folder of our own, and after an exec(2) the account's."""
+    return Path(_the_template().home) if _is_installed() else Path.home()
+
+
+def fork_exec(*arguments: object) -> int:
     found = job_of(arguments)
     if found is not None:
-        with _lock:
-            if _template is None:
-                _template = Template()
-        pid = _template.make(*found)
+        pid = _the_template().make(*found)
         if pid is not None:
             return pid
     return real_fork_exec(*arguments)  # type: ignore[no-any-return]
@@ -79,6 +94,10 @@ def by_exec() -> Iterator[None]:
         yield
     finally:
         subprocess._fork_exec = before  # type: ignore[attr-defined]
+
+
+def _is_installed() -> bool:
+    return subprocess._fork_exec is fork_exec  # type: ignore[attr-defined]
 
 
 def install() -> None:

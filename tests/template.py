@@ -27,7 +27,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -361,6 +361,15 @@ def _answer(asked: socket.socket) -> None:
     asked.send(str(os.getpid()).encode())
 
 
+def have_a_home(folder: str) -> None:
+    """As the account's, for local shells. What the person who runs the tests has in ~/.bashrc is not tested,
+    may print, and may take longer than a test: `pyenv init` starts sixty processes."""
+    from stagedoor.shells.local.process import Account
+
+    real = Account.ours()
+    Account.ours = lambda: replace(real, home=folder)  # type: ignore[method-assign]
+
+
 def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
@@ -369,6 +378,7 @@ def main() -> None:
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))
+    have_a_home(sys.argv[2])
     gc.collect()
     gc.freeze()
     asked.send(b"ready")

@@ -106,6 +106,7 @@ def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
             waits = [Path(f"/proc/{pid}/wchan") for pid in pids]
             wait_until(lambda: all("poll" in one.read_text() for one in waits))
             found = [{**seen(pid), "parent": None} for pid in pids]
+            assert [one.pop("folder") for one in found] == [forks.home()] * len(found)
             for one in found:  # without glibc's own signals, 32 and 33
                 masks = [int(mask, 16) & ~(3 << 31) for mask in one["signals"]]  # type: ignore[attr-defined]
                 one["signals"] = masks

@@ -15,7 +15,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
-from tests.forks import by_exec
+from tests.forks import by_exec, home
 from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
 
 
@@ -77,6 +77,16 @@ def test_the_app_s_environment_is_there_and_the_gateway_s_is_not(
     assert got["HOME"]
     assert re.fullmatch(r"127\.0\.0\.1 \d+ 127\.0\.0\.1 \d+", got["SSH_CONNECTION"])
     assert not {"LD_PRELOAD_TEST", "BASH_ENV", "PYTEST_CURRENT_TEST", "TERM"} & got.keys()
+
+
+def test_it_begins_at_home_wherever_the_gateway_s_home_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `runuser -u` the gateway has root's $HOME."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with running(world, LocalShell("app01", login_shell="/bin/sh")) as (_, shell):
+        done = ssh_with(world.config(shell))("pwd; echo $HOME")
+    assert done.stdout.decode().split() == [str(home())] * 2
 
 
 def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(world: World) -> None:

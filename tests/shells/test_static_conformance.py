@@ -38,6 +38,7 @@ def openssh(house: World) -> Iterator[int]:
         f"HostCertificate {folder}/host_key-cert.pub\nTrustedUserCAKeys {folder}/user_ca.pub\n"
         f"AuthorizedPrincipalsFile {folder}/principals\nAuthorizedKeysFile {folder}/authorized\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nAllowUsers {me}\n"
+        f"SetEnv HOME={folder}\n"
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)

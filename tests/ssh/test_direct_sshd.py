@@ -51,7 +51,7 @@ class Sshd:
             f"AuthorizedPrincipalsFile {self.folder}/principals\n"
             "AuthorizedKeysFile none\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nAllowAgentForwarding yes\nAcceptEnv LC_*\n"
-            "Subsystem sftp internal-sftp\n"
+            f"Subsystem sftp internal-sftp\nSetEnv HOME={self.folder}\n"
             + "".join(f"{line}\n" for line in (*self._settings, *settings))
         )
         if os.geteuid() == 0:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
+from tests import forks
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
 from tests.web.mover import MIB, Answer, Mover, Sent, content, digest, digest_of
@@ -186,7 +187,7 @@ def test_links_are_followed_as_sftp_does(mover: Mover, tmp_path: Path) -> None:
 def test_the_home_folder_is_where_it_begins(mover: Mover) -> None:
     home = mover.about("").said
     assert home["kind"] == "folder"
-    assert home["shown"] == str(Path.home())
+    assert home["shown"] == str(forks.home())
     assert mover.about("~").said == home == mover.about("~/").said
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import stagedoor.shells.local
 from acceptance.chromium import Tab
+from tests import forks
 from tests.shells.world import wait_until
 from tests.web.browser.conftest import run, shows, terminal
 from tests.web.browser.test_page import away
@@ -83,7 +84,7 @@ def test_dropped_files_go_where_it_was_shown_that_they_would(
     drop(tab, one, two)  # they are added
     tab.until("document.querySelector('#send label').textContent.includes('3 files (3.1 MB)')")
     tab.until("document.getElementById('folder').value !== ''")
-    assert tab.ask("document.getElementById('folder').value") == str(Path.home())
+    assert tab.ask("document.getElementById('folder').value") == str(forks.home())
     assert tab.ask(ROWS) == [], "nothing is sent before it is confirmed"
     send_to(tab, tmp_path / "to")
     row(tab, "three is in")

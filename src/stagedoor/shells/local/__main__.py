@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from stagedoor.shells.local.process import Account
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
@@ -34,7 +35,8 @@ async def _serve(order: Order) -> None:
         os.chdir(order.shell.directory)
     else:
         with suppress(OSError):
-            os.chdir(Path.home())
+            # Not $HOME, which may be another's: under `runuser -u` it is root's.
+            os.chdir(Account.ours().home)
     _tell(step="listening")
     sshd = Sshd(order, place)
     port = await sshd.listen(key, certificate)
