@@ -1,5 +1,6 @@
 """The cluster as tests have it. A conftest imports the fixtures that its tests use."""
 
+import json
 import os
 import subprocess
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import control, images, lifecycle, load, programs, wait
+from tests.cluster import control, images, lifecycle, load, programs
 from tests.cluster.place import HOST_ADDRESS, NODE_ADDRESS, Place, default_state
 
 
@@ -92,17 +93,14 @@ def fresh_namespace(cluster: Cluster) -> Iterator[Callable[..., str]]:
     """
     made: list[str] = []
 
-    def has_account(name: str) -> bool:
-        account = ("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
-        return bool(cluster.kubectl("-n", name, *account))
-
     def make(labels: Mapping[str, str] | None = None) -> str:
         name = f"test-{uuid.uuid4().hex[:10]}"
-        cluster.kubectl("create", "namespace", name)
+        about = {"name": name, "labels": {**(labels or {})}}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": about}
+        cluster.kubectl("create", "-f", "-", text=json.dumps(namespace))
         made.append(name)
-        for key, value in (labels or {}).items():
-            cluster.kubectl("label", "namespace", name, f"{key}={value}")
-        wait.until(f"the account of {name}", lambda: has_account(name), 60)
+        account = ("--for=create", "--timeout=60s", "serviceaccount/default")
+        cluster.kubectl("-n", name, "wait", *account)
         return name
 
     yield make
