@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def test_other_surroundings_are_by_exec(monkeypatch: pytest.MonkeyPatch) -> None
 forks_exec = forks.real_fork_exec
 
 
+def both_wait(name: str) -> bool:
+    """One brings the terminal, one holds it, and the one between them, which made the second, has ended."""
+    pids = pids_of(f"stagedoor.holder attach {name}")
+    with suppress(FileNotFoundError):
+        return [*("poll" in Path(f"/proc/{pid}/wchan").read_text() for pid in pids)] == [True] * 2
+    return False
+
+
 def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
     """What is seen of what brings a terminal to somebody, and of what holds it."""
     world = shells.World(folder)
@@ -102,9 +111,8 @@ def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
             ["ssh", "-F", config, tty, "shell", command], stdin=subprocess.PIPE
         ) as process:
             wait_until(lambda: [*folder.rglob(f"{name}.faults")])  # its daemon has let go of all
+            wait_until(lambda: both_wait(name))
             pids = sorted(pids_of(f"stagedoor.holder attach {name}"))
-            waits = [Path(f"/proc/{pid}/wchan") for pid in pids]
-            wait_until(lambda: all("poll" in one.read_text() for one in waits))
             found = [{**seen(pid), "parent": None} for pid in pids]
             assert [one.pop("folder") for one in found] == [forks.home()] * len(found)
             for one in found:  # without glibc's own signals, 32 and 33
