@@ -3,11 +3,11 @@
 import base64
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.net.peers import PATIENCE_S, Peer
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,8 @@ def said(port: int, request: bytes, source: str = "127.0.0.1") -> Answer:
         return read_answer(peer)
 
 
-def eventually(what: str, holds: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    """Wait until `holds()` is true: for what nobody announces, such as a counter."""
-    began = time.monotonic()
-    while not holds():
-        waited_s = time.monotonic() - began
-        assert waited_s < within_s, f"not within {within_s:g} s: {what}"
-        # Often at first; what takes long need not be seen at once.
-        time.sleep(min(0.05, 0.001 + waited_s / 20))
+def eventually(
+    what: str, holds: Callable[[], bool], within_s: float = PATIENCE_S, *, costly: bool = False
+) -> None:
+    """Wait until `holds()` is true: for what nobody announces, such as a counter. As `wait_until` does."""
+    wait_until(holds, within_s, what, costly=costly)

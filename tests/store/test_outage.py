@@ -142,7 +142,7 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
             said.add(text)
             return "cannot read who may enter" in text
 
-        eventually("nobody is let in any more", closed)
+        eventually("nobody is let in any more", closed, costly=True)
         denied = ssh(*direct)
         assert "nobody can be let in now" in denied.stderr
         assert "Permission denied" not in denied.stderr
@@ -158,7 +158,7 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
             outcomes.append(done.stderr)
             return done.stdout == "in\n"
 
-        eventually("they get in again", back)
+        eventually("they get in again", back, costly=True)
         assert ssh(*through).stdout == "in\n"
         for text in outcomes:
             assert "Permission denied" not in text, text
