@@ -64,6 +64,18 @@ find_base() {
   die "Python 3.11 or later with its module venv is needed; as root: apt-get install python3 python3-venv"
 }
 
+# install_locked PLACE EXPORT_OPTION…: into the environment at PLACE what uv.lock has for these options of `uv export`.
+install_locked() {
+  local place="$1" uv="$root/.venv/bin/uv"
+  shift
+  (cd "$root" && "$uv" export -q --frozen "$@" --no-emit-project --format requirements-txt \
+    --output-file "$place/requirements.txt") >/dev/null
+  # uv takes a tenth of pip's time; pip knows an index and certificates that only pip.conf names.
+  "$uv" pip install -q --python "$place/bin/python" --require-hashes -r "$place/requirements.txt" ||
+    "$root/.venv/bin/python" -m pip --python "$place/bin/python" install -q --disable-pip-version-check \
+      --require-hashes -r "$place/requirements.txt"
+}
+
 # make_environment GROUP…: .venv with the locked packages of the project and of these groups.
 make_environment() {
   local groups="" group version stamp
@@ -80,12 +92,9 @@ make_environment() {
     rm -rf "$root/.venv"
   [ -x "$python" ] || "$base" -m venv "$root/.venv"
   "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/script/bootstrap.txt"
-  # uv reads the lock; pip installs, since it knows this machine's index and certificates.
   # shellcheck disable=SC2086  # the list is meant to be split
-  (cd "$root" && "$root/.venv/bin/uv" export -q --frozen --no-default-groups $groups --no-emit-project \
-    --format requirements-txt --output-file "$root/.venv/requirements.txt") >/dev/null
-  "$python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/.venv/requirements.txt"
-  # Without build isolation: pip would fetch the newest backend, whatever it is.
-  "$python" -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --editable "$root"
+  install_locked "$root/.venv" --no-default-groups $groups
+  # Without build isolation, which would fetch the newest backend, whatever it is.
+  "$root/.venv/bin/uv" pip install -q --python "$python" --no-build-isolation --no-deps --editable "$root"
   printf '%s' "$stamp" >"$root/.venv/.stamp"
 }

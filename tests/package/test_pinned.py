@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SCRIPTS = ("script/environment.sh", "script/docs", "deploy/image/Dockerfile")
+SCRIPTS = ("script/environment.sh", "deploy/image/Dockerfile")
 
 
 def installs(text: str) -> list[str]:
