@@ -44,6 +44,7 @@ IDLE = {"_worker", "_do_waitpid"}
 SOON_S = 0.3
 """How long a thread that does something is given to come back to where it waits."""
 STARTS = (["-m"], ["-P", "-m"])
+PACKAGES = ("stagedoor", "acceptance")
 WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
 LATE = ("stagedoor.serve.parts.web", "stagedoor.admin.kubernetes")
 """A worker imports these where the settings ask for them."""
@@ -83,7 +84,7 @@ def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
     words = [os.fsdecode(one) for one in args]  # type: ignore[attr-defined]
     at = words.index("-m") if "-m" in words[:3] else 0
     ours = words[0] == sys.executable and words[1 : at + 1] in STARTS
-    ours = ours and (words[at + 1].partition(".")[0] == "stagedoor" or words[at + 1] == APART)
+    ours = ours and (words[at + 1].partition(".")[0] in PACKAGES or words[at + 1] == APART)
     plain = close_fds and all(one is None for one in (gid, groups, uid, before))
     where = str(Path.cwd()) if cwd is None else os.fsdecode(cwd)  # type: ignore[arg-type]
     if not ours or not plain or _size(words) > ROOM or not os.access(where, os.X_OK):
@@ -374,7 +375,7 @@ def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
     modules = {module for module, _ in COMMANDS.values()}
-    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", APART, *LATE}
+    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", APART, "acceptance.check", *LATE}
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))

@@ -41,6 +41,7 @@ class Sshd:
             f"HostCertificate {self.folder}/host-cert.pub\n"
             f"AuthorizedKeysFile {self.folder}/user.pub\n"
             "StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nLogLevel ERROR\n"
+            f"SetEnv HOME={self.folder}\n"
         )
 
     def keygen(self, *args: str) -> None:

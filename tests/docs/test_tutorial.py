@@ -55,7 +55,7 @@ class Machine:
         (self.etc / "sshd_config").write_text(
             f"Port {self.sshd_port}\nListenAddress 127.0.0.1\nPidFile none\nStrictModes no\n"
             f"UsePAM no\nHostKey {self.etc}/ssh_host_ed25519_key\nAuthorizedKeysFile none\n"
-            f"PasswordAuthentication no\nInclude {self.etc}/sshd_config.d/*.conf\n"
+            f"PasswordAuthentication no\nSetEnv HOME={home}\nInclude {self.etc}/sshd_config.d/*.conf\n"
         )
 
     def here(self, text: str) -> str:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(
     600
 )  # npm and pip fetch and build, on a machine that others use too
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+UV = (Path(sys.executable).with_name("uv"), "pip", "install", "-q", "--python", sys.executable)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "backend"
     requirements = ROOT / "deploy/image/build-requirements.txt"
     got = subprocess.run(
-        [*PIP, "install", "-q", "--target", folder, "--require-hashes", "-r", requirements],
+        [*UV, "--target", folder, "--require-hashes", "-r", requirements],
         capture_output=True,
         text=True,
     )

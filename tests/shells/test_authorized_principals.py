@@ -54,7 +54,7 @@ def login(tmp_path: Path) -> Login:
         f"TrustedUserCAKeys {tmp_path}/ca.pub\n"
         f"AuthorizedPrincipalsFile {tmp_path}/principals\n"
         "AuthorizedKeysFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        "KbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        f"KbdInteractiveAuthentication no\nPermitRootLogin yes\nSetEnv HOME={tmp_path}\n"
     )
 
     def attempt(principal: str, admissions: list[Admission]) -> int:

@@ -59,7 +59,7 @@ class Hands:
             f"ListenAddress 127.0.0.1:{port}\nPidFile none\nUsePAM no\nStrictModes no\n"
             f"HostKey {folder}/ssh_host_ed25519_key\n"
             f"HostCertificate {folder}/ssh_host_ed25519_key-cert.pub\n"
-            f"AuthorizedKeysFile {folder}/authorized_keys\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\nSetEnv HOME={folder}\n"
         )
         with (folder / "log").open("wb") as log:
             self._running.append(
