@@ -2,7 +2,8 @@
 
 What it makes is a child of the process that asked (CLONE_PARENT of clone(2)), and runs a module as
 `python -m` does, without a second of imports. It has one thread: so no lock is held in what it makes.
-A gateway's worker has threads, so it gets a template of its own before it has any.
+A gateway and each of its workers will have threads and a store open, which SQLite takes over no fork(2):
+so each gets a template of its own before.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ SOON_S = 0.3
 STARTS = (["-m"], ["-P", "-m"])
 PACKAGES = ("stagedoor", "acceptance")
 WORKER, SHELL, HOLDER = "stagedoor.serve.worker", "stagedoor.shells.local", "stagedoor.holder"
+CONTROLLER, CHECK = "stagedoor.serve.controller", "acceptance.check"
 LATE = ("stagedoor.serve.parts.web", "stagedoor.admin.kubernetes")
 """A worker imports these where the settings ask for them."""
 APART = "tests.store.apart"
@@ -193,7 +195,7 @@ class Maker:
 
 
 _own: Maker | None = None
-"""A worker's own template."""
+"""A gateway's or a worker's own template."""
 
 
 def make_own() -> None:
@@ -276,7 +278,7 @@ def _fork_apart() -> int:
 
 def _others_wait() -> bool:
     """Or will soon: one that has woken us with its result is not back yet. Any other thread may have a store
-    open, which SQLite takes over no fork(2)."""
+    open."""
     end = time.monotonic() + SOON_S
     while time.monotonic() < end:
         frames = sys._current_frames()
@@ -306,7 +308,7 @@ def _run_and_exit(
         asyncio._set_running_loop(None)
         become(job, fds, ready)
         module = job.words[job.module]
-        if module == WORKER:
+        if module == WORKER or "serve" in job.words:
             make_own()
         elif module == SHELL:
             os.posix_spawn = spawn_here  # type: ignore[assignment]
@@ -375,7 +377,7 @@ def main() -> None:
     from stagedoor.cli.app import COMMANDS
 
     modules = {module for module, _ in COMMANDS.values()}
-    modules |= {WORKER, "stagedoor.serve.controller", f"{SHELL}.sshd", APART, "acceptance.check", *LATE}
+    modules |= {WORKER, CONTROLLER, CHECK, f"{SHELL}.sshd", APART, *LATE}
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.chart.asking import Asker, Manifest, collection, namespace_of
 from tests.chart.chart import need_helm, render
+from tests.cluster.asking import Asker, Manifest, collection, namespace_of
 from tests.cluster.fixtures import cluster, fresh_namespace
 from tests.kube.api.lone import LoneApi, why_not
 from tests.kube.house import kit

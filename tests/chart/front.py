@@ -1,7 +1,6 @@
 """Traefik on the test cluster: a real Ingress controller before an installed Stagedoor."""
 
 import http.client
-import json
 import socket
 import ssl
 import tempfile
@@ -37,10 +36,7 @@ class Front:
     @property
     def address(self) -> str:
         """Its pod's."""
-        pods = self.cluster.kubectl(
-            "-n", self.own, "get", "pods", "-l", "app=traefik", "-o", "json"
-        )
-        [pod] = json.loads(pods)["items"]
+        [pod] = self.cluster.administrator.listed(self.own, "pods", "app=traefik")
         return str(pod["status"]["podIP"])
 
     def log(self) -> str:

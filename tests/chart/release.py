@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from acceptance.kubernetes_tools import ONE_PYTHON
-from tests.chart.asking import Manifest, administrator
 from tests.chart.chart import CHART, helm, merged, render
+from tests.cluster.asking import Manifest
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.listeners.wire import bearer, head
@@ -56,7 +56,7 @@ class Release:
         self.values = values
         self.postgresql: PostgresqlHere | None = None
         """Its database's server, where it is the test's own."""
-        self.api = administrator(cluster.kubeconfig)
+        self.api = cluster.administrator
         self.token = ""
         """The developer's, from `welcome` on."""
         self.key = folder / "id_ed25519"
@@ -132,16 +132,14 @@ class Release:
 
     def port(self, name: str) -> int:
         """The NodePort of one of the gateway's doors."""
-        service = json.loads(self.kubectl("get", "service", "stagedoor", "-o", "json"))
+        service = self.api.named("Service", self.own, "stagedoor")
         return int(next(p["nodePort"] for p in service["spec"]["ports"] if p["name"] == name))
 
     def app(self, name: str = "app01", **how: object) -> None:
         """An app that Pod Security `restricted` would take."""
         image = self.cluster.image("busybox")
-        self.cluster.kubectl(
-            *("-n", self.apps, "apply", "--server-side", "-f", "-"),
-            text=json.dumps(deployment(self.apps, name, image, **how)),
-        )
+        manifest = deployment(self.apps, name, image, **how)
+        self.api.has(manifest)
 
     def ssh_command(self, *arguments: str) -> list[str]:
         return ["ssh", "-F", str(self.folder / "config"), *arguments]
@@ -175,9 +173,6 @@ class Release:
         return "\n".join(told)
 
 
-POLICIES = "validatingadmissionpolicies,validatingadmissionpolicybindings"
-
-
 def anchor(cluster: Cluster) -> None:
     """One that stays while the cluster is there, for the API server's sake (see the chart's own):
     each release leaves one behind, and here these are removed.
@@ -188,13 +183,14 @@ def anchor(cluster: Cluster) -> None:
         if one["metadata"]["name"] == "anchor.stagedoor.tests"
     ]
     assert len(made) == 2
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
-    cluster.kubectl("apply", "--server-side", "-f", "-", text=text)
+    for one in made:
+        cluster.administrator.has(one)
 
 
 def forget(cluster: Cluster, *names: str) -> None:
     """Remove policies of those names, with their bindings."""
-    cluster.kubectl("delete", POLICIES, "--ignore-not-found", *names)
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        cluster.administrator.forget(kind, *names)
 
 
 def database(postgresql: PostgresqlHere, cluster: Cluster) -> tuple[str, str]:

@@ -21,8 +21,8 @@ from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
-from tests.chart.asking import Answer, Manifest, item
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
+from tests.cluster.asking import Answer, Manifest, item
 from tests.kube.api.lone import LoneApi
 
 numbers = itertools.count()

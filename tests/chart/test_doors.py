@@ -71,10 +71,8 @@ def release(
             },
         },
     )
-    for name in (own, apps):
-        cluster.kubectl("create", "namespace", name)
-    for key, value in RESTRICTED.items():
-        cluster.kubectl("label", "namespace", own, f"{key}={value}")
+    cluster.administrator.make_namespace(own, RESTRICTED)
+    cluster.administrator.make_namespace(apps)
     try:
         disk(made, folder / "disk")
         certificate(made, folder)
@@ -83,8 +81,8 @@ def release(
         yield made
     finally:
         made.uninstall()
-        cluster.kubectl("delete", "namespace", "--wait=false", own, apps)
-        cluster.kubectl("delete", "persistentvolume", own, "--wait=false", "--ignore-not-found")
+        cluster.administrator.delete_namespaces(own, apps)
+        cluster.administrator.forget("PersistentVolume", own)
 
 
 def disk(release: Release, folder: Path) -> None:
@@ -103,7 +101,7 @@ def disk(release: Release, folder: Path) -> None:
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
-    release.cluster.kubectl("apply", "-f", "-", text=json.dumps(volume))
+    release.api.has(volume)
 
 
 def certificate(release: Release, folder: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, read_settings
-from tests.chart.asking import Manifest, item
 from tests.chart.conftest import Fenced, install, wait_for_policies
 from tests.chart.shops import DIGEST, IMAGE, Shop, app, denied, enter, eventually, foreign, numbers
+from tests.cluster.asking import Manifest, item
 from tests.kube.api.lone import LoneApi
 from tests.waiting import wait_until
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chart.asking import Manifest
 from tests.chart.chart import of_kind, render
+from tests.cluster.asking import Manifest
 from tests.cluster.fixtures import Cluster
 from tests.cluster.pods import apply, fetched, pod, ready, until
 

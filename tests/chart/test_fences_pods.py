@@ -9,10 +9,10 @@ import pytest
 
 from stagedoor.admin.kubernetes import kit_of
 from stagedoor.shells.kubernetes.derive.kit import Kit
-from tests.chart.asking import Manifest
 from tests.chart.conftest import Fenced, install, wait_for_policies
 from tests.chart.shops import app, denied, enter, gateway
 from tests.chart.test_render import settings_of
+from tests.cluster.asking import Manifest
 from tests.kube.api.lone import LoneApi
 
 OWN: Manifest = {

@@ -8,8 +8,8 @@ import pytest
 from stagedoor.serve.doctor.cluster import cluster_findings
 from stagedoor.settings.file import parse_settings
 from stagedoor.wire.finding import Finding, Level
-from tests.chart.asking import Asker
 from tests.chart.conftest import Fenced
+from tests.cluster.asking import Asker
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 

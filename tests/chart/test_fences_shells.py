@@ -16,7 +16,6 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import differences
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.live.register import identity
-from tests.chart.asking import Manifest
 from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, wait_for_policies
 from tests.chart.openapi import Field, fields, put, values
 from tests.chart.shops import (
@@ -32,6 +31,7 @@ from tests.chart.shops import (
     gateway,
     numbers,
 )
+from tests.cluster.asking import Manifest
 from tests.kube.api.lone import LoneApi
 from tests.shells.kubernetes import world
 

@@ -24,10 +24,10 @@ from acceptance.chromium import chromium
 from acceptance.chromium import found as chromium_found
 from acceptance.kubernetes_tools import checkout, gateway_image
 from stagedoor.listeners.web.pages.assets import FOLDER
-from tests.chart.asking import Manifest
 from tests.chart.chart import merged
 from tests.chart.front import HTTP, HTTPS, TOO_LONG_S, Front, Guest, front
 from tests.chart.release import RESTRICTED, Release, anchor, until
+from tests.cluster.asking import Manifest
 from tests.cluster.fixtures import Cluster
 from tests.docs.pages import ROOT, blocks
 from tests.kube.api.lone import make_ca, sign
@@ -82,8 +82,8 @@ class Stage:
     @property
     def service(self) -> str:
         """The address of what the Ingress leads to."""
-        found = self.release.kubectl("get", "service", "stagedoor-web", "-o", "json")
-        return str(json.loads(found)["spec"]["clusterIP"])
+        found = self.release.api.named("Service", self.release.own, "stagedoor-web")
+        return str(found["spec"]["clusterIP"])
 
     def guest(self) -> Guest:
         return Guest(self.door, self.ca, "app01", name="web", origin=self.origin, path=self.path)
@@ -183,9 +183,7 @@ def stage(
     folder = tmp_path_factory.mktemp("ingress")
     release = Release(cluster, own, apps, folder, values)
     for one in (before, own, apps):
-        cluster.kubectl("create", "namespace", one)
-        for key, value in RESTRICTED.items():
-            cluster.kubectl("label", "namespace", one, f"{key}={value}")
+        cluster.administrator.make_namespace(one, RESTRICTED)
     try:
         make_ca(folder)
         names = "DNS:shell.example.com,DNS:*.shell.example.com,DNS:portal.example.com"
@@ -208,7 +206,7 @@ def stage(
             yield found
     finally:
         release.uninstall()
-        cluster.kubectl("delete", "namespace", "--wait=false", before, own, apps)
+        cluster.administrator.delete_namespaces(before, own, apps)
 
 
 UNPRIVILEGED: Manifest = {

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from acceptance.kubernetes_tools import checkout, gateway_image
-from tests.chart.asking import Manifest
 from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
 from tests.chart.test_manifests import kustomized
+from tests.cluster.asking import Manifest
 from tests.cluster.fixtures import Cluster
 from tests.listeners.wire import bearer, head
 from tests.ports import free_port
@@ -53,9 +53,7 @@ def release(
         }
         found = Release(cluster, own, apps, tmp_path_factory.mktemp("release"), values)
         for name in (own, apps):
-            cluster.kubectl("create", "namespace", name)
-            for key, value in RESTRICTED.items():
-                cluster.kubectl("label", "namespace", name, f"{key}={value}")
+            cluster.administrator.make_namespace(name, RESTRICTED)
         try:
             found.kubectl(
                 "create", "secret", "generic", "db", f"--from-literal=password={password}"
@@ -66,7 +64,7 @@ def release(
             yield found
         finally:
             found.uninstall()
-            cluster.kubectl("delete", "namespace", "--wait=false", own, apps)
+            cluster.administrator.delete_namespaces(own, apps)
 
 
 def restricted_app(release: Release, name: str = "app01", **how: object) -> None:
@@ -349,8 +347,8 @@ def test_the_plain_manifests_serve_as_well(
     wanted["items"][0]["metadata"]["name"] = own
     plain = Release(cluster, own, apps, tmp_path, {})
     try:
-        cluster.kubectl("create", "namespace", apps)
-        cluster.kubectl("create", "namespace", own)
+        for name in (own, apps):
+            cluster.administrator.make_namespace(name)
         for name in ("user-ca", "host-ca", "ssh-host"):
             key = tmp_path / name
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -368,7 +366,7 @@ def test_the_plain_manifests_serve_as_well(
         assert done.stdout == "here\n", done.stderr + plain.story()
     finally:
         forget(cluster, *(f"{one}.stagedoor.{own}" for one in ("names", "shells", "anchor")))
-        cluster.kubectl("delete", "namespace", "--wait=false", own, apps)
+        cluster.administrator.delete_namespaces(own, apps)
 
 
 def test_helm_s_own_test_knocks_at_every_door(release: Release) -> None:

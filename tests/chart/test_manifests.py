@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from tests.chart.asking import Asker, Manifest
 from tests.chart.chart import (
     CHART,
     ROOT,
@@ -19,6 +18,7 @@ from tests.chart.chart import (
     of_kind,
     the,
 )
+from tests.cluster.asking import Asker, Manifest
 from tests.cluster.programs import program
 from tests.kube.api.lone import LoneApi
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from stagedoor.shells.kubernetes.derive.kit import KitSource
-from tests.chart.asking import Manifest
 from tests.chart.chart import ROOT, merged, of_kind, render
+from tests.cluster.asking import Manifest
 from tests.shells.kubernetes.world import HERE, KIT, app, container, derived
 
 UIDS = range(1_000_650_000, 1_000_660_000)

@@ -10,8 +10,8 @@ import yaml
 
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from tests.chart.asking import Manifest
 from tests.chart.chart import CHART, VALUES, helm, merged, of_kind, refused, render, the
+from tests.cluster.asking import Manifest
 
 APPS: Manifest = {
     "apps": {"namespaces": [{"name": "apps"}, {"name": "apps-2", "environment": "staging"}]}

@@ -1,16 +1,17 @@
 """The cluster as tests have it. A conftest imports the fixtures that its tests use."""
 
-import json
 import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import control, images, lifecycle, load, programs
+from tests.cluster.asking import Asker, administrator
 from tests.cluster.place import HOST_ADDRESS, NODE_ADDRESS, Place, default_state
 
 
@@ -28,6 +29,11 @@ class Cluster:
     @property
     def kubeconfig(self) -> Path:
         return self.place.kubeconfig
+
+    @cached_property
+    def administrator(self) -> Asker:
+        """Costs a hundredth of what `kubectl` does, which starts a process."""
+        return administrator(self.kubeconfig)
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         """What kubectl prints, given `text` to read.
@@ -87,22 +93,14 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def fresh_namespace(cluster: Cluster) -> Iterator[Callable[..., str]]:
-    """Makes namespaces, with labels if wanted; they are deleted after the test.
-
-    Each has its account already, without which the API takes no pod.
-    """
+    """Makes namespaces, with labels if wanted; they are deleted after the test."""
     made: list[str] = []
 
     def make(labels: Mapping[str, str] | None = None) -> str:
         name = f"test-{uuid.uuid4().hex[:10]}"
-        about = {"name": name, "labels": {**(labels or {})}}
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": about}
-        cluster.kubectl("create", "-f", "-", text=json.dumps(namespace))
         made.append(name)
-        account = ("--for=create", "--timeout=60s", "serviceaccount/default")
-        cluster.kubectl("-n", name, "wait", *account)
+        cluster.administrator.make_namespace(name, labels)
         return name
 
     yield make
-    if made:
-        cluster.kubectl("delete", "namespace", "--wait=false", *made)
+    cluster.administrator.delete_namespaces(*made)

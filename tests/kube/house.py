@@ -1,14 +1,11 @@
 """A gateway with its controller in front of a real cluster, and a developer with OpenSSH's client."""
 
 import contextlib
-import json
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from acceptance.kubernetes_tools import checkout, kit_image
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.settings.file import load_settings
-from tests.chart.asking import Asker, administrator
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.path.gateway import Gateway
@@ -48,7 +44,6 @@ class House:
         `more` for others."""
         self.cluster = cluster
         self.namespace = namespace
-        self._turn = threading.Lock()
         self.folder = folder
         lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
         self.gateway = Gateway(
@@ -138,20 +133,13 @@ class House:
         return self.cluster.kubectl("-n", self.namespace, *arguments, text=text)
 
     def apply(self, manifest: dict[str, Any]) -> None:
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(manifest)
-        )
+        self.cluster.administrator.has(manifest)
 
     def app(self, name: str = "app01", image: str = "stagedoor.test/busybox:1", **how: Any) -> None:
         self.apply(deployment(self.namespace, name, image, **how))
 
     def objects(self, kinds: str, selector: str = "stagedoor.dev/shell-of") -> list[dict[str, Any]]:
-        with self._turn:
-            return self.administrator.listed(self.namespace, kinds, selector)
-
-    @cached_property
-    def administrator(self) -> Asker:
-        return administrator(self.cluster.kubeconfig)
+        return self.cluster.administrator.listed(self.namespace, kinds, selector)
 
     def left(self, app: str) -> list[str]:
         """Every object that belongs to an app's shell."""
@@ -219,14 +207,12 @@ def running(house: House) -> Iterator[House]:
 def shared_house(cluster: Cluster, kit: str, folder: Path) -> Iterator[House]:
     """One for several tests, in a namespace of its own."""
     namespace = f"house-{uuid.uuid4().hex[:10]}"
-    cluster.kubectl("create", "namespace", namespace)
-    account = ("-n", namespace, "get", "serviceaccount", "default", "--ignore-not-found")
     try:
-        until(lambda: cluster.kubectl(*account), "the namespace has its account")
+        cluster.administrator.make_namespace(namespace)
         with running(House(folder, cluster, namespace, kit)) as house:
             yield house
     finally:
-        cluster.kubectl("delete", "namespace", "--wait=false", namespace)
+        cluster.administrator.delete_namespaces(namespace)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def allowed(house: House, *who: str) -> bool:
             },
         },
     }
-    said = house.administrator.request(
+    said = house.cluster.administrator.request(
         "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", asked
     )
     return bool(said.body["status"]["allowed"])

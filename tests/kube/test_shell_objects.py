@@ -16,8 +16,8 @@ from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
-from tests.chart.asking import administrator
 from tests.cluster.archive import Files, Start, image, layer
+from tests.cluster.asking import administrator
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world
 

@@ -20,7 +20,7 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
-from tests import hashing
+from tests import forks, hashing
 
 PATIENCE_S = 90.0
 PASSWORD = "correct horse battery staple"
@@ -241,7 +241,8 @@ class Gateway:
     def worker_pids(self) -> list[int]:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        pids = [int(pid) for pid in children.split()]
+        return [pid for pid in pids if not forks.is_template(pid)]
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -63,8 +63,8 @@ async def kind(
         return private_text(key), ca.sign_host(public_line(key), names, 3600)
 
     def app(image: str) -> None:
-        manifest = json.dumps(deployment(namespace, APP01.app, image))
-        cluster.kubectl("apply", "--server-side", "-f", "-", text=manifest)
+        manifest = deployment(namespace, APP01.app, image)
+        cluster.administrator.has(manifest)
 
     async with AsyncExitStack() as stack:
         # An aborted transport closes its socket in a later turn of the loop.

@@ -1,7 +1,6 @@
 """By hand, what a lone API server lacks: a shell's pod, whose sshd is the machine's own on loopback."""
 
 import base64
-import json
 import shutil
 import subprocess
 import threading
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
-from tests.cluster.programs import program
+from tests.cluster.asking import Manifest, administrator, item, namespace_of
 from tests.kube.api.lone import LoneApi
 from tests.kube.house import House, until
 from tests.ports import free_port
@@ -22,15 +21,8 @@ class LoneCluster:
 
     def __init__(self, api: LoneApi, namespace: str) -> None:
         self.kubeconfig = api.kubeconfig()
-        self.kubectl("create", "namespace", namespace)
-
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        # In ~/.kube others would take what it remembers for a cluster's.
-        own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubeconfig.parent}/kubectl")
-        command = [str(program("kubectl")), *own, *arguments]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        self.administrator = administrator(self.kubeconfig)
+        assert self.administrator.create(namespace_of(namespace)).ok
 
 
 class Hands:
@@ -38,6 +30,7 @@ class Hands:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._api = house.cluster.administrator
         self._running: list[subprocess.Popen[bytes]] = []
 
     def soon(self, app: str) -> None:
@@ -70,9 +63,8 @@ class Hands:
     def _write(self, folder: Path, app: str) -> None:
         """What the kubelet would mount."""
         name = shell_object(app)
-        get = ("get", "-o", "json")
-        config = json.loads(self._house.kubectl(*get, "configmap", name))["data"]
-        secret = json.loads(self._house.kubectl(*get, "secret", name))["data"]
+        config = self._api.named("ConfigMap", self._house.namespace, name)["data"]
+        secret = self._api.named("Secret", self._house.namespace, name)["data"]
         (folder / "authorized_keys").write_text(config["authorized_keys"])
         for file, content in secret.items():
             (folder / file).touch(mode=0o600)
@@ -99,7 +91,7 @@ class Hands:
         owner = self._owner("ReplicaSet", f"{name}-0")
         pod = {"name": f"{name}-0", "labels": labels, "ownerReferences": [owner]}
         container: dict[str, Any] = {"name": CONTAINER, "image": "by-hand"}
-        self._create("v1", "Pod", pod, spec={"nodeName": "n", "containers": [container]})
+        made = self._create("v1", "Pod", pod, spec={"nodeName": "n", "containers": [container]})
         ready = {"type": "Ready", "status": "True"}
         state = {"name": CONTAINER, "ready": True, "restartCount": 0, "image": "by-hand"}
         status = {
@@ -109,8 +101,6 @@ class Hands:
             "conditions": [ready],
             "containerStatuses": [{**state, "imageID": "", "state": {"running": {}}}],
         }
-        patch = json.dumps({"status": status})
-        target = ("pod", f"{name}-0")
         self._create(
             "discovery.k8s.io/v1",
             "EndpointSlice",
@@ -121,16 +111,25 @@ class Hands:
                 {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "name": f"{name}-0"}}
             ],
         )
-        self._house.kubectl("patch", *target, "--subresource=status", "--type=merge", "-p", patch)
+        told = self._api.request(
+            "PATCH",
+            f"{item(made)}/status",
+            {"status": status},
+            "application/merge-patch+json",
+        )
+        assert told.ok, told.message
 
     def _owner(self, kind: str, name: str) -> dict[str, Any]:
         """A reference to it (metav1 OwnerReference)."""
-        uid = self._house.kubectl("get", kind, name, "-o", "jsonpath={.metadata.uid}")
+        uid = self._api.named(kind, self._house.namespace, name)["metadata"]["uid"]
         return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
 
-    def _create(self, version: str, kind: str, metadata: dict[str, Any], **rest: Any) -> None:
-        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
-        self._house.kubectl("create", "-f", "-", text=json.dumps(manifest))
+    def _create(self, version: str, kind: str, metadata: Manifest, **rest: Any) -> Manifest:
+        about = {"namespace": self._house.namespace, **metadata}
+        manifest = {"apiVersion": version, "kind": kind, "metadata": about, **rest}
+        made = self._api.create(manifest)
+        assert made.ok, made.message
+        return manifest
 
 
 def of(app: str) -> str:

@@ -1,6 +1,5 @@
 """The real `stagedoor controller`, which gets SIGKILL in the middle of what it does: nothing is left."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -52,12 +51,13 @@ class World:
 
     def __init__(self, api: LoneApi, folder: Path) -> None:
         self.namespace = f"killed-{os.getpid()}-{time.monotonic_ns()}"
-        self.cluster = LoneCluster(api, self.namespace)
+        cluster = LoneCluster(api, self.namespace)
+        self.api = cluster.administrator
         self.reaper = Reaper(api)
         self._folder = folder
-        self._kubeconfig = self.reaper.kubeconfig(self.cluster.kubeconfig, folder / "through")
-        self.apply(deployment(self.namespace))
-        self.app: dict[str, Any] = self.get("deployment", "app01")
+        self._kubeconfig = self.reaper.kubeconfig(cluster.kubeconfig, folder / "through")
+        self.api.has(deployment(self.namespace))
+        self.app = self.api.named("Deployment", self.namespace, "app01")
         self.controllers: list[Controller] = []
 
     def close(self) -> None:
@@ -78,24 +78,16 @@ class World:
         self.controllers.append(made)
         return made.lead()
 
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        return self.cluster.kubectl("-n", self.namespace, *arguments, text=text)
-
-    def apply(self, manifest: Any) -> None:
-        self.kubectl("apply", "-f", "-", text=json.dumps(manifest))
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
-        return found
-
     def patch(self, kind: str, patch: Any) -> None:
-        self.kubectl("patch", kind, SHELL, "--type=merge", "-p", json.dumps(patch))
+        shell = {"kind": kind, "metadata": {"namespace": self.namespace, "name": SHELL}}
+        patched = self.api.merge(shell, dict(patch))
+        assert patched.ok, patched.message
 
     def here(self) -> set[str]:
         """The kinds of which the shell has an object; a Deployment of no replicas is `stopped`."""
         kinds = "deployments,services,configmaps,secrets,leases"
         selector = "stagedoor.dev/shell-of=app01"
-        found = json.loads(self.kubectl("get", kinds, "-l", selector, "-o", "json"))["items"]
+        found = self.api.listed(self.namespace, kinds, selector)
         return {
             "stopped"
             if one["kind"] == "Deployment" and one["spec"]["replicas"] == 0
@@ -106,14 +98,14 @@ class World:
     # What makes a controller start, stop, and delete a shell.
 
     def request_shell(self) -> None:
-        self.apply(objects.lease(self.app, "gateway", time.time()))
+        self.api.has(dict(objects.lease(self.app, "gateway", time.time())))
 
     def grow_idle(self) -> None:
-        self.patch("lease", objects.renewal("gateway", time.time() - 2 * HOUR_S))
+        self.patch("Lease", objects.renewal("gateway", time.time() - 2 * HOUR_S))
 
     def grow_old(self) -> None:
         since = show_time(time.time() - 3 * DAY_S)
-        self.patch("deployment", {"metadata": {"annotations": {IDLE_SINCE: since}}})
+        self.patch("Deployment", {"metadata": {"annotations": {IDLE_SINCE: since}}})
 
     def until(self, wanted: set[str]) -> None:
         until(lambda: self.here() == wanted, f"there is {wanted or 'nothing'}")
@@ -150,6 +142,12 @@ def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(world: W
         print(f"killed at request {death.last}: {world.reaper.at}")
         assert world.here() != death.wanted
         # As if the dead one's lease had run out: fifteen seconds are the election's own tests'.
-        world.kubectl("delete", "lease", "stagedoor-controller")
+        gone = world.api.delete(
+            {
+                "kind": "Lease",
+                "metadata": {"namespace": world.namespace, "name": "stagedoor-controller"},
+            }
+        )
+        assert gone.ok, gone.message
         leader = world.next_controller()
         world.until(death.wanted)

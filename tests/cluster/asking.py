@@ -2,7 +2,10 @@
 
 import http.client
 import json
+import ssl
+import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +15,7 @@ from urllib.parse import quote
 from stagedoor.kube.paths import RESOURCES
 from stagedoor.model.cluster import Kind
 from stagedoor.net.tls import client_context
+from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
 
@@ -25,6 +29,8 @@ PLACES = {
     "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", False),
     "ServiceAccount": ("", "v1", "serviceaccounts", True),
     "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies", True),
+    "ResourceQuota": ("", "v1", "resourcequotas", True),
+    "PersistentVolume": ("", "v1", "persistentvolumes", False),
     "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets", True),
     "ValidatingAdmissionPolicy": (
         "admissionregistration.k8s.io",
@@ -73,6 +79,7 @@ class Asker:
     url: str
     ca: str
     token: str = field(repr=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def request(
         self,
@@ -83,12 +90,13 @@ class Asker:
     ) -> Answer:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content}
         asked = (method, path, None if body is None else json.dumps(body).encode(), headers)
-        try:
-            return self._ask(*asked)
-        except (ConnectionError, http.client.BadStatusLine):
-            # The server has closed a line on which nothing was asked for long.
-            self._line.close()
-            return self._ask(*asked)
+        with self._turn:
+            try:
+                return self._ask(*asked)
+            except (ConnectionError, ssl.SSLEOFError, http.client.BadStatusLine):
+                # The server has closed a line on which nothing was asked for long.
+                self._line.close()
+                return self._ask(*asked)
 
     @cached_property
     def _line(self) -> http.client.HTTPSConnection:
@@ -127,6 +135,17 @@ class Asker:
     def get(self, manifest: Manifest) -> Answer:
         return self.request("GET", item(manifest))
 
+    def has(self, manifest: Manifest) -> Manifest:
+        """See to it that the API has what the manifest says, as `kubectl apply --server-side` does."""
+        made = self.apply(manifest, manager="kubectl", strict=True)
+        assert made.ok, made.message
+        return made.body
+
+    def named(self, kind: str, namespace: str, name: str) -> Manifest:
+        found = self.get({"kind": kind, "metadata": {"namespace": namespace, "name": name}})
+        assert found.ok, found.message
+        return found.body
+
     def listed(self, namespace: str, plurals: str, selector: str = "") -> list[Manifest]:
         """As `kubectl get PLURALS -l SELECTOR`, which costs 0.1 s of the processor: tests that wait for a
         cluster look again and again."""
@@ -142,6 +161,23 @@ class Asker:
 
     def delete(self, manifest: Manifest) -> Answer:
         return self.request("DELETE", item(manifest))
+
+    def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        """It has its account already, without which the API takes no pod."""
+        about = {"name": name, "labels": {**(labels or {})}}
+        made = self.create({**namespace_of(name), "metadata": about})
+        assert made.ok, made.message
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        wait_until(lambda: self.request("GET", account).ok, what=f"{name} has its account")
+
+    def delete_namespaces(self, *names: str) -> None:
+        self.forget("Namespace", *names)
+
+    def forget(self, kind: str, *names: str) -> None:
+        """Delete those that are there, of a kind in no namespace; it waits for nothing."""
+        for name in names:
+            gone = self.delete({"kind": kind, "metadata": {"name": name}})
+            assert gone.ok or gone.status == 404, gone.message
 
     def as_account(self, namespace: str, name: str) -> "Asker":
         """A service account, by a token of its own that the API issues (TokenRequest)."""
