@@ -51,11 +51,6 @@ class Template:
         return self._maker.make(job, fds) if self._maker is not None and same else None
 
 
-def is_template(pid: int) -> bool:
-    """A gateway's or a worker's own one."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0") == b"template"
-
-
 def surroundings(env: dict[str, str]) -> object:
     """What a process has from its parent, or looks at once."""
     status = Path("/proc/thread-self/status").read_text().splitlines()

@@ -137,7 +137,8 @@ def test_a_worker_s_shells_are_made_of_its_own_template_which_ends_with_it(tmp_p
         [worker] = world.gateway.worker_pids()
         children = Path(f"/proc/{worker}/task/{worker}/children")
         [template] = children.read_text().split()
-        assert forks.is_template(int(template))
+        shown = Path(f"/proc/{template}/cmdline").read_bytes().rstrip(b"\0")
+        assert shown == b"template"
         done = world.ssh("app01.ssh", "cat /proc/$PPID/environ; echo $PPID", check=True)
         assert b"PYTEST_CURRENT_TEST" in done.stdout, "by exec(2), which is handed less"
         assert children.read_text().split() == [template]

@@ -1,6 +1,7 @@
 """A gateway with its controller in front of a real cluster, and a developer with OpenSSH's client."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -136,7 +137,21 @@ class House:
         self.cluster.administrator.has(manifest)
 
     def app(self, name: str = "app01", image: str = "stagedoor.test/busybox:1", **how: Any) -> None:
-        self.apply(deployment(self.namespace, name, image, **how))
+        self.deploy(deployment(self.namespace, name, image, **how))
+
+    def deploy(self, app: dict[str, Any]) -> None:
+        """Apply it, and wait for the gateway to hear of it, by a watch."""
+        self.apply(app)
+        name = str(app["metadata"]["name"])
+        until(lambda: name in self.listed(), f"the gateway knows the app {name}")
+
+    def listed(self) -> list[str]:
+        """The apps that the developer is shown."""
+        port = str(self.gateway.port("ssh"))
+        command = self.ssh_command("-p", port, "dev@localhost", "ls", "--json", way="none")
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr
+        return [str(each["app"]) for each in json.loads(done.stdout)["apps"]]
 
     def objects(self, kinds: str, selector: str = "stagedoor.dev/shell-of") -> list[dict[str, Any]]:
         return self.cluster.administrator.listed(self.namespace, kinds, selector)

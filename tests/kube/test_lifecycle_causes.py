@@ -42,7 +42,7 @@ def told(make_house: Make, shared: House) -> Callable[..., str]:
             limit_to(house, quota)
         app = deployment(house.namespace, name := f"broken{next(_numbers)}", **how)
         change(app)
-        house.apply(app)
+        house.deploy(app)
         done = house.ssh(name, way=way)
         assert done.returncode != 0
         return done.stderr

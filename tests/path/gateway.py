@@ -20,10 +20,18 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
-from tests import forks, hashing
+from tests import hashing
 
 PATIENCE_S = 90.0
 PASSWORD = "correct horse battery staple"
+
+
+def _is_of_serve(pid: str) -> bool:
+    """A worker or the controller, not what it is made of or will be (`tests.template`)."""
+    try:
+        return b"stagedoor.serve." in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False  # it has just gone
 
 
 class Gateway:
@@ -241,8 +249,7 @@ class Gateway:
     def worker_pids(self) -> list[int]:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        pids = [int(pid) for pid in children.split()]
-        return [pid for pid in pids if not forks.is_template(pid)]
+        return [int(pid) for pid in children.split() if _is_of_serve(pid)]
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

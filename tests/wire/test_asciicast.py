@@ -78,7 +78,12 @@ def test_any_bytes_are_a_recording_or_one_documented_error(data: bytes) -> None:
             assert event.at >= 0
 
 
-@given(st.lists(st.recursive(st.none() | st.floats() | TEXT | st.booleans(), st.lists)))
+@given(
+    st.lists(
+        st.recursive(st.none() | st.floats() | TEXT | st.booleans(), st.lists, max_leaves=8),
+        max_size=5,
+    )
+)
 def test_any_json_is_an_event_or_one_documented_error(document: list[object]) -> None:
     with suppress(AsciicastError):
         event = decode_event(json.dumps(document).encode(), 7)
