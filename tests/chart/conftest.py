@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -79,6 +80,22 @@ def install(lone: LoneApi, **values: object) -> Fenced:
         staging,
         objects,
     )
+
+
+@contextmanager
+def installed(lone: LoneApi, beside: Fenced, **values: object) -> Iterator[Fenced]:
+    """Another installation beside that one, for a while: what is asked later would pass its policies too.
+
+    `beside` stays, so that the API server always has policies that take parameters (Kubernetes issue 130887).
+    """
+    found = install(lone, **values)
+    try:
+        wait_for_policies(found)
+        yield found
+    finally:
+        for one in found.objects:
+            if one["kind"].startswith("ValidatingAdmissionPolicy"):
+                beside.admin.forget(one["kind"], one["metadata"]["name"])
 
 
 @pytest.fixture(scope="session")

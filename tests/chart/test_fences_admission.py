@@ -13,7 +13,7 @@ import pytest
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, read_settings
-from tests.chart.conftest import Fenced, install, wait_for_policies
+from tests.chart.conftest import Fenced, installed
 from tests.chart.shops import DIGEST, IMAGE, Shop, app, denied, enter, eventually, foreign, numbers
 from tests.cluster.asking import Manifest, item
 from tests.kube.api.lone import LoneApi
@@ -159,16 +159,17 @@ def test_nothing_is_given_a_mark_that_other_programs_act_on(
     denied(controller.create(manifest), "its own")
 
 
-def test_marks_that_the_cluster_s_own_webhooks_give_are_allowed_by_name(lone: LoneApi) -> None:
-    fenced = install(lone, fences={"allowedMetadata": ["policies.example/"]})
-    wait_for_policies(fenced)
-    shop = enter(fenced, app(f"shop{next(numbers)}"))
-    manifest = of_kind(shop, "Service")
-    manifest["metadata"]["annotations"] = {"policies.example/checked": "yes"}
-    manifest["metadata"]["labels"]["policies.example/tier"] = "shell"
-    made = eventually(fenced, manifest)
-    assert made.ok, made.message
-    denied(fenced.controller.merge(manifest, {"metadata": {"labels": {"x": "y"}}}), "its own")
+def test_marks_that_the_cluster_s_own_webhooks_give_are_allowed_by_name(
+    lone: LoneApi, fenced: Fenced
+) -> None:
+    with installed(lone, fenced, fences={"allowedMetadata": ["policies.example/"]}) as another:
+        shop = enter(another, app(f"shop{next(numbers)}"))
+        manifest = of_kind(shop, "Service")
+        manifest["metadata"]["annotations"] = {"policies.example/checked": "yes"}
+        manifest["metadata"]["labels"]["policies.example/tier"] = "shell"
+        made = eventually(another, manifest)
+        assert made.ok, made.message
+        denied(another.controller.merge(manifest, {"metadata": {"labels": {"x": "y"}}}), "its own")
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "ConfigMap", "Secret", "Lease"])

@@ -9,7 +9,7 @@ import pytest
 
 from stagedoor.admin.kubernetes import kit_of
 from stagedoor.shells.kubernetes.derive.kit import Kit
-from tests.chart.conftest import Fenced, install, wait_for_policies
+from tests.chart.conftest import Fenced, installed
 from tests.chart.shops import app, denied, enter, gateway
 from tests.chart.test_render import settings_of
 from tests.cluster.asking import Manifest
@@ -26,15 +26,14 @@ OWN: Manifest = {
 
 
 @pytest.fixture(scope="module")
-def own(lone: LoneApi) -> Iterator[tuple[Fenced, Kit]]:
-    fenced = install(lone, settings=OWN)
-    wait_for_policies(fenced)
-    settings = settings_of(fenced.objects, "stagedoor-gateway")
-    kit = kit_of(settings)
-    assert kit is not None
-    assert kit_of(settings_of(fenced.objects, "stagedoor-controller")) == kit
-    with gateway(lone, fenced, given=kit):
-        yield fenced, kit
+def own(lone: LoneApi, fenced: Fenced) -> Iterator[tuple[Fenced, Kit]]:
+    with installed(lone, fenced, settings=OWN) as another:
+        settings = settings_of(another.objects, "stagedoor-gateway")
+        kit = kit_of(settings)
+        assert kit is not None
+        assert kit_of(settings_of(another.objects, "stagedoor-controller")) == kit
+        with gateway(lone, another, given=kit):
+            yield another, kit
 
 
 def test_a_shell_has_what_the_installation_gives_it(own: tuple[Fenced, Kit]) -> None:

@@ -16,7 +16,7 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import differences
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.live.register import identity
-from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, wait_for_policies
+from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, installed, wait_for_policies
 from tests.chart.openapi import Field, fields, put, values
 from tests.chart.shops import (
     DIGEST,
@@ -78,11 +78,11 @@ def test_a_shell_starts_is_marked_stopped_and_started_again(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("way", [KitSource.INIT, KitSource.IMAGE_VOLUME])
-def test_the_kit_passes_whichever_way_it_comes(lone: LoneApi, way: KitSource) -> None:
-    fenced = install(lone)
-    wait_for_policies(fenced)
-    with gateway(lone, fenced, way):
-        made = enter(fenced, app(f"shop{next(numbers)}"), kit=way).started()
+def test_the_kit_passes_whichever_way_it_comes(
+    lone: LoneApi, fenced: Fenced, way: KitSource
+) -> None:
+    with installed(lone, fenced) as another, gateway(lone, another, way):
+        made = enter(another, app(f"shop{next(numbers)}"), kit=way).started()
     assert made.ok, made.message
 
 
