@@ -95,7 +95,6 @@ class Asker:
                 return self._ask(*asked)
             except (ConnectionError, ssl.SSLEOFError, http.client.BadStatusLine):
                 # The server has closed a line on which nothing was asked for long.
-                self._line.close()
                 return self._ask(*asked)
 
     @cached_property
@@ -109,9 +108,13 @@ class Asker:
         return line
 
     def _ask(self, *asked: Any) -> Answer:
-        self._line.request(*asked)
-        answer = self._line.getresponse()
-        return Answer(answer.status, json.loads(answer.read()))
+        try:
+            self._line.request(*asked)
+            answer = self._line.getresponse()
+            return Answer(answer.status, json.loads(answer.read()))
+        except BaseException:
+            self._line.close()  # half a conversation is no use to the next; it opens another
+            raise
 
     def create(self, manifest: Manifest) -> Answer:
         return self.request("POST", collection(manifest), manifest)
