@@ -72,6 +72,27 @@ QUICK = (
 )
 """For the loop of a person who edits: no cluster, no browser, no other machine's program that is slow."""
 
+LOWEST = (
+    *(
+        "tests/cli/test_user.py",
+        "tests/ssh/test_algorithms.py",
+        "tests/keys",
+        "tests/kube/test_config.py",
+    ),
+    *("tests/oidc", "tests/authn/test_passkeys.py", "tests/settings/test_settings.py"),
+    *(
+        "tests/recording/test_sealed.py",
+        "tests/store/test_policy.py",
+        "tests/web/test_forwarded.py",
+    ),
+    *("tests/serve/test_log.py", "tests/wire/test_websocket.py", "tests/listeners/test_markup.py"),
+    "tests/serve/test_traces.py",
+)
+"""For `script/lowest`: some that use each dependency. argon2-cffi, click: user. asyncssh: algorithms.
+cryptography: keys. fido2: passkeys. httpcore, joserfc: oidc. jinja2: markup. msgspec: settings.
+opentelemetry: traces. pyrage: sealed. pyyaml: config. sqlalchemy: policy. starlette, uvicorn, h11: forwarded.
+structlog: log. websockets: websocket."""
+
 PAGE = ("tests/web", "tests/package", "tests/bench", "tests/demo")
 """Tests that read the page which `script/web` builds."""
 

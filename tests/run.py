@@ -1,8 +1,8 @@
 """Runs pytest, and decides whether the run is green: `python -m tests.run [OPTION…] [PYTEST ARGUMENT…]`.
 
-`--workers=N` is for N processes (`tests.workers`), `--whole` for all tests in the shares of `tests.plan`, and
-`--quick` for the tests of `tests.plan.QUICK`. `--times=FILE` writes what each test took, for
-`bench/suite.py`.
+`--workers=N` is for N processes (`tests.workers`), `--whole` for all tests in the shares of `tests.plan`,
+`--quick` for the tests of `tests.plan.QUICK`, and `--lowest` for those of `LOWEST` unless others are named.
+`--times=FILE` writes what each test took, for `bench/suite.py`.
 
 A test that failed runs again, once and alone, when the rest is over. If it passes then, it is
 flaky: the run stays green, and both outputs are printed last. More than `MAX_FLAKY` of them fail
@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.place import cache
-from tests.plan import BARE, KEYCLOAK, QUICK, Share, divided, rank, whole
+from tests.plan import BARE, KEYCLOAK, LOWEST, QUICK, Share, divided, paths, rank, whole
 from tests.workers import Workers
 
 MAX_FLAKY = 3
@@ -180,13 +180,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def run(arguments: Sequence[str]) -> Outcome:
     """One pytest process, with this process's stdout and stderr."""
-    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    imports = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pytest", "-p", "tests.run"]
     with tempfile.TemporaryDirectory(prefix="stagedoor-tests-") as folder:
         file = Path(folder) / "outcome.json"
         done = subprocess.run(
             [*command, f"--outcome-file={file}", *arguments],
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, "PYTHONPATH": imports},
             check=False,
         )
         try:
@@ -227,10 +227,12 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status. What is no option of ours goes to pytest as it is."""
     began = time.monotonic()
     times = [one.removeprefix("--times=") for one in arguments if one.startswith("--times=")]
-    options = {"--whole", "--quick"} & set(arguments)
+    options = {"--whole", "--quick", "--lowest"} & set(arguments)
     rest = [one for one in arguments if one not in options and not one.startswith("--times=")]
     if "--quick" in options:
         rest = [f"--workers={os.cpu_count() or 1}", *QUICK, *rest]
+    if "--lowest" in options and not paths(rest):
+        rest = [*LOWEST, *rest]
     first = run_whole(rest) if "--whole" in options else run(rest)
     for file in times:
         took = {"wall_s": time.monotonic() - began, "tests": first.times}

@@ -11,6 +11,7 @@ from tests.plan import (
     BARE,
     KEYCLOAK,
     LONGEST,
+    LOWEST,
     QUICK,
     ROOT,
     SELF_TESTS,
@@ -54,7 +55,9 @@ def test_every_share_of_a_whole_run_has_files_and_each_file_one_share(tmp_path: 
     assert ROOT / "tests/test_plan.py" in shares["busy"]
 
 
-@pytest.mark.parametrize("path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, KEYCLOAK, *QUICK])
+@pytest.mark.parametrize(
+    "path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, KEYCLOAK, *QUICK, *LOWEST]
+)
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 

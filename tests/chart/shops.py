@@ -23,8 +23,9 @@ from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
-from tests.cluster.asking import Answer, Manifest, item
+from tests.cluster.asking import Answer, Manifest
 from tests.kube.api.lone import LoneApi
+from tests.waiting import wait_until
 
 numbers = itertools.count()
 IMAGE = "registry.example:5000/team/shop:1.2"
@@ -117,17 +118,24 @@ class Shop:
             judged = f"{REGISTER}: {generation} " in answer.message
             if judged or REGISTER not in answer.message or time.monotonic() > end:
                 return answer
-            self._wait_for(generation, manifest["metadata"]["namespace"], end)
+            self.verdict(made.body)
 
-    def _wait_for(self, generation: str, namespace: str, end: float) -> None:
-        """Until the gateway has written of it. The API server spends ten times as much on a refusal."""
-        place = {"namespace": namespace, "name": REGISTER}
-        while time.monotonic() < end:
-            time.sleep(0.02)
-            found = self.fenced.admin.get({"kind": "ConfigMap", "metadata": place})
-            written = found.body.get("data", {}).values()
-            if any(each.startswith(generation) for each in written):
-                return
+    def verdict(self, made: Manifest) -> str:
+        """What the gateway writes of this generation of a Deployment; it is waited for. The API server spends
+        ten times as much on a refusal."""
+        namespace, generation = made["metadata"]["namespace"], identity(made)
+
+        found: list[str] = []
+
+        def written() -> bool:
+            register = self.fenced.admin.named("ConfigMap", namespace, REGISTER)
+            found.extend(
+                one for one in register.get("data", {}).values() if one.startswith(generation)
+            )
+            return bool(found)
+
+        wait_until(written, WITHIN_S, "the gateway judges it")
+        return found[0]
 
 
 def enter(
@@ -173,12 +181,8 @@ def run(fenced: Fenced, app: Manifest, images: dict[str, str]) -> None:
         {"name": name, "ready": True, "restartCount": 0, "image": image, "imageID": image}
         for name, image in images.items()
     ]
-    told = fenced.admin.request(
-        "PATCH",
-        f"{item(pod)}/status",
-        {"status": {"phase": "Running", "containerStatuses": statuses}},
-        "application/merge-patch+json",
-    )
+    status = {"phase": "Running", "containerStatuses": statuses}
+    told = fenced.admin.merge(pod, {"status": status}, "status")
     assert told.ok, told.message
 
 

@@ -81,7 +81,7 @@ def release(
         yield made
     finally:
         made.uninstall()
-        cluster.administrator.delete_namespaces(own, apps)
+        cluster.administrator.forget("Namespace", own, apps)
         cluster.administrator.forget("PersistentVolume", own)
 
 

@@ -16,7 +16,7 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import differences
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.live.register import identity
-from tests.chart.conftest import KIT, WITHIN_S, Fenced, install, installed, wait_for_policies
+from tests.chart.conftest import KIT, Fenced, install, installed, wait_for_policies
 from tests.chart.openapi import Field, fields, put, values
 from tests.chart.shops import (
     DIGEST,
@@ -443,13 +443,7 @@ def test_what_was_let_start_is_started_as_it_stands(shop: Shop) -> None:
     """The straight one is judged; then it is bent, and started in the same request."""
     controller = shop.fenced.controller
     made = eventually(shop.fenced, shop.shell)
-    entry = {
-        "kind": "ConfigMap",
-        "metadata": {"name": "stagedoor-apps", "namespace": shop.fenced.apps},
-    }
-    end = time.monotonic() + WITHIN_S
-    while shop.fenced.admin.get(entry).body.get("data", {}).get(shop.name) != identity(made.body):
-        assert time.monotonic() < end, "it is not let start"
+    assert shop.verdict(made.body) == identity(made.body), "it is let start"
     tolerant = {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}
     denied(controller.merge(shop.shell, {"spec": {"replicas": 1, **tolerant}}), "is not changed")
     # In two requests: another generation.

@@ -206,7 +206,7 @@ def stage(
             yield found
     finally:
         release.uninstall()
-        cluster.administrator.delete_namespaces(before, own, apps)
+        cluster.administrator.forget("Namespace", before, own, apps)
 
 
 UNPRIVILEGED: Manifest = {

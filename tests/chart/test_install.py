@@ -64,7 +64,7 @@ def release(
             yield found
         finally:
             found.uninstall()
-            cluster.administrator.delete_namespaces(own, apps)
+            cluster.administrator.forget("Namespace", own, apps)
 
 
 def restricted_app(release: Release, name: str = "app01", **how: object) -> None:
@@ -366,7 +366,7 @@ def test_the_plain_manifests_serve_as_well(
         assert done.stdout == "here\n", done.stderr + plain.story()
     finally:
         forget(cluster, *(f"{one}.stagedoor.{own}" for one in ("names", "shells", "anchor")))
-        cluster.administrator.delete_namespaces(own, apps)
+        cluster.administrator.forget("Namespace", own, apps)
 
 
 def test_helm_s_own_test_knocks_at_every_door(release: Release) -> None:

@@ -18,7 +18,7 @@ from tests.chart.chart import (
     of_kind,
     the,
 )
-from tests.cluster.asking import Asker, Manifest
+from tests.cluster.asking import Asker, Manifest, namespace_of
 from tests.cluster.programs import program
 from tests.kube.api.lone import LoneApi
 
@@ -48,8 +48,7 @@ def test_an_api_server_takes_each_of_them(lone: LoneApi) -> None:
     admin = Asker(lone.url, str(lone.folder / "ca.crt"), lone.token())
     objects = kustomized()
     assert objects[0]["kind"] == "Namespace"
-    apps = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}
-    for one in (objects[0], apps, *objects[1:]):
+    for one in (objects[0], namespace_of("apps"), *objects[1:]):
         made = admin.apply(one, manager="kubectl")
         assert made.ok, (one["kind"], one["metadata"]["name"], made.message)
 
@@ -59,8 +58,7 @@ def test_a_namespace_that_is_not_there_is_told_before_anything_is_made(lone: Lon
     spaces = [{"name": "there"}, {"name": "nowhere", "environment": "x"}]
 
     def made(name: str) -> None:
-        found = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        assert admin.apply(found, manager="test").ok
+        assert admin.apply(namespace_of(name), manager="test").ok
 
     def install() -> str:
         done = helm(

@@ -132,8 +132,9 @@ class Asker:
         content = "application/apply-patch+yaml"
         return self.request("PATCH", item(manifest) + query, manifest, content)
 
-    def merge(self, manifest: Manifest, patch: Manifest) -> Answer:
-        return self.request("PATCH", item(manifest), patch, "application/merge-patch+json")
+    def merge(self, manifest: Manifest, patch: Manifest, subresource: str = "") -> Answer:
+        path = f"{item(manifest)}/{subresource}".rstrip("/")
+        return self.request("PATCH", path, patch, "application/merge-patch+json")
 
     def get(self, manifest: Manifest) -> Answer:
         return self.request("GET", item(manifest))
@@ -145,7 +146,7 @@ class Asker:
         return made.body
 
     def named(self, kind: str, namespace: str, name: str) -> Manifest:
-        found = self.get({"kind": kind, "metadata": {"namespace": namespace, "name": name}})
+        found = self.get(reference(kind, name, namespace))
         assert found.ok, found.message
         return found.body
 
@@ -167,19 +168,15 @@ class Asker:
 
     def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """It has its account already, without which the API takes no pod."""
-        about = {"name": name, "labels": {**(labels or {})}}
-        made = self.create({**namespace_of(name), "metadata": about})
+        made = self.create(namespace_of(name, labels))
         assert made.ok, made.message
-        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-        wait_until(lambda: self.request("GET", account).ok, what=f"{name} has its account")
-
-    def delete_namespaces(self, *names: str) -> None:
-        self.forget("Namespace", *names)
+        account = reference("ServiceAccount", "default", name)
+        wait_until(lambda: self.get(account).ok, what=f"{name} has its account", costly=True)
 
     def forget(self, kind: str, *names: str) -> None:
         """Delete those that are there, of a kind in no namespace; it waits for nothing."""
         for name in names:
-            gone = self.delete({"kind": kind, "metadata": {"name": name}})
+            gone = self.delete(reference(kind, name))
             assert gone.ok or gone.status == 404, gone.message
 
     def as_account(self, namespace: str, name: str) -> "Asker":
@@ -240,5 +237,11 @@ def item(manifest: Manifest) -> str:
     return f"{collection(manifest)}/{manifest['metadata']['name']}"
 
 
-def namespace_of(name: str) -> Manifest:
-    return {"apiVersion": "v1", "kind": str(Kind.NAMESPACE), "metadata": {"name": name}}
+def reference(kind: str, name: str, namespace: str = "") -> Manifest:
+    """What names an object; "" where its kind is in no namespace."""
+    return {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
+
+
+def namespace_of(name: str, labels: Mapping[str, str] | None = None) -> Manifest:
+    about = {"name": name, "labels": {**(labels or {})}}
+    return {"apiVersion": "v1", "kind": str(Kind.NAMESPACE), "metadata": about}

@@ -103,4 +103,4 @@ def fresh_namespace(cluster: Cluster) -> Iterator[Callable[..., str]]:
         return name
 
     yield make
-    cluster.administrator.delete_namespaces(*made)
+    cluster.administrator.forget("Namespace", *made)

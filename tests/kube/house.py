@@ -227,7 +227,7 @@ def shared_house(cluster: Cluster, kit: str, folder: Path) -> Iterator[House]:
         with running(House(folder, cluster, namespace, kit)) as house:
             yield house
     finally:
-        cluster.administrator.delete_namespaces(namespace)
+        cluster.administrator.forget("Namespace", namespace)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,8 @@ def limit_to(house: House, hard: dict[str, str]) -> None:
     )
 
     def in_force() -> bool:
-        return "hard" in json.loads(house.kubectl("get", "quota", "small", "-o", "json"))["status"]
+        small = house.cluster.administrator.named("ResourceQuota", house.namespace, "small")
+        return "hard" in small["status"]
 
     until(in_force, "the quota is in force")
 

@@ -17,7 +17,6 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from tests.cluster.archive import Files, Start, image, layer
-from tests.cluster.asking import administrator
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world
 
@@ -38,7 +37,7 @@ def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, An
     plain["spec"]["replicas"] = 0
     if app["kind"] == "StatefulSet":
         plain["spec"]["serviceName"] = "plain"
-    stored = administrator(cluster.kubeconfig).create(plain)
+    stored = cluster.administrator.create(plain)
     assert stored.ok, stored.message
     app["metadata"] |= {"namespace": namespace, "uid": stored.body["metadata"]["uid"]}
     return app
@@ -46,7 +45,7 @@ def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, An
 
 def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
     """Server-side apply; a field that the API does not know is an error."""
-    asker = administrator(cluster.kubeconfig)
+    asker = cluster.administrator
     found = [asker.apply(manifest, strict=True) for manifest in manifests]
     assert [each.message for each in found if not each.ok] == []
     return [each.body for each in found]
@@ -269,7 +268,7 @@ def host_secret(app: dict[str, Any], folder: Path) -> Any:
 
 def looks(cluster: Cluster, namespace: str) -> Iterator[Any]:
     """Diagnoses, one after the other, each from the API as it is then."""
-    asker = administrator(cluster.kubeconfig)
+    asker = cluster.administrator
     end = time.monotonic() + BOUND_S
     while time.monotonic() < end:
         yield look(asker.listed(namespace, "deployments,replicasets,pods,events"))
@@ -293,7 +292,7 @@ def look(listed: list[Any]) -> Any:
 
 def banner(cluster: Cluster, namespace: str) -> bytes:
     """What sshd says first, where the shell's EndpointSlice says that it is."""
-    asker = administrator(cluster.kubeconfig)
+    asker = cluster.administrator
     end = time.monotonic() + BOUND_S
     while time.monotonic() < end:
         for piece in asker.listed(namespace, "endpointslices"):

@@ -12,6 +12,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.kube.limits import Limits
+from tests.cluster.asking import namespace_of
 from tests.kube.api.lone import ADMIN, LoneApi, why_not
 
 Connect = Callable[..., KubeCluster]
@@ -76,5 +77,5 @@ async def cluster(connect: Connect) -> KubeCluster:
 async def namespace(cluster: KubeCluster) -> str:
     """A fresh one. Nobody is there to delete it: it goes with the API server's data."""
     name = f"test-{os.getpid()}-{next(_numbers)}"
-    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await cluster.create(namespace_of(name))
     return name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
-from tests.cluster.asking import Manifest, administrator, item, namespace_of
+from tests.cluster.asking import Manifest, administrator, namespace_of
 from tests.kube.api.lone import LoneApi
 from tests.kube.house import House, until
 from tests.ports import free_port
@@ -111,12 +111,7 @@ class Hands:
                 {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "name": f"{name}-0"}}
             ],
         )
-        told = self._api.request(
-            "PATCH",
-            f"{item(made)}/status",
-            {"status": status},
-            "application/merge-patch+json",
-        )
+        told = self._api.merge(made, {"status": status}, "status")
         assert told.ok, told.message
 
     def _owner(self, kind: str, name: str) -> dict[str, Any]:

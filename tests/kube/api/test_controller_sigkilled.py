@@ -14,6 +14,7 @@ from stagedoor.settings.file import load_settings
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.names import IDLE_SINCE
 from stagedoor.wire.rfc3339 import show_time
+from tests.cluster.asking import reference
 from tests.kube.api.hands import LoneCluster
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.reaper import Reaper
@@ -79,8 +80,7 @@ class World:
         return made.lead()
 
     def patch(self, kind: str, patch: Any) -> None:
-        shell = {"kind": kind, "metadata": {"namespace": self.namespace, "name": SHELL}}
-        patched = self.api.merge(shell, dict(patch))
+        patched = self.api.merge(reference(kind, SHELL, self.namespace), dict(patch))
         assert patched.ok, patched.message
 
     def here(self) -> set[str]:
@@ -142,12 +142,7 @@ def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(world: W
         print(f"killed at request {death.last}: {world.reaper.at}")
         assert world.here() != death.wanted
         # As if the dead one's lease had run out: fifteen seconds are the election's own tests'.
-        gone = world.api.delete(
-            {
-                "kind": "Lease",
-                "metadata": {"namespace": world.namespace, "name": "stagedoor-controller"},
-            }
-        )
+        gone = world.api.delete(reference("Lease", "stagedoor-controller", world.namespace))
         assert gone.ok, gone.message
         leader = world.next_controller()
         world.until(death.wanted)
