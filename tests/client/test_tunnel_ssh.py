@@ -19,6 +19,7 @@ from stagedoor.client import sshconfig
 from stagedoor.model.target import Target
 from tests.client.conftest import SCRIPT
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, refusing
+from tests.openssh import KEX
 
 SSH_PATIENCE_S = 90.0
 LOTS = random.Random(7).randbytes(20 * 1024 * 1024)
@@ -100,7 +101,7 @@ def ssh(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> Ssh:
         return subprocess.run(
             [
                 *("ssh", "-F", written.config, "-i", sshd.folder / "user"),
-                *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
+                *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", KEX),
                 *(*options, host, command),
             ],
             input=stdin,

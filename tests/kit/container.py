@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit.people import People
+from tests.openssh import KEX
 from tests.waiting import BOUND_S, wait_until
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -163,7 +164,7 @@ class Container:
             *("-o", "HostKeyAlias=app01.ssh", "-o", "StrictHostKeyChecking=yes"),
             *("-o", f"UserKnownHostsFile={self.people.known_hosts}", "-o", "BatchMode=yes"),
             *("-o", f"IdentityFile={self.people.key(person)}", "-o", "IdentitiesOnly=yes"),
-            *("-o", "GlobalKnownHostsFile=none"),
+            *("-o", "GlobalKnownHostsFile=none", "-o", KEX),
         ]
 
     def ssh(

@@ -18,6 +18,7 @@ from stagedoor.admin.service import add_grant, add_keys, add_user, create_token,
 from stagedoor.settings.file import load_settings
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
+from tests.openssh import KEX
 from tests.path.gateway import Gateway
 from tests.waiting import pause_s
 
@@ -79,7 +80,7 @@ class House:
             *("ssh", "-F", "none", "-i", str(self.key)),
             *("-o", f"UserKnownHostsFile={self.folder}/known_hosts"),
             *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"),
-            *("-o", "IdentitiesOnly=yes"),
+            *("-o", "IdentitiesOnly=yes", "-o", KEX),
         ]
         if way == "none":
             return [*base, *arguments]

@@ -13,6 +13,7 @@ from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Client, Login
 from stagedoor.demo.stage import stagedoor_command
+from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway
 
 APP = '[[shells.local]]\napp = "app01"\nenv = { APP_NAME = "app01" }\n'
@@ -64,7 +65,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         base = folder / "base_config"
         base.write_text(
             (folder / "ssh" / "config").read_text()
-            + f"Host *.ssh *-ssh\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n"
+            + f"Host *.ssh *-ssh\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n  {KEX}\n"
         )
         tunnel = (*stagedoor_command(), "tunnel")
         login = Login("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)

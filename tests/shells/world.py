@@ -18,6 +18,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.local import LocalShell, LocalShells
+from tests.openssh import KEX
 from tests.waiting import BOUND_S as BOUND_S
 from tests.waiting import wait_until as wait_until
 
@@ -102,7 +103,7 @@ class World:
             f"  UserKnownHostsFile {self.folder / 'known_hosts'}\n"
             "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
             f"  IdentityFile {identity}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-            "  BatchMode yes\n  ConnectTimeout 20\n  LogLevel ERROR\n"
+            f"  BatchMode yes\n  ConnectTimeout 20\n  LogLevel ERROR\n  {KEX}\n"
             "  PreferredAuthentications publickey\n" + "".join(f"  {line}\n" for line in lines)
         )
         return path

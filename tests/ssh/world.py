@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stagedoor.admin import service as admin
+from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S as BOUND_S
 from tests.waiting import wait_until as wait_until
@@ -68,7 +69,7 @@ class World:
             + f"  UserKnownHostsFile {known}\n"
             "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
             f"  IdentityFile {key or self.key}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-            "  BatchMode yes\n  ConnectTimeout 60\n"
+            f"  BatchMode yes\n  ConnectTimeout 60\n  {KEX}\n"
         )
         return path
 

@@ -13,6 +13,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.settings.place import Server
 from tests.listeners.wire import dialled, eventually, head, read_answer
+from tests.openssh import KEX
 from tests.path.gateway import Gateway
 from tests.path.test_health import asked
 from tests.ports import free_port
@@ -115,7 +116,7 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
             base = ("ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes")
             quiet = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
             return subprocess.run(
-                [*base, *quiet, "-o", "BatchMode=yes", *arguments],
+                [*base, *quiet, "-o", "BatchMode=yes", "-o", KEX, *arguments],
                 capture_output=True,
                 text=True,
                 timeout=BOUND_S,

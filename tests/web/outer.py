@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stagedoor.admin.service import add_keys
+from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway
 
 BOUND_S = 60.0
@@ -135,6 +136,6 @@ def ssh_command(gateway: Gateway, folder: Path, *remote: str) -> list[str]:
         config.write_text(
             f"Host *.ssh\n  User dev\n  ProxyCommand {proxy}\n  IdentityFile {key}\n"
             f"  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
-            "  SendEnv LANG\n"
+            f"  SendEnv LANG\n  {KEX}\n"
         )
     return ["ssh", "-F", str(config), "-tt", "app01.ssh", *remote]
