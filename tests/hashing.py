@@ -1,7 +1,7 @@
 """Passwords that cost next to nothing.
 
-What the program itself takes, 0.2 s of the processor for each hash, is for tests/authn and for the processes
-that tests start. A hash names its own cost, so a gateway checks those of the tests as cheaply.
+What the program itself takes, 0.2 s of the processor for each hash, is for tests/authn and for processes that
+are not made of the template. A hash names its own cost, so a gateway checks those of the tests as cheaply.
 """
 
 from collections.abc import Iterator

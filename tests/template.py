@@ -35,6 +35,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from tests import hashing
+
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 CLONE_PARENT = 0x8000
 MAX_REQUEST = 1 << 17
@@ -381,6 +383,7 @@ def main() -> None:
     for name in sorted(modules | {f"{HOLDER}.{part}" for part in ("attach", "end", "process")}):
         import_module(name)
     asked = socket.socket(fileno=int(sys.argv[1]))
+    hashing.install()
     have_a_home(sys.argv[2])
     gc.collect()
     gc.freeze()
