@@ -39,7 +39,7 @@ END_S = 75.0
 """Twenty seconds are the longest that anything is waited for; the rest is a busy machine's."""
 READ_ENOUGH = 8 * MIB
 UPLOAD = 256 * MIB
-PATIENCE_S = 12.0
+PATIENCE_S = 5.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\nfiles = ["*"]\n'
 SLOW = "[listen]\nheader_timeout_s = 60\n"
