@@ -177,10 +177,17 @@ const foreground = new Foreground(() => {
   if (attachment.attached && attachment.mode !== Mode.Watch) connection.ping();
 });
 
+/** The timer by which the terminal is told the window's new size. */
+let resizing: number | undefined;
+
 function typed(data: Uint8Array): void {
   if (ended && !guest && data.includes(ENTER)) return location.reload();
   // The terminal takes the size of the window where somebody types.
-  if (attachment.mode !== Mode.Watch && extent.claim()) connection.send({ kind: "resize", size: attachment.size });
+  if (attachment.mode !== Mode.Watch && extent.claim()) {
+    // Told again a moment later, it would take the terminal from who has typed meanwhile.
+    clearTimeout(resizing);
+    connection.send({ kind: "resize", size: attachment.size });
+  }
   attachment.type(data);
   connection.flush();
   foreground.typed(data);
@@ -204,8 +211,6 @@ term.onSelectionChange(() => {
 });
 
 // Size.
-
-let resizing: number | undefined;
 
 function measure(): void {
   const drawn = screen.querySelector(".xterm-screen");
