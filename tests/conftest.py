@@ -8,7 +8,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import forks, hashing, stores
+from tests.kube.api.lone import lone
 from tests.store.server import PostgresqlHere
+
+__all__ = ["lone"]
 
 # Programs are started thousands of times here; each would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

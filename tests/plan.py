@@ -30,7 +30,11 @@ WAITING_WORKERS = 3
 
 API = (
     *("tests/kube/api", "tests/chart/test_fences_admission.py", "tests/chart/test_fences_rbac.py"),
-    *("tests/chart/test_fences_shells.py", "tests/chart/test_manifests.py"),
+    *(
+        "tests/chart/test_fences_pods.py",
+        "tests/chart/test_fences_shells.py",
+        "tests/chart/test_manifests.py",
+    ),
 )
 """Tests that start an API server without a cluster, which takes ten seconds of the processor in each worker
 that runs one of them: so there is one."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.chart.chart import need_helm, render
+from tests.chart.chart import render
 from tests.cluster.asking import Asker, Manifest, collection, namespace_of
 from tests.cluster.fixtures import cluster, fresh_namespace
-from tests.kube.api.lone import LoneApi, why_not
+from tests.kube.api.lone import LoneApi
 from tests.kube.house import kit
 
 __all__ = ["cluster", "fresh_namespace", "kit"]
@@ -30,20 +30,6 @@ FENCES = {
     "ValidatingAdmissionPolicyBinding",
 }
 WITHIN_S = 60.0
-
-
-@pytest.fixture(scope="session")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
-    """A running API server without the rest of a cluster."""
-    need_helm()
-    reason = why_not()
-    if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    api = LoneApi(tmp_path_factory.mktemp("fences"))
-    yield api
-    api.close()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The real API server without the rest of a cluster: one for each process of the tests."""
+"""The real API server without the rest of a cluster."""
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,15 @@ from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.kube.limits import Limits
 from tests.cluster.asking import namespace_of
-from tests.kube.api.lone import ADMIN, LoneApi, why_not
+from tests.kube.api.lone import ADMIN, LoneApi
 
 Connect = Callable[..., KubeCluster]
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
-    """A running API server; a test that stops it starts it again."""
-    reason = why_not()
-    if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    lone = LoneApi(tmp_path_factory.mktemp("api"))
-    yield lone
-    lone.close()
+def api(lone: LoneApi) -> LoneApi:
+    return lone
 
 
 class Problems(list[tuple[str, str | None]]):

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from stagedoor.net.tls import client_context
 from tests.cluster.programs import program
@@ -221,6 +224,19 @@ class LoneApi:
             "/O=system:masters/CN=by-certificate",
             "extendedKeyUsage=clientAuth",
         )
+
+
+@pytest.fixture(scope="session")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneApi]:
+    """One for all tests of this process, wherever they are. A test that stops it starts it again."""
+    reason = why_not()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    made = LoneApi(tmp_path_factory.mktemp("api"))
+    yield made
+    made.close()
 
 
 def make_ca(folder: Path) -> None:
