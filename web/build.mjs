@@ -1,6 +1,7 @@
 // Builds the page into the Python package; with --tests, the tests into build/.
 import { build } from "esbuild";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 
 const tests = process.argv.includes("--tests");
 const common = { bundle: true, target: "es2022", logLevel: "warning", legalComments: "none" };
@@ -17,20 +18,33 @@ if (tests) {
   });
 } else {
   const folder = "../src/stagedoor/listeners/web/static";
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  await build({
+  const { outputFiles } = await build({
     ...common,
     entryPoints: ["src/terminal.ts", "src/home.ts", "src/link.ts", "src/shared.ts", "src/replay.ts", "src/times.ts", "src/passkeys.ts", "src/terminal.css", "src/replay.css", "src/pages.css"],
     outdir: folder,
     minify: true,
     format: "iife",
+    write: false,
   });
-  copyFileSync("src/icon.svg", `${folder}/icon.svg`);
+  const files = new Map(outputFiles.map((each) => [basename(each.path), Buffer.from(each.contents)]));
+  files.set("icon.svg", readFileSync("src/icon.svg"));
   // What is bundled comes with its licence, as that asks for.
   const names = Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies);
   // xterm.js's add-ons come from its own repository; not each of them repeats its licence.
   const licence = (name) => `node_modules/${existsSync(`node_modules/${name}/LICENSE`) || !name.startsWith("@xterm/") ? name : "@xterm/xterm"}/LICENSE`;
   const texts = names.map((name) => `${name}\n\n${readFileSync(licence(name), "utf8")}`);
-  writeFileSync(`${folder}/licences.txt`, texts.join("\n---\n\n"));
+  files.set("licences.txt", Buffer.from(texts.join("\n---\n\n")));
+  replace(folder, files);
+}
+
+// What is as it was is not touched, and nothing is half written: a gateway may run from this checkout.
+function replace(folder, files) {
+  mkdirSync(folder, { recursive: true });
+  for (const [name, content] of files) {
+    const path = `${folder}/${name}`;
+    if (existsSync(path) && readFileSync(path).equals(content)) continue;
+    writeFileSync(`${path}.new`, content);
+    renameSync(`${path}.new`, path);
+  }
+  for (const name of readdirSync(folder)) if (!files.has(name)) rmSync(`${folder}/${name}`, { recursive: true });
 }
