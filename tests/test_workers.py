@@ -113,21 +113,51 @@ def test_files_run_at_the_same_time(tmp_path: Path) -> None:
     assert status == 0, said
 
 
-def test_a_crew_that_is_through_helps_the_last_one(tmp_path: Path) -> None:
-    crews = """
-        from pathlib import Path
-        from tests.workers import Workers
-        def crews(files):
-            first, *others = sorted(files)
-            return [(1, [first]), (1, others)]
-        def pytest_configure(config):
-            config.pluginmanager.register(Workers(crews, lambda: None))
-    """
-    notes = "import os, pathlib\ndef test_it(): pathlib.Path(__name__).write_text(str(os.getpid()))"
-    files = {"conftest": crews, "test_1": notes, "test_2": MEETS, "test_3": MEETS}
+CREWS = """
+    from pathlib import Path
+    from tests.workers import Workers
+    def crews(files):
+        return [(count, [file for file in sorted(files) if file.stem in names]) for count, names in {crews}]
+    def pytest_configure(config):
+        config.pluginmanager.register(Workers(crews, lambda: None))
+"""
+NOTES = "import os, pathlib\ndef test_it(): pathlib.Path(__name__).write_text(str(os.getpid()))"
+
+
+@pytest.mark.parametrize("through", ["test_0", "test_9"])
+def test_a_crew_that_is_through_helps_another(tmp_path: Path, through: str) -> None:
+    """Whichever of them was first."""
+    meet = ["test_1", "test_2", "test_3"]
+    meets = MEETS.replace("< 2", "< 3")
+    crews = sorted([(2, [through]), (2, meet)], key=lambda crew: crew[1])
+    files = {"conftest": CREWS.format(crews=crews), through: NOTES, **dict.fromkeys(meet, meets)}
     status, said = run(tmp_path, files)
     assert status == 0, said
-    assert (tmp_path / "test_1").read_text() in (tmp_path / "came").read_text().split()
+    assert (tmp_path / through).read_text() in lines(tmp_path, "came")
+
+
+def test_what_a_crew_of_one_does_it_does_alone(tmp_path: Path) -> None:
+    """Its first file lasts until the other crew's process has ended, for want of work."""
+    crews = CREWS.format(crews=[(1, ["test_1", "test_2", "test_3"]), (2, ["test_4"])])
+    waits = """
+        import os, pathlib, time
+        def test_it():
+            pathlib.Path(__name__).write_text(str(os.getpid()))
+            other, deadline = pathlib.Path("test_4"), time.monotonic() + 60
+            while not other.exists() or pathlib.Path("/proc", other.read_text(), "cwd").exists():
+                assert time.monotonic() < deadline, "the other crew's process goes on"
+                time.sleep(0.01)
+    """
+    files = {
+        "conftest": crews,
+        "test_1": waits,
+        **dict.fromkeys(("test_2", "test_3", "test_4"), NOTES),
+    }
+    status, said = run(tmp_path, files)
+    assert status == 0, said
+    own = {(tmp_path / f"test_{number}").read_text() for number in (1, 2, 3)}
+    assert own != {(tmp_path / "test_4").read_text()}
+    assert len(own) == 1
 
 
 def test_what_a_test_prints_and_why_it_failed_is_shown(tmp_path: Path) -> None:

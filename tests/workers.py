@@ -44,7 +44,7 @@ class _Worker:
 
 class Workers:
     """The plugin. `crews`: how many processes run which files, all at the same time. Those whose own files
-    are through help the last crew.
+    are through help the crew that has most files left; one of a single process does its own alone.
 
     `forked` is called in each of them, for other plugins that have to know.
     """
@@ -58,7 +58,7 @@ class Workers:
         self._forked = forked
         self._number = 0
         self._workers: list[_Worker] = []
-        self._last: _Files = deque()
+        self._helped: list[_Files] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -69,7 +69,9 @@ class Workers:
             files.setdefault(item.path, []).append(number)
         try:
             for count, paths in self._crews(files):
-                theirs = self._last = deque(files[path] for path in paths)
+                theirs = deque(files[path] for path in paths)
+                if count > 1:
+                    self._helped.append(theirs)
                 for _ in range(min(count, len(theirs))):
                     self._start(session, theirs)
             while self._workers:
@@ -109,7 +111,7 @@ class Workers:
         match said:
             case "next":
                 over = session.shouldfail or session.shouldstop
-                files = worker.files or self._last
+                files = worker.files or max(self._helped, key=len, default=worker.files)
                 worker.left = files.popleft() if files and not over else []
                 worker.line.send(worker.left)
             case int(number):
