@@ -1,21 +1,25 @@
 """Writes what a run of the tests cost into docs/contributing/tests.md: `python bench/suite.py [TIMES]`.
 
 TIMES is the file that a whole run of script/test writes (.cache/test-times.json): seconds by the clock,
-and of the processor, of each test.
+and of the processor, of each test. Names on stdout the files that took long and do not begin first.
 """
 
 import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.plan import LONGEST, ROOT
+
 PAGE = ROOT / "docs/contributing/tests.md"
 BEGIN, END = "<!-- bench/suite.py: begin -->", "<!-- bench/suite.py: end -->"
 SLOWEST = 20
+LONG_S = 30.0
 
 
 def report(times: Mapping[str, Any], cores: int) -> str:
@@ -47,6 +51,17 @@ def report(times: Mapping[str, Any], cores: int) -> str:
     return "\n".join(lines)
 
 
+def unlisted(times: Mapping[str, Any], listed: Sequence[str]) -> list[tuple[str, float]]:
+    """The files of LONG_S and more that are not listed, and their seconds by the clock; the longest first."""
+    files: dict[str, float] = defaultdict(float)
+    for test, (wall_s, _) in times["tests"].items():
+        files[test.partition("::")[0]] += wall_s
+    found = [
+        (file, wall_s) for file, wall_s in files.items() if wall_s >= LONG_S and file not in listed
+    ]
+    return sorted(found, key=lambda one: -one[1])
+
+
 def _short(test: str) -> str:
     return test.removeprefix("tests/").replace("|", "\\|")
 
@@ -62,8 +77,13 @@ def written(page: str, section: str) -> str:
 
 def main(arguments: list[str]) -> None:
     file = Path(arguments[0]) if arguments else ROOT / ".cache/test-times.json"
-    section = report(json.loads(file.read_text("utf-8")), os.cpu_count() or 1)
+    times = json.loads(file.read_text("utf-8"))
+    section = report(times, os.cpu_count() or 1)
     PAGE.write_text(written(PAGE.read_text("utf-8"), section), encoding="utf-8")
+    for name, wall_s in unlisted(times, LONGEST):
+        print(
+            f"{name} took {wall_s:.0f} s and is not in LONGEST of tests/plan.py, whose files begin first"
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-from suite import BEGIN, END, PAGE, report, written
+from suite import BEGIN, END, PAGE, report, unlisted, written
 
 TIMES = {
     "wall_s": 90.0,
@@ -25,6 +25,11 @@ def test_the_cost_is_told_by_folder_and_by_test_the_slowest_first() -> None:
     rows = [line for line in lines if line.startswith("| `")]
     assert rows[:2] == ["| `tests/kube` | 1 | 60 | 3 |", "| `tests/wire` | 2 | 1 | 1 |"]
     assert rows[2] == r"| `kube/api/test_b.py::test_2[a\|b]` | 60.0 | 3.0 |"
+
+
+def test_a_file_that_takes_long_and_does_not_begin_first_is_named() -> None:
+    assert unlisted(TIMES, ["tests/other.py"]) == [("tests/kube/api/test_b.py", 60.0)]
+    assert unlisted(TIMES, ["tests/kube/api/test_b.py"]) == []
 
 
 def test_only_the_section_of_the_page_is_written() -> None:
