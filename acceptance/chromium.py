@@ -147,6 +147,14 @@ class Tab:
         """The Enter key."""
         self.press("Enter", "Enter", 13, text="\r")
 
+    def resize(self, width: int, height: int, *, scale: int = 1, phone: bool = False) -> None:
+        """A window of that size in pixels of CSS, each of which `scale` of the screen's are wide. `phone`: as
+        a phone shows pages."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=scale, mobile=phone,
+        )  # fmt: skip
+
     def picture(self) -> str:
         """What is seen, as PNG in base64."""
         return str(self.call("Page.captureScreenshot", format="png")["data"])

@@ -118,13 +118,7 @@ def _look(tab: Tab, width: str, theme: str) -> None:
     tab.call(
         "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}]
     )
-    tab.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=wide,
-        height=high,
-        deviceScaleFactor=1,
-        mobile=False,
-    )
+    tab.resize(wide, high)
     tab.until(f"innerWidth === {wide} && !document.querySelector('button.copy').hidden")
 
 

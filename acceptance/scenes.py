@@ -25,11 +25,7 @@ class Look:
         features = [{"name": name, "value": value} for name, value in wanted.items()]
         tab.call("Emulation.setEmulatedMedia", features=features)
         tab.call("Emulation.setTouchEmulationEnabled", enabled=self.phone)
-        tab.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=self.width, height=self.height, deviceScaleFactor=self.scale,
-            mobile=self.phone,
-        )  # fmt: skip
+        tab.resize(self.width, self.height, scale=self.scale, phone=self.phone)
 
 
 LOOKS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 BOUND_S = 60.0
 STILL_S = 1.0
 ARENA_KIB = 1024
-"""What Python takes from the system at a time (Objects/obmalloc.c). When a process needs another is chance."""
+"""What Python takes from the system at a time (Objects/obmalloc.c). When a process does is chance."""
 
 
 def pids_of(text: str, program: str = sys.executable) -> list[int]:

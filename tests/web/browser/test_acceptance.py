@@ -51,12 +51,9 @@ def sized(tab: Tab, columns: int, rows: int) -> float:
         have = round(drawn_width / cell)
         if (have, drawn_rows) == (columns, rows):
             return drawn_width / columns
-        tab.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=round(width + (columns - have) * cell + cell / 3),
-            height=round(height + (rows - drawn_rows) * cell_height + cell_height / 3),
-            deviceScaleFactor=1,
-            mobile=False,
+        tab.resize(
+            round(width + (columns - have) * cell + cell / 3),
+            round(height + (rows - drawn_rows) * cell_height + cell_height / 3),
         )
         # It is drawn again by an observer, in one of the next frames; then this asks again.
         tab.ask("new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
@@ -254,13 +251,7 @@ def test_10_two_hundred_changes_of_size_settle(tab: Tab, base: str) -> None:
     shows(tab, "ready")
     chance = random.Random(9)
     for _ in range(200):
-        tab.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=chance.randrange(300, 1600),
-            height=chance.randrange(300, 1200),
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        tab.resize(chance.randrange(300, 1600), chance.randrange(300, 1200))
     sized(tab, 111, 37)
     count = 0
 

@@ -97,11 +97,7 @@ FONT = "getComputedStyle(document.querySelector('.xterm-rows')).fontSize"
 
 def as_large(tab: Tab, other: Tab) -> None:
     """In a smaller window somebody who only looks has a smaller font, until the page sees its size."""
-    width, height = other.ask("[innerWidth, innerHeight]")
-    tab.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width, height=height, deviceScaleFactor=1, mobile=False,
-    )  # fmt: skip
+    tab.resize(*other.ask("[innerWidth, innerHeight]"))
     wait_until(lambda: tab.ask(FONT) == other.ask(FONT), costly=True)
 
 

@@ -43,13 +43,7 @@ def key(tab: Tab, name: str, number: int) -> None:
 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_columns_line_up_whatever_the_names(home: Tab, width: int) -> None:
-    home.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=1,
-        mobile=False,
-    )
+    home.resize(width, 800)
     home.until(f"innerWidth === {width}")
     for column in ("h3", ".state", ".open > *:first-child", ".ssh > code", ".copy", ".code"):
         lefts = home.ask(

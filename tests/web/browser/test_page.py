@@ -294,9 +294,7 @@ def test_who_reaches_for_a_key_of_the_browser_is_told_once(tab: Tab, base: str) 
 
 
 def phone(tab: Tab) -> None:
-    tab.call(
-        "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True
-    )  # fmt: skip
+    tab.resize(390, 844, scale=2, phone=True)
     tab.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
 
 

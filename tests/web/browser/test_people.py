@@ -140,13 +140,7 @@ def test_each_sees_the_whole_terminal_in_the_size_that_it_has(
     shows(second, "two")
     assert screen(tab) == screen(second)
     # The phone turns: that is nothing that is done in the terminal.
-    second.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=844,
-        height=390,
-        deviceScaleFactor=2,
-        mobile=True,
-    )
+    second.resize(844, 390, scale=2, phone=True)
     second.until(ALL_IN)
     run(tab, "echo th''ree")
     shows(second, "three")
@@ -180,8 +174,7 @@ def test_of_a_full_screen_program_nothing_is_left_beyond_a_smaller_window(
 def test_app_and_people_can_be_read_in_half_a_window(
     tab: Tab, second: Tab, base: str, width: int
 ) -> None:
-    size = {"width": width, "height": 600}
-    tab.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+    tab.resize(width, 600)
     terminal(tab, base, f"half{width}")
     follows(second, base, f"half{width}")
     click(second, "Join in")
@@ -225,10 +218,7 @@ def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
     shows(second, "first")
     tab.ask(f"(() => {{ {HELD_BACK} }})()")
     width, height = tab.ask("[innerWidth, innerHeight]")
-    tab.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width, height=height - 100, deviceScaleFactor=1, mobile=False,
-    )  # fmt: skip
+    tab.resize(width, height - 100)
     tab.until("window.due.length > 0")
     run(second, f"clear; cat {go}; stty size; echo on''e")
     tab.until("document.getElementById('screen').classList.contains('beyond')")

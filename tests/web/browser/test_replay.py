@@ -114,8 +114,7 @@ def test_all_of_its_screen_is_seen_at_any_size_of_the_window(
     tab = opened(inside, base, "0short.1")
     drawn = "document.querySelector('#screen .xterm-screen')"
     for height in range(560, 700, 7):
-        size = {"width": width, "height": height}
-        tab.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+        tab.resize(width, height)
         # The observer of its size has been called once a frame is drawn.
         tab.ask("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
         tab.until(f"innerHeight === {height}")
