@@ -1,6 +1,6 @@
 """Fuzz target: a whole gateway's SSH listener, given mutated packets before and after the login.
 
-`python fuzz/ssh_packets.py --seconds 600 [--seed N]`; not one of `fuzz/run.py`, for it needs no
+`python fuzz/ssh_packets.py --seconds 600 [--clients N] [--seed N]`; not one of `fuzz/run.py`, for it needs no
 atheris and is not a parser. A real `stagedoor serve` runs in a process of its own; behind it is an
 SSH server of this program's that runs nothing and says everything back. Clients differ from an
 honest one by what `mutation.py` does to their packets, before they are encrypted as a rule, so that
@@ -199,12 +199,12 @@ class Fuzzing:
         self._usual_bytes = 0
         self.most_bytes = 0
 
-    async def run(self, seconds: float) -> None:
-        """Raises BrokenError."""
+    async def run(self, seconds: float, clients: float) -> None:
+        """Until that time has passed, or so many clients were there. Raises BrokenError."""
         until = time.monotonic() + seconds
         await self.honest_login()
-        while time.monotonic() < until:
-            stop_at = self._count + CHECK_EVERY
+        while time.monotonic() < until and self._count < clients:
+            stop_at = min(self._count + CHECK_EVERY, clients)
             await asyncio.gather(*(self._some(stop_at, until) for _ in range(AT_ONCE)))
             await self.honest_login()
             self.look()
@@ -213,7 +213,7 @@ class Fuzzing:
         if not self.tally.after_login:
             raise BrokenError("no odd client has logged in, so nothing is proven")
 
-    async def _some(self, stop_at: int, until: float) -> None:
+    async def _some(self, stop_at: float, until: float) -> None:
         while self._count < stop_at and time.monotonic() < until:
             self._count += 1
             name = f"{self._seed}-{self._count}"
@@ -411,12 +411,12 @@ class Fuzzing:
         return " ".join(self._recent)
 
 
-async def fuzz(seconds: float, seed: str) -> int:
+async def fuzz(seconds: float, clients: float, seed: str) -> int:
     with tempfile.TemporaryDirectory(prefix="stagedoor-fuzz-") as folder:
         async with gateway(Path(folder)) as world:
             fuzzing = Fuzzing(world, seed)
             try:
-                await fuzzing.run(seconds)
+                await fuzzing.run(seconds, clients)
             except BrokenError as error:
                 print(f"FAILED: {error}\nafter these clients: {fuzzing.recent}")
                 with contextlib.suppress(OSError):  # the worker may be gone
@@ -429,11 +429,12 @@ async def fuzz(seconds: float, seed: str) -> int:
 def main() -> int:
     arguments = argparse.ArgumentParser(description="Fuzz the SSH listener with odd packets.")
     arguments.add_argument("--seconds", type=float, default=60)
+    arguments.add_argument("--clients", type=int, default=float("inf"), help="at most")
     arguments.add_argument("--seed", default=str(random.SystemRandom().randrange(10**9)))
     chosen = arguments.parse_args()
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    return asyncio.run(fuzz(chosen.seconds, chosen.seed))
+    return asyncio.run(fuzz(chosen.seconds, chosen.clients, chosen.seed))
 
 
 if __name__ == "__main__":
