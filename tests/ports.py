@@ -23,8 +23,10 @@ def free_port() -> int:
     while True:
         port = random.randrange(first // 3, min(first, FIRST_NODE_PORT))
         name = socket.socket(socket.AF_UNIX)
-        with contextlib.suppress(OSError), socket.create_server(("", port)):
+        # The name first: whoever has it may be about to listen, and is not to find us there for a moment.
+        with contextlib.suppress(OSError):
             name.bind(f"\0stagedoor-tests-port-{port}")  # unix(7): abstract, and free when we end
+            socket.create_server(("", port)).close()
             _held.append(name.detach())
             return port
         name.close()

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,24 +230,32 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
         ports = set(forwards)
         for port in ports:
             world.ssh("-O", "forward", "-L", f"{port}:echo.ssh:22", "gw", config=config, check=True)
-        results: dict[int, bool] = {}
+        results: dict[int, bytes] = {}
         gate = threading.Barrier(len(ports))
+
+        def said(port: int) -> bytes:
+            return hashlib.sha256(str(port).encode()).digest() * 2000
 
         def talk(port: int) -> None:
             with socket.create_connection(("127.0.0.1", port), BOUND_S) as sock:
-                said = hashlib.sha256(str(port).encode()).digest() * 2000
                 gate.wait(BOUND_S)
-                sock.sendall(said)
+                sock.sendall(said(port))
                 sock.shutdown(socket.SHUT_WR)
-                results[port] = b"".join(iter(lambda: sock.recv(65536), b"")) == said
+                results[port] = b"".join(iter(lambda: sock.recv(65536), b""))
 
         threads = [threading.Thread(target=talk, args=(port,)) for port in ports]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
-        assert len(results) == len(ports)
-        assert all(results.values())
+        assert results.keys() == ports
+        other = {port: answer for port, answer in results.items() if answer != said(port)}
+        if other:
+            closed = [event for event in world.gateway.audit() if event["kind"] == "session.closed"]
+            why = Counter((event["reason"], event["fields"].get("detail")) for event in closed)
+            pytest.fail(
+                f"{[(len(answer), answer[:80]) for answer in other.values()]}; sessions ended: {why}"
+            )
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)
