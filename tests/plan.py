@@ -58,6 +58,7 @@ LONGEST = (
     *("tests/web/browser/test_files.py", "tests/web/browser/test_people.py"),
     *("tests/store/test_outage.py", "tests/ssh/test_handshakes.py", "tests/holder/test_end.py"),
     *("tests/web/browser/test_accessibility.py", "tests/kube/api/test_relay.py"),
+    *("tests/kit/test_session.py", "tests/kit/test_held.py"),
     *("tests/web/browser/test_acceptance_language.py", "tests/web/test_proxies.py"),
     *("tests/relay/test_tunnels.py", "tests/chart/test_doors.py"),
     *("tests/web/test_conversations.py", "tests/web/test_limits.py"),
