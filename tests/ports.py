@@ -23,7 +23,7 @@ def free_port() -> int:
     while True:
         port = random.randrange(first // 3, min(first, FIRST_NODE_PORT))
         name = socket.socket(socket.AF_UNIX)
-        # The name first: whoever has it may be about to listen, and is not to find us there for a moment.
+        # The name first: its holder may be about to listen, and is not to find us there for a moment.
         with contextlib.suppress(OSError):
             name.bind(f"\0stagedoor-tests-port-{port}")  # unix(7): abstract, and free when we end
             socket.create_server(("", port)).close()
