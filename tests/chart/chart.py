@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.cluster.place import cache
 from tests.cluster.programs import program
+from tests.missing import missing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHART = ROOT / "deploy" / "chart"
@@ -28,10 +28,7 @@ VALUES: Manifest = {
 def need_helm() -> None:
     """With CI=true a missing helm is a failure."""
     if not program("helm").exists():
-        reason = "helm is not built: script/cluster up builds it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("helm is not built: script/cluster up builds it")
 
 
 def helm(*arguments: str, values: Manifest | None = None) -> subprocess.CompletedProcess[str]:

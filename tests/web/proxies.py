@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.cluster.programs import program
 from tests.docs.pages import ROOT, blocks
+from tests.missing import missing
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.web.mover import trusting
@@ -168,10 +167,7 @@ def need_traefik() -> Path:
     """Its program. With CI=true a missing one is a failure."""
     found = program("traefik")
     if not found.exists():
-        reason = "Traefik is not built: script/cluster build builds it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        missing("Traefik is not built: script/cluster build builds it")
     return found
 
 
