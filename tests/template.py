@@ -112,10 +112,6 @@ _kept: list[object] = []
 
 def become(job: Job, fds: Sequence[int], ready: Callable[[], object]) -> None:
     """What execve(2) and the start of Python change in a process; `ready` is called once others see it."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if job.session:
@@ -225,7 +221,7 @@ def fork_here(*arguments: object) -> int:
     if _own is not None:
         made = _own.make(*job)
         return real_fork_exec(*arguments) if made is None else made
-    pid = _fork_apart()
+    pid = fork_apart()
     if pid == 0:
         _run_and_exit(*job)
     return pid
@@ -248,7 +244,7 @@ def spawn_here(
             path, words, env, file_actions=file_actions, setsid=setsid, setsigmask=setsigmask,
             setsigdef=setsigdef,
         )  # fmt: skip
-    pid = _fork_apart()
+    pid = fork_apart()
     if pid == 0:
         try:
             os.setsid()
@@ -267,14 +263,24 @@ def spawn_here(
     return pid
 
 
-def _fork_apart() -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads, but they wait
-        pid = os.fork()
-    if pid == 0:
-        atexit._clear()  # the parent's, as are the files that finalizers would remove
-        weakref.finalize._registry.clear()
-        weakref.finalize._registered_with_atexit = False
+def fork_apart() -> int:
+    """As os.fork(), but what this process does at its end and about signals is not the new one's. As in
+    posix_spawn, signals wait meanwhile: by the wakeup fd, which both have, we would take its for ours."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: of threads, but they wait
+            pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number in signal.valid_signals():
+                if callable(signal.getsignal(number)):
+                    signal.signal(number, signal.SIG_DFL)
+            atexit._clear()  # the parent's, as are the files that finalizers would remove
+            weakref.finalize._registry.clear()
+            weakref.finalize._registered_with_atexit = False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return pid
 
 

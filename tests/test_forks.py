@@ -144,3 +144,31 @@ def test_a_worker_s_shells_are_made_of_its_own_template_which_ends_with_it(tmp_p
         assert children.read_text().split() == [template]
         world.gateway.stop()
     wait_until(lambda: not Path(f"/proc/{template}").exists())
+
+
+HIT_AT_ONCE = """
+import asyncio, os, signal
+from tests.template import fork_apart
+
+async def main():
+    heard = []
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heard.append, "HUP")
+    os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGHUP))
+    pid = fork_apart()
+    if pid == 0:
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    print(os.WIFSIGNALED(status) and os.WTERMSIG(status), heard)
+
+asyncio.run(main())
+"""
+
+
+def test_a_signal_to_what_is_made_is_not_its_makers() -> None:
+    # A holder whose client has gone at once is hung up on; its shell took that for its own, and stopped.
+    done = subprocess.run(
+        [sys.executable, "-c", HIT_AT_ONCE], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == [str(signal.SIGHUP.value), "[]"]
