@@ -86,7 +86,10 @@ def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:
 
 
 def ready(tab: Tab) -> None:
-    tab.until("document.getElementById('status')?.dataset.state === 'open'")
+    try:
+        tab.until("document.getElementById('status')?.dataset.state === 'open'")
+    except BrowserError as error:
+        raise AssertionError(f"{error}; {tab.ask(STATE)}") from None
 
 
 KEEPS_STEPS = (
@@ -107,8 +110,8 @@ STATES = (
 )
 """From here on the page keeps in `window.states` how its line fares; some states last for a moment."""
 STATE = (
-    "[document.getElementById('status')?.textContent, document.activeElement?.outerHTML.slice(0, 80),"
-    " document.visibilityState]"
+    "[location.href, document.getElementById('status')?.textContent, document.visibilityState,"
+    " document.activeElement?.outerHTML.slice(0, 80), document.querySelector('dialog[open]')?.textContent]"
 )
 
 
