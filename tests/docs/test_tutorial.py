@@ -23,6 +23,7 @@ import pytest
 
 from acceptance.chromium import chromium, found
 from stagedoor.holder.folder import end_all
+from stagedoor.shells.local import tmux
 from tests.docs import pages
 from tests.ports import free_port
 from tests.ssh.world import new_key
@@ -55,7 +56,8 @@ class Machine:
         (self.etc / "sshd_config").write_text(
             f"Port {self.sshd_port}\nListenAddress 127.0.0.1\nPidFile none\nStrictModes no\n"
             f"UsePAM no\nHostKey {self.etc}/ssh_host_ed25519_key\nAuthorizedKeysFile none\n"
-            f"PasswordAuthentication no\nSetEnv HOME={home}\nInclude {self.etc}/sshd_config.d/*.conf\n"
+            f"PasswordAuthentication no\nSetEnv HOME={home} {tmux.VARIABLE}={tmux.make_folder(home)}\n"
+            f"Include {self.etc}/sshd_config.d/*.conf\n"
         )
 
     def here(self, text: str) -> str:
@@ -140,6 +142,7 @@ class Machine:
                 process.wait(BOUND_S)
         with suppress(FileNotFoundError):
             end_all(self.terminals)
+        tmux.end(self.home)
 
 
 @pytest.fixture
