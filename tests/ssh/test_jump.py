@@ -8,6 +8,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -110,18 +111,23 @@ def test_git_clones_through_the_jump(world: World, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def held(world: World, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """An ssh that stays, once it is through."""
-    command = ["ssh", "-F", world.config(), *words, "echo ready; cat"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        assert (said := process.stdout.readline()) == b"ready\n", (said, process.poll())
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    """An ssh that stays, once it is through. If the block fails, what it tells of its channels is shown."""
+    command = ["ssh", "-v", "-F", world.config(), *words, "echo ready; cat"]
+    with (
+        tempfile.TemporaryFile() as told,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            assert (said := process.stdout.readline()) == b"ready\n", (said, process.poll())
+            yield process
+        except AssertionError as error:
+            told.seek(0)
+            raise AssertionError(f"{error}\n{told.read().decode(errors='replace')}") from None
+        finally:
+            process.kill()
 
 
 def said_back(port: int) -> bytes:
@@ -223,7 +229,8 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
     world: World, sockets: Path
 ) -> None:
     config = world.config(f"ControlPath {sockets}/%C")
-    master = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"])
+    told = sockets / "told"
+    master = subprocess.Popen(["ssh", "-v", "-E", told, "-F", config, "-M", "-N", "gw"])
     wait_until(lambda: world.ssh("-O", "check", "gw", config=config).returncode == 0)
     try:
         forwards = [free_port() for _ in range(100)]
@@ -261,7 +268,8 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
                 (event["kind"], event["reason"], event["fields"].get("detail"))
                 for event in world.gateway.audit()
             )
-            pytest.fail(f"{other}; the audit: {events}")
+            failed = [line for line in told.read_text().splitlines() if "fail" in line]
+            pytest.fail(f"{other}; the audit: {events}; ssh: {failed}")
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)
