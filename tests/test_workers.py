@@ -235,6 +235,28 @@ def test_an_interrupt_clears_away_what_is_shared(tmp_path: Path, whom: str) -> N
     assert [line.split()[0] for line in lines(tmp_path, "sessions")] == ["made", "ended"]
 
 
+def test_an_interrupt_that_comes_again_clears_away_all_the_same(tmp_path: Path) -> None:
+    """As Ctrl-C does: by the terminal, and by the first process."""
+    waits = """
+        import os, pathlib, signal, time
+        real = signal.signal
+        def again(*what):
+            signal.signal = real
+            os.kill(os.getpid(), signal.SIGINT)
+            return real(*what)
+        def test_waits(everywhere):
+            signal.signal = again
+            pathlib.Path("waits").touch()
+            time.sleep(50)
+    """
+    process = start(tmp_path, {"conftest": SHARED, "test_1": waits}, "--workers=2")
+    wait_until((tmp_path / "waits").exists)
+    os.kill(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert [line.split()[0] for line in lines(tmp_path, "sessions")] == ["made", "ended"]
+
+
 def test_a_worker_whose_first_process_is_killed_ends_and_clears_away(tmp_path: Path) -> None:
     waits = """
         import os, pathlib, time

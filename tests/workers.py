@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -209,6 +209,7 @@ def _work(
 ) -> None:
     for other in others:
         other.close()
+    signal.signal(signal.SIGINT, _interrupted)
     config = session.config
     _settle_in(config, number)
     forked()
@@ -235,6 +236,13 @@ def _work(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _clear_away(session, teller, item)
         line.close()
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    """Once: Ctrl-C reaches us and the first process, which tells us again, perhaps in the midst of what we
+    do about it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _settle_in(config: pytest.Config, number: int) -> None:
