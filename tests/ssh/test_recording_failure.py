@@ -90,6 +90,7 @@ def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> Non
         assert b"never" not in said
         _, over = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
         assert over.end is End.UNRECORDED
+        wait_until(lambda: scene.overs, what="the end of the recording")
         assert [one.why for one in scene.overs] == ["No space left on device"]
 
 
@@ -116,6 +117,7 @@ def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
         filling.join()
         assert done.returncode == 4
         assert done.stdout.count(b"x") == 3 * 1024 * 1024
+        wait_until(lambda: scene.overs, what="the end of the recording")
         assert [one.why for one in scene.overs] == ["No space left on device"]
 
 
