@@ -142,7 +142,7 @@ def test_local_and_remote_forwards_ride_inside_the_jump(world: World, echo: Echo
     forwards = ["-L", f"{near}:127.0.0.1:{echo.port}", "-R", f"{far}:127.0.0.1:{echo.port}"]
     with held(world, *forwards, "app01.ssh"):
         assert said_back(near) == b"hello"
-        assert said_back(far) == b"hello"
+        assert said_back(far) == b"hello", echo.faults
 
 
 @pytest.mark.parametrize("option", ["-D", "-L"])
@@ -226,7 +226,7 @@ def test_two_gateways_in_a_row_lead_to_the_second_ones_app(
 
 
 def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
-    world: World, sockets: Path
+    world: World, echo: Echo, sockets: Path
 ) -> None:
     config = world.config(f"ControlPath {sockets}/%C")
     told = sockets / "told"
@@ -269,7 +269,7 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
                 for event in world.gateway.audit()
             )
             failed = [line for line in told.read_text().splitlines() if "fail" in line]
-            pytest.fail(f"{other}; the audit: {events}; ssh: {failed}")
+            pytest.fail(f"{other}; the audit: {events}; ssh: {failed}; server: {echo.faults}")
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)

@@ -104,6 +104,8 @@ class Echo:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listening.getsockname()[1]
         self._serve = serve or echo
+        self.faults: list[OSError] = []
+        """Of connections that ended so."""
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -114,8 +116,11 @@ class Echo:
                 threading.Thread(target=self._one, args=(sock,), daemon=True).start()
 
     def _one(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), sock:
-            self._serve(sock)
+        try:
+            with sock:
+                self._serve(sock)
+        except OSError as error:
+            self.faults.append(error)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
