@@ -237,6 +237,7 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
         for port in ports:
             world.ssh("-O", "forward", "-L", f"{port}:echo.ssh:22", "gw", config=config, check=True)
         results: dict[int, bytes | OSError] = {}
+        before = echo.came
         gate = threading.Barrier(len(ports))
 
         def said(port: int) -> bytes:
@@ -269,7 +270,8 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
                 if event["kind"] == "session.closed" and event["reason"] != "closed"
             ]
             failed = [line for line in told.read_text().splitlines() if "fail" in line]
-            pytest.fail(f"{other}; the audit: {ends}; ssh: {failed}; server: {echo.faults}")
+            served = f"{echo.came - before} came, {echo.faults}"
+            pytest.fail(f"{other}; the audit: {ends}; ssh: {failed}; server: {served}")
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)

@@ -104,8 +104,10 @@ class Echo:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listening.getsockname()[1]
         self._serve = serve or echo
-        self.faults: list[OSError] = []
-        """Of connections that ended so."""
+        self.came = 0
+        """How many connections."""
+        self.faults: list[Exception] = []
+        """Of those that ended so."""
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -113,13 +115,14 @@ class Echo:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listening.accept()
+                self.came += 1
                 threading.Thread(target=self._one, args=(sock,), daemon=True).start()
 
     def _one(self, sock: socket.socket) -> None:
         try:
             with sock:
                 self._serve(sock)
-        except OSError as error:
+        except Exception as error:
             self.faults.append(error)
 
     def close(self) -> None:
