@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -218,40 +219,42 @@ def test_at_the_first_failure_all_stop_if_that_is_asked_for(tmp_path: Path) -> N
     assert not (tmp_path / "later").exists()
 
 
-@pytest.mark.parametrize("whom", ["all", "first"])
-def test_an_interrupt_clears_away_what_is_shared(tmp_path: Path, whom: str) -> None:
+WAITS = """
+    import pathlib, time
+    def test_waits(everywhere):
+        pathlib.Path("waits").touch()
+        time.sleep(50)
+"""
+WAITS_AND_IS_TOLD_AGAIN = """
+    import os, pathlib, signal, time
+    real = signal.signal
+    def again(*what):
+        signal.signal = real
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*what)
+    def test_waits(everywhere):
+        signal.signal = again
+        pathlib.Path("waits").touch()
+        time.sleep(50)
+"""
+"""Ctrl-C comes by the terminal and by the first process, here when the worker minds the first of them."""
+
+
+@pytest.mark.parametrize(
+    ("whom", "waits"),
+    [
+        pytest.param(os.killpg, WAITS, id="all"),
+        pytest.param(os.kill, WAITS, id="first"),
+        pytest.param(os.kill, WAITS_AND_IS_TOLD_AGAIN, id="again"),
+    ],
+)
+def test_an_interrupt_clears_away_what_is_shared(
+    tmp_path: Path, whom: Callable[[int, int], None], waits: str
+) -> None:
     """Ctrl-C reaches all of them; a signal from elsewhere the first."""
-    waits = """
-        import pathlib, time
-        def test_waits(everywhere):
-            pathlib.Path("waits").touch()
-            time.sleep(50)
-    """
     process = start(tmp_path, {"conftest": SHARED, "test_1": waits}, "--workers=2")
     wait_until((tmp_path / "waits").exists)
-    (os.killpg if whom == "all" else os.kill)(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, said
-    assert [line.split()[0] for line in lines(tmp_path, "sessions")] == ["made", "ended"]
-
-
-def test_an_interrupt_that_comes_again_clears_away_all_the_same(tmp_path: Path) -> None:
-    """As Ctrl-C does: by the terminal, and by the first process."""
-    waits = """
-        import os, pathlib, signal, time
-        real = signal.signal
-        def again(*what):
-            signal.signal = real
-            os.kill(os.getpid(), signal.SIGINT)
-            return real(*what)
-        def test_waits(everywhere):
-            signal.signal = again
-            pathlib.Path("waits").touch()
-            time.sleep(50)
-    """
-    process = start(tmp_path, {"conftest": SHARED, "test_1": waits}, "--workers=2")
-    wait_until((tmp_path / "waits").exists)
-    os.kill(process.pid, signal.SIGINT)
+    whom(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2, said
     assert [line.split()[0] for line in lines(tmp_path, "sessions")] == ["made", "ended"]
