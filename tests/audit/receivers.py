@@ -36,7 +36,6 @@ class SyslogServer:
         self._listening = socket.create_server(("127.0.0.1", port))
         self.port = self._listening.getsockname()[1]
         self._open: list[socket.socket] = []
-        self._closed = False
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -44,9 +43,6 @@ class SyslogServer:
         with contextlib.suppress(OSError):
             while True:
                 taken, _ = self._listening.accept()
-                if self._closed:
-                    taken.close()
-                    return
                 self.connections += 1
                 self._open.append(taken)
                 threading.Thread(target=self._read, args=(taken,), daemon=True).start()
@@ -75,14 +71,13 @@ class SyslogServer:
                     return
 
     def close(self) -> None:
-        self._closed = True
-        with contextlib.suppress(OSError):  # wakes the accept
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._accepting.join(5)
         self._listening.close()
         for one in self._open:
             with contextlib.suppress(OSError):
-                one.close()
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
 
 @contextlib.contextmanager

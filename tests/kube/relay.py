@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.waiting import BOUND_S
+
 CHUNK = 64 * 1024
 
 
@@ -21,7 +23,8 @@ class Relay:
         self._pairs: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._open = True
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def cut(self) -> None:
         """Reset what is open, and whatever comes."""
@@ -36,6 +39,8 @@ class Relay:
 
     def close(self) -> None:
         self.cut()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(BOUND_S)
         self._listening.close()
 
     def _accept(self) -> None:
