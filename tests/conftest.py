@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests import forks, hashing, stores
 from tests.kube.api.lone import lone
 from tests.store.server import PostgresqlHere
+from tests.stuck import stuck
 
 __all__ = ["lone"]
 
@@ -38,6 +39,18 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """What a file has made is cleared away with its last test."""
+    done = yield
+    goes_on = nextitem is not None and item.getparent(pytest.Module) in nextitem.listchain()
+    if not goes_on and (left := stuck()):
+        pytest.fail(f"a shutdown(2) is missing before a close(2): {', '.join(left)}", pytrace=False)
+    return done
 
 
 @pytest.fixture(scope="session")
