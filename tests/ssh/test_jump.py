@@ -141,7 +141,7 @@ def test_local_and_remote_forwards_ride_inside_the_jump(world: World, echo: Echo
     forwards = ["-L", f"{near}:127.0.0.1:{echo.port}", "-R", f"{far}:127.0.0.1:{echo.port}"]
     with held(world, *forwards, "app01.ssh"):
         assert said_back(near) == b"hello"
-        assert said_back(far) == b"hello", echo.faults
+        assert said_back(far) == b"hello"
 
 
 @pytest.mark.parametrize("option", ["-D", "-L"])
@@ -225,11 +225,10 @@ def test_two_gateways_in_a_row_lead_to_the_second_ones_app(
 
 
 def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
-    world: World, echo: Echo, sockets: Path
+    world: World, sockets: Path
 ) -> None:
     config = world.config(f"ControlPath {sockets}/%C")
-    told = sockets / "told"
-    master = subprocess.Popen(["ssh", "-v", "-E", told, "-F", config, "-M", "-N", "gw"])
+    master = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"])
     wait_until(lambda: world.ssh("-O", "check", "gw", config=config).returncode == 0)
     try:
         forwards = [free_port() for _ in range(100)]
@@ -237,7 +236,6 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
         for port in ports:
             world.ssh("-O", "forward", "-L", f"{port}:echo.ssh:22", "gw", config=config, check=True)
         results: dict[int, bytes | OSError] = {}
-        before = echo.came
         gate = threading.Barrier(len(ports))
 
         def said(port: int) -> bytes:
@@ -269,9 +267,7 @@ def test_a_hundred_channels_on_one_connection_each_keep_their_own_bytes(
                 for event in world.gateway.audit()
                 if event["kind"] == "session.closed" and event["reason"] != "closed"
             ]
-            failed = [line for line in told.read_text().splitlines() if "fail" in line]
-            served = f"{echo.came - before} came, {echo.faults}"
-            pytest.fail(f"{other}; the audit: {ends}; ssh: {failed}; server: {served}")
+            pytest.fail(f"{other}; the audit: {ends}")
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)
