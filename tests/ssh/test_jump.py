@@ -8,7 +8,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,23 +109,18 @@ def test_git_clones_through_the_jump(world: World, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def held(world: World, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """An ssh that stays, once it is through. If the block fails, what it tells of its channels is shown."""
-    command = ["ssh", "-v", "-F", world.config(), *words, "echo ready; cat"]
-    with (
-        tempfile.TemporaryFile() as told,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            assert (said := process.stdout.readline()) == b"ready\n", (said, process.poll())
-            yield process
-        except AssertionError as error:
-            told.seek(0)
-            raise AssertionError(f"{error}\n{told.read().decode(errors='replace')}") from None
-        finally:
-            process.kill()
+    """An ssh that stays, once it is through."""
+    command = ["ssh", "-F", world.config(), *words, "echo ready; cat"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert (said := process.stdout.readline()) == b"ready\n", (said, process.poll())
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def said_back(port: int) -> bytes:
