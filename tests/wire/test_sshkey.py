@@ -143,6 +143,15 @@ def test_rsa_sizes_at_the_limits() -> None:
     assert "too long" in refused(rsa(16385))
 
 
+def test_an_rsa_exponent_that_makes_each_check_dear_is_refused() -> None:
+    """With one of 3,072 bits a check takes 5 ms of the worker, and a stranger may ask for many."""
+    assert accepted(rsa(3072, exponent=(1 << 32) - 1)).bits == 3072
+    for exponent in ((1 << 32) | 1, (1 << 3070) | 1):
+        reason = refused(rsa(3072, exponent))
+        assert f"exponent of {exponent.bit_length()} bits" in reason
+        assert "ssh-keygen -t ed25519" in reason
+
+
 def test_dsa_is_refused_and_the_way_out_is_named() -> None:
     assert refused(DSA) == "DSA keys are broken and refused; make one with ssh-keygen -t ed25519"
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 16384
 """What OpenSSH takes at most."""
+MAX_RSA_EXPONENT_BITS = 32
+"""To check a signature costs time in proportion to them, also for a key that a stranger made up. Key
+programs make 3, 17, 37 or 65537 (RFC 8017 §3.1 allows any)."""
 MAX_LINE_CHARS = 16 * 1024
 MAX_COMMENT_CHARS = 200
 
@@ -86,6 +89,10 @@ class _DamagedError(ValueError):
     pass
 
 
+class _ExponentError(Exception):
+    """An RSA key's public exponent is too large; one line for the person."""
+
+
 def parse_public_key(line: str) -> PublicKey | KeyRefused:
     """Read one line of a `.pub` file; white space around it is ignored."""
     text = line.strip()
@@ -142,6 +149,8 @@ def _read(key_type: str, encoded: str, comment: str) -> PublicKey | KeyRefused:
         bits = _bits(key_type, _Fields(blob))
     except _DamagedError as damage:
         return KeyRefused(_MALFORMED.format(damage))
+    except _ExponentError as error:
+        return KeyRefused(str(error))
     if key_type == "ssh-rsa" and bits < MIN_RSA_BITS:
         return KeyRefused(
             f"an RSA key of {bits} bits is too weak; it needs {MIN_RSA_BITS} or more;"
@@ -205,6 +214,11 @@ def _bits(key_type: str, fields: _Fields) -> int:
 def _rsa_bits(exponent: int, modulus: int) -> int:
     if exponent < 3 or exponent % 2 == 0 or modulus % 2 == 0 or exponent >= modulus:
         raise _DamagedError("its numbers make no RSA key")
+    if exponent.bit_length() > MAX_RSA_EXPONENT_BITS:
+        raise _ExponentError(
+            f"an RSA key with a public exponent of {exponent.bit_length()} bits is refused; at most"
+            f" {MAX_RSA_EXPONENT_BITS}; make one with ssh-keygen -t ed25519"
+        )
     return modulus.bit_length()
 
 

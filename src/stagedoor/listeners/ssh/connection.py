@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol, cast
 import asyncssh
 from asyncssh.channel import SSHAgentChannel
 
+from stagedoor.listeners.ssh.key_exchanges import KeyExchanges, Phase
 from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
 from stagedoor.model.units import KIB, MIB
@@ -39,6 +40,10 @@ _DROPBEAR_MAC = b"hmac-sha2-256"
 """Without chacha20-poly1305 Dropbear has AES-CTR with this alone: neither AES-GCM nor a MAC after encryption.
 Terrapin (CVE-2023-48795) needs one of the ciphers that are offered to nobody."""
 _GCM = tuple(name.encode() for name in AES_GCM)
+TOO_MANY_KEY_EXCHANGES = (
+    "too many key exchanges for so little data; "
+    "connect again with a larger limit: ssh -o RekeyLimit=1G"
+)
 _DISCONNECT = 1
 _KEXINIT = 20
 _CHANNEL_REQUEST = 98
@@ -86,6 +91,8 @@ class Connection(PacketConnection):
         self._agent_stopped = 0
         self._leaving = False
         self._aborted = False
+        self._key_exchanges = KeyExchanges()
+        self._waits_for_person = False
         self._proposing: asyncio.TimerHandle | None = None
         """Set while our first proposal waits for the client's."""
         self.hung_up = False
@@ -129,13 +136,19 @@ class Connection(PacketConnection):
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         if not self._leaving:
+            self._key_exchanges.carried(len(data))
             super().data_received(data, datatype)
             self._bounded()
 
     def buffer_updated(self, nbytes: int) -> None:
         if not self._leaving:
+            self._key_exchanges.carried(nbytes)
             super().buffer_updated(nbytes)
             self._bounded()
+
+    def _send(self, data: bytes) -> None:
+        self._key_exchanges.carried(len(data))
+        super()._send(data)
 
     def _bounded(self) -> None:
         """Read no more from who sends too much too early, or takes nothing."""
@@ -210,11 +223,23 @@ class Connection(PacketConnection):
         super()._send_kexinit()
 
     async def _proposed(self, kind: int, number: int, packet: asyncssh.packet.SSHPacket) -> None:
-        """asyncssh takes a guess for right if it is what both agree on; Dropbear's client keeps to
-        the RFC, and sends again."""
+        """Answer the client's proposal, or hang up if it exchanges keys too often.
+
+        asyncssh takes a guess for right if it is what both agree on; Dropbear's client keeps to
+        the RFC, and sends again.
+        """
+        if not self._key_exchanges.begin(self._phase, self._loop.time()):
+            self.hang_up(TOO_MANY_KEY_EXCHANGES, asyncssh.DISC_PROTOCOL_ERROR)
+            return
         self._propose(packet.get_full_payload())
         await self._process_kexinit(kind, number, packet)
         self._ignore_first_kex = wrong_guess(self._client_kexinit, self._server_kexinit)
+
+    @property
+    def _phase(self) -> Phase:
+        if self._auth_complete:
+            return Phase.LOGGED_IN
+        return Phase.WAITING if self._waits_for_person else Phase.LOGIN
 
     _packet_handlers = {**asyncssh.SSHServerConnection._packet_handlers, _KEXINIT: _proposed}  # noqa: RUF012 - asyncssh's way
 
@@ -247,7 +272,8 @@ class Connection(PacketConnection):
         return self._is_openssh
 
     def wait_for_person(self) -> None:
-        """The login takes as long as somebody needs in a browser."""
+        """Let the login take as long as a person needs in a browser."""
+        self._waits_for_person = True
         self._cancel_login_timer()
 
     async def create_agent_listener(self) -> bool:
