@@ -115,6 +115,31 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     alice.until(lambda: len(alice.people[-1].people) == 4 and not alice.people[-1].locked)
 
 
+def test_the_list_shows_a_lock_for_as_long_as_it_holds(company: Company, place: Place) -> None:
+    def listing() -> bytes:
+        return bytes(place.start("list").communicate(timeout=60)[0])
+
+    alice = company.comes("user:alice")
+    alice.send(Lock(on=True))
+    alice.until(lambda: alice.people and alice.people[-1].locked)
+    assert listing() == b"main\tlocked\n"
+    alice.send(Lock(on=False))
+    alice.until(lambda: not alice.people[-1].locked)
+    assert listing() == b"main\n"
+
+
+def test_a_terminal_that_begins_again_is_not_locked_by_the_one_before(
+    company: Company, place: Place
+) -> None:
+    alice = company.comes("user:alice")
+    alice.send(Lock(on=True))
+    alice.until(lambda: alice.people and alice.people[-1].locked)
+    place.start("end", "main").communicate(timeout=60)
+    (place.folder / "main.locked").touch()  # as a holder that was killed leaves it
+    company.comes("user:bob")
+    assert place.start("list").communicate(timeout=60)[0] == b"main\n"
+
+
 @pytest.mark.parametrize(
     ("owner", "mode"),
     [
@@ -151,6 +176,17 @@ def test_a_lock_outlives_a_cut_line_and_not_its_owner() -> None:
     assert roster.refusal(hello("user:bob"), 10 + LOCK_GRACE_S) is None
     roster.came(2, hello("user:bob"), 80)
     assert not roster.lock(2, on=False)
+
+
+def test_a_lock_whose_owner_stays_away_ends_by_time_alone() -> None:
+    roster = AttachmentTable()
+    roster.came(1, hello("user:alice"), 0)
+    roster.lock(1, on=True)
+    roster.left(1, 10)
+    assert roster.due_at() == 10 + LOCK_GRACE_S
+    roster.due(10 + LOCK_GRACE_S)
+    assert not roster.locked
+    assert roster.due_at() is None
 
 
 def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:

@@ -28,7 +28,7 @@ export interface Person {
 
 export interface Listed {
   state: string;
-  terminals: { name: string; attached: Person[] }[];
+  terminals: { name: string; locked: boolean; attached: Person[] }[];
 }
 
 export interface Share {

@@ -63,8 +63,10 @@ export function terminals(path: string, app: string, current: string): void {
     for (const one of found.terminals) {
       const row = made("li");
       const link = made("a", one.name, { href: here(one.name) });
+      row.append(link);
       if (one.name === current) link.setAttribute("aria-current", "true");
-      row.append(link, made("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
+      if (one.locked) link.after(made("span", "Locked", { className: "locked" }));
+      row.append(made("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
       row.append(button("End…", () => end(one.name, row)));
       list.append(row);
     }
@@ -88,9 +90,25 @@ export function terminals(path: string, app: string, current: string): void {
   tried(fill);
 }
 
-/** Show this terminal to others, for a while. */
-export function share(path: string, app: string, terminal: string): void {
+/** What a dialog does about a locked terminal. */
+export interface Lock {
+  readonly locked: boolean;
+  unlock(): void;
+}
+
+/** Open the dialog that makes links to this terminal and ends them. */
+export function share(path: string, app: string, terminal: string, lock: Lock): void {
   const { body } = opened(`Share ${terminal} of ${app}`);
+  if (lock.locked) {
+    const locked = made("p", "This terminal is locked: guests are refused until you unlock it. ", { id: "share-locked", className: "locked" });
+    locked.append(
+      button("Unlock", () => {
+        lock.unlock();
+        locked.remove();
+      }),
+    );
+    body.append(locked);
+  }
   body.append(
     made("p", "Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches."),
   );

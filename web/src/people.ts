@@ -100,6 +100,15 @@ export class PeopleBar {
     if (this.list?.isConnected) this.fill(this.list, people);
   }
 
+  /** Whether the reader has locked the terminal, as far as the page knows. */
+  get locked(): boolean {
+    return this.last?.locked === true;
+  }
+
+  unlock(): void {
+    this.send({ kind: "lock", on: false });
+  }
+
   private tell(lines: { text: string; came: boolean }[]): void {
     if (lines.length === 0) return;
     const place = element("news");
@@ -112,11 +121,16 @@ export class PeopleBar {
 
   private draw(people: People): void {
     const there = others(people);
-    this.bar.hidden = there.length === 0;
-    this.bar.replaceChildren(...there.slice(0, IN_BAR).map((one) => this.chip(one, colours(people.people)(one))));
+    const alone = there.length === 0;
+    this.bar.hidden = false;
+    this.bar.replaceChildren();
+    if (people.locked) this.bar.append(made("b", "Locked", { className: "locked" }));
+    if (alone) this.bar.append(made("span", "Only you"));
+    this.bar.append(...there.slice(0, IN_BAR).map((one) => this.chip(one, colours(people.people)(one))));
     if (there.length > IN_BAR) this.bar.append(made("span", `+${there.length - IN_BAR}`));
-    this.bar.title = there.map((one) => `${called(one)} ${does(one)}${one.typed ? ", typed last" : ""}`).join("; ");
-    this.bar.setAttribute("aria-label", `Also here: ${this.bar.title}`);
+    const names = there.map((one) => `${called(one)} ${does(one)}${one.typed ? ", typed last" : ""}`).join("; ");
+    this.bar.title = names + (people.locked ? `${alone ? "" : ". "}Locked: ${people.rules ? "a click unlocks it" : "by its owner"}` : "");
+    this.bar.setAttribute("aria-label", `${people.locked ? "Locked. " : ""}${alone ? "Only you are here" : `Also here: ${names}`}`);
   }
 
   private chip(one: Person, colour: string): HTMLElement {

@@ -242,7 +242,7 @@ windowKeys(term);
 const control = watchControl();
 if (!guest) {
   element("terminals").addEventListener("click", () => terminals(path, app, attachment.terminal));
-  element("share").addEventListener("click", () => share(path, app, attachment.terminal));
+  element("share").addEventListener("click", () => share(path, app, attachment.terminal, people));
   element("company").addEventListener("close", () => term.focus());
 }
 

@@ -212,6 +212,7 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
     terminals: list[dict[str, Any]] = [
         {
             "name": clean(str(one["name"])),
+            "locked": bool(one["locked"]),
             "attached": [
                 {
                     "name": clean(str(person["name"])),
@@ -229,7 +230,7 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
     return show.table(
         [
             {
-                "name": str(one["name"]),
+                "name": str(one["name"]) + (" (locked)" if one["locked"] else ""),
                 "attached": ", ".join(
                     person["name"] + (" (watches)" if person["watches"] else "")
                     for person in one["attached"]

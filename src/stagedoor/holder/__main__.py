@@ -6,7 +6,7 @@ import sys
 
 from stagedoor.holder.attach import attach, join
 from stagedoor.holder.end import end
-from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE, FolderError, folder, names, socket_of
+from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE, FolderError, folder, listing, socket_of
 
 USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME"
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return NOT_THERE
             case ["list"]:
-                print("\n".join(names(folder())))
+                print("\n".join(listing(folder())))
                 return 0
             case ["end", name]:
                 if end(socket_of(folder(), name)):

@@ -11,7 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
-from stagedoor.holder.folder import BACKLOG, alone, connect, listen
+from stagedoor.holder.folder import BACKLOG, alone, connect, listen, mark_locked
 
 _CHUNK = 64 * 1024
 
@@ -58,7 +58,7 @@ def _start(path: Path) -> None:
         listener.listen(BACKLOG)  # again: a client learns who listened last (unix(7))
         from stagedoor.holder.process import Holder
 
-        Holder(listener).run()
+        Holder(listener, path).run()
         code = 0
     except BaseException:
         import traceback
@@ -66,6 +66,7 @@ def _start(path: Path) -> None:
         traceback.print_exc()
     finally:
         path.unlink(missing_ok=True)
+        mark_locked(path, False)
         os._exit(code)
 
 

@@ -90,25 +90,29 @@ class AttachmentTable:
         why = _away(_kept(owner))
         return {link: why for link, each in self._here.items() if on and self._is_out(each)}
 
+    @property
+    def locked(self) -> bool:
+        """Whether the terminal is kept for one person."""
+        return self._lock is not None
+
     def refusal(self, hello: Hello, now: float) -> str | None:
-        """Why somebody is not let in for now; None if they may come."""
-        if self._lock_until is not None and now >= self._lock_until:
-            self._lock = self._lock_until = None
-            self._changed = True
+        """Return why the lock keeps a client out now, or None if it may attach."""
+        self._expire_lock(now)
         if self._lock is None or not self._is_out(_Here(hello.ticket, hello.mode, now)):
             return None
         return _kept(self._lock)
 
     def due_at(self) -> float | None:
-        """When `due` has something; None: not by time alone."""
-        if not self._changed or not any(each.told for each in self._here.values()):
-            return None
-        return self._told_at + TELL_S
+        """Return when `due` should be called next, or None if only an event changes anything."""
+        moments = [] if self._lock_until is None else [self._lock_until]
+        if self._has_news():
+            moments.append(self._told_at + TELL_S)
+        return min(moments, default=None)
 
     def due(self, now: float) -> dict[int, People]:
-        """What each link is to be told now."""
-        at = self.due_at()
-        if at is None or now < at:
+        """Return the PEOPLE to send now, by link. Also ends a lock whose owner stayed away."""
+        self._expire_lock(now)
+        if not self._has_news() or now < self._told_at + TELL_S:
             return {}
         self._changed, self._told_at = False, now
         people = tuple(
@@ -117,12 +121,19 @@ class AttachmentTable:
             )
             for link, each in self._here.items()
         )
-        locked = self._lock is not None
         return {
-            link: People(link, each.rules, locked, people)
+            link: People(link, each.rules, self.locked, people)
             for link, each in self._here.items()
             if each.told
         }
+
+    def _has_news(self) -> bool:
+        return self._changed and any(each.told for each in self._here.values())
+
+    def _expire_lock(self, now: float) -> None:
+        if self._lock_until is not None and now >= self._lock_until:
+            self._lock = self._lock_until = None
+            self._changed = True
 
     def _owns_lock(self) -> bool:
         return any(each.owner == self._lock for each in self._here.values())

@@ -20,6 +20,7 @@ MAX_NAME = 40
 BACKLOG = 16
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9])?\Z")
 _SOCKET = ".terminal"
+_LOCKED = ".locked"
 
 
 class FolderError(Exception):
@@ -27,7 +28,7 @@ class FolderError(Exception):
 
 
 def folder() -> Path:
-    """The folder, made if need be, of mode 0700 and ours. Raises PlaceError."""
+    """The folder, made if need be, of mode 0700 and ours. Raises FolderError."""
     named = os.environ.get(FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(named or (f"{runtime}/stagedoor" if runtime else f"/tmp/stagedoor-{os.getuid()}"))  # noqa: S108
@@ -51,13 +52,13 @@ def make_ours_alone(folder: Path) -> None:
 
 
 def socket_of(place: Path, name: str) -> Path:
-    """The socket of the terminal called `name`. Raises PlaceError for what is no name."""
+    """The socket of the terminal called `name`. Raises FolderError for what is no name."""
     check_name(name)
     return place / (name + _SOCKET)
 
 
 def check_name(name: str) -> None:
-    """Raises PlaceError for what is no name of a terminal."""
+    """Raises FolderError for what is no name of a terminal."""
     if not _NAME.match(name):
         raise FolderError(
             f"{name!r} is no name for a terminal: use lower-case letters, digits, - and _, "
@@ -66,14 +67,32 @@ def check_name(name: str) -> None:
 
 
 def names(place: Path) -> list[str]:
-    """The terminals that answer, in order of name."""
-    found = []
+    """Return the names of the terminals that answer, sorted."""
+    return [path.name.removesuffix(_SOCKET) for path in _answering(place)]
+
+
+def listing(place: Path) -> list[str]:
+    """Return a line for each terminal that answers, sorted: its name, and `\\tlocked` if it is locked."""
+    return [
+        path.name.removesuffix(_SOCKET) + ("\tlocked" if path.with_suffix(_LOCKED).exists() else "")
+        for path in _answering(place)
+    ]
+
+
+def mark_locked(path: Path, locked: bool) -> None:
+    """Record beside the socket `path` whether its terminal is locked, for `listing`. Raises OSError."""
+    if locked:
+        path.with_suffix(_LOCKED).touch(0o600)
+    else:
+        path.with_suffix(_LOCKED).unlink(missing_ok=True)
+
+
+def _answering(place: Path) -> Iterator[Path]:
     for path in sorted(place.glob("*" + _SOCKET)):
         connection = connect(path)
         if connection is not None:
             connection.close()
-            found.append(path.name.removesuffix(_SOCKET))
-    return found
+            yield path
 
 
 def end_all(place: Path) -> None:
@@ -118,8 +137,8 @@ def alone(path: Path) -> Iterator[None]:
 
 def listen(path: Path) -> socket.socket:
     """The listening socket of a new terminal. Call it `alone`. Raises OSError."""
-    with suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
+    mark_locked(path, False)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _short(path) as address:
         listener.bind(address)

@@ -12,9 +12,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from stagedoor.holder.attachments import AttachmentTable
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
+from stagedoor.holder.folder import mark_locked
 from stagedoor.holder.limits import MAX_LINKS, refusal
 from stagedoor.holder.spawn import Child, set_size, spawn
 from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, TerminalState
@@ -88,8 +90,11 @@ class _Program:
 class Holder:
     """One terminal. `run` returns when its program has ended and its last words were said."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, path: Path) -> None:
+        """`path` is that of the socket `listener`."""
         self._listener = listener
+        self._path = path
+        self._marked_locked = False
         self._watches = EventPoller()
         self._links: dict[int, _Link] = {}
         self._roster = AttachmentTable()
@@ -234,10 +239,15 @@ class Holder:
             self._do([Send(number, notice), *program.state.received(number, Detach(), now)])
 
     def _tell_people(self, now: float) -> None:
+        due = self._roster.due(now)
+        if self._roster.locked != self._marked_locked:
+            with suppress(OSError):  # then only the list of terminals is wrong
+                mark_locked(self._path, self._roster.locked)
+            self._marked_locked = self._roster.locked
         self._do(
             [
                 Send(number, people)
-                for number, people in self._roster.due(now).items()
+                for number, people in due.items()
                 if number in self._links and len(self._links[number].unsent) < _FULL_BYTES
             ]
         )

@@ -61,7 +61,7 @@ def test_who_joins_in_is_seen_heard_and_removed(tab: Tab, second: Tab, base: str
     second.until("document.getElementById('status').dataset.state === 'over'")
     assert "dev has removed you" in str(second.ask("document.getElementById('status').textContent"))
     tab.until("document.querySelectorAll('#company li').length === 1")
-    tab.until(f"{NEWS}.textContent === 'dev has left' && {PEOPLE}.hidden")
+    tab.until(f"{NEWS}.textContent === 'dev has left' && {PEOPLE}.textContent === 'Only you'")
     assert tab.ask("window.rung") == 1, "a departure makes no sound"
     assert not tab.trouble
     assert not second.trouble
@@ -85,10 +85,39 @@ def test_who_comes_by_ssh_is_seen_and_may_be_locked_out(
         tab.until("document.getElementById('lock') !== null")
         tab.ask("document.getElementById('lock').click()")
         assert joins.wait(60) == 0
-        tab.until(f"{PEOPLE}.hidden && document.getElementById('lock').checked")
+        tab.until(
+            f"{PEOPLE}.textContent === 'LockedOnly you' && document.getElementById('lock').checked"
+        )
     finally:
         joins.kill()
         joins.communicate()
+
+
+def test_the_one_who_has_locked_a_terminal_sees_it_and_unlocks_it(
+    tab: Tab, second: Tab, base: str
+) -> None:
+    terminal(tab, base, "locked")
+    tab.until(f"{PEOPLE}.textContent === 'Only you'")
+    tab.ask(f"{PEOPLE}.click()")
+    tab.until("document.getElementById('lock')?.checked === false")
+    tab.ask("document.getElementById('lock').click()")
+    tab.until(f"{PEOPLE}.textContent === 'LockedOnly you' && !{PEOPLE}.hidden")
+    tab.ask("document.getElementById('company').close()")
+    terminal(tab, base, "locked")  # loaded again
+    tab.until(f"{PEOPLE}.textContent === 'LockedOnly you'")
+    click(tab, "Terminals")
+    tab.until("document.querySelector('#company li .locked')?.textContent === 'Locked'")
+    tab.ask("document.getElementById('company').close()")
+    click(tab, "Share…")
+    tab.until("document.getElementById('share-locked') !== null")
+    click(tab, "Unlock", "document.getElementById('share-locked')")
+    tab.until(f"{PEOPLE}.textContent === 'Only you'")
+    tab.ask("document.getElementById('company').close()")
+    follows(second, base, "locked")
+    click(second, "Join in")
+    ready(second)
+    assert not tab.trouble
+    assert not second.trouble
 
 
 def test_only_watching_is_the_first_answer_and_that_of_escape(
@@ -178,7 +207,7 @@ def test_app_and_people_can_be_read_in_half_a_window(
     terminal(tab, base, f"half{width}")
     follows(second, base, f"half{width}")
     click(second, "Join in")
-    tab.until(f"!{PEOPLE}.hidden")
+    tab.until("document.querySelector('#people .person') !== null")
     for name in ("#app", "#people b"):
         assert tab.ask(
             f"(one => {{ const [box, bar] = [one, one.closest('#where, #people')]"

@@ -89,7 +89,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     click(tab, "End", "document.getElementById('company-body')")
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert "has ended" in str(other.ask("document.getElementById('status').textContent"))
-    tab.until("document.getElementById('people').hidden")
+    tab.until("document.getElementById('people').textContent === 'Only you'")
     assert secret not in json.dumps(gateway.lines)
     assert not tab.trouble
     assert not other.trouble

@@ -49,9 +49,10 @@ static void start(struct place place, const char *name) {
   if (fork()) _exit(0);
   let_go(place, name, listener);
   listen(listener, BACKLOG);  // again: whoever connects is told who listened last (unix(7))
-  serve(listener, name);
+  serve(listener, place, name);
   char *file = place_file(name, SOCKET);
   unlinkat(place.folder, file, 0);
+  place_mark_locked(place, name, false);
   serve_hang_up();
   _exit(0);
 }

@@ -153,6 +153,7 @@ void people_tell(int link);
 bool people_may_rule(int link);
 void people_remove(int by, uint64_t number, int64_t now);
 void people_lock(int by, bool on, int64_t now);
+bool people_locked(void);
 const char *people_refusal(const struct hello *hello, int64_t now);
 int64_t people_due_at(void);
 void people_due(int64_t now);
@@ -179,8 +180,14 @@ void link_used(int link, size_t count);
 void dispatch_turn(int64_t now);           // between events
 void dispatch_serve(const struct pollfd *from, int64_t now);
 
+// A folder of terminals.
+struct place {
+  int folder;
+  const char *path;
+};
+
 // serve.c: the loop; above all others
-void serve(int listener, const char *name);
+void serve(int listener, struct place place, const char *name);
 void serve_hang_up(void);
 
 // clock.c: one that only goes forward
@@ -215,11 +222,6 @@ bool tmux_is_asked(const char *command);
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
 char *tmux_defaults(const char *name, bool described);
 
-struct place {
-  int folder;
-  const char *path;
-};
-
 // end.c
 bool end_terminal(struct place place, const char *name);
 
@@ -229,6 +231,7 @@ void place_check_name(const char *name);
 int place_connect(struct place place, const char *name);
 int place_lock(struct place place, const char *name);
 int place_listen(struct place place, const char *name);
+void place_mark_locked(struct place place, const char *name, bool locked);
 void place_list(struct place place);
 char *place_file(const char *name, const char *suffix);
 #define BACKLOG 16

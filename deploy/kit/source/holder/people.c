@@ -1,4 +1,4 @@
-// Who is at the terminal now, who typed last, and for whom it is kept: src/stagedoor/holder/roster.py says the same.
+// Who is at the terminal now, who typed last, and for whom it is kept: src/stagedoor/holder/attachments.py does the same.
 //
 // Everybody who is connected is here, however they came. Names are those that a HELLO claims; the gateway knows which of
 // them it has let in.
@@ -119,29 +119,40 @@ void people_lock(int by, bool on, int64_t now) {
     if (here[i].number && is_out(&here[i].owner, here[i].mode)) send_away(i, kept(&lock), now);
 }
 
-// Why somebody is not let in for now; NULL if they may come.
+static void expire_lock(int64_t now) {
+  if (lock_until < 0 || now < lock_until) return;
+  locked = false;
+  lock_until = -1;
+  changed = true;
+}
+
+bool people_locked(void) { return locked; }
+
+// Returns why the lock keeps a client out now, or NULL if it may attach.
 const char *people_refusal(const struct hello *hello, int64_t now) {
-  if (locked && lock_until >= 0 && now >= lock_until) {
-    locked = false;
-    lock_until = -1;
-    changed = true;
-  }
+  expire_lock(now);
   struct owner owner = owner_of(hello->ticket);
   return locked && is_out(&owner, hello->mode) ? kept(&lock) : NULL;
 }
 
 // ---- Telling.
 
-// When `people_due` has something; -1: not by time alone.
-int64_t people_due_at(void) {
+static bool has_news(void) {
   for (int i = 0; changed && i < MAX_LINKS; i++)
-    if (here[i].told) return told_at + TELL_MS;
-  return -1;
+    if (here[i].told) return true;
+  return false;
 }
 
+// Returns when `people_due` should be called next; -1: only an event changes anything.
+int64_t people_due_at(void) {
+  int64_t tell_at = has_news() ? told_at + TELL_MS : -1;
+  return tell_at < 0 || (lock_until >= 0 && lock_until < tell_at) ? lock_until : tell_at;
+}
+
+// Sends PEOPLE where it is due, and ends a lock whose owner stayed away.
 void people_due(int64_t now) {
-  int64_t at = people_due_at();
-  if (at < 0 || now < at) return;
+  expire_lock(now);
+  if (!has_news() || now < told_at + TELL_MS) return;
   changed = false;
   told_at = now;
   // In the order in which they came.

@@ -19,6 +19,7 @@
 #define FOLDER "STAGEDOOR_TERMINALS"
 #define ELSEWHERE "name another one in the variable " FOLDER
 #define MAX_NAME 40
+#define LOCKED ".locked"
 
 static char *find_folder(void) {
   const char *named = getenv(FOLDER), *runtime = getenv("XDG_RUNTIME_DIR");
@@ -63,6 +64,15 @@ void place_check_name(const char *name) {
 // Its name in the folder; free() it.
 char *place_file(const char *name, const char *suffix) { return format("%s%s", name, suffix); }
 
+// Records beside the socket whether the terminal is locked, for `hold list`.
+void place_mark_locked(struct place place, const char *name, bool locked) {
+  char *file = place_file(name, LOCKED);
+  int mark = locked ? openat(place.folder, file, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+  if (mark >= 0) close(mark);
+  if (!locked) unlinkat(place.folder, file, 0);
+  free(file);
+}
+
 // The socket's address: of those it takes 107 bytes, whatever the folder is (unix(7)).
 static struct sockaddr_un address_of(struct place place, const char *name) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -100,6 +110,7 @@ int place_lock(struct place place, const char *name) {
 int place_listen(struct place place, const char *name) {
   struct sockaddr_un address = address_of(place, name);
   unlink(address.sun_path);
+  place_mark_locked(place, name, false);
   int fd = make_socket();
   if (bind(fd, (struct sockaddr *)&address, sizeof address) || chmod(address.sun_path, 0600) || listen(fd, BACKLOG))
     die("cannot listen at %s/%s" SOCKET ": %s", place.path, name, strerror(errno));
@@ -108,7 +119,14 @@ int place_listen(struct place place, const char *name) {
 
 static int by_name(const void *one, const void *other) { return strcmp(*(char *const *)one, *(char *const *)other); }
 
-// Prints the terminals that answer, in order of name.
+static bool is_locked(struct place place, const char *name) {
+  char *file = place_file(name, LOCKED);
+  bool locked = !faccessat(place.folder, file, F_OK, 0);
+  free(file);
+  return locked;
+}
+
+// Prints a line for each terminal that answers, sorted by name: the name, and "\tlocked" if it is locked.
 void place_list(struct place place) {
   struct strings found = {0};
   DIR *folder = fdopendir(dup(place.folder));
@@ -123,6 +141,6 @@ void place_list(struct place place) {
   }
   closedir(folder);
   if (found.count) qsort(found.at, found.count, sizeof *found.at, by_name);
-  for (size_t i = 0; i < found.count; i++) puts(found.at[i]);
+  for (size_t i = 0; i < found.count; i++) printf("%s%s\n", found.at[i], is_locked(place, found.at[i]) ? "\tlocked" : "");
   if (!found.count) puts("");
 }

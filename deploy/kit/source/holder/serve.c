@@ -22,6 +22,7 @@ static struct {
   int signals;
   int64_t lonely_until;
   bool told;  // SIGTERM: the end
+  bool marked_locked;
 } loop;
 
 // Reads what the program has written, up to one frame's worth; false if that was nothing.
@@ -95,7 +96,7 @@ static void watch(struct pollfd from[2], int64_t now) {
 }
 
 // Serves until the program has ended and its last words were said, or until SIGTERM.
-void serve(int listener, const char *name) {
+void serve(int listener, struct place place, const char *name) {
   sigset_t ours;
   sigemptyset(&ours);
   sigaddset(&ours, SIGCHLD);
@@ -113,6 +114,7 @@ void serve(int listener, const char *name) {
     struct pollfd from[2 + 1 + MAX_LINKS];
     int64_t now = now_ms();
     people_due(now);
+    if (people_locked() != loop.marked_locked) place_mark_locked(place, name, loop.marked_locked = people_locked());
     dispatch_turn(now);
     if (is_over(now)) return;
     if (program.grow_at && now >= program.grow_at) {

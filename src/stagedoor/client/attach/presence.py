@@ -32,7 +32,8 @@ def _line(people: People) -> str:
     named = [_word(each) for each in others[:_MOST]]
     if len(others) > _MOST:
         named.append(f"and {len(others) - _MOST} more")
-    return "also here: " + ", ".join(named) if others else ""
+    company = "also here: " + ", ".join(named) if others else ""
+    return "; ".join(part for part in ("locked" if people.locked else "", company) if part)
 
 
 def _word(each: Person) -> str:

@@ -149,20 +149,24 @@ class Terminals:
         if isinstance(grant, Denial):
             return grant
         state = await self._flow.observe(grant.target)
-        names: list[str] = []
+        terminals: list[list[str]] = []
         if state not in _NOT_THERE:
             listed = await run_remote(self._access, source, grant, ["list"])
             if isinstance(listed, Denial):
                 return listed
-            names = listed.split()
+            terminals = [line.split("\t") for line in listed.splitlines() if line]
         present = await self._presence.present()
         if isinstance(present, Denial):
             return present
         return {
             "state": state.value,
             "terminals": [
-                {"name": name, "attached": at_terminal(present, grant.target, name)}
-                for name in names
+                {
+                    "name": name,
+                    "locked": "locked" in marks,
+                    "attached": at_terminal(present, grant.target, name),
+                }
+                for name, *marks in terminals
             ],
         }
 
