@@ -36,6 +36,7 @@ class MemoryCluster:
         """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
         """Told of each object that is written, and None when it is deleted."""
+        self._closed: set[str] = set()
         self.allowed = True
         """What it answers to somebody who asks whether somebody may do something."""
         self.reviews: list[tuple[str, tuple[str, ...], str, str, str]] = []
@@ -57,14 +58,31 @@ class MemoryCluster:
         if not down:
             self._tell(None)
 
+    def lose(self, namespace: str) -> None:
+        """Delete a namespace: its objects go, and with its Roles all rights in it."""
+        for key in [key for key in self.objects if key[1] == namespace]:
+            if key in self.objects:
+                self.drop(key)
+        self.close_namespace(namespace)
+
+    def close_namespace(self, namespace: str) -> None:
+        """Take all rights in a namespace away; its objects stay."""
+        self._closed.add(namespace)
+        self._tell(None)
+
+    def restore(self, namespace: str) -> None:
+        """Make the namespace again, with its Roles."""
+        self._closed.discard(namespace)
+        self._tell(None)
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        await self._answer()
+        await self._answer(namespace)
         return self.objects.get((kind, namespace, name))
 
     async def list(
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
-        await self._answer()
+        await self._answer(namespace)
         path, _, value = fields.partition("=")
         found = self._selected(kind, namespace, labels)
         return [one for one in found if not fields or str(_at(one, path)) == value]
@@ -86,7 +104,9 @@ class MemoryCluster:
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
     ) -> Object:
         key = (kind, namespace, name)
-        await self._asked("merge", {"kind": kind, "metadata": {"name": name}})
+        await self._asked(
+            "merge", {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
+        )
         before = self.objects.get(key)
         if before is None:
             raise _refused(404, "NotFound", f"{name} not found")
@@ -105,7 +125,9 @@ class MemoryCluster:
         version: str | None = None,
         grace_s: int | None = None,
     ) -> None:
-        await self._asked("delete", {"kind": kind, "metadata": {"name": name}})
+        await self._asked(
+            "delete", {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
+        )
         found = self.objects.get((kind, namespace, name))
         if found is not None:
             meta = found["metadata"]
@@ -115,7 +137,7 @@ class MemoryCluster:
                 self.drop((kind, namespace, name))
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
-        await self._answer()
+        await self._answer(namespace)
         return "".join(self.said.get(pod, "").splitlines(keepends=True)[-lines:])
 
     async def report(
@@ -130,13 +152,20 @@ class MemoryCluster:
         news: asyncio.Queue[Key | None] = asyncio.Queue()
         self._watches.append(news)
         known: dict[str, Object] = {}
+        failed = False
         key: Key | None = None
         try:
             while True:
-                if key is None and not self.down:
+                if key is None and namespace in self._closed:
+                    failed = True
+                    yield Change(Verb.FAILED, problem=self._forbidden(namespace))
+                elif key is None and not self.down:
                     listed = self._selected(kind, namespace, labels)
                     known = {str(one["metadata"]["name"]): one for one in listed}
                     yield Change(Verb.LISTED, listed)
+                    if failed:
+                        failed = False
+                        yield Change(Verb.RESUMED)
                 elif key is not None and not self.down and _is_in(key, kind, namespace):
                     found = self.objects.get(key)
                     if found is not None and _selects(labels, found):
@@ -185,13 +214,18 @@ class MemoryCluster:
             if _is_in(key, kind, namespace) and _selects(labels, found)
         ]
 
-    async def _answer(self) -> None:
+    async def _answer(self, namespace: str = "") -> None:
         await asyncio.sleep(0)
         if self.down:
             raise ClusterError("no answer", status=None, reason="NoAnswer", retry=True)
+        if namespace in self._closed:
+            raise self._forbidden(namespace)
+
+    def _forbidden(self, namespace: str) -> ClusterError:
+        return _refused(403, "Forbidden", f"cannot read the namespace {namespace}: forbidden")
 
     async def _asked(self, verb: str, manifest: Object) -> Key:
-        await self._answer()
+        await self._answer(manifest["metadata"].get("namespace", ""))
         asked = f"{verb} {manifest['kind']}"
         self.asked.append(asked)
         if asked in self.refused:

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagedoor.kube import http, wire
+from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.credentials import CredentialError, Header
 from stagedoor.kube.limits import Limits, WatchLimits
+from stagedoor.kube.watch_problems import API, WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Verb
 from tests.kube.scripted import Exchange, listing, pod, scripted, status
 
@@ -425,7 +427,9 @@ async def changes_of(
         found: list[Change] = []
         async with asyncio.timeout(60):
             while len(found) < count:
-                found.append(await anext(watch))
+                change = await anext(watch)
+                if change.verb not in (Verb.FAILED, Verb.RESUMED):
+                    found.append(change)
         await watch.aclose()
         await _until(lambda: not world.open or cluster.asked["list", "Pod", 200] > 0)
         await cluster.close()
@@ -581,6 +585,60 @@ async def test_a_watch_that_hangs_is_a_problem_as_soon_as_the_next_is_not_answer
     assert [change.verb for change in found] == [Verb.LISTED, Verb.CHANGED]
     assert "was silent for 2 s" in str(problems[0])
     assert problems[1:] == [None]
+
+
+async def test_the_reader_of_a_watch_hears_that_it_fails_and_that_it_works_again() -> None:
+    async def script(to: Exchange) -> None:
+        if "watch=true" in to.path:
+            await to.stream()
+            await to.hang()
+        elif to.number < 2:
+            await to.json(403, status(403, "Forbidden", "no right"))
+        else:
+            await to.json(200, listing(pod("web-1", 1), version=100))
+
+    problems: list[str | None] = []
+    async with scripted(script) as world:
+        cluster = world.cluster(limits=Limits(watch=QUICK), problems=problems)
+        watch = cluster.watch(Kind.POD, "apps")
+        async with asyncio.timeout(60):
+            first, second = await anext(watch), await anext(watch)
+            assert [first.verb, second.verb] == [Verb.FAILED, Verb.FAILED]
+            assert first.problem is not None
+            assert first.problem.status == 403
+            assert not first.problem.retry
+            assert [(await anext(watch)).verb, (await anext(watch)).verb] == [
+                Verb.LISTED,
+                Verb.RESUMED,
+            ]
+        await watch.aclose()
+        await cluster.close()
+    assert len(problems) == 2, "one line that it fails, one that it works again"
+
+
+def test_a_silent_api_is_one_line_and_a_namespace_that_refuses_another() -> None:
+    lines: list[tuple[str, str | None]] = []
+    problems = WatchProblems(lambda part, problem: lines.append((part, problem)))
+    silent = ClusterError("no answer", status=None, reason=NO_ANSWER, retry=True)
+    refused = ClusterError("forbidden", status=403, reason="Forbidden", retry=False)
+    watches = [
+        ApiRequest.about("watch", kind, f"apps-{number}")
+        for number in range(1000)
+        for kind in (Kind.POD, Kind.LEASE)
+    ]
+    for _ in range(2):
+        for watch in watches:
+            problems.report(watch, silent)
+    assert lines == [(API, "no answer")]
+    for watch in watches[:2]:
+        problems.report(watch, refused)
+    assert lines[1:] == [("namespace apps-0", "forbidden")]
+    for watch in watches:
+        problems.report(watch, None)
+    assert sorted(part for part, problem in lines[2:] if problem is None) == [
+        "namespace apps-0",
+        API,
+    ]
 
 
 async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -> None:

@@ -48,6 +48,8 @@ CALM = {
     'stagedoor_event_loop_lag_seconds_bucket{le="2.5"}': "0+60x60",
     'stagedoor_event_loop_lag_seconds_bucket{le="+Inf"}': "0+60x60",
     "stagedoor_controller_leading": "1x60",
+    'stagedoor_controller_namespaces{synced="true"}': "3x60",
+    'stagedoor_controller_namespaces{synced="false"}': "0x60",
     'stagedoor_controller_failures_total{reason="Conflict"}': "0+0x60",
 }
 TROUBLE: dict[str, dict[str, str]] = {
@@ -82,6 +84,7 @@ TROUBLE: dict[str, dict[str, str]] = {
     "StagedoorRecordingsFail": {'stagedoor_recordings_ended_total{result="failed"}': "0x32 1x27"},
     "StagedoorEventLoopSlow": {'stagedoor_event_loop_lag_seconds_bucket{le="0.01"}': "0x60"},
     "StagedoorNoControllerLeads": {"stagedoor_controller_leading": "0x60"},
+    "StagedoorNamespaceUnserved": {'stagedoor_controller_namespaces{synced="false"}': "1x60"},
     "StagedoorControllerFails": {
         'stagedoor_controller_failures_total{reason="Conflict"}': "0+2x60"
     },

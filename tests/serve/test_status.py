@@ -7,6 +7,7 @@ import pytest
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
+from stagedoor.shells.kubernetes.live.leader import LeaderReport
 from stagedoor.wire.finding import exit_code
 
 DAY_S = 86400.0
@@ -22,6 +23,7 @@ MEASURED = {
 }
 STORE = StoreStatus(0.001, 7, {"web": 1}, 2, ())
 WELL = Status(NOW, ("g",), ("w",), "/store", STORE, "", MEASURED)
+LOST = LeaderReport("c-1", served=3, unserved=1, reasons={"apps-n": "forbidden"})
 
 
 def measured(**changed: float) -> Status:
@@ -30,6 +32,7 @@ def measured(**changed: float) -> Status:
 
 def test_all_is_well() -> None:
     assert problems(WELL) == []
+    assert problems(replace(WELL, controller=LeaderReport("c-1", served=3))) == []
     assert problems(replace(WELL, measured={}, unmeasured=UNNAMED)) == []
 
 
@@ -49,6 +52,15 @@ def test_all_is_well() -> None:
         (measured(gateway_draining=1, gateway_ready=0), 1, "draining"),
         (measured(gateway_ready=0), 2, "lets nobody in"),
         (measured(gateway_workers=1), 1, "1 of 2 workers"),
+        (
+            replace(WELL, controller="no answer"),
+            1,
+            "does not say which controller leads: no answer",
+        ),
+        (replace(WELL, controller=LeaderReport("")), 2, "no controller leads"),
+        (replace(WELL, controller=LOST), 1, "does not serve the namespace apps-n: forbidden"),
+        (replace(WELL, controller=replace(LOST, served=0, reasons={})), 2, "serves no namespace"),
+        (replace(WELL, controller=replace(LOST, reasons={})), 1, "1 more namespaces"),
     ],
 )
 def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, words: str) -> None:

@@ -65,6 +65,11 @@ class Apps:
         found = [*rows, *await self._impossible()]
         return sorted(found, key=lambda row: str(row.target))
 
+    def unserved(self) -> dict[str, tuple[str | None, str]]:
+        """Return environment and reason for each namespace that the cluster does not show, by name."""
+        reasons = self._shells.unserved()
+        return {self._namespaces[name]: (name, why) for name, why in reasons.items()}
+
     async def _impossible(self) -> Sequence[App]:
         """Those that offer a shell and can have none, with why."""
         rows = []
@@ -157,6 +162,9 @@ class Apps:
         )
 
     def _must_know(self, target: Target) -> None:
+        why = self._shells.unserved().get(target.environment)
+        if why is not None:
+            raise StagedoorError(f"the cluster cannot be asked: {why}")
         if not self._shells.knows(target):
             raise NotFoundError(
                 f"there is no app {target} that offers a shell; see: stagedoor app list"
@@ -182,19 +190,15 @@ class Apps:
 
 @asynccontextmanager
 async def looking_at(settings: Settings) -> AsyncIterator[Apps]:
-    """The cluster's apps as they are now. Raises StagedoorError when it cannot be asked."""
-    problems: list[str] = []
-
-    def on_problem(part: str, problem: str | None) -> None:
-        if problem is not None:
-            problems.append(problem)
-
-    cluster = cluster_of(settings, "stagedoor", replica(), on_problem)
+    """Open the cluster's apps as they are now. Raises StagedoorError when no namespace can be listed."""
+    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
     shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
     shells.start()
     try:
-        if not await shells.synced(SYNC_S):
-            why = problems[-1] if problems else f"no answer in {SYNC_S:g} s"
+        await shells.synced(SYNC_S)
+        unserved = shells.unserved()
+        if len(unserved) == len(settings.kubernetes.namespaces):
+            why = next(iter(unserved.values()))
             raise StagedoorError(f"the cluster cannot be asked: {why}")
         yield Apps(settings, cluster, shells)
     except ClusterError as error:

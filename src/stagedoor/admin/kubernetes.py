@@ -1,21 +1,25 @@
 """Shells on Kubernetes as the settings want them. Imported only where they do: its libraries are an
 extra (`kubernetes`)."""
 
+import asyncio
 import json
 import os
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.election import Election
 from stagedoor.kube.kubeconfig import load
 from stagedoor.kube.lease import Timing
+from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
+from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
@@ -51,18 +55,41 @@ def election_of(
     *,
     timing: Timing | None = None,
     seizes: bool = False,
+    annotations: Callable[[], Mapping[str, str | None]] = dict,
 ) -> Election:
-    """The election of the controller that works; `seizes` as `Election` has it."""
-    wanted = settings.controller
+    """Return the election of the controller that works; `seizes` and `annotations` as `Election` has them."""
     return Election(
         cluster.urgent(),
-        wanted.namespace or os.environ.get("POD_NAMESPACE") or cluster.namespace,
-        wanted.lease_name,
+        _lease_namespace(settings, cluster),
+        settings.controller.lease_name,
         identity,
         on_problem=on_problem,
         timing=timing,
         seizes=seizes,
+        annotations=annotations,
     )
+
+
+async def leader_report(settings: Settings, within_s: float) -> LeaderReport | str:
+    """Read who of the controllers leads and which namespaces it serves, or return why the cluster does
+    not say so in `within_s`."""
+    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
+    try:
+        async with asyncio.timeout(within_s):
+            namespace, name = _lease_namespace(settings, cluster), settings.controller.lease_name
+            lease = await cluster.urgent().get(Kind.LEASE, namespace, name)
+            return read_report(lease, time.time())
+    except ClusterError as error:
+        return error.message
+    except TimeoutError:
+        return f"no answer of the Kubernetes API in {within_s:g} s"
+    finally:
+        await cluster.close()
+
+
+def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:
+    named = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
+    return named or cluster.namespace
 
 
 def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) -> KubernetesShells:

@@ -17,7 +17,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.policy import Policy
-from stagedoor.model.shell import StartStep
+from stagedoor.model.shell import ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.prepare import check_kubernetes
@@ -49,7 +49,7 @@ def list_(installation: Installation, json_: bool) -> None:
     inside = _inside(settings)
     rows = _of_the_settings(settings, Counter({at: len(who) for at, who in inside.items()}))
     if settings.kubernetes.namespaces:
-        rows += _ask(settings, lambda apps: _listed(apps, inside))
+        rows += _ask(settings, lambda apps: listed(apps, inside))
     rows.sort(key=lambda row: str(row["target"]))
     if json_:
         return show.as_json(rows)
@@ -206,11 +206,19 @@ def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[st
     return rows
 
 
-async def _listed(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
-    return [
+async def listed(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
+    """Return a row for each app of the cluster, and for each namespace that it does not show."""
+    rows = [
         _row(one.target, one.kind, one.state.value, one.address, one.detail, one.sessions)
         for one in await apps.list(inside)
     ]
+    for namespace, (environment, why) in apps.unserved().items():
+        detail = f"the namespace {namespace} is not served: {why}"
+        anything = Target("*", environment)
+        rows.append(
+            _row(anything, "namespace", ShellState.FAILED.value, "", detail, 0) | {"app": None}
+        )
+    return rows
 
 
 def _row(

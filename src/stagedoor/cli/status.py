@@ -33,7 +33,8 @@ _WORD = {0: "well", 1: "degraded", 2: "down"}
 def status(installation: Installation, as_json: bool) -> None:
     """Show how the installation is now.
 
-    Looks at the store, at this machine and, with health.address, at the gateway's metrics. Changes nothing.
+    Looks at the store, at this machine, with health.address at the gateway's metrics, and with
+    kubernetes.namespaces at the lease of the controllers. Changes nothing.
     """
     seen = look(installation.settings)
     found = problems(seen)
@@ -88,6 +89,12 @@ def _lines(seen: Status) -> list[tuple[str, str]]:
             f", {show.count(kinds['namespaces'], 'namespace')} of a cluster: stagedoor app list"
         )
     lines.append(("shells", shells))
+    report = seen.controller
+    if report is not None and not isinstance(report, str) and report.holder:
+        served = (
+            f"serves {report.served} of {show.count(report.served + report.unserved, 'namespace')}"
+        )
+        lines.append(("controller", f"{report.holder} leads, {served}"))
     for name, at in seen.certificates.items():
         lines.append(("certificate", f"{name} expires {show.ends(at, seen.at)}"))
     if seen.unmeasured:

@@ -64,7 +64,7 @@ class Controller:
                 cluster, namespace, partial(self._named, key), offers=False
             )
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
-        self._opt_ins = OptIns(cluster, self._worlds.values())
+        self._opt_ins = OptIns(cluster)
         self._requests: dict[Target, object] = {}
         """How often each shell was asked for, and whether its lease says why it failed, as they were last
         seen. A renewal asks for nothing."""
@@ -72,28 +72,25 @@ class Controller:
         """What was last seen of each app of which there is no shell, its status left aside."""
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def is_synced(self) -> bool:
-        """Whether everything was listed once."""
-        return all(world.is_synced for world in self._worlds.values())
+    def unserved(self) -> dict[str, str]:
+        """Return why each namespace that is not served at the moment is not, in one line."""
+        problems = {world.namespace: world.problem for world in self._worlds.values()}
+        return {name: problem for name, problem in problems.items() if problem is not None}
 
     async def run(self) -> None:
-        """Watch and work until cancelled; what is being written then is finished or not, as it falls."""
+        """Watch and work until cancelled; a write that is under way then may or may not be done."""
         async with asyncio.TaskGroup() as tasks:
-            self.metrics.leading = True
-            try:
-                for world in self._worlds.values():
-                    for mirror in world.mirrors:
-                        tasks.create_task(mirror.run())
-                # Not before everything was listed: what is not seen yet is not gone.
-                for world in self._worlds.values():
-                    for mirror in world.mirrors:
-                        await mirror.synced.wait()
-                self.look_at_all()
-                tasks.create_task(self._opt_ins.run())
-                await self._work(tasks)
-            finally:
-                self.metrics.leading = False
+            for environment, world in self._worlds.items():
+                for mirror in world.mirrors:
+                    tasks.create_task(mirror.run())
+                tasks.create_task(self._begin(environment, world))
+            await self._work(tasks)
+
+    async def _begin(self, environment: str | None, world: NamespaceMirrors) -> None:
+        """Work in a namespace from when it is listed: what is not seen yet is not gone."""
+        await world.wait_until_synced()
+        self._look_at_all_in(environment, world)
+        await self._opt_ins.run(world)
 
     def refresh(self) -> None:
         """The policy has changed: every shell's ConfigMap is looked at. Any thread."""
@@ -101,10 +98,14 @@ class Controller:
             self._loop.call_soon_threadsafe(self.look_at_all)
 
     def look_at_all(self) -> None:
-        """Every app, and whatever is left of one."""
+        """Queue every app, and whatever is left of one, in the namespaces that are listed."""
         for environment, world in self._worlds.items():
-            for app in world.concerned():
-                self._add(Target(app, environment))
+            if world.is_synced:
+                self._look_at_all_in(environment, world)
+
+    def _look_at_all_in(self, environment: str | None, world: NamespaceMirrors) -> None:
+        for app in world.concerned():
+            self._add(Target(app, environment))
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         room = asyncio.Semaphore(AT_ONCE)
@@ -190,7 +191,10 @@ class Controller:
         self._wake.set()
 
     def measure(self) -> Metrics:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
+        unserved = len(self.unserved())
+        self.metrics.unserved = unserved
+        self.metrics.served = len(self._worlds) - unserved
         self.metrics.queue = len(self._queue)
         self.metrics.apps = sum(world.apps() for world in self._worlds.values())
         self.metrics.shells = sum(world.shells() for world in self._worlds.values())

@@ -31,7 +31,13 @@ QUEUE = Metric(
 LEADING = Metric(
     "stagedoor_controller_leading",
     MetricKind.GAUGE,
-    "1 in the replica that works, 0 in those that stand by.",
+    "1 in the replica that works: it leads, and serves a namespace at least. 0 in the others.",
+)
+NAMESPACES = Metric(
+    "stagedoor_controller_namespaces",
+    MetricKind.GAUGE,
+    "Namespaces by whether the controller that leads sees what is in them: false, and no shell starts there.",
+    {"synced": ("true", "false")},
 )
 RECONCILE = Metric(
     "stagedoor_controller_reconcile_seconds",
@@ -45,7 +51,7 @@ REQUESTS = Metric(
     "Requests to the cluster's API; a status of 0 had no answer.",
     {"verb": (), "kind": (), "status": ()},
 )
-METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, RECONCILE, REQUESTS)
+METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, NAMESPACES, RECONCILE, REQUESTS)
 
 
 @dataclass
@@ -60,7 +66,18 @@ class Metrics:
     shells: int = 0
     apps: int = 0
     queue: int = 0
-    leading: bool = False
+    served: int = 0
+    """Namespaces that the leader sees; `unserved` those that it does not."""
+    unserved: int = 0
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica leads and works."""
+        return self.served > 0
+
+    def stand_by(self) -> None:
+        """Set what only a replica that leads counts to nothing."""
+        self.shells = self.apps = self.queue = self.served = self.unserved = 0
 
     def text(self) -> str:
         """One page."""
@@ -69,6 +86,8 @@ class Metrics:
             APPS.series(): self.apps,
             QUEUE.series(): self.queue,
             LEADING.series(): int(self.leading),
+            NAMESPACES.series("true"): self.served,
+            NAMESPACES.series("false"): self.unserved,
             RECONCILE.series(): self.reconcile_seconds,
         }
         values |= {DECISIONS.series(which): count for which, count in self.decisions.items()}

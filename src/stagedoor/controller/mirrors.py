@@ -9,9 +9,11 @@ from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.live.mirror import Mirror
-from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell, shell_of
+from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell, problem_of, shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
+
+NOT_LISTED_YET = "not everything in it is listed yet"
 
 Named = Callable[[str, Kind], None]
 """Told that something of an app has changed, and what kind of thing."""
@@ -57,7 +59,21 @@ class NamespaceMirrors:
 
     @property
     def is_synced(self) -> bool:
+        """Whether everything was listed once."""
         return all(mirror.synced.is_set() for mirror in self.mirrors)
+
+    async def wait_until_synced(self) -> None:
+        """Return once everything was listed, however long that takes."""
+        for mirror in self.mirrors:
+            await mirror.synced.wait()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the namespace is not served at the moment, in one line; None if it is."""
+        problem = problem_of(self.mirrors)
+        if problem is not None:
+            return problem.message
+        return None if self.is_synced else NOT_LISTED_YET
 
     def concerned(self) -> set[str]:
         """The apps to be looked at: those that offer a shell, and those that something is left of."""

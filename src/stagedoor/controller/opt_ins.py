@@ -1,7 +1,7 @@
 """Opt-ins that cannot work: nobody asks for such a shell, so no key of the queue has them."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.model.cluster import ClusterError, Kind, Object
@@ -15,17 +15,15 @@ LOOK_S = 60.0
 class OptIns:
     """Tells each of them once, by an Event on it."""
 
-    def __init__(self, cluster: Cluster, worlds: Collection[NamespaceMirrors]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._worlds = worlds
         self._told: dict[tuple[str, str, str], str] = {}
         """What was said, by kind, namespace and name."""
 
-    async def run(self) -> None:
-        """Look until cancelled."""
+    async def run(self, world: NamespaceMirrors) -> None:
+        """Look at a namespace that is listed until cancelled."""
         while True:
-            for world in self._worlds:
-                await self._look(world)
+            await self._look(world)
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, world: NamespaceMirrors) -> None:

@@ -35,6 +35,9 @@ _NO_RIGHT = re.compile(
 """How RBAC refuses (apiserver's `responsewriters.Forbidden`); quotas and admission say otherwise. It
 names the right that is missing, which for an apply may be `create` where `patch` was asked for."""
 
+NO_ANSWER = "NoAnswer"
+"""`ClusterError.reason` where nothing came back."""
+
 _SENTENCE_LIMIT = 1500
 """An admission webhook may say a book."""
 
@@ -80,7 +83,7 @@ def silence(asked: ApiRequest, why: str) -> ClusterError:
     return ClusterError(
         f"cannot {asked}: no answer of the Kubernetes API: {why}",
         status=None,
-        reason="NoAnswer",
+        reason=NO_ANSWER,
         retry=True,
     )
 

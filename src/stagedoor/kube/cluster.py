@@ -18,6 +18,7 @@ from stagedoor.kube.limits import Limits
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import Bucket
 from stagedoor.kube.watch import ResourceWatch
+from stagedoor.kube.watch_problems import WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object
 
 
@@ -39,12 +40,12 @@ class KubeCluster:
         """`field_manager` owns what is applied; `component` and `instance` (its name, and the
         replica's) stand in the events that are reported and in the API's audit log.
 
-        `on_problem` gets what is watched (`Pod in apps`) and why it cannot be at the moment in one
-        line, and None once it can again. `clock` is monotonic, in seconds.
+        `on_problem` gets what cannot be watched (`WatchProblems`) and why in one line, and None once
+        it can again. `clock` is monotonic, in seconds.
         """
         self._access = access
         self._field_manager = field_manager
-        self._on_problem = on_problem
+        self._watch_problems = WatchProblems(on_problem)
         http = Http(access, f"{component}/{__version__}", clock=clock)
         self._asking = ApiClient(http, limits or Limits(), bucket or Bucket(), clock=clock)
         self._reporter = Reporter(self, component=component, instance=instance, clock=clock)
@@ -179,7 +180,8 @@ class KubeCluster:
         memory as a whole; it must keep `metadata.name` and the namespace.
         """
         selection = ListOptions(kind, namespace, labels)
-        follow = ResourceWatch(self._asking, selection, trim, self._on_problem, random.random)
+        report = self._watch_problems.report
+        follow = ResourceWatch(self._asking, selection, trim, report, random.random)
         async with aclosing(follow.changes()) as changes:
             async for change in changes:
                 yield change

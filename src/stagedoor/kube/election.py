@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
@@ -50,6 +50,7 @@ class Election:
         on_problem: Callable[[str | None], None] = lambda problem: None,
         timing: Timing | None = None,
         seizes: bool = False,
+        annotations: Callable[[], Mapping[str, str | None]] = dict,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """The Lease is `namespace/name`; `identity` is a pod's name, to which chance is added, so
@@ -57,7 +58,8 @@ class Election:
 
         `on_change` gets the identity of each new leader, "" for nobody; `on_problem` one line when
         the Lease cannot be read or written, and None when it can again. `seizes`: take the Lease from
-        its holder, and let it run out in the end instead of giving it back.
+        its holder, and let it run out in the end instead of giving it back. `annotations` are written
+        to the Lease with each renewal; None removes one.
         """
         self._cluster = cluster
         self._namespace = namespace
@@ -66,6 +68,7 @@ class Election:
             f"{identity}_{secrets.token_hex(4)}", timing or Timing(), seizes
         )
         self._on_change = on_change
+        self._annotations = annotations
         self._clock = clock
         self._told = ""
         self._problem = Problem(on_problem)
@@ -152,7 +155,8 @@ class Election:
         candidate.wrote(sent_at, self._clock(), lease.read(done))
 
     async def _patch(self, version: str, spec: Object) -> Object:
-        patch = {"metadata": {"resourceVersion": version}, "spec": spec}
+        metadata = {"resourceVersion": version, "annotations": dict(self._annotations())}
+        patch = {"metadata": metadata, "spec": spec}
         return await self._cluster.merge(Kind.LEASE, self._namespace, self._name, patch)
 
     async def _wait(self, for_s: float, leading: "asyncio.Task[None] | None") -> None:

@@ -41,13 +41,13 @@ class _Event(msgspec.Struct):
 
 
 class _RestartError(Exception):
-    """What is known is no base to go on from: list again. `str` says why."""
+    """What is known is no base to go on from: list again. `problem` says why, or None for a
+    watch that only began too long ago (410 Gone)."""
 
-    def __init__(self, why: str, wait_s: float = 0.0, *, expected: bool = False) -> None:
-        super().__init__(why)
+    def __init__(self, problem: ClusterError | None, wait_s: float = 0.0) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
         self.wait_s = wait_s
-        self.expected = expected
-        """410 Gone: nothing is wrong, only long ago."""
 
 
 class ResourceWatch:
@@ -58,10 +58,11 @@ class ResourceWatch:
         asking: ApiClient,
         selection: ListOptions,
         trim: Trim | None,
-        on_problem: Callable[[str, str | None], None],
+        on_problem: Callable[[ApiRequest, ClusterError | None], None],
         chance: Callable[[], float],
     ) -> None:
-        """`on_problem` as `KubeCluster` has it; `chance` gives numbers from 0 to 1, for jitter."""
+        """`on_problem` gets the watch and why it fails, and None when it works again. `chance` returns
+        numbers from 0 to 1, for jitter."""
         self._asking = asking
         self._kind = selection.kind
         self._selection = selection
@@ -74,9 +75,6 @@ class ResourceWatch:
         self._version = ""
         self._failures = 0
         self._troubled = False
-        namespace = selection.namespace
-        where = f"in {namespace}" if namespace else "in all namespaces"
-        self.what = f"{selection.kind} {where}"
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """See `KubeCluster.watch`."""
@@ -99,12 +97,19 @@ class ResourceWatch:
                     raise NoAnswerError("the watch was ended as soon as it began")
             except _RestartError as error:
                 self._version = ""
-                await self._rest(None if error.expected else str(error), error.wait_s)
+                problem, wait_s = error.problem, error.wait_s
             except NoAnswerError as error:
-                await self._rest(str(answers.silence(self._asked, str(error))))
+                problem, wait_s = answers.silence(self._asked, str(error)), 0.0
             except ClusterError as error:
                 self._version = ""
-                await self._rest(error.message)
+                problem, wait_s = error, 0.0
+            else:
+                continue
+            if problem is not None:
+                self._troubled = True
+                self._on_problem(self._asked, problem)
+                yield Change(Verb.FAILED, problem=problem)
+            await self._rest(wait_s, at_once=problem is None)
 
     async def _once(self) -> AsyncGenerator[Change, None]:
         """One watch from `_version` on, to its end."""
@@ -124,7 +129,10 @@ class ResourceWatch:
             self._asking.tally["watch", str(self._kind), status] += 1
             if status >= 300 or "json" not in stream.head.content_type:
                 await self._refused(stream)
-            self._well()
+            if self._troubled:
+                self._troubled = False
+                self._on_problem(self._asked, None)
+                yield Change(Verb.RESUMED)
             lines = Lines()
             while True:
                 left_s = end - self._clock()
@@ -140,7 +148,7 @@ class ResourceWatch:
                         if change is not None:
                             yield change
                 except TooLongError as error:
-                    raise _RestartError(f"the watch of {self.what} sent {error}") from None
+                    raise self._unreadable(str(error)) from None
 
     def _change(self, line: bytes) -> Change | None:
         """What a line says; None for a bookmark. Raises _RestartError."""
@@ -154,10 +162,8 @@ class ResourceWatch:
             if verb is not None:
                 found["metadata"]["name"]
         except (msgspec.DecodeError, KeyError, TypeError):
-            raise _RestartError(
-                f"the watch of {self.what} sent a line that is no event: something on the way to "
-                "the API changes what it says"
-            ) from None
+            what = "a line that is no event: something on the way to the API changes what it says"
+            raise self._unreadable(what) from None
         self._version = version
         if verb is None:
             return None
@@ -167,7 +173,13 @@ class ResourceWatch:
 
     def _error(self, body: bytes) -> _RestartError:
         code, sentence = answers.watch_error(body)
-        return _RestartError(f"cannot {self._asked}: {sentence or code}", expected=code == 410)
+        message = f"cannot {self._asked}: {sentence or code}"
+        error = ClusterError(message, status=code, reason="WatchEnded", retry=True)
+        return _RestartError(None if code == 410 else error)
+
+    def _unreadable(self, what: str) -> _RestartError:
+        message = f"cannot {self._asked}: the API sent {what}"
+        return _RestartError(ClusterError(message, status=None, reason="Unreadable", retry=True))
 
     async def _refused(self, stream: Stream) -> None:
         """The API would not watch from there. Raises _RestartError: with a list we will see why, or
@@ -183,19 +195,12 @@ class ResourceWatch:
         wait_s = 0.0
         if head.retry_after is not None:
             wait_s = retry_after_s(head.retry_after, self._how.longest_wait_s)
-        raise _RestartError(error.message, wait_s, expected=head.status == 410)
+        raise _RestartError(None if head.status == 410 else error, wait_s)
 
-    def _well(self) -> None:
-        if self._troubled:
-            self._troubled = False
-            self._on_problem(self.what, None)
-
-    async def _rest(self, problem: str | None, wait_s: float = 0.0) -> None:
-        """Wait before the next try: none for the first 410, then 0.25 s, 0.5 s, 1 s, …"""
-        if problem is not None:
-            self._troubled = True
-            self._on_problem(self.what, problem)
-        elif self._failures == 0 and not wait_s:
+    async def _rest(self, wait_s: float, *, at_once: bool) -> None:
+        """Wait before the next try, `wait_s` at least: 0.25 s, 0.5 s, 1 s, …; with `at_once` not
+        before the first."""
+        if at_once and self._failures == 0 and not wait_s:
             self._failures = 1
             return
         backoff_s = self._how.first_wait_s * 2 ** min(self._failures, 20)

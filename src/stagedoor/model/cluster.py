@@ -36,6 +36,10 @@ class Verb(StrEnum):
     CHANGED = "changed"
     """Added or modified: `objects` has the one."""
     DELETED = "deleted"
+    FAILED = "failed"
+    """The API refuses or does not answer; `problem` says why. The watch is tried again."""
+    RESUMED = "resumed"
+    """The watch works again after FAILED, from where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Change:
     """One report of a watch."""
 
     verb: Verb
-    objects: Sequence[Object]
+    objects: Sequence[Object] = ()
+    problem: "ClusterError | None" = None
 
 
 class ClusterError(Exception):

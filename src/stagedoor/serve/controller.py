@@ -19,6 +19,7 @@ from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
+from stagedoor.controller.mirrors import NOT_LISTED_YET
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
@@ -37,6 +38,8 @@ from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.live.leader import MAX_NAMED, report_of
+from stagedoor.shells.kubernetes.names import NAMESPACES
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.liveness.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch
@@ -78,6 +81,7 @@ class ControllerManager:
             self._cluster,
             self._identity,
             lambda problem: self._on_problem("election", problem),
+            annotations=self._annotations,
         )
         self._controller: Controller | None = None
         self._waits_for_store = False
@@ -172,6 +176,7 @@ class ControllerManager:
             await controller.run()
         finally:
             self._controller = None
+            self._metrics.stand_by()
             self._log.info("controller leads no more", identity=self._identity)
 
     def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
@@ -215,17 +220,31 @@ class ControllerManager:
             "/metrics": lambda: Page(self._measured(), content_type=CONTENT_TYPE),
         }
 
+    def _annotations(self) -> Mapping[str, str | None]:
+        """Return what the lease says of the namespaces; the next leader says it of its own."""
+        controller = self._controller
+        if controller is None:
+            return {NAMESPACES: None}
+        served = controller.measure().served
+        return {NAMESPACES: report_of(served, controller.unserved())}
+
     def _readiness(self) -> Page:
-        """One that stands by is ready; one that leads is, once it has seen everything."""
+        """Return whether this replica is of use: one that stands by is, one that leads once it serves a
+        namespace. One namespace that cannot be listed must not hold up a roll-out."""
         controller = self._controller
         if self._waits_for_store:
             text = "waiting for the store, which cannot be reached; the log says why\n"
             return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
         if controller is None:
             return Page("standing by\n")
-        if not controller.is_synced:
-            return Page("leading, not all is listed yet\n", HTTPStatus.SERVICE_UNAVAILABLE)
-        return Page("leading\n")
+        unserved = controller.unserved()
+        lines = [f"{name}: {problem}\n" for name, problem in list(unserved.items())[:MAX_NAMED]]
+        if not controller.measure().leading or NOT_LISTED_YET in unserved.values():
+            text = f"leading, and not all is listed yet\n{''.join(lines)}"
+            return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+        if not unserved:
+            return Page("leading\n")
+        return Page(f"leading; {len(unserved)} namespaces are not served\n{''.join(lines)}")
 
     def _measured(self) -> str:
         if self._controller is not None:

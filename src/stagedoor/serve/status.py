@@ -5,11 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_in.sign_ins import list_sign_ins
-from stagedoor.model.errors import StoreError
+from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState
 from stagedoor.net.probe import fetch_page
@@ -24,10 +25,18 @@ from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.openmetrics import plain_samples
 from stagedoor.wire.rfc3339 import show_time
 
+if TYPE_CHECKING:
+    from stagedoor.shells.kubernetes.live.leader import LeaderReport
+
 PAGE_TIMEOUT_S = 2.0
 SLOW_STORE_S = 0.5
 OLD_POLICY_S = 15.0
 LONG_BACKLOG = 1000
+CLUSTER_TIMEOUT_S = 3.0
+NAMESPACE_FIX = (
+    "if it was deleted take it out of kubernetes.namespaces (the chart's apps.namespaces); "
+    "else give its Role and RoleBinding back: helm upgrade does both"
+)
 UNNAMED = "health.address names no port"
 
 
@@ -47,7 +56,8 @@ class StoreStatus:
 class Status:
     """`gateways` and `workers` live on this machine. `measured` has the gateway's metrics without labels;
     empty where `health.address` is not set or nobody answers there, and then `unmeasured` says why.
-    `certificates` expire at these seconds since the epoch; `shells` counts them by kind."""
+    `certificates` expire at these seconds since the epoch; `shells` counts them by kind. `controller` is what
+    the cluster says of the controllers, or why it says nothing; None where no shells are on a cluster."""
 
     at: float
     gateways: Sequence[str]
@@ -59,6 +69,7 @@ class Status:
     unmeasured: str = ""
     certificates: Mapping[str, float] = field(default_factory=dict)
     shells: Mapping[str, int] = field(default_factory=dict)
+    controller: "LeaderReport | str | None" = None
 
     def value(self, metric: str) -> float | None:
         """A metric without labels, by its sample's name."""
@@ -85,7 +96,20 @@ def look(settings: Settings) -> Status:
         unmeasured,
         certificate_ends(settings),
         asyncio.run(_shells(settings)),
+        _controller(settings),
     )
+
+
+def _controller(settings: Settings) -> "LeaderReport | str | None":
+    if not settings.kubernetes.namespaces:
+        return None
+    # Only now: its libraries are an extra.
+    from stagedoor.admin.kubernetes import leader_report
+
+    try:
+        return asyncio.run(leader_report(settings, CLUSTER_TIMEOUT_S))
+    except SettingsError as error:
+        return str(error)
 
 
 def _store(service: AdminService) -> StoreStatus:
@@ -121,7 +145,12 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
 
 def problems(status: Status) -> list[Finding]:
     """What is wrong, the worst first. Pure."""
-    found = [*_without_gateway(status), *_of_store(status), *_of_measures(status)]
+    found = [
+        *_without_gateway(status),
+        *_of_store(status),
+        *_of_measures(status),
+        *_of_controller(status.controller),
+    ]
     for name, at in status.certificates.items():
         left = at - status.at
         fix = f"renew it ({_SETTING[name]}), then: systemctl reload stagedoor"
@@ -152,6 +181,27 @@ def _of_store(status: Status) -> list[Finding]:
         what = f"the store took {status.store.answer_s:.1f} s to answer"
         return [warn(what, "look for a slow disk or network, or another program in the store")]
     return []
+
+
+def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:
+    if report is None:
+        return []
+    if isinstance(report, str):
+        fix = "it needs the right to get the Lease of the controllers (controller.lease_name)"
+        return [warn(f"the cluster does not say which controller leads: {report}", fix)]
+    if not report.holder:
+        what = "no controller leads, so no shell is started on the cluster"
+        return [fail(what, "see the controllers' log: kubectl logs, or stagedoor controller")]
+    found = [
+        warn(f"the controller does not serve the namespace {name}: {why}", NAMESPACE_FIX)
+        for name, why in report.reasons.items()
+    ]
+    if report.unserved and not report.served:
+        found.insert(0, fail("the controller serves no namespace", NAMESPACE_FIX))
+    elif report.unserved > len(report.reasons):
+        more = report.unserved - len(report.reasons)
+        found.append(warn(f"the controller does not serve {more} more namespaces", NAMESPACE_FIX))
+    return found
 
 
 def _of_measures(status: Status) -> list[Finding]:

@@ -89,8 +89,20 @@ class KubernetesShells:
         self._spawn(self._renew())
 
     async def synced(self, within_s: float) -> bool:
-        """Whether all namespaces were seen once, waiting for it as long as said."""
-        return all([await cache.synced(within_s) for cache in self._caches.values()])
+        """Wait until all namespaces were listed or the API refused that, for `within_s` at most. Return
+        whether all were listed."""
+        listed = await asyncio.gather(*(cache.synced(within_s) for cache in self._caches.values()))
+        return all(listed)
+
+    def unserved(self) -> dict[str | None, str]:
+        """Return why each environment whose namespace is not seen at the moment is not, in one line."""
+        found = {}
+        for environment, cache in self._caches.items():
+            if cache.problem is not None:
+                found[environment] = cache.problem.message
+            elif not cache.is_synced:
+                found[environment] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
+        return found
 
     def targets(self) -> tuple[Target, ...]:
         found = [Target(app, name) for name, cache in self._caches.items() for app in cache.apps()]
@@ -101,22 +113,32 @@ class KubernetesShells:
         return cache is not None and cache.app(target.app) is not None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._barred(grant) or await self.enter(grant.target, progress)
+        return await self._denied(grant) or await self.enter(grant.target, progress)
 
     async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._barred(grant) or await self.enter_fresh(grant.target, progress)
+        return await self._denied(grant) or await self.enter_fresh(grant.target, progress)
 
-    async def _barred(self, grant: Grant) -> Denial | None:
-        """Why nobody can be let in by this grant now."""
-        target = grant.target
+    async def _denied(self, grant: Grant) -> Denial | None:
+        """Return why the grant opens no shell now, None if it may."""
+        denial = await self.unknown(grant.target)
+        if denial is not None or self._rights is None:
+            return denial
+        return await self._rights.judge(grant, self._caches[grant.target.environment].namespace)
+
+    async def unknown(self, target: Target) -> Denial | None:
+        """Return why `target` is no app that offers a shell, as far as the cluster shows; None if it is."""
         cache = self._caches.get(target.environment)
         if cache is None:
             return self._no_app(target)
         if not await cache.synced(SYNC_S):
+            if cache.problem is not None and not cache.problem.retry:
+                why = (
+                    f"the gateway has no access to the namespace {cache.namespace}, which was deleted or "
+                    "lost its Role; an administrator can mend that"
+                )
+                return unavailable(target, f"asking the cluster: {why}", MENDED_S)
             return unavailable(target, "asking the cluster: its API has not answered yet")
-        if cache.app(target.app) is None:
-            return self._no_app(target)
-        return await self._rights.judge(grant, cache.namespace) if self._rights else None
+        return None if cache.app(target.app) is not None else self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""

@@ -57,6 +57,10 @@ IDLE_SINCE = PREFIX + "idle-since"
 KEYS_UNTIL = PREFIX + "keys-until"
 """Annotation of a shell's Deployment: when the keys in it end unless they are renewed, RFC 3339."""
 
+NAMESPACES = PREFIX + "namespaces"
+"""Annotation of the lease of the controllers, by the one that leads: how many namespaces it serves, and
+why not the others, in JSON (`live.leader`)."""
+
 REGISTER = "stagedoor-apps"
 """The ConfigMap in which the gateway says which shells may start; see `register`."""
 

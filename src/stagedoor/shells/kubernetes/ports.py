@@ -64,7 +64,7 @@ class Cluster(Protocol):
 
         Lost connections, 410 Gone and a silent API are dealt with inside: it goes on where it was, or
         a new `LISTED` comes where something may have been missed. While the API cannot be asked, it
-        is tried again with backoff; nothing is raised.
+        is tried again with backoff, and each failure is reported as `FAILED`; nothing is raised.
         """
         ...
 

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
 
-from stagedoor.model.cluster import Kind, Object, Verb
+from stagedoor.model.cluster import ClusterError, Kind, Object, Verb
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Keep = Callable[[Object], Object | None]
@@ -34,6 +34,10 @@ class Mirror:
         self.namespace = namespace
         self.synced = asyncio.Event()
         """Set once everything was listed for the first time."""
+        self.settled = asyncio.Event()
+        """Set once everything was listed, or the API refused that."""
+        self.problem: ClusterError | None = None
+        """Why the API cannot be asked at the moment; None while it can."""
         self._cluster = cluster
         self._labels = labels
         self._keep = keep
@@ -66,10 +70,15 @@ class Mirror:
                 if change.verb is Verb.LISTED:
                     self._replace(change.objects)
                     self.synced.set()
+                    self.settled.set()
                 elif change.verb is Verb.CHANGED:
                     self._take(change.objects)
-                else:
+                elif change.verb is Verb.DELETED:
                     self._drop(change.objects)
+                else:
+                    self.problem = change.problem
+                    if self.problem is not None and not self.problem.retry:
+                        self.settled.set()
 
     def _kept(self, found: Object) -> Object | None:
         """What is kept of it; nothing of an object at which we fail, which must not blind us to all

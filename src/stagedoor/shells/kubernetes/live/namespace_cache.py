@@ -1,10 +1,10 @@
 """What is seen of one namespace: its apps that offer a shell, and all that belongs to their shells."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
-from stagedoor.model.cluster import Kind, Object
+from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.derive.objects import time_of
@@ -35,6 +35,11 @@ def offers_shell(found: Object) -> bool:
     return named and shell_of(found) is None and is_offered(found)
 
 
+def problem_of(mirrors: Iterable[Mirror]) -> ClusterError | None:
+    """Return why the first of `mirrors` that cannot be kept cannot; None if all are."""
+    return next((mirror.problem for mirror in mirrors if mirror.problem is not None), None)
+
+
 class NamespaceCache:
     """The gateway's mirrors of one namespace. `pulse` is set, and replaced, whenever one changes."""
 
@@ -59,16 +64,22 @@ class NamespaceCache:
             mirror.listen(self._heard)
 
     async def synced(self, within_s: float) -> bool:
-        """Whether everything was listed once, waiting for it as long as said."""
+        """Wait until everything was listed once, for `within_s` at most. Return False if it was not, and
+        at once if the API refuses."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for mirror in self.mirrors:
-                    await mirror.synced.wait()
+                    await mirror.settled.wait()
         return self.is_synced
 
     @property
     def is_synced(self) -> bool:
         return all(mirror.synced.is_set() for mirror in self.mirrors)
+
+    @property
+    def problem(self) -> ClusterError | None:
+        """Why the API does not show this namespace at the moment; None while it does."""
+        return problem_of(self.mirrors)
 
     def apps(self) -> list[str]:
         """The names of the apps that offer a shell."""
