@@ -105,7 +105,7 @@ LOWEST = (
     "tests/serve/test_traces.py",
 )
 """For `script/lowest`: some that use each dependency. argon2-cffi, click: user. asyncssh: algorithms.
-cryptography: keys. fido2: passkeys. httpcore, joserfc: oidc. jinja2: markup. msgspec: settings.
+cryptography: keys. fido2: passkeys. joserfc: oidc. jinja2: markup. msgspec: settings.
 opentelemetry: traces. pyrage: sealed. pyyaml: config. sqlalchemy: policy. starlette, uvicorn, h11: forwarded.
 structlog: log. websockets: websocket."""
 

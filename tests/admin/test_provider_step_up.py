@@ -61,16 +61,16 @@ class Desk:
             **settings,  # type: ignore[arg-type]
         )
         self.database = database
+        now = time.time()
+        everything = {"iat": now, "preferred_username": "carol"}
+        self.provider = Provider(Claims(ISSUER, "carol-1", None, now, None, everything), {})
         self.service = SignInService(
             Settings(data_dir=folder, sso=(sso,)),
             database,
             SealingKey(bytes(32)),
+            {"Company": self.provider},  # type: ignore[dict-item]  # it has what is asked for
             os.urandom,
         )
-        now = time.time()
-        everything = {"iat": now, "preferred_username": "carol"}
-        self.provider = Provider(Claims(ISSUER, "carol-1", None, now, None, everything), {})
-        self.service.clients["Company"] = self.provider  # type: ignore[assignment]
         plain = by_provider(User("carol"), "Company")
         given = pass_for(PassKind.SESSION, plain, now, Lifetimes())
         secret_ = passes.issue(database, given, now)

@@ -12,6 +12,7 @@ import pytest
 from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in.refresh import RefreshService
+from stagedoor.admin.sign_in.single_sign_on import open_clients
 from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
@@ -66,11 +67,12 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     gateways = []
     for database in databases:
         # Tokens are of the provider's time, and turns of ours.
-        sign_ins = SignInService(settings, database, key, os.urandom)
+        clients = open_clients(settings, time.time)
+        sign_ins = SignInService(settings, database, key, clients.signing_in, os.urandom)
         gateways.append(
             (
                 sign_ins,
-                RefreshService(settings, database, key, sign_ins.clients, lambda: fast[0]),
+                RefreshService(settings, database, key, clients.refreshing, lambda: fast[0]),
             )
         )
     begun = await gateways[0][0].begin("Company", "/", FROM)

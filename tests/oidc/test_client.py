@@ -1,5 +1,6 @@
 """When a provider is asked, and when what is known is good enough."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
-from stagedoor.oidc.published import FRESH_S, LOOK_S
+from stagedoor.oidc.published import FRESH_S, LOOK_S, RETRY_S
 from stagedoor.oidc.request import Attempt, Client, FormRequest
 
 ISSUER = "https://id.example"
@@ -25,9 +26,12 @@ class Provider:
         self.asked: list[str] = []
         self.published = self.signs_by = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
         self.status = 200
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def get(self, url: str, bearer: str | None = None) -> Answer:
         self.asked.append(url)
+        await self.answers.wait()
         if self.status == 0:
             raise UnavailableError("away")
         document: dict[str, Any] = {"keys": [self.published.as_dict(private=False)]}
@@ -88,8 +92,8 @@ async def test_rotated_keys_are_fetched_and_a_flood_of_unknown_ones_is_not(
         with pytest.raises(UnknownKeyError):
             await client.finish(QUERY, ATTEMPT)
         provider.now += 1
-    # 100 s: at 30, 60 and 90.
-    assert len(provider.asked) - asked <= 3
+    # 100 s: at 30, 60 and 90, two documents each time.
+    assert len(provider.asked) - asked <= 6
 
 
 async def test_a_provider_that_goes_away_takes_nothing_that_is_known_along(
@@ -100,6 +104,45 @@ async def test_a_provider_that_goes_away_takes_nothing_that_is_known_along(
     for status in (0, 503):
         provider.status = status
         await client.finish(QUERY, ATTEMPT)
+        provider.now += RETRY_S
     provider.status = 404
     with pytest.raises(OidcError, match=r"answered 404; check sso\.issuer"):
         await client.finish(QUERY, ATTEMPT)
+
+
+@pytest.mark.identity(12)
+async def test_all_who_wait_for_the_keys_share_one_fetch_whoever_is_cancelled(
+    provider: Provider, client: OidcClient
+) -> None:
+    provider.answers.clear()
+    waiting = [asyncio.create_task(client.finish(QUERY, ATTEMPT)) for _ in range(60)]
+    while not provider.asked:
+        await asyncio.sleep(0)
+    for task in waiting[:30]:
+        task.cancel()
+    await asyncio.wait(waiting[:30])
+    assert len(provider.asked) == 1
+    provider.answers.set()
+    results = await asyncio.gather(*waiting[30:])
+    assert {claims.subject for claims, _ in results} == {"1"}
+    assert len(provider.asked) == 2
+
+
+async def test_after_a_fetch_that_failed_all_fail_at_once_for_some_seconds(
+    provider: Provider, client: OidcClient
+) -> None:
+    provider.status = 0
+    for _ in range(60):
+        with pytest.raises(UnavailableError, match="away"):
+            await client.finish(QUERY, ATTEMPT)
+    assert len(provider.asked) == 1
+    provider.status = 200
+    provider.now += RETRY_S
+    await client.finish(QUERY, ATTEMPT)
+    # What is known goes on at once as well, where it is old and the provider is away.
+    provider.now += FRESH_S
+    provider.status = 0
+    asked = len(provider.asked)
+    for _ in range(60):
+        await client.finish(QUERY, ATTEMPT)
+    assert len(provider.asked) - asked == 1

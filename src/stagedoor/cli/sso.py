@@ -26,7 +26,7 @@ from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import in_order
-from stagedoor.net.https import Https
+from stagedoor.net.https import trust_in
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
@@ -132,7 +132,7 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
 
 
 async def _sign_in(provider: SingleSignOn) -> Claims:
-    fetch = HttpsFetch(Https(provider.ca_file))
+    fetch = HttpsFetch(trust_in(provider.ca_file, "sso.ca_file"))
     client = OidcClient(provider.issuer, client_of(provider), fetch, time.time)
     attempt = new_attempt(os.urandom)
     url = await client.authorization_url(attempt)

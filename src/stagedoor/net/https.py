@@ -1,61 +1,175 @@
-"""HTTP requests to a server that the settings name, now and then. By httpcore."""
+"""HTTP/1.1 requests (RFC 9112) to servers that the settings name, by h11. Each has a connection of its own.
+
+Nothing is kept between requests: a request that is cancelled, or takes too long, closes its connection and
+takes nothing from the next.
+"""
 
 import asyncio
+import os
+import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
-import httpcore
+import h11
 
 from stagedoor.model.errors import SettingsError
+from stagedoor.model.source import is_address
 from stagedoor.net.tls import client_context
 
 ANSWER_LIMIT_S = 10.0
+"""For a whole request: until a place is free, until it is connected, and until all of the answer is there."""
 ANSWER_LIMIT_BYTES = 256 * 1024
+MOST_AT_ONCE = 8
+"""Of one `Https`."""
+_HEAD_LIMIT_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+
+Headers = Sequence[tuple[str, str]]
+Trust = ssl.SSLContext
+"""Which authorities vouch for a server; made by `trust_in`. Any number of clients may share one."""
 
 
 class NoAnswerError(Exception):
-    """No whole answer has come. The message says why, in one line."""
+    """No whole answer came. The message says why, in one line without the URL and the headers."""
 
 
 class Https:
-    """Belongs to one event loop. Keeps no connection. Follows no redirects: an endpoint is where the settings
-    say it is.
+    """A client of one server. At most `MOST_AT_ONCE` requests are under way; the others wait.
 
-    `ca_file` has the authorities to trust (PEM) instead of the system's.
+    Follows no redirects: an endpoint is where the settings say it is. Belongs to one event loop.
     """
 
-    def __init__(self, ca_file: Path | None = None) -> None:
-        """Raises SettingsError for a file that cannot be read."""
-        try:
-            context = client_context(ca_file)
-        except OSError as error:
-            raise SettingsError(f"cannot read the certificates in {ca_file}: {error}") from None
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, max_connections=8, max_keepalive_connections=0
-        )
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def ask(
-        self, method: str, url: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
+        self, method: str, url: str, headers: Headers = (), body: bytes = b""
     ) -> tuple[int, bytes]:
-        """The status and the body, at most 256 KiB within 10 s. Raises NoAnswerError."""
-        origin = url.partition("?")[0]
+        """Return the status and the body of the answer, at most 256 KiB. Raises NoAnswerError."""
         try:
-            async with (
-                asyncio.timeout(ANSWER_LIMIT_S),
-                self._pool.stream(
-                    method, url, headers=list(headers), content=body or None
-                ) as answer,
-            ):
-                received = bytearray()
-                async for part in answer.aiter_stream():
-                    received += part
-                    if len(received) > ANSWER_LIMIT_BYTES:
-                        raise NoAnswerError(
-                            f"{origin}: the answer is larger than {ANSWER_LIMIT_BYTES} bytes"
-                        )
-                return answer.status, bytes(received)
-        except (TimeoutError, httpcore.TimeoutException):
-            why = f"no answer within {ANSWER_LIMIT_S:g} s"
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            why = str(error) or "the connection broke off"
-        raise NoAnswerError(f"{origin}: {why}") from None
+            async with asyncio.timeout(ANSWER_LIMIT_S), self._places:
+                status, answer = await _exchange(self._trust, method, url, headers, body)
+        except TimeoutError:
+            raise NoAnswerError(f"no answer within {ANSWER_LIMIT_S:g} s") from None
+        if len(answer) > ANSWER_LIMIT_BYTES:
+            raise NoAnswerError(f"the answer is larger than {ANSWER_LIMIT_BYTES} bytes")
+        return status, answer
+
+
+def trust_in(ca_file: Path | None, setting: str) -> Trust:
+    """Return a context that trusts the authorities in `ca_file` (PEM); None: the system's.
+
+    `setting` names the file in the message. Raises SettingsError for a file that cannot be read.
+    """
+    try:
+        context = client_context(ca_file)
+    except OSError as error:
+        raise SettingsError(f"{setting}: {ca_file} cannot be used: {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) -> int:
+    """Send `body` and return the status of the answer. Blocks; for a thread without an event loop.
+
+    Raises NoAnswerError if the answer is not there within `limit_s`.
+    """
+
+    async def ask() -> int:
+        async with asyncio.timeout(limit_s):
+            status, _ = await _exchange(trust, "POST", url, headers, body)
+        return status
+
+    try:
+        return asyncio.run(ask())
+    except TimeoutError:
+        raise NoAnswerError(f"no answer within {limit_s:g} s") from None
+
+
+async def _exchange(
+    trust: Trust, method: str, url: str, headers: Headers, body: bytes
+) -> tuple[int, bytes]:
+    """Return the status and the body. Stop reading once more than `ANSWER_LIMIT_BYTES` have come.
+
+    Raises NoAnswerError.
+    """
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_LIMIT_BYTES)
+    try:
+        parts = urlsplit(url)
+        request = http.send(_request(method, parts, headers, body)) or b""
+    except (
+        ValueError,
+        h11.LocalProtocolError,
+    ):  # whose message has the header in it, and so a secret
+        raise NoAnswerError("the URL or a header has characters that may not be sent") from None
+    for part in (h11.Data(body), h11.EndOfMessage()):
+        request += http.send(part) or b""
+    try:
+        reader, writer = await _connect(trust, parts)
+        try:
+            writer.write(request)
+            with suppress(ConnectionError):  # it may have answered before it read all
+                await writer.drain()
+            return await _answer(http, reader)
+        finally:
+            writer.transport.abort()
+    except h11.RemoteProtocolError:
+        raise NoAnswerError("what answers there does not speak HTTP, or broke off") from None
+    except (OSError, UnicodeError) as error:
+        raise NoAnswerError(_why(error)) from None
+
+
+def _request(method: str, parts: SplitResult, headers: Headers, body: bytes) -> h11.Request:
+    """Raises ValueError, LocalProtocolError."""
+    first = [("Host", parts.netloc), ("Connection", "close")]
+    if body or method != "GET":
+        first.append(("Content-Length", str(len(body))))
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return h11.Request(method=method, target=target, headers=[*first, *headers])
+
+
+async def _connect(
+    trust: Trust, parts: SplitResult
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises OSError, UnicodeError."""
+    tls = parts.scheme == "https"
+    host = parts.hostname or ""
+    return await asyncio.open_connection(
+        host,
+        parts.port or (443 if tls else 80),
+        ssl=trust if tls else None,
+        # A name may have an address that does not answer beside one that does (RFC 8305).
+        happy_eyeballs_delay=None if is_address(host) else 0.25,
+        limit=_CHUNK_BYTES,
+    )
+
+
+async def _answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Raises RemoteProtocolError, OSError."""
+    status, body = 0, bytearray()
+    while len(body) <= ANSWER_LIMIT_BYTES:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await reader.read(_CHUNK_BYTES))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif not isinstance(event, h11.InformationalResponse):
+            break
+    return status, bytes(body)
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, UnicodeError):
+        return "that is no name of a machine"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"no TLS: {error.reason.lower().replace('_', ' ')}"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)  # a name that is not known, or one with several addresses

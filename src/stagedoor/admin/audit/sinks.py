@@ -12,6 +12,7 @@ from typing import Protocol
 from stagedoor.audit.chain import Line
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Kind
+from stagedoor.model.secure_url import shown_url
 from stagedoor.net.syslog import SyslogConnection, syslog_context
 from stagedoor.settings.audit import Sink
 from stagedoor.settings.secret_file import read_secret
@@ -19,6 +20,8 @@ from stagedoor.wire import syslog
 
 REQUEST_BYTES = 1024 * 1024
 """Most in one request, unless one line alone is longer."""
+POST_LIMIT_S = 30.0
+"""For one request, until its answer is there."""
 
 _BEGINS = b'{"seq": '
 _TAIL_BYTES = 16 * 1024 * 1024
@@ -109,10 +112,11 @@ class HttpsSink:
 
     def __init__(self, sink: Sink) -> None:
         # Only here: a gateway without such a sink does not load the library in the supervisor.
-        from stagedoor.net.post import HttpsPost
+        from stagedoor.net.https import trust_in
 
+        self._url = sink.url
         self._token_file = sink.token_file
-        self._post = HttpsPost(sink.url, sink.ca_file)
+        self._trust = trust_in(sink.ca_file, "audit.sinks.ca_file")
 
     def resume(self, stored: int | None) -> int:
         return stored or 0
@@ -126,7 +130,18 @@ class HttpsSink:
                 raise StagedoorError(f"audit.sinks.token_file: {self._token_file} holds no token")
             headers.append(("Authorization", f"Bearer {token}"))
         for body in bodies(lines):
-            self._post.send(headers, body)
+            self._post(headers, body)
+
+    def _post(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Raises StagedoorError unless the server answers that it has taken it (2xx)."""
+        from stagedoor.net.https import NoAnswerError, post
+
+        try:
+            status = post(self._trust, self._url, headers, body, POST_LIMIT_S)
+        except NoAnswerError as error:
+            raise StagedoorError(f"{shown_url(self._url)}: {error}") from None
+        if not 200 <= status < 300:
+            raise StagedoorError(f"{shown_url(self._url)}: it answered {status}")
 
     def check(self) -> None:
         """Nothing was sent that was not answered."""
@@ -135,7 +150,7 @@ class HttpsSink:
         self.send([newest])
 
     def close(self) -> None:
-        self._post.close()
+        """Each request has closed its connection."""
 
 
 def bodies(lines: Sequence[Line]) -> Iterator[bytes]:

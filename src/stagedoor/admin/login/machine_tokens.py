@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet
 
 from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.model.errors import SettingsError
-from stagedoor.net.https import Https
+from stagedoor.net.https import trust_in
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import read_keys
 from stagedoor.oidc.logout import issuer_of
@@ -61,7 +61,7 @@ def _published(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
     if machine.keys_file is not None:
         _check_file(machine.keys_file)
         return IssuerKeys(partial(_named, str(machine.keys_file)), _in_file, now)
-    fetch = HttpsFetch(Https(machine.ca_file))
+    fetch = HttpsFetch(trust_in(machine.ca_file, "machines.ca_file"))
     return IssuerKeys(partial(_discovered, fetch, machine.issuer), partial(_get, fetch), now)
 
 

@@ -1,7 +1,8 @@
 """Single sign-on, as an administrator tries it: a whole sign-in that lets nobody in."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -9,8 +10,8 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import subjects_of
-from stagedoor.net.https import Https, NoAnswerError
-from stagedoor.oidc.client import Answer
+from stagedoor.net.https import Https, NoAnswerError, Trust, trust_in
+from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import UnavailableError
 from stagedoor.oidc.mapping import Mapped, Rules
 from stagedoor.oidc.request import Client, FormRequest
@@ -51,10 +52,10 @@ def links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
 
 
 class HttpsFetch:
-    """Satisfies `oidc.client.Fetch`."""
+    """Requests to one provider. Satisfies `oidc.client.Fetch`."""
 
-    def __init__(self, https: Https) -> None:
-        self._https = https
+    def __init__(self, trust: Trust) -> None:
+        self._https = Https(trust)
 
     async def get(self, url: str, bearer: str | None = None) -> Answer:
         # A Kubernetes API server sends its keys as RFC 7517 §8.5 has it, and answers 406 to others.
@@ -72,7 +73,7 @@ class HttpsFetch:
         try:
             return await self._https.ask(method, url, tuple(headers), body)
         except NoAnswerError as error:
-            raise UnavailableError(str(error)) from None
+            raise UnavailableError(f"{url.partition('?')[0]}: {error}") from None
 
 
 def provider_named(settings: Settings, name: str | None) -> SingleSignOn:
@@ -94,6 +95,31 @@ def client_of(provider: SingleSignOn) -> Client:
         provider.client_secret_file, "sso.client_secret_file", "the client's secret"
     )
     return Client(provider.client_id, secret, provider.redirect_uri, provider.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderClients:
+    """The clients of each provider, by its name here.
+
+    Those that strangers may make ask share nothing with those that find out who is gone: no connection, no
+    place in a queue, and no keys.
+    """
+
+    signing_in: dict[str, OidcClient]
+    refreshing: dict[str, OidcClient]
+
+
+def open_clients(settings: Settings, now: Callable[[], float]) -> ProviderClients:
+    """Read the clients' secrets and the files of authorities. Raises SettingsError."""
+    trusts: dict[Path | None, Trust] = {}
+    clients = ProviderClients({}, {})
+    for provider in settings.sso:
+        if provider.ca_file not in trusts:
+            trusts[provider.ca_file] = trust_in(provider.ca_file, "sso.ca_file")
+        for by_name in (clients.signing_in, clients.refreshing):
+            fetch = HttpsFetch(trusts[provider.ca_file])
+            by_name[provider.name] = OidcClient(provider.issuer, client_of(provider), fetch, now)
+    return clients
 
 
 def rules_of(provider: SingleSignOn) -> Rules:

@@ -1,30 +1,26 @@
 """Single sign-on on the web: a browser is sent to the identity provider, and who comes back is let in."""
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from stagedoor.admin.asking import ask, by_provider_itself, on_the_web
-from stagedoor.admin.sign_in.sign_ins import end_all_by_provider, shown_id
-from stagedoor.admin.sign_in.single_sign_on import HttpsFetch, client_of, rules_of
+from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, refused
+from stagedoor.admin.sign_in.provider_logout import ProviderLogout
+from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.admin.sign_in.single_sign_on import rules_of
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
-from stagedoor.model.rate import Rate, SourceRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source
 from stagedoor.model.webpass import ProviderAnswer, ProviderRequest, StepUpResult
-from stagedoor.net.https import Https
 from stagedoor.oidc import fresh, pending
 from stagedoor.oidc.client import OidcClient
-from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
-from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, issuer_of
 from stagedoor.oidc.mapping import Mapped, map_claims
 from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
 from stagedoor.oidc.request import Tokens, new_attempt
@@ -33,13 +29,9 @@ from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
-from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.identities import ProviderAccount
 
 PURPOSE = "sign-in under way, 2"
-TRIES = Rate(burst=50, interval_s=3.0)
-"""Of one source network: each may make us ask the provider, and an attacker would have us ask it for them.
-Who signs in gives theirs back."""
 REFRESH_PURPOSE = "refresh token"
 _log = structlog.get_logger()
 
@@ -52,35 +44,29 @@ class SignInService:
         settings: Settings,
         database: Database,
         key: SealingKey,
+        clients: Mapping[str, OidcClient],
         random: Callable[[int], bytes],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Reads the clients' secrets. Raises SettingsError."""
+        """`clients` has one for each provider, by its name. `random` returns so many unpredictable bytes."""
         self._settings = settings
         self._database = database
         self._key = key
         self._random = random
         self._now = now
-        self._tries = SourceRates(TRIES)
-        https: dict[Path | None, Https] = {}
-        for each in settings.sso:
-            https.setdefault(each.ca_file, Https(each.ca_file))
+        self._tries = AttemptLimit("sign-ins", now)
+        self.log_out = ProviderLogout(settings, database, clients, now).log_out
         self._providers = {each.name: each for each in settings.sso}
-        self.clients = {
-            each.name: OidcClient(
-                each.issuer, client_of(each), HttpsFetch(https[each.ca_file]), now
-            )
-            for each in settings.sso
-        }
+        self._clients = clients
 
     @property
     def providers(self) -> Sequence[str]:
         return tuple(self._providers)
 
     async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
-        if (denial := self._too_often(source)) is not None:
+        if (denial := self._tries.take(source)) is not None:
             return denial
-        return await self._lead(provider, wanted, None)
+        return await self._provider_request(provider, wanted, None)
 
     async def begin_step_up(
         self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
@@ -92,32 +78,35 @@ class SignInService:
                 "no identity provider can prove that you are there: you did not sign in by one, or it does "
                 "not say when you proved yourself (sso.auth_time)",
             )
-        if (denial := self._too_often(source)) is not None:
+        if (denial := self._tries.take(source)) is not None:
             return denial
-        again = LoginPrompt(self._now(), identity.name, (proves or identity.sign_in.id).hex())
-        return await self._lead(provider, wanted, again)
+        prompt = LoginPrompt(self._now(), identity.name, (proves or identity.sign_in.id).hex())
+        return await self._provider_request(provider, wanted, prompt)
 
     def proves(self, identity: Identity) -> bool:
         provider = self._providers.get(identity.credential_id or "")
         return identity.method is Method.SSO and provider is not None and provider.auth_time
 
-    async def _lead(
-        self, provider: str, wanted: str, again: LoginPrompt | None
+    async def _provider_request(
+        self, provider: str, wanted: str, prompt: LoginPrompt | None
     ) -> tuple[str, str] | Denial:
-        """To the provider, which asks the person `again` if that is said."""
-        client = self.clients.get(provider)
+        """Return the provider's URL for the browser, and what the browser keeps for `finish`.
+
+        With `prompt` the provider has to ask the person who they are.
+        """
+        client = self._clients.get(provider)
         if client is None:
             return Denial(Reason.BAD_REQUEST, "there is no identity provider of that name here")
         attempt = new_attempt(self._random)
-        extra = () if again is None else fresh.NOW
+        extra = () if prompt is None else fresh.NOW
         acr = self._providers[provider].step_up_acr
-        if again is not None and again.sign_in is not None and acr:
+        if prompt is not None and prompt.sign_in is not None and acr:
             extra = (*extra, ("acr_values", " ".join(acr)))
         try:
             url = await client.authorization_url(attempt, extra)
         except OidcError as error:
-            return _refused(provider, error)
-        under_way = Pending(provider, attempt, wanted, self._now() + PENDING_S, again)
+            return refused(provider, error)
+        under_way = Pending(provider, attempt, wanted, self._now() + PENDING_S, prompt)
         return url, self._key.seal(PURPOSE, pending.encode(under_way))
 
     async def finish(
@@ -125,28 +114,31 @@ class SignInService:
     ) -> tuple[Identity, str, ProviderAnswer] | ProviderRequest | StepUpResult | Denial:
         opened = self._key.open(PURPOSE, kept)
         under_way = None if opened is None else pending.decode(opened, self._now())
-        if under_way is None or under_way.provider not in self.clients:
+        if under_way is None or under_way.provider not in self._clients:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
                 "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in "
                 "again",
             )
-        if (denial := self._too_often(source)) is not None:
+        if (denial := self._tries.take(source)) is not None:
             return denial
         provider = self._providers[under_way.provider]
         try:
-            claims, tokens = await self.clients[provider.name].finish(query, under_way.attempt)
+            claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
-            return _refused(provider.name, error)
-        person, again = ProviderAccount(claims.issuer, claims.subject), under_way.again
-        if again is not None and again.sign_in is not None:
-            found: StepUpResult | Denial = await self._prove(provider, under_way, claims, person)
-            if isinstance(found, StepUpResult):
+            return refused(provider.name, error)
+        person, prompt = ProviderAccount(claims.issuer, claims.subject), under_way.again
+        if prompt is not None and prompt.sign_in is not None:
+            result: StepUpResult | Denial = await self._step_up(
+                provider, under_way, prompt, claims, person
+            )
+            if isinstance(result, StepUpResult):
                 self._give_back(source)
-            return found
-        if (more := await self._enough(provider, under_way, claims, person)) is not None:
-            return more
+            return result
+        proof = await self._proof_still_needed(provider, under_way, claims, person)
+        if proof is not None:
+            return proof
         user = await ask(self._admit, provider, person, mapped)
         if isinstance(user, Denial):
             return user
@@ -155,31 +147,35 @@ class SignInService:
         return by_provider(user, provider.name), under_way.wanted, answer
 
     def _give_back(self, source: Source) -> None:
+        """Give back the tries of a sign-in that succeeded."""
         for _ in ("begin", "finish"):
-            self._tries.give_back(source_network(source.address))
+            self._tries.give_back(source)
 
-    async def _enough(
+    async def _proof_still_needed(
         self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: ProviderAccount
     ) -> ProviderRequest | Denial | None:
-        """None, unless an administrator has ended a sign-in of theirs since they last proved themselves
-        there: then where to do so, or why that was no proof."""
-        mark = await ask(self._ask_again_at, person)
-        if mark is None or isinstance(mark, Denial):
-            return mark
-        again, now = under_way.again, self._now()
-        if again is None:
-            age_s = fresh.proof_age_s(claims)
-            if age_s is not None and now - age_s > mark:
-                return None
-            asked = LoginPrompt(now, forget=age_s is None)
-            led = await self._lead(provider.name, under_way.wanted, asked)
-            return led if isinstance(led, Denial) else ProviderRequest(*led)
-        if (not_asked := self._asked(provider, again, claims)) is not None:
-            return not_asked
-        return await ask(self._forget, person) if again.forget else None
+        """Return None if the person may come in: no administrator has ended a sign-in of theirs since they
+        last proved who they are at the provider.
 
-    def _forget(self, person: ProviderAccount) -> None:
-        """Raises StoreError. In a thread."""
+        Else the request by which they prove it, or why what came back is no proof.
+        """
+        ended_at = await ask(self._ask_again_at, person)
+        if ended_at is None or isinstance(ended_at, Denial):
+            return ended_at
+        prompt, now = under_way.again, self._now()
+        if prompt is None:
+            age_s = fresh.proof_age_s(claims)
+            if age_s is not None and now - age_s > ended_at:
+                return None
+            prompt = LoginPrompt(now, forget=age_s is None)
+            request = await self._provider_request(provider.name, under_way.wanted, prompt)
+            return request if isinstance(request, Denial) else ProviderRequest(*request)
+        if (denial := self._why_not_proved(provider, prompt, claims)) is not None:
+            return denial
+        return await ask(self._forget_ended, person) if prompt.forget else None
+
+    def _forget_ended(self, person: ProviderAccount) -> None:
+        """Forget that an administrator ended a sign-in. Raises StoreError. In a thread."""
         with self._database.read() as transaction:
             name = identities.user_of(transaction, person)
         if name is not None:
@@ -189,32 +185,40 @@ class SignInService:
                 change.fields["user"] = name
 
     def _ask_again_at(self, person: ProviderAccount) -> float | None:
+        """Return when an administrator last ended a sign-in of the person. Raises StoreError. In a thread."""
         with self._database.read() as transaction:
             return identities.ask_again_at(transaction, person)
 
-    async def _prove(
-        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: ProviderAccount
+    async def _step_up(
+        self,
+        provider: SingleSignOn,
+        under_way: Pending,
+        prompt: LoginPrompt,
+        claims: Claims,
+        person: ProviderAccount,
     ) -> StepUpResult | Denial:
-        """The sign-in counts as proved from now on, if the provider says that it has asked its person."""
-        again = under_way.again
-        assert again is not None, "it is a step-up"
-        if (not_asked := self._asked(provider, again, claims)) is not None:
-            return not_asked
+        """Count the sign-in as proved from now on, if the provider says that it has asked its person."""
+        if (denial := self._why_not_proved(provider, prompt, claims)) is not None:
+            return denial
         if provider.step_up_acr and claims.acr not in provider.step_up_acr:
             return Denial(
                 Reason.NO_GRANT,
                 f"{provider.name} did not ask you as sso.step_up_acr wants (acr); use another way to prove "
                 "yourself there, or a passkey",
             )
-        denial = await ask(self._step_up, provider, again, person)
+        denial = await ask(self._write_step_up, provider, prompt, person)
         return denial or StepUpResult(under_way.wanted)
 
-    def _asked(self, provider: SingleSignOn, again: LoginPrompt, claims: Claims) -> Denial | None:
-        """Why the provider has not asked its person since then, as far as anybody can tell: the person at
-        the browser can take the question out of the address."""
-        if not provider.auth_time and again.sign_in is None:
+    def _why_not_proved(
+        self, provider: SingleSignOn, prompt: LoginPrompt, claims: Claims
+    ) -> Denial | None:
+        """Return None if the provider has asked its person since `prompt`, else why that is not known.
+
+        The person at the browser can take the question out of the address, so only the claims count.
+        """
+        if not provider.auth_time and prompt.sign_in is None:
             return None
-        proved = fresh.proved_since(claims, self._now() - again.begun_at)
+        proved = fresh.proved_since(claims, self._now() - prompt.begun_at)
         if proved is None:
             return Denial(
                 Reason.NO_GRANT,
@@ -228,19 +232,19 @@ class SignInService:
             f"{provider.name} let you through without asking who you are; sign out there, and try again",
         )
 
-    def _step_up(
-        self, provider: SingleSignOn, again: LoginPrompt, person: ProviderAccount
+    def _write_step_up(
+        self, provider: SingleSignOn, prompt: LoginPrompt, person: ProviderAccount
     ) -> Denial | None:
-        """Raises NotFoundError, StoreError. In a thread."""
-        assert again.user is not None, "it is a user's"
-        assert again.sign_in is not None, "it is a step-up"
-        sign_in, now = bytes.fromhex(again.sign_in), self._now()
+        """Write down that the sign-in is proved. Raises NotFoundError, StoreError. In a thread."""
+        assert prompt.user is not None, "it is a user's"
+        assert prompt.sign_in is not None, "it is a step-up"
+        sign_in, now = bytes.fromhex(prompt.sign_in), self._now()
         with self._database.read() as transaction:
             user = identities.user_of(transaction, person)
-        if user != again.user:
+        if user != prompt.user:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
-                f"at {provider.name} you are somebody else than {again.user}; sign in there as yourself",
+                f"at {provider.name} you are somebody else than {prompt.user}; sign in there as yourself",
             )
         with on_the_web(self._settings, self._database, user).change("step-up") as change:
             passes.step_up(change.transaction, sign_in, now)
@@ -270,46 +274,6 @@ class SignInService:
             None if token is None else self._key.seal(REFRESH_PURPOSE, token.encode()),
             None if token is None else now + provider.refresh_s,
         )
-
-    def _too_often(self, source: Source) -> Denial | None:
-        network, now = source_network(source.address), self._now()
-        if self._tries.take(network, now) is not None:
-            return None
-        wait_s = math.ceil(self._tries.wait_s(network, now))
-        return Denial(
-            Reason.THROTTLED,
-            f"too many sign-ins from your address did not succeed; try again in {wait_s} s",
-            wait_s,
-        )
-
-    async def log_out(self, token: str) -> Denial | None:
-        issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
-        named = [each for each in self._providers.values() if each.issuer == issuer]
-        if not named:
-            return _no_logout("the logout token names no identity provider of this gateway (iss)")
-        error: OidcError | None = None
-        for provider in named:
-            try:
-                logout = await self.clients[provider.name].read_logout(token)
-            except OidcError as found:
-                error = found
-                continue
-            return await ask(self._log_out, provider, logout)
-        if isinstance(error, UnavailableError):
-            return _refused(named[0].name, error)
-        return _no_logout(str(error))
-
-    def _log_out(self, provider: SingleSignOn, logout: Logout) -> None:
-        """Raises RefusedError where the token was used before. In a thread."""
-        service = by_provider_itself(self._settings, self._database, provider.name, self._now)
-        with service.change("sso.logout", revokes=True) as change:
-            used = answers.use_logout_token(
-                change.transaction, logout.id, logout.expires_at, self._now()
-            )
-            if not used:
-                raise RefusedError("this logout token was used before")
-            change.fields["provider"] = provider.name
-            end_all_by_provider(service, logout.issuer, logout.subject, logout.session_id, change)
 
     def _admit(self, provider: SingleSignOn, person: ProviderAccount, mapped: Mapped) -> User:
         """The user, made at the first time, with the groups that the provider tells now. In a thread."""
@@ -343,25 +307,3 @@ class SignInService:
             if mapped.groups not in (None, provided):
                 return None
             return User(name, people.groups_of(transaction, name) | provided)
-
-
-def _no_logout(why: str) -> Denial:
-    return Denial(Reason.BAD_REQUEST, why)
-
-
-def _refused(provider: str, error: OidcError) -> Denial:
-    """The reason is for the log alone: an attacker who tries callbacks learns nothing by it."""
-    _log.warning("sign-in refused", provider=provider, why=str(error))
-    if isinstance(error, UnavailableError):
-        return Denial(
-            Reason.UPSTREAM_TIMEOUT,
-            f"{provider} does not answer, so nobody can sign in by it now; try again, or sign in with a "
-            "password or a token",
-            retry_after_s=10,
-        )
-    if isinstance(error, SignInDeniedError):
-        return Denial(Reason.CREDENTIAL_WRONG, f"{provider} did not let you sign in; try again")
-    return Denial(
-        Reason.CREDENTIAL_WRONG,
-        f"the answer of {provider} was refused; the gateway's log says why (sign-in refused)",
-    )

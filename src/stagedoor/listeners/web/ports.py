@@ -80,6 +80,6 @@ class SignIns(Protocol):
         of the sign-in of theirs that it is for; None: the browser's own."""
         ...
 
-    async def log_out(self, token: str) -> Denial | None:
-        """End what a provider's logout token names (Back-Channel Logout 1.0)."""
+    async def log_out(self, token: str, source: Source) -> Denial | None:
+        """End what a provider's logout token names (Back-Channel Logout 1.0). `source` sent it."""
         ...

@@ -1,6 +1,7 @@
 """The WebShell's parts: how terminals are reached in each shell, and passes over the store."""
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from stagedoor.admin.recordings.service import RecordingService
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.refresh import RefreshService
+from stagedoor.admin.sign_in.single_sign_on import open_clients
 from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.admin.terminals.presence import PresenceService
@@ -130,8 +132,11 @@ def sign_ins_of(settings: Settings, database: Database) -> tuple[SignInService, 
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
-    sign_ins = SignInService(settings, database, key, os.urandom)
-    return sign_ins, RefreshService(settings, database, key, sign_ins.clients)
+    clients = open_clients(settings, time.time)
+    return (
+        SignInService(settings, database, key, clients.signing_in, os.urandom),
+        RefreshService(settings, database, key, clients.refreshing),
+    )
 
 
 def host_names(settings: Settings) -> frozenset[str]:

@@ -110,16 +110,16 @@ class SingleSignOnRoutes:
 
     async def _log_out(self, request: Request) -> Response:
         """A provider's own POST (Back-Channel Logout 1.0 §2.5): its signature speaks, and no Origin."""
-        denial = self._guard.barred(self._guard.source_of(request))
-        fields = denial or await form_of(request)
-        if not isinstance(fields, Denial):
-            denial = await self._sign_ins.log_out(fields.get("logout_token", ""))
+        source = self._guard.source_of(request)
+        fields = self._guard.barred(source) or await form_of(request)
+        if isinstance(fields, Denial):
+            denial: Denial | None = fields
         else:
-            denial = fields
+            denial = await self._sign_ins.log_out(fields.get("logout_token", ""), source)
         if denial is None:
             self._guard.proved(request, True)
             return Response(headers=_FRESH)
-        self._guard.flow.deny(denial, web(self._guard.source_of(request)))
+        self._guard.flow.deny(denial, web(source))
         said = {"error": "invalid_request", "error_description": denial.message}
         return JSONResponse(said, status_of(denial.reason), headers=_FRESH)
 

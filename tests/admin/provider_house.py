@@ -1,0 +1,115 @@
+"""The services of single sign-on over a store, at fake providers: sign-ins, logouts and refreshes."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from stagedoor.admin.asking import ask
+from stagedoor.admin.service import open_service
+from stagedoor.admin.sign_in.refresh import RefreshService
+from stagedoor.admin.sign_in.sign_ins import SignInRecord, list_sign_ins
+from stagedoor.admin.sign_in.single_sign_on import open_clients
+from stagedoor.admin.sign_in.single_sign_on_service import SignInService
+from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.keys.sealing import SealingKey
+from stagedoor.model.denial import Denial
+from stagedoor.model.source import Source
+from stagedoor.model.units import DAY_S
+from stagedoor.model.webpass import PassKind
+from stagedoor.settings.file import load_settings
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database, open_database
+from stagedoor.store.sign_in import passes
+from tests.oidc.fake import CLIENT_ID, REDIRECT_URI, SECRET, FakeProvider
+
+FROM = Source.of("192.0.2.1", 1)
+REFRESH_S = 600.0
+
+
+@dataclass
+class ProviderHouse:
+    """Everything in one event loop; `clock` is what the services take for the time."""
+
+    settings: Settings
+    database: Database
+    providers: dict[str, FakeProvider]
+    skew_s: float = 0.0
+    sign_ins: SignInService = field(init=False)
+    refresh: RefreshService = field(init=False)
+
+    def __post_init__(self) -> None:
+        clients = open_clients(self.settings, self.clock)
+        key = SealingKey(bytes(32))
+        self.sign_ins = SignInService(
+            self.settings, self.database, key, clients.signing_in, os.urandom, self.clock
+        )
+        self.refresh = RefreshService(
+            self.settings, self.database, key, clients.refreshing, self.clock, lambda: 0.0
+        )
+
+    def clock(self) -> float:
+        return time.time() + self.skew_s
+
+    async def begin(self, name: str, source: Source = FROM) -> tuple[str, list[tuple[str, str]]]:
+        """Return what the browser keeps, and the query that it comes back with."""
+        begun = await self.sign_ins.begin(name, "/", source)
+        assert not isinstance(begun, Denial), begun.message
+        sent = parse_qs(urlsplit(begun[0]).query)
+        self.providers[name].nonce = sent["nonce"][0]
+        return begun[1], [("state", sent["state"][0]), ("code", "x")]
+
+    async def sign_in(self, name: str) -> None:
+        """Sign in as the person of the provider. Their sign-in lasts for days."""
+        found = await self.sign_ins.finish(*await self.begin(name), FROM)
+        assert isinstance(found, tuple), found
+        identity, _, answer = found
+        long = Lifetimes(session_s=9 * DAY_S, session_max_s=9 * DAY_S)
+        given = pass_for(PassKind.SESSION, identity, self.clock(), long)
+        await ask(passes.issue, self.database, given, self.clock(), answer)
+
+    async def refresh_all(self, later_s: float = REFRESH_S) -> None:
+        """Ask each provider about its sign-ins, some time later."""
+        self.skew_s += later_s
+        for provider in self.settings.sso:
+            await self.refresh.round(provider)
+
+    def lasting(self) -> list[SignInRecord]:
+        with open_service(self.settings) as service:
+            return list_sign_ins(service)
+
+
+@contextmanager
+def provider_house(folder: Path, **providers: FakeProvider) -> Iterator[ProviderHouse]:
+    secret = folder / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    file = folder / "stagedoor.toml"
+    file.write_text(
+        f'data_dir = "{folder}/data"\n'
+        + "".join(
+            f'[[sso]]\nname = "{name}"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+            f'client_secret_file = "{secret}"\nredirect_uri = "{REDIRECT_URI}"\n'
+            f'groups = {{ "/teams/shop" = "shop" }}\nrefresh_s = {REFRESH_S}\n'
+            for name, provider in providers.items()
+        )
+    )
+    settings = load_settings(file)
+    with open_service(settings):
+        pass
+    database = open_database(settings.place)
+    try:
+        yield ProviderHouse(settings, database, providers)
+    finally:
+        database.close()
+
+
+async def all_cancelled(tasks: list["asyncio.Task[object]"]) -> None:
+    """Cancel them in one turn of the loop."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
