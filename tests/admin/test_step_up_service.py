@@ -18,7 +18,8 @@ from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.pending_login import LETTERS, TRIES, letters_digest
+from stagedoor.model.letters import LETTERS, letters_digest
+from stagedoor.model.pending_login import TRIES
 from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, lasts, try_letters
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target

@@ -1,13 +1,21 @@
 """Logins that wait for approval: which step leads to which state, and what an attacker's link is worth."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.pending_login import (
+from stagedoor.model.letters import (
     LETTERS,
     LETTERS_COUNT,
+    letters_digest,
+    login_letters,
+    random_letters,
+    shown_letters,
+)
+from stagedoor.model.pending_login import (
     PENDING_S,
     TRIES,
     LoginState,
@@ -15,18 +23,16 @@ from stagedoor.model.pending_login import (
     approve_by_code,
     approve_by_letters,
     deny,
+    derive_letters,
     digest,
     holds_verifier,
     is_due,
-    letters_digest,
-    random_letters,
-    shown_letters,
     spend,
 )
 
 NOW = 1_700_000_000.0
 MINE, OTHER = b"m" * 32, b"o" * 32
-GOOD = "BCDFGHJK"
+GOOD, GATEWAY = "BCDFGHJK", "https://gw.example"
 
 
 def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogin:
@@ -35,7 +41,7 @@ def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogi
         digest("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
-        letters_digest("id1", GOOD),
+        letters_digest("id1", GOOD, GATEWAY),
         "192.0.2.1",
         "laptop",
         port,
@@ -47,7 +53,7 @@ def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogi
 
 @pytest.mark.parametrize("typed", [GOOD, "bcdf-ghjk", " BCDF GHJK\n"])
 def test_the_letters_approve_however_they_are_typed(typed: str) -> None:
-    approved = approve_by_letters(login(), NOW, MINE, "alice", typed)
+    approved = approve_by_letters(login(), NOW, MINE, "alice", typed, GATEWAY)
     assert (approved.state, approved.sign_in) == (LoginState.APPROVED, MINE)
     assert is_due(approved, NOW)
     assert not is_due(spend(approved), NOW), "once"
@@ -57,12 +63,12 @@ def test_the_letters_approve_however_they_are_typed(typed: str) -> None:
 def test_wrong_letters_kill_it_after_five_tries() -> None:
     at = login()
     for left in range(TRIES - 1, 0, -1):
-        at = approve_by_letters(at, NOW, MINE, "alice", "XXXXXXXX")
+        at = approve_by_letters(at, NOW, MINE, "alice", "XXXXXXXX", GATEWAY)
         assert (at.state, at.tries_left) == (LoginState.WAITING, left)
-    at = approve_by_letters(at, NOW, MINE, "alice", "XXXXXXXX")
+    at = approve_by_letters(at, NOW, MINE, "alice", "XXXXXXXX", GATEWAY)
     assert at.state is LoginState.DENIED
     with pytest.raises(RefusedError, match="over"):
-        approve_by_letters(at, NOW, MINE, "alice", GOOD)
+        approve_by_letters(at, NOW, MINE, "alice", GOOD, GATEWAY)
 
 
 @pytest.mark.identity(4)
@@ -84,7 +90,7 @@ def test_who_receives_the_code_alone_gets_nothing() -> None:
 
 def test_where_the_code_did_not_arrive_the_letters_do() -> None:
     clicked = approve_by_code(login(), NOW, MINE, "alice", "code")
-    typed = approve_by_letters(clicked, NOW, MINE, "alice", GOOD)
+    typed = approve_by_letters(clicked, NOW, MINE, "alice", GOOD, GATEWAY)
     assert is_due(typed, NOW)
     with pytest.raises(RefusedError):  # approved already: nobody takes that back
         approve_by_code(typed, NOW, OTHER, "mallory", "other")
@@ -106,23 +112,46 @@ def test_a_click_is_nothing_where_the_client_does_not_listen() -> None:
 
 def test_a_login_of_a_name_is_for_that_user_alone() -> None:
     with pytest.raises(RefusedError, match="bob"):
-        approve_by_letters(login(wanted="alice"), NOW, MINE, "bob", GOOD)
-    assert is_due(approve_by_letters(login(wanted="alice"), NOW, MINE, "alice", GOOD), NOW)
+        approve_by_letters(login(wanted="alice"), NOW, MINE, "bob", GOOD, GATEWAY)
+    assert is_due(approve_by_letters(login(wanted="alice"), NOW, MINE, "alice", GOOD, GATEWAY), NOW)
 
 
 def test_its_time_ends_it_in_every_state() -> None:
     late = NOW + PENDING_S
-    approved = approve_by_letters(login(), NOW, MINE, "alice", GOOD)
+    approved = approve_by_letters(login(), NOW, MINE, "alice", GOOD, GATEWAY)
     assert not is_due(approved, late)
     for step in (
-        lambda: approve_by_letters(login(), late, MINE, "alice", GOOD),
+        lambda: approve_by_letters(login(), late, MINE, "alice", GOOD, GATEWAY),
         lambda: approve_by_code(login(), late, MINE, "alice", "code"),
         lambda: deny(login(), late),
         lambda: deny(spend(approved), NOW),
-        lambda: approve_by_letters(deny(login(), NOW), NOW, MINE, "alice", GOOD),
+        lambda: approve_by_letters(deny(login(), NOW), NOW, MINE, "alice", GOOD, GATEWAY),
     ):
         with pytest.raises(RefusedError, match="over"):
             step()
+
+
+def test_letters_are_of_one_gateway_one_login_one_key_and_one_client() -> None:
+    """A gateway between the client and another one has to make two of these agree, and chooses only ids."""
+    mine = login_letters(GATEWAY, "id1", "SHA256:abc", "verifier")
+    for other in (
+        ("https://evil.example", "id1", "SHA256:abc", "verifier"),
+        (GATEWAY, "id2", "SHA256:abc", "verifier"),
+        (GATEWAY, "id1", "SHA256:xyz", "verifier"),
+        (GATEWAY, "id1", "SHA256:abc", "verifies"),
+    ):
+        assert login_letters(*other) != mine
+    known = derive_letters(replace(login(), letters_hash=b""), GATEWAY, "verifier")
+    assert approve_by_letters(known, NOW, MINE, "alice", mine, GATEWAY).state is LoginState.APPROVED
+    elsewhere = approve_by_letters(known, NOW, MINE, "alice", mine, "https://evil.example")
+    assert (elsewhere.state, elsewhere.tries_left) == (LoginState.WAITING, TRIES - 1)
+    assert derive_letters(known, GATEWAY, "another") is known, "once"
+
+
+def test_before_its_client_has_asked_no_letters_are_right() -> None:
+    new = replace(login(), letters_hash=b"")
+    for typed in ("", GOOD):
+        assert approve_by_letters(new, NOW, MINE, "alice", typed, GATEWAY).tries_left == TRIES - 1
 
 
 @given(st.binary(min_size=64, max_size=64))

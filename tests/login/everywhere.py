@@ -83,7 +83,9 @@ class SignIn:
         machine = Machine(base, self.key)
         _, begun = machine.start()
         status, _ = (
-            Person(base).sign_in().post(f"/login/{begun['id']}/approve", letters=begun["letters"])
+            Person(base)
+            .sign_in()
+            .post(f"/login/{begun['id']}/approve", letters=machine.letters(begun["id"]))
         )
         assert status == 200
         status, got = machine.poll(begun["id"])

@@ -128,6 +128,13 @@ class Running:
         assert found, self.stderr
         return found.group(1)
 
+    def kill(self) -> None:
+        """Unless it has ended before."""
+        assert self.process.stdout is not None
+        if not self.process.stdout.closed:
+            self.process.kill()
+            self.end()
+
     def end(self) -> subprocess.CompletedProcess[str]:
         code = self.process.wait(ENOUGH_S)
         self._reader.join(BOUND_S)
@@ -139,8 +146,7 @@ class Running:
 
 def come_back(person: Person, id_: str) -> None:
     """Click, and go where the browser is sent: to the port of the client."""
-    port, code = person.code_for(id_)
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/?code={code}")
+    request = urllib.request.Request(person.onward(id_))
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: object) -> None:

@@ -1,6 +1,7 @@
 """A machine that logs in without our client, so that what the gateway refuses can be sent; and a browser."""
 
 import hashlib
+import html
 import http.cookiejar
 import json
 import re
@@ -9,8 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+from stagedoor.model.letters import login_letters, shown_letters
 from tests.path.gateway import PASSWORD
 from tests.waiting import BOUND_S
 
@@ -21,6 +23,11 @@ class Key:
     def __init__(self, folder: Path, name: str = "key") -> None:
         self.file = folder / name
         subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", self.file], check=True)
+
+    @property
+    def fingerprint(self) -> str:
+        command = ["ssh-keygen", "-lf", str(self.file)]
+        return subprocess.run(command, capture_output=True, check=True).stdout.decode().split()[1]
 
     def sign(self, text: str | bytes, namespace: str = "login@stagedoor") -> str:
         command = ["ssh-keygen", "-Y", "sign", "-f", str(self.file), "-n", namespace, "-q"]
@@ -33,6 +40,7 @@ class Machine:
 
     def __init__(self, base: str, key: Key, verifier: str = "verifier") -> None:
         self.base = base
+        self.origin = base
         self.key = key
         self.verifier = verifier
 
@@ -54,12 +62,17 @@ class Machine:
         self, headers: dict[str, str] | None = None, **more: object
     ) -> tuple[int, dict[str, Any]]:
         challenge = hashlib.sha256(self.verifier.encode()).hexdigest()
-        signature = self.key.sign(f"stagedoor login\n{self.base}\n{challenge}\n")
+        signature = self.key.sign(f"stagedoor login\n{self.origin}\n{challenge}\n")
         given = {"challenge": challenge, "signature": signature, "label": "laptop", "port": None}
         return self.ask("/login/start", headers, **given | more)
 
     def poll(self, id_: str, **more: object) -> tuple[int, dict[str, Any]]:
         return self.ask("/login/poll", **{"id": id_, "verifier": self.verifier} | more)
+
+    def letters(self, id_: str) -> str:
+        """The letters that its terminal shows, of which the gateway learns by a poll."""
+        assert self.poll(id_) == (200, {"state": "waiting"})
+        return shown_letters(login_letters(self.origin, id_, self.key.fingerprint, self.verifier))
 
 
 class Person:
@@ -86,12 +99,18 @@ class Person:
         assert status == 200, page
         return self
 
-    def code_for(self, id_: str) -> tuple[int, str]:
-        """What a click sends to the client: the port and the code."""
+    def onward(self, id_: str) -> str:
+        """Click, and return the address at the client's port that the browser is sent to."""
         status, page = self.post(f"/login/{id_}/approve")
         assert status == 200, page
-        [(port, code)] = re.findall(r'href="http://127\.0\.0\.1:(\d+)/\?code=([^"&]+)"', page)
-        return int(port), code
+        [url] = re.findall(r'href="(http://127\.0\.0\.1:\d+/[^"]+)"', page)
+        return html.unescape(url)
+
+    def code_for(self, id_: str) -> tuple[int, str]:
+        """Click, and return the port and the code that the browser brings there."""
+        url = urlsplit(self.onward(id_))
+        assert url.port is not None
+        return url.port, parse_qs(url.query)["code"][0]
 
     def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 import pytest
@@ -155,7 +156,8 @@ def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
         running = laptop.start("login", laptop.base)
         does(running, running.login_id(laptop.base))
         assert running.end().returncode == code
-        [_, _, line] = running.stderr.splitlines()  # behind the address and the letters
+        [*_, line] = running.stderr.splitlines()
+        assert len(running.stderr.splitlines()) == 4  # behind the address, the key and the letters
         assert line.startswith(said)
         assert laptop.files() == before
     assert laptop.run("login", "http://gw.example").returncode == 2
@@ -176,9 +178,16 @@ def test_others_at_the_port_get_nothing_and_stop_nothing(laptop: Laptop, person:
     running = laptop.start("login", laptop.base)
     id_ = running.login_id(laptop.base)
     port, _ = person.code_for(id_)
+    own = quote(laptop.base, safe="").encode()
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
     for asked in (
         b"GET /?code=" + b"A" * 43 + b" HTTP/1.1\r\n\r\n",
+        b"GET /?code=" + b"A" * 43 + b"&iss=x HTTP/1.1\r\nSec-Fetch-Dest: iframe\r\n\r\n",
+        b"GET /?code="
+        + b"A" * 43
+        + b"&iss="
+        + own
+        + b" HTTP/1.1\r\nSec-Fetch-Dest: document\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"\0" * 9000,
     ):

@@ -45,13 +45,14 @@ def test_the_letters_let_it_in_and_its_secret_works_for_connect(
 ) -> None:
     status, begun = machine.start()
     assert status == 200
-    assert begun["url"] == f"{machine.base}/login/{begun['id']}"
-    assert machine.poll(begun["id"]) == (200, {"state": "waiting"})
+    at = f"/login/{begun['id']}/approve"
+    assert person.post(at, letters="")[0] == 403, "it has no letters before its client asks"
+    letters = machine.letters(begun["id"])
     page = person.get(f"/login/{begun['id']}")[1]
     assert "laptop" in page
-    assert begun["letters"] not in page
+    assert letters not in page
     assert '/times.js" defer' in page, "it says when that began"
-    status, page = person.post(f"/login/{begun['id']}/approve", letters=begun["letters"].lower())
+    status, page = person.post(at, letters=letters.lower())
     assert (status, "is logged in as dev" in page) == (200, True)
     status, got = machine.poll(begun["id"])
     assert (status, got["state"], got["user"]) == (200, "logged-in", "dev")
@@ -113,12 +114,12 @@ def test_a_click_sends_a_code_to_the_same_machine_alone(machine: Machine, person
 @pytest.mark.identity(4)
 def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) -> None:
     _, begun = machine.start()
-    at = f"/login/{begun['id']}/approve"
+    at, letters = f"/login/{begun['id']}/approve", machine.letters(begun["id"])
     for left in (4, 3, 2, 1):
         status, page = person.post(at, letters="XXXX-XXXX")
         assert (status, f"{left} tries are left" in page) == (403, True)
     assert person.post(at, letters="XXXX-XXXX")[0] == 403
-    assert person.post(at, letters=begun["letters"])[0] == 400
+    assert person.post(at, letters=letters)[0] == 400
     assert machine.poll(begun["id"])[1] == {"state": "denied"}
 
 
@@ -141,9 +142,10 @@ def test_to_wait_proves_nothing_of_who_waits(tmp_path: Path) -> None:
 
 def test_pages_of_other_sites_let_nothing_in(machine: Machine, person: Person, base: str) -> None:
     _, begun = machine.start()
+    letters = machine.letters(begun["id"])
     for path in ("approve", "deny"):
         at = f"/login/{begun['id']}/{path}"
-        status, _ = person.post(at, "https://evil.example", letters=begun["letters"])
+        status, _ = person.post(at, "https://evil.example", letters=letters)
         assert status == 403
     for origin in ("https://evil.example", base):
         assert machine.start({"Origin": origin})[0] == 403
@@ -157,9 +159,10 @@ def test_pages_of_other_sites_let_nothing_in(machine: Machine, person: Person, b
 def test_a_token_lets_no_machine_in(machine: Machine, base: str, gateway: Gateway) -> None:
     by_token = Person(base).sign_in("dev", gateway.token())
     _, begun = machine.start()
+    letters = machine.letters(begun["id"])
     status, page = by_token.get(f"/login/{begun['id']}")
     assert (status, "only a person" in page) == (403, True)
-    assert by_token.post(f"/login/{begun['id']}/approve", letters=begun["letters"])[0] == 403
+    assert by_token.post(f"/login/{begun['id']}/approve", letters=letters)[0] == 403
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.keys.signing import signed_by
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, digest
+from stagedoor.model.letters import login_letters, shown_letters
+from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin, digest
 from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
@@ -90,13 +91,23 @@ class Installation:
     async def poll(
         self, begun: StartedLogin, code: str | None = None
     ) -> LoginResult | LoginState | Denial:
-        return await self.logins.poll(begun.id, VERIFIER, code, HERE)
+        return await self.logins.poll(begun.id, VERIFIER, code, ORIGIN, HERE)
+
+    async def letters(self, begun: StartedLogin, key: Key) -> str:
+        """What its terminal shows; the gateway knows them by its first question."""
+        assert await self.poll(begun) is LoginState.WAITING
+        signed = signed_by(key.sign(b"text"), NAMESPACE, b"text")
+        assert signed is not None
+        return login_letters(ORIGIN, begun.id, signed.fingerprint, VERIFIER)
+
+    async def approve(
+        self, begun: StartedLogin, letters: str | None, who: Identity | None = None
+    ) -> tuple[PendingLogin, str | None] | Denial:
+        return await self.approval.approve(who or self.alice, begun.id, letters, ORIGIN)
 
     async def logged_in(self, key: Key) -> LoginResult:
         begun = await self.begin(key)
-        assert not isinstance(
-            await self.approval.approve(self.alice, begun.id, begun.letters), Denial
-        )
+        assert not isinstance(await self.approve(begun, await self.letters(begun, key)), Denial)
         found = await self.poll(begun)
         assert isinstance(found, LoginResult), found
         return found
@@ -160,8 +171,8 @@ async def test_the_letters_log_a_machine_in_once(
     here: Installation, key: Key, tmp_path: Path
 ) -> None:
     begun = await here.begin(key)
-    assert await here.poll(begun) is LoginState.WAITING
-    done = await here.approval.approve(here.alice, begun.id, begun.letters.lower())
+    letters = await here.letters(begun, key)
+    done = await here.approve(begun, letters.lower())
     assert not isinstance(done, Denial)
     found = await here.poll(begun)
     assert isinstance(found, LoginResult)
@@ -180,14 +191,14 @@ async def test_a_click_is_worth_nothing_without_code_and_verifier(
 ) -> None:
     """The attacker began, and sends the link; or another person of the machine receives the code."""
     begun = await here.begin(key)
-    done = await here.approval.approve(here.alice, begun.id, None)
+    done = await here.approve(begun, None)
     assert not isinstance(done, Denial)
     _, code = done
     assert code is not None
     assert await here.poll(begun) is LoginState.WAITING
     assert await here.poll(begun, "a guess") is LoginState.WAITING, "a guess stops nothing"
     for verifier in ("", "another", code, begun.id):
-        got = await here.logins.poll(begun.id, verifier, code, HERE)
+        got = await here.logins.poll(begun.id, verifier, code, ORIGIN, HERE)
         assert isinstance(got, Denial)
         assert got.reason is Reason.BAD_REQUEST
     assert isinstance(await here.poll(begun, code), LoginResult)
@@ -197,11 +208,12 @@ async def test_a_click_is_worth_nothing_without_code_and_verifier(
 @pytest.mark.identity(4)
 async def test_wrong_letters_end_it(here: Installation, key: Key) -> None:
     begun = await here.begin(key)
+    letters = await here.letters(begun, key)
     for left in range(TRIES - 1, -1, -1):
-        got = await here.approval.approve(here.alice, begun.id, "XXXX-XXXX")
+        got = await here.approve(begun, "XXXX-XXXX")
         assert isinstance(got, Denial)
         assert (f"{left} tries" in got.message) == (left > 0)
-    assert isinstance(await here.approval.approve(here.alice, begun.id, begun.letters), Denial)
+    assert isinstance(await here.approve(begun, letters), Denial)
     assert await here.poll(begun) is LoginState.DENIED
 
 
@@ -213,22 +225,24 @@ async def test_a_person_denies_it(here: Installation, key: Key) -> None:
 
 async def test_it_ends_after_three_minutes(here: Installation, key: Key) -> None:
     begun = await here.begin(key)
+    letters = await here.letters(begun, key)
     here.ahead_s = PENDING_S + 1
     assert isinstance(await here.approval.look(here.alice, begun.id), Denial)
-    assert isinstance(await here.approval.approve(here.alice, begun.id, begun.letters), Denial)
+    assert isinstance(await here.approve(begun, letters), Denial)
     assert isinstance(await here.poll(begun), Denial)
 
 
 async def test_only_a_person_lets_a_machine_in(here: Installation, key: Key) -> None:
     """A token, a link for one app, a login: each would get more than it is."""
     begun = await here.begin(key)
+    letters = await here.letters(begun, key)
     for who in (
         replace(here.alice, sign_in=None),
         replace(here.alice, scopes=("connect:app01",)),
     ):
         for answer in (
             await here.approval.look(who, begun.id),
-            await here.approval.approve(who, begun.id, begun.letters),
+            await here.approve(begun, letters, who),
         ):
             assert isinstance(answer, Denial)
             assert answer.reason is Reason.NO_GRANT
@@ -368,7 +382,7 @@ async def test_a_revoked_key_gets_no_login_and_no_certificate(here: Installation
     """Be it revoked before, while it waits, or once it is logged in."""
     await here.logged_in(key)
     begun = await here.begin(key)
-    await here.approval.approve(here.alice, begun.id, begun.letters)
+    await here.approve(begun, await here.letters(begun, key))
     bound = len(load_policy(here.admin.database).bound_keys)
     here.revoked[key.line] = why = Denial(Reason.CREDENTIAL_WRONG, "it was revoked")
     waited = await here.poll(begun)
@@ -384,12 +398,13 @@ async def test_a_revoked_key_gets_no_login_and_no_certificate(here: Installation
 @pytest.mark.identity(3)
 async def test_letters_codes_and_secrets_are_in_no_audit(here: Installation, key: Key) -> None:
     begun = await here.begin(key)
-    await here.approval.approve(here.alice, begun.id, "WWWW-WWWW")
-    await here.approval.approve(here.alice, begun.id, begun.letters)
+    letters = await here.letters(begun, key)
+    await here.approve(begun, "WWWW-WWWW")
+    await here.approve(begun, shown_letters(letters))
     found = await here.poll(begun)
     assert isinstance(found, LoginResult)
     assert found.secret is not None
     told = "".join(str(entry) for entry in read_entries(here.admin.database))
     assert "login.answer" in told
-    for secret in (begun.letters, begun.letters.replace("-", ""), "WWWW", found.secret, VERIFIER):
+    for secret in (letters, shown_letters(letters), "WWWW", found.secret, VERIFIER):
         assert secret not in told

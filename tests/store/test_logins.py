@@ -11,6 +11,7 @@ from stagedoor.admin.sign_in.sign_ins import end_by_provider
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.letters import letters_digest
 from stagedoor.model.pending_limits import PendingLimits
 from stagedoor.model.pending_login import (
     PENDING_S,
@@ -18,7 +19,6 @@ from stagedoor.model.pending_login import (
     approve_by_letters,
     deny,
     digest,
-    letters_digest,
     spend,
 )
 from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
@@ -35,6 +35,7 @@ from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
+GATEWAY = "https://gw.example"
 ANSWER = ProviderAnswer("Company", "https://id.example", "1", "sid", None, NOW, "sealed", NOW + 600)
 CAROL = Identity("carol", frozenset(), Method.SSO, "Company")
 LIFETIMES = Lifetimes()
@@ -52,7 +53,7 @@ def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
         digest("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
-        letters_digest(id_, "BCDFGHJK"),
+        letters_digest(id_, "BCDFGHJK", GATEWAY),
         source,
         "laptop",
         40000,
@@ -94,7 +95,7 @@ def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: 
     before = pending("one")
     assert pending_logins.add(database, before, NOW) is None
     assert pending_logins.find(database, "one") == before
-    after = approve_by_letters(before, NOW, b"s" * 32, "carol", "BCDFGHJK")
+    after = approve_by_letters(before, NOW, b"s" * 32, "carol", "BCDFGHJK", GATEWAY)
 
     def approve(after: PendingLogin) -> bool:
         with database.write() as transaction:

@@ -51,6 +51,27 @@ def run(command: list[str], text: str = "") -> str:
     return out.decode("ascii", "replace")
 
 
+def fingerprint_of(signature: str) -> str:
+    """Return the `SHA256:…` of the key that made an armoured signature (PROTOCOL.sshsig).
+
+    Raises TunnelError.
+    """
+    import hashlib
+    from binascii import a2b_base64, b2a_base64
+
+    try:
+        blob = a2b_base64("".join(signature.split("-----")[2].split()))
+        size = int.from_bytes(blob[10:14], "big")  # behind the magic and the version
+        key = blob[14 : 14 + size]
+    except (ValueError, IndexError):
+        key = b""
+    if not key:
+        raise TunnelError(
+            tunnel.USAGE, "ssh-keygen made no signature; install OpenSSH 8.2 or later"
+        )
+    return "SHA256:" + b2a_base64(hashlib.sha256(key).digest()).decode().rstrip("=\n")
+
+
 def _read_all(fd: int, deadline: float) -> bytes:
     """Until its end. Raises OSError, TimeoutError."""
     got = b""

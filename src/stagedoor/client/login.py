@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.client import login_ask, login_files, tunnel
-from stagedoor.client.keygen import run
+from stagedoor.client.keygen import fingerprint_of, run
 from stagedoor.client.login_files import KEY, SECRET, STATE
-from stagedoor.client.login_web import LATER, Gateway, LoopbackListener
+from stagedoor.client.login_web import LATER, Gateway, LoopbackListener, login_id
 from stagedoor.client.needed import CERTIFICATE, FRESH
 from stagedoor.client.tunnel import TunnelError
 from stagedoor.client.turn import LoginLock
@@ -239,13 +239,15 @@ def _sign(key: Path, text: str) -> str:
 
 
 def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:
-    """What the gateway gives once the person has approved, by either way. Raises TunnelError."""
+    """Return the gateway's answer once the person has approved, by either way. Raises TunnelError."""
     import hashlib
+
+    from stagedoor.model.letters import login_letters, shown_letters
 
     verifier = os.urandom(32).hex()
     challenge = hashlib.sha256(verifier.encode()).hexdigest()
     signature = _sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
-    back = LoopbackListener(f"{gateway.url}/")
+    back = LoopbackListener(gateway.url)
     try:
         asked: dict[str, object] = {
             "challenge": challenge,
@@ -256,13 +258,20 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         status, begun = gateway.post("/login/start", asked)
         if status != 200:
             raise _refusal(gateway, status, begun)
-        id_, letters = (str(begun.get(name, "")) for name in ("id", "letters"))
-        back.done = url = gateway.page_of(begun)
+        id_ = login_id(begun)
+        mine: dict[str, object] = {"id": id_, "verifier": verifier}
+        status, said = gateway.post("/login/poll", mine)  # of which it derives the letters
+        if status != 200:
+            raise _refusal(gateway, status, said)
+        back.done = url = f"{gateway.url}/login/{id_}"
+        fingerprint = fingerprint_of(signature)
+        letters = shown_letters(login_letters(gateway.url, id_, fingerprint, verifier))
         _say(f"Sign in at:  {url}")
-        _say(f"In a browser on another machine, type:  {tunnel.clean(letters, 20)}")
+        _say(f"Its page shows this key:  {fingerprint}")
+        _say(f"In a browser on another machine, type:  {letters}")
         if browser:
             login_ask.open_browser(url)
-        return _wait(gateway, {"id": id_, "verifier": verifier}, back)
+        return _wait(gateway, mine, back)
     finally:
         back.close()
 

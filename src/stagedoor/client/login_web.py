@@ -31,8 +31,14 @@ AT_ONCE = 8
 _TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
 """Every command that a login brings ends here: what to do about a certificate that is not trusted."""
 _URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
-_PAGE = re.compile(r"/login/[A-Za-z0-9_-]{1,64}")
-_CODE = re.compile(rb"GET /\?code=([A-Za-z0-9_-]{16,128}) HTTP/1\.[01]\r\n")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CODE = re.compile(
+    rb"GET /\?code=([A-Za-z0-9_-]{16,128})&iss=([A-Za-z0-9._~%-]{1,1024}) HTTP/1\.[01]\r\n"
+)
+"""What `listeners.web.login.pages` sends the browser to; `iss` is of RFC 9207."""
+_IN_A_PAGE = re.compile(rb"\r\nsec-fetch-dest:(?! *document\r\n)", re.IGNORECASE)
+"""Browsers send it with what a page loads, and not with a page of its own (Fetch Metadata)."""
+_USUAL = {"https": ":443", "http": ":80"}
 
 
 class Gateway:
@@ -46,7 +52,10 @@ class Gateway:
                 tunnel.USAGE, f"{url!r} is no gateway: give https://HOST[:PORT][/PATH]"
             )
         scheme, place, self.path = match.groups()
-        self.origin = f"{scheme}://{place.lower()}"
+        place = place.lower()
+        if place.endswith(_USUAL[scheme]):  # no browser shows it (RFC 6454 §4)
+            place = place[: -len(_USUAL[scheme])]
+        self.origin = f"{scheme}://{place}"
         self.url = self.origin + self.path
         given = {"--gateway": self.origin}
         if ca_file:
@@ -59,7 +68,7 @@ class Gateway:
                 tunnel.USAGE,
                 f"{self.origin} is plain http, where others can read secrets: use https://",
             )
-        self.place = place.lower()
+        self.place = place
 
     def get(self, path: str) -> tuple[int, dict[str, object]]:
         """The status and the JSON object. Raises TunnelError."""
@@ -68,15 +77,6 @@ class Gateway:
     def post(self, path: str, asked: dict[str, object]) -> tuple[int, dict[str, object]]:
         """The same of a JSON object that is sent."""
         return self._ask("POST", path, json.dumps(asked).encode())
-
-    def page_of(self, begun: dict[str, object]) -> str:
-        """Where the person approves, of the answer to `/login/start`. It goes into a header of ours, and to a
-        browser. Raises TunnelError."""
-        url = str(begun.get("url", ""))
-        if not url.startswith(self.url) or _PAGE.fullmatch(url[len(self.url) :]) is None:
-            line = f"{self.url} leads to another site; check its web.path"
-            raise TunnelError(tunnel.REFUSED, line)
-        return url
 
     def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
         wire = tunnel.reach(self.options)
@@ -103,6 +103,14 @@ class Gateway:
             if answer.status in LATER:
                 return answer.status, {}
             raise
+
+
+def login_id(begun: dict[str, object]) -> str:
+    """Return the id in the answer to `/login/start`, which goes into an address. Raises TunnelError."""
+    found = begun.get("id")
+    if not isinstance(found, str) or _ID.fullmatch(found) is None:
+        raise TunnelError(tunnel.REFUSED, "the gateway names no login; get its client again")
+    return found
 
 
 def loopback(host: str) -> bool:
@@ -144,11 +152,13 @@ class LoopbackListener:
     """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Any other client gets a
     refusal, and holds up nothing."""
 
-    def __init__(self, done: str) -> None:
-        """`done` is the gateway's page where the browser goes on. Raises OSError."""
+    def __init__(self, gateway: str) -> None:
+        """`gateway` is the address whose codes are taken. Raises OSError."""
         import socket  # which costs a renewal 8 ms
 
-        self.done = done
+        self._gateway = gateway
+        self.done = f"{gateway}/"
+        """The gateway's page where the browser goes on."""
         self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listening.bind(("127.0.0.1", 0))
         self._listening.listen(AT_ONCE)
@@ -158,8 +168,8 @@ class LoopbackListener:
         self._brought: socket.socket | None = None
 
     def wait(self, for_s: float) -> str | None:
-        """A code that somebody brought within so many seconds, or None. The caller finds out what it is
-        worth, and then calls `lead_on`."""
+        """Return a code that a browser brings within `for_s` seconds, or None. The caller tries what it is
+        worth, and then calls `lead_on`. Raises TunnelError for the code of another gateway."""
         deadline = time.monotonic() + for_s
         while True:
             left = deadline - time.monotonic()
@@ -199,12 +209,28 @@ class LoopbackListener:
         if b"\r\n\r\n" not in got:
             return None
         match = _CODE.match(got)
-        if match is None:
+        if match is None or _IN_A_PAGE.search(got):
             self._answer(sock, 404)
             return None
+        self._require_own(sock, match.group(2).decode("ascii"))
         del self._open[sock]
         self._brought = sock
         return match.group(1).decode("ascii")
+
+    def _require_own(self, sock: socket.socket, issuer: str) -> None:
+        """Refuse a code that another gateway issued (RFC 9207 §2.4): the gateway to which it would be sent
+        began a login of its own there. Raises TunnelError."""
+        from urllib.parse import unquote
+
+        issuer = tunnel.clean(unquote(issuer), 200)
+        if issuer == self._gateway:
+            return
+        line = (
+            f"the browser allowed a login at {issuer}, and this is one at {self._gateway}: nothing was sent "
+            f"there, and nobody is logged in. If you meant {issuer}, run: stagedoor login {issuer}"
+        )
+        self._answer(sock, 403, line)
+        raise TunnelError(tunnel.REFUSED, line)
 
     def lead_on(self) -> None:
         """Send the browser that brought a code to the gateway's page, which says now what became of it."""
@@ -212,14 +238,16 @@ class LoopbackListener:
             self._answer(self._brought, 303)
             self._brought = None
 
-    def _answer(self, sock: socket.socket, status: int) -> None:
+    def _answer(self, sock: socket.socket, status: int, text: str = "") -> None:
         where = f"Location: {self.done}\r\n" if status == 303 else ""
-        phrase = "See Other" if status == 303 else "Not Found"
+        phrase = {303: "See Other", 403: "Forbidden", 404: "Not Found"}[status]
+        body = text.encode()
         head = (
-            f"HTTP/1.1 {status} {phrase}\r\n{where}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status} {phrase}\r\n{where}Content-Type: text/plain; charset=utf-8\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         with suppress(OSError):
-            sock.send(head.encode("ascii"))
+            sock.send(head.encode("ascii") + body)
         self._close(sock)
 
     def _forget(self, now: float) -> None:

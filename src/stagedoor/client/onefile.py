@@ -17,7 +17,7 @@ MODULES = (
     ),
     *("client.needed", "client.turn", "client.keygen", "client.tunnel", "client.http"),
     *("client.doctor.judge", "client.doctor.path", "client.doctor.walk"),
-    *("model.units", "wire.finding", "wire.oneline"),
+    *("model.letters", "model.units", "wire.finding", "wire.oneline"),
 )
 """Below `stagedoor`; with their packages, which are empty there."""
 # With -I and -S it starts sooner, and no package of the person's can break it.

@@ -6,7 +6,8 @@
 
 A link that is sent to somebody else is worth nothing: the letters are on the terminal that began (RFC 8628
 §5.4), and the code goes to a port of the machine where the browser is (RFC 8252 §7.3), as good as its
-verifier (RFC 7636).
+verifier (RFC 7636). Nor is a login that another gateway began for its visitor (RFC 9207): both ways bind what
+is approved to the address of the page, which the client compares with the gateway that it was given.
 """
 
 import hashlib
@@ -15,11 +16,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.letters import letters_digest, login_letters
 
-LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-"""No vowels, so no words, and no digits that look like letters (RFC 8628 §6.1)."""
-LETTERS_COUNT = 8
-"""34 bits, of which five tries find one in 5 thousand million."""
 PENDING_S = 180.0
 TRIES = 5
 OVER = "this login is over or was never begun here; run stagedoor login again"
@@ -38,7 +36,8 @@ class LoginState(StrEnum):
 class PendingLogin:
     """`id` is in the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes); None for
     a login that ssh holds, whose connection is the proof. `public_key` is `type base64`, `fingerprint` its
-    `SHA256:…`; the client has proved to hold the key. `source` is the address that it was begun from,
+    `SHA256:…`; the client has proved to hold the key. `letters_hash` is a `letters_digest`, empty until
+    the client shows its verifier, of which its letters are made. `source` is the address that it began from,
     `label` what the machine calls itself. `port` is where the client listens on 127.0.0.1; None: nowhere.
     `wanted_user` is the only user who may approve, or who has; None: any may. `sign_in` is the id of the
     sign-in that approved. `code_hash` (32 bytes) is that of the code without which an approved one cannot be
@@ -71,25 +70,6 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def letters_digest(login: str, letters: str) -> bytes:
-    """What is kept of a login's letters (32 bytes). Case, blanks and dashes do not count."""
-    plain = "".join(letters.split()).replace("-", "").upper()
-    return digest(f"{login} {plain}")
-
-
-def random_letters(random: bytes) -> str:
-    """Letters of `LETTERS_COUNT` groups of 64 random bits: 64 bytes."""
-    parts = [random[at : at + 8] for at in range(0, 8 * LETTERS_COUNT, 8)]
-    if len(parts[-1]) != 8:
-        raise ValueError("64 random bytes make the letters")
-    return "".join(LETTERS[int.from_bytes(part) % len(LETTERS)] for part in parts)
-
-
-def shown_letters(letters: str) -> str:
-    """As a person reads them: `BCDF-GHJK`."""
-    return f"{letters[:4]}-{letters[4:]}"
-
-
 def deny(login: PendingLogin, now: float) -> PendingLogin:
     """The person did not want it. Raises RefusedError where it is over."""
     if login.state_at(now) not in (LoginState.WAITING, LoginState.APPROVED):
@@ -97,14 +77,27 @@ def deny(login: PendingLogin, now: float) -> PendingLogin:
     return replace(login, state=LoginState.DENIED)
 
 
+def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingLogin:
+    """Return `login` with the letters of its client, who has just shown `verifier` to the gateway at the
+    address `gateway`. They are derived once."""
+    if login.letters_hash:
+        return login
+    letters = login_letters(gateway, login.id, login.fingerprint, verifier)
+    return replace(login, letters_hash=letters_digest(login.id, letters, gateway))
+
+
 def approve_by_letters(
-    login: PendingLogin, now: float, sign_in: bytes, user: str, letters: str
+    login: PendingLogin, now: float, sign_in: bytes, user: str, letters: str, gateway: str
 ) -> PendingLogin:
-    """Approved where the letters are right, else with one try less; DENIED after the last. It counts as
-    approved without a code. Raises RefusedError where it is over, or for another user."""
+    """Approve a login by its letters. Wrong ones cost a try, and deny the login after the last.
+
+    `gateway` is the address of the page where they were typed. The letters of ssh's own logins, which have no
+    client of ours, are bound to none. An approval by letters needs no code. Raises RefusedError where the
+    login is over, or for another user.
+    """
     _require_open(login, now, user)
-    right = hmac.compare_digest(letters_digest(login.id, letters), login.letters_hash)
-    if right:
+    page = "" if login.challenge is None else gateway
+    if hmac.compare_digest(letters_digest(login.id, letters, page), login.letters_hash):
         state = LoginState.APPROVED
         return replace(login, state=state, sign_in=sign_in, wanted_user=user, code_hash=None)
     left = login.tries_left - 1

@@ -8,8 +8,9 @@ import hmac
 from dataclasses import dataclass, field, replace
 
 from stagedoor.model.errors import RefusedError
+from stagedoor.model.letters import letters_digest
 from stagedoor.model.pending_login import PENDING_S as PENDING_S
-from stagedoor.model.pending_login import TRIES, letters_digest
+from stagedoor.model.pending_login import TRIES
 
 OVER = "nothing waits for a proof here any more; connect again"
 

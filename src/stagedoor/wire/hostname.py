@@ -6,6 +6,7 @@ page of another site can have it for its own.
 """
 
 import re
+from ipaddress import ip_address
 
 from stagedoor.model.source import is_address
 
@@ -20,18 +21,30 @@ def name_in(host: str) -> str | None:
 
 
 def is_known(host: str, names: frozenset[str], domain: str | None = None) -> bool:
-    """Whether the Host header `host` is an address, localhost, one of `names`, or `domain` or below it.
-
-    A name that begins with `*.` stands for each name of one label more (RFC 9525 §6.3).
-    """
+    """Return True if the Host header `host` is an address, localhost, or a name as `is_named` takes it."""
     name = name_in(host)
     if name is None:
         return False
-    if name == _THIS_MACHINE or name in names or f"*.{name.partition('.')[2]}" in names:
+    return name == _THIS_MACHINE or names_address(name) or is_named(host, names, domain)
+
+
+def is_named(host: str, names: frozenset[str], domain: str | None = None) -> bool:
+    """Return True if the Host header `host` is one of `names`, or `domain` or below it.
+
+    A name that begins with `*.` stands for each name of one label more (RFC 9525 §6.3).
+    """
+    name = (name_in(host) or "").strip("[]")
+    if name in names or f"*.{name.partition('.')[2]}" in names:
         return True
-    if domain is not None and (name == domain or name.endswith(f".{domain}")):
-        return True
-    return names_address(name)
+    return domain is not None and (name == domain or name.endswith(f".{domain}"))
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if the Host header `host` is localhost or an address of this machine's own network."""
+    name = name_in(host) or ""
+    if names_address(name):
+        return ip_address(name.strip("[]")).is_loopback
+    return name == _THIS_MACHINE
 
 
 def names_address(name: str) -> bool:

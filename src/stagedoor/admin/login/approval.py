@@ -41,10 +41,12 @@ class LoginApproval:
         return login
 
     async def approve(
-        self, identity: Identity, id_: str, letters: str | None
+        self, identity: Identity, id_: str, letters: str | None, gateway: str
     ) -> tuple[PendingLogin, str | None] | Denial:
-        """Approved, by the letters; without them, the code for the port of the same machine. Wrong letters
-        are a denial, and cost a try."""
+        """Approve a login by its letters or, without any, return the code for the port of the same machine.
+
+        `gateway` is the address of the page that the person sees. Wrong letters are a denial, and cost a try.
+        """
         if (denial := _no_person(identity)) is not None:
             return denial
         code = secrets.token_urlsafe(32) if letters is None else None
@@ -54,7 +56,7 @@ class LoginApproval:
             me = (self._now(), identity.sign_in.id, identity.name)
             if code is not None:
                 return pending_login.approve_by_code(login, *me, code)
-            return pending_login.approve_by_letters(login, *me, letters or "")
+            return pending_login.approve_by_letters(login, *me, letters or "", gateway)
 
         after = await ask(self._change, identity, id_, step)
         if isinstance(after, Denial):
@@ -64,7 +66,8 @@ class LoginApproval:
         left = after.tries_left
         again = f"{left} tries are left" if left else "this login is over: begin another"
         return Denial(
-            Reason.CREDENTIAL_WRONG, f"those are not the letters that the terminal shows; {again}"
+            Reason.CREDENTIAL_WRONG,
+            f"those are not the letters of a terminal that logs in at {gateway}; {again}",
         )
 
     async def deny(self, identity: Identity, id_: str) -> Denial | None:

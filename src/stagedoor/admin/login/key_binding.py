@@ -13,14 +13,8 @@ from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError, StoreError
-from stagedoor.model.pending_login import (
-    PENDING_S,
-    LoginState,
-    PendingLogin,
-    letters_digest,
-    random_letters,
-    shown_letters,
-)
+from stagedoor.model.letters import letters_digest, random_letters, shown_letters
+from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import source_network
 from stagedoor.settings.settings import Settings

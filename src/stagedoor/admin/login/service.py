@@ -22,15 +22,7 @@ from stagedoor.keys.signing import signed_by
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.model.pending_login import (
-    OVER,
-    PENDING_S,
-    LoginState,
-    PendingLogin,
-    letters_digest,
-    random_letters,
-    shown_letters,
-)
+from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
@@ -61,10 +53,9 @@ _NOBODY = Denial(
 
 @dataclass(frozen=True, slots=True)
 class StartedLogin:
-    """`letters` are for the terminal, as a person reads them. `ends_at`: seconds since the epoch."""
+    """A login that waits for approval. `ends_at`: seconds since the epoch."""
 
     id: str
-    letters: str = field(repr=False)
     ends_at: float
 
 
@@ -132,17 +123,13 @@ class LoginService:
             )
         if (denial := self._refused(key.line)) is not None:
             return denial
-        id_, letters, now = (
-            secrets.token_urlsafe(16),
-            random_letters(secrets.token_bytes(64)),
-            self._now(),
-        )
+        id_, now = secrets.token_urlsafe(16), self._now()
         login = PendingLogin(
             id_,
             challenge,
             key.line,
             key.fingerprint,
-            letters_digest(id_, letters),
+            b"",
             source_network(source.address),
             folded(label)[:MAX_LABEL_CHARS] or "a machine without a name",
             port,
@@ -156,24 +143,30 @@ class LoginService:
             reason = Reason.THROTTLED if full.where else Reason.OVERLOADED
             why = f"{full.most} logins{full.where} wait for approval, and no more may; try again"
             return Denial(reason, why, int(PENDING_S))
-        return StartedLogin(id_, shown_letters(letters), login.ends_at)
+        return StartedLogin(id_, login.ends_at)
 
     async def poll(
-        self, id_: str, verifier: str, code: str | None, source: Source
+        self, id_: str, verifier: str, code: str | None, gateway: str, source: Source
     ) -> LoginResult | LoginState | Denial:
-        """What became of it. APPROVED is not said of one that lacks its code: it waits still."""
+        """Return the outcome of a login to its client. WAITING includes an approval whose code is missing.
+
+        `gateway` is the address that the client asked at, and its letters are bound to.
+        """
         if (denial := self._too_often(self._questions, source)) is not None:
             return denial
-        opened = await ask(self._opened, id_, verifier, code)
+        opened = await ask(self._opened, id_, verifier, code, gateway)
         if isinstance(opened, LoginState | Denial):
             return opened
         secret, login, public_key = opened
         return await self._with_certificate(login, public_key, secret)
 
     def _opened(
-        self, id_: str, verifier: str, code: str | None
+        self, id_: str, verifier: str, code: str | None, gateway: str
     ) -> tuple[str, WebPass, str] | LoginState:
-        """The new sign-in's secret, itself, and the key. Raises RefusedError, NotFoundError. In a thread."""
+        """Open the sign-in of an approved login; return its secret, itself, and the key.
+
+        Raises RefusedError, NotFoundError. Runs in a thread.
+        """
         login, now = pending_logins.find(self._database, id_), self._now()
         # The same words for an unknown one and for somebody else's: an id is no secret.
         if login is None or not pending_login.holds_verifier(login, verifier):
@@ -184,6 +177,7 @@ class LoginService:
         if state is None or state is LoginState.SPENT:
             raise RefusedError(OVER)
         if not pending_login.is_due(login, now, code):
+            self._keep_letters(login, pending_login.derive_letters(login, gateway, verifier))
             return LoginState.WAITING
         if (denial := self._refused(login.public_key)) is not None:
             raise RefusedError(denial.message)
@@ -191,6 +185,13 @@ class LoginService:
             self._settings, self._database, login, self._lifetimes.session_s, now, OVER
         )
         return secret, opened, login.public_key
+
+    def _keep_letters(self, login: PendingLogin, derived: PendingLogin) -> None:
+        """Store the letters of a login at the first question of its client. Where the row has just changed,
+        its next question does. Raises StoreError."""
+        if derived is not login:
+            with self._database.write() as transaction:
+                pending_logins.change(transaction, login, derived)
 
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source

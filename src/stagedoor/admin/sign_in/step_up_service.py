@@ -13,7 +13,7 @@ from stagedoor.admin.sign_in.step_up import step_up_rules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import letters_digest, random_letters, shown_letters
+from stagedoor.model.letters import letters_digest, random_letters, shown_letters
 from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, lasts, try_letters
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, source_network

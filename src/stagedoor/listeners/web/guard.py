@@ -12,7 +12,7 @@ from stagedoor.model.source import Network, Source, within
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.wire.forwarded import last_forwarded
-from stagedoor.wire.hostname import is_known
+from stagedoor.wire.hostname import is_known, is_loopback, is_named
 from stagedoor.wire.target import parse_login
 
 _PORT = re.compile(r":[0-9]+\Z")
@@ -69,7 +69,7 @@ class RequestGuard:
         peer = _peer(connection)
         return self._forwarded(connection, peer) or peer
 
-    def _unnamed(self, connection: HTTPConnection) -> Denial | None:
+    def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
         """A trusted proxy names somebody in a way that cannot be read; they must not pass for the proxy."""
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
@@ -99,7 +99,7 @@ class RequestGuard:
     def refused(self, connection: HTTPConnection) -> Denial | None:
         """Why this is not answered, whatever it asks for: where it comes from, and what name it is for."""
         return (
-            self._unnamed(connection)
+            self._unread_forward(connection)
             or self._elsewhere(self.source_of(connection))
             or self._misnamed(connection)
         )
@@ -145,6 +145,29 @@ class RequestGuard:
         """The origin of our own pages, by the name that this connection came for (RFC 6454 §6.2)."""
         scheme = "https" if self.secure(connection) else "http"
         return f"{scheme}://{connection.headers.get('host', '')}"
+
+    def address(self, connection: HTTPConnection) -> str:
+        """Return the gateway's own address, by the name that this connection came for, with its path."""
+        return self.own_origin(connection) + self.limits.path
+
+    def unnamed(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse what is signed for an address that is not this gateway's, where its settings name it.
+
+        Pages need no such rule: no other site can have an address for its own name. Another gateway can have
+        it, and relay what its visitors sign for it. The addresses of this machine are for its own programs.
+        """
+        names, domain = self.limits.host_names, self.limits.domain
+        host = connection.headers.get("host", "")
+        if not (names or domain) or is_named(host, names, domain):
+            return None
+        if self.source_of(connection).address.is_loopback and is_loopback(host):
+            return None
+        name = min((name for name in names if not name.startswith("*")), default=domain)
+        return Denial(
+            Reason.TARGET_NOT_ALLOWED,
+            f"this gateway is not called {host!r}, so nothing that is signed for that counts here; log in "
+            + (f"at https://{name}{self.limits.path}" if name else "by its name"),
+        )
 
     def foreign(self, connection: HTTPConnection) -> Denial | None:
         """A page of somebody else's must not open terminals with its visitor's rights (RFC 6455 §10.2).

@@ -73,6 +73,7 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
         .where(*same)
         .values(
             state=after.state.value,
+            letters_hash=after.letters_hash,
             tries_left=after.tries_left,
             wanted_user=after.wanted_user,
             sign_in=after.sign_in,

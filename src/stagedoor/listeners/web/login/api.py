@@ -78,15 +78,7 @@ class LoginApi:
         )
         if isinstance(begun, Denial):
             return self._refused(request, begun)
-        path = f"{self._guard.limits.path}/login/{begun.id}"
-        return JSONResponse(
-            {
-                "id": begun.id,
-                "letters": begun.letters,
-                "url": self._guard.own_origin(request) + path,
-            },
-            headers=_FRESH,
-        )
+        return JSONResponse({"id": begun.id}, headers=_FRESH)
 
     async def _poll(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -96,6 +88,7 @@ class LoginApi:
             _word(asked, "id"),
             _word(asked, "verifier"),
             _word(asked, "code") or None,
+            self._guard.address(request),
             self._source(request),
         )
         if isinstance(found, LoginState):
@@ -159,7 +152,7 @@ class LoginApi:
         return JSONResponse(said, headers=_FRESH)
 
     async def _asked(self, request: Request) -> Mapping[str, object] | Denial:
-        """What the client sent."""
+        """Return what the client sent, or why it is not read."""
         source = self._source(request)
         denial = self._guard.barred(source)
         if denial is None and request.headers.get("origin") is not None:
@@ -171,6 +164,7 @@ class LoginApi:
                 "what logs in is secret, and this came over plain http: use https:// (behind a reverse "
                 "proxy: it sends X-Forwarded-Proto from an address in web.forwarded_from)",
             )
+        denial = denial or self._guard.unnamed(request)
         if denial is not None:
             return denial
         body = await body_of(request, _MAX_BYTES)

@@ -1,15 +1,22 @@
 """The page of a login, of the templates in `listeners/web/templates`."""
 
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.model.pending_login import LETTERS_COUNT, LoginState, PendingLogin
+from stagedoor.model.letters import LETTERS_COUNT
+from stagedoor.model.pending_login import LoginState, PendingLogin
 
 DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
 
 
 def approve(
-    place: PagePath, user: str, login: PendingLogin, wrong: str = "", *, same_network: bool = True
+    place: PagePath,
+    user: str,
+    login: PendingLogin,
+    gateway: str,
+    wrong: str = "",
+    *,
+    same_network: bool = True,
 ) -> str:
-    """What wants to log in, and the ways to say yes and no; or that it is decided."""
+    """Render the login of a machine at `gateway` with the ways to allow and deny it, or its outcome."""
     if login.state is LoginState.DENIED:
         return _decided(place, "Not logged in", DENIED)
     if login.state is LoginState.SPENT or (
@@ -21,6 +28,7 @@ def approve(
         "login.html",
         user=user,
         login=login,
+        gateway=gateway,
         wrong=wrong,
         same_network=same_network,
         letters_count=LETTERS_COUNT,

@@ -36,7 +36,7 @@ class LoginPages:
 
     async def _install(self, request: Request) -> Response:
         """For everybody: the client is no secret, and who installs it has not signed in yet."""
-        url = self._guard.own_origin(request) + self._pages.place.path
+        url = self._guard.address(request)
         return HTMLResponse(markup.install(self._pages.place, url, self._digest))
 
     async def _file(self, _: Request) -> Response:
@@ -54,7 +54,14 @@ class LoginPages:
         if isinstance(login, Denial):
             return self._pages.denied(request, login, identity)
         same = login.source == source_network(self._guard.source_of(request).address)
-        page = markup.approve(self._pages.place, identity.name, login, wrong, same_network=same)
+        page = markup.approve(
+            self._pages.place,
+            identity.name,
+            login,
+            self._guard.address(request),
+            wrong,
+            same_network=same,
+        )
         return HTMLResponse(page, 403 if wrong else 200)
 
     async def _approve(self, request: Request) -> Response:
@@ -64,8 +71,9 @@ class LoginPages:
         identity = await self._pages.signed_in(request)
         if isinstance(identity, Response):
             return identity
+        gateway = self._guard.address(request)
         done = await self._approval.approve(
-            identity, request.path_params["id"], fields.get("letters")
+            identity, request.path_params["id"], fields.get("letters"), gateway
         )
         if isinstance(done, Denial):
             if done.reason is Reason.CREDENTIAL_WRONG:
@@ -75,8 +83,9 @@ class LoginPages:
         if code is None:
             return RedirectResponse(f"{self._pages.place.path}/login/{login.id}", SEE_OTHER)
         # A page, and no redirect, for the reason of `single_sign_on`. The literal address and not
-        # `localhost`, which may be looked up (RFC 8252 §8.3).
-        url = f"http://127.0.0.1:{login.port}/?{urlencode({'code': code})}"
+        # `localhost`, which may be looked up (RFC 8252 §8.3). `iss` is of RFC 9207: the client of another
+        # gateway, which began this login for its visitor, does not hand that gateway the code.
+        url = f"http://127.0.0.1:{login.port}/?{urlencode({'code': code, 'iss': gateway})}"
         return HTMLResponse(markup.onward(self._pages.place, url, login))
 
     async def _wrong(self, request: Request, identity: Identity, denial: Denial) -> Response:

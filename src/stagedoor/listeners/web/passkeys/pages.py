@@ -12,7 +12,7 @@ from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import safe_path
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import LETTERS_COUNT
+from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import source_network
 
