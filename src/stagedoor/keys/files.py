@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stagedoor.model.errors import StagedoorError
+from stagedoor.settings.careful import is_planted, open_unplanted, planted_link_error
 
 PrivateKey = Ed25519PrivateKey
 """For those who hand one on without looking into it."""
@@ -93,7 +94,7 @@ def read_private_file(path: Path) -> bytes | None:
     """A file that nobody else may read, at most 64 KiB; None where there is none. Raises KeyFileError as
     `load` does."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_unplanted(path, os.O_RDONLY), "rb") as file:
             _refuse_if_exposed(path, os.fstat(file.fileno()))
             return file.read(64 * 1024)
     except FileNotFoundError:
@@ -167,7 +168,9 @@ def _private_bytes(key: Ed25519PrivateKey) -> bytes:
 
 
 def _make_folder(folder: Path) -> None:
-    """With its parents, unless it is there."""
+    """Make `folder` with its parents, unless it is there. Raises OSError, also for a planted link."""
+    if is_planted(folder):
+        raise planted_link_error(folder)
     if folder.is_dir():
         return
     _make_folder(folder.parent)

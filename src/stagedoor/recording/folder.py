@@ -132,6 +132,6 @@ def ending(path: Path, size: int, most: int) -> bytes:
 
 def read(path: Path) -> Iterator[bytes]:
     """The file's bytes as they are on the disk. Raises OSError."""
-    with path.open("rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         while piece := file.read(_READ_BYTES):
             yield piece

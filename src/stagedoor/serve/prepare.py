@@ -16,9 +16,9 @@ from stagedoor.model.extra import install_extra
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import server_context, validity
+from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
-from stagedoor.settings.secret_file import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.traces import Traces
 from stagedoor.store.liveness.instances import instances_folder, take_down

@@ -22,7 +22,7 @@ from stagedoor import __version__
 from stagedoor.model.secure_url import shown_url
 from stagedoor.model.trace import LoginStep, LoginTrace
 from stagedoor.session.attempt import CANCELLED, OPENED
-from stagedoor.settings.secret_file import read_secret
+from stagedoor.settings.careful import read_secret
 from stagedoor.settings.traces import Traces
 
 MAX_QUEUED = 4096

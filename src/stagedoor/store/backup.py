@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.settings.place import Place, Server
-from stagedoor.store.sqlite.file import explain
+from stagedoor.store.sqlite.file import explain, prepare_file
 
 _LIMIT_S = 6 * 3600
 """For a program of PostgreSQL's: what takes longer hangs."""
@@ -42,6 +42,7 @@ def load(place: Place, file: Path, *, replace: bool) -> None:
 
 def _copy(place: Path, into: Path) -> None:
     """By SQLite's backup API, in one step: writers go on meanwhile, in the write-ahead log."""
+    prepare_file(place, create=False)  # refuses a link that the gateway's account has put there
     os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with (

@@ -15,7 +15,7 @@ from stagedoor.model.event import Kind
 from stagedoor.model.secure_url import shown_url
 from stagedoor.net.syslog import SyslogConnection, syslog_context
 from stagedoor.settings.audit import Sink
-from stagedoor.settings.secret_file import read_secret
+from stagedoor.settings.careful import read_secret
 from stagedoor.wire import syslog
 
 REQUEST_BYTES = 1024 * 1024

@@ -15,7 +15,7 @@ from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import UnavailableError
 from stagedoor.oidc.mapping import Mapped, Rules
 from stagedoor.oidc.request import Client, FormRequest
-from stagedoor.settings.secret_file import read_secret
+from stagedoor.settings.careful import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store.sign_in import identities, passes

@@ -3,11 +3,13 @@
 The store first: what it speaks of is in the files that are copied after it.
 """
 
+import errno
 import json
 import os
 import pwd
 import secrets
 import shutil
+import stat
 import tarfile
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from typing import Any
 from stagedoor import __version__
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, RefusedError, StagedoorError, StoreError
+from stagedoor.settings.careful import is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
@@ -71,7 +74,7 @@ def make_backup(
             "version": __version__,
             "at": now,
             "store": stores.kind_of(settings.place),
-            "owner": settings.data_dir.owner() if settings.data_dir.exists() else "",
+            "owner": _owner(settings.data_dir),
             "outside": [str(path) for path in outside],
         }
         fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -82,20 +85,32 @@ def make_backup(
                 if settings_file is not None and settings_file.exists():
                     tar.add(settings_file.resolve(), _SETTINGS)
                 for folder in _FOLDERS if recordings else ("keys",):
-                    _add_folder(tar, settings.data_dir / folder, folder)
+                    _add_folder(tar, settings.data_dir, folder)
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, into)  # never over another's
     except FileExistsError:
         raise ConflictError(f"there is a file {into}; name another") from None
     except OSError as error:
-        raise StagedoorError(
-            f"the backup {into} cannot be written: {error.strerror or error}"
-        ) from error
+        raise StagedoorError(_write_problem(into, error)) from error
     finally:
         draft.unlink(missing_ok=True)
         dumped.unlink(missing_ok=True)
     return Backup(into, outside)
+
+
+def _owner(folder: Path) -> str:
+    """Return the account's name; an empty string where it has none, as in a container, or no folder."""
+    try:
+        return folder.owner()
+    except (FileNotFoundError, KeyError):
+        return ""
+
+
+def _write_problem(into: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return f"{error.filename} cannot be backed up: {error.strerror}"
+    return f"the backup {into} cannot be written: {error.strerror or error}"
 
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes, at: float) -> None:
@@ -104,22 +119,48 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes, at: float) -> No
     tar.addfile(member, BytesIO(content))
 
 
-def _add_folder(tar: tarfile.TarFile, folder: Path, name: str) -> None:
-    if not folder.is_dir():
+def _add_folder(tar: tarfile.TarFile, data_dir: Path, name: str) -> None:
+    """Add the files of a folder in `data_dir`, which belongs to the gateway's account."""
+    try:
+        folder = open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
         return
-    # As the folder that it is, also through a link: people keep recordings on a larger disk.
-    tar.addfile(tar.gettarinfo(folder.resolve(), name))
-    for path in sorted(folder.iterdir()):
-        # One that is gone meanwhile was removed by retention; one that grows is cut where it began.
-        with suppress(FileNotFoundError):
-            if path.is_file() and not path.is_symlink():
-                _add_file(tar, path, f"{name}/{path.name}")
+    try:
+        tar.addfile(_member(name, os.fstat(folder)))
+        for entry in sorted(entry.name for entry in os.scandir(folder)):
+            # A file that is gone meanwhile was removed by retention.
+            with suppress(FileNotFoundError):
+                _add_file(tar, folder, entry, name)
+    finally:
+        os.close(folder)
 
 
-def _add_file(tar: tarfile.TarFile, path: Path, name: str) -> None:
-    with path.open("rb") as file:
-        member = tar.gettarinfo(arcname=name, fileobj=file)
-        tar.addfile(member, file)
+def _add_file(tar: tarfile.TarFile, folder: int, entry: str, name: str) -> None:
+    """Add `entry` if it is a file of the account's. A file that grows is cut where it began."""
+    try:
+        fd = os.open(
+            entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
+        )
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a socket: open(2)
+            return
+        raise
+    with os.fdopen(fd, "rb") as file:
+        seen = os.fstat(fd)
+        # A hard link may lead to another account's file as well.
+        foreign = seen.st_nlink > 1 and seen.st_uid != os.fstat(folder).st_uid
+        if stat.S_ISREG(seen.st_mode) and not foreign:
+            tar.addfile(_member(f"{name}/{entry}", seen), file)
+
+
+def _member(name: str, seen: os.stat_result) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mode, member.mtime = stat.S_IMODE(seen.st_mode), seen.st_mtime
+    if stat.S_ISDIR(seen.st_mode):
+        member.type = tarfile.DIRTYPE
+    else:
+        member.size = seen.st_size
+    return member
 
 
 def _outside(settings: Settings) -> Iterator[Path]:
@@ -216,7 +257,7 @@ def _make_room(settings: Settings, *, force: bool, now: float) -> tuple[Path, ..
     """Put aside what is in the way."""
     folder = settings.data_dir
     folders = [folder / name for name in _FOLDERS]
-    there = [path for path in folders if _has_files(path) or _is_trap(path)]
+    there = [path for path in folders if _has_files(path) or is_planted(path)]
     there += [path for path in sorted(folder.glob(f"{STORE_FILE}*")) if path.is_file()]
     if there and not force:
         raise RefusedError(
@@ -235,11 +276,6 @@ def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _is_trap(path: Path) -> bool:
-    """A link that neither root nor we have made: it would lead root to where its account may not write."""
-    return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
-
-
 def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
     data_dir = settings.data_dir
     members = {member.name: member for member in tar.getmembers()}
@@ -252,13 +288,15 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
         parts = PurePosixPath(name).parts
         if not parts or parts[0] not in _FOLDERS or len(parts) > 2 or ".." in parts:
             raise ValueError(f"it has a file {name!r}")
-        target = data_dir.joinpath(*parts)
         if (member.isdir() or member.issym()) and len(parts) == 1:
             # A link, in older backups, is not made again: its files follow.
-            target.mkdir(mode=0o700, exist_ok=True)
-            _give(target, data_dir)
+            _make_folder(data_dir, name)
         elif member.isfile() and len(parts) == 2:
-            _write(tar, member, target)
+            folder = open_unplanted(data_dir / parts[0], os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                _write(tar, member, Path(parts[1]), folder)
+            finally:
+                os.close(folder)
         else:
             raise ValueError(f"{name!r} is no file")
 
@@ -278,7 +316,7 @@ def _restore_store(
 
 
 def _make_data_dir(folder: Path, owner: str) -> None:
-    """For the account that had it, if there is one of that name here."""
+    """Make `data_dir` for the account that had it, if there is one of that name here."""
     if folder.is_dir():
         return
     folder.mkdir(mode=0o700, parents=True)
@@ -288,23 +326,34 @@ def _make_data_dir(folder: Path, owner: str) -> None:
             os.chown(folder, account.pw_uid, account.pw_gid)
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _make_folder(data_dir: Path, name: str) -> None:
+    (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+    fd = open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _give(fd, data_dir.stat())
+    finally:
+        os.close(fd)
+
+
+def _write(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, folder: int | None = None
+) -> None:
+    """Write a new file at `target`, which is relative to the descriptor `folder` if there is one."""
     content = tar.extractfile(member)
     if content is None:
         raise ValueError(f"{member.name!r} is no file")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(target, flags, 0o600)
+    fd = os.open(target, flags, 0o600, dir_fd=folder)
     with os.fdopen(fd, "wb") as file:
         shutil.copyfileobj(content, file)
         os.fchmod(fd, member.mode & 0o755)
         file.flush()
+        os.utime(fd, (member.mtime, member.mtime))
+        _give(fd, target.parent.stat() if folder is None else os.fstat(folder))
         os.fsync(fd)
-    os.utime(target, (member.mtime, member.mtime))
-    _give(target, target.parent)
 
 
-def _give(path: Path, like: Path) -> None:
-    """What root restores is for the account whose folder it is in."""
-    around = like.stat()
+def _give(fd: int, around: os.stat_result) -> None:
+    """Give what root restores to the account whose folder it is in."""
     if os.geteuid() == 0 and around.st_uid != 0:
-        os.chown(path, around.st_uid, around.st_gid, follow_symlinks=False)
+        os.fchown(fd, around.st_uid, around.st_gid)

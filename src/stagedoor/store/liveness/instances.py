@@ -83,7 +83,8 @@ def sign_of(folder: Path, instance: str) -> Sign:
     """Whether some process holds `instance`. Raises StoreError where that cannot be found out."""
     path = _path(folder, instance)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # No link: root looks too, in a folder of the gateway's account.
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return Sign.NONE
     except OSError as error:

@@ -13,8 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from stagedoor.model.errors import SettingsError, StoreError
+from stagedoor.settings.careful import read_secret
 from stagedoor.settings.place import Server
-from stagedoor.settings.secret_file import read_secret
 
 CONNECT_TIMEOUT_S = 5
 """How long one address of the server may take to answer; as long as a login waits for the disk."""

@@ -1,5 +1,6 @@
 """All that is SQLite's own: the file and its modes, the pragmas, and its errors in plain words."""
 
+import errno
 import os
 import random
 import sqlite3
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from stagedoor.model.errors import StoreError
+from stagedoor.settings.careful import open_unplanted
 from stagedoor.store.adapter import Statement
 from stagedoor.store.sqlite.reserve import Reserve
 
@@ -111,11 +113,23 @@ def prepare_file(path: Path, *, create: bool) -> None:
             )
         if create:
             _create(path, folder)
-        found = path.stat()
-        if found.st_mode & 0o077 and os.geteuid() in (0, found.st_uid):
-            path.chmod(0o600)
+        _close_to_others(path)
     except OSError as error:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+
+
+def _close_to_others(path: Path) -> None:
+    """Give the store mode 0600. Raises OSError, also for a link that root must not follow."""
+    # By O_PATH: closing another descriptor would take away the locks of a store that this process has open.
+    fd = open_unplanted(path, os.O_PATH)
+    try:
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        if seen.st_mode & 0o077 and os.geteuid() in (0, seen.st_uid):
+            Path(f"/proc/self/fd/{fd}").chmod(0o600)
+    finally:
+        os.close(fd)
 
 
 def _create(path: Path, folder: os.stat_result) -> None:

@@ -63,18 +63,17 @@ class Reserve:
     def _give_to_log(self) -> None:
         # At once, since what filled the disk goes on. SQLite minds no zeros after the last frame
         # (https://www.sqlite.org/fileformat2.html#walformat): that is how a log that was reset looks.
-        left = self._file.stat().st_size
-        fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            end = os.fstat(fd).st_size
+        with (
+            open(self._file, "r+b", opener=_no_link) as reserve,
+            open(self._log, "r+b", opener=_no_link) as log,
+        ):
+            left, end = os.fstat(reserve.fileno()).st_size, os.fstat(log.fileno()).st_size
             while left > 0:
                 left = max(left - PIECE, 0)
-                os.truncate(self._file, left)
+                reserve.truncate(left)
                 with suppress(OSError):
-                    os.posix_fallocate(fd, end, PIECE)
+                    os.posix_fallocate(log.fileno(), end, PIECE)
                     end += PIECE
-        finally:
-            os.close(fd)
 
     def _make(self) -> None:
         """Put a whole file in place. Raises OSError."""
@@ -95,6 +94,11 @@ class Reserve:
             draft.rename(self._file)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file of the gateway's account, which may have put a link in its place for root."""
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _has_room(folder: Path) -> bool:

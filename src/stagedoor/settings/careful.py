@@ -1,0 +1,79 @@
+"""Files that are opened with care: one secret each, or in the folders of the gateway's account.
+
+The account may put a link wherever it may write. Root, who runs a command there, would follow it to files
+that the account can neither read nor write. So root follows a link only if root has made it: administrators
+keep recordings on a larger disk that way.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from stagedoor.model.errors import SettingsError
+
+LIMIT_CHARS = 4096
+
+
+def read_secret(path: Path, setting: str, what: str) -> str:
+    """The one line of a file that not everybody may read.
+
+    `setting` and `what` (`the password`) are for messages. Raises SettingsError, never with the line.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(LIMIT_CHARS)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{setting}: cannot read {path}: {reason}") from None
+    if mode & stat.S_IRWXO:
+        raise SettingsError(f"{setting}: everybody may read {path}; mend it with: chmod o= {path}")
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret or "\n" in secret or "\0" in secret:
+        raise SettingsError(f"{setting}: {path} must hold one line, {what}")
+    return secret
+
+
+def open_unplanted(path: Path | str, flags: int, *, folder: int | None = None) -> int:
+    """Open as open(2) does; as root, follow no link at the end of `path` that another account has made.
+
+    `folder` is a descriptor that a relative path begins at. The owner of a link and where it leads are read
+    from one inode, so a link that is exchanged meanwhile changes nothing. Raises OSError, with ELOOP for a
+    planted link.
+    """
+    flags |= os.O_CLOEXEC
+    if os.geteuid() != 0:
+        return os.open(path, flags, dir_fd=folder)
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        # ENOTDIR: O_DIRECTORY is looked at first (open(2)).
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    else:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)  # O_PATH opens a link itself
+    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        entry = os.fstat(link)
+        if not stat.S_ISLNK(entry.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        if entry.st_uid != 0:
+            raise planted_link_error(path)
+        target = Path(path).parent / os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
+    return os.open(target, flags, dir_fd=folder)
+
+
+def planted_link_error(path: Path | str) -> OSError:
+    """Return the error for a link that root must not follow."""
+    reason = "it is a link of another account's, which root does not follow; make it again as root"
+    return OSError(errno.ELOOP, reason, str(path))
+
+
+def is_planted(path: Path) -> bool:
+    """Return True for a link that root must not follow."""
+    return os.geteuid() == 0 and path.is_symlink() and path.lstat().st_uid != 0
