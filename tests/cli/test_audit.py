@@ -179,6 +179,38 @@ def test_an_export_is_confirmed_by_its_files_alone(
     assert f"{whole}, line 8: seq 8 was changed" in str(told.exception)
 
 
+def test_what_the_lines_do_not_prove_has_a_status_of_its_own(
+    alice: Desk, service: AdminService, tmp_path: Path
+) -> None:
+    """A script that asks for the status alone heard of none of these."""
+    StoreJournal(service.database).append([opened(f"s-{number}") for number in range(5)])
+    lines = exported(alice)
+    key, whole, empty, behead = (
+        tmp_path / name for name in ("key.pub", "whole", "empty", "behead")
+    )
+    key.write_text(alice.out("audit", "key"))
+    whole.write_text("\n".join([*lines, ""]))
+    empty.write_text("")
+    behead.write_text("\n".join([*lines[3:], ""]))
+
+    def status(*argv: str) -> tuple[int, str]:
+        error = alice.run("audit", "verify", "--key", str(key), *argv).exception
+        return (getattr(error, "exit_code", 0), str(error))
+
+    assert status("--from-start", str(whole))[0] == 0
+    assert status(str(empty)) == (5, status("--json", str(empty))[1])
+    assert "no line is confirmed" in status(str(empty))[1]
+    (tmp_path / "no checkpoint").write_text(lines[0] + "\n")
+    assert status(str(tmp_path / "no checkpoint"))[0] == 5
+    assert status(str(behead))[0] == 0
+    assert status("--from-start", str(behead)) == (
+        1,
+        "these are not all lines that the gateway wrote: what is before seq 4 is not here",
+    )
+    code, reason = status("--against", str(empty), str(whole))
+    assert (code, "has no checkpoint by a key given" in reason) == (2, True)
+
+
 def test_the_store_itself_is_told_to_have_been_changed(
     alice: Desk, service: AdminService, tmp_path: Path
 ) -> None:

@@ -24,6 +24,13 @@ _LONGEST = 16 * 1024 * 1024
 """Bytes of a line: what is longer was never written by a gateway."""
 _KEYS = 64 * 1024
 
+
+class NotVerifiedError(StagedoorError):
+    """Nothing is wrong with the lines, and no checkpoint says that they are the gateway's."""
+
+    exit_code = 5
+
+
 _FILES = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _Numbered = tuple[str, int, bytes]
 
@@ -87,18 +94,30 @@ def key(installation: Installation) -> None:
               help="Holds public keys that may sign, as `stagedoor audit key` prints them.")  # fmt: skip
 @click.option("--against", type=_FILES,
               help="Another copy: what its checkpoints speak of must be in FILE.")  # fmt: skip
+@click.option("--from-start", is_flag=True,
+              help="The first line must be the first that the gateway wrote.")  # fmt: skip
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 def verify(
-    files: tuple[Path, ...], keys: tuple[Path, ...], against: Path | None, json_: bool
+    files: tuple[Path, ...],
+    keys: tuple[Path, ...],
+    against: Path | None,
+    from_start: bool,
+    json_: bool,
 ) -> None:
     """Check that exported lines are complete and unchanged.
 
     It needs the files alone, oldest first: no gateway, no settings. It names the first line that was
-    changed, removed, inserted or put elsewhere, and ends with 1. Without --key anybody's signature is
-    taken, and the fingerprints are printed for you to compare.
+    changed, removed, inserted or put elsewhere, and ends with 1. It ends with 5 if no line is confirmed
+    by a checkpoint. Lines that were cut off at the beginning are found by --from-start, and at the end by
+    --against. Without --key anybody's signature is taken, and the fingerprints are printed for you to
+    compare.
     """
     trusted = frozenset(_fingerprints(keys)) if keys else None
     others = checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
+    if against and not others:
+        raise RefusedError(
+            f"{against} has no checkpoint{' by a key given' if trusted else ''}, so nothing to compare with"
+        )
     report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
     if json_:
         show.as_json(_document(report))
@@ -106,6 +125,14 @@ def verify(
         _tell(report, trusted is not None)
     if report.fault is not None:
         raise StagedoorError(f"these are not the lines that the gateway wrote: {report.fault}")
+    if not report.confirmed:
+        raise NotVerifiedError(
+            "no line is confirmed by a checkpoint; export again: stagedoor audit export"
+        )
+    if from_start and not report.from_start:
+        raise StagedoorError(
+            f"these are not all lines that the gateway wrote: what is before seq {report.first} is not here"
+        )
 
 
 def _signer(message: str, signature: str) -> str | None:

@@ -19,7 +19,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import ensure_cas, host_ca
 from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
-from stagedoor.serve.doctor.bundle import without_secrets
+from stagedoor.serve.doctor.bundle import HIDDEN, without_secrets
 from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.where import line_of
@@ -402,7 +402,14 @@ def test_the_line_of_a_message(message: str, line: int | None) -> None:
     assert line_of(text, message) == line
 
 
-SECRETS = ("s3cr3t-env", "s3cr3t-annotation", "s3cr3t-webhook")
+SECRETS = (
+    "s3cr3t-env",
+    "s3cr3t-annotation",
+    "s3cr3t-webhook",
+    "s3cr3t-label",
+    "s3cr3t-image",
+    "s3cr3t-holder",
+)
 
 
 def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
@@ -410,7 +417,9 @@ def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
         '[tunnel]\naddresses = ["127.0.0.1:0"]\n'
         '[store]\nurl = "postgresql://me@127.0.0.1:1/db"\n'
         '[[shells.local]]\napp = "a"\nenv = {KEY = "s3cr3t-env"}\n'
+        '[[shells.static]]\napp = "b"\nhost = "b.example"\nholder = "holder --token s3cr3t-holder"\n'
         '[controller]\npod_annotations = {"x/y" = "s3cr3t-annotation"}\n'
+        'pod_labels = {"x/y" = "s3cr3t-label"}\nkit_image = "me:s3cr3t-image@registry.example/kit:1"\n'
         '[web]\naddresses = ["127.0.0.1:0"]\npublic_url = "https://gw.example"\n'
         '[[audit.sinks]]\nname = "hook"\nurl = "https://hooks.example/services/s3cr3t-webhook"\n'
     )
@@ -426,6 +435,8 @@ def test_a_bundle_holds_what_was_found_and_no_secret(machine: Machine) -> None:
     assert set(pages) >= {f"stagedoor-report/{n}.json" for n in ("doctor", "versions", "settings")}
     shown = json.loads(pages["stagedoor-report/settings.json"])
     assert shown["web"]["public_url"]
+    assert shown["shells"]["static"][0]["host"] == "b.example"
+    assert shown["shells"]["local"][0]["env"] == HIDDEN
     assert shown["audit"]["sinks"][0]["url"] == "https://hooks.example/…"
     again = CliRunner().invoke(stagedoor, command)
     assert "File exists" in str(again.exception), "nothing is overwritten"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,8 +22,19 @@ from stagedoor.settings.settings import Settings
 from stagedoor.wire.finding import Result, result_row
 
 HIDDEN = "(hidden)"
-_SECRET = re.compile(r"secret|password|passwd|token|credential|(?:^|_)env$|annotations", re.I)
-"""Settings whose values may hold one, by name. A path to a secret's file is none, but goes as well."""
+_NAMES = """
+data_dir networks proxy_protocol_from addresses tls_addresses public_url forwarded_from address
+certificate_file key_file ca_file host_key_file host_certificate_file trusted_user_ca_files
+revoked_keys_file user_ca_file user_ca_agent host_ca_file sign_in_key_file audit_key_file keys_file
+host_names max_startups local_forward agent_forward accept_env origins domain path files
+name issuer redirect_uri scopes name_claim name_domain groups_claim groups_missing step_up_acr
+self_service targets sessions on_failure url facility format level
+app host environment directory login_shell kubeconfig context authorise leaving namespace lease_name
+kit_way kit_pull_policy priority_class
+"""
+_SHOWN = frozenset(_NAMES.split())
+"""Settings whose text is shown, by name; numbers and switches always are. The text of any other is hidden: a
+new setting cannot give a secret away before it is listed here."""
 _IN_URL = re.compile(r"""(://)[^/\s"]*@|(?<=\?)[^\s"]+""")
 """The name and password of a URL, and its query, which may be a key, by whatever name."""
 
@@ -55,23 +67,26 @@ def as_json(value: object) -> str:
 
 def shown_settings(settings: Settings) -> object:
     """The settings without the values that may hold a secret."""
-    plain = msgspec.to_builtins(settings, enc_hook=str)
+    plain: dict[str, Any] = _shown_table(settings)
     for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
         row["url"] = sink.shown_url
     if settings.traces.url is not None:
         plain["traces"]["url"] = shown_url(settings.traces.url)
-    return _shown(plain)
+    return plain
 
 
-def _shown(value: object) -> object:
-    if isinstance(value, dict):
-        return {
-            name: HIDDEN if inner and _SECRET.search(str(name)) else _shown(inner)
-            for name, inner in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_shown(inner) for inner in value]
-    return value
+def _shown_table(table: msgspec.Struct) -> dict[str, Any]:
+    return {name: _shown(name, getattr(table, name)) for name in table.__struct_fields__}
+
+
+def _shown(name: str, value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        return _shown_table(value)
+    if isinstance(value, list | tuple) and any(isinstance(one, msgspec.Struct) for one in value):
+        return [_shown(name, one) for one in value]
+    if not value or isinstance(value, int | float) or name in _SHOWN:
+        return msgspec.to_builtins(value, enc_hook=str)
+    return HIDDEN
 
 
 def without_secrets(text: str) -> str:
