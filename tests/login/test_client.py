@@ -26,6 +26,7 @@ from stagedoor.client.login import DENIED, EXPIRED, NOT_LOGGED_IN
 from stagedoor.store.schema import pending_logins
 from tests.login.laptop import ENOUGH_S, Desktop, Laptop, Running, come_back
 from tests.login.machine import Key, Person
+from tests.login.test_hostile_gateway import hostile
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
 from tests.web.proxies import Corporate
@@ -308,7 +309,7 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
     get, run = (html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page))
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
     done = subprocess.run(["sh", "-c", get], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout == "stagedoor: OK\n"
+    assert done.stdout == "stagedoor.new: OK\n"
     process = subprocess.Popen(
         ["sh", "-c", run],
         env=env,
@@ -322,6 +323,31 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
     come_back(person, running.login_id(base))
     assert running.end().returncode == 0, running.stderr
     assert "-I -S" in next(tmp_path.glob(".config/stagedoor/*/ssh_config")).read_text()
+
+
+def test_a_download_that_was_tampered_with_replaces_no_client(tmp_path: Path, base: str) -> None:
+    """The page's line, where somebody on the way sends another file than the one whose SHA-256 it has."""
+    _, page = Person(base).get("/client")
+    get, _ = (html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page))
+    installed = tmp_path / ".local/bin/stagedoor"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("the one before")
+    installed.chmod(0o755)
+
+    def install(line: str) -> int:
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        return subprocess.run(["sh", "-c", line], env=env, capture_output=True).returncode
+
+    with hostile(lambda *_: {"tampered": "with"}) as url:
+        assert install(get.replace(base, url)) != 0
+    assert install(get.replace(base, "http://127.0.0.1:1")) != 0
+    assert installed.read_text() == "the one before"
+    others = [file for file in installed.parent.iterdir() if file != installed]
+    assert not any(os.access(file, os.X_OK) for file in others), "nothing else can be run"
+    assert install(get) == 0
+    assert b"PK" in installed.read_bytes()
+    assert os.access(installed, os.X_OK)
+    assert list(installed.parent.iterdir()) == [installed]
 
 
 def test_its_doctor_takes_the_options_of_the_installed_one() -> None:

@@ -42,10 +42,15 @@ def onward(place: PagePath, url: str, login: PendingLogin) -> str:
 
 
 def install(place: PagePath, url: str, digest: str) -> str:
-    """How to install the client: `url` is the gateway's, `digest` the file's SHA-256."""
+    """Render the lines that install the client: `url` is the gateway's, `digest` the file's SHA-256.
+
+    A client that is installed already is replaced once the new one is whole and checked: ssh may run it
+    meanwhile.
+    """
     get = (
-        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor {url}/client/stagedoor && "
-        f"echo '{digest}  stagedoor' | sha256sum -c && chmod +x stagedoor"
+        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor.new {url}/client/stagedoor && "
+        f"echo '{digest}  stagedoor.new' | sha256sum -c && "
+        "chmod +x stagedoor.new && mv -f stagedoor.new stagedoor"
     )
     run = f"~/.local/bin/stagedoor login {url}"
     return place.page("client.html", lines=(get, run), digest=digest)
