@@ -45,12 +45,30 @@ def test_a_claim_may_be_inside_another_or_have_dots_itself() -> None:
 
 def test_a_domain_is_taken_off_and_no_other_is_let_by() -> None:
     rules = Rules("email", "example.com")
-    assert map_claims({"email": "alice@example.com"}, rules).name == "alice"
+    verified = {"email_verified": True}
+    assert map_claims({"email": "alice@example.com", **verified}, rules).name == "alice"
     for other in ("alice@evil.example", "alice", "alice@Example.com", "a@evil@example.com@x"):
         with pytest.raises(OidcError, match=r"sso\.name_domain"):
-            map_claims({"email": other}, rules)
-    with pytest.raises(OidcError, match="not verified"):
-        map_claims({"email": "alice@example.com", "email_verified": False}, rules)
+            map_claims({"email": other, **verified}, rules)
+
+
+@pytest.mark.parametrize("verified", [False, "true", "false", "True", 1, 0, None, [True], {}])
+@pytest.mark.parametrize("trust_email", [False, True])
+def test_only_a_true_email_verified_makes_an_address_a_name(
+    verified: object, trust_email: bool
+) -> None:
+    rules = Rules("email", "example.com", trust_email=trust_email)
+    with pytest.raises(OidcError, match="has not verified"):
+        map_claims({"email": "boss@example.com", "email_verified": verified}, rules)
+
+
+def test_a_missing_email_verified_is_accepted_only_where_the_setting_says_so() -> None:
+    claims = {"email": "boss@example.com"}
+    with pytest.raises(OidcError, match=r"sso\.email_verified_missing"):
+        map_claims(claims, Rules("email", "example.com"))
+    assert map_claims(claims, Rules("email", "example.com", trust_email=True)).name == "boss"
+    # Only an address needs it.
+    assert map_claims({"preferred_username": "alice", "email_verified": False}, Rules())
 
 
 def test_a_claim_whose_name_is_no_line_does_not_make_more_of_the_message() -> None:

@@ -22,7 +22,8 @@ class Rules:
     `name_domain`: what stands behind the `@` of every name, and is left out (`alice@example.com` is
     `alice`). `missing_is_none`: whether a missing claim of groups says that there are none. `groups`: the
     group here for a group there. `group_prefix`: what other groups are named here, this before their name;
-    None: they are left out.
+    None: they are left out. `trust_email`: whether an `email` is accepted as a name although the provider
+    sends no `email_verified`.
     """
 
     name_claim: str = "preferred_username"
@@ -31,6 +32,7 @@ class Rules:
     missing_is_none: bool = False
     groups: Mapping[str, str] = field(default_factory=dict)
     group_prefix: str | None = None
+    trust_email: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,8 @@ def _name(claims: Mapping[str, Any], rules: Rules) -> str:
         raise OidcError(
             f"there is no claim {rules.name_claim!r} with a name; set sso.name_claim to one of: {known}"
         )
-    # In a mail address that nobody verified, anybody may have written anything.
-    if rules.name_claim == "email" and claims.get("email_verified") is False:
-        raise OidcError("the provider has not verified the person's email address")
+    if rules.name_claim == "email":
+        _require_verified_email(claims, rules)
     name = value
     if rules.name_domain is not None:
         name, at, domain = value.rpartition("@")
@@ -99,6 +100,23 @@ def _name(claims: Mapping[str, Any], rules: Rules) -> str:
             f"{name!r} (claim {rules.name_claim!r}) cannot be a user's name here: {FORM}"
         )
     return name
+
+
+def _require_verified_email(claims: Mapping[str, Any], rules: Rules) -> None:
+    """Refuse an address that its person may have made up. Raises OidcError.
+
+    OpenID Connect Core §5.1 has `email_verified` as a JSON boolean, so a text or a number is no proof.
+    """
+    if "email_verified" not in claims:
+        if not rules.trust_email:
+            raise OidcError(
+                "the provider does not say that it has verified the person's email address "
+                "(email_verified); have it send that claim, or see sso.email_verified_missing"
+            )
+    elif claims["email_verified"] is not True:
+        raise OidcError(
+            "the provider has not verified the person's email address (email_verified is not true)"
+        )
 
 
 def _group(name: str, rules: Rules) -> str | None:

@@ -57,9 +57,18 @@ class SingleSignOn(Table, frozen=True):
         str,
         Meta(
             description="The claim that has a person's name. One inside another is written with a dot "
-            "(`custom.login`). An `email` that is not verified is refused."
+            "(`custom.login`). An `email` is refused unless the provider sends `email_verified` as true."
         ),
     ] = "preferred_username"
+    email_verified_missing: Annotated[
+        Literal["refuse", "accept"],
+        Meta(
+            description="With `name_claim = \"email\"`, for a provider that never sends `email_verified`, such "
+            "as Entra ID. `accept` trusts the address all the same: whoever may enter or change an address "
+            "there chooses their name here, so use it only where administrators alone set addresses. An "
+            "`email_verified` that is sent must be true in either case."
+        ),
+    ] = "refuse"
     name_domain: Annotated[
         str | None,
         Meta(

@@ -130,6 +130,7 @@ def rules_of(provider: SingleSignOn) -> Rules:
         provider.groups_missing == "none",
         provider.groups,
         provider.group_prefix,
+        provider.email_verified_missing == "accept",
     )
 
 
