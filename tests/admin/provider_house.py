@@ -46,7 +46,7 @@ class ProviderHouse:
         clients = open_clients(self.settings, self.clock)
         key = SealingKey(bytes(32))
         self.sign_ins = SignInService(
-            self.settings, self.database, key, clients.signing_in, os.urandom, self.clock
+            self.settings, self.database, key, clients.signing_in, os.urandom, tuple, self.clock
         )
         self.refresh = RefreshService(
             self.settings, self.database, key, clients.refreshing, self.clock, lambda: 0.0

@@ -70,6 +70,7 @@ class Desk:
             SealingKey(bytes(32)),
             {"Company": self.provider},  # type: ignore[dict-item]  # it has what is asked for
             os.urandom,
+            tuple,
         )
         plain = by_provider(User("carol"), "Company")
         given = pass_for(PassKind.SESSION, plain, now, Lifetimes())

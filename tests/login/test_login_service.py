@@ -367,6 +367,7 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
         Settings(data_dir=here.folder),
         database,
         lambda: load_policy(database),
+        tuple,
         here,
         lambda _: None,
     )

@@ -68,7 +68,7 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     for database in databases:
         # Tokens are of the provider's time, and turns of ours.
         clients = open_clients(settings, time.time)
-        sign_ins = SignInService(settings, database, key, clients.signing_in, os.urandom)
+        sign_ins = SignInService(settings, database, key, clients.signing_in, os.urandom, tuple)
         gateways.append(
             (
                 sign_ins,

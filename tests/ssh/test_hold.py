@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
 from stagedoor.model.pending_limits import PendingLimits
@@ -246,6 +247,23 @@ def test_known_and_unknown_names_are_told_the_same(
             assert person.post(f"{path}/approve", letters=letters)[0] != 200
         waiting.kill()
     assert len(shapes) == 1
+
+
+@pytest.mark.identity(16)
+def test_a_user_with_the_name_of_an_app_keeps_no_key_out_of_it(
+    world: World, person: Person, tmp_path: Path
+) -> None:
+    with world.service() as service:
+        admin.add_user(service, "app01")
+    try:
+        waiting = ssh(world.config(key=new_key(tmp_path / "new")), "app01@gw", "echo in")
+        path, letters = waiting.asked()
+        assert person.get(path)[0] == 200
+        approve(person, path, letters)
+        assert waiting.ended() == (0, b"in\n")
+    finally:
+        with world.service() as service:
+            admin.remove_user(service, "app01")
 
 
 class Quiet(asyncssh.SSHClient):

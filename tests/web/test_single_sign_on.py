@@ -33,6 +33,9 @@ def idp(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[Idp
         "carol-2": PERSON,
         "shout": {"preferred_username": "CAROL"},
         "dev-9": {"preferred_username": "dev"},
+        "root-1": {"preferred_username": "root", "groups": ["/teams/shop"]},
+        "app-1": {"preferred_username": "app01", "groups": ["/teams/shop"]},
+        "oncall-1": {"preferred_username": "oncall", "groups": ["/teams/shop"]},
     }
     back = f"http://127.0.0.1:{web_port}/sign-in/sso"
     with running_idp(tmp_path_factory.mktemp("idp"), accounts, back) as running:
@@ -48,7 +51,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -
     sso = (
         f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
         f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\n[step_up]\ntargets = ["secret"]\n'
+        'groups = { "/teams/shop" = "shop" }\nreserved_names = ["oncall"]\n[step_up]\ntargets = ["secret"]\n'
     )
     settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
     with Gateway(folder, settings) as found:
@@ -143,6 +146,32 @@ def test_another_person_never_becomes_a_user_who_is_there(
     assert status in (400, 403)
     assert "belongs to another user" in page or "was refused" in page
     assert list(browser.jar) == []
+
+
+@pytest.mark.identity(13)
+@pytest.mark.parametrize(
+    ("account", "name", "why"),
+    [
+        ("root-1", "root", "is the name of a system account"),
+        ("app-1", "app01", "is the name of an app"),
+        ("oncall-1", "oncall", "is in sso.reserved_names"),
+    ],
+)
+def test_a_reserved_name_is_given_by_an_administrator_only(
+    browser: Browser, idp: Idp, gateway: Gateway, account: str, name: str, why: str
+) -> None:
+    status, page = browser.get(idp.sign_in(browser.begin(), account))
+    assert status == 400
+    assert f"your user name is {name} there, and that name is reserved on this gateway" in page
+    assert "ask your administrator" in page
+    assert "stagedoor user add" not in page
+    assert list(browser.jar) == []
+    assert name not in gateway.command("user", "list").stdout.split()
+    gateway.wait_for(lambda line: f"{name} {why}" in line.get("why", ""))
+    gateway.command("user", "add", name, "--no-password")
+    gateway.command("sso", "link", name, account)
+    browser.get(idp.sign_in(browser.begin(), account))
+    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
 
 
 @pytest.mark.identity(29)

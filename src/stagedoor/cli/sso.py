@@ -22,16 +22,19 @@ from stagedoor.admin.sign_in.single_sign_on import (
     rules_of,
 )
 from stagedoor.cli import show
-from stagedoor.cli.complete import user_names
+from stagedoor.cli.complete import targets_of_the_cluster, targets_of_the_settings, user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.model.errors import RefusedError
+from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import in_order
+from stagedoor.model.target import Target
 from stagedoor.net.https import trust_in
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import map_claims
 from stagedoor.oidc.request import new_attempt
+from stagedoor.oidc.reserved_names import why_reserved
+from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.wire.oneline import folded
 
@@ -62,8 +65,9 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
         mapped = map_claims(claims.all, rules_of(provider))
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
+    reserved = why_reserved(mapped.name, provider.reserved_names, _apps(installation.settings))
     with open_service(installation.settings, create=False) as service:
-        outcome = outcome_of(mapped, admin.policy(service))
+        outcome = outcome_of(mapped, admin.policy(service), reserved)
     if json_:
         return show.as_json(_document(claims, outcome))
     return _print(claims, outcome)
@@ -131,6 +135,14 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
     show.note(f"{user} cannot sign in with {named.name} any more.")
 
 
+def _apps(settings: Settings) -> list[Target]:
+    try:
+        return targets_of_the_settings(settings) + targets_of_the_cluster(settings)
+    except StagedoorError as error:
+        show.note(f"The apps of the cluster are not considered: {error}")
+        return targets_of_the_settings(settings)
+
+
 async def _sign_in(provider: SingleSignOn) -> Claims:
     fetch = HttpsFetch(trust_in(provider.ca_file, "sso.ca_file"))
     client = OidcClient(provider.issuer, client_of(provider), fetch, time.time)
@@ -164,6 +176,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
         "claims": dict(claims.all),
         "user": outcome.user.name,
         "known": outcome.known,
+        "reserved": outcome.reserved,
         "groups": None if outcome.mapped.groups is None else sorted(outcome.mapped.groups),
         "groups_left_out": list(outcome.mapped.left_out),
         "grants": [
@@ -186,6 +199,12 @@ def _print(claims: Claims, outcome: Outcome) -> None:
     mapped = outcome.mapped
     known = "" if outcome.known else " (new here)"
     click.echo(f"\nuser    {outcome.user.name}{known}")
+    if outcome.reserved:
+        click.echo(
+            f"        {outcome.user.name} {outcome.reserved}, so this person's first sign-in is refused; "
+            "give them another\n        name: stagedoor user add USER --no-password, then stagedoor sso link "
+            "USER SUBJECT (the sub above)"
+        )
     if mapped.groups is None:
         click.echo(
             "groups  the claim is missing, so memberships stay as they are (sso.groups_claim)"

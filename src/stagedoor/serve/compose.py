@@ -215,6 +215,7 @@ class Gateway:
             lambda: self.watch.policy,
             self.certificates,
             self._own_changes,
+            self.shells.targets,
         )
         return ssh_listener(settings, flow, addresses, direct, page)
 
@@ -224,7 +225,7 @@ class Gateway:
         # Here, since its libraries cost every worker memory.
         from stagedoor.serve.parts.web import sign_ins_of, web_listener
 
-        sign_ins, self._refresh = sign_ins_of(settings, self.database)
+        sign_ins, self._refresh = sign_ins_of(settings, self.database, self.shells.targets)
         return web_listener(
             settings,
             flow,

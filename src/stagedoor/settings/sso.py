@@ -63,8 +63,8 @@ class SingleSignOn(Table, frozen=True):
     email_verified_missing: Annotated[
         Literal["refuse", "accept"],
         Meta(
-            description="With `name_claim = \"email\"`, for a provider that never sends `email_verified`, such "
-            "as Entra ID. `accept` trusts the address all the same: whoever may enter or change an address "
+            description='With `name_claim = "email"`, for a provider that never sends `email_verified`, such '
+            "as Entra ID. `accept` trusts the address all the same: a person who may change their address "
             "there chooses their name here, so use it only where administrators alone set addresses. An "
             "`email_verified` that is sent must be true in either case."
         ),
@@ -77,6 +77,14 @@ class SingleSignOn(Table, frozen=True):
             "name is taken whole."
         ),
     ] = None
+    reserved_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names that no person gets by a first sign-in, besides those of system accounts "
+            "(`root`, `postgres`, `ubuntu` …) and of apps: the accounts that your servers have. A user that "
+            "an administrator adds may have any name."
+        ),
+    ] = ()
     groups_claim: Annotated[
         str,
         Meta(description="The claim that lists a person's groups, written as `name_claim` is."),
@@ -157,6 +165,11 @@ class SingleSignOn(Table, frozen=True):
             raise ValueError("sso.scopes must have openid")
         if self.stale_s < self.refresh_s:
             raise ValueError("sso.stale_s must be no less than sso.refresh_s")
+        for name in self.reserved_names:
+            if not valid_name(name):
+                raise ValueError(
+                    f"sso.reserved_names has {name!r}, which is no user's name: {FORM}"
+                )
         for group in self.groups.values():
             if not valid_name(group):
                 raise ValueError(f"sso.groups has {group!r}, which is no group's name: {FORM}")

@@ -12,6 +12,7 @@ no name has two readings. An address in any notation never matches, because no a
 """
 
 import re
+from collections.abc import Iterable
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import SHELL_SUFFIX, SSH_PORT, Target, valid_app, valid_environment
@@ -70,6 +71,15 @@ def parse_login(name: str) -> Target | None:
     if not valid_app(app) or (dot and not valid_environment(environment)):
         return None
     return Target(app, environment if dot else None)
+
+
+def names_app(name: str, apps: Iterable[Target]) -> bool:
+    """Return whether a login as `name` may mean one of `apps`: `app01` in any environment of it, or
+    `app01.staging`, in any form that `parse_login` reads."""
+    wanted = parse_login(name)
+    return wanted is not None and any(
+        app.app == wanted.app and wanted.environment in (None, app.environment) for app in apps
+    )
 
 
 def shown(name: str) -> str:

@@ -1,7 +1,7 @@
 """What people who log in by SSH may do with their sign-in: have its key certified, and end it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from stagedoor.admin.asking import ask, over_ssh
 from stagedoor.admin.certificates.certificates import (
@@ -17,10 +17,11 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
-from stagedoor.wire.target import parse_login
+from stagedoor.wire.target import names_app, parse_login
 
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"
 _NO_SIGN_IN = Denial(
@@ -37,6 +38,7 @@ class SshSignInService:
         settings: Settings,
         database: Database,
         policy: Callable[[], Policy],
+        apps: Callable[[], Iterable[Target]],
         certificates: UserCertificates,
         refused: RefusedKeys,
         now: Callable[[], float] = time.time,
@@ -44,6 +46,7 @@ class SshSignInService:
         self._settings = settings
         self._database = database
         self._policy = policy
+        self._apps = apps
         self._certificates = certificates
         self._refused = refused
         self._now = now
@@ -53,10 +56,18 @@ class SshSignInService:
         return self._binding.possible and self._refused(public_key) is None
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
-        # A name that is no app's can only be a user's own; one that is a user's is meant so.
-        name = key.login_name
-        only = name in self._policy().everybody or parse_login(name) is None
-        return await self._binding.bind(key, name if only else None, show)
+        return await self._binding.bind(key, self._wanted_user(key.login_name), show)
+
+    def _wanted_user(self, name: str) -> str | None:
+        """Return the one user who may approve a login as `name`, or None where any user may.
+
+        The name of an app means the app, also where a user has the same name. Otherwise that user would keep
+        all new keys of other users out of the app.
+        """
+        if names_app(name, self._apps()):
+            return None
+        is_user = name in self._policy().everybody or parse_login(name) is None
+        return name if is_user else None
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
         sign_in = identity.sign_in

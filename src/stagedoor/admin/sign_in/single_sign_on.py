@@ -136,20 +136,25 @@ def rules_of(provider: SingleSignOn) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Who somebody would be. `user` has the groups that are kept here as well; `known`: whether there
-    is a user of that name already. `grants` are the rules for them, expired or not."""
+    """The user that a sign-in would make.
+
+    `user` has the groups that are kept here as well; `known`: whether there is a user of that name already.
+    `grants` are the rules for them, expired or not. `reserved` is why a first sign-in by that name is
+    refused (`oidc.reserved_names`), None where it is not.
+    """
 
     mapped: Mapped
     user: User
     known: bool
     grants: tuple[GrantRule, ...]
+    reserved: str | None
 
 
-def outcome_of(mapped: Mapped, policy: Policy) -> Outcome:
-    """What `policy` holds for somebody of that name and those groups."""
+def outcome_of(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
+    """Return what `policy` holds for a person of that name and those groups."""
     there = policy.everybody.get(mapped.name)
     kept = there.groups if there is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
     subjects = subjects_of(user.name, user.groups)
     rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
-    return Outcome(mapped, user, there is not None, rules)
+    return Outcome(mapped, user, there is not None, rules, None if there else reserved)

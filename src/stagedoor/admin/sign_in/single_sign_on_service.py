@@ -1,7 +1,7 @@
 """Single sign-on on the web: a browser is sent to the identity provider, and who comes back is let in."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -16,6 +16,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
 from stagedoor.model.source import Source
+from stagedoor.model.target import Target
 from stagedoor.model.webpass import ProviderAnswer, ProviderRequest, StepUpResult
 from stagedoor.oidc import fresh, pending
 from stagedoor.oidc.client import OidcClient
@@ -24,12 +25,13 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Mapped, map_claims
 from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
 from stagedoor.oidc.request import Tokens, new_attempt
+from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
-from stagedoor.store.sign_in.identities import ProviderAccount
+from stagedoor.store.sign_in.identities import ProviderAccount, RefusedUserError
 
 PURPOSE = "sign-in under way, 2"
 REFRESH_PURPOSE = "refresh token"
@@ -46,13 +48,19 @@ class SignInService:
         key: SealingKey,
         clients: Mapping[str, OidcClient],
         random: Callable[[int], bytes],
+        apps: Callable[[], Iterable[Target]],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`clients` has one for each provider, by its name. `random` returns so many unpredictable bytes."""
+        """Keep what sign-ins need.
+
+        `clients` has one for each provider, by its name. `random` returns so many unpredictable bytes.
+        `apps` returns the apps that exist now.
+        """
         self._settings = settings
         self._database = database
         self._key = key
         self._random = random
+        self._apps = apps
         self._now = now
         self._tries = AttemptLimit("sign-ins", now)
         self.log_out = ProviderLogout(settings, database, clients, now).log_out
@@ -139,7 +147,7 @@ class SignInService:
         proof = await self._proof_still_needed(provider, under_way, claims, person)
         if proof is not None:
             return proof
-        user = await ask(self._admit, provider, person, mapped)
+        user = await self._user(provider, person, mapped)
         if isinstance(user, Denial):
             return user
         self._give_back(source)
@@ -275,15 +283,41 @@ class SignInService:
             None if token is None else now + provider.refresh_s,
         )
 
-    def _admit(self, provider: SingleSignOn, person: ProviderAccount, mapped: Mapped) -> User:
-        """The user, made at the first time, with the groups that the provider tells now. In a thread."""
-        known = self._unchanged(person, mapped)
+    async def _user(
+        self, provider: SingleSignOn, person: ProviderAccount, mapped: Mapped
+    ) -> User | Denial:
+        """Return the user that `person` is, with the groups that the provider reports now."""
+        known = await ask(self._unchanged, person, mapped)
         if known is not None:
             return known
+        reserved = why_reserved(mapped.name, provider.reserved_names, self._apps())
+        return await ask(self._admit, provider, person, mapped, reserved)
+
+    def _admit(
+        self,
+        provider: SingleSignOn,
+        person: ProviderAccount,
+        mapped: Mapped,
+        reserved: str | None,
+    ) -> User:
+        """Write the user's groups; the first sign-in adds the user, unless the name is `reserved` (why).
+
+        Raises RefusedError, ConflictError, StoreError. Runs in a thread.
+        """
         service = on_the_web(self._settings, self._database, mapped.name)
         with service.change("sso.sign-in") as change:
             transaction = change.transaction
-            name = identities.admit(transaction, person, mapped.name, service.clock())
+            try:
+                name = identities.admit(
+                    transaction,
+                    person,
+                    mapped.name,
+                    service.clock(),
+                    reserved=reserved is not None,
+                )
+            except RefusedUserError:
+                _log_reserved(provider, person, mapped.name, reserved or "")
+                raise
             people.require_enabled(transaction, name)
             if mapped.groups is not None:
                 identities.set_provided_groups(transaction, name, mapped.groups)
@@ -307,3 +341,13 @@ class SignInService:
             if mapped.groups not in (None, provided):
                 return None
             return User(name, people.groups_of(transaction, name) | provided)
+
+
+def _log_reserved(provider: SingleSignOn, person: ProviderAccount, name: str, why: str) -> None:
+    _log.warning(
+        "sign-in refused",
+        provider=provider.name,
+        subject=person.subject,
+        why=f"{name} {why}, and such a name is given by an administrator only: stagedoor user add USER "
+        "--no-password, then stagedoor sso link USER SUBJECT",
+    )

@@ -1,7 +1,7 @@
 """The SSH listener's parts: its host key and certificate, whom it trusts, and its limits."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -26,6 +26,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
+from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
@@ -83,13 +84,17 @@ def page_parts(
     policy: Callable[[], Policy],
     certificates: UserCertificates | None,
     changes: ChangeRateLimit,
+    apps: Callable[[], Iterable[Target]],
 ) -> PageParts:
-    """What people find at the gateway itself: their apps, their sign-in, their account. `policy` is the
-    policy as it is now; without `certificates` no key is bound to a sign-in."""
+    """Return what people find at the gateway itself: their apps, their sign-in, their account.
+
+    `policy` returns the policy as it is now, `apps` the apps that exist; without `certificates` no key is
+    bound to a sign-in.
+    """
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).refused
     sign_ins = None
     if certificates is not None:
-        sign_ins = SshSignInService(settings, database, policy, certificates, refused)
+        sign_ins = SshSignInService(settings, database, policy, apps, certificates, refused)
     credentials = CredentialService(settings, database, policy, changes, refused, access=OVER_SSH)
     links = AccountLinks(
         site_or_none(settings),

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
 from stagedoor.model.units import MIB
 from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls, names_in
@@ -126,15 +127,20 @@ def _lifetimes(settings: Settings) -> Lifetimes:
     return Lifetimes(session_s=settings.web.session_s, session_max_s=settings.web.session_max_s)
 
 
-def sign_ins_of(settings: Settings, database: Database) -> tuple[SignInService, RefreshService]:
-    """Single sign-on, and what asks its providers again. Raises StagedoorError."""
+def sign_ins_of(
+    settings: Settings, database: Database, apps: Callable[[], Iterable[Target]]
+) -> tuple[SignInService, RefreshService]:
+    """Return single sign-on, and what asks its providers again; `apps` returns the apps that exist now.
+
+    Raises StagedoorError.
+    """
     # Where there is no provider nothing is sealed, and no file is made.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
     clients = open_clients(settings, time.time)
     return (
-        SignInService(settings, database, key, clients.signing_in, os.urandom),
+        SignInService(settings, database, key, clients.signing_in, os.urandom, apps),
         RefreshService(settings, database, key, clients.refreshing),
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
-from stagedoor.model.errors import ConflictError, NotFoundError
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import add_user, require_user
@@ -17,6 +17,10 @@ class ProviderAccount:
 
     issuer: str
     subject: str
+
+
+class RefusedUserError(RefusedError):
+    """The name is given by an administrator only. The text is for the person who signs in."""
 
 
 def user_of(transaction: Transaction, person: ProviderAccount) -> str | None:
@@ -49,11 +53,18 @@ def everybody(transaction: Transaction) -> list[tuple[str, ProviderAccount]]:
     ]
 
 
-def admit(transaction: Transaction, person: ProviderAccount, name: str, at: float) -> str:
-    """The name of the user that `person` is; at the first time a user `name` is made for them.
+def admit(
+    transaction: Transaction,
+    person: ProviderAccount,
+    name: str,
+    at: float,
+    *,
+    reserved: bool = False,
+) -> str:
+    """Return the name of the user that `person` is. Their first sign-in adds a user `name`.
 
-    Raises ConflictError where another user has the name: nobody is taken for somebody else because of
-    what a provider calls them.
+    Raises ConflictError where another user has the name, since a provider's name for a person does not prove
+    which user they are, and RefusedUserError for a new user whose name is `reserved`.
     """
     there = user_of(transaction, person)
     if there is not None:
@@ -63,6 +74,11 @@ def admit(transaction: Transaction, person: ProviderAccount, name: str, at: floa
         raise ConflictError(
             f"the name {name} belongs to another user of this gateway; if it is the same person, an "
             f"administrator says so with: stagedoor sso link {name} SUBJECT"
+        )
+    if reserved:
+        raise RefusedUserError(
+            f"your user name is {name} there, and that name is reserved on this gateway; ask your "
+            "administrator to add you under another name"
         )
     add_user(transaction, name, frozenset(), None, at)
     link(transaction, person, name, at)
