@@ -38,7 +38,7 @@ CONTROLLER = {
     "deployments.apps": {*READ, "create", "patch", "delete"},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
-    "pods": {*READ, "patch", "delete"},
+    "pods": {*READ, "patch"},
     "pods/log": {"get"},
     "persistentvolumeclaims": {*READ},
     "services": {*READ, "create", "patch", "delete"},

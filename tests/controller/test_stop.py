@@ -12,7 +12,6 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S
-from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.controller.test_keys_end import good
 from tests.controller.test_stories import SETTLED_S, Story, story
 from tests.virtual_time import in_virtual_time
@@ -50,28 +49,6 @@ async def test_a_namespace_that_the_settings_have_no_more_gets_no_shell() -> Non
         await it.until(lambda: it.left() == set(), HOUR_S)
         await asyncio.sleep(HOUR_S)
         assert it.pods() == []
-
-
-@in_virtual_time
-async def test_one_that_was_left_to_those_inside_is_waited_for_no_day() -> None:
-    async with story() as it:
-        it.cluster.put(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {
-                    "name": "before",
-                    "namespace": "apps",
-                    "labels": {SHELL_OF: "app01"},
-                    "deletionTimestamp": "2027-01-16T08:00:00Z",
-                    "deletionGracePeriodSeconds": 86400,
-                },
-                "spec": {"terminationGracePeriodSeconds": 600},
-            }
-        )
-        async with asyncio.timeout(MINUTE_S):
-            await stop_all(it.cluster, ["apps"], lambda line: None)
-        assert it.pods() == ["before"], "it needs no fence, and ends by itself"
 
 
 @in_virtual_time

@@ -33,7 +33,6 @@ from tests.virtual_time import in_virtual_time
 EPOCH_S = 1_800_000_000.0
 APP01 = Target("app01")
 IDLE, BUSY = "stagedoor: idle\n", "stagedoor: busy sessions=1 tmux=0\n"
-STAYS = "stagedoor: busy sessions=1 tmux=0 stays\n"
 DETACHED = "stagedoor: busy sessions=0 tmux=1\n"
 BOUND_S = 48 * HOUR_S
 SETTLED_S = 0.1
@@ -265,97 +264,29 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         await it.until(lambda: it.annotation(STALE), MINUTE_S)
         at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
         told = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
-        assert it.shells.notice(APP01) == told + "nobody is inside"
+        way = "nobody is inside; log out, and in again a minute later, for the new one"
+        assert it.shells.notice(APP01) == told + way
         # The greeting names what runs, and the file that those inside are told from says the rest.
         await it.until(lambda: it.config("notice"), MINUTE_S)
         assert "Image: shop:1\n" in it.config("motd")
         assert told in it.config("motd")
         assert "STAGEDOOR_IMAGE=shop:1\n" in it.config("settings")
-        assert it.config("notice") == told + "nobody is inside\n"
+        assert it.config("notice") == f"{told}{way}\n"
         [row] = await it.listed({"app01.ssh": ["bob", "alice", "bob"]})
-        assert (row.sessions, row.detail) == (3, told + "alice and bob have left")
+        assert (row.sessions, row.detail) == (
+            3,
+            f"{told}alice and bob have left (now by: stagedoor app stop app01.ssh)",
+        )
         assert ("ShellOutdated", told + "nobody is inside") in it.cluster.events
         # An hour and another change of the same release later it is said no second time.
         it.app("3", "shop:2")
         await asyncio.sleep(HOUR_S)
         assert [reason for reason, _ in it.cluster.events].count("ShellOutdated") == 1
-        assert it.config("notice") == told + "nobody is inside\n"
+        assert it.config("notice") == f"{told}{way}\n"
         it.go()
         await it.until(lambda: "Image: shop:2\n" in it.config("motd"), HOUR_S)
         assert it.config("notice") == ""
         assert it.shells.notice(APP01) is None
-
-
-@in_virtual_time
-async def test_a_fresh_shell_is_started_beside_an_older_one_on_request() -> None:
-    async with story() as it:
-        pod = await it.come()
-        current = await it.shells.enter_fresh(APP01, lambda step: None)
-        assert isinstance(current, Denial)
-        assert "is of the version that its app has now" in current.message
-        it.app("2")
-        await it.until(lambda: it.annotation(STALE), MINUTE_S)
-        asked = asyncio.create_task(it.shells.enter_fresh(APP01, lambda step: None))
-        # It is stopped once it has said that it knows that its sessions may stay.
-        await it.until(lambda: it.config("stay") == "86400\n", MINUTE_S)
-        await asyncio.sleep(10)
-        assert it.pod() == pod
-        it.says(pod, STAYS)
-        assert isinstance(await asked, Shell)
-        assert it.pod() != pod
-        assert it.cluster.graces == {pod: 86400}
-        assert it.release_of(it.pod()) == "2"
-        assert it.config("stay") == ""
-        assert it.annotation(STALE) is None
-        said = "somebody asked for a fresh shell; the one of before goes on until those inside have left it"
-        assert ("ShellReplaced", said) in it.cluster.events
-        # Once more: it is not outdated, and what was asked for the other pod is no wish for this one.
-        assert isinstance(await it.shells.enter_fresh(APP01, lambda step: None), Denial)
-        fresh = it.pod()
-        it.app("3")
-        await it.until(lambda: it.annotation(STALE), MINUTE_S)
-        it.says(fresh, STAYS)
-        await asyncio.sleep(HOUR_S)
-        assert it.pod() == fresh
-
-
-@in_virtual_time
-async def test_however_many_ask_for_a_fresh_shell_the_cluster_is_asked_once() -> None:
-    async with story() as it:
-        await it.come()
-        it.app("2")
-        await it.until(lambda: it.annotation(STALE), MINUTE_S)
-        before = len(it.cluster.asked)
-        many = [it.shells.enter_fresh(APP01, lambda step: None) for _ in range(200)]
-        told = await asyncio.gather(*many)
-        # An older kit makes no room for one, so all are told so after a minute.
-        assert {"made no room" in one.message for one in told if isinstance(one, Denial)} == {True}
-        assert it.cluster.asked[before:].count("merge Lease") < 10, "those inside renew it"
-
-
-@in_virtual_time
-async def test_no_third_shell_is_started_and_none_beside_one_that_does_not_know_how() -> None:
-    async with story() as it:
-        pod = await it.come()
-        it.app("2")
-        await it.until(lambda: it.annotation(STALE), MINUTE_S)
-        # An older kit says nothing of it.
-        denial = await it.shells.enter_fresh(APP01, lambda step: None)
-        assert isinstance(denial, Denial)
-        assert "made no room within 60 s" in denial.message
-        assert "it is replaced when nobody is inside" in denial.message
-        await asyncio.sleep(HOUR_S)
-        assert it.pod() == pod
-        assert it.config("stay") == ""
-        ending = it.cluster.objects[Kind.POD, "apps", pod] | {}
-        ending["metadata"] = ending["metadata"] | {
-            "name": "before", "ownerReferences": [], "deletionTimestamp": "2026-01-01T00:00:00Z"
-        }  # fmt: skip
-        it.cluster.put(ending)
-        await asyncio.sleep(SETTLED_S)
-        denial = await it.shells.enter_fresh(APP01, lambda step: None)
-        assert isinstance(denial, Denial)
-        assert "no third one is started" in denial.message
 
 
 @in_virtual_time

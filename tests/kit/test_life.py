@@ -65,29 +65,6 @@ def test_the_images_own_stop_signal_means_the_same(make: Make, number: int) -> N
     assert container.wait() == 0
 
 
-def test_beside_a_fresh_shell_its_sessions_may_stay(make: Make) -> None:
-    """The controller says so before, and stops it once it knows: the grace period is not asked then."""
-    container = make(settings={"STAGEDOOR_GRACE_S": "1"}).start()
-    stay = container.file("/etc/stagedoor/shell/stay")
-    with Terminal(container) as terminal:
-        terminal.type("echo rea''dy")
-        terminal.expect("ready")
-        stay.write_text("86400\n")
-        wait_until(lambda: container.states[-1].endswith("busy sessions=1 tmux=0 stays"))
-        stay.unlink()  # the fresh shell has the same ConfigMap
-        container.terminate()
-        terminal.expect("a fresh shell takes new logins from now on")
-        terminal.expect("until you leave it, for 24 h at most")
-        wait_until(lambda: "sshd" not in children(container).values())
-        assert container.ssh("true").returncode == 255
-        # Twice the grace period, of the shell's own clock.
-        terminal.type("sleep 2; echo still he''re")
-        terminal.expect("still here")
-        terminal.type("exit")
-        assert terminal.wait() == 0
-    assert container.wait() == 0
-
-
 def test_the_pods_hook_gives_even_sigkill_its_grace_period(make: Make) -> None:
     """As the kubelet has it: the hook, and the image's STOPSIGNAL once that has ended."""
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()

@@ -30,8 +30,6 @@ class MemoryCluster:
         """A pod's log."""
         self.asked: list[str] = []
         """The verb and kind of each write."""
-        self.graces: dict[str, int | None] = {}
-        """With which grace period each pod was deleted."""
         self.refused: dict[str, str] = {}
         """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
@@ -123,7 +121,6 @@ class MemoryCluster:
         *,
         uid: str | None = None,
         version: str | None = None,
-        grace_s: int | None = None,
     ) -> None:
         await self._asked(
             "delete", {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
@@ -132,8 +129,6 @@ class MemoryCluster:
         if found is not None:
             meta = found["metadata"]
             if uid in (None, meta["uid"]) and version in (None, meta["resourceVersion"]):
-                if kind is Kind.POD:
-                    self.graces[name] = grace_s
                 self.drop((kind, namespace, name))
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:

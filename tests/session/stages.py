@@ -162,10 +162,6 @@ class OneShell:
             await self.script.hold.wait()
         return self.script.shell
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        self.script.asked.append("fresh")
-        return self.script.shell
-
     async def resolve(self, target: Target) -> Shell | None:
         return None
 

@@ -320,25 +320,3 @@ async def test_a_guest_is_asked_for_a_proof_as_everybody_else() -> None:
     script = Script(step_ups=[NEEDS_PROOF])
     assert await flow_of(script).stepped_up(DEV, guest) is NEEDS_PROOF
     assert await flow_of(script).stepped_up(DEV, guest) is guest
-
-
-async def test_who_had_a_fresh_shell_started_is_written_down() -> None:
-    script = Script()
-    assert await flow_of(script).start_fresh(DEV, GRANT.target, FRESH_FROM) is None
-    assert script.asked == ["authorise", "fresh", "authorise"]
-    line = script.lines[-1]
-    assert (line["event"], line["identity"]) == ("fresh shell started", "dev")
-    assert (line["target"], line["source"]) == ("app01.ssh", str(SOURCE))
-
-
-@pytest.mark.parametrize(
-    "script",
-    [Script(grants=[NO_GRANT]), Script(step_ups=[NEEDS_PROOF, NEEDS_PROOF])],
-    ids=["no grant", "no proof"],
-)
-async def test_a_fresh_shell_is_started_for_who_could_enter_it_alone(script: Script) -> None:
-    """Where an app wants a proof that its person is there, a stolen cookie starts nothing either."""
-    denial = await flow_of(script).start_fresh(DEV, GRANT.target, FRESH_FROM)
-    assert denial in (NO_GRANT, NEEDS_PROOF)
-    assert "fresh" not in script.asked
-    assert script.lines[-1]["outcome"] == "denied"

@@ -21,7 +21,6 @@ def home(tmp_path: Path, notice: str | None) -> str:
 def test_the_page_of_the_apps_says_it(tmp_path: Path) -> None:
     found = home(tmp_path, NOTICE)
     assert f'<p class="notice">{SHOWN}</p>' in found
-    assert 'method="post" action="/app/app01/fresh"' in found
     assert "notice" not in home(tmp_path, None)
 
 

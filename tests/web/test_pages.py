@@ -260,7 +260,6 @@ def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Pers
         "/sign-in", "/sign-out", "/sign-in/link",
         "/account/password", "/account/tokens/add", "/account/tokens/revoke",
         "/account/keys/add", "/account/keys/remove", "/account/sign-ins/end",
-        "/app/app01/fresh",
     ],
 )  # fmt: skip
 def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: str | None) -> None:
@@ -270,19 +269,6 @@ def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: 
     assert "set-cookie" not in answer.headers
     assert "not sent by a page of this gateway" in answer.text
     assert inside.get("/").status == 200, "still signed in"
-
-
-def test_a_fresh_shell_is_asked_for_by_those_who_may_enter_and_where_one_is_older(
-    inside: Person, person: Person
-) -> None:
-    """One on Kubernetes is, see `tests/controller/test_stories.py`; these have no versions."""
-    current = inside.post("/app/app01/fresh")
-    assert current.status == 400
-    assert "is as new as it can be" in current.text
-    assert inside.post("/app/app09/fresh").status == 403
-    assert inside.post("/app/a%20b/fresh").status == 404
-    stranger = person.post("/app/app01/fresh")
-    assert (stranger.status, stranger.headers["location"]) == (303, "/sign-in?next=%2F")
 
 
 def test_signing_out_makes_the_cookie_worthless(inside: Person) -> None:

@@ -7,9 +7,6 @@
 //
 // The pod tells it by a hook (`start stop`), which waits for the end: the runtime's own signal comes after that, so
 // even an image whose STOPSIGNAL is SIGKILL has its grace period, and a kubelet that begins again does not end it.
-//
-// Where a fresh shell is to take its place beside it, its ConfigMap says so before (`stay`): then the sessions have
-// that time instead of the grace period. It says that it knows (`stays`), and only then is told to stop.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -35,8 +32,6 @@ extern char **environ;
 #define DRAINING RUN "/draining"
 #define OVER RUN "/over"
 #define OVER_MS 250          // for the hook to see that all is over, before it is ended with us
-#define STAY_MOST_S 86400L   // the grace period with which the controller deletes such a pod
-#define STAY_MS 30000        // that the sessions may stay holds so long without being said again
 
 static struct {
   struct settings settings;
@@ -49,10 +44,6 @@ static struct {
   long long deadline, lively_until;
   int warned;                // how many of WARN_AT have been said
   int sessions, tmux;        // as last said: what is here, and what stays when its session goes
-  bool said_to_stay;
-  long stay_s;               // how long the sessions may outlive the listener; 0 for the grace period
-  long grace_s;              // what they have, once it drains
-  long long stay_until;
 } shell;
 
 // Seconds before the end at which each terminal is told once more.
@@ -134,13 +125,10 @@ static void forward_log(void) {
 static void say_state(const struct census *census) {
   int staying = census->tmux + census->terminals;
   if (!shell.listening) return;
-  bool stays = shell.stay_s > 0;
-  if (census->sessions == shell.sessions && staying == shell.tmux && stays == shell.said_to_stay) return;
+  if (census->sessions == shell.sessions && staying == shell.tmux) return;
   shell.sessions = census->sessions;
   shell.tmux = staying;
-  shell.said_to_stay = stays;
-  const char *more = stays ? " stays" : "";
-  if (census->sessions || staying) printf("stagedoor: busy sessions=%d tmux=%d%s\n", census->sessions, staying, more);
+  if (census->sessions || staying) printf("stagedoor: busy sessions=%d tmux=%d\n", census->sessions, staying);
   else puts("stagedoor: idle");
   fflush(stdout);
 }
@@ -153,33 +141,18 @@ static void warn(const struct census *census, long seconds) {
   free(words);
 }
 
-static void tell_of_fresh(const struct census *census, long seconds) {
-  char *words = duration(seconds);
-  char *message = format("stagedoor: a fresh shell takes new logins from now on. This one goes on until you leave it, for %s at most.", words);
-  terminals_tell(census, message);
-  free(message);
-  free(words);
-}
-
-// From now on so long until all is ended.
-static void ends_in(long seconds) {
-  shell.grace_s = seconds;
-  shell.deadline = now_ms() + seconds * 1000LL - (seconds > 4 ? LAST_MS : 0);
-  while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= seconds) shell.warned++;
-}
-
 static void drain(int exit_status) {
   if (shell.draining) return;
   shell.draining = true;
   shell.exit_status = exit_status;
   write_file(DRAINING, 0600, "", 0);
-  ends_in(shell.stay_s ? shell.stay_s : shell.settings.grace_s);
-  long grace = shell.grace_s;
+  long grace = shell.settings.grace_s;
+  shell.deadline = now_ms() + grace * 1000LL - (grace > 4 ? LAST_MS : 0);
+  while (shell.warned < WARNINGS && WARN_AT[shell.warned] >= grace) shell.warned++;
   if (shell.listener) kill(shell.listener, SIGTERM);
   struct census census = census_take_surely(shell.listener);
   say("stopping: no new logins; %d sessions and %d terminals at work have %ld s left", census.sessions, census.working, grace);
-  if (shell.stay_s) tell_of_fresh(&census, grace);
-  else warn(&census, grace);
+  warn(&census, grace);
   free(census.pids);
 }
 
@@ -235,16 +208,7 @@ static void go_on_draining(struct census *census) {
     *census = census_take_surely(shell.listener);
   }
   if ((!census->sessions && !census->working) || left <= 0) end(census);
-  if (shell.stay_s && !census->sessions) {
-    // Those who might stay have left, or were put out: what they left running has the grace period, and no day.
-    shell.stay_s = 0;
-    if (left > shell.settings.grace_s * 1000LL) {
-      ends_in(shell.settings.grace_s);
-      say("nobody is inside any more; %d terminals at work have %ld s left", census->working, shell.grace_s);
-      return;
-    }
-  }
-  long long until_the_end = left + (shell.grace_s > 4 ? LAST_MS : 0);
+  long long until_the_end = left + (shell.settings.grace_s > 4 ? LAST_MS : 0);
   if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
 }
 
@@ -262,19 +226,6 @@ static void tell_notice(const struct census *census) {
   }
   free(told);
   told = notice;
-}
-
-// The file comes and goes with the ConfigMap, which a fresh shell has as well: what was said once holds for a while.
-static void look_stay(void) {
-  char *text = read_file(SHELL "/stay", NULL);
-  long seconds = text ? strtol(text, NULL, 10) : 0;
-  free(text);
-  if (seconds > 0) {
-    shell.stay_s = seconds < STAY_MOST_S ? seconds : STAY_MOST_S;
-    shell.stay_until = now_ms() + STAY_MS;
-  } else if (now_ms() >= shell.stay_until) {
-    shell.stay_s = 0;
-  }
 }
 
 static int wait_ms(void) {
@@ -306,7 +257,6 @@ __attribute__((noreturn)) static void serve(void) {
     if (shell.log >= 0) forward_log();
     take_signals();
     struct census census = census_take(shell.listener);
-    if (!shell.draining) look_stay();
     say_state(&census);
     if (shell.draining) {
       go_on_draining(&census);

@@ -94,7 +94,9 @@ class Apps:
     async def _seen(self, target: Target, inside: Sequence[str] = ()) -> App:
         stands = self._shells.stands(target)
         behind = self._shells.outdated(target)
-        detail = sentence(target.app, behind, inside) if behind else ""
+        detail = ""
+        if behind:
+            detail = f"{sentence(target.app, behind, inside)} (now by: stagedoor app stop {target})"
         state = await self._shells.observe(target)
         if isinstance(stands, Cause):
             detail = f"{stands.step}: {stands.message}"
@@ -117,12 +119,10 @@ class Apps:
         )
         return explain(target, app, settings, derived)
 
-    async def start(self, target: Target, progress: Progress, *, fresh: bool = False) -> App:
-        """Have the shell started, and wait for it; `fresh`: beside one of an older version of the app, if
-        such a one runs. Raises NotFoundError, StagedoorError."""
+    async def start(self, target: Target, progress: Progress) -> App:
+        """Have the shell started, and wait for it. Raises NotFoundError, StagedoorError."""
         self._must_know(target)
-        enter = self._shells.enter_fresh if fresh else self._shells.enter
-        outcome = await enter(target, progress)
+        outcome = await self._shells.enter(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
         return await self._seen(target)

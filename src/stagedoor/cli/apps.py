@@ -81,17 +81,10 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
         sys.exit(1)
 
 
-@app.command(
-    "start", epilog=show.examples("stagedoor app start app01", "stagedoor app start --fresh app01")
-)
+@app.command("start", epilog=show.examples("stagedoor app start app01"))
 @click.argument("name", metavar="APP", shell_complete=app_names)
-@click.option(
-    "--fresh",
-    is_flag=True,
-    help="Beside a shell of an older version of APP, which goes on until those inside leave.",
-)
 @click.pass_obj
-def start(installation: Installation, name: str, fresh: bool) -> None:
+def start(installation: Installation, name: str) -> None:
     """Start the shell of APP, and wait for it.
 
     As a login would.
@@ -102,7 +95,7 @@ def start(installation: Installation, name: str, fresh: bool) -> None:
     def progress(step: StartStep) -> None:
         show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
 
-    found = _ask(installation.settings, lambda apps: apps.start(target, progress, fresh=fresh))
+    found = _ask(installation.settings, lambda apps: apps.start(target, progress))
     show.note(f"{target} answers at {found.address}.")
 
 

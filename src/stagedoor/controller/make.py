@@ -147,8 +147,6 @@ class ShellWriter:
         image: str,
         until: float,
         notice: str = "",
-        *,
-        stays: bool = False,
     ) -> Object:
         """The ConfigMap as it should be now, of a shell that runs `image`, with keys that end at `until`."""
         return objects.config_map(
@@ -160,7 +158,6 @@ class ShellWriter:
             self.user_cas,
             until=until,
             notice=notice,
-            stays=stays,
         )
 
     def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, dict[str, str]]:
@@ -201,17 +198,6 @@ class ShellWriter:
             return await self.cluster.create(manifest)
         except ClusterError as error:
             raise StepError("creating the lease", error) from error
-
-    async def leave_behind(self, pod: Object) -> None:
-        """Let this pod end by itself, when those inside have left it. Its ReplicaSet makes another at once,
-        which goes with it when the Deployment is made again. Raises StepError."""
-        meta = pod["metadata"]
-        try:
-            await self.cluster.delete(
-                Kind.POD, meta["namespace"], meta["name"], uid=meta["uid"], grace_s=objects.STAY_S
-            )
-        except ClusterError as error:
-            raise StepError("leaving the shell to those inside", error) from error
 
     async def patch_shell(self, namespace: str, app: str, patch: Object) -> Object:
         """A merge patch of the shell's Deployment. Raises StepError."""

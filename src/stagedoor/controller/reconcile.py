@@ -36,7 +36,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     Start,
     decide,
 )
-from stagedoor.shells.kubernetes.live.outdated import outdated, outdated_marks, sentence
+from stagedoor.shells.kubernetes.live.outdated import notice, outdated, outdated_marks, sentence
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     IDLE_SINCE,
@@ -53,10 +53,6 @@ from stagedoor.wire.rfc3339 import parse_time, show_time
 UNDECIDED_S = 1.0
 REPORT_EVERY_S = 60.0
 """Events tell of a shell's failures no more often. A lease shows each to the waiting logins."""
-
-FRESH_S = 60.0
-"""For so long the shell that runs is asked to let its sessions go on beside a fresh one. One of an older kit
-does not know how, and is replaced when nobody is inside."""
 
 MAX_STEPS = 6
 """Decisions that may follow each other before a key goes to the back of the queue: to read a log, to
@@ -123,7 +119,6 @@ class _Look:
         self._world = by.worlds[target.environment]
         self._log: str | None = None
         self._lease_read = False
-        self._leaving: Object | None = None
         self.finished = False
         self.app: Object | None = None
         self._settings: AppSettings | WrongSettings = by.defaults
@@ -139,7 +134,6 @@ class _Look:
         lease, shell = world.lease(name), world.shell(name)
         renewed_at = objects.renewed_at(lease) if lease else None
         wrong = self._derived if isinstance(self._derived, WrongSettings) else None
-        self._leaving = self._left_to_those_inside(lease)
         return decide(
             LifecycleState(
                 offered=offered,
@@ -147,24 +141,12 @@ class _Look:
                 template=self._derived.template if isinstance(self._derived, Derived) else None,
                 renewed_at=renewed_at,
                 told_to_stop=lease is not None and renewed_at is None,
-                fresh=self._leaving is not None,
                 shell=_seen_shell(shell, lifecycle.is_running(world.shell_pods(name))),
                 leftovers=lease is not None or world.service(name) is not None,
                 log=self._log,
             ),
             self._by.now(),
         )
-
-    def _left_to_those_inside(self, lease: Object | None) -> Object | None:
-        """The pod that runs, where somebody has just asked for a fresh shell beside it."""
-        asked = objects.fresh_asked(lease)
-        if asked is None or self._by.now() - asked[1] >= FRESH_S:
-            return None
-        for pod in self._world.shell_pods(self._target.app):
-            meta = pod["metadata"]
-            if meta["name"] == asked[0] and not meta.get("deletionTimestamp"):
-                return pod
-        return None
 
     def _derive(self, app: Object) -> Derived | WrongSettings:
         if isinstance(self._settings, WrongSettings):
@@ -214,8 +196,6 @@ class _Look:
         world, name = self._world, self._target.app
         if world.lease(name) is None:
             world.put(await self._by.maker.lease(self.app, self._by.now()))
-        if self._leaving is not None and isinstance(decision, Replace):
-            await self._by.maker.leave_behind(self._leaving)
         seen = _seen_shell(world.shell(name), False)
         if seen is not None and (seen.stale, seen.idle_since) != (None, None):
             await self._mark(None, None)
@@ -229,9 +209,6 @@ class _Look:
                 "somebody changed the shell's Deployment, or the cluster does since an upgrade"
             )
             await self._report("ShellReplaced", f"{changed}; a new shell was made")
-        elif self._leaving is not None and isinstance(decision, Replace):
-            left = "the one of before goes on until those inside have left it"
-            await self._report("ShellReplaced", f"somebody asked for a fresh shell; {left}")
         elif isinstance(decision, Replace):
             await self._report("ShellReplaced", "the app has changed; its shell was replaced")
         else:
@@ -256,7 +233,6 @@ class _Look:
                 objects.image_of(shell),
                 until,
                 self._notice(),
-                stays=self._leaving is not None,
             )
             if world.config(name) != digest(config):
                 world.put(await maker.refresh(config, pods))
@@ -339,18 +315,19 @@ class _Look:
     def _notice(self) -> str:
         """That the shell is outdated, as a line for people; empty if it is not."""
         found = outdated(self._world.shell(self._target.app))
-        return sentence(self._target.app, found) if found else ""
+        return notice(self._target.app, found) if found else ""
 
     async def _mark(self, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell. That its app has moved on is told once, by an Event."""
         shell = self._world.shell(self._target.app)
         assert shell is not None, "what is marked is there"
         wanted = self._derived.asked if isinstance(self._derived, Derived) else ""
-        before = self._notice()
+        before = outdated(shell)
         marks = outdated_marks(shell, stale, wanted, self._by.now())
         await self._patch(objects.marks_patch(stale, idle_since, marks))
-        if self._notice() not in ("", before):
-            await self._report("ShellOutdated", self._notice())
+        now = outdated(self._world.shell(self._target.app))
+        if now is not None and now != before:
+            await self._report("ShellOutdated", sentence(self._target.app, now))
 
     async def _patch(self, patch: Object) -> None:
         world, name = self._world, self._target.app

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.shells.kubernetes.derive.objects import STAY_S
+from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes.live.namespace_cache import shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -51,11 +50,4 @@ async def _removed(cluster: Cluster, namespace: str) -> Sequence[str]:
         for kind in _REMOVED:
             await cluster.delete(kind, namespace, shell_object(str(app)))
     pods = await cluster.list(Kind.POD, namespace, SHELL_OF)
-    return [f"{namespace}/{pod['metadata']['name']}" for pod in pods if not _left_behind(pod)]
-
-
-def _left_behind(pod: Object) -> bool:
-    """Whether a fresh shell took over from the one in it: its sshd takes nobody any more, and needs no fence.
-    It may stay for a day, and ends when the gateway that its people came by does."""
-    own_s = (pod.get("spec") or {}).get("terminationGracePeriodSeconds", STAY_S)
-    return int(pod["metadata"].get("deletionGracePeriodSeconds", 0)) > int(own_s)
+    return [f"{namespace}/{pod['metadata']['name']}" for pod in pods]

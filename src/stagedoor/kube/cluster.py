@@ -135,11 +135,9 @@ class KubeCluster:
         *,
         uid: str | None = None,
         version: str | None = None,
-        grace_s: int | None = None,
     ) -> None:
         """Delete it, what it owns follows; nothing happens if it is gone or, with `uid`, is another
-        one by now or, with `version` (resourceVersion), has changed since. `grace_s` is a pod's grace
-        period, None for its own. Raises ClusterError."""
+        one by now or, with `version` (resourceVersion), has changed since. Raises ClusterError."""
         options: dict[str, object] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -149,8 +147,6 @@ class KubeCluster:
         preconditions = {name: value for name, value in given.items() if value is not None}
         if preconditions:
             options["preconditions"] = preconditions
-        if grace_s is not None:
-            options["gracePeriodSeconds"] = grace_s
         asked = ApiRequest.about("delete", kind, namespace, name)
         request = Request("DELETE", paths.item(kind, namespace, name), encoded(options))
         try:

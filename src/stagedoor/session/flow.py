@@ -25,7 +25,7 @@ from stagedoor.session import step_up
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.entered import Entered, never_carried
-from stagedoor.session.line import Line, denied_line, ended_line, fresh_line
+from stagedoor.session.line import Line, denied_line, ended_line
 from stagedoor.session.ports import Authenticator, Authoriser, Ledger, PolicyReader, StepUps
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
@@ -265,20 +265,6 @@ class Flow:
         attempt.outcome = denial.reason
         return self.deny(denial, attempt.origin, identity, target)
 
-    async def start_fresh(
-        self, identity: Identity, target: Target, origin: Origin
-    ) -> Denial | None:
-        """Have a fresh shell started beside an older one, or why not. Nobody enters it by that."""
-        found: Grant | Ready | Denial = await self.authorise(identity, target)
-        if isinstance(found, Grant):
-            found = await self.stepped_up(identity, found)
-        if isinstance(found, Grant):
-            found = await self._ensure(found, lambda _: None, fresh=True)
-        if isinstance(found, Denial):
-            return self.deny(found, origin, identity, target)
-        self.write_line(fresh_line(origin, identity.name, target))
-        return None
-
     def deny(
         self,
         denial: Denial,
@@ -302,9 +288,7 @@ class Flow:
             # Last: a gateway that stops waits until nobody is in, and then closes what records.
             self.registry.unregister(opened)
 
-    async def _ensure(
-        self, grant: Grant, progress: Progress, *, fresh: bool = False
-    ) -> Ready | Denial:
+    async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
         """The shell, started if need be; and the grant again, which may be gone by then."""
         last = FIRST_STEP
         began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
@@ -319,8 +303,7 @@ class Flow:
 
         try:
             async with asyncio.timeout_at(began + allowed_s) as limit:
-                start = self.shells.fresh if fresh else self.shells.ensure
-                shell = await start(grant, remember)
+                shell = await self.shells.ensure(grant, remember)
         except TimeoutError:
             return Denial(
                 Reason.START_TIMEOUT,

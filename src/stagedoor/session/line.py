@@ -46,14 +46,3 @@ def denied_line(
         "source": str(origin.source),
         "detail": denial.message,
     }
-
-
-def fresh_line(origin: Origin, identity: str, target: Target) -> Line:
-    """Somebody had a fresh shell started, into which all who log in come from then on."""
-    return {
-        "event": "fresh shell started",
-        "way": origin.way.value,
-        "identity": identity,
-        "target": target.host_name,
-        "source": str(origin.source),
-    }

@@ -28,9 +28,6 @@ class ShellDirectory:
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         return await self._of(grant.target).ensure(grant, progress)
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._of(grant.target).fresh(grant, progress)
-
     async def resolve(self, target: Target) -> Shell | None:
         return await self._of(target).resolve(target)
 

@@ -34,12 +34,6 @@ class Shells(Protocol):
         """
         ...
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        """The same of a fresh shell, where the one that runs is of an older version of the app: that one
-        takes nobody new, and goes on until its people leave it. A `Denial` where none runs that is older.
-        """
-        ...
-
     async def resolve(self, target: Target) -> Shell | None:
         """Where the shell listens now, without starting anything; None if it does not."""
         ...

@@ -50,9 +50,6 @@ class StaticShells:
         shell = self._shells.get(grant.target)
         return shell if shell else no_app(grant.target)
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return no_fresh(grant.target)
-
     async def resolve(self, target: Target) -> Shell | None:
         return self._shells.get(target)
 
@@ -70,15 +67,6 @@ class StaticShells:
 
     async def close(self) -> None:
         """Nothing to watch."""
-
-
-def no_fresh(target: Target) -> Denial:
-    """What is said of a shell that has no versions."""
-    return Denial(
-        Reason.BAD_REQUEST,
-        f"the shell {target.shell_name} is as new as it can be; only one on Kubernetes can be of an older "
-        "version of its app",
-    )
 
 
 def no_app(target: Target) -> Denial:

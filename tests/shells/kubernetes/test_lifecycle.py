@@ -12,7 +12,6 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     WrongSettings,
 )
 from stagedoor.shells.kubernetes.live.lifecycle import (
-    BESIDE_S,
     IN_USE_S,
     RECHECK_S,
     RENEW_S,
@@ -41,7 +40,6 @@ WRONG = WrongSettings(("annotation … is wrong",), SETTINGS)
 
 IDLE = "Server listening\nstagedoor: idle\n"
 BUSY = "stagedoor: idle\nstagedoor: busy sessions=2 tmux=0\nAccepted publickey\n"
-STAYS = "stagedoor: busy sessions=2 tmux=0\nstagedoor: busy sessions=2 tmux=1 stays\n"
 TMUX = "stagedoor: busy sessions=1 tmux=0\nstagedoor: busy sessions=0 tmux=1\n"
 
 RUNNING = ShellStatus(replicas=1, template="a", running=True)
@@ -133,17 +131,6 @@ def seen(
         # Somebody came back to the tmux and left it again: its grace begins again.
         (seen(replace(RUNNING, idle_since=NOW - 7200), ago=1800, log=TMUX), Mark(None, NOW)),
         (seen(replace(RUNNING, idle_since=NOW + 99), ago=9000, log=TMUX), Mark(None, NOW)),
-        # A fresh one beside one that people are in: once that one knows that its sessions may stay.
-        (seen(RUNNING, ago=3, fresh=True), Keep(NOW - 3 + 1800)),
-        (seen(RUNNING, ago=3, template="b", fresh=True), AskLog()),
-        (seen(RUNNING, ago=3, template="b", fresh=True, log=BUSY), Mark("b", None)),
-        (seen(STALE_ONE, ago=3, template="b", fresh=True, log=BUSY), Keep(NOW + BESIDE_S)),
-        (seen(STALE_ONE, ago=3, template="b", fresh=True, log=TMUX), Keep(NOW + BESIDE_S)),
-        (seen(STALE_ONE, ago=3, template="b", fresh=True, log=""), Keep(NOW + BESIDE_S)),
-        (seen(STALE_ONE, ago=3, template="b", fresh=True, log=STAYS), Replace()),
-        (seen(STALE_ONE, ago=3, template="b", fresh=True, log=IDLE), Replace()),
-        (seen(STALE_ONE, ago=3, template=None, fresh=True, log=STAYS), Mark(None, None)),
-        (seen(replace(BENT, stale="a"), ago=3, fresh=True, log=STAYS), Replace()),
         # Sessions that no gateway can renew: the API was away from it.
         (seen(replace(RUNNING, idle_since=NOW - 9999), ago=9999, log=BUSY), Mark(None, None)),
         # Its word is lost: as careful as with a tmux, and not for ever.
@@ -185,8 +172,6 @@ def test_the_table(given: LifecycleState, expected: Decision) -> None:
         (BUSY, Activity(2, 0)),
         (TMUX, Activity(0, 1)),
         ("stagedoor: busy sessions=1 tmux=0\r\n", Activity(1, 0)),
-        (STAYS, Activity(2, 1, stays=True)),
-        (STAYS + IDLE, Activity(0, 0)),
         ("stagedoor: busy sessions=x tmux=0\n", None),
         ("he said stagedoor: idle\n", None),
     ],

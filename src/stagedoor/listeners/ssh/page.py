@@ -15,11 +15,9 @@ from stagedoor.listeners.ssh.account.command import ACCOUNT_HELP
 from stagedoor.listeners.ssh.account.service import AccountCommands
 from stagedoor.listeners.ssh.seam import Login, SshSignIns
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.wire.rfc3339 import show_time
-from stagedoor.wire.target import parse_login
 
 _UNKNOWN_COMMAND = 127
 _NO_KEY = "you did not come by the key of a sign-in"
@@ -27,7 +25,6 @@ _HELP = """\
 This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
   ssh {at} ls           the apps that you may enter
   ssh {at} ls --json    the same for scripts
-  ssh {at} fresh app01  a fresh shell beside one of an older version of app01
   ssh {at} whoami       who you are, and how long your sign-in lasts
   ssh {at} cert         a certificate for the key of your sign-in, good for an hour
   ssh {at} logout       end your sign-in, and all that it opened
@@ -78,8 +75,6 @@ class Page:
                 return self._text(await self.entries(), greeting=False), "", 0
             case ["ls", "--json"] | ["--json", "ls"]:
                 return self._json(await self.entries()), "", 0
-            case ["fresh", name]:
-                return await self._fresh(name)
             case ["whoami"]:
                 return self._whoami(), "", 0
             case ["cert"]:
@@ -125,17 +120,6 @@ class Page:
             mend = ", soon: make another on your account's page, or ask for one" if soon else ""
             lines.append(f"until: {show_time(ends_at)}, when the token ends{mend}")
         return "\n".join(lines) + "\n"
-
-    async def _fresh(self, name: str) -> tuple[str, str, int]:
-        target, login = parse_login(name), self._login
-        if target is None:
-            return "", "stagedoor: there is no app of that name\n", 1
-        origin = Origin(AccessMethod.DIRECT, login.source)
-        denial = await login.flow.start_fresh(login.identity, target, origin)
-        if denial is not None:
-            return "", f"stagedoor: no fresh shell: {denial.message}\n", 1
-        left = "Who is in the one of before goes on there until they leave it, for a day at most."
-        return f"{target} has a fresh shell: {self.jump(target)}\n{left}\n", "", 0
 
     async def _certificate(self) -> tuple[str, str, int]:
         """For the key of this connection, whose private half was shown: no other can be named."""

@@ -31,7 +31,7 @@ GATEWAY: Mapping[str, Sequence[str]] = {
 """What a gateway does in an app's namespace; the chart's Role has the same."""
 CONTROLLER: Mapping[str, Sequence[str]] = {
     "deployments.apps": ("create", "patch", "delete"),
-    "pods": ("patch", "delete"),
+    "pods": ("patch",),
     "persistentvolumeclaims": ("list", "watch"),
     "services": (*_READ, "create", "patch", "delete"),
     "configmaps": (*_READ, "create", "patch", "delete"),

@@ -114,9 +114,6 @@ class MetricsShells:
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         return await self._started(self._shells.ensure, grant, progress)
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._started(self._shells.fresh, grant, progress)
-
     async def _started(
         self,
         start: Callable[[Grant, Progress], Awaitable[Shell | Denial]],

@@ -17,7 +17,7 @@ from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.live.outdated import Outdated, outdated, sentence
+from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.live.start import MENDED_S, Start, shell_at, unavailable
@@ -30,8 +30,6 @@ SYNC_S = 15.0
 """How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
 REQUEST_S = 3.0
 """How long somebody who comes to a running shell waits for a cluster that does not answer."""
-FRESH_S = 60.0
-"""How long a shell that runs has to make room for a fresh one. The kubelet tells it, which takes seconds."""
 GIVE_UP_S = 900.0
 """A start that nobody has seen the end of is looked at no longer than this."""
 
@@ -75,8 +73,6 @@ class KubernetesShells:
         self._answered: dict[Target, Address] = {}
         """Where each shell has said its banner to us."""
         self._starts = Starts()
-        self._fresh = Starts()
-        """Those beside a shell that runs: each is a wish in its lease, however many have it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -115,9 +111,6 @@ class KubernetesShells:
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         return await self._denied(grant) or await self.enter(grant.target, progress)
 
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._denied(grant) or await self.enter_fresh(grant.target, progress)
-
     async def _denied(self, grant: Grant) -> Denial | None:
         """Return why the grant opens no shell now, None if it may."""
         denial = await self.unknown(grant.target)
@@ -152,49 +145,6 @@ class KubernetesShells:
             return shell_at(target, known)
         return await self._starts.join(target, partial(self._start, target, cache), progress)
 
-    async def enter_fresh(self, target: Target, progress: Progress) -> Shell | Denial:
-        """As `fresh`, for an administrator who needs no grant (`stagedoor app start --fresh`)."""
-        return await self._fresh.join(target, partial(self._start_fresh, target), progress)
-
-    async def _start_fresh(self, target: Target, progress: Progress) -> Shell | Denial:
-        cache, app = self._caches[target.environment], target.app
-        pod = cache.running_pod(app)
-        if pod is not None:
-            if self.outdated(target) is None:
-                return Denial(
-                    Reason.BAD_REQUEST,
-                    f"the shell {target.shell_name} is of the version that its app has now, so none is "
-                    "started beside it",
-                )
-            if cache.is_left_behind(app):
-                return Denial(
-                    Reason.BAD_REQUEST,
-                    f"there is a shell of {target} still from which a fresh one took over, and no third "
-                    "one is started; it ends when those inside have left it, after a day at the latest",
-                )
-            problem = await self._left_behind(target, cache, pod)
-            if problem is not None:
-                return unavailable(target, problem)
-        return await self._starts.join(target, partial(self._start, target, cache), progress)
-
-    async def _left_behind(self, target: Target, cache: NamespaceCache, pod: str) -> str | None:
-        """Have the controller start a fresh shell beside the one in `pod`; None once that one takes nobody
-        new, else why it does."""
-        try:
-            await self._lease_writers[target.environment].ask_fresh(target.app, pod)
-            async with asyncio.timeout(FRESH_S):
-                while cache.running_pod(target.app) == pod:
-                    pulse = cache.pulse
-                    await pulse.wait()
-        except ClusterError as error:
-            return f"asking the cluster: {error.message}"
-        except TimeoutError:
-            return (
-                f"beside it: the one that runs made no room within {FRESH_S:g} s (does a controller run, and "
-                "was the shell started after its last upgrade?); it is replaced when nobody is inside"
-            )
-        return None
-
     async def resolve(self, target: Target) -> Shell | None:
         cache = self._caches.get(target.environment)
         if cache is None or not await cache.synced(SYNC_S):
@@ -219,7 +169,7 @@ class KubernetesShells:
 
     def notice(self, target: Target) -> str | None:
         found = self.outdated(target)
-        return sentence(target.app, found) if found else None
+        return notice(target.app, found) if found else None
 
     def stands(self, target: Target) -> StartStep | Cause | None:
         """Where a start is or why it failed, by what the mirrors show; None if there is no start."""
@@ -262,8 +212,7 @@ class KubernetesShells:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        starts = (self._starts.close(), self._fresh.close())
-        await asyncio.gather(*self._tasks, *starts, return_exceptions=True)
+        await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
 
     async def _start(self, target: Target, cache: NamespaceCache, tell: Progress) -> Shell | Denial:
         register = self._registers.get(target.environment)

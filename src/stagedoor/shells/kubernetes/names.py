@@ -34,10 +34,6 @@ ASKED = PREFIX + "asked"
 """Annotation of a shell's lease: a count that each login raises which asks for the shell. A renewal does
 not; a failure says which count it answers."""
 
-FRESH = PREFIX + "fresh"
-"""Annotation of a shell's lease: somebody asked for a fresh shell beside the one that runs in this pod, and
-when: the pod's name, a space, and an RFC 3339 time."""
-
 STALE_SINCE = PREFIX + "stale-since"
 """Annotation of a shell's Deployment: when its app moved on, RFC 3339."""
 

@@ -41,11 +41,9 @@ class Cluster(Protocol):
         *,
         uid: str | None = None,
         version: str | None = None,
-        grace_s: int | None = None,
     ) -> None:
         """Delete it, and by garbage collection what it owns; nothing happens if it is gone, or, with
-        `uid`, is another one by now, or, with `version`, has another resourceVersion by now. `grace_s` is
-        a pod's grace period, None for its own."""
+        `uid`, is another one by now, or, with `version`, has another resourceVersion by now."""
         ...
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:

@@ -24,7 +24,7 @@ from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder, lives
 from stagedoor.shells.local.start import Starter, StartFailedError
 from stagedoor.shells.starts import Starts
-from stagedoor.shells.static import no_app, no_fresh
+from stagedoor.shells.static import no_app
 
 REPLACE_AFTER_S = 30 * DAY_S
 """A process older than this is replaced at the next login: it gets a new host key."""
@@ -92,9 +92,6 @@ class LocalShells:
                 place.mark_used()
                 return _shell(target, running)
         return await self._starts.join(target, partial(self._start, target, place), progress)
-
-    async def fresh(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return no_fresh(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
         running = self._running(target)

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.account import AccountService
-from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
-from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.markup import App
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
@@ -20,7 +20,6 @@ from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.target import Target
 from stagedoor.wire.answer import status_of
-from stagedoor.wire.target import parse_login
 
 _BY_DIRECT_LOGIN = (
     (Permission.FORWARD, "forward ports (ssh -L)"),
@@ -53,7 +52,6 @@ class Home:
         self._has_terminals = has_terminals
         self.routes: list[BaseRoute] = [
             Route("/", self._home),
-            Route("/app/{app}/fresh", self._fresh, methods=["POST"]),
         ]
 
     async def _home(self, request: Request) -> Response:
@@ -64,23 +62,6 @@ class Home:
         if isinstance(identity, Response):
             return identity
         return await self._home_of(identity, request.url.hostname or "")
-
-    async def _fresh(self, request: Request) -> Response:
-        """A fresh shell beside one of an older version of the app, once it is there."""
-        fields = await self._pages.posted(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = await self._pages.signed_in(request)
-        if isinstance(identity, Response):
-            return identity
-        target = parse_login(request.path_params["app"])
-        if target is None:
-            return await self._pages.not_found(request, LookupError())
-        origin = web(self._guard.source_of(request))
-        denial = await self._flow.start_fresh(identity, target, origin)
-        if denial is not None:
-            return self._pages.said("No fresh shell", denial.message, page_status(denial))
-        return RedirectResponse(f"{self._pages.place.path}/", SEE_OTHER)
 
     async def _home_of(self, identity: Identity, host: str) -> Response:
         grants = list(self._flow.grants(identity))

@@ -10,7 +10,6 @@ from typing import Any
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Object
 from stagedoor.model.target import Target
-from stagedoor.model.units import HOUR_S
 from stagedoor.shells.authorized import authorized_keys, authorized_principals, ending_by
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, kind_of
@@ -20,7 +19,6 @@ from stagedoor.shells.kubernetes.names import (
     ASKED,
     CONTAINER,
     FAILURE,
-    FRESH,
     IDLE_SINCE,
     SSHD_PORT,
     STALE,
@@ -37,9 +35,6 @@ KEYS_END = "keys_until"
 REVOKED = "revoked_keys"
 """The file that lists certificates which are taken no more, though the file of principals has their user."""
 
-STAY_S = 24 * HOUR_S
-"""How long the sessions of a shell may go on beside a fresh one: the grace period with which its pod is
-deleted. The pod's own is `AppSettings.grace_s`, and can only be made shorter once it ends."""
 
 MAX_FAILURE_CHARS = 2000
 """Of a failure's message on a lease: annotations have 256 KiB together, a person has less."""
@@ -94,13 +89,12 @@ def config_map(
     *,
     until: float,
     notice: str = "",
-    stays: bool = False,
 ) -> Object:
     """What sshd and its start script read, all of it public; changes with the policy.
 
     `image` is what the shell runs; `user_cas` are the user CAs' public keys, each `type base64`; `until` is
     when all keys end unless they are renewed. `notice` is a line for those inside, empty for none: the kit
-    shows it when it changes. `stays`: its sessions may go on when the shell is stopped next.
+    shows it when it changes.
     """
     theirs = keys(admissions, until)
     return {
@@ -112,7 +106,6 @@ def config_map(
             **theirs["data"],
             "motd": motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
-            **({"stay": f"{STAY_S}\n"} if stays else {}),
             "settings": shell_settings(target, settings, image),
         },
         "binaryData": theirs["binaryData"],
@@ -228,21 +221,6 @@ def request(holder: str, now: float, count: int) -> Object:
     """The merge patch by which somebody asks: a renewal that takes an earlier failure away."""
     said = {ASKED: str(count), FAILURE: None}
     return {**renewal(holder, now), "metadata": {"annotations": said}}
-
-
-def fresh_request(holder: str, now: float, count: int, pod: str) -> Object:
-    """The merge patch that asks for a fresh shell beside the one in `pod` (FRESH)."""
-    patch = request(holder, now, count)
-    patch["metadata"]["annotations"][FRESH] = f"{pod} {show_time(now)}"
-    return patch
-
-
-def fresh_asked(lease: Object | None) -> tuple[str, float] | None:
-    """Beside which pod a fresh shell was asked for, and when (epoch seconds); None: beside none."""
-    said = ((lease or {}).get("metadata") or {}).get("annotations") or {}
-    pod, _, at = str(said.get(FRESH, "")).partition(" ")
-    asked_at = time_of(at)
-    return None if asked_at is None else (pod, asked_at)
 
 
 def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:

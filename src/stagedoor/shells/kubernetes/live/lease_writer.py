@@ -56,15 +56,6 @@ class LeaseWriter:
             task.add_done_callback(lambda _: self._requests.pop(app, None))
         return await asyncio.shield(task)
 
-    async def ask_fresh(self, app: str, pod: str) -> None:
-        """Ask for a fresh shell beside the one in `pod`. Raises ClusterError."""
-        count = objects.asked(self._cache.lease(app)) + 1
-        patch = objects.fresh_request(self._holder, self._now(), count, pod)
-        written = await self._cluster.merge(
-            Kind.LEASE, self._cache.namespace, shell_object(app), patch
-        )
-        self._cache.leases.put(written)
-
     async def keep(self, app: str, fresh_s: float = FRESH_S) -> None:
         """Renew the lease, unless somebody did within `fresh_s` or it was told to stop.
 

@@ -24,26 +24,21 @@ IN_USE_S = 3 * RENEW_S
 RECHECK_S = MINUTE_S
 """How often a shell is looked at again that should go, and in which somebody still works."""
 
-BESIDE_S = 1.0
-"""How often a shell is looked at that has to know that a fresh one comes beside it."""
-
 LOG_LINES = 50
 """How many last lines of the shell's log `AskLog` needs: sshd writes there too."""
 
 _STATE = re.compile(
-    r"^stagedoor: (?:busy sessions=(?P<sessions>\d{1,9}) tmux=(?P<tmux>\d{1,9})(?P<stays> stays)?|idle)\s*$",
+    r"^stagedoor: (?:busy sessions=(?P<sessions>\d{1,9}) tmux=(?P<tmux>\d{1,9})|idle)\s*$",
     re.ASCII | re.MULTILINE,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a shell says of itself: open sessions, and tmux servers that nobody is attached to. `stays`: if
-    it is told to stop now, its sessions go on until their people leave."""
+    """What a shell says of itself: open sessions, and tmux servers that nobody is attached to."""
 
     sessions: int
     tmux: int
-    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +66,7 @@ class LifecycleState:
     `template` is the hash that the shell would have if it
     were derived now, None if it cannot be. `renewed_at` is the lease's `spec.renewTime`, seconds
     since the epoch, None without a lease. `told_to_stop`: there is a lease and it has no renewTime:
-    somebody said `stagedoor app stop`, and means it, sessions or not. `fresh`: somebody asked for a
-    fresh shell beside the one that runs (`names.FRESH`). `leftovers`: the shell's
+    somebody said `stagedoor app stop`, and means it, sessions or not. `leftovers`: the shell's
     Service or ConfigMap is there. `log` holds the last LOG_LINES lines of the pod's log: None if
     it was not asked for, empty if it could not be read.
     """
@@ -83,7 +77,6 @@ class LifecycleState:
     renewed_at: float | None
     shell: ShellStatus | None
     told_to_stop: bool = False
-    fresh: bool = False
     leftovers: bool = False
     log: str | None = None
 
@@ -102,8 +95,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """As `Start`, over a shell of another template, or a bent one. Nobody is in it, or it lets its
-    sessions go on (`Activity.stays`) beside the new one."""
+    """As `Start`, over a shell of another template, or a bent one. Nobody is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +148,7 @@ def activity(log: str) -> Activity | None:
     if not said:
         return None
     last = said[-1]
-    stays = last["stays"] is not None
-    return Activity(int(last["sessions"] or 0), int(last["tmux"] or 0), stays)
+    return Activity(int(last["sessions"] or 0), int(last["tmux"] or 0))
 
 
 def is_running(pods: Iterable[Object]) -> bool:
@@ -241,8 +232,6 @@ def _running(
     """Of a shell in which somebody may be: it stays until lease and log both say that nobody is."""
     outdated = _outdated(seen, shell)
     stale = seen.template if outdated else None
-    if wanted and outdated and seen.fresh:
-        return _beside(seen.log, shell, stale, now)
     if wanted and not outdated:
         return _marked(shell, Mark(stale, None), wanted_until)
     # The log asked below is the last word; where the idle time is short this one may be as well.
@@ -265,16 +254,6 @@ def _running(
     if wanted:
         return Replace()
     return ScaleToZero() if seen.offered else Delete()
-
-
-def _beside(log: str | None, shell: ShellStatus, stale: str | None, now: float) -> Decision:
-    """A fresh one, once the one that runs knows that its sessions may outlive its end."""
-    if log is None:
-        return AskLog()
-    said = activity(log)
-    if said is not None and (said.stays or not said.sessions + said.tmux):
-        return Replace()
-    return _marked(shell, Mark(stale, None), now + BESIDE_S)
 
 
 def _marked(shell: ShellStatus, mark: Mark, look_again_at: float | None) -> Decision:

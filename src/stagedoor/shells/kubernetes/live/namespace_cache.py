@@ -126,21 +126,6 @@ class NamespaceCache:
         labelled = (pod for pod in self._pods.all() if shell_of(pod) == app)
         return owned_pods(labelled, self.replica_sets(app), self.shell(app))
 
-    def running_pod(self, app: str) -> str | None:
-        """The name of the pod that is not being deleted, the newest; None if there is none."""
-        there = [pod for pod in self.pods(app) if not pod["metadata"].get("deletionTimestamp")]
-        newest = max(
-            there, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None
-        )
-        return None if newest is None else str(newest["metadata"]["name"])
-
-    def is_left_behind(self, app: str) -> bool:
-        """Whether a shell of before still ends. Its ReplicaSet may be gone."""
-        return any(
-            shell_of(pod) == app and pod["metadata"].get("deletionTimestamp")
-            for pod in self._pods.all()
-        )
-
     def lease(self, app: str) -> Object | None:
         return self.leases.get(shell_object(app))
 

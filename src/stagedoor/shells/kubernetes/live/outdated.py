@@ -70,6 +70,11 @@ def sentence(app: str, found: Outdated, inside: Sequence[str] = ()) -> str:
     return f"{what} is replaced when {_left(inside)}"
 
 
+def notice(app: str, found: Outdated) -> str:
+    """Return the sentence for those inside and those who log in, with the way to the new version."""
+    return f"{sentence(app, found)}; log out, and in again a minute later, for the new one"
+
+
 def _left(inside: Sequence[str]) -> str:
     names = sorted(set(inside))
     if not names:
