@@ -51,6 +51,7 @@ class Jobs:
                     issuer=ISSUER,
                     audience=GATEWAY,
                     claims={"repository": name},
+                    own_issuer=True,
                     keys_file=keys,
                 )
                 for name in ("shop", "blog")

@@ -25,12 +25,16 @@ def to_bytes(text: str) -> bytes:
 
 
 class Authenticator:
-    """Holds one passkey, made by `create`. What it says of itself can be set before it answers: `origin` is
-    what its browser names, `flags` what it did with its person, `count` its counter, which goes up with
-    each answer (0: it does not count)."""
+    """Holds one passkey, made by `create`.
+
+    What it says of itself can be set before it answers: `origin` is what its browser names, `framed` what
+    that says of a frame, `flags` what it did with its person, `count` its counter, which goes up with each
+    answer (0: it does not count).
+    """
 
     def __init__(self, origin: str, flags: int = PRESENT | VERIFIED, count: int = 1) -> None:
         self.origin = origin
+        self.framed: dict[str, object] = {}
         self.flags = flags
         self.count = count
         self.credential_id = secrets.token_bytes(32)
@@ -72,6 +76,7 @@ class Authenticator:
 
     def _client(self, kind: str, challenge: str) -> bytes:
         said = {"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": False}
+        said |= self.framed
         return json.dumps(said).encode()
 
     def _answer(self, client: bytes, response: dict[str, str]) -> dict[str, Any]:

@@ -83,6 +83,24 @@ def test_another_origin_is_refused(origin: str) -> None:
     assert read_registration(RP, CHALLENGE, made) is NOT_RIGHT
 
 
+@pytest.mark.parametrize(
+    "framed",
+    [
+        {"crossOrigin": True, "topOrigin": "https://evil.example"},
+        {"crossOrigin": True},
+        {"crossOrigin": "false"},
+        {"topOrigin": "https://evil.example"},
+    ],
+)
+def test_an_answer_in_a_frame_of_another_site_is_refused(framed: dict[str, object]) -> None:
+    authenticator = Authenticator(ORIGIN)
+    passkey = registered(authenticator)
+    authenticator.framed = framed
+    assert read_assertion(RP, CHALLENGE, passkey, authenticator.get(asked(passkey))) is NOT_RIGHT
+    made = authenticator.create(registration_options(RP, "dev", [], CHALLENGE))
+    assert read_registration(RP, CHALLENGE, made) is NOT_RIGHT
+
+
 def test_an_answer_to_another_challenge_is_refused() -> None:
     authenticator = Authenticator(ORIGIN)
     passkey = registered(authenticator)

@@ -118,7 +118,10 @@ def test_the_settings_the_keys_and_the_store_are_made(machine: Machine) -> None:
         f"stagedoor 600 {DATA}/stagedoor.db",
         f"stagedoor 600 {DATA}/keys/host_ca",
     ]
-    assert machine.succeed("stat -c '%U %a' /etc/stagedoor/stagedoor.toml") == "root 644\n"
+    assert (
+        machine.succeed("stat -c '%U:%G %a' /etc/stagedoor/stagedoor.toml")
+        == "root:stagedoor 640\n"
+    )
 
 
 def test_a_developer_is_let_in_by_two_commands(machine: Machine) -> None:

@@ -23,6 +23,7 @@ issuer = "{issuer}"
 audience = "{audience}"
 claims = {claims}
 """
+BUILDKITE = "https://agent.buildkite.com"
 GITHUB = "https://token.actions.githubusercontent.com"
 
 
@@ -45,17 +46,31 @@ WRONG = [
     (machine(claims="{ sub = [] }"), "machines.claims.sub is empty"),
     (machine(claims='{ sub = "" }'), "machines.claims.sub is empty"),
     (machine(claims='{ sub = "a*b" }'), "may be at its end"),
-    (machine(issuer=GITHUB, claims='{ ref = "refs/heads/main" }'), "everybody can have one"),
-    (machine(issuer=GITHUB, claims='{ repository = "*" }'), "everybody can have one"),
-    (machine(issuer=GITHUB, claims='{ sub = "repo:*" }'), "everybody can have one"),
-    (machine(issuer=GITHUB, claims='{ sub = "repo:acme*" }'), "everybody can have one"),
-    (machine(issuer=GITHUB, claims='{ sub = ["x", "repo:acme/shop*"] }'), "everybody can have one"),
+    (machine(issuer=GITHUB, claims='{ ref = "refs/heads/main" }'), "every customer of"),
+    (machine(issuer=GITHUB, claims='{ repository = "*" }'), "every customer of"),
+    (machine(issuer=GITHUB, claims='{ sub = "repo:*" }'), "every customer of"),
+    (machine(issuer=GITHUB, claims='{ sub = "repo:acme*" }'), "every customer of"),
+    (machine(issuer=GITHUB, claims='{ sub = ["x", "repo:acme/shop*"] }'), "every customer of"),
     (
         machine(
             issuer=GITHUB, claims='{ job_workflow_ref = "acme/ci/.github/workflows/x.yml@v1" }'
         ),
-        "everybody can have one",
+        "every customer of",
     ),
+    (machine(issuer=GITHUB) + "own_issuer = true", "signs for all its customers"),
+    (machine(issuer=BUILDKITE, claims='{ build_branch = "main" }'), "every customer of"),
+    (machine(issuer=BUILDKITE, claims='{ sub = "organization:*" }'), "every customer of"),
+    (
+        machine(issuer="https://app.terraform.io", claims='{ terraform_run_phase = "apply" }'),
+        "every customer of",
+    ),
+    (
+        machine(issuer="https://accounts.google.com", claims='{ email_verified = "true" }'),
+        "every customer of",
+    ),
+    (machine(claims='{ ref = "main" }'), "set own_issuer = true"),
+    (machine(claims='{ sub = "*" }'), "set own_issuer = true"),
+    (machine(claims='{ sub = "project:*" }'), "set own_issuer = true"),
     (machine() + "session_s = 7200", "session_s"),
     (machine() + machine(), "the same name"),
     (machine() + machine("b") + 'keys_file = "/k"', "differ in keys_file"),
@@ -164,6 +179,20 @@ def test_an_empty_file_lets_nobody_in_from_outside() -> None:
 def test_a_machine_of_a_shared_issuer_says_whose_it_is(claims: str) -> None:
     [found] = parse_settings(machine(issuer=GITHUB, claims=claims), "x").machines
     assert found.session_s == 15 * 60
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        machine(issuer=BUILDKITE, claims='{ sub = "organization:acme:*" }'),
+        machine(issuer=BUILDKITE, claims='{ organization_slug = "acme" }'),
+        machine(claims='{ sub = "system:serviceaccount:shop:*" }'),
+        machine(claims='{ ref_protected = "true" }') + "own_issuer = true",
+    ],
+)
+def test_a_machine_says_whose_it_is_unless_the_issuer_is_ones_own(table: str) -> None:
+    [found] = parse_settings(table, "x").machines
+    assert found.name == "a"
 
 
 def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:

@@ -101,11 +101,15 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
         assert json.loads(refused.text)["reason"] == "step_up_needed"
         assert "app02 wants a fresh proof that you are there" in refused.text
         assert ask(one, "ticket", target="app01").status == 200
+        listed = ask(one, "terminals", target="app02")
+        assert (listed.status, "absent" in listed.text) == (403, False), "not whether it runs"
+        assert ask(one, "terminals", target="app01").status == 200
     leads = person.get("/app/app02?terminal=x")
     assert leads.status == 303
     assert leads.headers["location"] == "/step-up?next=%2Fapp%2Fapp02%3Fterminal%3Dx"
     prove(person, authenticator)
     assert ask(person, "ticket", target="app02").status == 200, "at once"
+    assert ask(person, "terminals", target="app02").status == 200
     assert person.get("/app/app02").status in (200, 503), "503: the page is not built"
     assert ask(elsewhere, "ticket", target="app02").status == 403
 

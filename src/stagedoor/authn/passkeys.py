@@ -85,10 +85,12 @@ def read_registration(
     try:
         data = _server(rp).register_complete(_state(challenge), response)
         made = data.credential_data
+        framed = _is_framed(response)
     except Exception:  # what a stranger sends can fail anywhere in the library
         return NOT_RIGHT
     if (
-        made is None
+        framed
+        or made is None
         or len(made) > MOST_CREDENTIAL_BYTES
         or made.public_key.get(3) not in _ALGORITHMS
     ):
@@ -136,7 +138,10 @@ def read_assertion(
         _server(rp).authenticate_complete(_state(challenge), [known], response)
         answer = AuthenticationResponse.from_dict(response).response
         handle, count = answer.user_handle, answer.authenticator_data.counter
+        framed = _is_framed(response)
     except Exception:  # as above
+        return NOT_RIGHT
+    if framed:
         return NOT_RIGHT
     if handle is not None and handle != user_handle(passkey.user):
         return NOT_RIGHT
@@ -144,6 +149,15 @@ def read_assertion(
     if (count or passkey.sign_count) and count <= passkey.sign_count:
         return CLONED
     return count
+
+
+def _is_framed(response: Response) -> bool:
+    """Return whether another site's page had ours in a frame (§7.1 steps 10 and 11, §7.2 steps 13 and 14).
+
+    Our pages refuse to be framed, so a browser makes no such answer.
+    """
+    data = json.loads(_base64url(response["response"]["clientDataJSON"]))
+    return data.get("crossOrigin", False) is not False or "topOrigin" in data
 
 
 def _server(rp: RelyingParty) -> Fido2Server:

@@ -1,5 +1,6 @@
 """The settings of machines that log in by a token of their own: jobs of a CI, pods of Kubernetes."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,21 @@ SHARED = {
         "enterprise_id",
     ),
     "https://gitlab.com": ("sub", "project_path", "project_id", "namespace_path", "namespace_id"),
+    "https://agent.buildkite.com": ("sub", "organization_slug", "organization_id", "pipeline_id"),
+    "https://app.terraform.io": (
+        "sub",
+        "terraform_organization_name",
+        "terraform_organization_id",
+        "terraform_project_id",
+        "terraform_workspace_id",
+    ),
+    "https://accounts.google.com": ("sub", "hd"),
+    "https://oidc.vercel.com": ("sub", "owner", "owner_id", "project_id"),
 }
-"""Issuers whose tokens everybody can have, with the claims that say whose they are. GitHub's
-`job_workflow_ref` does not: everybody may call a public workflow of somebody else's."""
+"""Issuers of whom every customer can have tokens, with the claims that say whose a token is. GitHub's
+`job_workflow_ref` does not: every customer may call a public workflow of another's."""
+OWNER = ("sub",)
+"""The claims that say it for any other issuer (RFC 7519 §4.1.2)."""
 ANY = "*"
 
 
@@ -70,6 +83,14 @@ class Machine(Table, frozen=True):
             "text. A claim inside another is written with a dot.",
         ),
     ]
+    own_issuer: Annotated[
+        bool,
+        Meta(
+            description="The issuer signs for you alone, as your own GitLab or cluster does: `claims` need "
+            "not say whose the token is. Where it is false, they must: for an issuer that is not known here, "
+            "by `sub`."
+        ),
+    ] = False
     keys_file: Annotated[
         Path | None,
         Meta(
@@ -110,12 +131,26 @@ class Machine(Table, frozen=True):
                     raise ValueError(
                         f"machines.claims.{claim} is {value!r}; a `*` may be at its end"
                     )
-        whose = SHARED.get(self.issuer)
-        if whose is not None and not any(self._narrows(claim) for claim in whose):
+        self._require_owner()
+
+    def _require_owner(self) -> None:
+        """Raises ValueError unless the claims say whose the token is, or the issuer is one's own."""
+        known = SHARED.get(self.issuer.rstrip("/"))
+        if self.own_issuer:
+            if known is not None:
+                raise ValueError(f"machines.own_issuer: {self.issuer} signs for all its customers")
+            return
+        if any(self._narrows(claim) for claim in known or OWNER):
+            return
+        if known is None:
             raise ValueError(
-                f"machines.claims must say whose the token is, since everybody can have one of "
-                f"{self.issuer}: name one of {', '.join(whose)}"
+                "machines.claims must say whose the token is: name sub, to its owner at least; or, if "
+                f"{self.issuer} signs for you alone, set own_issuer = true"
             )
+        raise ValueError(
+            f"machines.claims must say whose the token is, since every customer of {self.issuer} can have "
+            f"one: name one of {', '.join(known)}"
+        )
 
     def allowed(self, claim: str) -> tuple[str, ...]:
         """What the claim may be."""
@@ -123,11 +158,20 @@ class Machine(Table, frozen=True):
         return (value,) if isinstance(value, str) else value
 
     def _narrows(self, claim: str) -> bool:
-        """Whether it names one owner: `acme*` would be anybody's whose name begins so."""
+        """Return whether it names one owner: `acme*` would be each whose name begins so.
+
+        A subject has the kind first: `repo:acme/*`, `organization:acme:*`.
+        """
         return claim in self.claims and all(
-            not value.endswith(ANY) or ("/" in value and value[-2:-1] in ("/", ":"))
+            not value.endswith(ANY) or _names_owner(value, 2 if claim == "sub" else 1)
             for value in self.allowed(claim)
         )
+
+
+def _names_owner(pattern: str, parts: int) -> bool:
+    """Return whether so many whole parts are before the `*`."""
+    *whole, last = re.split("[:/]", pattern.removesuffix(ANY))
+    return not last and len(whole) >= parts and all(whole)
 
 
 def check_machines(machines: tuple[Machine, ...], clients: frozenset[tuple[str, str]]) -> None:

@@ -144,10 +144,16 @@ class Terminals:
     # Terminals.
 
     async def _list(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        """Those that the shell holds, if it runs, and who is at them."""
-        grant = await self._granted(identity, asked, source)
+        """Return the terminals of the shell, if it runs, and who is at them.
+
+        Whether it runs is told to a person who could open it now.
+        """
+        found = await self._granted(identity, asked, source)
+        if isinstance(found, Denial):
+            return found
+        grant = await self._flow.stepped_up(identity, found)
         if isinstance(grant, Denial):
-            return grant
+            return self._denied(grant, source, identity, found.target)
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
         if state not in _NOT_THERE:
