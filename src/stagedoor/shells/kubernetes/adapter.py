@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 
 from stagedoor.model.cluster import ClusterError
@@ -14,13 +14,13 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.objects import failure_of
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
-from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
+from stagedoor.shells.kubernetes.live.environment import Environment
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, outdated
-from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
+from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
-from stagedoor.shells.kubernetes.live.start import MENDED_S, Start, shell_at, unavailable
+from stagedoor.shells.kubernetes.live.start import MENDED_S, shell_at, unavailable
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.shells.starts import Starts
@@ -56,19 +56,13 @@ class KubernetesShells:
         on_problem: OnProblem = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._cluster = cluster
         self._rights = rights
         self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self._caches = {name: NamespaceCache(cluster, space) for name, space in namespaces.items()}
-        self._lease_writers = {
-            name: LeaseWriter(cluster, cache, holder, now) for name, cache in self._caches.items()
-        }
-        self._registers = {
-            name: Register(cluster, cache, judging)
-            for name, cache in self._caches.items()
-            if judging is not None
+        self._environments = {
+            name: Environment(cluster, namespace, holder, judging, now)
+            for name, namespace in namespaces.items()
         }
         self._answered: dict[Target, Address] = {}
         """Where each shell has said its banner to us."""
@@ -77,35 +71,37 @@ class KubernetesShells:
 
     def start(self) -> None:
         """Begin to watch; `ensure` waits for the first list by itself."""
-        for cache in self._caches.values():
-            for mirror in cache.mirrors:
-                self._spawn(mirror.run())
-        for register in self._registers.values():
-            self._spawn(register.run())
+        for environment in self._environments.values():
+            for work in environment.work():
+                self._spawn(work)
         self._spawn(self._renew())
 
     async def synced(self, within_s: float) -> bool:
         """Wait until all namespaces were listed or the API refused that, for `within_s` at most. Return
         whether all were listed."""
-        listed = await asyncio.gather(*(cache.synced(within_s) for cache in self._caches.values()))
-        return all(listed)
+        caches = [environment.cache for environment in self._environments.values()]
+        return all(await asyncio.gather(*(cache.synced(within_s) for cache in caches)))
 
     def unserved(self) -> dict[str | None, str]:
         """Return why each environment whose namespace is not seen at the moment is not, in one line."""
         found = {}
-        for environment, cache in self._caches.items():
-            if cache.problem is not None:
-                found[environment] = cache.problem.message
-            elif not cache.is_synced:
-                found[environment] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
+        for name, environment in self._environments.items():
+            if environment.cache.problem is not None:
+                found[name] = environment.cache.problem.message
+            elif not environment.cache.is_synced:
+                found[name] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
         return found
 
     def targets(self) -> tuple[Target, ...]:
-        found = [Target(app, name) for name, cache in self._caches.items() for app in cache.apps()]
+        found = [
+            Target(app, name)
+            for name, environment in self._environments.items()
+            for app in environment.cache.apps()
+        ]
         return tuple(sorted(found, key=str))
 
     def knows(self, target: Target) -> bool:
-        cache = self._caches.get(target.environment)
+        cache = self._cache(target)
         return cache is not None and cache.app(target.app) is not None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
@@ -116,11 +112,11 @@ class KubernetesShells:
         denial = await self.unknown(grant.target)
         if denial is not None or self._rights is None:
             return denial
-        return await self._rights.judge(grant, self._caches[grant.target.environment].namespace)
+        return await self._rights.judge(grant, self._of(grant.target).namespace)
 
     async def unknown(self, target: Target) -> Denial | None:
         """Return why `target` is no app that offers a shell, as far as the cluster shows; None if it is."""
-        cache = self._caches.get(target.environment)
+        cache = self._cache(target)
         if cache is None:
             return self._no_app(target)
         if not await cache.synced(SYNC_S):
@@ -135,18 +131,19 @@ class KubernetesShells:
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
-        cache = self._caches[target.environment]
+        environment = self._of(target)
+        cache = environment.cache
         ended_at = cache.keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
             return _keys_ended(target, ended_at, cache.namespace)
         known = self._answered.get(target)
         if known is not None and known in cache.addresses(target.app, ready=True):
-            await self._keep(target)
+            await self._keep(environment, target.app)
             return shell_at(target, known)
-        return await self._starts.join(target, partial(self._start, target, cache), progress)
+        return await self._starts.join(target, partial(self._start, target), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
-        cache = self._caches.get(target.environment)
+        cache = self._cache(target)
         if cache is None or not await cache.synced(SYNC_S):
             return None
         found = cache.addresses(target.app, ready=True)
@@ -164,7 +161,7 @@ class KubernetesShells:
 
     def outdated(self, target: Target) -> Outdated | None:
         """What is seen of a shell whose app has moved on; None if it is current, or does not run."""
-        cache = self._caches.get(target.environment)
+        cache = self._cache(target)
         return outdated(cache.shell(target.app)) if cache is not None else None
 
     def notice(self, target: Target) -> str | None:
@@ -173,7 +170,7 @@ class KubernetesShells:
 
     def stands(self, target: Target) -> StartStep | Cause | None:
         """Where a start is or why it failed, by what the mirrors show; None if there is no start."""
-        cache = self._caches[target.environment]
+        cache = self._of(target).cache
         shell, lease = cache.shell(target.app), cache.lease(target.app)
         failure = failure_of(lease) if lease else None
         if failure is None and (shell is None or not shell["spec"].get("replicas", 1)):
@@ -197,7 +194,7 @@ class KubernetesShells:
         asked = {
             session_id: (grant, cache.namespace)
             for session_id, grant in grants.items()
-            if (cache := self._caches.get(grant.target.environment)) is not None
+            if (cache := self._cache(grant.target)) is not None
             and self.knows(grant.target)
             and (grant.guest is None or grant.guest.may_type)
         }
@@ -214,49 +211,52 @@ class KubernetesShells:
             task.cancel()
         await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
 
-    async def _start(self, target: Target, cache: NamespaceCache, tell: Progress) -> Shell | Denial:
-        register = self._registers.get(target.environment)
-        lease_writer = self._lease_writers[target.environment]
-        start = Start(self._cluster, cache, target, lease_writer, tell, self._now)
+    def _of(self, target: Target) -> Environment:
+        return self._environments[target.environment]
+
+    def _cache(self, target: Target) -> NamespaceCache | None:
+        environment = self._environments.get(target.environment)
+        return environment.cache if environment is not None else None
+
+    async def _start(self, target: Target, progress: Progress) -> Shell | Denial:
         try:
-            with register.asking(target.app) if register else nullcontext():
-                async with asyncio.timeout(GIVE_UP_S):
-                    outcome = await start.wait()
+            async with asyncio.timeout(GIVE_UP_S):
+                outcome = await self._of(target).start(target, progress)
         except TimeoutError:
             return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
         if isinstance(outcome, Shell):
             self._answered[target] = (outcome.host, outcome.port)
         return outcome
 
-    async def _keep(self, target: Target) -> None:
-        """Renew the lease of a running shell; a cluster that does not answer keeps nobody out of it."""
+    async def _keep(self, environment: Environment, app: str) -> None:
+        """Renew the lease of a running shell. A cluster that does not answer refuses no login into it."""
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_S):
-                await self._lease_writers[target.environment].keep(target.app)
+                await environment.leases.keep(app)
 
     def _count(self, target: Target, by: int) -> None:
         with suppress(RuntimeError):  # the loop is closed: nothing renews any more
             self._loop.call_soon_threadsafe(self._counted, target, by)
 
     def _counted(self, target: Target, by: int) -> None:
-        lease_writer = self._lease_writers.get(target.environment)
-        if lease_writer is None:
+        environment = self._environments.get(target.environment)
+        if environment is None:
             return
         # Those who leave an app that offers no shell any more are counted too, or its lease would be
         # renewed for ever.
-        lease_writer.count(target.app, by)
+        environment.leases.count(target.app, by)
         if by < 0 and self.knows(target):
             # The idle time runs from the last one's leaving.
-            self._spawn(self._keep(target))
+            self._spawn(self._keep(environment, target.app))
 
     async def _renew(self) -> None:
         failing = False
         while True:
             await asyncio.sleep(RENEW_S)
             failed = [
-                one
-                for lease_writer in self._lease_writers.values()
-                for one in await lease_writer.keep_all()
+                failure
+                for environment in self._environments.values()
+                for failure in await environment.leases.keep_all()
             ]
             if failed and not failing:
                 self._on_problem(f"leases cannot be renewed ({failed[0][0]}: {failed[0][1]})")
@@ -266,7 +266,7 @@ class KubernetesShells:
 
     def _no_app(self, target: Target) -> Denial:
         place = f"{target.app} in {target.environment}" if target.environment else target.app
-        cache = self._caches.get(target.environment)
+        cache = self._cache(target)
         if cache is None:
             fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
         else:

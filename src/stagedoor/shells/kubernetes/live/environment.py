@@ -1,0 +1,49 @@
+"""One environment as a gateway serves it: what is seen of its namespace, and what is written there."""
+
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.shell import Progress, Shell
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
+from stagedoor.shells.kubernetes.live.start import Start
+from stagedoor.shells.kubernetes.ports import Cluster
+
+
+class Environment:
+    """The namespace of one environment: `cache` is what is seen there, `leases` writes the leases of its
+    shells as `holder`. `judging` says how shells are judged for the cluster's fence, None: there is none.
+    `now` is seconds since the epoch."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        holder: str,
+        judging: DeriveContext | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.namespace = namespace
+        self.cache = NamespaceCache(cluster, namespace)
+        self.leases = LeaseWriter(cluster, self.cache, holder, now)
+        self._register = Register(cluster, self.cache, judging) if judging is not None else None
+        self._cluster = cluster
+        self._now = now
+
+    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what has to run for as long as the environment is served."""
+        for mirror in self.cache.mirrors:
+            yield mirror.run()
+        if self._register is not None:
+            yield self._register.run()
+
+    async def start(self, target: Target, progress: Progress) -> Shell | Denial:
+        """Ask for the shell of `target`, and wait until it answers or the cause why it does not is known."""
+        start = Start(self._cluster, self.cache, target, self.leases, progress, self._now)
+        with self._register.asking(target.app) if self._register else nullcontext():
+            return await start.wait()
