@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.ssh.world import World
 
 from mutation import Packet, mutated, mutated_bytes, several
+from stagedoor.model.permission import Permission
 
 AT_ONCE = 8
 """Clients side by side; well below ssh.max_startups."""
@@ -170,10 +171,12 @@ async def gateway(folder: Path) -> AsyncIterator[World]:
         folder,
         '[ssh]\naddresses = ["127.0.0.1:0"]\npasswords = true\nkeyboard_interactive = true\n'
         "handshakes_per_s = 1000\n"
-        'local_forward = ["*"]\nagent_forward = ["*"]\n'
-        '[recording]\nsessions = ["*"]\n[log]\nformat = "json"\nlevel = "info"\n'
+        '[log]\nformat = "json"\nlevel = "info"\n'
         f'[[shells.static]]\napp = "app01"\nhost = "127.0.0.1"\nport = {shell.get_port()}\n'
         f'networks = ["127.0.0.0/8"]\nhost_keys = ["{known}"]\n',
+        permits=[
+            ("everybody", "*", frozenset({Permission.FORWARD, Permission.AGENT, Permission.RECORD}))
+        ],
     )
     try:
         await asyncio.to_thread(world.gateway.start)

@@ -1,9 +1,6 @@
-"""What grants permit: they add up, older lists add what they did and no more, guests have nothing of it."""
+"""What grants permit: they add up, and guests have nothing of it."""
 
-import re
-from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 import pytest
@@ -27,9 +24,8 @@ from stagedoor.model.permission import (
     parse_permissions,
     to_words,
 )
-from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import KeyRecord, Policy, User
-from stagedoor.model.selector import EVERYBODY, Selector, parse_entry
+from stagedoor.model.selector import EVERYBODY
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 
@@ -63,11 +59,10 @@ def policy(*rules: GrantRule, **more: object) -> Policy:
 def permits(
     *rules: GrantRule,
     target: Target = APP01,
-    listed: PermissionSettings = UNLISTED,
     now: float = NOW,
 ) -> Permissions | None:
     """None: not even to enter."""
-    verdict = authorise(policy(*rules), DEV, target, now, listed)
+    verdict = authorise(policy(*rules), DEV, target, now)
     return verdict.permissions if isinstance(verdict, Grant) else None
 
 
@@ -171,83 +166,10 @@ def test_what_is_no_permission_is_refused(text: str) -> None:
             parse_permissions([text])
 
 
-# The older lists.
-
-
-def old_covers(patterns: Iterable[str], grant: Grant) -> bool:
-    """How the lists were read before grants had permissions."""
-    return any(_old(pattern, grant) for pattern in patterns)
-
-
-def _old(pattern: str, grant: Grant) -> bool:
-    kind, colon, name = pattern.partition(":")
-    if colon:
-        match kind:
-            case "user":
-                return fnmatchcase(grant.identity.name, name)
-            case "group":
-                return any(fnmatchcase(group, name) for group in grant.identity.groups)
-            case "grant":
-                return name == str(grant.rule_id)
-        return False
-    app, dot, environment = pattern.partition(".")
-    if not fnmatchcase(grant.target.app, app):
-        return False
-    return not dot or fnmatchcase(grant.target.environment or "", environment)
-
-
-OLD = (
-    re.compile(r"(?:user|group):[^:\s]+|grant:[0-9]{1,18}", re.ASCII),
-    re.compile(r"[a-z0-9*?\[\]!-]+(?:\.[a-z0-9*?\[\]!-]+)?", re.ASCII),
-)
-entries_st = st.one_of(
-    st.from_regex(r"\A(?:user|group):[a-z*?\[\]!]{1,6}\Z"),
-    st.from_regex(r"\A(?:a|app|app0)?[*?01\[\]!-]{1,4}(?:\.[a-z*?]{1,8})?\Z"),
-    st.sampled_from(
-        ["*", "app01", "app*.staging", "app01.*", "*.**", "**", "user:dev", "user:d*", "group:crew",
-         "grant:1", "grant:7", "grant:07", "user:*", "group:*", "everybody", "user:dev app01", "user:",
-         "role:x", "", "app01\n", "user:dev\n", "a b", "grant:x", "app01.", ".staging"]
-    ),
-    st.text(max_size=12),
-)  # fmt: skip
-
-
-@given(entries_st, st.sampled_from([APP01, STAGING, Target("app02", "production")]))
-def test_an_older_entry_grants_what_it_did_and_nothing_else(text: str, target: Target) -> None:
-    selector = parse_entry(text)
-    assert (selector is not None) == any(form.fullmatch(text) for form in OLD)
-    if selector is None:
-        return
-    identity = Identity("dev", frozenset({"crew"}), Method.PASSWORD)
-    held = policy(GrantRule(7, "user:dev", "*"))
-    listed = PermissionSettings(((selector, Permission.FORWARD),))
-    verdict = authorise(held, identity, target, NOW, listed)
-    assert isinstance(verdict, Grant)
-    assert (Permission.FORWARD in verdict.permissions) == old_covers([text], verdict)
-    assert verdict.permissions - FORWARD == DEFAULT
-    nobody = authorise(policy(), identity, target, NOW, listed)
-    assert isinstance(nobody, Denial), "a list lets nobody in"
-
-
-def test_a_list_and_grants_add_up_and_web_files_only_limits() -> None:
-    listed = PermissionSettings(
-        ((Selector("user:dev"), Permission.FORWARD),), movers=(Selector(EVERYBODY, "app02"),)
-    )
-    there = (rule(DEFAULT | AGENT, app="*"),)
-    assert permits(*there, listed=listed) == ENTER | AGENT | FORWARD
-    in_list = permits(*there, target=Target("app02"), listed=listed)
-    assert in_list == DEFAULT | AGENT | FORWARD
-    assert permits(rule(ENTER, app="*"), target=Target("app02"), listed=listed) == ENTER | FORWARD
-    nobody = replace(listed, movers=())
-    assert permits(rule(DEFAULT | FILES), listed=nobody) == ENTER | FORWARD
-
-
 # Guests.
 
 
-def shared(
-    *rules: GrantRule, typing: bool = False, listed: PermissionSettings = UNLISTED
-) -> Grant | Denial:
+def shared(*rules: GrantRule, typing: bool = False) -> Grant | Denial:
     share = Share(
         "s1", b"h" * 32, "dev", Method.PUBLIC_KEY, APP01, "main", typing, NOW + 60, "SHA256:k"
     )  # fmt: skip
@@ -256,7 +178,7 @@ def shared(
         shares=MappingProxyType({"s1": share}),
         keys=MappingProxyType({"SHA256:k": KeyRecord("dev", "SHA256:k", "ssh-ed25519 AAAA")}),
     )
-    return by_share(held, GUEST, "s1", NOW, listed)
+    return by_share(held, GUEST, "s1", NOW)
 
 
 @pytest.mark.parametrize("typing", [False, True])
@@ -267,19 +189,11 @@ def test_a_guest_has_no_permission_whatever_the_host_and_the_guest_have(typing: 
     assert verdict.permissions == NOTHING
     assert verdict.guest is not None
     assert verdict.guest.may_type is typing
-    listed = PermissionSettings(((Selector(EVERYBODY), Permission.FORWARD),))
-    verdict = shared(*everything, typing=typing, listed=listed)
-    assert isinstance(verdict, Grant)
-    assert verdict.permissions == NOTHING
 
 
 @pytest.mark.parametrize("recorded", ["user:dev", "user:guest", EVERYBODY])
 def test_a_guest_is_recorded_where_the_host_or_the_guest_is(recorded: str) -> None:
     verdict = shared(rule(ENTER), rule(RECORD, recorded))
-    assert isinstance(verdict, Grant)
-    assert verdict.permissions == RECORD
-    listed = PermissionSettings(((Selector(EVERYBODY, "app01"), Permission.RECORD),))
-    verdict = shared(rule(ENTER), listed=listed)
     assert isinstance(verdict, Grant)
     assert verdict.permissions == RECORD
 

@@ -20,9 +20,7 @@ NOW = 1_800_000_000.0
 MINE, OTHERS = (SignIn(bytes([n]) * 32, NOW + 3600) for n in (1, 2))
 DEV = Identity("dev", frozenset(), Method.SSO, "Company", sign_in=MINE)
 PRODUCTION = Target("shop", "production")
-RULES = StepUpRules(
-    StepUp(targets=("*.production",)).selectors, 900.0, "https://gw.example/step-up"
-)
+RULES = StepUpRules(StepUp(targets=("*.production",)).patterns, 900.0, "https://gw.example/step-up")
 HELD = Policy(
     users={"dev": User("dev")},
     grants=(GrantRule(1, "user:dev", "*"),),
@@ -86,7 +84,7 @@ def test_only_the_named_targets_want_it() -> None:
     assert wanted(target=Target("shop")) is None
     assert wanted(target=Target("shop", "staging")) is None
     assert wanted(rules=NOWHERE) is None
-    by_app = replace(RULES, targets=StepUp(targets=("shop",)).selectors)
+    by_app = replace(RULES, targets=StepUp(targets=("shop",)).patterns)
     assert wanted(target=Target("shop"), rules=by_app) is not None
     assert wanted(rules=by_app) is not None, "in every environment"
 

@@ -40,7 +40,7 @@ EVERYTHING: Manifest = merged(
         "controller": {"podAnnotations": {"a": "b"}},
         "store": {"postgresql": {"passwordSecret": "db", "caSecret": "db-ca"}},
         "settings": {
-            "ssh": {"accept_env": ["LANG"], "local_forward": ["*"]},
+            "ssh": {"accept_env": ["LANG"]},
             "workers": {"drain_timeout_s": 60},
             "shells": {
                 "start_timeout_s": 30.5,

@@ -12,7 +12,6 @@ def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
     assert first == {
         "id": 1,
         "subject": "user:alice",
-        "may": "enter",
         "permissions": ["enter", "files"],
         "app": "app*",
         "environment": "staging",
@@ -70,10 +69,10 @@ def test_a_grant_to_watch_is_told_from_one_to_enter(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01")
     watch = ("user:alice", "app01", "--allow", "watch", "--without", "enter")
     added = alice.json("grant", "add", *watch)
-    assert (added["id"], added["may"], added["permissions"]) == (2, "watch", ["watch"])
-    assert [(row["id"], row["may"]) for row in alice.json("grant", "list")] == [
-        (1, "enter"),
-        (2, "watch"),
+    assert (added["id"], added["permissions"]) == (2, ["watch"])
+    assert [(row["id"], row["permissions"]) for row in alice.json("grant", "list")] == [
+        (1, ["enter", "files"]),
+        (2, ["watch"]),
     ]
     with pytest.raises(ConflictError, match="grant 2 says this already"):
         alice.out("grant", "add", *watch)
@@ -81,13 +80,6 @@ def test_a_grant_to_watch_is_told_from_one_to_enter(alice: Desk) -> None:
     assert [row["id"] for row in alice.json("grant", "list")] == [1]
     with pytest.raises(NotFoundError, match="no grant 2"):
         alice.out("grant", "remove", "2")
-
-
-def test_the_older_option_to_watch_does_the_same_and_names_the_new_one(alice: Desk) -> None:
-    result = alice.run("grant", "add", "user:alice", "app01", "--watch")
-    assert "--watch is now --allow watch --without enter" in result.stderr
-    (row,) = alice.json("grant", "list")
-    assert (row["may"], row["permissions"]) == ("watch", ["watch"])
 
 
 def test_a_grant_permits_what_it_says(alice: Desk) -> None:

@@ -49,7 +49,6 @@ SAID_BY = {
     "demo/": ("demo",),
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
-    "settings/listed.py": ("grant add",),
     "settings/web.py": ("attach",),
 }
 """The commands that say what is written there: an option is to be one of each of them. The commands of one

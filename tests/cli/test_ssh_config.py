@@ -34,16 +34,6 @@ def test_a_good_known_hosts_stays_as_it_is(desk: Desk, tmp_path: Path) -> None:
     assert (folder / "known_hosts").read_bytes() == before
 
 
-def test_a_ca_that_an_older_ssh_config_left_on_a_laptop_is_not_trusted(
-    desk: Desk, tmp_path: Path
-) -> None:
-    left = desk.data_dir / "keys" / "host_ca"
-    load_or_create(left)
-    for print_only in ((), ("--print",)):
-        with pytest.raises(SettingsError, match=rf"{left}.* no gateway's store"):
-            desk.out(*GATEWAY, str(tmp_path / "ssh"), *print_only)
-
-
 def test_another_ca_than_the_known_hosts_has_must_be_named(desk: Desk, tmp_path: Path) -> None:
     """A developer of one gateway who runs a gateway of their own on the same machine."""
     folder, ca = tmp_path / "ssh", tmp_path / "ca"

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from stagedoor.admin import service as admin
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import Permission
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 from tests import hashing
@@ -227,6 +228,11 @@ class Gateway:
             admin.add_user(service, name, password=PASSWORD)
             for app in apps:
                 admin.add_grant(service, f"user:{name}", app)
+
+    def permit(self, subject: str, app: str, *permissions: Permission) -> None:
+        """Add a grant of these alone; a gateway that runs has heard of it."""
+        with self.changed() as service:
+            admin.add_grant(service, subject, app, permissions=frozenset(permissions))
 
     def token(self, name: str = "dev") -> str:
         """A new token, which a gateway that runs has heard of."""

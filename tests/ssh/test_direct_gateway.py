@@ -22,13 +22,16 @@ from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, 
 
 pytestmark = pytest.mark.usefixtures("openssh")
 FORWARDS = frozenset({Permission.FORWARD, Permission.AGENT})
-GRANTED = SSH_TABLE + 'local_forward = ["app01"]\nagent_forward = ["user:dev"]\n'
+PERMITS = (
+    ("everybody", "app01", frozenset({Permission.FORWARD})),
+    ("user:dev", "*", frozenset({Permission.AGENT})),
+)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = GRANTED + local("app01", "agent_forward = true\n") + local("app02")
-    with open_world(tmp_path_factory.mktemp("direct"), settings, ("app01",)) as one:
+    settings = SSH_TABLE + local("app01", "agent_forward = true\n") + local("app02")
+    with open_world(tmp_path_factory.mktemp("direct"), settings, permits=PERMITS) as one:
         yield one
 
 

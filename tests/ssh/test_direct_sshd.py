@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.model.permission import Permission
 from tests.ports import free_port
 from tests.ssh.world import BOUND_S, SSH_TABLE, World, new_key, static, wait_until
 
@@ -79,8 +80,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, sshd: Sshd) -> Iterator[Worl
     known = static("app01", sshd.port) + f'login_name = "{ACCOUNT}"\n'
     known += f'host_keys = ["{sshd.public}"]\n'
     unknown = static("app02", sshd.port) + f'login_name = "{ACCOUNT}"\n'
-    settings = SSH_TABLE + 'local_forward = ["*"]\nagent_forward = ["*"]\n' + known + unknown
-    world = World(tmp_path_factory.mktemp("gateway"), settings, ("app01", "app02"))
+    settings = SSH_TABLE + known + unknown
+    permits = [("everybody", "*", frozenset({Permission.FORWARD, Permission.AGENT}))]
+    world = World(tmp_path_factory.mktemp("gateway"), settings, ("app01", "app02"), permits)
     try:
         world.gateway.start()
         sshd.start((world.gateway.data_dir / "keys" / "user_ca.pub").read_text())

@@ -15,6 +15,7 @@ import paramiko
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.model.permission import Permission
 from tests.ports import free_port
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world
 
@@ -23,8 +24,9 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = SSH_TABLE + 'local_forward = ["*"]\n' + local("app01")
-    with open_world(tmp_path_factory.mktemp("tools"), settings) as one:
+    settings = SSH_TABLE + local("app01")
+    permits = (("everybody", "*", frozenset({Permission.FORWARD})),)
+    with open_world(tmp_path_factory.mktemp("tools"), settings, permits=permits) as one:
         yield one
 
 

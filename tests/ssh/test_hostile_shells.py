@@ -41,7 +41,7 @@ READ_ENOUGH = 8 * MIB
 UPLOAD = 256 * MIB
 PATIENCE_S = 5.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
-WEB = '[web]\naddresses = ["127.0.0.1:0"]\nfiles = ["*"]\n'
+WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
 SLOW = "[listen]\nheader_timeout_s = 60\n"
 """Those who come are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")

@@ -13,17 +13,19 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from stagedoor.model.permission import Permission
 from stagedoor.wire.asciicast import Event, Reader
 from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
 from tests.ssh.world import SSH_TABLE, World, local, open_world, wait_until
 
-RECORDED = '[recording]\nsessions = ["app01"]\n'
+RECORDED = (("everybody", "app01", frozenset({Permission.RECORD})),)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = SSH_TABLE + RECORDED + local("app01") + local("app02")
-    with open_world(tmp_path_factory.mktemp("recorded"), settings, ("app01", "app02")) as one:
+    settings = SSH_TABLE + local("app01") + local("app02")
+    apps = ("app01", "app02")
+    with open_world(tmp_path_factory.mktemp("recorded"), settings, apps, RECORDED) as one:
         yield one
 
 
@@ -169,8 +171,8 @@ def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
     key = pyrage.x25519.Identity.generate()
     (tmp_path / "key").write_text(f"{key}\n")
     (tmp_path / "other").write_text(f"{pyrage.x25519.Identity.generate()}\n")
-    settings = SSH_TABLE + f'[recording]\nsessions = ["*"]\nrecipients = ["{key.to_public()}"]\n'
-    with open_world(tmp_path / "world", settings + local("app01")) as world:
+    settings = SSH_TABLE + f'[recording]\nrecipients = ["{key.to_public()}"]\n'
+    with open_world(tmp_path / "world", settings + local("app01"), permits=RECORDED) as world:
         with terminal(world) as one:
             one.type(b"exit\n")
             one.ends()
@@ -192,8 +194,8 @@ def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
 def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings_say(
     tmp_path: Path, then: str
 ) -> None:
-    settings = SSH_TABLE + f'[recording]\nsessions = ["*"]\non_failure = "{then}"\n'
-    with open_world(tmp_path, settings + local("app01")) as world:
+    settings = SSH_TABLE + f'[recording]\non_failure = "{then}"\n'
+    with open_world(tmp_path, settings + local("app01"), permits=RECORDED) as world:
         # Root writes everywhere: what nobody can write into is a folder that is none.
         (world.gateway.data_dir / "recordings").write_text("")
         one = Terminal(world, "app01@gw")
@@ -217,12 +219,12 @@ def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings
 def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
     tmp_path: Path,
 ) -> None:
-    settings = SSH_TABLE + RECORDED + "keep_days = 30\n" + local("app01")
+    settings = SSH_TABLE + "[recording]\nkeep_days = 30\n" + local("app01")
     old = tmp_path / "data" / "recordings" / "0199aaaa111122223333444455.1.cast"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"{}\n")
     os.utime(old, (1_700_000_000, 1_700_000_000))
-    with open_world(tmp_path, settings) as world:
+    with open_world(tmp_path, settings, permits=RECORDED) as world:
         world.gateway.wait_for(
             lambda line: line["event"] == "recording removed" and line["recording"] == old.name
         )

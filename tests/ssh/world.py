@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from stagedoor.admin import service as admin
+from stagedoor.model.permission import Permissions
 from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S as BOUND_S
@@ -29,10 +30,18 @@ def public(key: Path) -> str:
     return key.with_name(key.name + ".pub").read_text()
 
 
-class World:
-    """A gateway with `dev`, who has a key and may enter `apps`; made before it starts."""
+Permits = Sequence[tuple[str, str, Permissions]]
 
-    def __init__(self, folder: Path, settings: str, apps: tuple[str, ...] = ("app01",)) -> None:
+
+class World:
+    """A gateway with `dev`, who has a key and may enter `apps`; made before it starts.
+
+    `permits` are grants besides, each of a subject, an app and permissions.
+    """
+
+    def __init__(
+        self, folder: Path, settings: str, apps: tuple[str, ...] = ("app01",), permits: Permits = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.gateway = Gateway(folder, settings)
@@ -42,6 +51,8 @@ class World:
             for app in apps:
                 admin.add_grant(service, "user:dev", app)
             admin.add_keys(service, "dev", [public(self.key)])
+        for subject, app, permissions in permits:
+            self.gateway.permit(subject, app, *permissions)
 
     @contextlib.contextmanager
     def service(self) -> Iterator[admin.AdminService]:
@@ -87,8 +98,10 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world(folder: Path, settings: str, apps: tuple[str, ...] = ("app01",)) -> Iterator[World]:
-    world = World(folder, settings, apps)
+def open_world(
+    folder: Path, settings: str, apps: tuple[str, ...] = ("app01",), permits: Permits = ()
+) -> Iterator[World]:
+    world = World(folder, settings, apps, permits)
     try:
         world.gateway.start()
         yield world

@@ -1,9 +1,11 @@
 """From each schema that was released to the one of now: `released/VERSION.KIND.sql` is such a store."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Column, MetaData, Text, inspect, select
 
@@ -24,6 +26,7 @@ from tests.store.server import PostgresqlHere, name_of
 from tests.store.test_any_database import assert_all_wrote, at_once
 
 RELEASED = Path(__file__).parent / "released"
+FORWARD = frozenset({Permission.FORWARD})
 VERSIONS = sorted({int(file.name[:4]) for file in RELEASED.glob("*.sql")})
 
 
@@ -86,6 +89,19 @@ def as_released(request: pytest.FixtureRequest, place: Place, version: int) -> P
     return place
 
 
+def execute(place: Place, *statements: str) -> None:
+    """Run SQL by hand, as an older program would."""
+    if isinstance(place, Server):
+        password = place.password_file.read_text().strip() if place.password_file else None
+        with psycopg.connect(place.url, password=password, autocommit=True) as link:
+            for statement in statements:
+                link.execute(statement.encode())
+        return
+    with contextlib.closing(sqlite3.connect(place)) as raw, raw:
+        for statement in statements:
+            raw.execute(statement)
+
+
 def test_every_version_has_its_fixture() -> None:
     """The next migration brings one of what it starts from."""
     assert list(range(1, schema.SCHEMA_VERSION + 1)) == VERSIONS
@@ -132,6 +148,32 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             number = people.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
         assert number == (5 if version >= 4 else 4), "a removed grant's number is never given again"
         assert passes.find(database, PassKind.SESSION, "unknown") is None
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("version", [11, 12])
+def test_a_grant_that_lets_nobody_in_keeps_its_row_number_and_meaning(as_released: Place) -> None:
+    """Before version 13 its environment had a `!` before it."""
+    add = (
+        "INSERT INTO grants (subject, app_pattern, environment_pattern, created_at, permissions) "
+        "VALUES ('user:alice', 'app*', '!*', 1.0, 'forward'), ('user:bob', 'x', 'y', 1.0, 'enter')"
+    )
+    remove = "DELETE FROM grants WHERE subject = 'user:bob'"
+    execute(as_released, add, remove)
+    database = open_database(as_released)
+    try:
+        grants = {rule.id: rule for rule in load_policy(database).grants}
+        assert grants[1] == GrantRule(1, "user:alice", "app*", "*", None, DEFAULT)
+        assert grants[5] == GrantRule(5, "user:alice", "app*", permissions=FORWARD)
+        with database.read() as transaction:
+            compatible = select(schema.meta.c.value).where(
+                schema.meta.c.name == "compatible_version"
+            )
+            assert transaction.execute(compatible).scalar_one() == 11
+        with change(database, "go on") as c:
+            number = people.add_grant(c.transaction, GrantRule(0, "group:dev", "x"), 0.0)
+        assert number == 7, "a removed grant's number is never given again"
     finally:
         database.close()
 

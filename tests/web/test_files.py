@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
+from stagedoor.model.permission import Permission
 from tests import forks
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
@@ -23,7 +24,6 @@ from tests.web.mover import MIB, Answer, Mover, Sent, content, digest, digest_of
 SETTINGS = """
 [web]
 addresses = ["127.0.0.1:0"]
-files = ["app01", "app02"]
 max_upload_mib = 1024
 
 [[shells.local]]
@@ -48,7 +48,8 @@ RSS_BYTES = 64 * MIB
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("files"), SETTINGS) as found:
-        found.add_user("dev", "app01", "closed")
+        found.add_user("dev", "app01")
+        found.permit("user:dev", "closed", Permission.ENTER)
         yield found.start()
 
 
@@ -377,7 +378,7 @@ def test_whoever_is_nobody_or_has_no_grant_moves_nothing(gateway: Gateway, mover
     forged = mover.headers("GET") | {"Cookie": mover.cookie[:-4] + "AAAA"}
     assert mover.ask("GET", path, headers=forged, plain=True).status == 401
     assert "no grant" in why(Mover(port, "secret").about("/etc/passwd"))
-    assert "web.files" in why(Mover(port, "closed").about("/etc/passwd"))
+    assert "--allow files --without enter" in why(Mover(port, "closed").about("/etc/passwd"))
     assert Mover(port, "no/../such").about("/").status in (403, 404)
 
 

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.model.permission import Permission
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.test_pages import Person
 from tests.web.visitor import Visitor, basic, ticket
 
-VIEWERS = '\n[recording]\nsessions = ["app01", "app02"]\nviewers = ["user:auditor", "group:leads app02"]\n'
-
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("recordings"), SETTINGS + VIEWERS) as found:
+    with Gateway(tmp_path_factory.mktemp("recordings"), SETTINGS) as found:
         found.add_user("dev", "app01", "app02")
         found.add_user("auditor")
         found.add_user("lead")
+        found.permit("everybody", "app0*", Permission.RECORD)
+        found.permit("user:auditor", "*", Permission.REPLAY)
+        found.permit("group:leads", "app02", Permission.REPLAY)
         found.command("user", "group", "lead", "--add", "leads")
         found.start()
         for app in ("app01", "app02"):

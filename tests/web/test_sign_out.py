@@ -25,7 +25,6 @@ from tests.web.mover import MIB, Mover, Sent, content
 from tests.web.test_pages import Person
 from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
-RULES = '\nfiles = ["app01"]\n'
 PLAYS = ("grant", "add", "user:dev", "*", "--allow", "replay", "--without", "enter", "--json")
 LARGE = 32 * MIB
 """More than the sockets and buffers on the way hold."""
@@ -33,8 +32,7 @@ LARGE = 32 * MIB
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings = SETTINGS.replace("[web]", f"[web]{RULES}")
-    with Gateway(tmp_path_factory.mktemp("sign-out"), settings, workers=2) as found:
+    with Gateway(tmp_path_factory.mktemp("sign-out"), SETTINGS, workers=2) as found:
         found.add_user("dev", "app01")
         found.command(*PLAYS)
         folder = found.data_dir / "recordings"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stagedoor.model.permission import Permission
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
@@ -18,13 +19,13 @@ STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    step_up = (
-        '\n[step_up]\ntargets = ["app02"]\n[throttle]\nfree_tries = 3\n'
-        '[recording]\nsessions = ["app02"]\nviewers = ["user:other", "user:dev"]\n'
-    )
+    step_up = '\n[step_up]\ntargets = ["app02"]\n[throttle]\nfree_tries = 3\n'
     with Gateway(tmp_path_factory.mktemp("step-up"), SETTINGS + step_up) as found:
         for name in ("dev", "other", "robbed"):
             found.add_user(name, "app01", "app02")
+        found.permit("everybody", "app02", Permission.RECORD)
+        for name in ("dev", "other"):
+            found.permit(f"user:{name}", "*", Permission.REPLAY)
         yield found.start()
 
 

@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from stagedoor.model.permission import Permission
 from stagedoor.wire.terminal import Detach, Exit, In, Notice, NoticeKind
 from tests.path.gateway import Gateway, running
 from tests.shells.world import wait_until
@@ -262,12 +263,13 @@ def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: i
         assert visitor.notices == [Notice(NoticeKind.FAULT, "a text message; frames are binary")]
 
 
-RECORDED = SETTINGS + '\n[recording]\nsessions = ["user:dev"]\nrecord_input = true\n'
+RECORDED = SETTINGS + "\n[recording]\nrecord_input = true\n"
 
 
 def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: Path) -> None:
     with running(tmp_path, RECORDED) as gateway:
         let_in(gateway)
+        gateway.permit("user:dev", "*", Permission.RECORD)
         with visiting(gateway.port("web")) as visitor:
             visitor.type(b"echo shown; exit 4\r")
             visitor.until(lambda: visitor.exit)
@@ -290,6 +292,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
 def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -> None:
     with running(tmp_path, RECORDED) as gateway:
         let_in(gateway)
+        gateway.permit("user:dev", "*", Permission.RECORD)
         recordings = gateway.data_dir / "recordings"
         if recordings.is_dir():
             recordings.rmdir()

@@ -8,7 +8,6 @@ from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
-from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 
@@ -19,8 +18,8 @@ REMEMBERED = 10_000
 class Authoriser:
     """Satisfies `session.ports.Authoriser`. For any thread.
 
-    `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `listed` is what
-    the settings add to grants, `step_up` which targets want more than a grant.
+    `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `step_up` says which
+    targets want more than a grant.
 
     A login asks three times, and people come again and again, so grants are remembered as long as
     the policy is the same object: by one policy nothing but the grant's own end, or a rule's, changes it.
@@ -31,12 +30,10 @@ class Authoriser:
         self,
         policy: Callable[[], Policy],
         now: Callable[[], float],
-        listed: PermissionSettings = UNLISTED,
         step_up: StepUpRules = NOWHERE,
     ) -> None:
         self._policy = policy
         self._now = now
-        self._listed = listed
         self._step_up = step_up
         self._given = _Given(policy())
 
@@ -52,21 +49,21 @@ class Authoriser:
         grant = given.grants.get(key)
         if grant is not None and grant.holds(now):
             return grant
-        verdict = authorise(policy, identity, target, now, self._listed)
+        verdict = authorise(policy, identity, target, now)
         if isinstance(verdict, Grant) and len(given.grants) < REMEMBERED:
             given.grants[key] = verdict
         return verdict
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """What may `identity` do by this share now? See `authz.guest`."""
-        return guest.by_share(self._policy(), identity, share_id, self._now(), self._listed)
+        return guest.by_share(self._policy(), identity, share_id, self._now())
 
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
         """May `identity` look at this terminal now, which is reached in the name of `host`?"""
         at = (target, terminal, host)
-        return guest.by_rule(self._policy(), identity, *at, self._now(), self._listed)
+        return guest.by_rule(self._policy(), identity, *at, self._now())
 
     def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
         """Why a grant does not suffice now. See `authz.step_up`."""
@@ -76,7 +73,7 @@ class Authoriser:
         """Does what `grant` was given for still hold?"""
         if grant.guest is None:
             return self.authorise(grant.identity, grant.target)
-        return guest.again(self._policy(), grant, self._now(), self._listed)
+        return guest.again(self._policy(), grant, self._now())
 
 
 class _Given:

@@ -6,7 +6,6 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
-from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import covers_target, subjects_of
 from stagedoor.model.target import Target
@@ -19,14 +18,13 @@ def authorise(
     identity: Identity,
     target: Target,
     now: float,
-    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 
     The user must still exist, and the password, token or registered key that proved the identity,
     and the sign-in that it came by; groups are the policy's, not the identity's. So a live session
     can be judged again at any time. The grant ends with its rule, the token or the sign-in, whichever
-    comes first. Its permissions are those of all rules that match, and of `listed`.
+    comes first. Its permissions are those of all rules that match.
     """
     until = known(policy, identity, now)
     if isinstance(until, Denial):
@@ -43,13 +41,12 @@ def authorise(
             f"{_named(target)}: its scopes are {', '.join(identity.scopes or ()) or 'none'}",
         )
     ends_at = earliest(rule.expires_at, until)
-    permissions = listed.apply(permitted(rules), user.name, user.groups, target, rule.id)
     return Grant(
         identity,
         target,
         rule.id,
         ends_at,
-        permissions=permissions,
+        permissions=permitted(rules),
         changes_at=changes_at(rules, ends_at),
     )
 

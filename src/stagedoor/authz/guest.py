@@ -21,7 +21,6 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, not_granted
-from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -37,7 +36,6 @@ def by_share(
     identity: Identity,
     share_id: str,
     now: float,
-    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """What the share `share_id` lets `identity` do now.
 
@@ -68,14 +66,13 @@ def by_share(
         *matching(policy, policy.users[share.host], share.target, now),
         *matching(policy, user, share.target, now),
     )
-    duty = listed.apply(permitted(rules), user.name, user.groups, share.target, basis.rule_id)
     return Grant(
         identity,
         share.target,
         basis.rule_id,
         ends_at,
         Guest(share.terminal, share.host, share.id, may_type),
-        duty & RECORDED,
+        permitted(rules) & RECORDED,
         changes_at(rules, ends_at),
     )
 
@@ -87,7 +84,6 @@ def by_rule(
     terminal: str,
     host: str,
     now: float,
-    listed: PermissionSettings = UNLISTED,
 ) -> Grant | Denial:
     """Whether a grant lets `identity` watch this terminal, which is reached as `host`."""
     until = known(policy, identity, now)
@@ -101,29 +97,26 @@ def by_rule(
     if not in_scope(identity.scopes, target):
         return _out_of_scope(identity)
     ends_at = earliest(rule.expires_at, until)
-    duty = listed.apply(permitted(rules), user.name, user.groups, target, rule.id)
     return Grant(
         identity,
         target,
         rule.id,
         ends_at,
         Guest(terminal, host, None),
-        duty & RECORDED,
+        permitted(rules) & RECORDED,
         changes_at(rules, ends_at),
     )
 
 
-def again(
-    policy: Policy, grant: Grant, now: float, listed: PermissionSettings = UNLISTED
-) -> Grant | Denial:
+def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
     """Judge a guest who is in, by what admitted them."""
     guest = grant.guest
     if guest is None:
-        return authorise(policy, grant.identity, grant.target, now, listed)
+        return authorise(policy, grant.identity, grant.target, now)
     if guest.share is None:
         at = (grant.target, guest.terminal, guest.host)
-        return by_rule(policy, grant.identity, *at, now, listed)
-    verdict = by_share(policy, grant.identity, guest.share, now, listed)
+        return by_rule(policy, grant.identity, *at, now)
+    verdict = by_share(policy, grant.identity, guest.share, now)
     if isinstance(verdict, Grant) and verdict.guest != guest:
         if guest.may_type:
             return Denial(Reason.NO_GRANT, "you may not type here any more; you may look again")

@@ -3,7 +3,6 @@
 from stagedoor.authz.decide import matching, permitted
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.permission_settings import UNLISTED, PermissionSettings
 from stagedoor.model.policy import Policy
 from stagedoor.model.selector import subjects_of
 from stagedoor.model.target import Target
@@ -14,7 +13,6 @@ def may_replay(
     identity: Identity,
     target: Target | None,
     now: float,
-    listed: PermissionSettings = UNLISTED,
 ) -> bool:
     """Whether `identity` may play a recording of `target`; None where nobody knows whose it is.
 
@@ -24,8 +22,7 @@ def may_replay(
     user = policy.users.get(identity.name)
     if user is None or not identity.is_person:
         return False
-    granted = permitted(matching(policy, user, target, now))
-    return Permission.REPLAY in listed.apply(granted, user.name, user.groups, target)
+    return Permission.REPLAY in permitted(matching(policy, user, target, now))
 
 
 def has_somewhere(
@@ -33,7 +30,6 @@ def has_somewhere(
     identity: Identity,
     permission: Permission,
     now: float,
-    listed: PermissionSettings = UNLISTED,
 ) -> bool:
     """Whether there is any app for which `identity` might have this permission now."""
     user = policy.users.get(identity.name)
@@ -45,4 +41,4 @@ def has_somewhere(
         and permission in rule.permissions
         and (rule.expires_at is None or now < rule.expires_at)
         for rule in policy.grants
-    ) or listed.names(permission, user.name, user.groups)
+    )

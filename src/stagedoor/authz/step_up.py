@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import Selector, covers_target
+from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 
@@ -26,7 +26,7 @@ class StepUpRules:
     """`targets` are apps by their patterns, for every user. A proof counts for `fresh_s` seconds. `url` is
     where a person gives one; None where the settings do not tell the WebShell's address."""
 
-    targets: tuple[Selector, ...] = ()
+    targets: tuple[TargetPattern, ...] = ()
     fresh_s: float = 15 * MINUTE_S
     url: str | None = None
 
@@ -38,9 +38,7 @@ def step_up_needed(
     rules: StepUpRules, policy: Policy, identity: Identity, target: Target, now: float
 ) -> Denial | None:
     """Why `identity` may not enter `target` yet, which wants a proof that is fresher. None: they may."""
-    if not any(
-        covers_target(one.app_pattern, one.environment_pattern, target) for one in rules.targets
-    ):
+    if not any(pattern.covers(target) for pattern in rules.targets):
         return None
     since = now - rules.fresh_s
     if identity.present_at is not None and identity.present_at > since:

@@ -28,13 +28,10 @@ from stagedoor.model.permission import (
     given_by,
     in_order,
     parse_permissions,
-    to_words,
 )
 from stagedoor.model.selector import covers_target
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-
-WATCH_ONLY = frozenset({Permission.WATCH})
 
 
 @click.group()
@@ -109,7 +106,6 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
     help=f"When: {FORMS}, or never.",
 )
 @_permissions
-@click.option("--watch", is_flag=True, hidden=True)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def add(
@@ -120,7 +116,6 @@ def add(
     expires: float | None,
     allow: Permissions,
     without: Permissions,
-    watch: bool,
     json_: bool,
 ) -> None:
     """Give SUBJECT permissions for APP.
@@ -130,11 +125,6 @@ def add(
     Without more it permits to enter, and to move files through the page. With `--without enter` it lets
     nobody in: it adds to what other grants permit. It holds at once, in every worker.
     """
-    if watch:
-        show.note(
-            "Attention: --watch is now --allow watch --without enter; the next version has only those."
-        )
-        allow, without = allow | WATCH_ONLY, without | {Permission.ENTER}
     try:
         permissions = given_by(allow, without)
     except ValueError as error:
@@ -288,13 +278,11 @@ def _say(rule: GrantRule) -> None:
 
 
 def document(rule: GrantRule) -> dict[str, object]:
-    """One of `grant list --json`. `may` is what programs before `permissions` look for."""
-    permits = rule.permissions
+    """Return one entry of `grant list --json`."""
     return {
         "id": rule.id,
         "subject": rule.subject,
-        "may": "enter" if Permission.ENTER in permits else to_words(permits & WATCH_ONLY) or None,
-        "permissions": list(in_order(permits)),
+        "permissions": list(in_order(rule.permissions)),
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "expires_at": show.iso(rule.expires_at),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.certificates.authorities import gateway_host_ca_line
+from stagedoor.admin.certificates.authorities import host_ca_line
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
 from stagedoor.cli.this_program import this_program
@@ -167,7 +167,7 @@ def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
     """The host CA of this machine's gateway, unless ssh trusts another one's already."""
     how = "give the gateway's with --host-ca FILE (on the gateway: stagedoor ca show host >FILE)"
     try:
-        line = gateway_host_ca_line(settings)
+        line = host_ca_line(settings)
     except StagedoorError as error:
         raise SettingsError(f"no host CA to trust: {how}; {error}") from None
     trusted = sshconfig.trusted_cas(known_hosts)

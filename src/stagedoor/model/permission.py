@@ -41,9 +41,6 @@ _DOES = {
     Permission.RECORD: "recording terminals of",
     Permission.REPLAY: "playing recordings of",
 }
-_LISTED = {
-    Permission.FILES: "; web.files in the settings limits it too",
-}
 
 
 def in_order(permissions: Permissions) -> tuple[Permission, ...]:
@@ -94,6 +91,5 @@ def not_granted(permission: Permission, name: str, target: Target) -> Denial:
     return Denial(
         Reason.NO_GRANT,
         f"{_DOES[permission]} {target} is not granted to {name!r} (an administrator grants it with: "
-        f"stagedoor grant add user:{name} {target.app}{option} --allow {permission} --without enter"
-        f"{_LISTED.get(permission, '')})",
+        f"stagedoor grant add user:{name} {target.app}{option} --allow {permission} --without enter)",
     )

@@ -51,7 +51,6 @@ from stagedoor.session.attempt import no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
-from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import Database, open_database
@@ -129,8 +128,7 @@ class Gateway:
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
-        listed = listed_in(settings)
-        judge = Authoriser(lambda: self.watch.last_policy, time.time, listed)
+        judge = Authoriser(lambda: self.watch.last_policy, time.time)
         self.registry = Registry(judge.again, time.time)
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
@@ -182,9 +180,7 @@ class Gateway:
     def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
         return Flow(
             authenticator=self.authenticator,
-            authoriser=Authoriser(
-                lambda: self.watch.policy, time.time, listed_in(settings), step_up_rules(settings)
-            ),
+            authoriser=Authoriser(lambda: self.watch.policy, time.time, step_up_rules(settings)),
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,

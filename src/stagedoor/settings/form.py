@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from stagedoor.model.selector import FORM, parse_entry
 from stagedoor.model.target import valid_app, valid_environment
 from stagedoor.model.units import DAY_S
 
@@ -46,12 +45,6 @@ def check_labels(app: str, environment: str | None) -> None:
             f"environment {environment!r} is no name for one: use lower-case letters, digits and "
             "inner hyphens, 63 characters at most, and not ssh alone"
         )
-
-
-def check_scopes(patterns: Iterable[str], name: str) -> None:
-    for pattern in patterns:
-        if parse_entry(pattern) is None:
-            raise ValueError(f"{name} holds {pattern!r}; write {FORM}")
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.model.selector import FORM
 from stagedoor.settings.form import (
     Count,
     Port,
@@ -13,7 +12,6 @@ from stagedoor.settings.form import (
     Table,
     check_addresses,
     check_networks,
-    check_scopes,
     check_url,
     split_address,
 )
@@ -238,21 +236,6 @@ class Ssh(Table, frozen=True):
     max_channels: Annotated[
         Count, Meta(description="Channels open at once on one connection (ControlMaster has many).")
     ] = 256
-    local_forward: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Replaced by `stagedoor grant add … --allow forward`, and read for one version more. "
-            "Direct login: who may forward ports (`ssh -L`) to the loopback of the shell. Each "
-            f"entry is one of {FORM}; `*` is everybody."
-        ),
-    ] = ()
-    agent_forward: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Replaced by `stagedoor grant add … --allow agent`, and read for one version more. "
-            "Direct login: who may forward the SSH agent (`ssh -A`), in the same form."
-        ),
-    ] = ()
     accept_env: Annotated[
         tuple[str, ...],
         Meta(
@@ -271,8 +254,6 @@ class Ssh(Table, frozen=True):
     def __post_init__(self) -> None:
         check_addresses(self.addresses, "ssh.addresses")
         parse_limits(self.max_startups)
-        check_scopes(self.local_forward, "ssh.local_forward")
-        check_scopes(self.agent_forward, "ssh.agent_forward")
         for name in self.host_names:
             if (
                 not name

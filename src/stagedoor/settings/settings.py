@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from stagedoor.model.selector import FORM, VIEWER_FORM, parse_viewer
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S, HOUR_S
 from stagedoor.settings.accounts import Accounts
@@ -21,7 +20,6 @@ from stagedoor.settings.form import (
     Count,
     Seconds,
     Table,
-    check_scopes,
 )
 from stagedoor.settings.kubernetes import Controller, Kubernetes
 from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
@@ -43,13 +41,6 @@ class Recording(Table, frozen=True):
     be recorded: what goes through CONNECT or a jump is encrypted from end to end.
     """
 
-    sessions: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Replaced by `stagedoor grant add … --allow record`, and read for one version more. "
-            f"Whose terminals are recorded: each entry is one of {FORM}; `*` is everybody."
-        ),
-    ] = ()
     on_failure: Annotated[
         Literal["end", "continue"],
         Meta(
@@ -74,14 +65,6 @@ class Recording(Table, frozen=True):
             "Empty: they are not encrypted, mode 0600."
         ),
     ] = ()
-    viewers: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Replaced by `stagedoor grant add … --allow replay`, and read for one version more. "
-            "Who may play recordings on the web: `user:NAME` or `group:NAME`, alone for all of "
-            "them, or with the apps whose recordings they are: `group:leads app*`, `user:bob app01.staging`."
-        ),
-    ] = ()
     keep_days: Annotated[
         Annotated[float, Meta(gt=0, le=36525)] | None,
         Meta(
@@ -96,12 +79,6 @@ class Recording(Table, frozen=True):
             "removed. None: there is no such limit."
         ),
     ] = None
-
-    def __post_init__(self) -> None:
-        check_scopes(self.sessions, "recording.sessions")
-        for entry in self.viewers:
-            if parse_viewer(entry) is None:
-                raise ValueError(f"recording.viewers holds {entry!r}; write {VIEWER_FORM}")
 
 
 class Workers(Table, frozen=True):

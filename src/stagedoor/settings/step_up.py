@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.model.selector import EVERYBODY, Selector, parse_entry
+from stagedoor.model.selector import TargetPattern, parse_target_pattern
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.form import Seconds, Table
 
@@ -30,16 +30,11 @@ class StepUp(Table, frozen=True):
 
     def __post_init__(self) -> None:
         for entry in self.targets:
-            if _selector(entry) is None:
+            if parse_target_pattern(entry) is None:
                 raise ValueError(
                     f"step_up.targets holds {entry!r}; write an app: `shop`, `app*.staging`, `*.production`"
                 )
 
     @property
-    def selectors(self) -> tuple[Selector, ...]:
-        return tuple(one for one in map(_selector, self.targets) if one is not None)
-
-
-def _selector(entry: str) -> Selector | None:
-    found = parse_entry(entry)
-    return found if found is not None and found.subject == EVERYBODY else None
+    def patterns(self) -> tuple[TargetPattern, ...]:
+        return tuple(p for p in map(parse_target_pattern, self.targets) if p is not None)

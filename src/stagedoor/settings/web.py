@@ -6,14 +6,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from stagedoor.model.hostname import valid_host_name, valid_host_pattern
-from stagedoor.model.selector import FORM
 from stagedoor.model.units import HOUR_S
 from stagedoor.settings.form import (
     Seconds,
     Table,
     check_addresses,
     check_networks,
-    check_scopes,
     check_url,
 )
 
@@ -92,14 +90,6 @@ class Web(Table, frozen=True):
             "starts tmux unless it has `--shell`."
         ),
     ] = True
-    files: Annotated[
-        tuple[str, ...] | None,
-        Meta(
-            description="Replaced by `stagedoor grant change … --without files`, and read for one version "
-            "more. Of those whose grants permit to move files through the terminal's page, only these may. "
-            f"Each entry is one of {FORM}; empty: nobody. None: the grants say it."
-        ),
-    ] = None
     max_upload_mib: Annotated[
         int,
         Meta(ge=0, description="The largest file that may be sent so, in MiB. 0: any."),
@@ -150,7 +140,6 @@ class Web(Table, frozen=True):
         check_addresses(self.tls_addresses, "web.tls_addresses")
         check_url(self.public_url, "web.public_url")
         check_networks(self.forwarded_from, "web.forwarded_from")
-        check_scopes(self.files or (), "web.files")
         for name in self.host_names:
             if not valid_host_pattern(name):
                 raise ValueError(

@@ -13,13 +13,12 @@ from stagedoor.store.schema import (
     meta,
     metadata,
     policy_changes,
-    watch_rules,
 )
 
 CHUNK = 1000
 """Rows that are on their way at once."""
 
-_NUMBERED: tuple[Column[int], ...] = (grants.c.id, watch_rules.c.id, audit_events.c.seq)
+_NUMBERED: tuple[Column[int], ...] = (grants.c.id, audit_events.c.seq)
 """Columns whose numbers are never given twice, those of rows that are gone included."""
 
 

@@ -24,9 +24,6 @@ from stagedoor.store.schema import (
     web_passes,
 )
 
-NO_ENTRY = "!"
-"""No pattern and no name of an environment begins with it."""
-
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
@@ -265,13 +262,16 @@ def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
     kind, _, name = rule.subject.partition(":")
     if kind == "user":
         require_user(transaction, name)
-    row = transaction.execute(
-        select(grants.c.id, grants.c.permissions).where(
+    rows = transaction.execute(
+        select(grants).where(
             grants.c.subject == rule.subject,
             grants.c.app_pattern == rule.app_pattern,
-            grants.c.environment_pattern == _environment(rule),
+            grants.c.environment_pattern == rule.environment_pattern,
         )
-    ).first()
+    )
+    # A grant that lets in and one that only adds permissions are two, each with an end of its own.
+    enters = Permission.ENTER in rule.permissions
+    row = next((r for r in rows if (Permission.ENTER in from_words(r.permissions)) == enters), None)
     if row is not None:
         raise ConflictError(
             f"grant {row.id} says this already, and permits {row.permissions}; to change what it permits, "
@@ -283,7 +283,7 @@ def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
         .values(
             subject=rule.subject,
             app_pattern=rule.app_pattern,
-            environment_pattern=_environment(rule),
+            environment_pattern=rule.environment_pattern,
             expires_at=rule.expires_at,
             created_at=at,
             permissions=to_words(rule.permissions),
@@ -304,7 +304,7 @@ def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
 
 
 def set_permissions(transaction: Transaction, grant_id: int, permissions: Permissions) -> None:
-    """Raises NotFoundError. Whether it permits to enter stays as it is: that says where a row may be."""
+    """Replace what a grant permits. Whether it lets in stays as it is. Raises NotFoundError."""
     before = find_grant(transaction, grant_id)
     assert (Permission.ENTER in before.permissions) == (Permission.ENTER in permissions)
     transaction.execute(
@@ -330,16 +330,10 @@ def grant_of(row: Row[Any]) -> GrantRule:
         row.id,
         row.subject,
         row.app_pattern,
-        row.environment_pattern.removeprefix(NO_ENTRY),
+        row.environment_pattern,
         row.expires_at,
         from_words(row.permissions),
     )
-
-
-def _environment(rule: GrantRule) -> str:
-    """As it is stored: one that permits no entering is hidden from programs before schema 7."""
-    hidden = "" if Permission.ENTER in rule.permissions else NO_ENTRY
-    return hidden + rule.environment_pattern
 
 
 def _no_grant(grant_id: int) -> NotFoundError:

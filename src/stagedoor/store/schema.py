@@ -2,7 +2,7 @@
 
 As Synapse does it: `schema_version` is the shape the tables have; `compatible_version` is the
 oldest program that may still read and write them. A change that old programs survive raises only
-the first.
+the first; a step that they do not survive writes the second into `meta`.
 
 The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`: literal SQL, since a step
 that were made from the tables below would change whenever they do. A released step is never edited. To change
@@ -11,7 +11,6 @@ into `tests/store/released/`.
 """
 
 from importlib.resources import files
-from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
     inspect,
     select,
     text,
@@ -56,8 +54,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 12
-COMPATIBLE_VERSION = 1
+SCHEMA_VERSION = 13
 
 meta = Table(
     "meta",
@@ -136,32 +133,19 @@ keys = Table(
 )
 
 
-def _rules(name: str, *more: Column[Any]) -> Table:
-    """Rules for users and groups, by patterns of apps and environments."""
-    return Table(
-        name,
-        metadata,
-        Column("id", Integer, primary_key=True),
-        Column("subject", String(80), nullable=False),
-        Column("app_pattern", String(128), nullable=False),
-        Column("environment_pattern", String(128), nullable=False),
-        Column("expires_at", Float),
-        Column("created_at", Float, nullable=False),
-        *more,
-        UniqueConstraint("subject", "app_pattern", "environment_pattern"),
-        sqlite_autoincrement=True,  # a removed rule's number is named in the audit: never again used
-    )
-
-
-grants = _rules("grants", Column("permissions", Text, nullable=False, server_default="enter files"))
-"""Who may do what. `permissions`, words as `model.permission` has them, since version 7.
-
-A program of an earlier version takes each row for a right to enter. So one that permits no entering has a
-`!` before its environment, where such a program finds no environment that matches (see `people`).
-"""
-
-watch_rules = _rules("watch_rules")
-"""Since version 4; empty since version 7, whose grants say who may watch. Programs before it read it."""
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", String(80), nullable=False),
+    Column("app_pattern", String(128), nullable=False),
+    Column("environment_pattern", String(128), nullable=False),
+    Column("expires_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("permissions", Text, nullable=False, server_default="enter files"),
+    sqlite_autoincrement=True,  # a removed grant's number is named in the audit: never again used
+)
+"""Who may do what. `permissions`: words as `model.permission` has them, since version 7."""
 
 sessions = Table(
     "sessions",

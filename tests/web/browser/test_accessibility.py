@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
+from stagedoor.model.permission import Permission
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, ready, sign_in, terminal
 from tests.web.conftest import SETTINGS
@@ -18,7 +19,6 @@ AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
 pytestmark = pytest.mark.skipif(not AXE.exists(), reason="script/web brings axe-core")
 
 ACCOUNTS = '\n[accounts]\nself_service = ["password", "tokens", "keys"]\n'
-VIEWERS = '\n[recording]\nsessions = ["app01"]\nviewers = ["user:dev"]\n'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0nBHbVUnPWtJjJ4zBFw0Mt2AplGYVGYgVTjbTpWpV laptop"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 NUMBERS = itertools.count()
@@ -27,9 +27,11 @@ RULES = {"runOnly": {"type": "tag", "values": TAGS}}
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + ACCOUNTS + VIEWERS) as found:
+    with Gateway(tmp_path_factory.mktemp("accessible"), SETTINGS + ACCOUNTS) as found:
         found.add_user("dev", "app01", "app02")
         found.add_user("newcomer")
+        found.permit("everybody", "app01", Permission.RECORD)
+        found.permit("user:dev", "*", Permission.REPLAY)
         found.command("key", "add", "dev", "-", stdin=KEY + "\n")
         folder = found.data_dir / "recordings"
         folder.mkdir(mode=0o700)

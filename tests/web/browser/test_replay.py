@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
+from stagedoor.model.permission import Permission
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import click, hides, shows
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB
 
-VIEWERS = '\n[recording]\nsessions = ["app01"]\nviewers = ["user:auditor"]\n'
 SHORT = (
     (0.0, "o", "one\r\n"),
     (0.5, "i", "x"),
@@ -27,9 +27,11 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("replay"), SETTINGS + VIEWERS) as found:
+    with Gateway(tmp_path_factory.mktemp("replay"), SETTINGS) as found:
         found.add_user("dev", "app01")
         found.add_user("auditor")
+        found.permit("everybody", "app01", Permission.RECORD)
+        found.permit("user:auditor", "*", Permission.REPLAY)
         folder = found.data_dir / "recordings"
         folder.mkdir(mode=0o700)
         write(folder / "0short.1.cast", SHORT)

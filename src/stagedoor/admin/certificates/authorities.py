@@ -93,22 +93,6 @@ def host_ca_line(settings: Settings) -> str:
     return host_ca(settings).public_line()
 
 
-def gateway_host_ca_line(settings: Settings) -> str:
-    """The same for somebody who is about to trust it: only if it is a gateway's.
-
-    Up to version 0.1.0 `ssh-config` made a host CA on a developer's machine, and there it still is.
-    Where a gateway has been started there is a store besides. Raises StagedoorError.
-    """
-    line = host_ca_line(settings)
-    place = settings.place
-    if isinstance(place, Path) and not settings.host_ca_public_only and not place.exists():
-        raise SettingsError(
-            f"{settings.host_ca_file} is not trusted, since it has no gateway's store beside it "
-            f"({place}): an older `stagedoor ssh-config` made it"
-        )
-    return line
-
-
 def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
     """The SSH listener's certificate: from the file that the settings name, or signed now for
     `names`. Raises StagedoorError.

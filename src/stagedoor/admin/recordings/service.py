@@ -19,7 +19,6 @@ from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.folder import RecordingEntry, ending, kept
-from stagedoor.settings.listed import listed_in
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
@@ -71,7 +70,6 @@ class RecordingService:
     ) -> None:
         """`policy` is the policy as it is now."""
         self._settings = settings
-        self._listed = listed_in(settings)
         self._database = database
         self._policy = policy
         self._noted: dict[tuple[str, str, str], float] = {}
@@ -79,11 +77,11 @@ class RecordingService:
     def viewer(self, identity: Identity) -> bool:
         """Whether there are any that they might play."""
         now = time.time()
-        return has_somewhere(self._policy(), identity, Permission.REPLAY, now, self._listed)
+        return has_somewhere(self._policy(), identity, Permission.REPLAY, now)
 
     def may_play(self, identity: Identity, take: UserRecording) -> bool:
         """Whether they still may. From memory, at once."""
-        return may_replay(self._policy(), identity, take.target, time.time(), self._listed)
+        return may_replay(self._policy(), identity, take.target, time.time())
 
     async def listed(
         self, identity: Identity, before: str, wanted: str

@@ -11,4 +11,4 @@ def step_up_rules(settings: Settings) -> StepUpRules:
     """By the settings. Without an address of the WebShell the page has no URL to tell."""
     site = site_or_none(settings)
     url = None if site is None else site + PATH
-    return StepUpRules(settings.step_up.selectors, settings.step_up.fresh_s, url)
+    return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)

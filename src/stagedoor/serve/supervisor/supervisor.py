@@ -57,7 +57,6 @@ from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.serve.supervisor.worker_process import WorkerProcess
 from stagedoor.serve.waiting import once_reachable
-from stagedoor.settings.listed import warnings_of
 from stagedoor.store.liveness.instances import new_instance_id
 
 BURY_AGAIN_S = 2.0
@@ -157,16 +156,14 @@ class Supervisor:
         for kind, names in self.addresses().items():
             shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
-        self._warn_of_older_settings()
+        self._log_password_groups()
         notify_service_manager("READY=1")
         return True
 
-    def _warn_of_older_settings(self) -> None:
+    def _log_password_groups(self) -> None:
         groups = self._checked.settings.accounts.password_groups
         if groups is not None:
             self._log.info("only these groups have passwords", groups=list(groups))
-        for line in warnings_of(self._checked.settings):
-            self._log.warning("a setting of the version before", detail=line)
 
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
@@ -249,7 +246,7 @@ class Supervisor:
             for key in held.keys() - fresh.keys():
                 held[key].close()
             self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
-            self._warn_of_older_settings()
+            self._log_password_groups()
             notify_service_manager("READY=1")
             return True
 
