@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.sign_in import passkey_service
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
@@ -46,9 +45,6 @@ class Desk:
         self.database = database
         self.now = time.time()
         self.service = self.made(settings)
-        self.account = CredentialService(
-            settings, database, self.policy, ChangeRateLimit(), lambda line: None
-        )
 
     def made(self, settings: Settings) -> PasskeyService:
         allowance = ChangeRateLimit(at_once=1000)
@@ -214,7 +210,7 @@ async def test_an_attestation_cannot_be_registered_by_another_or_twice(desk: Des
     assert isinstance(await desk.service.finish_registration(bob, RP, "x", answer), Denial)
     assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), PasskeyRecord)
     assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), Denial)
-    assert await desk.account.passkeys(bob) == []
+    assert await desk.service.of(bob) == []
 
 
 @pytest.mark.parametrize(
@@ -245,14 +241,14 @@ async def test_who_is_no_person_with_a_sign_in_gets_no_challenge(
 async def test_nobody_removes_anothers_passkey(desk: Desk) -> None:
     ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
     await desk.with_passkey(ann)
-    anns = await desk.account.passkeys(ann)
+    anns = await desk.service.of(ann)
     assert not isinstance(anns, Denial)
-    denial = await desk.account.remove_passkey(bob, anns[0].id)
+    denial = await desk.service.remove(bob, anns[0].id)
     assert denial is not None
     assert "ann" not in denial.message
-    assert await desk.account.passkeys(ann) == anns
-    assert await desk.account.remove_passkey(ann, anns[0].id) is None
-    assert await desk.account.passkeys(ann) == []
+    assert await desk.service.of(ann) == anns
+    assert await desk.service.remove(ann, anns[0].id) is None
+    assert await desk.service.of(ann) == []
 
 
 # What it is for.
@@ -263,7 +259,7 @@ async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) ->
     authenticator = await desk.with_passkey(ann)
     await desk.proves(ann, authenticator.get(await desk.asked(ann)))
     with admin.open_service(desk.settings) as service:
-        made = await desk.account.passkeys(ann)
+        made = await desk.service.of(ann)
         assert not isinstance(made, Denial)
         assert made[0].name == "laptop"
         assert made[0].used_at == desk.now
@@ -351,9 +347,9 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
     assert opened is not None
     assert opened.sign_in is not None
     assert desk.policy().sign_in_over("ann", opened.sign_in, desk.now) is None
-    held = await desk.account.passkeys(ann)
+    held = await desk.service.of(ann)
     assert not isinstance(held, Denial)
-    assert await desk.account.remove_passkey(ann, held[0].id) is None
+    assert await desk.service.remove(ann, held[0].id) is None
     assert desk.policy().sign_in_over("ann", opened.sign_in, desk.now) is not None
     assert ann.sign_in is not None
     assert desk.policy().sign_in_over("ann", ann.sign_in, desk.now) is None, "and no other"

@@ -16,7 +16,6 @@ import stagedoor
 from stagedoor.cli.app import stagedoor as root
 from stagedoor.client import tunnel
 from stagedoor.client.login_web import Gateway
-from stagedoor.listeners.ssh.account.command import FORMS
 from tests.client.scripted_gateway import ScriptedGateway, echoing, refusing
 from tests.net.peers import write_certificate
 
@@ -144,8 +143,6 @@ def wrong(file: str) -> list[str]:
         for name in set(OPTION.findall(FOREIGN.sub("", rest))) - options(""):
             if text.startswith("Usage: stagedoor tunnel"):
                 known = name in options("tunnel")
-            elif file.startswith("listeners/ssh/account/"):  # of commands over ssh
-                known = any(name in form.options for form in FORMS.values())
             elif of_file:
                 known = any(name in options(path) for path in of_file)
             else:

@@ -13,18 +13,10 @@ from stagedoor.wire.sshkey import PublicKey, parse_public_key
 from tests.ssh.world import World, public
 
 
-def signed_in(
-    world: World,
-    user: str,
-    key: Path,
-    session_s: float = 12 * 3600.0,
-    *,
-    by: Identity | None = None,
-) -> SignIn:
-    """`user` signed in, by single sign-on unless `by` says how, and approved the login of a machine with
-    `key`."""
+def signed_in(world: World, user: str, key: Path, session_s: float = 12 * 3600.0) -> SignIn:
+    """`user` signed in by single sign-on and approved the login of a machine with `key`."""
     with world.service() as service:
-        return log_in_with_secret(service, user, public(key), session_s, by=by)[1]
+        return log_in(service, user, public(key), session_s)
 
 
 def log_in(service: AdminService, user: str, line: str, session_s: float) -> SignIn:
@@ -32,11 +24,11 @@ def log_in(service: AdminService, user: str, line: str, session_s: float) -> Sig
 
 
 def log_in_with_secret(
-    service: AdminService, user: str, line: str, session_s: float, *, by: Identity | None = None
+    service: AdminService, user: str, line: str, session_s: float
 ) -> tuple[str, SignIn]:
     """The secret that its client keeps, too."""
     now = time.time()
-    identity = by or Identity(user, frozenset(), Method.SSO, "Company")
+    identity = Identity(user, frozenset(), Method.SSO, "Company")
     browser = pass_for(PassKind.SESSION, identity, now, Lifetimes(session_s=session_s))
     shown = passes.find(
         service.database, PassKind.SESSION, passes.issue(service.database, browser, now)

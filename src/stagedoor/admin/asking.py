@@ -30,13 +30,6 @@ def on_the_web(settings: Settings, database: Database, name: str) -> AdminServic
     return AdminService(database, settings.data_dir, f"{name} (web)", time.time)
 
 
-def over_ssh(
-    settings: Settings, database: Database, name: str, now: Callable[[], float] = time.time
-) -> AdminService:
-    """For somebody who has logged in to the gateway itself by SSH; the audit names them with `(ssh)`."""
-    return AdminService(database, settings.data_dir, f"{name} (ssh)", now)
-
-
 def by_provider_itself(
     settings: Settings, database: Database, provider: str, now: Callable[[], float]
 ) -> AdminService:

@@ -1,5 +1,4 @@
-"""What people sign in by, as they change it themselves, on the web or by ssh; each change is audited in their
-name.
+"""What people sign in by, as they change it themselves on the web; each change is audited in their name.
 
 What gives something is allowed by `accounts.self_service` and counted. What takes away works always: a token
 or a key that got into other hands must not wait for an administrator.
@@ -11,21 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, on_the_web, over_ssh
+from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.certificates.certificates import RefusedKeys
 from stagedoor.admin.certificates.revoked_keys import require_unrevoked
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.key_proof import line_to_sign, proved_key
 from stagedoor.admin.sign_in.invitations import accept, invited
-from stagedoor.admin.sign_in.passkeys import list_passkeys, remove_passkey
 from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
-from stagedoor.authz.step_up import proved_lately
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
@@ -39,28 +35,7 @@ MOST_KEYS = 100
 """Of one user. Every worker has them all in memory."""
 MOST_SIGN_INS = 100
 """Shown, those that end last: programs that sign in make as many as they like."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountAccess:
-    """How people come to their account: `service` acts in their name, `ended` is what is told where they end
-    a sign-in, `prove` how they show that they are there."""
-
-    service: Callable[[Settings, Database, str], admin.AdminService]
-    ended: str
-    prove: str
-
-
-ON_THE_WEB = AccountAccess(
-    on_the_web,
-    "you ended this sign-in on your account's page",
-    "open /step-up here, then add the key",
-)
-OVER_SSH = AccountAccess(
-    over_ssh,
-    "you ended this sign-in by ssh",
-    "come by the key of a sign-in, enter an app that asks for that proof, then add the key",
-)
+ENDED = "you ended this sign-in on your account's page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +58,11 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """`text` is shown once, and kept nowhere. `scopes` None: for all that its person may enter. `expires_at`
-    is seconds since the epoch."""
+    """`text` is shown once, and kept nowhere. `expires_at` is seconds since the epoch."""
 
     id: str
     text: str = field(repr=False)
     expires_at: float
-    scopes: tuple[str, ...] | None = None
 
 
 class CredentialService:
@@ -106,7 +79,6 @@ class CredentialService:
         allowance: ChangeRateLimit,
         refused: RefusedKeys,
         now: Callable[[], float] = time.monotonic,
-        access: AccountAccess = ON_THE_WEB,
     ) -> None:
         """`policy` is the policy as it is now; `now` is monotonic, seconds."""
         self._settings = settings
@@ -115,7 +87,6 @@ class CredentialService:
         self._allowance = allowance
         self._refused = refused
         self._now = now
-        self._access = access
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
@@ -144,30 +115,6 @@ class CredentialService:
             )
 
         return await ask(look)
-
-    async def passkeys(self, identity: Identity) -> list[PasskeyRecord] | Denial:
-        """Theirs, the oldest first."""
-        return await ask(list_passkeys, self._service(identity), identity.name)
-
-    def proved_lately(self, identity: Identity) -> bool:
-        """Whether this sign-in has stepped up, and that is fresh."""
-        since = self._service(identity).clock() - self._settings.step_up.fresh_s
-        return proved_lately(self._policy(), identity, since)
-
-    @property
-    def token_max_days(self) -> float:
-        """The longest life of a token that a person makes."""
-        return self._settings.accounts.token_max_days
-
-    def not_open(self, what: SelfService, identity: Identity) -> Denial | None:
-        """Why nobody may do that by themselves; None where it is open to people."""
-        if what in self._settings.accounts.self_service:
-            return None
-        return Denial(
-            Reason.NO_GRANT,
-            f"{identity.name} may not do that here; an administrator does it, or allows it for "
-            f'everybody with "{what}" in accounts.self_service',
-        )
 
     async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
         """A new one for the person who was `proved` by the present one; who they are by the new one."""
@@ -205,7 +152,7 @@ class CredentialService:
         denial = self._may("tokens", identity)
         if denial is not None:
             return denial
-        most = self.token_max_days
+        most = self._settings.accounts.token_max_days
         if not 0 < days <= most:
             return _refused(f"a token lasts up to {most:g} days (accounts.token_max_days)")
         policy = self._policy()
@@ -222,7 +169,7 @@ class CredentialService:
             made = admin.create_token(
                 service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
             )
-            return NewToken(made.id, made.text, end, scopes or None)
+            return NewToken(made.id, made.text, end)
 
         return await ask(make)
 
@@ -254,7 +201,7 @@ class CredentialService:
             if key.type.startswith("sk-") and self._settings.step_up.targets and not proved:
                 raise RefusedError(
                     "a security key counts as a proof that you are there (step_up.targets), so prove it "
-                    f"first: {self._access.prove}; or an administrator adds it"
+                    "first: open /step-up here, then add the key; or an administrator adds it"
                 )
             line = f"{key.line} {folded(label)}"
             require_unrevoked([line], self._refused)
@@ -281,39 +228,33 @@ class CredentialService:
 
         return await ask(remove)
 
-    async def remove_passkey(self, identity: Identity, id_: str) -> Denial | None:
-        """Remove one of theirs."""
-        removed = await ask(remove_passkey, self._service(identity), id_, identity.name)
-        return removed if isinstance(removed, Denial) else None
-
     async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
-        """End the one of theirs whose id begins with `wanted`, or all but the one that asks (`others`); how
-        many lasted."""
+        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
 
         def end() -> int:
             service = self._service(identity)
             own = None if identity.sign_in is None else identity.sign_in.id.hex()
             lasting = list_sign_ins(service, identity.name)
-            if wanted == "others":
-                chosen = [one for one in lasting if one.id != own]
-            else:
-                chosen = [one for one in lasting if wanted and one.id.startswith(wanted)]
-                if not chosen:
-                    raise NotFoundError("this sign-in is over already")
-                if len(chosen) > 1:
-                    raise RefusedError(
-                        f"{len(chosen)} of your sign-ins begin with {wanted[:64]!r}; give more of the id"
-                    )
-            return end_sign_ins(service, chosen, self._access.ended)
+            chosen = [
+                one for one in lasting if one.id == wanted or (wanted == "others" and one.id != own)
+            ]
+            if not chosen and wanted != "others":
+                raise NotFoundError("this sign-in is over already")
+            return end_sign_ins(service, chosen, ENDED)
 
         return await ask(end)
 
     def _may(self, what: SelfService, identity: Identity) -> Denial | None:
-        denial = self.not_open(what, identity)
-        return denial or too_much(self._allowance, identity, self._now())
+        if what not in self._settings.accounts.self_service:
+            return Denial(
+                Reason.NO_GRANT,
+                f"{identity.name} may not do that here; an administrator does it, or allows it for "
+                f'everybody with "{what}" in accounts.self_service',
+            )
+        return too_much(self._allowance, identity, self._now())
 
     def _service(self, identity: Identity) -> admin.AdminService:
-        return self._access.service(self._settings, self._database, identity.name)
+        return on_the_web(self._settings, self._database, identity.name)
 
 
 def _refused(why: str) -> Denial:

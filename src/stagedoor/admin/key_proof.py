@@ -9,7 +9,6 @@ import hashlib
 from stagedoor.keys.signing import signed_by
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.webpass import password_mark
 from stagedoor.wire.sshkey import PublicKey
 
 NAMESPACE = "key@stagedoor"
@@ -21,15 +20,11 @@ _NOT_SIGNED_IN = "keys are added by somebody who is signed in; sign in again"
 
 
 def line_to_sign(identity: Identity, host: str) -> str:
-    """For this person at this gateway, and as long as their sign-in lasts; for one who shows their password
-    each time, as long as that stays the same. No shell reads it as anything but a word. Raises RefusedError
-    for others."""
-    lasting = password_mark(identity.password_hash)
-    if identity.sign_in is not None:
-        lasting = identity.sign_in.id
-    if lasting is None:
+    """For this person at this gateway, and as long as their sign-in lasts. No shell reads it as anything
+    but a word. Raises RefusedError for who is not signed in."""
+    if identity.sign_in is None:
         raise RefusedError(_NOT_SIGNED_IN)
-    nonce = hashlib.sha256(b"add a key\n" + lasting).hexdigest()[:32]
+    nonce = hashlib.sha256(b"add a key\n" + identity.sign_in.id).hexdigest()[:32]
     return f"key-of:{identity.name}@{host.translate({ord(c): None for c in '[]'})}:{nonce}"
 
 

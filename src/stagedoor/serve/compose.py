@@ -11,7 +11,6 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.sign_in.step_up import step_up_rules
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.audit.ledger import AuditLedger
@@ -148,7 +147,6 @@ class Gateway:
         self.step_ups = StepUpService(settings, self.database, lambda: self.watch.policy)
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
-        self._own_changes = ChangeRateLimit()  # of people, on the web and by ssh
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
@@ -210,7 +208,6 @@ class Gateway:
             self.database,
             lambda: self.watch.policy,
             self.certificates,
-            self._own_changes,
             self.shells.targets,
         )
         return ssh_listener(settings, flow, addresses, direct, page)
@@ -235,7 +232,6 @@ class Gateway:
             sign_in_counter(self.tally),
             self.certificates,
             RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
-            self._own_changes,
         )
 
     async def ask_providers(self) -> None:

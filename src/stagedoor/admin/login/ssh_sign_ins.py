@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 
-from stagedoor.admin.asking import ask, over_ssh
+from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
     RefusedKeys,
@@ -11,6 +11,7 @@ from stagedoor.admin.certificates.certificates import (
     UserCertificates,
 )
 from stagedoor.admin.login.key_binding import KeyBinding
+from stagedoor.admin.service import AdminService
 from stagedoor.authz.decide import known
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
@@ -89,7 +90,8 @@ class SshSignInService:
         sign_in = identity.sign_in
         if sign_in is None:
             return _NO_SIGN_IN
-        service = over_ssh(self._settings, self._database, identity.name, self._now)
+        actor = f"{identity.name} (ssh)"
+        service = AdminService(self._database, self._settings.data_dir, actor, self._now)
 
         def end() -> None:
             try:

@@ -13,6 +13,7 @@ from typing import Any
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.service import AdminService
+from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
@@ -96,6 +97,10 @@ class PasskeyService:
         """Whether this sign-in has stepped up, and that is fresh."""
         return proved_lately(self._policy(), identity, self._now() - self._settings.step_up.fresh_s)
 
+    async def of(self, identity: Identity) -> list[PasskeyRecord] | Denial:
+        """Theirs, the oldest first."""
+        return await ask(self._of, identity.name)
+
     # A new one.
 
     async def begin_registration(
@@ -159,6 +164,11 @@ class PasskeyService:
             return passkey
 
         return await ask(keep)
+
+    async def remove(self, identity: Identity, id_: str) -> Denial | None:
+        """Remove one of theirs."""
+        removed = await ask(remove_passkey, self._service(identity), id_, identity.name)
+        return removed if isinstance(removed, Denial) else None
 
     # Step-up.
 

@@ -214,7 +214,6 @@ class Downstream(asyncssh.SSHServer):
             permits=key.permits if key else EVERYTHING,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
-            credential=proof.credential,
             stop_agent=self.connection.stop_agent,
             hang_up=self.connection.hang_up,
         )

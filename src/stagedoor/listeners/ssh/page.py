@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from stagedoor.listeners.ssh.account.channel_input import ChannelInput
-from stagedoor.listeners.ssh.account.command import ACCOUNT_HELP
-from stagedoor.listeners.ssh.account.service import AccountCommands
 from stagedoor.listeners.ssh.seam import Login, SshSignIns
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
@@ -51,7 +48,6 @@ class PageParts:
     host_names: tuple[str, ...] = ()
     port: int | None = None
     sign_ins: SshSignIns | None = None
-    accounts: AccountCommands | None = None
 
 
 class Page:
@@ -60,12 +56,11 @@ class Page:
     def __init__(self, login: Login, parts: PageParts) -> None:
         self._login = login
         self._sign_ins = parts.sign_ins
-        self._accounts = parts.accounts
         here, listened = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         self._host = parts.host_names[0] if parts.host_names else str(here)
         self._port = parts.port or int(listened)
 
-    async def answer(self, command: str | None, input_: ChannelInput) -> tuple[str, str, int]:
+    async def answer(self, command: str | None) -> tuple[str, str, int]:
         """What to write on stdout and on stderr, and the exit status."""
         words = _words(command or "")
         match words:
@@ -83,19 +78,13 @@ class Page:
                 return await self._log_out()
             case ["help"] | ["--help"]:
                 return self._help, "", 0
-        if self._accounts is not None:
-            at = self._at()
-            done = await self._accounts.answer(words, self._login, at, self._host, input_)
-            if done is not None:
-                return done.out, done.error, done.status
         said = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
         error = f"stagedoor: the gateway runs no commands: '{said}'\n{self._help}"
         return "", error, _UNKNOWN_COMMAND
 
     @property
     def _help(self) -> str:
-        text = _HELP if self._accounts is None else _HELP + ACCOUNT_HELP
-        return text.format(at=self._at())
+        return _HELP.format(at=self._at())
 
     async def entries(self) -> list[Entry]:
         """By the policy of now, in order of name."""
@@ -200,7 +189,6 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         self._page = page
         self._fault = fault
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
-        self._input = ChannelInput(self._show)
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
@@ -220,11 +208,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
     def subsystem_requested(self, subsystem: str) -> bool:
         return False
 
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._input.feed(data)
-
     def eof_received(self) -> bool:
-        self._input.end()
         return True  # the client has nothing more to say; we have
 
     def session_started(self) -> None:
@@ -237,25 +221,15 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
     async def _answer(self) -> None:
         chan = self._chan
         assert chan is not None
-        self._input.is_terminal = chan.get_terminal_type() is not None
         try:
-            out, err, status = await self._page.answer(chan.get_command(), self._input)
+            out, err, status = await self._page.answer(chan.get_command())
         except Exception as error:  # nobody awaits this task
             self._fault(error)
             out, err, status = "", "stagedoor: a fault in the gateway; its log has more\n", 1
-        self._write(out, chan.write)
-        self._write(err, chan.write_stderr)
+        newline = b"\r\n" if chan.get_terminal_type() is not None else b"\n"
         with suppress(OSError):  # the client has closed the channel meanwhile
+            if out:
+                chan.write(out.encode().replace(b"\n", newline))
+            if err:
+                chan.write_stderr(err.encode().replace(b"\n", newline))
             chan.exit(status)
-
-    def _show(self, text: str) -> None:
-        """To the person, while a command waits for them; a pipe's stdout is for results."""
-        assert self._chan is not None, "it has begun"
-        terminal = self._input.is_terminal
-        self._write(text, self._chan.write if terminal else self._chan.write_stderr)
-
-    def _write(self, text: str, write: Callable[[bytes], None]) -> None:
-        newline = b"\r\n" if self._input.is_terminal else b"\n"
-        if text:
-            with suppress(OSError):  # the client has closed the channel meanwhile
-                write(text.encode().replace(b"\n", newline))

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import asyncssh
 
-from stagedoor.model.credential import Credential, UnknownKey
+from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
@@ -50,8 +50,6 @@ class Login:
     draining: bool = False
     public_key: str | None = None
     """The key whose private half was shown, `type base64`, be it by itself or certified."""
-    credential: Credential | None = field(default=None, repr=False)
-    """What `identity` came by, to be judged again; without one nobody is let in again."""
     stop_agent: Callable[[], None] = lambda: None
     """Close every way to the client's agent, and what is open to it."""
     hang_up: Callable[[str], None] = lambda _: None

@@ -108,7 +108,7 @@ class WebApp:
                 self._guard, pages, account, recordings.viewer, self._live, self._has_terminals
             ).routes,
             *pages.routes,
-            *AccountPages(self._guard, pages, passes, credentials).routes,
+            *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
             *PasskeyApi(self._guard, passes, passkeys, step_ups, refusal).routes,
             *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
             *InvitationPages(self._guard, pages, credentials).routes,

@@ -12,12 +12,8 @@ from stagedoor.admin.certificates.authorities import (
 )
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.credentials import OVER_SSH, CredentialService
 from stagedoor.admin.login.ssh_sign_ins import SshSignInService
-from stagedoor.admin.sign_in.links import site_or_none
 from stagedoor.authn.decide_key import Trust
-from stagedoor.listeners.ssh.account.service import AccountCommands, AccountLinks
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.page import PageParts
@@ -83,10 +79,9 @@ def page_parts(
     database: Database,
     policy: Callable[[], Policy],
     certificates: UserCertificates | None,
-    changes: ChangeRateLimit,
     apps: Callable[[], Iterable[Target]],
 ) -> PageParts:
-    """Return what people find at the gateway itself: their apps, their sign-in, their account.
+    """Return what people find at the gateway itself: their apps and their sign-in.
 
     `policy` returns the policy as it is now, `apps` the apps that exist; without `certificates` no key is
     bound to a sign-in.
@@ -95,19 +90,7 @@ def page_parts(
     sign_ins = None
     if certificates is not None:
         sign_ins = SshSignInService(settings, database, policy, apps, certificates, refused)
-    credentials = CredentialService(settings, database, policy, changes, refused, access=OVER_SSH)
-    links = AccountLinks(
-        site_or_none(settings),
-        logins=certificates is not None
-        and bool(settings.web.addresses + settings.web.tls_addresses),
-        passwords=settings.ssh.passwords or settings.ssh.keyboard_interactive,
-    )
-    return PageParts(
-        settings.ssh.host_names,
-        settings.ssh.public_port,
-        sign_ins,
-        AccountCommands(credentials, links),
-    )
+    return PageParts(settings.ssh.host_names, settings.ssh.public_port, sign_ins)
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -60,10 +60,10 @@ def web_listener(
     issued: Callable[[PassKind, Identity], None],
     certificates: UserCertificates | None,
     refused: RefusedKeys,
-    allowance: ChangeRateLimit,
 ) -> WebListener:
     """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
     `certificates` no machine logs in. Raises StagedoorError."""
+    allowance = ChangeRateLimit()
     passes = PassService(
         settings,
         database,

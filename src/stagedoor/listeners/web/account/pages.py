@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.credentials import CredentialService
+from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
@@ -46,11 +47,13 @@ class AccountPages:
         pages: Pages,
         passes: PassIssuer,
         credentials: CredentialService,
+        passkeys: PasskeyService,
     ) -> None:
         self._guard = guard
         self._pages = pages
         self._passes = passes
         self._credentials = credentials
+        self._passkeys = passkeys
         self._path = f"{pages.place.path}/account"
         self.routes: list[BaseRoute] = [
             Route("/account", self._show, methods=["GET"]),
@@ -106,13 +109,13 @@ class AccountPages:
         status: int = 200,
     ) -> Response:
         held = await self._credentials.held(identity)
-        passkeys = await self._credentials.passkeys(identity)
+        passkeys = await self._passkeys.of(identity)
         for failed in (held, passkeys):
             if isinstance(failed, Denial):
                 return self._pages.said("Not now", failed.message, status_of(failed.reason))
         assert not isinstance(held, Denial), "it was said"
         assert not isinstance(passkeys, Denial), "it was said"
-        proved = self._credentials.proved_lately(identity)
+        proved = self._passkeys.proved_lately(identity)
         page = markup.account(
             self._pages.place, _host(request), identity, held, passkeys, said, proved=proved
         )
@@ -165,7 +168,7 @@ class AccountPages:
 
     async def _add_key(self, asked: _Asked) -> Denial | None:
         signature, label = (asked.fields.get(name, "") for name in ("signature", "label"))
-        proved = self._credentials.proved_lately(asked.identity)
+        proved = self._passkeys.proved_lately(asked.identity)
         return await self._credentials.add_key(
             asked.identity, _host(asked.request), signature, label, proved=proved
         )
@@ -175,7 +178,7 @@ class AccountPages:
         return await self._credentials.remove_key(asked.identity, fingerprint)
 
     async def _remove_passkey(self, asked: _Asked) -> Denial | None:
-        return await self._credentials.remove_passkey(asked.identity, asked.fields.get("id", ""))
+        return await self._passkeys.remove(asked.identity, asked.fields.get("id", ""))
 
     async def _end_sign_ins(self, asked: _Asked) -> Denial | None:
         ended = await self._credentials.end_sign_ins(asked.identity, asked.fields.get("id", ""))
