@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncssh
 import pytest
 
+from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.connection import KEXINIT_WAIT_S, Connection
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
@@ -17,8 +18,7 @@ from tests.ssh.world import BOUND_S, World
 
 AES_GCM = "aes128-gcm@openssh.com"
 LIMITS = SshLimits(
-    networks=(),
-    proxy_protocol_from=(),
+    rules=AcceptRules(()),
     header_timeout_s=10,
     login_grace_s=60,
     startups=StartupLimits(),

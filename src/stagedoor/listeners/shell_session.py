@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import anyio
 import asyncssh
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permissions
 from stagedoor.model.session import Counts, End, Ended, Opened
@@ -27,7 +28,7 @@ from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError, Upstream
 
 STOPPING = "the gateway is stopping"
-FAULT = "a fault in the gateway; its log has more"
+FAULT = Denial.internal().message
 
 
 @dataclass(frozen=True, slots=True)

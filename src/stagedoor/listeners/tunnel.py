@@ -10,13 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from stagedoor.listeners.proxied import read_proxy_header
+from stagedoor.listeners.accept import (
+    READ_BYTES,
+    AcceptRules,
+    Arrival,
+    arrive,
+    not_tls,
+    say_and_linger,
+)
 from stagedoor.model.credential import login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.source import Network, Source, within
-from stagedoor.model.units import KIB
+from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
@@ -28,12 +34,6 @@ from stagedoor.wire.answer import established, interim, refusal
 from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.ssh_preface import SshPreface
 
-READ_BYTES = 16 * KIB
-TLS_HANDSHAKE = b"\x16"
-"""What TLS begins with: the content type of its first record (RFC 8446 §5.1)."""
-LINGER_S = 1.0
-"""How long a refused downstream may take to read why, before it is cut."""
-LINGER_BYTES = 64 * KIB
 FIRST_BYTES_S = 1.0
 """How long we wait for the first bytes of a client that must not get the shell's with the 200."""
 
@@ -48,8 +48,7 @@ Secure = Callable[[TcpStream, bytes], TlsStream]
 class TunnelLimits:
     """The `[listen]` settings as this listener uses them."""
 
-    networks: tuple[Network, ...]
-    proxy_protocol_from: tuple[Network, ...]
+    rules: AcceptRules
     header_timeout_s: float
     max_pending: int
 
@@ -63,17 +62,16 @@ class TunnelListener:
         self._limits = limits
         self._pending: dict[asyncio.Task[None], _Downstream] = {}
         """Downstreams whose header has not come yet, the oldest first."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
 
     def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
         """Take a downstream that was just accepted; `secure` where this socket speaks TLS."""
         if len(self._pending) >= self._limits.max_pending:
             self._evict()
         downstream = _Downstream(stream, source)
-        task = asyncio.create_task(self._serve(downstream, stream, secure))
+        done = partial(self._done, downstream)
+        task = self._tasks.start(self._serve(downstream, stream, secure), done)
         self._pending[task] = downstream
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._done, downstream))
 
     def _evict(self) -> None:
         """Close the oldest of those who wait: it has had the most time; honest clients need little."""
@@ -91,13 +89,8 @@ class TunnelListener:
 
     def _done(self, downstream: "_Downstream", task: asyncio.Task[None]) -> None:
         self._pending.pop(task, None)
-        self._tasks.discard(task)
         if not downstream.handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a downstream was dropped by an internal fault", "exception": error}
-            )
 
     @property
     def busy(self) -> int:
@@ -106,9 +99,8 @@ class TunnelListener:
 
     async def close(self) -> None:
         """Drop those who have not been let in yet."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.cancel()
+        await self._tasks.wait()
 
     async def _serve(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
@@ -137,11 +129,10 @@ class TunnelListener:
         except OSError:
             return  # the downstream has gone: there is nobody to tell
         except Exception:
-            # `_done` logs it. The developer is told that it is not their fault.
+            # The loop's handler logs it. The developer reads that it is not their fault.
             if not downstream.answered:
-                fault = Denial(Reason.INTERNAL, "a fault in the gateway; its log has more")
                 with suppress(OSError):
-                    await downstream.refuse(self._flow.deny(fault, downstream.origin))
+                    await downstream.refuse(self._flow.deny(Denial.internal(), downstream.origin))
             raise
 
     async def _enter(self, downstream: "_Downstream", request: Request) -> None:
@@ -179,30 +170,22 @@ class TunnelListener:
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
     ) -> Request | Denial | None:
         """The request, or why it is none; None if the downstream said nothing and left."""
-        received = b""
-        if within(downstream.source.address, self._limits.proxy_protocol_from):
-            announced = await read_proxy_header(stream)
-            if announced is None or isinstance(announced, Denial):
-                return announced
-            forwarded, received = announced
-            downstream.source = forwarded or downstream.source
+        arrival = await arrive(stream, downstream.source, self._limits.rules)
+        if not isinstance(arrival, Arrival):
+            return arrival
+        downstream.source, received = arrival.source, arrival.received
+        if arrival.is_proxied:
             downstream.private = True  # the load balancer's network is the administrator's to judge
-        if not within(downstream.source.address, self._limits.networks):
+        if (outsider := self._limits.rules.outsider(downstream.source)) is not None:
             # Strangers get no handshake, and over TLS there are no words without one.
             downstream.mute = secure is not None
-            return Denial(
-                Reason.SOURCE_NOT_ALLOWED,
-                f"your address {downstream.source.address} is in none of the networks that may come in "
-                "(an administrator adds one to listen.networks)",
-            )
+            return outsider
         if secure is not None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return None
-            if not received.startswith(TLS_HANDSHAKE):
-                return Denial(
-                    Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address"
-                )
+            if (wrong := not_tls(received)) is not None:
+                return wrong
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
             await tls.handshake()
@@ -249,24 +232,13 @@ class _Downstream:
         with suppress(OSError):  # it has gone, which writing the answer will show
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
 
-    async def _write(self, answer: bytes) -> None:
-        unsent, self._unsent = self._unsent, b""
-        await aio.write_all(self.stream, unsent + answer)
-
     async def refuse(self, denial: Denial) -> None:
-        """Say why, then close so that the answer arrives: RFC 9112 §9.6 on lingering."""
+        """Say why, so that it arrives. Raises OSError."""
         self.answered = True
         if self.mute:
             return
-        await self._write(refusal(denial))
-        self.stream.shutdown_write()
-        left = LINGER_BYTES
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while left > 0 and (received := await aio.read(self.stream, READ_BYTES)):
-                    left -= len(received)
-        except TimeoutError:
-            return
+        unsent, self._unsent = self._unsent, b""
+        await say_and_linger(self.stream, unsent + refusal(denial))
 
     async def accept(self, entered: Entered) -> bytes:
         """Say yes; returns what the client has sent early. Raises OSError."""
@@ -274,7 +246,8 @@ class _Downstream:
         early = self.request.early
         self.answered = True
         token_ends_at = entered.grant.identity.token_ends_soon(time.time())
-        await self._write(established(entered.opened.id, token_ends_at))
+        unsent, self._unsent = self._unsent, b""
+        await aio.write_all(self.stream, unsent + established(entered.opened.id, token_ends_at))
         if self.request.bare_line_feed and not early:
             # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
             return await self._first_bytes()

@@ -42,6 +42,11 @@ class Denial:
     retry_after_s: int | None = None
     told: str | None = field(default=None, repr=False)
 
+    @classmethod
+    def internal(cls) -> "Denial":
+        """Return the refusal for a bug in the gateway, which only its log explains."""
+        return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
+
     @property
     def line(self) -> str:
         """For the person."""

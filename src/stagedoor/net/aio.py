@@ -5,7 +5,8 @@ the relay takes the stream over.
 """
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from stagedoor.net.tcp import TcpStream
 
@@ -20,6 +21,53 @@ class Waitable(Protocol):
     def send(self, data: bytes | memoryview) -> int: ...
 
     def flush(self) -> bool: ...
+
+
+class Tasks:
+    """Tasks that nothing awaits. Belongs to one event loop.
+
+    They are kept, so that none is garbage-collected before its end, and a fault in one is reported to the
+    loop's exception handler with `message`.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(
+        self,
+        work: Coroutine[Any, Any, None],
+        at_end: Callable[[asyncio.Task[None]], None] | None = None,
+    ) -> asyncio.Task[None]:
+        """Run `work`. `at_end` is called when it is over, even if it was cancelled before it began."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        if at_end is not None:
+            task.add_done_callback(at_end)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for task in tuple(self._running):
+            task.cancel()
+
+    async def wait(self) -> None:
+        """Wait until all of them are over, however they end."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            report_fault(self._message, error)
+
+
+def report_fault(message: str, error: BaseException) -> None:
+    """Report a bug to the running loop's exception handler, which logs it."""
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 async def read(stream: Waitable, limit: int) -> bytes:

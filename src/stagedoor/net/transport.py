@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB
+from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 
@@ -174,9 +175,7 @@ class StreamTransport(asyncio.Transport):
                     return
                 self._protocol.data_received(data)
             except Exception as error:
-                self._loop.call_exception_handler(
-                    {"message": "a protocol failed at what it received", "exception": error}
-                )
+                aio.report_fault("a protocol failed at what it received", error)
                 self._lose(error)
                 return
         self._loop.call_soon(self._read)

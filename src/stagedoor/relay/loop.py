@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
@@ -33,7 +34,7 @@ _LAST_TURNS = 16
 _IN_ORDER = (End.CLOSED, End.UNREACHED)
 
 _STOPPED = "the gateway stopped"
-_FAULT = "a fault in the gateway; its log has more"
+_FAULT = Denial.internal().message
 
 Clock = Callable[[], float]
 

@@ -40,6 +40,7 @@ from stagedoor.serve.metrics.measured import (
     store_timer,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
+from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -50,7 +51,7 @@ from stagedoor.session.attempt import no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import first_undelivered_at
@@ -374,8 +375,7 @@ def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceEx
 
 def _tunnel_limits(settings: Settings) -> TunnelLimits:
     return TunnelLimits(
-        networks=networks(settings.listen.networks),
-        proxy_protocol_from=networks(settings.listen.proxy_protocol_from),
+        rules=accept_rules(settings),
         header_timeout_s=settings.listen.header_timeout_s,
         max_pending=settings.listen.max_pending,
     )

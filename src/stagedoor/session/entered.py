@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import End, Ended, Opened
 from stagedoor.relay.ports import Stream
@@ -64,4 +65,4 @@ def never_carried(error: BaseException) -> Ended:
             return Ended(End.UNREACHED, detail="the gateway stopped")
         case OSError():
             return Ended(End.UNREACHED, detail="the developer's side hung up")
-    return Ended(End.FAULT, detail="a fault in the gateway; its log has more")
+    return Ended(End.FAULT, detail=Denial.internal().message)

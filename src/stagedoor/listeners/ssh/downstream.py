@@ -287,7 +287,7 @@ class Downstream(asyncssh.SSHServer):
             raise
         except Exception as error:
             context.fault(error)
-            raise refused("a fault in the gateway; its log has more") from None
+            raise refused(Denial.internal().message) from None
         finally:
             self._entering -= 1
         if self.connection.is_closed():

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import asyncssh
 
-from stagedoor.listeners.proxied import read_proxy_header
+from stagedoor.listeners.accept import arrive
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
 from stagedoor.listeners.ssh.hold import PendingLogins
@@ -20,16 +20,16 @@ from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import SiteRates
 from stagedoor.model.session import AccessMethod, Origin
-from stagedoor.model.source import Source, source_network, within
-from stagedoor.model.units import DAY_S, KIB
+from stagedoor.model.source import Source, source_network
+from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.session.flow import Flow
 
 REVIEW_EVERY_S = 2.0
+FAULT = "an internal fault in the SSH listener"
 RENEW_S = DAY_S
 """The host certificate is signed again each day, so that it never runs out in a worker's life."""
-READ_BYTES = 16 * KIB
 
 _TOO_FAST = Denial(
     Reason.THROTTLED,
@@ -69,7 +69,7 @@ class SshListener:
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
         self._handshakes = SiteRates(limits.handshakes)
         self._downstreams: set[Downstream] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks(FAULT)
         self._reviewing: asyncio.Task[None] | None = None
         self._draining = False
         self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
@@ -86,9 +86,7 @@ class SshListener:
 
     def accepted(self, stream: TcpStream, source: Source) -> None:
         """Take a downstream that was just accepted."""
-        task = asyncio.create_task(self._begin(stream, source))
-        self._tasks.add(task)
-        task.add_done_callback(self._begun)
+        self._tasks.start(self._begin(stream, source))
 
     def drain(self, timeout_s: float | None) -> None:
         """Take nothing new; `timeout_s` is how long what is open may last, None without end."""
@@ -101,37 +99,28 @@ class SshListener:
         """Hang up on everybody who is still there."""
         if self._reviewing is not None:
             self._reviewing.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         for one in tuple(self._downstreams):
             one.connection.hang_up("the gateway is stopping")
         closings = [one.connection.wait_closed() for one in tuple(self._downstreams)]
-        await asyncio.gather(*closings, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*closings, self._tasks.wait(), return_exceptions=True)
 
     async def _begin(self, stream: TcpStream, source: Source) -> None:
         handed_over = False
         try:
-            received = b""
-            if within(source.address, self._limits.proxy_protocol_from):
-                async with asyncio.timeout(self._limits.header_timeout_s):
-                    announced = await read_proxy_header(stream)
-                if announced is None:
-                    return
-                if isinstance(announced, Denial):
-                    self._write_down(source, announced)
-                    return
-                forwarded, received = announced
-                source = forwarded or source
-            if not within(source.address, self._limits.networks):
-                # Not a byte to strangers, our version least of all.
+            rules = self._limits.rules
+            async with asyncio.timeout(self._limits.header_timeout_s):
+                arrival = await arrive(stream, source, rules)
+            if arrival is None:
+                return
+            if isinstance(arrival, Denial):
+                self._write_down(source, arrival)
+                return
+            source = arrival.source
+            if (outsider := rules.outsider(source)) is not None:
                 self._write_down(
-                    source,
-                    Denial(
-                        Reason.SOURCE_NOT_ALLOWED,
-                        f"the address {source.address} is in none of the networks that may come in "
-                        "(an administrator adds one to listen.networks)",
-                    ),
-                )
+                    source, outsider
+                )  # not a byte to strangers, our version least of all
                 return
             if self._draining:
                 return
@@ -148,7 +137,7 @@ class SshListener:
             if wait_s:
                 await self._wait(downstream, wait_s)
             handed_over = True
-            await aio.hand_over(stream, connection, received)
+            await aio.hand_over(stream, connection, arrival.received)
         except (OSError, TimeoutError):
             return  # the downstream has gone, or never said who it speaks for
         finally:
@@ -202,13 +191,6 @@ class SshListener:
         self._startups.go(downstream)
         self._downstreams.discard(downstream)
 
-    def _begun(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fault(error)
-
     def _fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "an internal fault in the SSH listener", "exception": error}
-            )
+            aio.report_fault(FAULT, error)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import asyncssh
 
+from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.credentials import SIGNATURES
 from stagedoor.model.rate import Rate
-from stagedoor.model.source import Network
 from stagedoor.settings.startups import StartupLimits
 
 ALIVE_COUNT = 2
@@ -44,8 +44,7 @@ class HostKey:
 class SshLimits:
     """The `[listen]` and `[ssh]` settings as this listener uses them."""
 
-    networks: tuple[Network, ...]
-    proxy_protocol_from: tuple[Network, ...]
+    rules: AcceptRules
     header_timeout_s: float
     login_grace_s: float
     startups: StartupLimits

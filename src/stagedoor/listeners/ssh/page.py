@@ -225,7 +225,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
             out, err, status = await self._page.answer(chan.get_command())
         except Exception as error:  # nobody awaits this task
             self._fault(error)
-            out, err, status = "", "stagedoor: a fault in the gateway; its log has more\n", 1
+            out, err, status = "", f"stagedoor: {Denial.internal().message}\n", 1
         newline = b"\r\n" if chan.get_terminal_type() is not None else b"\n"
         with suppress(OSError):  # the client has closed the channel meanwhile
             if out:

@@ -22,7 +22,7 @@ from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
-from stagedoor.listeners.web.errors import ClientClosedError
+from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import GuardMiddleware
@@ -54,11 +54,9 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
-from stagedoor.wire.answer import status_of
 from stagedoor.wire.credential import parse_credential
 from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
-_WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 _PROOF_WAIT_S = 15.0
 """For a proof that somebody is there: proxies cut off an answer that takes long, and clients ask again."""
 
@@ -100,8 +98,8 @@ class WebApp:
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
             *self._terminals.ours,
-            *LoginApi(self._guard, logins, refusal).routes,
-            *RevokedKeys(self._guard, logins.krl, refusal).routes,
+            *LoginApi(self._guard, logins).routes,
+            *RevokedKeys(self._guard, logins.krl).routes,
         ]
         routes = [
             *Home(
@@ -109,12 +107,12 @@ class WebApp:
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
-            *PasskeyApi(self._guard, passes, passkeys, step_ups, refusal).routes,
+            *PasskeyApi(self._guard, passes, passkeys, step_ups).routes,
             *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
-            *SignInApi(self._guard, passes, refusal).routes,
+            *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,
         ]
         # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
@@ -273,22 +271,3 @@ class WebApp:
 async def _hung_up(_request: Request, _error: Exception) -> Response:
     """In the middle of a form: nobody reads this answer, and it is no bug to be logged."""
     return Response(status_code=400)
-
-
-def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False) -> Response:
-    """A denial as JSON, with the status that its reason has; and what the person can do about it, where that
-    is one of the `steps`, or `stagedoor login` (`logins`)."""
-    status = 401 if denial.reason in _WHO else status_of(denial.reason)
-    headers = {"Cache-Control": "no-store"}
-    if denial.retry_after_s is not None:
-        headers["Retry-After"] = str(denial.retry_after_s)
-    if status == 401:
-        # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
-        # a page whose session is over, and keep the page waiting meanwhile.
-        headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    said: dict[str, object] = {"reason": denial.reason.value, "message": denial.message}
-    if status == 401 and logins:
-        said["login"] = True
-    for step in steps:
-        said["step_up"] = step.detail
-    return JSONResponse(said, status, headers)

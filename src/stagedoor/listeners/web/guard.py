@@ -6,9 +6,10 @@ from typing import TypeVar
 
 from starlette.requests import HTTPConnection
 
+from stagedoor.listeners.accept import AcceptRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, Origin
-from stagedoor.model.source import Network, Source, within
+from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.wire.forwarded import last_forwarded
@@ -23,9 +24,7 @@ _Proof = TypeVar("_Proof")
 class WebLimits:
     """Who may come, from where pages may speak to us, and what a page begins with.
 
-    `networks` are the source networks that are answered. `forwarded_from` are reverse proxies whose
-    X-Forwarded-For and X-Forwarded-Proto are believed; from `proxy_protocol_from` a PROXY header has to
-    come, unless such a proxy is there. `host_names` are the names that requests may be for, besides
+    `rules` say which sources are answered. `host_names` are the names that requests may be for, besides
     addresses, localhost, and `domain` with all below it. `origins` are the pages that may open a
     terminal, besides those that this gateway serves under the name that they were asked for by.
     `domain` is the name below which each app has its own, None for none; `path` is what every path
@@ -35,9 +34,7 @@ class WebLimits:
     terminal.
     """
 
-    networks: tuple[Network, ...]
-    forwarded_from: tuple[Network, ...] = ()
-    proxy_protocol_from: tuple[Network, ...] = ()
+    rules: AcceptRules
     host_names: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     domain: str | None = None
@@ -59,6 +56,7 @@ class RequestGuard:
     def __init__(self, flow: Flow, limits: WebLimits) -> None:
         self.flow = flow
         self.limits = limits
+        self.rules = limits.rules
         self.draining = False
 
     def source_of(self, connection: HTTPConnection) -> Source:
@@ -82,7 +80,7 @@ class RequestGuard:
 
     def _forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
         shown = connection.headers.getlist("x-forwarded-for")
-        if not shown or not self._believed(peer):
+        if not shown or not self.rules.is_reverse_proxy(peer):
             return peer
         return last_forwarded(shown)
 
@@ -90,17 +88,17 @@ class RequestGuard:
         """Why nobody from there is answered now."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
-        return self._elsewhere(source)
+        return self.rules.outsider(source)
 
     def outsider(self, peer: Source) -> Denial | None:
         """Why nothing of `peer` is read: it is in none of the networks, and is no proxy of ours."""
-        return None if self._believed(peer) else self._elsewhere(peer)
+        return None if self.rules.is_reverse_proxy(peer) else self.rules.outsider(peer)
 
     def refused(self, connection: HTTPConnection) -> Denial | None:
         """Why this is not answered, whatever it asks for: where it comes from, and what name it is for."""
         return (
             self._unread_forward(connection)
-            or self._elsewhere(self.source_of(connection))
+            or self.rules.outsider(self.source_of(connection))
             or self._misnamed(connection)
         )
 
@@ -109,15 +107,6 @@ class RequestGuard:
         if not isinstance(proof, Denial):
             connection.scope["state"]["connection"].prove()
         return proof
-
-    def _elsewhere(self, source: Source) -> Denial | None:
-        if within(source.address, self.limits.networks):
-            return None
-        return Denial(
-            Reason.SOURCE_NOT_ALLOWED,
-            f"your address {source.address} is in none of the networks that may come in "
-            "(an administrator adds one to listen.networks)",
-        )
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host is that of the shell
@@ -139,7 +128,7 @@ class RequestGuard:
             return True
         shown = connection.headers.getlist("x-forwarded-proto")
         said = shown[-1].rpartition(",")[2].strip() if shown else ""
-        return said in ("https", "wss") and self._believed(_peer(connection))
+        return said in ("https", "wss") and self.rules.is_reverse_proxy(_peer(connection))
 
     def own_origin(self, connection: HTTPConnection) -> str:
         """The origin of our own pages, by the name that this connection came for (RFC 6454 §6.2)."""
@@ -203,9 +192,6 @@ class RequestGuard:
         if domain is None or not host.endswith(f".{domain}"):
             return None
         return parse_login(host.removesuffix(f".{domain}"))
-
-    def _believed(self, peer: Source) -> bool:
-        return within(peer.address, self.limits.forwarded_from)
 
 
 def _peer(connection: HTTPConnection) -> Source:

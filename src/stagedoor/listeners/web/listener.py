@@ -7,7 +7,14 @@ from functools import partial
 
 import uvicorn
 
-from stagedoor.listeners.proxied import READ_BYTES, read_proxy_header
+from stagedoor.listeners.accept import (
+    LINGER_S,
+    READ_BYTES,
+    Arrival,
+    arrive,
+    not_tls,
+    say_and_linger,
+)
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.fair_start import StartQueue
 from stagedoor.listeners.web.http import HttpServerProtocol
@@ -15,7 +22,7 @@ from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.listeners.web.websocket import WebSocketProtocol
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.source import Source, source_network, within
+from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.net.listen import Socket
 from stagedoor.net.tcp import TcpStream
@@ -24,12 +31,8 @@ from stagedoor.net.transport import StreamTransport
 from stagedoor.wire.answer import refusal
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 
-LINGER_S = 1.0
-"""How long a stranger who is refused may take to say something, and to read why."""
 GOODBYE_S = 3
 """After the last visit was told to go, what still hangs on a socket has so long."""
-TLS_HANDSHAKE = b"\x16"
-"""What TLS begins with: the content type of its first record (RFC 8446 §5.1)."""
 
 
 class _Server(uvicorn.Server):
@@ -73,7 +76,8 @@ class WebListener:
         self._tls = tls
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._rules = app.guard.rules
+        self._tasks = aio.Tasks("a connection was dropped by an internal fault")
         self._starts = StartQueue()
 
     def start(self) -> None:
@@ -103,11 +107,11 @@ class WebListener:
 
     def accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
         """Take a connection that was just accepted; `secure` where its socket speaks TLS."""
-        pending = self._pending.arrive(source, self._counted_as(source))
-        task = asyncio.create_task(self._begin(stream, pending, secure))
+        pending = self._pending.arrive(source, self._rules.counted_as(source))
+        task = self._tasks.start(
+            self._begin(stream, pending, secure), partial(_begun, stream, pending)
+        )
         pending.crowded_out = partial(self._crowded_out, pending, task.cancel)
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._begun, stream, pending))
 
     @property
     def busy(self) -> int:
@@ -135,11 +139,10 @@ class WebListener:
 
     async def close(self) -> None:
         """Stop answering; visits that the flow has ended get their last word."""
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         if self._server is not None and self._serving is not None:
             self._server.stop()
-            await asyncio.gather(self._serving, *self._tasks, return_exceptions=True)
+            await asyncio.gather(self._serving, self._tasks.wait(), return_exceptions=True)
 
     # From the accept to HTTP.
 
@@ -151,7 +154,7 @@ class WebListener:
                 received = await self._first_bytes(stream, pending, secure)
                 if not received:
                     return
-                await self._starts.turn(self._counted_as(pending.source), bound)
+                await self._starts.turn(self._rules.counted_as(pending.source), bound)
                 if secure:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
                     carried = TlsStream.over(stream, self._tls, received, READ_BYTES)
@@ -180,44 +183,28 @@ class WebListener:
         self, stream: TcpStream, pending: PendingConnection, secure: bool
     ) -> bytes:
         """What it says first, empty if it is to be closed: a stranger gets no handshake of TLS."""
-        received = b""
-        if self._speaks_for_others(pending.source):
-            announced = await read_proxy_header(stream)
-            if announced is None:
-                return b""
-            if isinstance(announced, Denial):
-                self._app.write_down(announced, pending.source)
-                return b""
-            source, received = announced
-            if source is not None:
-                pending.comes_from(source, self._counted_as(source))
+        arrival = await arrive(stream, pending.source, self._rules)
+        if isinstance(arrival, Denial):
+            self._app.write_down(arrival, pending.source)
+        if not isinstance(arrival, Arrival):
+            return b""
+        received = arrival.received
+        if arrival.source != pending.source:
+            pending.comes_from(arrival.source, self._rules.counted_as(arrival.source))
         denial = self._app.guard.outsider(pending.source)
         if denial is None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return b""
-            self._pending.speaks(pending, self._counted_as(pending.source), secure=secure)
-            if not secure or received.startswith(TLS_HANDSHAKE):
+            self._pending.speaks(pending, self._rules.counted_as(pending.source), secure=secure)
+            denial = not_tls(received) if secure else None
+            if denial is None:
                 return received
-            why = "this port speaks TLS; write https:// before its address"
-            denial, secure = Denial(Reason.BAD_REQUEST, why), False
+            secure = False
         self._app.write_down(denial, pending.source)
         if not secure:
             await _refuse(stream, denial, received)
         return b""
-
-    def _speaks_for_others(self, source: Source) -> bool:
-        """Whether a PROXY header has to come; a reverse proxy says it in X-Forwarded-For."""
-        return within(source.address, self._limits.proxy_protocol_from) and not within(
-            source.address, self._limits.forwarded_from
-        )
-
-    def _counted_as(self, source: Source) -> str:
-        """As which source it counts. One that speaks for many is not counted as one."""
-        many = within(source.address, self._limits.forwarded_from) or self._speaks_for_others(
-            source
-        )
-        return str(source) if many else source_network(source.address)
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:
@@ -229,25 +216,17 @@ class WebListener:
             self._app.write_down(denial, pending.source)
         end()
 
-    def _begun(
-        self, stream: TcpStream, pending: PendingConnection, task: asyncio.Task[None]
-    ) -> None:
-        self._tasks.discard(task)
-        if pending.peer is None:
-            pending.ended()
-            stream.close()  # nothing is unsent but a last word
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a connection was dropped by an internal fault", "exception": error}
-            )
+
+def _begun(stream: TcpStream, pending: PendingConnection, _: asyncio.Task[None]) -> None:
+    if pending.peer is None:
+        pending.ended()
+        stream.close()  # nothing is unsent but a last word
 
 
 async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
-    """Say why in plain HTTP, so that it arrives: RFC 9112 §9.6 on lingering. Raises OSError."""
+    """Say why in plain HTTP, once the client has said something. Raises OSError."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            if received or await aio.read(stream, READ_BYTES):
-                await aio.write_all(stream, refusal(denial))
-                stream.shutdown_write()
-            while await aio.read(stream, READ_BYTES):
-                pass
+            received = received or await aio.read(stream, READ_BYTES)
+    if received:
+        await say_and_linger(stream, refusal(denial))

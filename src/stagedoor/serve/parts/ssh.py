@@ -24,8 +24,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
+from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings
 from stagedoor.settings.startups import parse_limits
 from stagedoor.store.database import Database
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
@@ -54,8 +55,7 @@ def ssh_listener(
         return HostKey(private, ssh_host_certificate(settings, names, HOST_CERTIFICATE_S))
 
     limits = SshLimits(
-        networks=networks(settings.listen.networks),
-        proxy_protocol_from=networks(settings.listen.proxy_protocol_from),
+        rules=accept_rules(settings),
         header_timeout_s=settings.listen.header_timeout_s,
         login_grace_s=settings.ssh.login_grace_s,
         startups=parse_limits(settings.ssh.max_startups),

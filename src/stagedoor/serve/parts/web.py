@@ -40,6 +40,7 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls, names_in
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
+from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import recording_plan, upstream_of
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
@@ -109,9 +110,7 @@ def web_listener(
 
 def _limits(settings: Settings) -> WebLimits:
     return WebLimits(
-        networks(settings.listen.networks),
-        networks(settings.web.forwarded_from),
-        networks(settings.listen.proxy_protocol_from),
+        accept_rules(settings, networks(settings.web.forwarded_from)),
         host_names(settings),
         frozenset(settings.web.origins),
         settings.web.domain,

@@ -12,6 +12,7 @@ import structlog
 
 from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
 from stagedoor.admin.certificates.user_signer import UserSigner
+from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve.supervisor.control import Sign, Signed
 from stagedoor.settings.settings import Settings
@@ -93,4 +94,4 @@ class SigningService:
             )
         except Exception as error:  # a bug in Stagedoor must not leave somebody waiting
             self._log.error("a certificate was not signed", exc_info=error)
-            return Signed(request.id, None, "a fault in the gateway; its log has more")
+            return Signed(request.id, None, Denial.internal().message)

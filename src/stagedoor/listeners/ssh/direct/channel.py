@@ -12,6 +12,7 @@ from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
 from stagedoor.listeners.ssh.seam import PTY, Login
+from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission, not_granted
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
@@ -151,7 +152,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
                 self._refuse(f"the shell {self._target} hung up")
                 return
             # Our own fault: the loop's handler logs it. The developer is told that it is not theirs.
-            self._refuse("a fault in the gateway; its log has more")
+            self._refuse(Denial.internal().message)
             raise
         finally:
             if self._gone:

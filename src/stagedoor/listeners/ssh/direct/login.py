@@ -23,6 +23,7 @@ from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
+from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recording, RecordingError
@@ -72,7 +73,7 @@ class Direct:
         self._idle_timeout_s = idle_timeout_s
         self._now = now
         self._clients: dict[Login, _Client] = {}
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving = aio.Tasks("a login was dropped by an internal fault")
 
     # What the listener asks for (`seam.DirectLogin`).
 
@@ -224,9 +225,7 @@ class Direct:
             return client.session
         if client.entering is None:
             client.entering = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._serve(client, client.entering))
-            self._serving.add(task)
-            task.add_done_callback(self._served)
+            self._serving.start(self._serve(client, client.entering))
         # Shielded: a channel that is closed meanwhile leaves the entering to the others.
         return await asyncio.shield(client.entering)
 
@@ -239,7 +238,7 @@ class Direct:
         except SessionEndedError:
             _refuse(entering, "the session was ended before it began")
         except BaseException:
-            _refuse(entering, "a fault in the gateway; its log has more")
+            _refuse(entering, Denial.internal().message)
             raise
         finally:
             if client.entering is entering:
@@ -296,13 +295,6 @@ class Direct:
             progress.stop()
             entering.set_result(session)
             await session.until_over()
-
-    def _served(self, task: "asyncio.Task[None]") -> None:
-        self._serving.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a login was dropped by an internal fault", "exception": error}
-            )
 
 
 def _refuse(entering: "asyncio.Future[DirectSession]", why: str) -> None:

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from stagedoor.listeners.web.errors import ClientClosedError
+from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
@@ -55,11 +55,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
-from stagedoor.wire.answer import status_of
 from stagedoor.wire.byterange import UnsatisfiableError, parse_range
 from stagedoor.wire.target import parse_login
 
-_WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 _KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
@@ -272,11 +270,6 @@ class _Asgi:
             # What is still being sent is not wanted any more.
             answer.headers["connection"] = "close"
         await answer(scope, receive, send)
-
-
-def refusal(denial: Denial) -> Response:
-    status = 401 if denial.reason in _WHO else status_of(denial.reason)
-    return JSONResponse({"reason": denial.reason.value, "message": denial.message}, status)
 
 
 async def _until_gone(request: Request) -> None:

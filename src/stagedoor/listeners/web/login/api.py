@@ -1,13 +1,14 @@
 """What the client of `stagedoor login` asks: JSON in, JSON out. No cookie counts, and no browser may ask."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.login.service import LoginResult
+from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
@@ -27,14 +28,11 @@ _CHALLENGE_CHARS = 64
 class LoginApi:
     """Belongs to one event loop."""
 
-    def __init__(
-        self, guard: RequestGuard, parts: LoginParts, refusal: Callable[[Denial], Response]
-    ) -> None:
+    def __init__(self, guard: RequestGuard, parts: LoginParts) -> None:
         self._guard = guard
         self._logins = parts.logins
         self._machines = parts.machines
         self._describe = parts.describe
-        self._refusal = refusal
         self.routes: list[BaseRoute] = [
             Route("/.well-known/stagedoor", self._known),
             Route("/login/start", self._start, methods=["POST"]),
@@ -175,7 +173,7 @@ class LoginApi:
 
     def _refused(self, request: Request, denial: Denial) -> Response:
         self._guard.flow.deny(denial, web(self._source(request)))
-        return self._refusal(denial)
+        return refusal(denial)
 
 
 def _text(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.model.denial import Denial
 
@@ -17,18 +18,16 @@ class RevokedKeys:
         self,
         guard: RequestGuard,
         krl: Callable[[], Awaitable[bytes | Denial]],
-        refusal: Callable[[Denial], Response],
     ) -> None:
         self._guard = guard
         self._krl = krl
-        self._refusal = refusal
         self.routes: list[BaseRoute] = [Route("/revoked.krl", self._answer)]
 
     async def _answer(self, request: Request) -> Response:
         denial = self._guard.barred(self._guard.source_of(request))
         found = denial or await self._krl()
         if isinstance(found, Denial):
-            return self._refusal(found)
+            return refusal(found)
         return Response(
             found, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
         )

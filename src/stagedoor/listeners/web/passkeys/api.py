@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.admin.sign_in.step_up_service import StepUpService
+from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
 from stagedoor.listeners.web.ports import PassIssuer
@@ -46,13 +47,11 @@ class PasskeyApi:
         passes: PassIssuer,
         passkeys: PasskeyService,
         step_ups: StepUpService,
-        refusal: Callable[[Denial], Response],
     ) -> None:
         self._guard = guard
         self._passes = passes
         self._passkeys = passkeys
         self._step_ups = step_ups
-        self._refusal = refusal
         self.routes: list[BaseRoute] = [
             self._post("passkey/add", self._begin_registration),
             self._post("passkey/added", self._finish_registration),
@@ -67,11 +66,11 @@ class PasskeyApi:
             source = self._guard.source_of(request)
             identity = await self._identity(request)
             if isinstance(identity, Denial):
-                return self._refusal(self._guard.flow.deny(identity, web(source)))
+                return refusal(self._guard.flow.deny(identity, web(source)))
             asked = await self._stranger(request)
             found = asked if isinstance(asked, Denial) else await act(request, identity, *asked)
             if isinstance(found, Denial):
-                return self._refusal(self._guard.flow.deny(found, web(source), identity))
+                return refusal(self._guard.flow.deny(found, web(source), identity))
             return _json(found)
 
         return Route(f"/api/{path}", answer, methods=["POST"])
@@ -134,7 +133,7 @@ class PasskeyApi:
 
     def _refused(self, request: Request, denial: Denial) -> Response:
         self._guard.flow.deny(denial, web(self._guard.source_of(request)))
-        return self._refusal(denial)
+        return refusal(denial)
 
     # By somebody who is.
 

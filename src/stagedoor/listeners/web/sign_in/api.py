@@ -4,12 +4,12 @@ Everything is a POST of our own page, since the cookie alone must do nothing for
 """
 
 import time
-from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import (
@@ -33,12 +33,9 @@ _FRESH = {"Cache-Control": "no-store"}
 class SignInApi:
     """Belongs to one event loop."""
 
-    def __init__(
-        self, guard: RequestGuard, passes: PassIssuer, refusal: Callable[[Denial], Response]
-    ) -> None:
+    def __init__(self, guard: RequestGuard, passes: PassIssuer) -> None:
         self._guard = guard
         self._passes = passes
-        self._refusal = refusal
         self.routes: list[BaseRoute] = [
             Route("/api/sign-in", self._look, methods=["POST"]),
             Route("/api/sign-in/again", self._again, methods=["POST"]),
@@ -99,7 +96,7 @@ class SignInApi:
 
     def _refused(self, request: Request, denial: Denial) -> Response:
         self._guard.flow.deny(denial, web(self._guard.source_of(request)))
-        return self._refusal(denial)
+        return refusal(denial)
 
 
 def _said(session: WebPass, provider: str | None = None) -> JSONResponse:

@@ -1,9 +1,8 @@
 """One WebSocket at a terminal: let in by the flow, recorded if it has to be, carried until it is over."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 import anyio
 
@@ -28,6 +27,7 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
+from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, header
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
@@ -55,8 +55,8 @@ class TerminalSession:
         self._hello = hello
         self._changed = changed
         self._room = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        """What is told or written down beside the terminal's bytes."""
+        self._tasks = aio.Tasks("a fault beside the bytes of a terminal")
+        """They send notices and write to the audit."""
         self._looks = self._said_why = False
         self._people = PresenceNotifier(self._tell, access.now)
         self.place: tuple[str, str, str] | None = None
@@ -66,7 +66,7 @@ class TerminalSession:
         denied = await self._enter(identity, claim)
         if denied is not None:
             self._tell(Notice(NoticeKind.DENIED, denied))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait()
         await self._wire.close()
 
     def present(self, present: Sequence[PresenceEntry]) -> None:
@@ -117,7 +117,7 @@ class TerminalSession:
         except asyncio.CancelledError:
             await self._say_why(End.DRAINED, STOPPING)
         finally:
-            self._do(self._part(arriving, entered.opened.id))
+            self._tasks.start(self._part(arriving, entered.opened.id))
         return None
 
     async def _carry(
@@ -232,9 +232,4 @@ class TerminalSession:
             with suppress(ClientClosedError):
                 await self._wire.say(frame)
 
-        self._do(say())
-
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(what)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(say())

@@ -1,0 +1,13 @@
+"""Which sources the listeners answer, by the settings."""
+
+from stagedoor.listeners.accept import AcceptRules
+from stagedoor.model.source import Network
+from stagedoor.settings.settings import Settings, networks
+
+
+def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
+    """Return the rules of a listener; `forwarded_from` are the reverse proxies that it believes."""
+    listen = settings.listen
+    return AcceptRules(
+        networks(listen.networks), networks(listen.proxy_protocol_from), forwarded_from
+    )
