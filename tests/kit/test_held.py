@@ -134,6 +134,28 @@ def test_a_terminal_outlives_sigterm_and_is_told(make: Make) -> None:
 
 @pytest.mark.parametrize("told", [True, False], ids=["told", "its command"])
 @pytest.mark.parametrize("each", ["sleep 0.1", ":"], ids=["others", "itself"])
+def test_what_runs_where_nobody_looks_has_the_grace_period_too(
+    make: Make, told: bool, each: str
+) -> None:
+    """By a shell that was told, and as the terminal's own command; what the shell does itself counts, and so
+    does what has not quite begun: between two commands the terminal's foreground is the shell's own."""
+    container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
+    loop = f"while [ ! -e /dev/shm/go ]; do {each}; done"
+    go = f"echo rea''dy; {loop}; echo done >/dev/shm/done"
+    with terminals(container).peer() as peer:
+        peer.hello("" if told else go)
+        if told:
+            peer.type(go.encode() + b"\r")
+        peer.shows(b"ready")
+        peer.detach()
+    wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=0 tmux=1")
+    container.terminate()
+    wait_until(lambda: "1 terminals at work have 600 s left" in container.log)
+    assert container.exit_status() is None
+    container_shm(container, "go").touch()
+    assert container.wait() == 0
+
+
 def test_a_prompt_at_which_nobody_sits_is_not_waited_for(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with terminals(container).peer() as peer:
