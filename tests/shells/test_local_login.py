@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
 from tests.forks import by_exec, home
-from tests.shells.world import Ssh, World, new_key, running, ssh_with, wait_until
+from tests.shells.world import BOUND_S, Ssh, World, new_key, running, ssh_with, wait_until
 
 
 def test_a_command_runs_and_its_output_exit_code_and_streams_come_back_apart(ssh: Ssh) -> None:
@@ -307,3 +307,28 @@ def test_hanging_up_hangs_up_what_runs(config: Path, tmp_path: Path) -> None:
         return False
 
     wait_until(gone)
+
+
+def test_dropbears_client_logs_in(world: World) -> None:
+    """It guesses the key exchange wrong, and sends its first packet twice (RFC 4253 §7.1)."""
+    key = world.folder / "dropbear"
+    subprocess.run(["dropbearkey", "-t", "ed25519", "-f", key], check=True, capture_output=True)
+    shown = subprocess.run(["dropbearkey", "-y", "-f", key], check=True, capture_output=True)
+    line = next(one for one in shown.stdout.decode().splitlines() if one.startswith("ssh-"))
+    world.admissions.append(Admission("dev", (" ".join(line.split()[:2]),)))
+    with running(world) as (_, shell):
+        command = [
+            "dbclient",
+            "-y",
+            "-y",
+            "-i",
+            key,
+            "-p",
+            str(shell.port),
+            f"dev@{shell.host}",
+            "cat; exit 5",
+        ]
+        done = subprocess.run(
+            command, input=b"in", capture_output=True, timeout=BOUND_S, check=False
+        )
+    assert (done.returncode, done.stdout) == (5, b"in"), done.stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -141,6 +142,22 @@ async def test_a_client_that_wants_another_cipher_of_ours_gets_it(
     came, said = await ssh(server, b"x" * 100_000, "-o", f"Ciphers={cipher}")
     assert came == b"x" * 100_000, said
     assert f"kex: server->client cipher: {cipher} " in said
+
+
+@pytest.mark.usefixtures("openssh")
+async def test_with_aes_ctr_openssh_has_a_mac_of_what_is_encrypted(server: Server) -> None:
+    came, said = await ssh(server, b"x" * 1000, "-o", "Ciphers=aes128-ctr")
+    assert came == b"x" * 1000, said
+    assert re.search(r"kex: server->client cipher: aes128-ctr MAC: \S+-etm@openssh.com ", said), (
+        said
+    )
+
+
+@pytest.mark.parametrize("mac", ["hmac-sha2-256", "hmac-sha2-512"])
+async def test_a_client_that_has_nothing_better_has_a_plain_mac(server: Server, mac: str) -> None:
+    came, said = await ssh(server, b"x" * 100_000, "-o", "Ciphers=aes256-ctr", "-o", f"MACs={mac}")
+    assert came == b"x" * 100_000, said
+    assert f"MAC: {mac} " in said
 
 
 async def test_a_client_that_has_chacha20_alone_is_told_what_there_is(server: Server) -> None:

@@ -35,10 +35,6 @@ PERSON_LINGER_S = 5.0
 KEXINIT_WAIT_S = 1.0
 """How long a client that calls itself OpenSSH has to propose first; stock ssh does so at once."""
 _OPENSSH = b"SSH-2.0-OpenSSH_"
-_DROPBEAR = b"SSH-2.0-dropbear"
-_DROPBEAR_MAC = b"hmac-sha2-256"
-"""Without chacha20-poly1305 Dropbear has AES-CTR with this alone: neither AES-GCM nor a MAC after encryption.
-Terrapin (CVE-2023-48795) needs one of the ciphers that are offered to nobody."""
 _GCM = tuple(name.encode() for name in AES_GCM)
 TOO_MANY_KEY_EXCHANGES = (
     "too many key exchanges for so little data; "
@@ -201,8 +197,6 @@ class Connection(PacketConnection):
         Its order decides (RFC 4253 §7.1), and before version 10 it prefers AES-CTR to AES-GCM. So it is
         offered AES-GCM alone if it has that. Others may wait for our proposal, as libssh's client does.
         """
-        if not self._session_id and self._client_version.startswith(_DROPBEAR):
-            self._mac_algs = (*self._mac_algs, _DROPBEAR_MAC)
         if not self._session_id and self._proposing is None and self._is_openssh:
             self._proposing = self._loop.call_later(KEXINIT_WAIT_S, self._propose)
         else:

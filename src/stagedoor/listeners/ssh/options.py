@@ -12,9 +12,9 @@ from stagedoor.settings.startups import StartupLimits
 ALIVE_COUNT = 2
 """So many questions may stay unanswered; any byte that comes begins the count of time again."""
 
-# RFC 4253 §7.1: the client's order decides. What ssh-audit fails or warns of is not here: no NIST
-# curves, no SHA-1, no encrypt-and-MAC. Neither are groups of large numbers: in group 18 a client makes us
-# compute for 15 ms before any login, at no cost of its own (D(HE)at, CVE-2002-20001).
+# RFC 4253 §7.1: the client's order decides. What ssh-audit fails is not here: no NIST curves, no SHA-1.
+# Neither are groups of large numbers: in group 18 a client makes us compute for 15 ms before any login, at no
+# cost of its own (D(HE)at, CVE-2002-20001).
 _KEX = (
     "mlkem768x25519-sha256",
     "curve25519-sha256",
@@ -25,10 +25,16 @@ _NEEDS_NEW_CRYPTOGRAPHY = ("mlkem768x25519-sha256",)
 # is the cipher of Terrapin (CVE-2023-48795).
 AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _CIPHERS = (*AES_GCM, "aes256-ctr", "aes192-ctr", "aes128-ctr")
+# AES-GCM needs no MAC. With AES-CTR, clients that know a MAC of what is encrypted (-etm) ask for it first, as
+# OpenSSH does, and since their order decides they get it. The last two are for clients that have nothing
+# better: libssh2 before 1.11 (Debian 12's curl) and Dropbear. OpenSSH's sshd offers them, too. Terrapin
+# (CVE-2023-48795) needs a cipher that is not offered here.
 _MACS = (
     "hmac-sha2-256-etm@openssh.com",
     "hmac-sha2-512-etm@openssh.com",
     "umac-128-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
 )
 
 

@@ -19,9 +19,12 @@ from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import ShellFolder
+from stagedoor.wire.kexinit import wrong_guess
 from stagedoor.wire.sshcert import parse_certificate
 
 LOGIN_TIMEOUT_S = 60.0
+_KEXINIT = 20
+"""SSH_MSG_KEXINIT (RFC 4253 §7.1)."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # AES-GCM first: it is the fastest here. The client's order decides (RFC 4253 §7.1), and OpenSSH's
 # has ChaCha20 first; `Ciphers ^aes128-gcm@openssh.com` in its configuration changes that.
@@ -198,6 +201,8 @@ class Login(asyncssh.SSHServer):
             # The key of a sign-in is in the file, and ends with it; its certificate ends later.
             return not _of_sign_in(key) and await judge(name, key, message, signature)
 
+        handlers = {**conn._packet_handlers, _KEXINIT: _process_proposal}
+        conn._packet_handlers = handlers  # for this connection alone
         conn.validate_public_key = validate  # type: ignore[assignment, method-assign]  # it tells the server no key id
         self._sshd.came(self)
 
@@ -246,6 +251,17 @@ class Login(asyncssh.SSHServer):
     def hang_up(self) -> None:
         if self._conn:
             self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "this shell has stopped")
+
+
+async def _process_proposal(
+    conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: asyncssh.packet.SSHPacket
+) -> None:
+    """Pass over the first packet of a client that guessed the key exchange wrong, as Dropbear's does.
+
+    asyncssh takes a guess for right if it is what both agree on. The SSH listener mends the same.
+    """
+    await conn._process_kexinit(kind, number, packet)
+    conn._ignore_first_kex = wrong_guess(conn._client_kexinit, conn._server_kexinit)
 
 
 def _of_sign_in(key: bytes) -> bool:
