@@ -29,7 +29,7 @@ END_S = 60.0
 
 _processes = multiprocessing.get_context("fork")
 _Files = deque[list[int]]
-"""Of each file its tests, by their number in `session.items`."""
+"""Of each file its tests, by their number in the session's items."""
 
 
 @dataclass(eq=False)

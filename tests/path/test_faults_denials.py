@@ -120,7 +120,7 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
             assert secret not in written
 
 
-# What fails after `audit.open` is a session that reached nobody; all else is a denial.
+# What fails after the audit is open is a session that reached nobody; all else is a denial.
 UNREACHED = {Reason.ADDRESS_NOT_ALLOWED, Reason.UPSTREAM_REFUSED, Reason.UPSTREAM_TIMEOUT}
 
 

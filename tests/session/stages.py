@@ -248,7 +248,7 @@ class Listener:
 
 
 class NewPolicy:
-    """A store in which each look finds the next of `script.new_policies`, and puts it in force."""
+    """A store in which each look finds the next of its script, and puts it in force."""
 
     def __init__(self, script: Script) -> None:
         self.script = script

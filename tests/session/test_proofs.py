@@ -49,7 +49,7 @@ def made(root: ast.AST) -> Iterator[str]:
 
 
 def reached(root: ast.AST) -> Iterator[str]:
-    """Stages that are reached for as `flow.STAGE` or `….flow.STAGE`, `_flow` included."""
+    """Stages that are reached for as attributes of `flow` or `_flow`."""
     for node in ast.walk(root):
         if isinstance(node, ast.Attribute) and node.attr in STAGES:
             owner = node.value

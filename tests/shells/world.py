@@ -46,7 +46,7 @@ def new_key(path: Path) -> str:
 
 @dataclass
 class World:
-    """`admissions` may be changed by a test; call `shells.refresh()` then, as serve does."""
+    """`admissions` may be changed by a test; refresh `shells` then, as serve does."""
 
     folder: Path
     host_ca: CertificateAuthority = field(init=False)

@@ -53,7 +53,7 @@ class Echo(asyncssh.SSHTCPSession[bytes]):
 
 
 class Anybody(asyncssh.SSHServer):
-    """Satisfies `connection.Visitor`: lets everybody in."""
+    """A server that accepts each login."""
 
     connection: "Counting"
 

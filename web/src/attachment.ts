@@ -1,6 +1,6 @@
 /**
  * One person's hold on one terminal: what was typed and not taken yet, what was seen, and what is next.
- * Pure; it outlives connections. The same as `stagedoor.client.attachment`.
+ * Pure; it outlives connections. The twin of `client/attach/attachment.py`.
  */
 
 import { Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";

@@ -1,6 +1,6 @@
 /**
  * Whether the gateway still answers, so that a dead line is said after seconds. Pure; the clock comes in. What
- * counts as unanswered, and why a PING is sent, is said in `stagedoor.client.liveness`, which is the same; both are
+ * counts as unanswered, and why a PING is sent, is in `client/attach/liveness.py`, its twin; both are
  * held to `tests/wire/liveness.json`. Times are in milliseconds of any monotonic clock.
  */
 

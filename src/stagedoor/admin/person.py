@@ -20,8 +20,8 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """`provided` are the groups that an identity provider puts them in; `user.groups` has those too. `grants`
-    are all that are about them, expired or not; `sessions` those that are open."""
+    """One user with their rights: `provided` are the groups from identity providers, which the groups of
+    `user` include; `grants` are all grants about the user, expired ones too; `sessions` are the open ones."""
 
     user: User
     disabled: bool

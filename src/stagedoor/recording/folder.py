@@ -14,7 +14,7 @@ _READ_BYTES = 64 * KIB
 
 
 class RecordingFolder:
-    """Satisfies `ports.Shelf`. The folder is made at the first recording, mode 0700."""
+    """The folder of recordings, created with mode 0700 at the first one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,7 +40,7 @@ class RecordingFolder:
 
 
 class RecordingFile:
-    """Satisfies `ports.Tape`. Owns `fd`."""
+    """A recording that is being written. Owns `fd`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -1,7 +1,7 @@
 """Playing a recording to somebody else's terminal: when, and what of it. Pure.
 
 A recording has all that a program sent to a terminal, hostile sequences too. Of it goes on what draws
-(`wire.drawing`), as for a person who watches while it happens.
+(`wire.output_parser`), as for a person who watches while it happens.
 """
 
 from collections.abc import Iterable, Iterator

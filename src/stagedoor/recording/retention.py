@@ -1,7 +1,7 @@
 """Retention: which recordings have been kept for long enough, and their removal.
 
 `decide` is pure. What is still being written is never removed: its writer, in whatever process,
-holds a lock on the file (`folder.FileTape`).
+holds a lock on the file (`folder.RecordingFile`).
 """
 
 import fcntl

@@ -58,7 +58,7 @@ def decide(
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
     """Part `addresses` into (allowed, refused), both in the order given.
 
-    Loopback is allowed to a shell that we started ourselves, and within `shell.networks`. Whether
+    Loopback is allowed to a shell that we started ourselves, and within the networks of `shell`. Whether
     an address is the gateway's own listener is for the caller to ask: only it knows the port.
     """
     allowed: list[Address] = []

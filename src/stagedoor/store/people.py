@@ -255,7 +255,7 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
 
 
 def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
-    """The new grant's number; `rule.id` is not used.
+    """Add a grant and return its number; the number in `rule` is not used.
 
     Raises NotFoundError for an unknown user, ConflictError if there is such a grant already.
     """

@@ -1,7 +1,7 @@
 """A shell's Deployment that somebody else changed is made straight again by the controller.
 
 Against the real API server; there is no kubelet, so nobody is inside. When somebody is, the table in
-`test_lifecycle.py` says what happens.
+`tests/shells/kubernetes/test_lifecycle.py` says what happens.
 """
 
 import asyncio

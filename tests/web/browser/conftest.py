@@ -98,7 +98,7 @@ KEEPS_STEPS = (
     " if (list) window.steps.push(list.innerText); })"
     ".observe(document.body, {childList: true, subtree: true}))"
 )
-"""Run in a new page, it keeps in `window.steps` what the list of a start's steps shows, at each change."""
+"""Run in a new page, it keeps in "window.steps" what the list of a start's steps shows, at each change."""
 SCREEN = (
     "[...document.querySelectorAll('.xterm-rows > div')]"
     ".map(row => row.textContent.replaceAll('\\u00a0', ' ').trimEnd()).join('\\n')"
@@ -108,7 +108,7 @@ STATES = (
     "document.getElementById('status').dataset.state)).observe("
     "document.getElementById('status'), {attributes: true, attributeFilter: ['data-state']})"
 )
-"""From here on the page keeps in `window.states` how its line fares; some states last for a moment."""
+"""From here on the page keeps in "window.states" how its line fares; some states last for a moment."""
 STATE = (
     "[location.href, document.getElementById('status')?.textContent, document.visibilityState,"
     " document.activeElement?.outerHTML.slice(0, 80), document.querySelector('dialog[open]')?.textContent]"

@@ -55,7 +55,7 @@ def mouse(tab: Tab, kind: str, x: float, y: float, **more: object) -> None:
 
 
 def away(tab: Tab, offline: bool) -> None:
-    """Cut the line, or mend it. Ask for `Network.enable` before the page is opened."""
+    """Cut the line, or mend it. Enable the network domain before the page is opened."""
     tab.call(
         "Network.emulateNetworkConditions",
         offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1,

@@ -29,7 +29,7 @@ Verdict = Callable[[], Awaitable[Identity | Denial]]
 
 
 class PassService:
-    """Satisfies `listeners.web.ports.Passes`. The store is asked in a thread.
+    """The store is asked in a thread.
 
     `by_newest_policy` is that of `session.flow.Flow`: a pass may be newer than the policy in memory.
     """

@@ -217,7 +217,7 @@ class Ssh:
     def run(
         self, command: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[bytes]:
-        """Raises OSError, TimeoutExpired."""
+        """Run a command in the shell by ssh. Raises OSError and `subprocess.TimeoutExpired`."""
         fixed = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-T"]
         argv = [*self._head, *fixed, *options, self.host, *command]
         return self._run(argv, stdin, timeout_s)

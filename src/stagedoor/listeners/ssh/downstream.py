@@ -57,7 +57,7 @@ class _Proof:
 
 
 class Downstream(asyncssh.SSHServer):
-    """Satisfies `connection.Visitor` and `jump.relay.RelayOwner`."""
+    """One developer's SSH connection: its authentication, and what its channels may do."""
 
     def __init__(self, context: ListenerContext, source: Source) -> None:
         self._context = context
@@ -306,7 +306,7 @@ class Downstream(asyncssh.SSHServer):
             return False
 
     def _admitted(self, channels: int) -> Login:
-        """Raises ChannelOpenError if there may not be so many channels, or no new ones at all."""
+        """Return the login, if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
         login = self._login
         assert login is not None, "no channel is opened before the login"
         if login.draining:

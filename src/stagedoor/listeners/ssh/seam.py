@@ -35,8 +35,7 @@ class Login:
     password. `force_command` is the certificate's critical option: it runs whatever was asked for.
     `draining` is True once the gateway takes nothing new.
 
-    A session channel enters by `flow.enter_as(identity, target, door)` with a door whose `way` is
-    `Way.DIRECT` and whose `source` is `source`; `connection` is asyncssh's own.
+    A session channel enters by `Flow.enter` as a direct login from `source`; `connection` is asyncssh's own.
     """
 
     identity: Identity

@@ -60,7 +60,7 @@ class _Offered(ServerPerMessageDeflateFactory):
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
-        """What is answered, and the extension. Raises NegotiationError."""
+        """Return the answer's parameters and the extension. Raises `websockets.NegotiationError`."""
         answered, agreed = super().process_request_params(params, accepted_extensions)
         return answered, DeflateExtension(
             self._compression,

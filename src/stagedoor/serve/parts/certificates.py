@@ -13,7 +13,7 @@ ANSWER_S = 20.0
 
 
 class SupervisorCertificates:
-    """Satisfies `admin.certificates.UserCertificates`. Belongs to one event loop.
+    """The user CA as a worker reaches it, through the supervisor. Belongs to one event loop.
 
     `tell` writes to the supervisor.
     """

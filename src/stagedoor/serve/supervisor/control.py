@@ -51,7 +51,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 class Sign(msgspec.Struct, frozen=True, tag="sign"):
-    """From a worker: a certificate is wanted for the key of a sign-in (`admin.user_signer`)."""
+    """From a worker: a certificate is wanted for the key of a sign-in (`admin.certificates.user_signer`)."""
 
     id: int
     user: str

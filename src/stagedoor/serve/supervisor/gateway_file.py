@@ -1,6 +1,6 @@
 """Which other gateways serve from the same `data_dir`, and whether by the same settings.
 
-Each keeps a locked file there, as workers do (`store.instances`).
+Each keeps a locked file there, as workers do (`store.liveness.instances`).
 """
 
 import hashlib

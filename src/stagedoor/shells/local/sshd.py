@@ -38,7 +38,7 @@ def new_host_key() -> asyncssh.SSHKey:
 
 
 class Sshd:
-    """Satisfies `session.House`. `host` is the address that it listens on."""
+    """The SSH server of one local shell. `host` is the address that it listens on."""
 
     host = "127.0.0.1"
 

@@ -39,7 +39,7 @@ async def open_jump(
 ) -> ChannelRelay:
     """Enter `target`; the session that asyncssh gives the channel to.
 
-    Raises ChannelOpenError with the line that OpenSSH prints.
+    Raises `asyncssh.ChannelOpenError` with the line that OpenSSH prints.
     """
 
     def progress(step: StartStep) -> None:

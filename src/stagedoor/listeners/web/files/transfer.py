@@ -31,7 +31,7 @@ TAKEN = 100
 """So many names that are taken already are tried: `name (1)` and on."""
 
 Pieces = Callable[[], Awaitable[bytes | None]]
-"""The next piece of what is sent, None at its end. Raises GoneError."""
+"""Return the next piece of an upload, None at its end. Raises ClientClosedError."""
 
 
 @asynccontextmanager

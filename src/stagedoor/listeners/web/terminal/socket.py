@@ -20,7 +20,7 @@ class TerminalSocket:
         self._compression: Compression = socket.scope["state"]["compression"]
 
     async def read(self) -> tuple[Downstream, bytes]:
-        """The next frame, and its bytes. Raises GoneError; TerminalError for what is no such frame."""
+        """Return the next frame and its bytes. Raises ClientClosedError and TerminalError."""
         try:
             message = await self._socket.receive()
         except (WebSocketDisconnect, RuntimeError):
@@ -36,7 +36,7 @@ class TerminalSocket:
         return frame, data
 
     async def hello(self) -> Hello:
-        """The first frame. Raises as `read` does."""
+        """Return the first frame. Raises as `read` does."""
         frame, _ = await self.read()
         if not isinstance(frame, Hello):
             raise TerminalError("the first frame is no HELLO")
