@@ -27,12 +27,13 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def slow_client(gateway: Faulty, stack: contextlib.ExitStack) -> socket.socket:
-    """Sends half a header, and no more."""
-    sock = stack.enter_context(
-        socket.create_connection(("127.0.0.1", gateway.own_port), PATIENCE_S)
-    )
-    sock.sendall(head("app01-ssh:22")[:20])
+def slow_client(
+    gateway: Faulty, stack: contextlib.ExitStack, source: str = "127.0.0.1", preface: bytes = b""
+) -> socket.socket:
+    """Send `preface` and half a header from the address `source`, and no more."""
+    address = ("127.0.0.1", gateway.own_port)
+    sock = stack.enter_context(socket.create_connection(address, PATIENCE_S, (source, 0)))
+    sock.sendall(preface + head("app01-ssh:22")[:20])
     return sock
 
 
@@ -66,6 +67,32 @@ def test_a_thousand_slow_clients_keep_nobody_out_and_the_oldest_go_first(
         eventually("all are told of", lambda: len(told()) >= 100)
         assert len(told()) <= 101
         assert "listen.max_pending" in told()[0]["detail"]
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "behind a load balancer"])
+def test_a_source_that_floods_pushes_out_its_own_and_no_slow_client_of_another(
+    tmp_path: Path, *, proxied: bool
+) -> None:
+    settings = "[listen]\nmax_pending = 20\nheader_timeout_s = 600\n"
+    if proxied:
+        settings += 'proxy_protocol_from = ["127.0.0.1/32"]\n'
+
+    def come(source: str) -> socket.socket:
+        if proxied:
+            preface = f"PROXY TCP4 {source} 127.0.0.1 1024 8022\r\n".encode()
+            return slow_client(gateway, stack, preface=preface)
+        return slow_client(gateway, stack, source)
+
+    with serving(tmp_path, settings) as gateway, contextlib.ExitStack() as stack:
+        slow = come("127.0.0.2")
+        next_ = come("127.0.0.4")
+        next_.sendall(head("app01-ssh:22")[20:])
+        assert next_.recv(12) == b"HTTP/1.1 407", "so the gateway knows the one before too"
+        flood = [come("127.0.0.3") for _ in range(60)]
+        eventually("there is room again", lambda: sum(map(cut, flood)) >= 41)
+        assert not cut(slow), "it came first, and has one connection"
+        slow.sendall(head("app01-ssh:22")[20:])
+        assert slow.recv(12) == b"HTTP/1.1 407"
 
 
 def open_files(pid: int) -> int:

@@ -18,7 +18,7 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
-from stagedoor.model.pending_limits import PendingLimits
+from stagedoor.model.fair_queue import PendingLimits
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
@@ -441,7 +441,7 @@ def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> No
         assert crowded_out == [3 * source + 1 for source in range(100)]
         assert "200 connections wait" in str(holds.full("new"))
     assert len(holds) == 0
-    assert holds._waiting == {}
+    assert holds._waiting.counts() == {}
 
 
 def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
@@ -454,4 +454,4 @@ def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
                 assert gone == ["second"]
                 assert len(holds) == 2
         assert len(holds) == 1
-    assert holds._waiting == {}
+    assert holds._waiting.counts() == {}

@@ -12,22 +12,22 @@ ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
 
 def test_below_the_start_nobody_has_to_go() -> None:
     startups: Startups[int] = Startups(StartupLimits(3, 100, 10), ALWAYS)
-    assert [startups.come(n, "a") for n in range(3)] == [None, None, None]
+    assert [startups.enter(n, "a") for n in range(3)] == [None, None, None]
 
 
 def test_between_start_and_full_the_dice_decide_and_at_full_everybody_pays() -> None:
     startups: Startups[int] = Startups(StartupLimits(2, 30, 4), NEVER)
-    assert [startups.come(n, "a") for n in range(4)] == [None] * 4
-    assert startups.come(4, "a") is not None
+    assert [startups.enter(n, "a") for n in range(4)] == [None] * 4
+    assert startups.enter(4, "a") is not None
     assert len(startups) == 4
 
 
 def test_whoever_floods_from_one_source_drops_himself_and_never_the_newcomer() -> None:
     startups: Startups[str] = Startups(StartupLimits(10, 100, 10), ALWAYS)
     for number in range(200):
-        startups.come(f"flood {number}", "203.0.113.1")
-    assert startups.come("honest", "192.0.2.1") is not None
-    gone = [startups.come(f"more {number}", "203.0.113.1") for number in range(100)]
+        startups.enter(f"flood {number}", "203.0.113.1")
+    assert startups.enter("honest", "192.0.2.1") is not None
+    gone = [startups.enter(f"more {number}", "203.0.113.1") for number in range(100)]
     assert "honest" not in gone
     assert len(startups) == 10
 
@@ -43,12 +43,12 @@ def test_nobody_is_counted_twice_or_forgotten(
     waiting: set[int] = set()
     for comes, key, source in steps:
         if comes and key not in waiting:
-            victim = startups.come(key, source)
+            victim = startups.enter(key, source)
             assert victim is None or victim in waiting
             waiting -= {victim}  # type: ignore[arg-type]  # None is not in it
             waiting.add(key)
         elif not comes:
-            startups.go(key)
+            startups.remove(key)
             waiting.discard(key)
         assert len(startups) == len(waiting) <= 8
 

@@ -10,9 +10,9 @@ from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.sign_ins import end_by_provider
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
+from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.letters import letters_digest
-from stagedoor.model.pending_limits import PendingLimits
 from stagedoor.model.pending_login import (
     PENDING_S,
     PendingLogin,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
-from stagedoor.model.turns import FairQueue
+from stagedoor.model.fair_queue import FairQueue
 
 
 class Full(Enum):
@@ -56,19 +56,19 @@ class VerifyPool:
             self._free -= 1
             return True
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        gone = self._turns.come(turn, source)
+        gone = self._turns.line_up(turn, source)
         if gone is not None and not gone.done():
             gone.set_result(False)
         try:
             return await turn
         except asyncio.CancelledError:
-            self._turns.go(turn, source)
+            self._turns.remove(turn)
             if turn.done() and not turn.cancelled() and turn.result():
                 self._pass_on()
             raise
 
     def _pass_on(self) -> None:
-        while (turn := self._turns.next()) is not None:
+        while (turn := self._turns.take()) is not None:
             if not turn.done():  # else the waiting task was cancelled a moment ago
                 turn.set_result(True)
                 return

@@ -20,9 +20,10 @@ from stagedoor.listeners.accept import (
 )
 from stagedoor.model.credential import login_secret
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.source import Source
+from stagedoor.model.source import Source, source_network
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
@@ -60,35 +61,38 @@ class TunnelListener:
         self._flow = flow
         self._relay = relay
         self._limits = limits
-        self._pending: dict[asyncio.Task[None], _Downstream] = {}
-        """Downstreams whose header has not come yet, the oldest first."""
+        self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
+        """Downstreams whose header has not come yet."""
         self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
 
     def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
         """Take a downstream that was just accepted; `secure` where this socket speaks TLS."""
-        if len(self._pending) >= self._limits.max_pending:
-            self._evict()
         downstream = _Downstream(stream, source)
-        done = partial(self._done, downstream)
-        task = self._tasks.start(self._serve(downstream, stream, secure), done)
-        self._pending[task] = downstream
+        serving = self._serve(downstream, stream, secure)
+        task = self._tasks.start(serving, partial(self._done, downstream))
+        downstream.give_way = task.cancel
+        self._wait_for_header(downstream)
 
-    def _evict(self) -> None:
-        """Close the oldest of those who wait: it has had the most time; honest clients need little."""
-        oldest = next(iter(self._pending))
-        downstream = self._pending.pop(oldest)
-        oldest.cancel()
+    def _wait_for_header(self, downstream: "_Downstream") -> None:
+        """Count `downstream` by its source, and close the one that has to go for it.
+
+        Until a load balancer has said for whom it speaks, which it does at once, it is the source.
+        """
+        victim = self._pending.enter(downstream, source_network(downstream.source.address))
+        if victim is None:
+            return
+        victim.give_way()
         self._flow.deny(
             Denial(
                 Reason.OVERLOADED,
                 f"more than {self._limits.max_pending} connections had not sent a whole header "
-                "(listen.max_pending), and this was the oldest",
+                "(listen.max_pending), and this was the oldest of the source that has most of them",
             ),
-            downstream.origin,
+            victim.origin,
         )
 
-    def _done(self, downstream: "_Downstream", task: asyncio.Task[None]) -> None:
-        self._pending.pop(task, None)
+    def _done(self, downstream: "_Downstream", _: asyncio.Task[None]) -> None:
+        self._pending.remove(downstream)
         if not downstream.handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
 
@@ -105,8 +109,6 @@ class TunnelListener:
     async def _serve(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         try:
             request: Request | Denial | None
             try:
@@ -119,7 +121,7 @@ class TunnelListener:
                     Reason.HEADER_TIMEOUT,
                     f"the request's header was not complete after {limit_s:g} s",
                 )
-            self._pending.pop(task, None)
+            self._pending.remove(downstream)
             if request is None:
                 return
             if isinstance(request, Denial):
@@ -173,9 +175,12 @@ class TunnelListener:
         arrival = await arrive(stream, downstream.source, self._limits.rules)
         if not isinstance(arrival, Arrival):
             return arrival
-        downstream.source, received = arrival.source, arrival.received
+        received = arrival.received
         if arrival.is_proxied:
             downstream.private = True  # the load balancer's network is the administrator's to judge
+            self._pending.remove(downstream)
+            downstream.source = arrival.source
+            self._wait_for_header(downstream)
         if (outsider := self._limits.rules.outsider(downstream.source)) is not None:
             # Strangers get no handshake, and over TLS there are no words without one.
             downstream.mute = secure is not None
@@ -206,6 +211,8 @@ class _Downstream:
         self.stream: Stream = stream
         self.source = source
         self.request: Request | None = None
+        self.give_way: Callable[[], object] = lambda: None
+        """Ends the task that serves it."""
         self.mute = False
         """Nothing may be said: the denial is only written down."""
         self.answered = False

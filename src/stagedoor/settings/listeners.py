@@ -61,9 +61,9 @@ class Listen(Table, frozen=True):
         Count,
         Meta(
             description="Connections in one worker that have not yet sent a whole header. When one more "
-            "arrives the oldest of them is closed, so that slow clients cannot lock others out. The WebShell "
-            "counts those that have said nothing, a quarter of them at most from one source, and keeps at "
-            "most 768 that have, and 384 over TLS, until they prove who they are."
+            "arrives the oldest of the source with most of them is closed, so that slow clients cannot lock "
+            "others out. The WebShell counts those that have said nothing, a quarter of them at most from "
+            "one source, and keeps at most 768 that have, and 384 over TLS, until they prove who they are."
         ),
     ] = 4096
 

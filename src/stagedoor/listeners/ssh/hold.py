@@ -11,8 +11,9 @@ Pure, but for the count of those who wait.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
+from functools import partial
 
-from stagedoor.model.pending_limits import Full, PendingLimits
+from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """In a worker, so that keys without end cannot fill it."""
@@ -53,11 +54,10 @@ class PendingLogins:
 
     def __init__(self, limits: PendingLimits = LIMITS) -> None:
         self._limits = limits
-        self._waiting: dict[str, list[GiveWay]] = {}
-        """Of each source those who wait, the newest last."""
+        self._waiting: FairQueue[GiveWay] = FairQueue()
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     def full(self, source: str) -> str | None:
         """Why no more may wait; `source` is a network."""
@@ -75,24 +75,15 @@ class PendingLogins:
         block has to end."""
         fullest = self._room(source)
         if isinstance(fullest, str):
-            self._take_from(fullest)()
-        self._waiting.setdefault(source, []).append(give_way)
+            newest = self._waiting.of_source(fullest)[-1]
+            self._waiting.remove(newest)
+            newest()
+        place = partial(give_way)  # a key of its own: two may give way by the same call
+        self._waiting.add(place, source)
         try:
             yield
         finally:
-            if give_way in self._waiting.get(source, ()):
-                self._waiting[source].remove(give_way)
-                self._forget(source)
+            self._waiting.remove(place)
 
     def _room(self, source: str) -> Full | str | None:
-        counts = {one: len(those) for one, those in self._waiting.items()}
-        return self._limits.room(counts, source)
-
-    def _take_from(self, source: str) -> GiveWay:
-        newest = self._waiting[source].pop()
-        self._forget(source)
-        return newest
-
-    def _forget(self, source: str) -> None:
-        if not self._waiting[source]:
-            del self._waiting[source]
+        return self._limits.room(self._waiting.counts(), source)

@@ -153,7 +153,7 @@ class SshListener:
 
     def _come(self, downstream: Downstream) -> None:
         self._downstreams.add(downstream)
-        victim = self._startups.come(downstream, source_network(downstream.source.address))
+        victim = self._startups.enter(downstream, source_network(downstream.source.address))
         if victim is None:
             return
         victim.connection.abort()
@@ -185,10 +185,10 @@ class SshListener:
         self._flow.deny(denial, Origin(AccessMethod.JUMP, source))
 
     def _logged_in(self, downstream: Downstream) -> None:
-        self._startups.go(downstream)
+        self._startups.remove(downstream)
 
     def _gone(self, downstream: Downstream) -> None:
-        self._startups.go(downstream)
+        self._startups.remove(downstream)
         self._downstreams.discard(downstream)
 
     def _fault(self, error: BaseException) -> None:

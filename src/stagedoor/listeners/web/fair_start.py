@@ -1,9 +1,8 @@
 """In which order new connections are served: one in each turn of the event loop, and sources take turns."""
 
 import asyncio
-import sys
 
-from stagedoor.model.turns import FairQueue
+from stagedoor.model.fair_queue import FairQueue
 
 
 class StartQueue:
@@ -12,7 +11,7 @@ class StartQueue:
     """
 
     def __init__(self) -> None:
-        self._turns = FairQueue[asyncio.Future[None]](sys.maxsize)
+        self._turns = FairQueue[asyncio.Future[None]]()
         self._next: asyncio.Handle | None = None
 
     async def turn(self, source: str, bound: asyncio.Timeout) -> None:
@@ -23,19 +22,19 @@ class StartQueue:
         due, began = bound.when(), loop.time()
         bound.reschedule(None)
         waiter: asyncio.Future[None] = loop.create_future()
-        self._turns.come(waiter, source)
+        self._turns.add(waiter, source)
         if self._next is None:
             self._next = loop.call_soon(self._let_one_go_on, loop)
         try:
             await waiter
         except asyncio.CancelledError:
-            self._turns.go(waiter, source)
+            self._turns.remove(waiter)
             raise
         if due is not None:
             bound.reschedule(due + loop.time() - began)
 
     def _let_one_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiter = self._turns.next()
+        waiter = self._turns.take()
         if waiter is None:
             self._next = None
             return

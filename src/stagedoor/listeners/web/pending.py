@@ -1,16 +1,15 @@
-"""Connections whose peer has not proved who it is: how many may there be, and which one has to go?
+"""Connections whose peer has not proved who it is, of an event loop.
 
-`PendingLimit` is pure: it decides. `PendingConnections` holds three of them for an event loop, by what a
-connection costs: 5 KiB where nothing was said yet, 70 KiB with a header and a form, and more with TLS.
+There are three queues, by what a connection costs: 5 KiB where nothing was said yet, 70 KiB with a header
+and a form, and more with TLS.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
+from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.source import Source
-
-Key = TypeVar("Key", bound=Hashable)
 
 MOST_PLAIN = 768
 """Connections a worker that have said something."""
@@ -19,62 +18,6 @@ MOST_TLS = 384
 SHARE = 4
 """One source has at most a quarter of the places, but always `LEAST_OF_SOURCE`."""
 LEAST_OF_SOURCE = 8
-
-
-class PendingLimit(Generic[Key]):
-    """At most `most` at once, and `most_of_source` of one source. When one more comes, one goes.
-
-    It goes from the source that has the most of them, and is its oldest: that one has had the most
-    time. So a source that floods drops its own, and one that has a single connection keeps it.
-    """
-
-    def __init__(self, most: int, most_of_source: int) -> None:
-        self._most = most
-        self._most_of_source = most_of_source
-        self._by_source: dict[str, dict[Key, None]] = {}
-        self._source_of: dict[Key, str] = {}
-        self._by_count: dict[int, dict[str, None]] = {}
-        """The sources that have so many: the largest count is found without a look at each source."""
-
-    def __len__(self) -> int:
-        return len(self._source_of)
-
-    def enter(self, key: Key, source: str) -> Key | None:
-        """`key` is one more, of `source`. Returns which one has to go for it, None if none has."""
-        held = self._by_source.get(source, {})
-        victim: Key | None = None
-        if len(held) >= self._most_of_source:
-            victim = next(iter(held))
-        elif len(self) >= self._most:
-            fullest = next(iter(self._by_count[max(self._by_count)]))
-            victim = next(iter(self._by_source[fullest]))
-        if victim is not None:
-            self.leave(victim)
-        self._source_of[key] = source
-        held = self._by_source.setdefault(source, {})
-        held[key] = None
-        self._recount(source, len(held) - 1, len(held))
-        return victim
-
-    def leave(self, key: Key) -> None:
-        """`key` is none of them any more. Harmless if it was not."""
-        source = self._source_of.pop(key, None)
-        if source is None:
-            return
-        held = self._by_source[source]
-        del held[key]
-        self._recount(source, len(held) + 1, len(held))
-        if not held:
-            del self._by_source[source]
-
-    def _recount(self, source: str, before: int, now: int) -> None:
-        if before:
-            sources = self._by_count[before]
-            del sources[source]
-            if not sources:
-                del self._by_count[before]
-        if now:
-            self._by_count.setdefault(now, {})[source] = None
 
 
 def _nothing() -> None:
@@ -120,9 +63,9 @@ class PendingConnections:
     """Of one event loop. `most` are those that have said nothing yet (`listen.max_pending`)."""
 
     most: int
-    silent: PendingLimit[PendingConnection] = field(init=False)
-    plain: PendingLimit[PendingConnection] = field(init=False)
-    tls: PendingLimit[PendingConnection] = field(init=False)
+    silent: FairQueue[PendingConnection] = field(init=False)
+    plain: FairQueue[PendingConnection] = field(init=False)
+    tls: FairQueue[PendingConnection] = field(init=False)
 
     def __post_init__(self) -> None:
         self.silent = _limit(self.most)
@@ -138,7 +81,7 @@ class PendingConnections:
     def speaks(self, connection: PendingConnection, counted_as: str, *, secure: bool) -> None:
         """Its first bytes are there; `secure`: they are TLS."""
         connection.has_spoken = True
-        self.silent.leave(connection)
+        self.silent.remove(connection)
         _enter(self.tls if secure else self.plain, connection, counted_as)
 
     def move(self, connection: PendingConnection, counted_as: str) -> None:
@@ -148,15 +91,15 @@ class PendingConnections:
     def leave(self, connection: PendingConnection) -> None:
         """It has ended, or counts no longer. May be called again."""
         for limit in (self.silent, self.plain, self.tls):
-            limit.leave(connection)
+            limit.remove(connection)
 
 
-def _limit(most: int) -> PendingLimit[PendingConnection]:
-    return PendingLimit(most, max(most // SHARE, LEAST_OF_SOURCE))
+def _limit(most: int) -> FairQueue[PendingConnection]:
+    return FairQueue(most, max(most // SHARE, LEAST_OF_SOURCE))
 
 
 def _enter(
-    limit: PendingLimit[PendingConnection], connection: PendingConnection, counted_as: str
+    limit: FairQueue[PendingConnection], connection: PendingConnection, counted_as: str
 ) -> None:
     victim = limit.enter(connection, counted_as)
     if victim is not None:

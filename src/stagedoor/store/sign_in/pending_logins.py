@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 
-from stagedoor.model.pending_limits import Full, PendingLimits
+from stagedoor.model.fair_queue import Full, PendingLimits
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import pending_logins

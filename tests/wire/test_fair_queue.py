@@ -1,0 +1,114 @@
+"""Which key is served next, and which one has to go."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagedoor.model.fair_queue import FairQueue
+
+
+def test_sources_take_turns_however_many_each_has() -> None:
+    turns: FairQueue[str] = FairQueue(100)
+    for n in range(5):
+        turns.line_up(f"a{n}", "a")
+    turns.line_up("b0", "b")
+    turns.line_up("c0", "c")
+    assert [turns.take() for _ in range(8)] == ["a0", "b0", "c0", "a1", "a2", "a3", "a4", None]
+
+
+def test_the_source_with_most_loses_its_newest_and_never_the_newcomer() -> None:
+    turns: FairQueue[str] = FairQueue(5)
+    for n in range(3):
+        turns.line_up(f"a{n}", "a")
+    for n in range(2):
+        turns.line_up(f"b{n}", "b")
+    assert turns.line_up("c0", "c") == "a2"
+    assert turns.line_up("a3", "a") == "a3", "its own source has most"
+    assert len(turns) == 5
+
+
+def test_among_equals_the_newcomer_goes() -> None:
+    turns: FairQueue[str] = FairQueue(3)
+    assert [turns.line_up(one, one) for one in "abc"] == [None] * 3
+    assert turns.line_up("d", "d") == "d"
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "next", "go"]), st.integers(0, 20), st.sampled_from("abcd")),
+    max_size=120,
+)
+
+
+@given(STEPS, st.integers(0, 6))
+def test_nobody_is_lost_or_counted_twice(steps: list[tuple[str, int, str]], room: int) -> None:
+    turns: FairQueue[tuple[int, str]] = FairQueue(room)
+    waiting: set[tuple[int, str]] = set()
+    for what, number, source in steps:
+        key = (number, source)
+        if what == "come" and key not in waiting:
+            waiting.add(key)
+            gone = turns.line_up(key, source)
+            if gone is not None:
+                most = max(sum(s == other for _, s in waiting) for other in "abcd")
+                assert sum(s == gone[1] for _, s in waiting) >= most - (gone[1] != source)
+                waiting.remove(gone)
+        elif what == "next":
+            turn = turns.take()
+            assert (turn is None) == (not waiting)
+            waiting.discard(turn)  # type: ignore[arg-type]  # None is not in it
+        elif what == "go":
+            turns.remove(key)
+            waiting.discard(key)
+        assert len(turns) == len(waiting) <= room
+
+
+# Connections: the oldest has to go.
+
+
+def test_the_oldest_of_the_source_that_has_most_goes() -> None:
+    limit: FairQueue[int] = FairQueue(5, 4)
+    for number, source in enumerate(["honest", "many", "many", "other", "many"]):
+        assert limit.enter(number, source) is None
+    assert limit.enter(5, "new") == 1
+    assert limit.enter(6, "newer") == 2
+    assert len(limit) == 5
+
+
+def test_a_source_at_its_limit_loses_its_own_oldest() -> None:
+    limit: FairQueue[int] = FairQueue(100, 3)
+    assert [limit.enter(number, "one") for number in range(5)] == [None, None, None, 0, 1]
+
+
+def test_what_has_left_is_not_counted() -> None:
+    limit: FairQueue[int] = FairQueue(2, 2)
+    limit.enter(1, "a")
+    limit.enter(2, "b")
+    limit.remove(1)
+    limit.remove(1)
+    assert limit.enter(3, "c") is None
+    assert len(limit) == 2
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 4)), max_size=200),
+    st.integers(1, 12),
+    st.integers(1, 6),
+)
+def test_the_limits_hold_whoever_comes_and_goes(
+    steps: list[tuple[bool, int, int]], most: int, most_of_source: int
+) -> None:
+    limit: FairQueue[int] = FairQueue(most, most_of_source)
+    held: dict[int, str] = {}
+    for number, (enters, key, source) in enumerate(steps):
+        if not enters:
+            limit.remove(key)
+            held.pop(key, None)
+            continue
+        new, of = 100 + number if key in held else key, f"s{source}"
+        victim = limit.enter(new, of)
+        if victim is not None:
+            counts = [list(held.values()).count(each) for each in held.values()]
+            assert held[victim] == of or list(held.values()).count(held[victim]) == max(counts)
+            del held[victim]
+        held[new] = of
+        assert len(limit) == len(held) <= most
+        assert max(list(held.values()).count(each) for each in held.values()) <= most_of_source
