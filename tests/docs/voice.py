@@ -41,7 +41,7 @@ def areas() -> dict[str, list[Path]]:
         "web": sorted((ROOT / "web/src").rglob("*.ts")),
         "docs": [
             *sorted(page for page in (ROOT / "docs").rglob("*.md") if "zh" not in page.parts),
-            *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+            ROOT / "README.md",
         ],
         "changelog": [ROOT / "CHANGELOG.md"],
     }
