@@ -1,6 +1,6 @@
 """The audit as lines of which each holds the SHA-256 of the one before. Pure.
 
-A line is a function of the event and of the line before it. So everybody who reads a store makes the
+A line is a function of the event and of the line before it. So all readers of a store make the
 same lines, wherever they begin, and one that is delivered twice is the same twice.
 
 A checkpoint is an event of its own. It says, signed, how far the chain had come and what its last line's
@@ -45,11 +45,13 @@ class Line:
 
 @dataclass(slots=True)
 class Chain:
-    """Makes lines, in order. `unsigned` counts the events since the last checkpoint, and
-    `unsigned_since` is when the first of them was (seconds since the epoch).
+    """A maker of lines, in order.
+
+    `unsigned` counts the events since the last checkpoint, and `unsigned_since` is when the first of
+    them was (seconds since the epoch).
 
     `contradicted` is the `seq` of a checkpoint that says something else than the lines before it: the
-    store was changed by somebody else than the gateway.
+    store was changed, and not by the gateway.
     """
 
     link: Link = field(default_factory=Link)
@@ -58,6 +60,7 @@ class Chain:
     contradicted: int | None = None
 
     def add(self, seq: int, event: Event) -> Line:
+        """Return the next line of the chain."""
         if event.kind is Kind.AUDIT_CHECKPOINT:
             claim = claim_of(event.fields)
             if claim is not None and claim.seq == self.link.seq and claim != self.link:
@@ -73,7 +76,7 @@ class Chain:
 
 
 def document(event: Event) -> dict[str, object]:
-    """An event as JSON has it, without its number; times are RFC 3339 in milliseconds."""
+    """Return an event for JSON, without its number; times are RFC 3339 in milliseconds."""
     return {
         "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "kind": event.kind.value,
@@ -94,12 +97,15 @@ def digest(text: str) -> str:
 
 
 def statement(link: Link) -> str:
-    """What a checkpoint signs."""
+    """Return the text that a checkpoint signs."""
     return f"{link.seq} {link.digest}\n"
 
 
 def checkpoint_event(link: Link, signature: str, key: str, instance: str, now: float) -> Event:
-    """`signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint."""
+    """Return a checkpoint for `link`.
+
+    `signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint.
+    """
     fields: dict[str, Plain] = {
         "through": link.seq,
         "sha256": link.digest,
@@ -116,7 +122,7 @@ def removed_event(link: Link, count: int, instance: str, now: float) -> Event:
 
 
 def claim_of(fields: Mapping[str, Any]) -> Link | None:
-    """What the event says of the chain; None where its fields are not as we write them."""
+    """Return the link that a checkpoint claims; None for fields that the gateway does not write."""
     seq, sha256 = fields.get("through"), fields.get("sha256")
     if type(seq) is not int or not isinstance(sha256, str):
         return None

@@ -1,4 +1,4 @@
-"""The audit stage: nobody is let in before it is written down, and every way out is too.
+"""The audit stage: a login is durable in the audit before it is let in, and so is each end and refusal.
 
 Group commit: one writer thread for each process. Logins that arrive while it writes wait
 together for the next write, so that many share one transaction and one fsync; whatever can wait
@@ -56,7 +56,7 @@ class _Opening:
     answer: asyncio.Future[Opened | Denial]
     state: _State = _State.QUEUED
     left: str = ""
-    """Why nobody waits for the answer any more, if so."""
+    """Why the login no longer waits for its answer; empty while it waits."""
 
 
 @dataclass(slots=True)
@@ -87,8 +87,11 @@ class AuditLedger:
         linger_s: float = LINGER_S,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
-        """`clock` is seconds since the epoch; `on_problem` gets one line when the journal begins
-        to fail, and None when it works again, in the writer's thread."""
+        """Make a ledger that `start` starts.
+
+        `clock` is seconds since the epoch; `on_problem` gets one line when the journal begins
+        to fail, and None when it works again, in the writer's thread.
+        """
         self._journal = journal
         self._instance = instance
         self._clock = clock
@@ -103,7 +106,7 @@ class AuditLedger:
         self._denials: deque[Event] = deque()
         self._tally = DenialCounts()
         self._due_at: float | None = None  # monotonic: when closes and denials have waited enough
-        self._wakes_at = 0.0  # monotonic: until when the writer sleeps, if nobody notifies
+        self._wakes_at = 0.0  # monotonic: until when the writer sleeps, unless notified
         self._retry_at = 0.0
         self._failures = 0
         self._problem: str | None = None
@@ -117,12 +120,12 @@ class AuditLedger:
 
     @property
     def problem(self) -> str | None:
-        """Why the journal cannot be written, in one line; None while it can."""
+        """Return why the journal cannot be written, in one line; None while it can."""
         return self._problem
 
     @property
     def backlog(self) -> int:
-        """How many events are not written yet; sums of denials that are not due count as one."""
+        """Return how many events are not written yet; sums of denials that are not due count as one."""
         return self._left()
 
     def start(self) -> None:
@@ -159,7 +162,7 @@ class AuditLedger:
             raise
 
     def hold(self, why: str | None) -> None:
-        """Let nobody in, for this reason, until this is called with None. Any thread."""
+        """Refuse all logins for this reason, until this is called with None. Any thread."""
         self._held = why
 
     def close(self, opened: Opened, ended: Ended) -> None:
@@ -186,7 +189,7 @@ class AuditLedger:
         identity: str | None = None,
         target: Target | None = None,
     ) -> None:
-        """Write, or count, that somebody was not let in, soon. Any thread; never blocks."""
+        """Write, or count, a refused login soon. Any thread; never blocks."""
         now = self._clock()
         with self._lock:
             room = len(self._denials) < DENIALS
@@ -215,7 +218,7 @@ class AuditLedger:
                 self._flushing -= 1
 
     def stop(self, timeout_s: float) -> int:
-        """Flush, end the writer, and say how many events could not be written. Blocks."""
+        """Flush, end the writer, and return how many events could not be written. Blocks."""
         with self._lock:
             self._stopping = True
         self.flush(timeout_s)
@@ -248,7 +251,7 @@ class AuditLedger:
                 self._close_unreached([opening])
 
     def _close_unreached(self, openings: Iterable[_Opening]) -> None:
-        """Queue the closes of sessions that were, or may have been, written but let nobody in."""
+        """Queue the closes of sessions that were, or may have been, written but never entered."""
         now = self._clock()
         for opening in openings:
             ended = Ended(End.UNREACHED, detail=opening.left)
@@ -258,7 +261,7 @@ class AuditLedger:
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            events = [opened_event(one.opened, self._instance) for one in batch.openings]
+            events = [opened_event(opening.opened, self._instance) for opening in batch.openings]
             events += batch.closes
             events += batch.denials
             problem = None
@@ -270,12 +273,12 @@ class AuditLedger:
                 problem, public = str(error), error.public
             except Exception as error:  # a fault in the journal must not end the audit
                 problem = f"{type(error).__name__}: {error}"
-            told = self._problem
+            reported = self._problem
             if problem is None:
                 self._written(batch)
             else:
                 self._failed(batch, problem, public)
-            if told != self._problem:
+            if reported != self._problem:
                 with suppress(Exception):  # a listener that fails must not end the audit
                     self._on_problem(self._problem)
 
@@ -298,7 +301,7 @@ class AuditLedger:
             batch = _Batch()
             while self._openings and len(batch.openings) < BATCH:
                 opening = self._openings.popleft()
-                if opening.state is _State.QUEUED:  # nobody waits for the others any more
+                if opening.state is _State.QUEUED:  # the others no longer wait
                     opening.state = _State.WRITING
                     batch.openings.append(opening)
             batch.closes = list(self._closes)
@@ -313,7 +316,7 @@ class AuditLedger:
             return batch
 
     def _wait_s(self) -> float | None:
-        """How long there is nothing to do; None: until somebody notifies."""
+        """Return how long there is nothing to do; None: until notified."""
         now = time.monotonic()
         if self._problem is not None:
             return self._retry_at - now
@@ -335,12 +338,12 @@ class AuditLedger:
             self._failures = 0
             for opening in batch.openings:
                 opening.state = _State.DURABLE
-            self._close_unreached(one for one in batch.openings if one.left)
-            self._answer((one, one.opened) for one in batch.openings)
+            self._close_unreached(opening for opening in batch.openings if opening.left)
+            self._answer((opening, opening.opened) for opening in batch.openings)
             self._lock.notify_all()
 
     def _failed(self, batch: _Batch, problem: str, public: str) -> None:
-        """`public` is what developers are told of the problem."""
+        """Refuse the waiting logins with `public`, and keep closes and denials for the next try."""
         with self._lock:
             self._writing = False
             self._problem = problem
@@ -352,7 +355,7 @@ class AuditLedger:
             self._denials.extendleft(reversed(batch.denials))
             for opening in batch.openings:
                 opening.left = opening.left or "it could not be written to the audit in time"
-            # Whether a commit that failed was written nobody knows; the close of a session that
+            # A commit that failed may have been written all the same; the close of a session that
             # was not is void (`Journal`).
             self._close_unreached(batch.openings)
             refused = [*batch.openings, *self._openings]
@@ -360,25 +363,25 @@ class AuditLedger:
                 opening.state = _State.VOID
             self._openings.clear()
             denial = _unavailable(public)
-            self._answer((one, denial) for one in refused)
+            self._answer((opening, denial) for opening in refused)
             self._lock.notify_all()
 
     def _answer(self, answers: Iterable[tuple[_Opening, Opened | Denial]]) -> None:
         """Hand the answers over to the event loops that wait, one call for each loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Opening, Opened | Denial]]] = {}
-        for one, answer in answers:
-            by_loop.setdefault(one.answer.get_loop(), []).append((one, answer))
+        for opening, answer in answers:
+            by_loop.setdefault(opening.answer.get_loop(), []).append((opening, answer))
         for loop, mine in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_deliver, mine)
-            except RuntimeError:  # the loop was closed: nobody waits any more
-                self._close_unreached(one for one, _ in mine if one.state is _State.DURABLE)
+            except RuntimeError:  # the loop was closed, and its logins with it
+                self._close_unreached(o for o, _ in mine if o.state is _State.DURABLE)
 
 
 def _deliver(answers: list[tuple[_Opening, Opened | Denial]]) -> None:
-    for one, answer in answers:
-        if not one.answer.done():
-            one.answer.set_result(answer)
+    for opening, answer in answers:
+        if not opening.answer.done():
+            opening.answer.set_result(answer)
 
 
 def _unavailable(why: str) -> Denial:

@@ -13,8 +13,8 @@ class Journal(Protocol):
         """Write all or none; when this returns they survive a power cut. Blocks.
 
         A session opens once and closes once: a second `session.opened` or `session.closed`, and a
-        `session.closed` of a session that never opened, are void. So after an error, when nobody
-        knows whether the events were written, they may be written again.
+        `session.closed` of a session that never opened, are void. So after an error, which
+        leaves open whether the events were written, they may be written again.
 
         Raises StoreError (disk full, locked, gone) with one line that names the cause.
         """

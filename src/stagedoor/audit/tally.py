@@ -89,7 +89,7 @@ class DenialCounts:
         return None if self._began_at is None else self._began_at + MINUTE_S
 
     def take(self, now: float, instance: str) -> list[Event]:
-        """The sums as events, and a new minute."""
+        """Return the sums as events, and begin a new minute."""
         events = [
             Event(
                 at=now,

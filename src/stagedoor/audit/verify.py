@@ -1,6 +1,6 @@
 """Whether exported lines are those that the gateway wrote: all of them, unchanged, in order. Pure.
 
-It needs the lines alone. A line that was changed is told by the `prev` of the line after it, and the
+It needs the lines alone. A changed line shows by the `prev` of the line after it, and the
 last ones by a checkpoint: what comes after the last checkpoint is not confirmed, and the report says
 where that begins.
 """
@@ -67,7 +67,7 @@ class _Line:
         return ChainProblem(self.file, self.number, what)
 
     def with_(self, **fields: object) -> str:
-        """The hash that it had if these were its fields."""
+        """Return the hash that the line would have with these fields."""
         return digest(json.dumps({**self.document, **fields}))
 
 
@@ -91,8 +91,8 @@ def verify(
     looking = _Verification(check, trusted, tuple(against))
     try:
         looking.run(_parsed(lines))
-    except _FaultFoundError as found:
-        looking.report.fault = found.fault
+    except _FaultFoundError as error:
+        looking.report.fault = error.fault
     return looking.report
 
 
@@ -102,8 +102,8 @@ def checkpoints(
     *,
     trusted: frozenset[str] | None = None,
 ) -> list[Link]:
-    """What the checkpoints among these lines say. Those that are not well signed are left out."""
-    found = []
+    """Return the links that the checkpoints among these lines claim, without those badly signed."""
+    links = []
     for file, number, text in lines:
         try:
             line = _parse(file, number, text)
@@ -112,8 +112,8 @@ def checkpoints(
         if line.document.get("kind") == Kind.AUDIT_CHECKPOINT:
             link, key = _signed(line, check)
             if link is not None and key is not None and (trusted is None or key in trusted):
-                found.append(link)
-    return found
+                links.append(link)
+    return links
 
 
 class _Verification:
@@ -148,7 +148,7 @@ class _Verification:
         self._compare_others()
 
     def _compare(self, last: _Line, line: _Line, after: _Line | None) -> None:
-        """That `line` is the one after `last`."""
+        """Check that `line` follows `last`. Raises _FaultFoundError."""
         if line.prev == last.digest:
             if line.seq <= last.seq:
                 raise _FaultFoundError(line.fault(f"seq {line.seq} comes after seq {last.seq}"))
@@ -239,7 +239,7 @@ class _Verification:
 
 
 def _signed(line: _Line, check: CheckSignature) -> tuple[Link | None, str | None]:
-    """What a checkpoint says, and the key that signed it."""
+    """Return the link that a checkpoint claims, and the key that signed it."""
     fields = line.document.get("fields")
     claim = claim_of(fields) if isinstance(fields, dict) else None
     if claim is None or claim.seq >= line.seq:
@@ -254,8 +254,8 @@ def _parsed(lines: Iterable[tuple[str, int, bytes]]) -> Iterator[_Line | ChainPr
     for file, number, text in lines:
         try:
             yield _parse(file, number, text)
-        except _FaultFoundError as found:
-            yield found.fault
+        except _FaultFoundError as error:
+            yield error.fault
 
 
 def _parse(file: str, number: int, text: bytes) -> _Line:

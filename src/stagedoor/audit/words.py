@@ -14,11 +14,12 @@ from stagedoor.wire.oneline import escaped, one_line
 Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
 _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to", "first", "last"})
-"""Fields of what happens in a session that are not cut: their makers bound them, and what somebody ran or
-moved must be found in them as it was."""
+"""Fields of what happens in a session that are not cut: their makers bound them, and what a person ran or
+moved must be in them as it was."""
 
 
 def opened_event(opened: Opened, instance: str) -> Event:
+    """Return the event of a session that begins."""
     grant = opened.ready.grant
     shell = opened.ready.shell
     return Event(
@@ -44,7 +45,7 @@ def opened_event(opened: Opened, instance: str) -> Event:
 
 
 def _guest(grant: Grant) -> Fields:
-    """Of one who was let to somebody else's terminal alone."""
+    """Return the fields of a guest, who was admitted to one terminal of another user."""
     guest = grant.guest
     if guest is None:
         return {}
@@ -57,6 +58,7 @@ def _guest(grant: Grant) -> Fields:
 
 
 def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
+    """Return the event of a session's end."""
     grant = opened.ready.grant
     return Event(
         at=now,
@@ -80,7 +82,7 @@ def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Eve
 
 
 def noted_event(opened: Opened, kind: Kind, fields: Fields, instance: str, now: float) -> Event:
-    """What happened inside a session: a channel, a recording."""
+    """Return the event of something inside a session: a channel, a recording."""
     grant = opened.ready.grant
     return Event(
         at=now,
@@ -113,6 +115,7 @@ def denied_event(
     instance: str,
     now: float,
 ) -> Event:
+    """Return the event of a refusal."""
     return Event(
         at=now,
         kind=Kind.SESSION_DENIED,
@@ -127,5 +130,5 @@ def denied_event(
 
 
 def plain(text: str) -> str:
-    """`text` on one line of at most 500 characters that any terminal and database can take."""
+    """Return `text` on one line of at most 500 characters that any terminal and database can take."""
     return one_line(text, _TEXT_LIMIT)

@@ -1,4 +1,4 @@
 """The second stage: may this identity enter this target? Answers from memory, at once.
 
-What may never enter: how somebody proved who they are, where rules are stored, any waiting.
+What may never enter: how a user proved who they are, where rules are stored, any waiting.
 """

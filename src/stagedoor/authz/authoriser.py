@@ -38,12 +38,12 @@ class Authoriser:
         self._given = _Given(policy())
 
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
-        """May `identity` enter `target` now?"""
+        """Return a grant if `identity` may enter `target` now, else the denial."""
         policy, now = self._policy(), self._now()
         given = self._given
         if given.by is not policy:
             given = self._given = _Given(policy)
-        # The hash and the sign-in are named apart, since they are no part of who somebody is: what an
+        # The hash and the sign-in are named apart, since they are no part of an identity's value: what an
         # old password opened must not be covered by what the new one does.
         key = (identity, identity.password_hash, identity.sign_in, target)
         grant = given.grants.get(key)
@@ -55,22 +55,22 @@ class Authoriser:
         return verdict
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
-        """What may `identity` do by this share now? See `authz.guest`."""
+        """Return what `identity` may do by this share now. See `authz.guest`."""
         return guest.by_share(self._policy(), identity, share_id, self._now())
 
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
     ) -> Grant | Denial:
-        """May `identity` look at this terminal now, which is reached in the name of `host`?"""
+        """Return a grant if `identity` may watch this terminal of `host` now, else the denial."""
         at = (target, terminal, host)
         return guest.by_rule(self._policy(), identity, *at, self._now())
 
     def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
-        """Why a grant does not suffice now. See `authz.step_up`."""
+        """Return why a grant does not suffice now, None if it does. See `authz.step_up`."""
         return step_up_needed(self._step_up, self._policy(), identity, target, self._now())
 
     def again(self, grant: Grant) -> Grant | Denial:
-        """Does what `grant` was given for still hold?"""
+        """Return a new grant if the reasons for `grant` still hold, else the denial."""
         if grant.guest is None:
             return self.authorise(grant.identity, grant.target)
         return guest.again(self._policy(), grant, self._now())

@@ -1,4 +1,4 @@
-"""The rule of entry. Default deny: without a rule that matches now, nobody enters."""
+"""The rule of entry. Default deny: without a rule that matches now, entry is denied."""
 
 from math import inf
 
@@ -79,9 +79,9 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
 def matching(
     policy: Policy, user: User, target: Target | None, now: float
 ) -> tuple[GrantRule, ...]:
-    """The rules about this user and this target that hold now, in order of number.
+    """Return the rules about this user and this target that hold now, in order of number.
 
-    Target None: one that nobody knows any more, which only rules for every app cover.
+    Target None stands for a target that no longer exists, which only rules for all apps cover.
     """
     subjects = subjects_of(user.name, user.groups)
     return tuple(
@@ -98,12 +98,12 @@ def matching(
 
 
 def permitted(rules: tuple[GrantRule, ...]) -> Permissions:
-    """What rules permit together."""
+    """Return the permissions of all rules together."""
     return frozenset().union(*(rule.permissions for rule in rules))
 
 
 def longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule | None:
-    """Of the rules that give this permission, the one that lasts longest; the oldest of equals."""
+    """Return the rule with this permission that lasts longest, the oldest of equals; None without one."""
     giving = [rule for rule in rules if permission in rule.permissions]
     return max(
         giving,
@@ -119,12 +119,12 @@ def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | N
 
 
 def earliest(*ends: float | None) -> float | None:
-    """The first of these times; None stands for never."""
+    """Return the first of these times. None stands for never."""
     return min((at for at in ends if at is not None), default=None)
 
 
 def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
-    """Whether a credential with these scopes may be used to enter `target`.
+    """Return whether a credential with these scopes may be used to enter `target`.
 
     `connect` allows every target, `connect:APP` an app in all its environments,
     `connect:APP.ENVIRONMENT` one environment; both parts are patterns. None is no limit.

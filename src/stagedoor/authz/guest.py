@@ -1,8 +1,8 @@
-"""The rule of guests: who may look at a terminal of somebody else's, and who may type there. Pure.
+"""The rule of guests: whether a user may watch another user's terminal, and type there. Pure.
 
 A share holds while it lasts and its host may enter the app themselves, by the credential that they shared
-with. A grant to watch holds for whom it names. Neither is ever a right to enter, and a guest has no other
-permission; but where the host's grants or the guest's own say that terminals are recorded, the guest's is.
+with. A grant to watch holds for the users that it names. Neither is ever a right to enter, and a guest
+has no other permission; but where the host's grants or the guest's own say that terminals are recorded, the guest's is.
 """
 
 from dataclasses import replace
@@ -37,9 +37,9 @@ def by_share(
     share_id: str,
     now: float,
 ) -> Grant | Denial:
-    """What the share `share_id` lets `identity` do now.
+    """Return what the share `share_id` permits `identity` now.
 
-    A share that is not there any more and one that never was are refused in the same words.
+    A share that has ended and one that never existed are refused in the same words.
     """
     until = known(policy, identity, now)
     if isinstance(until, Denial):
@@ -85,7 +85,7 @@ def by_rule(
     host: str,
     now: float,
 ) -> Grant | Denial:
-    """Whether a grant lets `identity` watch this terminal, which is reached as `host`."""
+    """Return a grant if a rule permits `identity` to watch this terminal, which belongs to `host`."""
     until = known(policy, identity, now)
     if isinstance(until, Denial):
         return until
@@ -109,7 +109,7 @@ def by_rule(
 
 
 def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
-    """Judge a guest who is in, by what admitted them."""
+    """Return a new grant if the reason to admit this guest still holds, else the denial."""
     guest = grant.guest
     if guest is None:
         return authorise(policy, grant.identity, grant.target, now)
@@ -126,7 +126,7 @@ def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
 
 
 def host_of(policy: Policy, share: Share) -> Identity | Denial:
-    """Who shares, by the credential of that time; refused if the password has changed since."""
+    """Return the identity of the host when they shared. A changed password ends the share."""
     user = policy.users.get(share.host)
     if user is None:
         return Denial(Reason.NO_GRANT, OVER)

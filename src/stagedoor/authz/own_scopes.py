@@ -17,7 +17,7 @@ _SHOWN_RULES = 10
 def own_scopes(
     policy: Policy, user: User, wanted: Sequence[str], now: float
 ) -> tuple[str, ...] | Denial:
-    """The scopes for `wanted`: apps (`app01`, `app01.staging`), or patterns that a grant of the user's has.
+    """Return the scopes for `wanted`: apps (`app01`, `app01.staging`), or patterns of the user's grants.
 
     Whether one pattern is within another is not worked out: a pattern is taken if a grant says the same.
     A scope without an environment is for all of them (`authz.decide.in_scope`), and so needs a grant

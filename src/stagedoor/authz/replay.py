@@ -14,7 +14,7 @@ def may_replay(
     target: Target | None,
     now: float,
 ) -> bool:
-    """Whether `identity` may play a recording of `target`; None where nobody knows whose it is.
+    """Return whether `identity` may play a recording of `target`; None stands for an unknown target.
 
     Only a password, or a link for all apps, opens recordings: a token is for entering apps, and is kept in
     scripts.

@@ -1,7 +1,7 @@
-"""Which targets want a fresh proof that a person is there, and whether somebody has given one. Pure.
+"""Which targets want a fresh proof that a person is there, and whether a user has given one. Pure.
 
 The proof belongs to a sign-in: one is enough for all that the sign-in opens within `fresh_s`. It is asked for
-when somebody enters. A session that is open goes on when the proof is old.
+at entry. A session that is open goes on when the proof is old.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,10 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class StepUpRules:
-    """`targets` are apps by their patterns, for every user. A proof counts for `fresh_s` seconds. `url` is
-    where a person gives one; None where the settings do not tell the WebShell's address."""
+    """The targets that need a fresh proof: `targets` are patterns of apps, for every user.
+
+    A proof counts for `fresh_s` seconds. `url` is the page for it, None without an address of the WebShell.
+    """
 
     targets: tuple[TargetPattern, ...] = ()
     fresh_s: float = 15 * MINUTE_S

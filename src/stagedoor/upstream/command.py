@@ -8,8 +8,10 @@ import asyncssh
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """`exit_status` is None where the shell told none. `too_long`: it printed more than was allowed, and
-    was cut off."""
+    """The result of a command in a shell.
+
+    `exit_status` is None where the shell sent none. `too_long`: the output was cut at the limit.
+    """
 
     exit_status: int | None
     output: bytes

@@ -38,7 +38,7 @@ _WINDOWS = (91, 93)
 
 
 SAID_CHARS = 200
-"""Of what a shell says itself, as far as a person is told."""
+"""The part of a shell's own message that a person sees."""
 
 
 class ProtocolError(asyncssh.ProtocolError):
@@ -46,7 +46,7 @@ class ProtocolError(asyncssh.ProtocolError):
 
 
 def hung_up(name: str, error: Exception | None) -> str:
-    """What to tell of a connection to the shell `name` that is gone; `error` is asyncssh's."""
+    """Return the message for a lost connection to the shell `name`; `error` is asyncssh's."""
     match error:
         case asyncssh.ProtocolError():
             return f"the shell {name} broke the SSH protocol: {one_line(error.reason, SAID_CHARS)}"
@@ -58,7 +58,7 @@ def hung_up(name: str, error: Exception | None) -> str:
 
 
 class RefusedError(Exception):
-    """The shell's SSH server let nobody in, and said so before it spoke SSH; one line for the person."""
+    """The shell's SSH server refused all logins before it spoke SSH; one line for the person."""
 
 
 class ShellConnection(asyncssh.SSHClientConnection):
@@ -104,17 +104,20 @@ class ShellConnection(asyncssh.SSHClientConnection):
     # What comes.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, and bound what it buffers."""
         self._wire = cast(asyncio.Transport, transport)
         self._wire.set_write_buffer_limits(CONGESTED_BYTES)
         self._wire.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own, of its sockets
         super().connection_made(transport)
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
+        """Show the first bytes to the preface before asyncssh parses them."""
         if self._preface is not None and not self._preface.hear(data):
             self._preface = None
         super().data_received(data, datatype)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
+        """Read what a refusing server has sent before asyncssh reports the loss."""
         if self._preface is not None:
             # A server that refuses does not wait for what we write, which fails before its line is read.
             with suppress(OSError):
@@ -162,7 +165,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
                 for pieces in channel._session._recv_buf.values():
                     if len(pieces) <= PIECES:
                         continue
-                    plain = [one for one in pieces if isinstance(one, bytes)]
+                    plain = [piece for piece in pieces if isinstance(piece, bytes)]
                     if len(plain) == len(pieces):  # and no exception among them
                         pieces[:] = [b"".join(plain)]
 
@@ -171,14 +174,17 @@ class ShellConnection(asyncssh.SSHClientConnection):
     # the code that writes to them.
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Count data packets, which earn the shell messages, and send."""
         if pkttype == _DATA:
             self._chatter.sent_data()
         super().send_packet(pkttype, *args, handler=handler)
 
     def pause_writing(self) -> None:
+        """Stop reading from channels while the socket's buffer is full."""
         self._hold("unsent")
 
     def resume_writing(self) -> None:
+        """Read from channels again."""
         self._release("unsent")
 
     def _send_kexinit(self) -> None:

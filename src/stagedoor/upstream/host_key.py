@@ -1,4 +1,4 @@
-"""The host key or certificate that an SSH server shows, before anybody logs in."""
+"""The host key or certificate that an SSH server shows before a login."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ async def certificate_fault(
 ) -> str | None:
     """Why ssh would not accept the server as `name` by a certificate of this CA; None where it would.
 
-    Nobody tries to log in. Raises OSError.
+    There is no login. Raises OSError.
     """
     shown = _Shown(asyncssh.import_public_key(ca_line))
     try:

@@ -3,7 +3,7 @@
 The gateway shows a certificate of its own user CA, good for minutes, for a key that lives as long
 as the connection: the shell's log says who it is, and nothing that could be stolen is kept. The
 shell shows a certificate of the host CA, or a host key that the settings name; anything else is
-refused, since somebody in between would read it all.
+refused, since a server in between would read it all.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ CERTIFICATE_S = 5 * MINUTE_S
 """It is shown once, at once; minutes are for clocks that differ."""
 HANDSHAKE_TIMEOUT_S = 15.0
 AT_ONCE = 16
-"""So many logins to one shell go on at a time. When a gateway or a network comes back, everybody comes back
-in one moment: all at once they would take each other's time until none was in within the timeout, and
+"""Logins to one shell at the same time. When a gateway or a network comes back, all clients come back
+in one moment: together they would take each other's time until none was in within the timeout, and
 hold the memory of a key exchange each."""
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
             "aes256-ctr", "aes128-ctr")  # fmt: skip
@@ -64,7 +64,9 @@ class SignUser(Protocol):
         valid_s: float,
         *,
         extensions: Sequence[str],
-    ) -> str: ...
+    ) -> str:
+        """Return the certificate in one line."""
+        ...
 
 
 class UnreachedError(Exception):
@@ -132,7 +134,7 @@ class Upstream:
                 )
                 return await ShellConnection.connect(sock, options, target.shell_name)
         except BaseException as error:
-            # Until now nobody's, or of a connection that has been given up already.
+            # It has no owner yet, or belongs to a connection that has been given up already.
             sock.close()
             why = self._why(error, target.shell_name, identity)
             if why is None:
@@ -140,7 +142,7 @@ class Upstream:
             raise UnreachedError(why) from None
 
     def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
-        """What to tell of `error`; None where it is a bug in Stagedoor, or we were cancelled."""
+        """Return the message for `error`; None for a bug in Stagedoor, or a cancelled login."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case RefusedError():
@@ -191,8 +193,11 @@ def _key_exchanges() -> list[str]:
 
 
 def _host_key_algorithms(account: Account) -> list[str]:
-    """Those of the keys that we know, then certificates, then all others: a shell that has none of
-    the first shows what it has, and is refused for that, instead of hanging up on us."""
+    """Return the types of the known keys first, then certificates, then all others.
+
+    A shell without one of the first then shows the key that it has and is refused for it, instead of
+    hanging up.
+    """
     known: list[str] = []
     for line in account.host_keys:
         kind = line.split()[0]

@@ -24,11 +24,11 @@ class MessageRateLimit:
         self._at = now
 
     def sent_data(self) -> None:
-        """A data packet was sent to the shell."""
+        """Count a data packet to the shell."""
         self._left = min(self._left + PER_DATA, BURST)
 
     def heard(self, kind: int, now: float) -> bool:
-        """A message of that kind came. False: the shell says too much."""
+        """Count a message of this kind from the shell. Return False if the shell sends too many."""
         if kind in _DATA:
             self._left = min(self._left + PER_DATA, BURST)
             return True
