@@ -75,6 +75,8 @@ class ProviderHouse:
     async def refresh_all(self, later_s: float = REFRESH_S) -> None:
         """Ask each provider about its sign-ins, some time later."""
         self.skew_s += later_s
+        for fake in self.providers.values():
+            fake.skew_s = self.skew_s
         for provider in self.settings.sso:
             await self.refresh.round(provider)
 

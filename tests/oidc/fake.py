@@ -43,8 +43,12 @@ class FakeProvider:
         """What gets no answer: paths, and grant types at the token endpoint."""
         self.refresh: tuple[int, object] | None = None
         """What answers to a refresh; None: new tokens."""
+        self.gone: dict[str, tuple[int, object]] = {}
+        """The same for some persons alone."""
         self.asked: Counter[str] = Counter()
         self.port = 0
+        self.skew_s = 0.0
+        """By how much its clock is ahead."""
         self._no_longer_silent = asyncio.Event()
 
     @property
@@ -61,7 +65,7 @@ class FakeProvider:
         return self._signed(claims, key or self.key)
 
     def _signed(self, claims: dict[str, object], key: ECKey) -> str:
-        now = int(time.time())
+        now = int(time.time() + self.skew_s)
         times = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 60}
         head = {"alg": "ES256", "kid": key.kid}
         return jwt.encode(head, times | claims, key, algorithms=["ES256"])
@@ -102,17 +106,19 @@ class FakeProvider:
             case "/keys":
                 return 200, {"keys": [self.key.as_dict(private=False)]}
             case "/token":
-                if form["grant_type"] == ["refresh_token"] and self.refresh is not None:
-                    return self.refresh
-                claims: dict[str, object] = {
-                    "sub": self.subject,
-                    "preferred_username": self.subject.partition("-")[0],
-                    "groups": self.groups,
-                }
-                if form["grant_type"] == ["authorization_code"]:
+                subject, claims = self.subject, dict[str, object](groups=self.groups)
+                if form["grant_type"] == ["refresh_token"]:
+                    subject = form["refresh_token"][0].partition(" ")[2]
+                    if (refused := self.gone.get(subject, self.refresh)) is not None:
+                        return refused
+                else:
                     claims["nonce"] = self.nonce
+                claims |= {"sub": subject, "preferred_username": subject.partition("-")[0]}
                 token = self._signed(claims, self.key)
-                return 200, {"id_token": token, "refresh_token": f"r{self.asked[path]}"}
+                return 200, {
+                    "id_token": token,
+                    "refresh_token": f"{self.asked[path]} {subject}",
+                }
         return 404, {}
 
 

@@ -3,7 +3,13 @@
 import pytest
 
 from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
-from stagedoor.oidc.errors import GrantEndedError, OidcError, UnavailableError
+from stagedoor.oidc.errors import (
+    FailedRequestError,
+    GrantEndedError,
+    OidcError,
+    RefusedRequestError,
+    UnavailableError,
+)
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Rules
 
@@ -38,7 +44,26 @@ def test_only_the_end_of_a_grant_or_somebody_elses_name_ends_anything() -> None:
     assert isinstance(judge(GrantEndedError("invalid_grant"), "1", RULES), SignInEnded)
     assert isinstance(judge(claims("2", groups=["/teams/shop"]), "1", RULES), SignInEnded)
     for error in (UnavailableError("503"), OidcError("401, invalid_client")):
-        assert isinstance(judge(error, "1", RULES), Unknown)
+        assert judge(error, "1", RULES, str(error), others_hold=True) == Unknown(str(error))
+
+
+@pytest.mark.identity(29)
+def test_a_refusal_ends_a_sign_in_when_it_comes_twice_in_a_row() -> None:
+    refusal = RefusedRequestError("400, invalid_request")
+    for previous in (None, "no answer", "400, access_denied"):
+        assert judge(refusal, "1", RULES, previous) == Unknown("400, invalid_request")
+    assert judge(refusal, "1", RULES, str(refusal)) == SignInEnded(
+        "400, invalid_request, twice in a row"
+    )
+
+
+@pytest.mark.identity(29)
+def test_a_failure_that_is_reported_for_one_person_alone_is_about_them() -> None:
+    failure = FailedRequestError("500, invalid_request")
+    assert judge(failure, "1", RULES, None, others_hold=True) == Unknown("500, invalid_request")
+    assert judge(failure, "1", RULES, str(failure)) == Unknown("500, invalid_request")
+    ended = judge(failure, "1", RULES, str(failure), others_hold=True)
+    assert isinstance(ended, SignInEnded)
 
 
 def test_a_name_that_changed_there_changes_nothing_here() -> None:

@@ -55,7 +55,7 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
         assert not answers.settle(transaction, mine, ask_at=NOW + 9999, failures=0)
     answers.rotated(database, second, "sealed again")
     with database.write() as transaction:
-        answers.settle(transaction, second, ask_at=NOW + 1300, failures=2, answered=NOW + 700)
+        answers.settle(transaction, second, ask_at=NOW + 1300, failures=2, answered_at=NOW + 700)
     [third] = due(database, NOW + 1300)
     assert (third.refresh_token, third.failures) == ("sealed again", 2)
 

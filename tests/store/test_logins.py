@@ -225,7 +225,7 @@ def test_one_refresh_token_answers_for_the_logins_too(database: Database) -> Non
     asked = NOW + 600
     [mine] = answers.take_turns(database, due(database, asked), asked + 60)
     with database.write() as transaction:
-        answers.settle(transaction, mine, ask_at=asked + 600, failures=0, answered=asked)
+        answers.settle(transaction, mine, ask_at=asked + 600, answered_at=asked)
         found = answers.named(transaction, "https://id.example", None, "sid")
     assert answered_at(database, "SHA256:abc", asked) == asked
     assert len(found) == 2, "a provider's logout names both"
@@ -242,7 +242,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
     # The one who asked meanwhile brings the new token, or the provider would see the old one twice.
     answers.rotated(database, mine, "sealed again")
     with database.write() as transaction:
-        assert not answers.settle(transaction, mine, ask_at=asked + 600, failures=0, answered=asked)
+        assert not answers.settle(transaction, mine, ask_at=asked + 600, answered_at=asked)
     [next_] = due(database, asked + 60)
     assert (next_.sign_in, next_.refresh_token) == (sign_in(other).id, "sealed again")
     with database.read() as transaction:

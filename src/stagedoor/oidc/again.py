@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stagedoor.oidc.errors import GrantEndedError, OidcError
+from stagedoor.oidc.errors import (
+    FailedRequestError,
+    GrantEndedError,
+    OidcError,
+    RefusedRequestError,
+)
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Rules, map_groups
 
@@ -39,16 +44,31 @@ class Unknown:
 Outcome = SignInAlive | SignInEnded | Unknown
 
 
-def judge(answer: Claims | OidcError, subject: str, rules: Rules) -> Outcome:
-    """`subject` is the person's, who signed in. An error is what asking raised.
+def judge(
+    answer: Claims | OidcError,
+    subject: str,
+    rules: Rules,
+    previous: str | None = None,
+    others_hold: bool = False,
+) -> Outcome:
+    """Judge what the provider says of a sign-in of the person `subject`. An error is what asking raised.
 
-    Only `invalid_grant`, or somebody else's name, ends anything: a wrong client's secret is the
-    administrator's fault, and no reason to put everybody out.
+    `previous` is the reason of the last outcome, if that was `Unknown`; `others_hold` says whether the
+    provider has since answered that another sign-in lasts.
+
+    `invalid_grant` and another subject end the sign-in at once; another refusal does if it comes twice in a
+    row. So does a failure that the provider reports twice in a row while it answers for others: it is about
+    this person. What is about the client ends nothing: a wrong secret is the administrator's fault.
     """
     if isinstance(answer, GrantEndedError):
         return SignInEnded(str(answer))
     if isinstance(answer, OidcError):
-        return Unknown(str(answer))
+        why = str(answer)
+        if why == previous and isinstance(answer, RefusedRequestError):
+            return SignInEnded(f"{why}, twice in a row")
+        if why == previous and others_hold and isinstance(answer, FailedRequestError):
+            return SignInEnded(f"{why}, twice in a row, and other sign-ins hold")
+        return Unknown(why)
     if answer.subject != subject:
         return SignInEnded("the provider answers of somebody else (sub)")
     try:
@@ -63,6 +83,7 @@ def judge(answer: Claims | OidcError, subject: str, rules: Rules) -> Outcome:
 
 
 def wait_s(refresh_s: float, failures: int, random: Callable[[], float]) -> float:
-    """Seconds until the next look, after so many failures in a row. `random` is from 0 to 1."""
+    """Return the seconds until the provider is asked again, after so many failures in a row. `random` is from
+    0 to 1."""
     whole = refresh_s if failures == 0 else min(refresh_s, RETRY_S * 2.0 ** min(failures - 1, 20))
     return whole * (1 - SPREAD * random())

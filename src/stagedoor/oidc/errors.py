@@ -20,5 +20,18 @@ class GrantEndedError(OidcError):
     """A refresh token is not good any more (`invalid_grant`, RFC 6749 §5.2): the sign-in ends."""
 
 
+class RefusedRequestError(OidcError):
+    """The token endpoint refuses this request by an OAuth error that is not about the client (4xx).
+
+    RFC 6749 §5.2 has `invalid_grant` for a refresh token that is not good any more; several providers answer
+    `invalid_request` instead.
+    """
+
+
+class FailedRequestError(UnavailableError):
+    """The token endpoint fails (5xx), and names an OAuth error: it has read the request, and may have failed
+    for this person alone."""
+
+
 class UnknownKeyError(OidcError):
     """A token names a key that is not among those known: they may have been rotated."""

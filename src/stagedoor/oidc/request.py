@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
-from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.errors import (
+    FailedRequestError,
+    GrantEndedError,
+    OidcError,
+    RefusedRequestError,
+    SignInDeniedError,
+    UnavailableError,
+)
 from stagedoor.oidc.provider import Provider, read_object
 
 RANDOM_BYTES = 32
 """Of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
 TOKEN_LIMIT_CHARS = 64 * 1024
+CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+"""What the token endpoint says of the gateway itself (RFC 6749 §5.2): it says nothing of a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,25 +137,42 @@ def refresh_request(provider: Provider, client: Client, refresh_token: str) -> F
 def read_tokens(status: int, body: bytes) -> Tokens:
     """Read the token endpoint's answer (RFC 6749 §5).
 
-    Raises GrantEndedError for `invalid_grant`, UnavailableError where trying again may help, OidcError
-    for the rest.
+    Raises GrantEndedError for `invalid_grant`, RefusedRequestError for another error that is not about the
+    client, FailedRequestError and UnavailableError where trying again may help, OidcError for the rest.
     """
-    if status >= 500 or status == 429:
-        raise UnavailableError(f"the token endpoint answered {status}")
-    fields = read_object(body, "the token endpoint's answer")
     if status != 200:
-        word = _code_word(fields.get("error"))
-        if word == "invalid_grant":
-            raise GrantEndedError(
-                "the provider says invalid_grant: the code or the sign-in is over"
-            )
-        hint = (
-            "; check sso.client_id and sso.client_secret_file" if word == "invalid_client" else ""
-        )
-        raise OidcError(f"the token endpoint answered {status}, {word}{hint}")
+        raise _error_of(status, body)
+    fields = read_object(body, "the token endpoint's answer")
     return Tokens(
         _token(fields, "id_token"), _token(fields, "access_token"), _token(fields, "refresh_token")
     )
+
+
+def _error_of(status: int, body: bytes) -> OidcError:
+    """Return what an answer other than 200 means (RFC 6749 §5.2)."""
+    answered = f"the token endpoint answered {status}"
+    try:
+        error = read_object(body, "the token endpoint's answer").get("error")
+    except OidcError:
+        error = None
+    if error is None:
+        return UnavailableError(answered) if _may_pass(status) else OidcError(answered)
+    word = _code_word(error)
+    if word == "invalid_grant" and status < 500:
+        return GrantEndedError("the provider says invalid_grant: the code or the sign-in is over")
+    answered = f"{answered}, {word}"
+    if status == 429 or word == "temporarily_unavailable":
+        return UnavailableError(answered)
+    if _may_pass(status):
+        return FailedRequestError(answered)
+    if word in CLIENT_ERRORS:
+        return OidcError(f"{answered}; check sso.client_id and sso.client_secret_file")
+    return RefusedRequestError(answered) if status >= 400 else OidcError(answered)
+
+
+def _may_pass(status: int) -> bool:
+    """Whether a request that was answered by this status may be answered otherwise later."""
+    return status >= 500 or status == 429
 
 
 def _token_request(provider: Provider, client: Client, *fields: tuple[str, str]) -> FormRequest:

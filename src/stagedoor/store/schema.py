@@ -54,7 +54,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 
 meta = Table(
     "meta",

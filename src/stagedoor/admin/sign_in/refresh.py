@@ -15,9 +15,9 @@ from stagedoor.admin.sign_in.single_sign_on import rules_of
 from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
-from stagedoor.oidc.again import Outcome, SignInAlive, SignInEnded, Unknown, judge, wait_s
+from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.client import OidcClient
-from stagedoor.oidc.errors import OidcError, UnavailableError
+from stagedoor.oidc.errors import FailedRequestError, OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Tokens
 from stagedoor.settings.settings import Settings
@@ -108,8 +108,7 @@ class RefreshService:
 
     async def _ask(self, provider: SingleSignOn, mine: RefreshCandidate, token: str) -> None:
         answer = await self._answer(mine, token)
-        outcome = judge(answer, mine.subject, rules_of(provider))
-        await asyncio.to_thread(self._settle, provider, mine, outcome)
+        await asyncio.to_thread(self._judge, provider, mine, answer)
 
     async def _answer(self, mine: RefreshCandidate, token: str) -> Claims | OidcError:
         client = self._clients[mine.provider]
@@ -137,8 +136,16 @@ class RefreshService:
                     raise
                 await asyncio.sleep(1)
 
-    def _settle(self, provider: SingleSignOn, mine: RefreshCandidate, outcome: Outcome) -> None:
-        match outcome:
+    def _judge(
+        self, provider: SingleSignOn, mine: RefreshCandidate, answer: Claims | OidcError
+    ) -> None:
+        """Do what the answer means for the sign-in. Raises StoreError. In a thread."""
+        others_hold = (
+            isinstance(answer, FailedRequestError)
+            and mine.failed_at is not None
+            and answers.answered_since(self._database, provider.name, mine.failed_at)
+        )
+        match judge(answer, mine.subject, rules_of(provider), mine.failure, others_hold):
             case SignInEnded(why):
                 _log.warning("sign-in ended", provider=provider.name, user=mine.user, why=why)
                 service = self._service(provider)
@@ -148,7 +155,14 @@ class RefreshService:
                 failures = mine.failures + 1
                 ask_at = self._now() + wait_s(provider.refresh_s, failures, self._dice)
                 with self._database.write() as transaction:
-                    answers.settle(transaction, mine, ask_at=ask_at, failures=failures)
+                    answers.settle(
+                        transaction,
+                        mine,
+                        ask_at=ask_at,
+                        failures=failures,
+                        failure=why,
+                        failed_at=self._now(),
+                    )
             case SignInAlive(groups, warning):
                 self._tell(provider, "away", None)
                 if warning is not None:  # once: the next person's answer may have no fault
@@ -165,16 +179,14 @@ class RefreshService:
             before = identities.provided_groups_of(reading, mine.user)
         if groups is None or groups == before:
             with self._database.write() as transaction:
-                answers.settle(transaction, mine, ask_at=ask_at, failures=0, answered=now)
+                answers.settle(transaction, mine, ask_at=ask_at, answered_at=now)
             return
         change_of = self._service(provider).change
         with (
             suppress(NotFoundError),
             change_of("sso.refresh", revokes=groups < before) as change,
         ):
-            if not answers.settle(
-                change.transaction, mine, ask_at=ask_at, failures=0, answered=now
-            ):
+            if not answers.settle(change.transaction, mine, ask_at=ask_at, answered_at=now):
                 raise NotFoundError("somebody else has asked since")
             identities.set_provided_groups(change.transaction, mine.user, groups)
             change.fields |= {

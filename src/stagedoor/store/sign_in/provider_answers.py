@@ -5,7 +5,7 @@ Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import delete, insert, select, update
 
@@ -16,8 +16,11 @@ from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
 
 @dataclass(frozen=True, slots=True)
 class RefreshCandidate:
-    """A sign-in whose provider is to be asked again. `refresh_token` is sealed; `turn` is until when, seconds
-    since the epoch, its holder may write what came of it."""
+    """A sign-in whose provider is to be asked again.
+
+    `refresh_token` is sealed; `turn` is until when, seconds since the epoch, its holder may write what came.
+    `failure` is why the provider did not answer when it was asked last, at `failed_at`; None if it did.
+    """
 
     sign_in: bytes = field(repr=False)
     user: str
@@ -26,6 +29,8 @@ class RefreshCandidate:
     failures: int
     refresh_token: str = field(repr=False)
     turn: float
+    failure: str | None = None
+    failed_at: float | None = None
 
 
 def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> None:
@@ -142,6 +147,8 @@ def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float =
                 ask_at=row.ask_at,
                 failures=row.failures,
                 answered_at=row.answered_at,
+                failure=row.failure,
+                failed_at=row.failed_at,
             )
         )
 
@@ -188,6 +195,8 @@ def due(
                 row.failures,
                 row.refresh_token,
                 row.ask_at,
+                row.failure,
+                row.failed_at,
             )
             for row in transaction.execute(query)
         ]
@@ -211,17 +220,7 @@ def take_turns(
                 .values(ask_at=until)
             )
             if moved.rowcount == 1:
-                taken.append(
-                    RefreshCandidate(
-                        one.sign_in,
-                        one.user,
-                        one.provider,
-                        one.subject,
-                        one.failures,
-                        one.refresh_token,
-                        until,
-                    )
-                )
+                taken.append(replace(one, turn=until))
     return taken
 
 
@@ -242,26 +241,44 @@ def settle(
     mine: RefreshCandidate,
     *,
     ask_at: float,
-    failures: int,
-    answered: float | None = None,
+    failures: int = 0,
+    answered_at: float | None = None,
+    failure: str | None = None,
+    failed_at: float | None = None,
 ) -> bool:
-    """The end of a turn: when to ask again, and when the provider `answered`, if it did. False, and nothing
-    is written, where the turn was over before."""
-    values: dict[str, float | int] = {"ask_at": ask_at, "failures": failures}
-    if answered is not None:
-        values["answered_at"] = answered
+    """End a turn: write when to ask again, and the provider's answer or its `failure`, also for those that
+    follow. Return False, and write nothing, where the turn was over before."""
+    said: dict[str, float | str | None] = {"failure": failure, "failed_at": failed_at}
+    if answered_at is not None:
+        said["answered_at"] = answered_at
     moved = transaction.execute(
         update(provider_answers)
         .where(provider_answers.c.sign_in == mine.sign_in, provider_answers.c.ask_at == mine.turn)
-        .values(values)
+        .values(said | {"ask_at": ask_at, "failures": failures})
     )
-    if moved.rowcount == 1 and answered is not None:
+    if moved.rowcount == 1:
         transaction.execute(
-            update(provider_answers)
-            .where(provider_answers.c.follows == mine.sign_in)
-            .values(answered_at=answered)
+            update(provider_answers).where(provider_answers.c.follows == mine.sign_in).values(said)
         )
     return moved.rowcount == 1
+
+
+def answered_since(database: Database, provider: str, since: float) -> bool:
+    """Return whether the provider has said since then, when it was asked, that a sign-in lasts. Raises
+    StoreError."""
+    query = (
+        select(provider_answers.c.sign_in)
+        .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
+        .where(
+            provider_answers.c.provider == provider,
+            provider_answers.c.answered_at > since,
+            # Not one that has just begun: for that the provider did not have to answer a refresh.
+            provider_answers.c.answered_at > web_passes.c.opened_at,
+        )
+        .limit(1)
+    )
+    with database.read() as transaction:
+        return transaction.execute(query).first() is not None
 
 
 def named(

@@ -15,8 +15,10 @@ from stagedoor.store.schema import keys, provider_answers, tokens, users, web_pa
 class SignInRecord:
     """`id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
     provider. `key_fingerprint` and `label` are of a machine that has logged in, None for a browser.
-    `opened_at` and `source` are None for one of an older program, `answered_at` where no provider is asked.
-    Times are seconds since the epoch."""
+    `opened_at` and `source` are None for one of an older program. `answered_at` is when the provider last
+    said that the sign-in lasts, None where none is asked; `failure` is what it has answered since, or why it
+    did not, at `failed_at`. Times are seconds since the epoch.
+    """
 
     id: str
     user: str
@@ -28,6 +30,8 @@ class SignInRecord:
     answered_at: float | None
     key_fingerprint: str | None = None
     label: str | None = None
+    failure: str | None = None
+    failed_at: float | None = None
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
@@ -39,6 +43,8 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
         select(
             web_passes,
             provider_answers.c.answered_at,
+            provider_answers.c.failure,
+            provider_answers.c.failed_at,
             users.c.password_hash,
             tokens.c.id.label("token"),
             keys.c.fingerprint.label("key"),
@@ -65,6 +71,8 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
                 row.answered_at,
                 row.key_fingerprint,
                 row.label,
+                row.failure,
+                row.failed_at,
             )
             for row in transaction.execute(query)
             if _opens(row)

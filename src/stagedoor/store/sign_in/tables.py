@@ -66,12 +66,15 @@ provider_answers = Table(
     Column("ask_at", Float),
     Column("failures", Integer, nullable=False),
     Column("follows", LargeBinary(32)),
+    Column("failure", Text),
+    Column("failed_at", Float),
     Index("provider_answers_by_time", "ask_at"),
     Index("provider_answers_by_subject", "issuer", "subject"),
 )
 """What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
 sealed. `ask_at` is when one process asks again. `follows`, the sign-in whose row has the token
-that answers for this one as well, since version 8."""
+that answers for this one as well, since version 8. `failure`, why the provider did not say when it was asked
+last, at `failed_at`, since version 14: both are NULL after it has."""
 
 logout_tokens = Table(
     "logout_tokens",

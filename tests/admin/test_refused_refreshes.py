@@ -1,0 +1,89 @@
+"""People whom the provider has removed: what it answers to a refresh then, and what that ends."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.oidc.again import RETRY_S
+from tests.admin.provider_house import ProviderHouse, provider_house
+from tests.oidc.fake import GONE, FakeProvider, running_fake
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[ProviderHouse]:
+    async with running_fake() as provider:
+        with provider_house(tmp_path, Company=provider) as opened:
+            yield opened
+
+
+@pytest.fixture
+def company(house: ProviderHouse) -> FakeProvider:
+    return house.providers["Company"]
+
+
+@pytest.mark.identity(29)
+@pytest.mark.parametrize("provider", ["dex", "canaille"])
+async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
+    house: ProviderHouse, company: FakeProvider, provider: str
+) -> None:
+    await house.sign_in("Company")
+    company.refresh = GONE[provider]
+    await house.refresh_all()
+    [record] = house.lasting()
+    assert record.failure == "the token endpoint answered 400, invalid_request"
+    assert record.failed_at is not None
+    assert record.answered_at is not None
+    assert record.failed_at > record.answered_at
+    await house.refresh_all(RETRY_S)
+    assert house.lasting() == []
+
+
+@pytest.mark.identity(29)
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (400, {"error": "temporarily_unavailable"}),
+        (401, {"error": "invalid_client"}),
+        (400, {"error": "unauthorized_client"}),
+        (403, "no object, as of a proxy"),
+        (429, {"error": "slow_down"}),
+        (500, {"error": "invalid_request"}),
+        (503, {}),
+    ],
+)
+async def test_what_says_nothing_of_the_person_ends_nothing(
+    house: ProviderHouse, company: FakeProvider, status: int, answer: object
+) -> None:
+    await house.sign_in("Company")
+    company.refresh = status, answer
+    for _ in range(4):
+        await house.refresh_all()
+    [record] = house.lasting()
+    assert str(status) in (record.failure or "")
+    company.refresh = None
+    await house.refresh_all()
+    [record] = house.lasting()
+    assert (record.failure, record.failed_at) == (None, None)
+    # And what was said before then does not count as one of two in a row.
+    company.refresh = GONE["dex"]
+    await house.refresh_all()
+    assert len(house.lasting()) == 1
+
+
+@pytest.mark.identity(29)
+async def test_a_failure_ends_the_sign_in_of_a_person_if_others_are_answered_meanwhile(
+    house: ProviderHouse, company: FakeProvider
+) -> None:
+    """Dex's answer for a person whom its connector does not find, and where the connector is away."""
+    await house.sign_in("Company")
+    company.subject = "dave-1"
+    await house.sign_in("Company")
+    company.gone = {"carol-1": GONE["dex-connector"], "dave-1": GONE["dex-connector"]}
+    for _ in range(4):
+        await house.refresh_all()
+    assert len(house.lasting()) == 2, "the connector is away: it fails for all"
+    del company.gone["dave-1"]
+    for _ in range(3):
+        await house.refresh_all()
+    assert [record.user for record in house.lasting()] == ["dave"]
