@@ -12,9 +12,10 @@ from stagedoor.authz.decide import authorise, in_scope
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.permission import DEFAULT
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.target import Target
+from stagedoor.wire.rfc3339 import show_time
 
 NOW = 1_800_000_000.0
 DEV = Identity("dev", frozenset({"stale-group"}), Method.PASSWORD)
@@ -43,6 +44,26 @@ def test_without_a_rule_nobody_enters_and_hears_what_would_let_him() -> None:
     message = denied(policy(), Target("app09", "staging"))
     assert "to enter app09 in staging" in message
     assert message.endswith("stagedoor grant add user:dev app09 --environment staging)")
+
+
+def test_a_grant_that_is_over_is_named_with_its_end() -> None:
+    over = (
+        GrantRule(1, "group:crew", "app*", expires_at=NOW - 60),
+        GrantRule(2, "user:dev", "app01", expires_at=NOW),
+    )
+    message = denied(policy(*over))
+    assert message == (
+        f"the grant for 'dev' to enter app01 ended at {show_time(NOW)} (an administrator gives another with: "
+        "stagedoor grant add user:dev app01)"
+    )
+    for other in (
+        GrantRule(1, "user:dev", "app02", expires_at=NOW),
+        GrantRule(1, "user:ann", "app01", expires_at=NOW),
+        GrantRule(
+            1, "user:dev", "app01", expires_at=NOW, permissions=frozenset({Permission.WATCH})
+        ),
+    ):
+        assert denied(policy(other)).startswith("no grant for 'dev'")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
+import time
+from dataclasses import replace
+
 import click
 import pytest
 
+from stagedoor.admin.service import add_grant, open_service
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.settings.file import load_settings
 from tests.cli.conftest import Desk
 
 
@@ -62,6 +67,37 @@ def test_a_pattern_that_could_match_nothing_is_refused(alice: Desk, pattern: str
 def test_the_same_grant_is_not_given_twice(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01")
     with pytest.raises(ConflictError, match="grant 1 says this already"):
+        alice.out("grant", "add", "user:alice", "app01", "--expires", "8h")
+
+
+def test_a_grant_that_is_over_is_replaced(alice: Desk) -> None:
+    """The command that a refusal names failed: the grant said the same already."""
+    alice.out("grant", "add", "user:alice", "app01", "--expires", "1m")
+    with open_service(load_settings(alice.settings_file)) as service:
+        later = replace(service, clock=lambda: time.time() + 120)
+        with pytest.raises(ConflictError, match="add it with --expires"):
+            add_grant(service, "user:alice", "app01")
+        assert add_grant(later, "user:alice", "app01").id == 2
+    [row] = alice.json("grant", "list")
+    assert (row["id"], row["expires_at"]) == (2, None)
+
+
+def test_a_grant_is_prolonged_by_expires_and_by_nothing_else(alice: Desk) -> None:
+    def ends() -> str:
+        [row] = alice.json("grant", "list")
+        return str(row["expires_at"])
+
+    alice.out("grant", "add", "user:alice", "app01", "--expires", "1h")
+    first = ends()
+    for refused in ((), ("--expires", "30m"), ("--expires", "8h", "--allow", "forward")):
+        with pytest.raises(ConflictError, match="grant 1 says this already"):
+            alice.out("grant", "add", "user:alice", "app01", *refused)
+    assert ends() == first
+    assert alice.json("grant", "add", "user:alice", "app01", "--expires", "8h")["id"] == 1
+    assert ends() > first
+    alice.out("grant", "add", "user:alice", "app01", "--expires", "never")
+    assert ends() == "None"
+    with pytest.raises(ConflictError):
         alice.out("grant", "add", "user:alice", "app01", "--expires", "8h")
 
 

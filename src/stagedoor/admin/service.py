@@ -248,9 +248,11 @@ def add_grant(
     environment_pattern: str = "*",
     expires_at: float | None = None,
     permissions: Permissions = DEFAULT,
+    prolong: bool = False,
 ) -> GrantRule:
     """Give `user:NAME`, `group:NAME` or `everybody` permissions. Patterns as in `model.grant.GrantRule`.
 
+    A grant of the same that is over is replaced; with `prolong` one that ends earlier gets the new end.
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
     _check_subject(subject)
@@ -263,7 +265,8 @@ def add_grant(
         )
     rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
     with service.change("grant.add") as change:
-        number = people.add_grant(change.transaction, rule, service.clock())
+        now = service.clock()
+        number = people.add_grant(change.transaction, rule, now, prolong=prolong)
         change.fields |= _grant_fields(number, rule)
     return replace(rule, id=number)
 

@@ -1,5 +1,6 @@
 """The rule of entry. Default deny: without a rule that matches now, entry is denied."""
 
+from collections.abc import Iterator
 from math import inf
 
 from stagedoor.model.denial import UNREAD, Denial, Reason
@@ -9,6 +10,7 @@ from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import covers_target, subjects_of
 from stagedoor.model.target import Target
+from stagedoor.wire.rfc3339 import show_time
 
 CONNECT_SCOPE = "connect"
 
@@ -33,7 +35,7 @@ def authorise(
     rules = matching(policy, user, target, now)
     rule = longest(rules, Permission.ENTER)
     if rule is None:
-        return Denial(Reason.NO_GRANT, _no_grant(user.name, target))
+        return Denial(Reason.NO_GRANT, _no_grant(policy, user, target))
     if not in_scope(identity.scopes, target):
         return Denial(
             Reason.NO_GRANT,
@@ -83,18 +85,23 @@ def matching(
 
     Target None stands for a target that no longer exists, which only rules for all apps cover.
     """
-    subjects = subjects_of(user.name, user.groups)
     return tuple(
         rule
-        for rule in policy.grants
-        if rule.subject in subjects
-        and (rule.expires_at is None or now < rule.expires_at)
-        and (
+        for rule in _about(policy, user, target)
+        if rule.expires_at is None or now < rule.expires_at
+    )
+
+
+def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
+    """Yield the rules about this user and this target, those that are over included."""
+    subjects = subjects_of(user.name, user.groups)
+    for rule in policy.grants:
+        if rule.subject in subjects and (
             rule.app_pattern == rule.environment_pattern == "*"
             if target is None
             else covers_target(rule.app_pattern, rule.environment_pattern, target)
-        )
-    )
+        ):
+            yield rule
 
 
 def permitted(rules: tuple[GrantRule, ...]) -> Permissions:
@@ -160,9 +167,20 @@ def _named(target: Target) -> str:
     return f"{target.app} in {target.environment}" if target.environment else target.app
 
 
-def _no_grant(name: str, target: Target) -> str:
+def _no_grant(policy: Policy, user: User, target: Target) -> str:
     option = f" --environment {target.environment}" if target.environment else ""
+    ends = [
+        rule.expires_at
+        for rule in _about(policy, user, target)
+        if Permission.ENTER in rule.permissions and rule.expires_at is not None
+    ]
+    if ends:
+        what = (
+            f"the grant for {user.name!r} to enter {_named(target)} ended at {show_time(max(ends))}"
+        )
+    else:
+        what = f"no grant for {user.name!r} to enter {_named(target)}"
     return (
-        f"no grant for {name!r} to enter {_named(target)} (an administrator gives one with: "
-        f"stagedoor grant add user:{name} {target.app}{option})"
+        f"{what} (an administrator gives {'another' if ends else 'one'} with: "
+        f"stagedoor grant add user:{user.name} {target.app}{option})"
     )

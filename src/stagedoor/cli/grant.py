@@ -124,7 +124,10 @@ def add(
 
     Without more it permits to enter, and to move files through the page. With `--without enter` it lets
     nobody in: it adds to what other grants permit. It holds at once, in every worker.
+
+    A grant of the same that is over is replaced. With --expires one that ends earlier gets the new end.
     """
+    given = click.get_current_context().get_parameter_source
     try:
         permissions = given_by(allow, without)
     except ValueError as error:
@@ -137,6 +140,7 @@ def add(
             environment_pattern=environment,
             expires_at=expires,
             permissions=permissions,
+            prolong=given("expires") is not ParameterSource.DEFAULT,
         )
         kind, _, name = subject.partition(":")
         members = [u for u in admin.policy(service).everybody.values() if name in u.groups]
@@ -146,8 +150,7 @@ def add(
             f"stagedoor user group USER --add {name}"
         )
     named = _environments(installation.settings)
-    source = click.get_current_context().get_parameter_source("environment")
-    if source is ParameterSource.DEFAULT and len(named) > 1:
+    if given("environment") is ParameterSource.DEFAULT and len(named) > 1:
         show.note(
             f"It covers every environment ({', '.join(named)}); narrow it with --environment NAME."
         )

@@ -254,10 +254,14 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
     )
 
 
-def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
+def add_grant(
+    transaction: Transaction, rule: GrantRule, at: float, *, prolong: bool = False
+) -> int:
     """Add a grant and return its number; the number in `rule` is not used.
 
-    Raises NotFoundError for an unknown user, ConflictError if there is such a grant already.
+    One of the same subject and patterns that is over at `at` is removed. One that permits the same and ends
+    earlier has its end moved with `prolong`, and its number is returned. Raises NotFoundError for an unknown
+    user, ConflictError if there is such a grant already.
     """
     kind, _, name = rule.subject.partition(":")
     if kind == "user":
@@ -272,11 +276,19 @@ def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
     # A grant that lets in and one that only adds permissions are two, each with an end of its own.
     enters = Permission.ENTER in rule.permissions
     row = next((r for r in rows if (Permission.ENTER in from_words(r.permissions)) == enters), None)
-    if row is not None:
+    if row is not None and row.expires_at is not None and row.expires_at <= at:
+        remove_grant(transaction, row.id)
+    elif row is not None:
+        if prolong and _only_lasts_longer(rule, grant_of(row)):
+            transaction.execute(
+                update(grants).where(grants.c.id == row.id).values(expires_at=rule.expires_at)
+            )
+            touch(transaction, Part.GRANTS, [row.id])
+            return int(row.id)
         raise ConflictError(
             f"grant {row.id} says this already, and permits {row.permissions}; to change what it permits, "
-            f"run `stagedoor grant change {row.id} --allow …`; to change when it ends, "
-            f"run `stagedoor grant remove {row.id}` first"
+            f"run `stagedoor grant change {row.id} --allow …`; to have it end later, add it with --expires; "
+            f"to end it earlier, run `stagedoor grant remove {row.id}` first"
         )
     added = transaction.execute(
         insert(grants)
@@ -293,6 +305,14 @@ def add_grant(transaction: Transaction, rule: GrantRule, at: float) -> int:
     given = int(added.scalar_one())
     touch(transaction, Part.GRANTS, [given])
     return given
+
+
+def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
+    return (
+        rule.permissions == before.permissions
+        and before.expires_at is not None
+        and (rule.expires_at is None or rule.expires_at > before.expires_at)
+    )
 
 
 def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
