@@ -2,7 +2,8 @@
 
 A share holds while it lasts and its host may enter the app themselves, by the credential that they shared
 with. A grant to watch holds for the users that it names. Neither is ever a right to enter, and a guest
-has no other permission; but where the host's grants or the guest's own say that terminals are recorded, the guest's is.
+has no other permission. Where the host's grants or the guest's own say that terminals are recorded, the
+guest's terminal is recorded.
 """
 
 from dataclasses import replace
