@@ -82,6 +82,7 @@ def is_known(name: str) -> bool:
     return (
         name in settings()
         or first in FOREIGN
+        or first.isupper()  # a placeholder, as in `APP.ENVIRONMENT`
         or first in sys.stdlib_module_names
         or bool(HOST.fullmatch(name) or FILE.fullmatch(name))
         or f'"{name}"' in source_code()

@@ -1,6 +1,6 @@
 """Recordings of terminals: asciicast files, written as it happens, durable in pieces.
 
-Which sessions are recorded is decided elsewhere and told to us; what is seen and typed comes in as
+Which sessions are recorded is decided elsewhere; what is seen and typed comes in as
 bytes and times. What may never enter: a protocol, a policy, a socket, a clock that is not an
 argument, and anything typed that the shell did not echo.
 

@@ -1,4 +1,4 @@
-"""What is written down of a channel: in the audit always, as a recording where it is to be.
+"""The records of a channel: in the audit always, as a recording where the rules say so.
 
 A recording shows what a terminal showed. Commands, sftp and forwards are written down as events:
 what ran, how much went where, how it ended; never the contents.
@@ -27,9 +27,9 @@ Exit = int | tuple[str, bool, str, str] | None
 COMMAND_BYTES = 64 * KIB
 """A command up to this long is in the audit as it is."""
 TAIL_BYTES = 16 * KIB
-"""Of a longer one there is so much of its end, and of its beginning as much as leaves room for that."""
+"""A longer one is in the audit with so much of its end, and as much of its beginning as fits beside it."""
 BRIEF_CHARS = 400
-"""Of a command, where it is named a second time."""
+"""The length of a command where it is repeated."""
 _DEFAULT_SIZE = (80, 24)
 
 
@@ -52,12 +52,12 @@ class ChannelRequest:
 
     @property
     def is_watched(self) -> bool:
-        """Whether this is one that a person works in: any terminal, and a shell without one."""
+        """Return whether a person works in it: any terminal, and a shell without one."""
         return self.terminal is not None or self.kind == "shell"
 
 
 def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> Header:
-    """Of a recording; `now` is seconds since the epoch."""
+    """Return the header of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
     return Header(
@@ -82,7 +82,7 @@ def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> He
 
 
 def asked_fields(what: str, name: str = "what") -> Fields:
-    """What was asked for, as an event has it: whole, or both ends, the length in bytes and the SHA-256.
+    """Return a request as an event has it: whole, or both ends, the length in bytes and the SHA-256.
 
     The limits are of UTF-8; both ends together are `COMMAND_BYTES`.
     """
@@ -98,7 +98,7 @@ def asked_fields(what: str, name: str = "what") -> Fields:
 
 
 def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
-    """What tells of files from a channel's bytes; None for a channel that moves none."""
+    """Return a parser that finds files in a channel's bytes; None for a channel that moves none."""
     if asked.kind == "subsystem" and asked.what == "sftp":
         return SftpWatch()
     if asked.kind == "exec" and is_sftp_server(asked.what):
@@ -108,7 +108,7 @@ def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
 
 
 class ChannelAudit:
-    """Of one channel. `recording` is None where none is made."""
+    """The audit of one channel. `recording` is None for a channel that is not recorded."""
 
     def __init__(
         self, note: Note, opened: Opened, number: int, asked: ChannelRequest, recording: Recording | None,
@@ -134,24 +134,25 @@ class ChannelAudit:
         note(opened, Kind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def shown(self, data: bytes, datatype: int | None = None) -> bool:
-        """From the shell. False: hold it back until the recording has room."""
+        """Take bytes from the shell. Return False to hold it back until the recording has room."""
         if self._watch is not None and datatype is None:
             self.files_done(self._watch.received(data))
         return self._recording is None or self._recording.output(data)
 
     def typed(self, data: bytes) -> None:
-        """From the developer."""
+        """Take bytes from the developer."""
         if self._watch is not None:
             self.files_done(self._watch.sent(data))
         if self._recording is not None and self._record_input:
             self._recording.typed(data)
 
     def resized(self, columns: int, rows: int) -> None:
+        """Record a new window size, in characters."""
         if self._recording is not None:
             self._recording.resize(columns, rows)
 
     def files_done(self, events: list[FileEvent]) -> None:
-        """What happened to files: as read from the bytes, or told by who moves files himself."""
+        """Write down what happened to files: found in the bytes, or reported by the WebShell's transfers."""
         for event in events:
             self._write_down(self._files.add(event))
 
@@ -160,7 +161,7 @@ class ChannelAudit:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
     def ended(self, how: Exit, sent: int, received: int) -> None:
-        """The channel is closed; bytes as in `model.session.Counts`. May be called again."""
+        """Write down the channel's end; bytes as in `model.session.Counts`. May be called again."""
         if self._over:
             return
         self._over = True

@@ -1,4 +1,4 @@
-"""What is written down of the files of one channel: one by one first, then by the thousand. Pure."""
+"""The audit of a channel's files: one event each at first, then one for a thousand. Pure."""
 
 import hashlib
 import json
@@ -38,11 +38,11 @@ class _Batch:
 
 
 class FileCounts:
-    """Of one channel. It returns what is to be written down now.
+    """The files of one channel, as the events that are to be written now.
 
     `count` is how many there were. The hash is SHA-256 over all of the channel's events from the first on,
-    one after the other, each a line of JSON as `line_of` has it: of somebody's list of files it says
-    whether that is what was moved, name by name.
+    one after the other, each a line of JSON as `line_of` has it: it proves
+    whether a given list of files is what was moved, name by name.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class FileCounts:
         self._batch = _Batch()
 
     def add(self, event: FileEvent) -> Iterator[_Event]:
-        """One more."""
+        """Count one more file, and yield its event or its batch's."""
         self.count += 1
         self._hash.update(line_of(event))
         if self.count <= NAMED:
@@ -62,7 +62,7 @@ class FileCounts:
             yield from self.end()
 
     def end(self) -> Iterator[_Event]:
-        """The channel is closed: what has no event yet."""
+        """Yield the event of the files that have none yet, at the channel's end."""
         batch, self._batch = self._batch, _Batch()
         if batch.did:
             yield (
@@ -80,7 +80,7 @@ class FileCounts:
 
 
 def line_of(event: FileEvent) -> bytes:
-    """As it goes into the hash."""
+    """Return the line of an event that goes into the hash."""
     return json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
 
 

@@ -20,13 +20,14 @@ class RecordingFolder:
         self._folder = folder
 
     def create(self, name: str) -> "RecordingFile":
+        """Create a recording of this name. Raises OSError, also if there is one."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # O_EXCL also refuses a symbolic link that somebody planted; O_APPEND, for after a piece that
+        # O_EXCL also refuses a planted symbolic link; O_APPEND, for after a piece that
         # did not fit the next one follows what was kept.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        tape = RecordingFile(os.open(self._folder / name, flags, 0o600))
+        file = RecordingFile(os.open(self._folder / name, flags, 0o600))
         try:
-            tape.hold()
+            file.hold()
             # The name must survive a power cut too: fsync(2) on the folder.
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -34,9 +35,9 @@ class RecordingFolder:
             finally:
                 os.close(folder)
         except OSError:
-            tape.close()
+            file.close()
             raise
-        return tape
+        return file
 
 
 class RecordingFile:
@@ -47,13 +48,14 @@ class RecordingFile:
         self._size = 0
 
     def hold(self) -> None:
-        """Say that it is being written, to the removal of old ones, in any process (flock(2)).
+        """Lock the file, so that no process removes it as old (flock(2)).
 
-        It is so until `close`, or the end of this process. Raises OSError.
+        The lock lasts until `close`, or the end of this process. Raises OSError.
         """
         fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def append(self, piece: bytes) -> None:
+        """Write a piece, durable when this returns. Raises OSError, with nothing of the piece left."""
         left = memoryview(piece)
         try:
             while left:
@@ -67,6 +69,7 @@ class RecordingFile:
         self._size += len(piece)
 
     def close(self) -> None:
+        """Close the file, which releases it for removal."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -89,11 +92,11 @@ class RecordingEntry:
 
 
 def kept(folder: Path) -> list[RecordingEntry]:
-    """The recordings in `folder`, the oldest session first. Other files are passed over.
+    """Return the recordings in `folder`, the oldest session first. Other files are passed over.
 
     Raises OSError, but not for a folder that is not there: then nothing has been recorded.
     """
-    found = []
+    recordings = []
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -107,7 +110,7 @@ def kept(folder: Path) -> list[RecordingEntry]:
             continue
         with suppress(FileNotFoundError):  # removed while we look
             stat = entry.stat(follow_symlinks=False)
-            found.append(
+            recordings.append(
                 RecordingEntry(
                     path=folder / entry.name,
                     id=name,
@@ -118,11 +121,11 @@ def kept(folder: Path) -> list[RecordingEntry]:
                     changed_at=stat.st_mtime,
                 )
             )
-    return sorted(found, key=lambda one: (one.session, one.number, one.suffix))
+    return sorted(recordings, key=lambda entry: (entry.session, entry.number, entry.suffix))
 
 
 def ending(path: Path, size: int, most: int) -> bytes:
-    """The last `most` bytes of a file of `size`. Raises OSError."""
+    """Return the last `most` bytes of a file of `size`. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return os.pread(fd, most, max(size - most, 0))
@@ -131,7 +134,7 @@ def ending(path: Path, size: int, most: int) -> bytes:
 
 
 def read(path: Path) -> Iterator[bytes]:
-    """The file's bytes as they are on the disk. Raises OSError."""
+    """Yield the file's bytes as they are on the disk. Raises OSError."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         while piece := file.read(_READ_BYTES):
             yield piece

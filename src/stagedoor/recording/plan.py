@@ -1,4 +1,4 @@
-"""How terminals are recorded that somebody has to be recorded in."""
+"""The way in which terminals are recorded, where the rules say that a user is recorded."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from stagedoor.recording.recorder import Recorder
 class RecordingPlan:
     """`go_on` lets people work unrecorded when a recording fails, otherwise they are sent out.
 
-    `notice` tells them that they are recorded; `record_input` keeps what is typed.
+    `notice` shows a line that they are recorded; `record_input` keeps what is typed.
     """
 
     recorder: Recorder

@@ -1,4 +1,4 @@
-"""Playing a recording to somebody else's terminal: when, and what of it. Pure.
+"""Playback of a recording in another person's terminal: when, and what of it. Pure.
 
 A recording has all that a program sent to a terminal, hostile sequences too. Of it goes on what draws
 (`wire.output_parser`), as for a person who watches while it happens.
@@ -17,7 +17,7 @@ def paced(
     idle_limit_s: float | None = None,
     utf8: bool = True,
 ) -> Iterator[tuple[float, str]]:
-    """What to show, each with the seconds to wait before it.
+    """Yield what to show, each with the seconds to wait before it.
 
     `speed` 2 is twice as fast; a pause longer than `idle_limit_s` (by the recording's clock) is
     cut to that. Events that show nothing only pass time. `utf8` says whether the terminal takes it.

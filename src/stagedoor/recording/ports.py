@@ -1,4 +1,4 @@
-"""What recordings need from outside: a place to keep them, and a seal if they are encrypted."""
+"""The interfaces that recordings need: a place to keep them, and a seal if they are encrypted."""
 
 from typing import Protocol
 
@@ -7,29 +7,32 @@ class RecordingWriter(Protocol):
     """One recording while it is written. Used by one thread at a time."""
 
     def append(self, piece: bytes) -> None:
-        """Returns once `piece` survives a power cut. Blocks.
+        """Write `piece`, and return once it survives a power cut. Blocks.
 
         Raises OSError (disk full, gone, read-only); then nothing of `piece` is left.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
 
 
 class RecordingStore(Protocol):
-    """Where recordings lie."""
+    """A place that keeps recordings."""
 
     def create(self, name: str) -> RecordingWriter:
-        """A new tape. Raises OSError, also when one of this name is there. Blocks."""
+        """Create a recording. Raises OSError, also if there is one of this name. Blocks."""
         ...
 
 
 class RetentionTask(Protocol):
     """Removes what has been kept for long enough, beside the recorder, while it runs."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start removing old recordings."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Stop, and wait until nothing is being removed."""
 
 
 class Seal(Protocol):
@@ -40,4 +43,6 @@ class Seal(Protocol):
 
     suffix: str
 
-    def seal(self, plain: bytes) -> bytes: ...
+    def seal(self, plain: bytes) -> bytes:
+        """Return `plain` encrypted, as a piece that can be opened alone."""
+        ...

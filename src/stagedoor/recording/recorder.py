@@ -21,13 +21,13 @@ from stagedoor.recording.ports import RecordingStore, RecordingWriter, Retention
 from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
 
 SYNC_S = 1.0
-"""How long what was seen may lie in memory only: what a power cut, or a kill, can take."""
+"""The longest that output stays in memory only, and so what a power cut, or a kill, can take."""
 PIECE_BYTES = 256 * KIB
 """So much of one terminal is written at once, however soon it came."""
 QUEUE_BYTES = MIB
 """So much of one terminal may wait; beyond it the terminal waits for the disk."""
 BEGIN_TIMEOUT_S = 5.0
-"""How long a login waits for its recording to begin."""
+"""The longest that a login waits for its recording to begin."""
 SUFFIX = ".cast"
 
 
@@ -72,37 +72,40 @@ class Recording:
         self._on_failure = on_failure
 
     def output(self, data: bytes) -> bool:
-        """What the terminal shows. False: hold it back until `on_room`."""
+        """Record what the terminal shows. Return False to hold it back until `on_room`."""
         return self._recorder.put(self, Code.OUTPUT, data)
 
     def typed(self, data: bytes) -> bool:
-        """What was typed, shown or not: passwords too. False as for `output`."""
+        """Record what was typed, shown or not: passwords too. Return as `output` does."""
         return self._recorder.put(self, Code.INPUT, data)
 
     def resize(self, columns: int, rows: int) -> None:
+        """Record a new window size, in characters."""
         self._recorder.put(self, Code.RESIZE, f"{columns}x{rows}".encode())
 
     def mark(self, text: str) -> None:
-        """A marker, such as how it ended."""
+        """Record a marker, such as how the channel ended."""
         self._recorder.put(self, Code.MARKER, text.encode("utf-8", "replace"))
 
     def end(self) -> None:
-        """No more will come; what is there is still written. May be called again."""
+        """End the recording; what it has is still written. May be called again."""
         self._recorder.end(self)
 
-    def tell_room(self) -> None:
-        self._tell(self._on_room)
+    def notify_room(self) -> None:
+        """Call `on_room` in the event loop."""
+        self._notify(self._on_room)
 
-    def tell_failure(self, why: str) -> None:
-        self._tell(self._on_failure, why)
+    def notify_failure(self, why: str) -> None:
+        """Call `on_failure` in the event loop."""
+        self._notify(self._on_failure, why)
 
-    def _tell(self, call: Callable[..., None], *arguments: str) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody is there to be told
+    def _notify(self, call: Callable[..., None], *arguments: str) -> None:
+        with suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
 class _Work:
-    """What the recorder knows of one recording."""
+    """The recorder's state of one recording."""
 
     def __init__(self, recording: Recording, header: Header, began: float) -> None:
         self.recording = recording
@@ -154,7 +157,7 @@ class Recorder:
     """Writes every recording of this process. `seal` is None where they are kept in plain.
 
     `on_over` gets each recording's end; it must not block. `clock` is monotonic, in seconds.
-    `keeper` removes old ones for as long as this runs; None: nobody does.
+    `keeper` removes old ones for as long as this runs; None: they are kept.
     """
 
     def __init__(
@@ -182,7 +185,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def __len__(self) -> int:
-        """How many terminals are recorded now."""
+        """Return how many terminals are recorded now."""
         return len(self._works)
 
     def start(self) -> None:
@@ -319,14 +322,14 @@ class Recorder:
         if plain:
             self._write(work, plain)
         with self._lock:
-            told = work.held_back and work.waiting_bytes < self._queue_bytes
-            work.held_back = work.held_back and not told
+            has_room = work.held_back and work.waiting_bytes < self._queue_bytes
+            work.held_back = work.held_back and not has_room
             if last:
                 del self._works[work.recording]
-        if told:
-            work.recording.tell_room()
+        if has_room:
+            work.recording.notify_room()
         if last:
-            self._tell_over(work, None)
+            self._report_over(work, None)
 
     def _write(self, work: _Work, plain: bytes) -> None:
         work.write(self._seal.seal(plain) if self._seal else plain)
@@ -339,13 +342,13 @@ class Recorder:
             work.waiting.clear()
         if work.begun:
             if held_back:
-                work.recording.tell_room()
-            work.recording.tell_failure(why)
+                work.recording.notify_room()
+            work.recording.notify_failure(why)
         else:
             self._answer(work, RecordingError(why))
-        self._tell_over(work, why)
+        self._report_over(work, why)
 
-    def _tell_over(self, work: _Work, why: str | None) -> None:
+    def _report_over(self, work: _Work, why: str | None) -> None:
         over = work.over(why)
         if not work.given_up:
             with suppress(Exception):  # a listener that fails must not end the recorder
@@ -359,5 +362,5 @@ class Recorder:
                 else:
                     work.answer.set_exception(error)
 
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed
             work.answer.get_loop().call_soon_threadsafe(deliver)

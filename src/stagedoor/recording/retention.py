@@ -23,7 +23,7 @@ STOP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long, and how much. None: for ever, and any amount.
+    """The limits of time and size. None stands for no limit.
 
     A recording's age is counted from its last byte; `total_bytes` is for all of them together, and
     those that were ended longest ago go first.
@@ -34,12 +34,13 @@ class Retention:
 
     @property
     def ends(self) -> bool:
+        """Return whether anything is ever removed."""
         return self.keep_s is not None or self.total_bytes is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """`why` is `age` or `space`."""
+    """A removed recording; `why` is `age` or `space`."""
 
     file: RecordingEntry
     why: str
@@ -63,20 +64,20 @@ def decide(files: Sequence[RecordingEntry], now: float, retention: Retention) ->
 
 
 def sweep(folder: Path, now: float, retention: Retention) -> list[Removed]:
-    """Remove what `decide` says, unless somebody writes it still; what was removed. Blocks.
+    """Remove what `decide` says, but for what is being written. Return what was removed. Blocks.
 
     Raises OSError: the folder cannot be read, or a file not be removed.
     """
-    gone = []
-    for one in decide(kept(folder), now, retention):
+    removed = []
+    for old in decide(kept(folder), now, retention):
         with suppress(FileNotFoundError):  # another worker was before us
-            if _removed(one.file.path):
-                gone.append(one)
-    return gone
+            if _remove(old.file.path):
+                removed.append(old)
+    return removed
 
 
-def _removed(path: Path) -> bool:
-    """Whether it is gone now, by us. Raises OSError."""
+def _remove(path: Path) -> bool:
+    """Remove a recording, unless its writer holds it. Return whether it was removed. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

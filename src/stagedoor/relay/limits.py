@@ -7,7 +7,7 @@ from stagedoor.model.units import KIB, MIB
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """What one process's relay may use.
+    """The bounds of one process's relay.
 
     `idle_timeout_s`: a tunnel over which no byte moved for so long is closed (`End.IDLE`), within
     a quarter of it or 30 s; None, the default: never, because a shell left open overnight is what

@@ -1,4 +1,4 @@
-"""The relay's thread: it waits for the ends, moves what is there, and tells how each tunnel ended."""
+"""The relay's thread: it waits for the ends, moves what is there, and reports how each tunnel ended."""
 
 import contextlib
 import errno
@@ -111,10 +111,10 @@ class Relay:
         return tunnel
 
     def _watch_from_here(self, tunnel: Tunnel) -> Callable[[], None] | None:
-        """Have both ends watched; what is left to do in the relay's thread, if anything.
+        """Watch both ends. Return what is left to do in the relay's thread, None mostly.
 
-        Mostly nothing is, and it sleeps on until bytes come: to wake it costs more than all else
-        that a start does. epoll(7) takes descriptors from any thread, other pollers do not.
+        The thread then sleeps on until bytes come: to wake it costs more than all else that a
+        start does. epoll(7) takes descriptors from any thread, other pollers do not.
         """
         if self._poller.level:
             return partial(self._adopt, tunnel)
@@ -127,12 +127,12 @@ class Relay:
         return None
 
     def active(self) -> int:
-        """How many tunnels were started and have not ended."""
+        """Return how many tunnels were started and have not ended."""
         return len(self._tunnels)
 
     @property
     def alive(self) -> bool:
-        """False once the thread has ended, by `close` or by a bug in Stagedoor."""
+        """Return False once the thread has ended, by `close` or by a bug in Stagedoor."""
         return self._thread.is_alive()
 
     def apply(self, limits: RelayLimits) -> None:
@@ -146,7 +146,7 @@ class Relay:
             self._thread.join()
 
     def ask_close(self, tunnel: Tunnel, end: End, detail: str) -> None:
-        """What `Tunnel.close` does."""
+        """End one tunnel soon, for `Tunnel.close`."""
         self._ask(partial(self._finish, tunnel, end, detail))
 
     def _ask(self, request: Callable[[], None], *, last: bool = False) -> None:
@@ -161,14 +161,14 @@ class Relay:
     def _run(self) -> None:
         try:
             self._relay()
-        except Exception:  # nobody else would tell, and every tunnel would hang
+        except Exception:  # without a report every tunnel would hang
             log.critical("relay: its thread failed, and every tunnel ends", exc_info=True)
             with self._lock:
                 self._closing = True
             self._stop(End.FAULT, _FAULT)
         self._poller.close()
         self._splice.pipes.close()
-        with self._lock:  # somebody may be ringing
+        with self._lock:  # another thread may be ringing
             self._wake.close()
 
     def _relay(self) -> None:
@@ -218,7 +218,7 @@ class Relay:
                     self._asked.popleft()()
 
     def _watch(self, tunnel: Tunnel) -> None:
-        """Raises OSError."""
+        """Watch both ends. Raises OSError."""
         ways = (tunnel.sent, tunnel.received)
         for direction in ways:
             fd = direction.source_fd
@@ -264,7 +264,7 @@ class Relay:
                         self._part(tunnel, why)
                         return
                     direction.stage = TRANSITIONS[direction.stage, Step.END_READ]
-                    # The last end of plain TCP is told by close(2), which follows at once.
+                    # close(2), which follows at once, sends the last end of plain TCP.
                     last = tunnel.spliced and direction.twin.stage is Stage.ENDED
                     direction.blocked = not (last or leave(direction))
             elif direction.stage is _SHUT:
@@ -285,13 +285,13 @@ class Relay:
             self._finish(tunnel, End.FAULT, _FAULT)
 
     def _look_for_error(self, direction: Direction) -> None:
-        """An end failed: say so, unless reading or writing it has said so already."""
+        """Fail the direction by its socket's error, unless reading or writing has reported it already."""
         number = direction.source.error()
         if number:
             self._fail(direction, OSError(number, os.strerror(number)))
 
     def _fail(self, direction: Direction, error: BaseException | None) -> None:
-        """The source of `direction` has failed: RST goes to the other end, as it came from this one.
+        """End the tunnel of a failed source: RST goes to the other end, as it came from this one.
 
         What it had sent before, and we had not read, still goes first if the other end takes it,
         as it would without a gateway between.
@@ -340,7 +340,7 @@ class Relay:
                 self._poller.remove(fd)
 
     def _let_go(self, direction: Direction) -> None:
-        """Of all that it held."""
+        """Release all that the tunnel held."""
         self._again.discard(direction)
         if direction.pipe is not None:
             self._splice.pipes.give(direction.pipe)
@@ -349,7 +349,7 @@ class Relay:
         direction.blocked = False
 
     def _finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
-        """Close both ends, let go of all that the tunnel held, and tell its holder."""
+        """Close both ends, release all that the tunnel held, and report its end."""
         if tunnel.over:
             return
         tunnel.over = True

@@ -24,6 +24,7 @@ class Pipe:
         self.full = 0
 
     def close(self) -> None:
+        """Close both ends."""
         os.close(self.read_fd)
         os.close(self.write_fd)
 
@@ -41,32 +42,33 @@ class PipePool:
         self._refused = False
 
     def apply(self, size: int, limit: int) -> None:
-        """New figures, for the pipes to come; free ones of the old size are closed."""
+        """Take new figures for the pipes to come, and close the free ones."""
         self.close()
         self._size = size
         self._limit = limit
 
     @property
     def open(self) -> int:
-        """How many pipes exist, in use or not."""
+        """Return how many pipes exist, in use or not."""
         return self._open
 
     @property
     def in_use(self) -> int:
+        """Return how many pipes tunnels have."""
         return self._open - len(self._free)
 
     def ready(self) -> bool:
-        """Whether `take` is likely to give one."""
+        """Return whether `take` is likely to give one."""
         return bool(self._free) or (self._open < self._limit and not self._refused)
 
     def take(self) -> Pipe | None:
-        """An empty pipe; None if there is none now."""
+        """Return an empty pipe; None if there is none now."""
         if self._free:
             return self._free.pop()
         return self._make() if self.ready() else None
 
     def give(self, pipe: Pipe) -> None:
-        """Take a pipe back. One that still holds bytes is closed: they are nobody's any more."""
+        """Take a pipe back. One that still holds bytes is closed, since their tunnel has ended."""
         self._refused = False
         if pipe.full or self._open > self._limit:
             pipe.close()

@@ -24,22 +24,26 @@ class Poller(Protocol):
     """Watches descriptors for one thread.
 
     `settle` is called after a direction was worked, when it is blocked or when `level` is True: from
-    then on the poller must tell when a blocked sink takes more or an unblocked source has more.
+    then on the poller must report when a blocked sink takes more or an unblocked source has more.
     """
 
     level: bool
 
-    def add(self, fd: int) -> None: ...
+    def add(self, fd: int) -> None:
+        """Watch a descriptor for what comes."""
 
-    def settle(self, direction: Direction) -> None: ...
+    def settle(self, direction: Direction) -> None:
+        """Watch the ends of a direction for what they wait for now."""
 
     def remove(self, fd: int) -> None:
-        """The descriptor is about to be closed."""
+        """Forget a descriptor that is about to be closed."""
+
+    def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        """Return descriptors with their events, after `timeout_s` at most (None: no limit)."""
         ...
 
-    def wait(self, timeout_s: float | None) -> list[tuple[int, int]]: ...
-
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what the poller itself has open."""
 
 
 class EdgePoller:
@@ -55,21 +59,25 @@ class EdgePoller:
         self._epoll = select.epoll()
 
     def add(self, fd: int) -> None:
+        """Register `fd` for all that may come from it, once for its life."""
         self._epoll.register(fd, READ | URGENT | LAST | _EDGE)
 
     def settle(self, direction: Direction) -> None:
+        """Watch a sink that blocks for the first time for room as well."""
         if direction.blocked and not direction.armed:
             direction.armed = True
-            # Changing it looks again: if the sink takes more by now, that is told (epoll_ctl(2)).
+            # Changing it looks again: a sink that takes more by now is reported (epoll_ctl(2)).
             self._epoll.modify(direction.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
 
     def remove(self, fd: int) -> None:
-        """Nothing to do: close(2), which follows at once, takes it out (epoll(7), Q6)."""
+        """Do nothing: close(2), which follows at once, removes it (epoll(7), Q6)."""
 
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        """Return what epoll_wait(2) reports."""
         return self._epoll.poll(timeout_s, _BATCH)
 
     def close(self) -> None:
+        """Close the epoll descriptor."""
         self._epoll.close()
 
 
@@ -82,9 +90,11 @@ class LevelPoller:
         self._selector = selectors.DefaultSelector()
 
     def add(self, fd: int) -> None:
+        """Watch `fd` for what can be read."""
         self._selector.register(fd, selectors.EVENT_READ)
 
     def settle(self, direction: Direction) -> None:
+        """Watch both ends for what they lack now."""
         self._watch(direction)
         self._watch(direction.twin)
 
@@ -108,10 +118,12 @@ class LevelPoller:
             self._selector.modify(fd, wanted)
 
     def remove(self, fd: int) -> None:
+        """Forget `fd`, if it is watched."""
         if self._selector.get_map().get(fd) is not None:
             self._selector.unregister(fd)
 
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        """Return what select finds, with epoll's numbers."""
         return [
             (
                 key.fd,
@@ -122,8 +134,10 @@ class LevelPoller:
         ]
 
     def close(self) -> None:
+        """Close the selector."""
         self._selector.close()
 
 
 def best_poller() -> Poller:
+    """Return a poller of the best kind that this machine has."""
     return EdgePoller() if hasattr(select, "epoll") else LevelPoller()

@@ -1,21 +1,21 @@
-"""What the relay needs from outside: two ends that carry bytes."""
+"""The interfaces that the relay needs: two ends that carry bytes, and a parser of the first of them."""
 
 from typing import Protocol
 
 
 class Preface(Protocol):
-    """What the upstream says first, which may be a refusal in words that the downstream would not show."""
+    """The first bytes from the upstream, which may be a refusal that the downstream would not show."""
 
     def hear(self, data: bytes) -> bool:
         """Take the next bytes; False once no more need be heard."""
         ...
 
     def refusal(self) -> str | None:
-        """Why the upstream let nobody in, where it hung up now; asked only if `hear` was always True."""
+        """Return why the upstream hung up, if its preface says so. Called while `hear` returns True."""
         ...
 
     def farewell(self, why: str) -> bytes:
-        """What the downstream gets after those bytes, so that it shows `why`."""
+        """Return what the downstream gets after those bytes, so that it shows `why`."""
         ...
 
 
@@ -27,12 +27,16 @@ class Stream(Protocol):
     """
 
     @property
-    def spliceable(self) -> bool: ...
+    def spliceable(self) -> bool:
+        """Return whether the kernel may move the bytes, past this object."""
+        ...
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 once it is closed."""
+        ...
 
     def recv(self, limit: int) -> bytes | None:
-        """Up to `limit` bytes; b"" at the end of the stream; None if nothing is there yet.
+        """Return up to `limit` bytes; b"" at the end of the stream; None if nothing is there yet.
 
         Having given less than `limit`, it may still have more: only None says that it is empty.
         Raises OSError (ConnectionResetError for an RST, or for an end that could be a forged one).
@@ -40,11 +44,11 @@ class Stream(Protocol):
         ...
 
     def send(self, data: bytes | memoryview) -> int:
-        """How many bytes were taken, 0 if none can be now. Raises OSError."""
+        """Send, and return how many bytes were taken, 0 if none can be now. Raises OSError."""
         ...
 
     def flush(self) -> bool:
-        """Whether all that `send` and `shutdown_write` took is out (TLS may hold a record).
+        """Return whether all that `send` and `shutdown_write` took is out (TLS may hold a record).
 
         Tries to write what is left first. Raises OSError.
         """
@@ -58,11 +62,12 @@ class Stream(Protocol):
         ...
 
     def error(self) -> int:
-        """The errno that the kernel holds for this end (SO_ERROR), 0 if none; it is then cleared."""
+        """Return and clear the errno that the kernel holds for this end (SO_ERROR), 0 if none."""
         ...
 
     def abort(self) -> None:
         """Close with RST (SO_LINGER 0)."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close in order."""

@@ -18,6 +18,7 @@ class Pump:
         self.apply(limits)
 
     def apply(self, limits: RelayLimits) -> None:
+        """Take new limits."""
         self._chunk = limits.chunk_bytes
         self._turn = limits.turn_bytes
 
@@ -25,7 +26,7 @@ class Pump:
         """Move what can be moved in one turn.
 
         True: there may be more, call again. False: the source is dry or the sink is `blocked`;
-        an event will tell. None: the source's end was read. Raises SourceError or SinkError.
+        an event follows. None: the source's end was read. Raises SourceError or SinkError.
         """
         left = self._turn
         send = direction.sink.send
@@ -75,7 +76,7 @@ def push(direction: Direction) -> bool:
 
 
 def refuse(direction: Direction) -> str:
-    """Explain to the sink why the source, which hangs up, let nobody in; empty if it did not say so.
+    """Explain to the sink why the source, which hangs up, refused logins. Return why, empty if unknown.
 
     Once: what the sink does not take now it does not get.
     """
@@ -90,7 +91,7 @@ def refuse(direction: Direction) -> str:
 
 
 def leave(direction: Direction) -> bool:
-    """Tell the sink that no more will come (half-close); whether it holds nothing back."""
+    """Half-close the sink. Return whether it holds nothing back."""
     try:
         direction.sink.shutdown_write()
         return direction.sink.flush()

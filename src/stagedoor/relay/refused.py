@@ -1,4 +1,4 @@
-"""What is left of a tunnel whose upstream refused: the downstream, and time for it to read why."""
+"""The rest of a tunnel whose upstream refused: the downstream, and time for it to read why."""
 
 from collections import deque
 
@@ -13,18 +13,19 @@ class RefusedTunnels(deque[tuple[float, Tunnel]]):
     """
 
     def add(self, tunnel: Tunnel, now: float) -> None:
+        """Give a tunnel time for its last words to arrive."""
         self.append((now + PARTING_S, tunnel))
 
     def wait_s(self, now: float) -> float:
-        """How long the first one still has."""
+        """Return how many seconds the first one still has."""
         return max(0.0, self[0][0] - now)
 
     def due(self, now: float) -> list[Tunnel]:
-        """Those whose time is over, which are forgotten."""
-        found = []
+        """Return the tunnels whose time is over, and forget them."""
+        due = []
         while self and self[0][0] <= now:
-            found.append(self.popleft()[1])
-        return found
+            due.append(self.popleft()[1])
+        return due
 
 
 class ClosedStream:
@@ -33,25 +34,30 @@ class ClosedStream:
     spliceable = False
 
     def fileno(self) -> int:
+        """Return -1: there is no descriptor."""
         return -1
 
     def recv(self, limit: int) -> bytes | None:
+        """Return the end of the stream."""
         return b""
 
     def send(self, data: bytes | memoryview) -> int:
+        """Take all, and drop it."""
         return len(data)
 
     def flush(self) -> bool:
+        """Return True: nothing is held back."""
         return True
 
     def shutdown_write(self) -> None:
-        return
+        """Do nothing."""
 
     def error(self) -> int:
+        """Return 0: there is no error."""
         return 0
 
     def abort(self) -> None:
-        return
+        """Do nothing."""
 
     def close(self) -> None:
-        return
+        """Do nothing."""

@@ -26,12 +26,13 @@ class Splice:
         self.pipes = PipePool(limits.pipe_bytes, limits.pipes)
 
     def apply(self, limits: RelayLimits) -> None:
+        """Take new limits."""
         self._chunk = limits.chunk_bytes
         self._turn = limits.turn_bytes
         self.pipes.apply(limits.pipe_bytes, limits.pipes)
 
     def move(self, direction: Direction) -> bool | None:
-        """As `Pump.move`."""
+        """Do as `Pump.move` does."""
         if direction.rest and not push(direction):
             return False
         if direction.pipe is not None and not self._pour(direction):
@@ -77,7 +78,7 @@ class Splice:
         return True
 
     def _splice(self, direction: Direction) -> int | None:
-        """Bytes moved; -1: dry or blocked; None: the end."""
+        """Return the bytes moved; -1: dry or blocked; None: the end."""
         pipe = self.pipes.take()
         if pipe is None:  # all are in use: go on by copying
             direction.bulk = False
@@ -102,7 +103,7 @@ class Splice:
         return got if self._pour(direction) else -1
 
     def _pour(self, direction: Direction) -> bool:
-        """Empty the direction's pipe into the sink and give the pipe back; whether it got so far."""
+        """Empty the direction's pipe into the sink and give it back. Return False if the sink blocks."""
         pipe = direction.pipe
         assert pipe is not None  # the callers have looked
         try:

@@ -19,24 +19,26 @@ from stagedoor.model.session import End
 
 
 class Side(Enum):
+    """An end of a tunnel: the developer's, or the shell's."""
+
     DOWNSTREAM = "downstream"
     UPSTREAM = "upstream"
 
 
 class Stage(IntEnum):
-    """How far one direction has come."""
+    """The stages of one direction."""
 
     OPEN = 0
     """Its source may still send."""
     SHUT = 1
     """Its source's end was read, and so everything before it was handed on (see `Direction`), and the
-    sink was told; the sink may still hold something back (TLS: the close_notify)."""
+    sink was half-closed; the sink may still hold something back (TLS: the close_notify)."""
     ENDED = 2
     """Nothing is left to do."""
 
 
 class Step(Enum):
-    """What happens to one direction."""
+    """The events of one direction."""
 
     END_READ = "the source's end was read"
     FLUSHED = "the sink holds nothing back"
@@ -48,11 +50,11 @@ TRANSITIONS: Mapping[tuple[Stage, Step], Stage] = MappingProxyType(
         (Stage.SHUT, Step.FLUSHED): Stage.ENDED,
     }
 )
-"""Whatever is not here cannot happen; asking for it is a KeyError, and a bug in Stagedoor."""
+"""Other pairs cannot happen; to look one up is a KeyError, and a bug in Stagedoor."""
 
 
 def over(sent: Stage, received: Stage) -> bool:
-    """Whether the tunnel has ended in order: both directions have."""
+    """Return whether the tunnel has ended in order: both directions have."""
     return sent is Stage.ENDED and received is Stage.ENDED
 
 
@@ -70,5 +72,5 @@ _ENDS: Mapping[tuple[Side, bool], End] = MappingProxyType(
 
 
 def failed(side: Side, errno: int | None) -> End:
-    """What it is called when `side` fails with `errno` (None: an error without a number)."""
+    """Return how a tunnel ended whose `side` failed with `errno` (None: an error without a number)."""
     return _ENDS[side, errno in _VANISHED]

@@ -18,14 +18,16 @@ class IdleTimeouts:
         self._next = now
 
     def apply(self, timeout_s: float | None, now: float) -> None:
+        """Take a new timeout, and look at once."""
         self.timeout_s = timeout_s
         self._next = now
 
     def wait_s(self, now: float) -> float:
-        """How long to sleep until the next look, if there is a timeout."""
+        """Return the seconds until the next look, if there is a timeout."""
         return max(0.0, self._next - now)
 
     def due(self, now: float) -> bool:
+        """Return whether it is time to look."""
         return now >= self._next
 
     def mark(self, tunnel: Tunnel, now: float) -> None:
@@ -34,15 +36,15 @@ class IdleTimeouts:
         tunnel.idle_since = now
 
     def idle(self, tunnels: Iterable[Tunnel], now: float) -> list[Tunnel]:
-        """The idle ones among `tunnels`; remembers for the others how far they had come."""
+        """Return the idle ones among `tunnels`, and remember how far the others have come."""
         timeout_s = self.timeout_s
         if timeout_s is None:
             return []
         self._next = now + min(timeout_s / 4, _LONGEST_S)
-        found = []
+        idle = []
         for tunnel in tunnels:
             if tunnel.sent.moved + tunnel.received.moved != tunnel.marked:
                 self.mark(tunnel, now)
             elif now - tunnel.idle_since >= timeout_s:
-                found.append(tunnel)
-        return found
+                idle.append(tunnel)
+        return idle

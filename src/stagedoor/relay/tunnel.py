@@ -15,7 +15,8 @@ OnEnd = Callable[[Ended], None]
 class TunnelRelay(Protocol):
     """The part of the relay that a tunnel's holder reaches through it."""
 
-    def ask_close(self, tunnel: "Tunnel", end: End, detail: str) -> None: ...
+    def ask_close(self, tunnel: "Tunnel", end: End, detail: str) -> None:
+        """End the tunnel soon."""
 
 
 class SourceError(Exception):
@@ -113,7 +114,7 @@ class Tunnel:
         self.received = Direction(self, upstream, downstream, b"")
         self.received.preface = preface
         self.refused = ""
-        """Why the upstream let nobody in, if it said so in its preface."""
+        """Why the upstream refused all logins, if its preface said so."""
         self.sent.twin = self.received
         self.received.twin = self.sent
         # The same numbers, not equal ones: an int for each would be 64 bytes more for a tunnel.
@@ -127,13 +128,14 @@ class Tunnel:
         """When the sweep first saw `marked`, by the relay's clock."""
 
     def counts(self) -> Counts:
+        """Return the bytes moved so far."""
         return Counts(self.sent.moved, self.received.moved)
 
     def granted(self, grant: Grant) -> None:
-        """Nothing to do: SSH goes end to end, and nobody here can tell one use of it from another."""
+        """Do nothing: SSH goes end to end, so the relay cannot see what it is used for."""
 
     def close(self, end: End, detail: str = "") -> None:
-        """End it now, both ends with RST, and tell `end` and `detail` to `on_end`.
+        """End the tunnel now, both ends with RST, and pass `end` and `detail` to `on_end`.
 
         It returns at once; a tunnel that is over already stays as it ended.
         """

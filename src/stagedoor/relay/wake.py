@@ -18,18 +18,22 @@ class Wake:
             os.set_blocking(self._write_fd, False)
 
     def fileno(self) -> int:
+        """Return the descriptor to watch."""
         return self._read_fd
 
     def ring(self) -> None:
+        """Make the descriptor readable. Any thread."""
         # Full means that it rings already. An eventfd takes eight bytes, host order; a pipe any.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write_fd, _ONE)
 
     def hush(self) -> None:
+        """Make the descriptor unreadable until the next `ring`."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
 
     def close(self) -> None:
+        """Close the descriptors."""
         os.close(self._read_fd)
         if self._write_fd != self._read_fd:
             os.close(self._write_fd)
