@@ -117,6 +117,19 @@ async def test_a_server_that_was_stopped_is_seen_to_be(monkeypatch: pytest.Monke
     assert not await looking.answers(STATIC)
 
 
+async def test_a_login_that_was_refused_is_known_at_once() -> None:
+    """A listing said "ready", and the login before it that nothing listens there."""
+    server = Server({"10.0.0.9"}, [None])
+    looking = server.connector()
+    assert await looking.answers(STATIC)
+    server.alive.clear()
+    assert isinstance(await looking.connect(opened(STATIC)), Denial)
+    assert not await looking.answers(STATIC)
+    server.alive.add("10.0.0.9")
+    assert isinstance(await looking.connect(opened(STATIC)), Upstream)
+    assert await looking.answers(STATIC)
+
+
 async def test_a_look_goes_past_no_filter_of_addresses() -> None:
     server = Server({"127.0.0.1"}, [None])
     server.resolve = lambda host: loopback()  # type: ignore[method-assign]

@@ -16,8 +16,9 @@ from stagedoor.shells.address import decide
 
 LOOK_TIMEOUT_S = 1.0
 """A page waits for it."""
-LOOK_AGAIN_S = 30.0
-"""How long it holds what was seen of a shell; sshd counts each look as a connection that did not log in."""
+LOOK_AGAIN_S = 10.0
+"""How long it counts that a shell answered. sshd counts each look as a connection that did not log in, with
+one second of its `PerSourcePenalties`: so ten workers that look come to no penalty."""
 AGAIN_S = 0.2
 """How soon a shell that we started is looked for again, where it was not at the address it had."""
 
@@ -36,14 +37,15 @@ class Connector:
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
-    _looks: dict[Target, tuple[float, asyncio.Task[bool]]] = field(
+    _looks: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     async def answers(self, shell: Shell) -> bool:
-        """Whether a connection to the shell is accepted, or was in the last `LOOK_AGAIN_S`.
+        """Return whether the shell accepts a connection, or has accepted one in the last `LOOK_AGAIN_S`.
 
-        Any number of callers cause one connection; it is closed at once.
+        Any number of callers cause one connection; it is closed at once. A session that was connected since
+        counts as a look, and so does one that was refused.
         """
         now = asyncio.get_running_loop().time()
         at, look = self._looks.get(shell.target, (0.0, None))
@@ -51,6 +53,13 @@ class Connector:
             look = asyncio.create_task(self._look(shell))
             self._looks[shell.target] = (now, look)
         return await asyncio.shield(look)
+
+    def _note(self, shell: Shell, answers: bool) -> None:
+        """Record what a session has found out, in place of a look."""
+        loop = asyncio.get_running_loop()
+        seen: asyncio.Future[bool] = loop.create_future()
+        seen.set_result(answers)
+        self._looks[shell.target] = (loop.time(), seen)
 
     async def _look(self, shell: Shell) -> bool:
         stream = await self._try(shell, LOOK_TIMEOUT_S)
@@ -66,6 +75,7 @@ class Connector:
         deadline = loop.time() + self.dial_timeout_s
         while True:
             reached = await self._try(shell, deadline - loop.time())
+            self._note(shell, not isinstance(reached, Denial))
             if not isinstance(reached, Denial) or not shell.started_by_us or self.find is None:
                 return reached
             if reached.reason is Reason.ADDRESS_NOT_ALLOWED:
