@@ -139,7 +139,7 @@ class Controller:
             )
             self._queue.failed(target, self._clock())
         else:
-            self.metrics.decisions.update(looked.decisions)
+            self.metrics.decisions[looked.decision] += 1
             again_at = looked.again_at
             at = None if again_at is None else self._clock() + max(0.0, again_at - self._now())
             self._queue.done(target, at)
