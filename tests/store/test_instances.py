@@ -5,6 +5,8 @@ import pytest
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Kind
+from stagedoor.serve.doctor.gateway import data_folder
+from stagedoor.settings.file import parse_settings
 from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
@@ -16,6 +18,7 @@ from stagedoor.store.liveness.instances import (
     sign_of,
 )
 from stagedoor.store.sessions import Live, list_sessions, update_live
+from stagedoor.wire.finding import Level
 from tests.store.sample import opened, python
 
 WORKER = """
@@ -24,6 +27,7 @@ from pathlib import Path
 from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import hold_instance
 from stagedoor.store.journal import StoreJournal
+from stagedoor.wire.finding import Level
 from tests.store.sample import opened, place_from
 held = hold_instance(Path(sys.argv[2]), "worker-1")
 StoreJournal(open_database(place_from(sys.argv[1]))).append([opened("s1", instance="worker-1")])
@@ -118,3 +122,14 @@ def test_instance_ids_are_fit_for_their_purpose(tmp_path: Path) -> None:
     first, second = new_instance_id(), new_instance_id()
     assert first != second
     hold_instance(tmp_path, first).close()
+
+
+def test_the_data_folder_that_it_makes_is_private_in_a_pod_s_volume_too(tmp_path: Path) -> None:
+    """The kubelet gives an emptyDir with an fsGroup the mode 2777; a shared store makes no folder first."""
+    volume = tmp_path / "state"
+    volume.mkdir()
+    volume.chmod(0o2777)
+    hold_instance(volume / "data/gateways", "gateway-1").close()
+    assert (volume / "data").stat().st_mode & 0o777 == 0o700
+    settings = parse_settings(f'data_dir = "{volume}/data"\n', "the test's")
+    assert [finding.level for finding in data_folder(settings)] == [Level.OK]

@@ -53,7 +53,7 @@ def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
     """Everything that a gateway with these settings needs."""
     checks = [
         Check("settings", partial(_named_files, file)),
-        Check("data folder", partial(_data_folder, settings)),
+        Check("data folder", partial(data_folder, settings)),
         Check("keys", partial(_keys, settings)),
         Check("certificates", partial(_certificates, settings)),
         Check("store", partial(_store, settings)),
@@ -76,7 +76,8 @@ def _named_files(file: Path | None) -> Iterator[Finding]:
     yield ok(f"the files that {checked.name} names can be used")
 
 
-def _data_folder(settings: Settings) -> Iterator[Finding]:
+def data_folder(settings: Settings) -> Iterator[Finding]:
+    """Look whether the data folder is the gateway's own, and can be written."""
     folder = settings.data_dir
     try:
         seen = folder.stat()

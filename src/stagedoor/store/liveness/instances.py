@@ -61,7 +61,10 @@ def hold_instance(folder: Path, instance: str) -> InstanceLock:
     """Show that `instance` lives, before its first session. Raises StoreError."""
     path = _path(folder, instance)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # mkdir's `parents` gives the folder around it the mode that the umask says: the data folder, where no
+        # SQLite store has made it.
+        for private in (folder.parent, folder):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         # Waits only for a look from `sign_of`, which takes microseconds.
         fcntl.flock(fd, fcntl.LOCK_EX)
