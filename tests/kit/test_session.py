@@ -252,6 +252,22 @@ def test_the_agent_comes_along(make: Make, tmp_path: Path) -> None:
     assert done.stdout == b"there\n"
 
 
+@pytest.mark.parametrize("image", ["busybox", "debian-12", "distroless"])
+def test_a_command_line_finds_the_kit_s_programs_wherever_it_names_them(
+    make: Make, image: str
+) -> None:
+    container = make(image).start()
+    done = container.ssh("true; command -v rsync && rsync --version | head -n 1")
+    assert done.stdout.startswith(b"/kit/"), done.stderr
+    # The image's own come first, and the environment of a single command is the app's to the byte.
+    assert (
+        not container.ssh("true; command -v env").stdout.startswith(b"/kit/")
+        or image == "distroless"
+    )
+    if image != "distroless":
+        assert b"/kit" not in container.ssh("env").stdout
+
+
 def test_packages_of_another_image_are_found_after_the_apps_own(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "packages/usr/bin"
     folder.mkdir(parents=True)

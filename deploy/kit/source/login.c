@@ -72,7 +72,7 @@ static void add_to_path(struct strings *environment, const char *more) {
   free(longer);
 }
 
-// What a person at a prompt expects besides. A command gets none of it: its environment is the app's.
+// What a person at a prompt expects besides. A command gets none of it.
 static void add_comfort(struct strings *environment, const char *shell) {
   char *name = account_name();
   if (!environment_get(environment, "USER")) environment_set(environment, "USER", name);
@@ -119,9 +119,12 @@ void login_as(const char *command, char **instead) {
   char *shell = find_shell(&environment);
   bool own = starts_with(shell, APPLETS);  // the image has no shell, and so hardly a program to call
   char *more = more_programs();
-  if (!command || own || lacks_its_program(command, &environment, more)) add_to_path(&environment, more);
+  bool longer = !command || own || lacks_its_program(command, &environment, more);
+  if (longer) add_to_path(&environment, more);
   if (command) {
     run_directly(command, &environment);
+    // A shell must do it, which adds to the environment itself: the later words of its line may name our programs.
+    if (!longer) add_to_path(&environment, more);
   } else {
     add_comfort(&environment, shell);
     if (instead) become(*instead, instead, &environment);
