@@ -63,6 +63,10 @@ class Anybody(asyncssh.SSHServer):
     def connection_requested(self, *_: object) -> Echo:
         return Echo(self.connection)
 
+    @property
+    def asks_person(self) -> bool:
+        return False
+
     def tries_used_up(self) -> bool:
         return False
 

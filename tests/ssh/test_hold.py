@@ -35,7 +35,7 @@ from tests.ssh.world import (
 )
 
 BANNER = re.compile(
-    r"stagedoor: this key is new here\. To sign in, open\s+http://127\.0\.0\.1:\d+(/login/\S+)\s+"
+    r"stagedoor: to sign in, open\s+http://127\.0\.0\.1:\d+(/login/\S+)\s+"
     r"and type the letters ([A-Z]{4}-[A-Z]{4}) there, within"
 )
 
@@ -125,6 +125,13 @@ def ssh(config: Path, *words: str) -> Waiting:
     return Waiting("ssh", "-F", config, *words)
 
 
+def new_config(world: World, key: Path) -> Path:
+    """Return the configuration of a person who is there, though ssh has nothing to type on."""
+    config = world.config(key=key)
+    config.write_text(config.read_text().replace("  BatchMode yes\n", ""))
+    return config
+
+
 def approve(person: Person, path: str, letters: str) -> None:
     status, page = person.post(f"{path}/approve", letters=letters)
     assert status == 200, page
@@ -136,7 +143,7 @@ def approve(person: Person, path: str, letters: str) -> None:
 def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
     world: World, person: Person, tmp_path: Path, words: tuple[str, str]
 ) -> None:
-    config = world.config(key=new_key(tmp_path / "new"))  # BatchMode, and nothing to type on
+    config = new_config(world, new_key(tmp_path / "new"))
     waiting = ssh(config, *words)
     path, letters = waiting.asked()
     assert letters.replace("-", "") not in person.get(path)[1]
@@ -147,11 +154,11 @@ def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
 
 
 @pytest.mark.identity(16)
-@pytest.mark.parametrize("tool", ["scp", "rsync", "git", "ansible"])
+@pytest.mark.parametrize("tool", ["scp", "rsync", "git"])
 def test_tools_that_run_ssh_wait_as_well(
     world: World, person: Person, tmp_path: Path, tool: str
 ) -> None:
-    config = world.config(key=new_key(tmp_path / "new"))
+    config = new_config(world, new_key(tmp_path / "new"))
     kept = tmp_path / "kept"
     kept.write_bytes(b"x" * 100)
     env = dict(os.environ)
@@ -160,15 +167,6 @@ def test_tools_that_run_ssh_wait_as_well(
         subprocess.run(["git", "init", "-q", "--bare", repository], check=True)
         env["GIT_SSH_COMMAND"] = f"ssh -F {config}"
         waiting = Waiting("git", "ls-remote", f"ssh://app01.ssh{repository}", env=env)
-    elif tool == "ansible":  # the ssh that it runs, as its connection plugin writes it
-        options = (
-            "ControlMaster=auto", f"ControlPath={tmp_path}/cp", "KbdInteractiveAuthentication=no",
-            "PreferredAuthentications=gssapi-with-mic,gssapi-keyex,hostbased,publickey",
-            "PasswordAuthentication=no", "ConnectTimeout=10",
-        )  # fmt: skip
-        words = [word for one in options for word in ("-o", one)]
-        put = f"/bin/sh -c 'cp {kept} {kept}.there && sleep 0'"
-        waiting = Waiting("ssh", "-C", "-F", config, *words, "app01.ssh", put)
     elif tool == "rsync":
         waiting = Waiting("rsync", "-e", f"ssh -F {config}", kept, f"app01.ssh:{kept}.there")
     else:
@@ -178,6 +176,43 @@ def test_tools_that_run_ssh_wait_as_well(
     assert status == 0, waiting.said
     if tool != "git":  # which only lists
         assert Path(f"{kept}.there").read_bytes() == b"x" * 100
+
+
+ANSIBLE = (
+    "KbdInteractiveAuthentication=no",
+    "PreferredAuthentications=gssapi-with-mic,gssapi-keyex,hostbased,publickey",
+    "PasswordAuthentication=no",
+)
+"""As its connection plugin writes them."""
+
+
+@pytest.mark.identity(16)
+@pytest.mark.usefixtures("openssh")
+@pytest.mark.parametrize("options", [("BatchMode=yes",), ANSIBLE], ids=["BatchMode", "Ansible"])
+def test_programs_do_not_wait_and_say_what_to_do(
+    world: World, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    key, certificate = new_key(tmp_path / "new"), tmp_path / "new-cert.pub"
+    words = [word for option in options for word in ("-o", option)]
+
+    def refused() -> str:
+        done = world.ssh(*words, "app01@gw", "true", config=new_config(world, key))
+        assert done.returncode == 255
+        lines = done.stderr.decode().splitlines()
+        assert lines[1:] == ["app01@127.0.0.1: Permission denied (keyboard-interactive)."]
+        return lines[0]
+
+    todo = "Sign in first: run ssh once without BatchMode, or: stagedoor login"
+    began = time.monotonic()
+    assert refused() == f"stagedoor: this key is new here. {todo}"
+    sign_in = signed_in(world, "dev", key)
+    certificate.write_bytes(
+        world.ssh("gw", "cert", config=new_config(world, key), check=True).stdout
+    )
+    world.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    world.gateway.wait_for_policy()
+    assert refused() == f"stagedoor: the sign-in of this key is over. {todo}"
+    assert time.monotonic() - began < BOUND_S
 
 
 @pytest.mark.identity(18)
@@ -191,6 +226,7 @@ def test_an_agent_with_ten_keys_of_which_the_third_is_bound_does_not_wait(
         text = world.config().read_text()
         text = re.sub(r" +Identit(yFile|iesOnly|yAgent) .*\n", "", text)
         config = tmp_path / "config"
+        text = text.replace("  BatchMode yes\n", "")
         config.write_text(f"{text}  IdentityAgent {place}\n  IdentityFile none\n")
         done = world.ssh("app01@gw", "echo in", config=config)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
@@ -216,7 +252,7 @@ def test_a_registered_key_behind_an_unknown_one_does_not_wait(world: World, tmp_
 
 @pytest.mark.identity(4, 16)
 def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_path: Path) -> None:
-    config = world.config(key=new_key(tmp_path / "new"))
+    config = new_config(world, new_key(tmp_path / "new"))
     waiting = ssh(config, "app01@gw", "true")
     path, _ = waiting.asked()
     for _ in range(5):
@@ -239,7 +275,7 @@ def test_known_and_unknown_names_are_told_the_same(
     key = new_key(tmp_path / "new")
     shapes = set()
     for name in ("dev", "nobody", "no_body", "app01", "app99"):
-        waiting = ssh(world.config(key=key), f"{name}@gw", "true")
+        waiting = ssh(new_config(world, key), f"{name}@gw", "true")
         path, letters = waiting.asked()
         said = waiting.said.replace(path, "PATH").replace(letters, "LETTERS")
         shapes.add(said)
@@ -256,7 +292,7 @@ def test_a_user_with_the_name_of_an_app_keeps_no_key_out_of_it(
     with world.service() as service:
         admin.add_user(service, "app01")
     try:
-        waiting = ssh(world.config(key=new_key(tmp_path / "new")), "app01@gw", "echo in")
+        waiting = ssh(new_config(world, new_key(tmp_path / "new")), "app01@gw", "echo in")
         path, letters = waiting.asked()
         assert person.get(path)[0] == 200
         approve(person, path, letters)
@@ -279,20 +315,34 @@ class Quiet(asyncssh.SSHClient):
     def auth_banner_received(self, msg: str, lang: str) -> None:
         self.banner += msg
 
+    def kbdint_auth_requested(self) -> str:
+        return ""
 
-async def offered_twice(world: World, pair: asyncssh.SSHKeyPair) -> Quiet:
+
+class Renamed(Quiet):
+    """Asks for another name once it has proved its key."""
+
+    def kbdint_auth_requested(self) -> str:
+        assert self.connection is not None
+        self.connection._username = "app02"
+        return ""
+
+
+async def offered_twice(
+    world: World, pair: asyncssh.SSHKeyPair, client: Quiet | None = None
+) -> Quiet:
     """As OpenSSH does after a partial success, but with whatever signs for `pair`; until the server says no,
     or something is shown."""
-    client = Quiet()
+    client = client or Quiet()
     task = asyncio.ensure_future(
         asyncssh.connect(
             "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
             client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
-            client_version="OpenSSH_9.9", preferred_auth="publickey",
+            client_version="OpenSSH_9.9", preferred_auth="publickey,keyboard-interactive",
         )
     )  # fmt: skip
     async with asyncio.timeout(BOUND_S):
-        while not task.done() and not client.banner:
+        while not task.done() and not BANNER.search(client.banner):
             await asyncio.sleep(0.02)
     if client.connection is not None:
         client.connection.abort()
@@ -310,6 +360,7 @@ async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(world: Worl
     assert BANNER.search((await offered_twice(world, mine)).banner)
     theirs.sign = mine.sign  # type: ignore[method-assign]  # the forgery
     assert (await offered_twice(world, theirs)).banner == ""
+    assert not BANNER.search((await offered_twice(world, mine, Renamed())).banner)
 
 
 @pytest.mark.identity(19)
@@ -322,11 +373,11 @@ async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World)
         asyncssh.connect(
             "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
             client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
-            client_version="OpenSSH_9.9", preferred_auth="publickey",
+            client_version="OpenSSH_9.9", preferred_auth="publickey,keyboard-interactive",
         )
     )  # fmt: skip
     async with asyncio.timeout(BOUND_S):
-        while not client.banner:
+        while not BANNER.search(client.banner):
             await asyncio.sleep(0.02)
         connection = client.connection
         assert connection is not None
@@ -342,7 +393,7 @@ async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World)
 
 @pytest.mark.identity(19)
 def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_path: Path) -> None:
-    config = world.config(key=new_key(tmp_path / "new"))
+    config = new_config(world, new_key(tmp_path / "new"))
     waiting = [ssh(config, "app01@gw", "true") for _ in range(LIMITS.of_source)]
     try:
         for one in waiting:
@@ -368,7 +419,7 @@ def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_p
     new_key(key)
     sign_in = signed_in(world, "dev", key)
     certificate.write_bytes(
-        world.ssh("gw", "cert", config=world.config(key=key), check=True).stdout
+        world.ssh("gw", "cert", config=new_config(world, key), check=True).stdout
     )
     url = f"http://127.0.0.1:{world.gateway.port('web')}/revoked.krl"
 
@@ -388,7 +439,7 @@ def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_p
 @pytest.mark.identity(17)
 def test_a_wait_that_nobody_sees_ends_with_its_reason(tmp_path: Path) -> None:
     with held_world(tmp_path / "hold", hold_s=1.0) as world:
-        config = world.config(key=new_key(tmp_path / "new"))
+        config = new_config(world, new_key(tmp_path / "new"))
         began = time.monotonic()
         quiet = world.ssh("-q", "app01@gw", "true", config=config)
         assert (quiet.returncode, quiet.stderr) == (255, b"")
@@ -411,7 +462,7 @@ def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
     """Somebody who signed in for it would have done so for nothing."""
     key = new_key(tmp_path / "new")
     (world.folder / "revoked").write_text(public(key))
-    refused = world.ssh("app01@gw", "true", config=world.config(key=key))
+    refused = world.ssh("app01@gw", "true", config=new_config(world, key))
     assert refused.returncode == 255
     assert b"Permission denied (publickey)" in refused.stderr
     assert not BANNER.search(refused.stderr.decode())

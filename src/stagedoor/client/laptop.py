@@ -220,10 +220,11 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 
 def whoami(gateway: str | None, *, as_json: bool) -> None:
-    """Raises TunnelError: NOT_LOGGED_IN where no login lasts."""
+    """Show each login that lasts. Raises TunnelError: NOT_LOGGED_IN where none does."""
     from stagedoor.client import login, tunnel
+    from stagedoor.client.whoami import who
 
-    found = [login.who(folder) for folder in _folders(gateway)]
+    found = [who(folder) for folder in _folders(gateway)]
     if as_json:
         import json
 
@@ -232,6 +233,9 @@ def whoami(gateway: str | None, *, as_json: bool) -> None:
         for one in found:
             if one["logged_in"]:
                 sys.stdout.write(f"{one['user']} at {one['gateway']} until {login.clock(one)}\n")
+            for name in ("why", "unasked"):
+                if name in one:
+                    tunnel.show(f"stagedoor: {tunnel.clean(str(one[name]))}\n")
     if not any(one["logged_in"] for one in found):
         line = "no login lasts on this machine; run: stagedoor login https://HOST"
         raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)

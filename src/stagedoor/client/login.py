@@ -31,7 +31,7 @@ PENDING_S = 180.0
 POLL_S = 0.2
 """The person has typed the letters somewhere else, and looks at this terminal."""
 _NAMESPACE = "login@stagedoor"
-_WRONG = 401
+WRONG = 401
 
 
 def log_in(
@@ -133,8 +133,8 @@ def _make_good(folder: Path) -> None:
         by_token = bool(state.get("by_token"))
         _keep(folder, gateway, said, str(state.get("label")), by_token=by_token)
         return
-    if status != _WRONG:
-        raise _refusal(gateway, status, said)
+    if status != WRONG:
+        raise refusal(gateway, status, said)
     why = login_ask.why_not_ask()
     if state.get("by_token"):
         why = "it was made with an ID token; run stagedoor login with another"
@@ -163,7 +163,7 @@ def log_out(folder: Path, *, forget: bool) -> None:
         gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
         status, said = gateway.post("/login/end", {"secret": secret})
         if status != 200:
-            raise _refusal(gateway, status, said)
+            raise refusal(gateway, status, said)
     except FileNotFoundError:
         pass  # logged out before
     finally:
@@ -175,31 +175,13 @@ def log_out(folder: Path, *, forget: bool) -> None:
                     (folder / name).unlink()
 
 
-def who(folder: Path) -> dict[str, object]:
-    """Who this machine is at a gateway, as it was last told. Raises TunnelError."""
-    state = login_files.read_state(folder)
-    until: int | None = None
-    if (folder / CERTIFICATE).exists():
-        until = login_files.ends_at((folder / CERTIFICATE).read_text(encoding="ascii").strip())
-    ends = state.get("ends_at")
-    lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
-    return {
-        "gateway": state["gateway"],
-        "user": state.get("user"),
-        "label": state.get("label"),
-        "logged_in": lasts,
-        "ends_at": ends,
-        "certificate_ends_at": until,
-    }
-
-
 # ---- the steps -----------------------------------------------------------------------------------
 
 
 def _known(gateway: Gateway) -> login_files.GatewayDocument:
     status, said = gateway.get("/.well-known/stagedoor")
     if status != 200:
-        raise _refusal(gateway, status, said)
+        raise refusal(gateway, status, said)
     return login_files.GatewayDocument(said, gateway.url)
 
 
@@ -257,12 +239,12 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         }
         status, begun = gateway.post("/login/start", asked)
         if status != 200:
-            raise _refusal(gateway, status, begun)
+            raise refusal(gateway, status, begun)
         id_ = login_id(begun)
         mine: dict[str, object] = {"id": id_, "verifier": verifier}
         status, said = gateway.post("/login/poll", mine)  # of which it derives the letters
         if status != 200:
-            raise _refusal(gateway, status, said)
+            raise refusal(gateway, status, said)
         back.done = url = f"{gateway.url}/login/{id_}"
         fingerprint = fingerprint_of(signature)
         letters = shown_letters(login_letters(gateway.url, id_, fingerprint, verifier))
@@ -286,7 +268,7 @@ def _taken(gateway: Gateway, key: Path, id_token: str) -> dict[str, object]:
     if status == 404:
         raise TunnelError(tunnel.NOT_PROXY, f"{gateway.url} takes no ID tokens; it is too old")
     if status != 200:
-        raise _refusal(gateway, status, said)
+        raise refusal(gateway, status, said)
     return said
 
 
@@ -311,7 +293,7 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
         if status == 400:
             raise TunnelError(EXPIRED, tunnel.clean(str(said.get("message", ""))))
         if status not in (200, 429, *LATER):
-            raise _refusal(gateway, status, said)
+            raise refusal(gateway, status, said)
     raise TunnelError(
         EXPIRED, f"nobody approved the login in {PENDING_S:.0f} s; nothing was changed"
     )
@@ -339,7 +321,8 @@ def _keep(
     login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)
 
 
-def _refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
+def refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
+    """Return the error for a gateway's answer that is not the one that was asked for."""
     code = {401: tunnel.CREDENTIAL, 403: tunnel.FORBIDDEN, 429: tunnel.BUSY}
     code.update(dict.fromkeys(LATER, tunnel.BUSY))
     message = tunnel.clean(str(said.get("message") or f"it answered {status}"), tunnel.REASON_LIMIT)

@@ -130,6 +130,8 @@ def render_config(
             f"  Port {port}",
             f"  User {user}",
         ]
+        # Whom to ask is decided by `--if-needed`, which sees BatchMode: ssh does not pass it on to a jump.
+        lines.append("  KbdInteractiveAuthentication no")
         # The gateway only sees what is encrypted already; the fastest cipher is enough for it.
         lines += ["  Ciphers ^aes128-gcm@openssh.com", *key, *hosts, ""]
         way = [f"  ProxyJump {jump}"]

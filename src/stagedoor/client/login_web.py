@@ -227,7 +227,7 @@ class LoopbackListener:
             return
         line = (
             f"the browser allowed a login at {issuer}, and this is one at {self._gateway}: nothing was sent "
-            f"there, and nobody is logged in. If you meant {issuer}, run: stagedoor login {issuer}"
+            f"there, and this machine is not logged in. If you meant {issuer}, run: stagedoor login {issuer}"
         )
         self._answer(sock, 403, line)
         raise TunnelError(tunnel.REFUSED, line)

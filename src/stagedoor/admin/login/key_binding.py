@@ -58,7 +58,7 @@ class KeyBinding:
         login, letters = begun
         url = f"{self._settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
         said = (
-            f"stagedoor: this key is new here. To sign in, open\r\n  {url}\r\n"
+            f"stagedoor: to sign in, open\r\n  {url}\r\n"
             f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
         )
         approved = await self._answer(login, hold_s, partial(show, said))

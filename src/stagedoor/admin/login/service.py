@@ -254,6 +254,18 @@ class LoginService:
             return LoginResult(login.name, login.expires_at, secret, None, str(error))
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
+    async def state(self, secret: str, source: Source) -> LoginResult | Denial:
+        """Return whose login has that secret and until when it lasts, without a certificate."""
+        if (denial := self._too_often(self._questions, source)) is not None:
+            return denial
+        login = await ask(passes.find, self._database, PassKind.LOGIN, secret)
+        if login is None or isinstance(login, Denial):
+            return login or _NOBODY
+        identity = await self._passes.identity_of(login)
+        if isinstance(identity, Denial):
+            return identity
+        return LoginResult(login.name, login.expires_at, None, None)
+
     async def end(self, secret: str, source: Source) -> Denial | None:
         """End the login of that secret, and what it opened; nothing where there is none."""
         if (denial := self._too_often(self._questions, source)) is not None:

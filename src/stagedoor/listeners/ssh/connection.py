@@ -8,6 +8,7 @@ import asyncio
 from typing import Any, NoReturn, Protocol, cast
 
 import asyncssh
+from asyncssh.auth import KbdIntChallenge
 from asyncssh.channel import SSHAgentChannel
 
 from stagedoor.listeners.ssh.key_exchanges import KeyExchanges, Phase
@@ -53,8 +54,17 @@ class ConnectionOwner(Protocol):
         """Whether a key may be used; `message` is empty if that is only asked (RFC 4252 §7)."""
         ...
 
-    def begins_again(self) -> bool:
-        """Whether the client is to offer all its keys again; once, right after the key was refused."""
+    def partial_success(self) -> bool:
+        """Return True once, right after a refusal that the client takes as a partial success."""
+        ...
+
+    @property
+    def asks_person(self) -> bool:
+        """True where only a person's sign-in is left, by keyboard-interactive."""
+        ...
+
+    async def sign_in(self, name: str) -> bool:
+        """Wait for the person's sign-in. Return True if that let in the user of the request, `name`."""
         ...
 
     def tries_used_up(self) -> bool:
@@ -250,7 +260,7 @@ class Connection(PacketConnection):
         return await self._visitor.key_offered(username, key_data, message, signature)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        if self._visitor.begins_again():
+        if self._visitor.partial_success():
             super().send_userauth_failure(True)
         elif self._visitor.tries_used_up():
             self.hang_up(
@@ -259,6 +269,16 @@ class Connection(PacketConnection):
             )
         else:
             super().send_userauth_failure(partial_success)
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._visitor.asks_person or super().kbdint_auth_supported()
+
+    async def get_kbdint_challenge(
+        self, username: str, lang: str, submethods: str
+    ) -> KbdIntChallenge:
+        if self._visitor.asks_person:
+            return await self._visitor.sign_in(username)
+        return await super().get_kbdint_challenge(username, lang, submethods)
 
     @property
     def offers_all_keys_again(self) -> bool:

@@ -13,17 +13,18 @@ from stagedoor.listeners.ssh.credentials import (
     read_shown,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.hold import CROWDED_OUT, Answer, PendingLogins, UnknownKeys
+from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageParts, PageSession
+from stagedoor.listeners.ssh.pending_key import PendingKey
 from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
-from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential, UnknownKey
+from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Origin
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
 from stagedoor.wire.target import parse_login, parse_target
@@ -68,8 +69,7 @@ class Downstream(asyncssh.SSHServer):
         self._proof: _Proof | None = None
         self._login: Login | None = None
         self._tries = 0
-        self._unknown_keys = UnknownKeys()
-        self._begins_again = False
+        self._held = PendingKey(context.page.sign_ins, context.holds, source)
         self._refused: list[str] = []
         """Why each key was not taken; written down together if none is, for an agent offers many."""
         self._relays: set[ChannelRelay] = set()
@@ -81,10 +81,10 @@ class Downstream(asyncssh.SSHServer):
         return True  # there is no name that may come in without a credential
 
     def public_key_auth_supported(self) -> bool:
-        return True
+        return not self.asks_person
 
     def password_auth_supported(self) -> bool:
-        return True  # whether passwords are taken at all is in the options
+        return not self.asks_person  # whether passwords are taken at all is in the options
 
     async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         try:
@@ -98,68 +98,51 @@ class Downstream(asyncssh.SSHServer):
         if shown is None:
             return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
         verdict = await self._context.flow.authenticate(shown.credential, self.source)
-        held = isinstance(verdict, Denial) and self._to_hold(shown, verdict)
-        if isinstance(verdict, Denial) and not held:
-            return self._not_now(verdict) or self._not_taken(verdict.message)
+        if isinstance(verdict, Denial):
+            held = self._held.may_wait(shown, verdict, self.connection)
+            if isinstance(held, Denial):
+                return self._not_now(held) or self._not_taken(held.message)
         if not message:
             return True
         if not signed_by_owner(shown, message, signature):
             return self._not_taken(
                 f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
             )
-        if held:
-            verdict = await self._signed_in(shown)
         if isinstance(verdict, Denial):
-            self.connection.hang_up(verdict.message)
-            return self._not_taken(verdict.message)
+            self._held.hold(shown, self.connection)
+            return False
         if asked_person(signature):
             verdict = self._context.flow.present_now(verdict)
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True
 
-    def _to_hold(self, shown: ClientKey, denial: Denial) -> bool:
-        """Whether this key, which logs nobody in, may wait for its person to sign in."""
-        sign_ins = self._context.page.sign_ins
-        if (
-            sign_ins is None
-            or shown.credential.certificate is not None
-            or denial.reason is not Reason.CREDENTIAL_WRONG
-            or not self.connection.offers_all_keys_again
-            or not sign_ins.holds(shown.line)
-        ):
-            return False
-        answer = self._unknown_keys.offered(shown.credential.key)
-        self._begins_again = answer is Answer.BEGIN_AGAIN
-        if answer is not Answer.HOLD:
-            return False
-        full = self._context.holds.full(source_network(self.source.address))
-        return full is None or self._not_taken(full)
+    @property
+    def asks_person(self) -> bool:
+        return self._held.asks_person
 
-    async def _signed_in(self, shown: ClientKey) -> Identity | Denial:
-        """Who the person is, once they have signed in."""
-        context, credential = self._context, shown.credential
-        sign_ins = context.page.sign_ins
-        assert sign_ins is not None, "nobody is held without"
-        context.logged_in(self)  # it is bounded by itself, and takes nobody's place
-        self.connection.wait_for_person()
-        key = UnknownKey(credential.name, shown.line, credential.fingerprint, self.source)
+    async def sign_in(self, name: str) -> bool:
         try:
-            give_way = partial(self.connection.hang_up, CROWDED_OUT)
-            with context.holds.one_more(source_network(self.source.address), give_way):
-                denial = await sign_ins.bind(key, self.connection.send_auth_banner)
-            return denial or await context.flow.authenticate(credential, self.source)
-        except BaseException:
-            # The client asked for something else meanwhile, which ends this: no timer and no count would
-            # bound the connection from here on.
-            if not self.connection.is_closed():
-                self.connection.hang_up(
-                    "the wait for somebody to sign in was broken off; connect again"
-                )
-            raise
+            return await self._signed_in(name)
+        except Exception as error:  # as above
+            self._context.fault(error)
+            return False
 
-    def begins_again(self) -> bool:
-        again, self._begins_again = self._begins_again, False
-        return again
+    async def _signed_in(self, name: str) -> bool:
+        shown = self._held.shown
+        if shown is None or name != shown.credential.name:
+            return False
+        context = self._context
+        context.logged_in(self)  # it is bounded by itself, and takes nobody's place
+        denial = await self._held.wait(self.connection)
+        verdict = denial or await context.flow.authenticate(shown.credential, self.source)
+        if isinstance(verdict, Denial):
+            self.connection.hang_up(verdict.message)
+            return self._not_taken(verdict.message)
+        self._proof = _Proof(verdict, name, shown.credential, shown)
+        return True
+
+    def partial_success(self) -> bool:
+        return self._held.partial_success()
 
     def _not_now(self, denial: Denial) -> bool:
         """Whatever else they show, they cannot be let in: to go on would end in "Permission denied"."""

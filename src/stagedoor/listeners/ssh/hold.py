@@ -5,6 +5,9 @@ again, with all its keys, after a failure that is a partial success (RFC 4252 §
 it. So the first unknown key gets that; when it comes a second time, every other key has been refused, and
 somebody with a key that is known has never been held for another.
 
+A key that waits is a partial success too, once the client has proved that it holds it: what is left to do is
+keyboard-interactive (RFC 4256). OpenSSH never goes on to that with BatchMode, so no program waits.
+
 Pure, but for the count of those who wait.
 """
 

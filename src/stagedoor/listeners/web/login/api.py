@@ -39,6 +39,7 @@ class LoginApi:
             Route("/login/poll", self._poll, methods=["POST"]),
             Route("/login/renew", self._renew, methods=["POST"]),
             Route("/login/machine", self._machine, methods=["POST"]),
+            Route("/login/state", self._state, methods=["POST"]),
             Route("/login/end", self._end, methods=["POST"]),
         ]
 
@@ -121,6 +122,13 @@ class LoginApi:
             self._source(request),
         )
         return await self._logged_in(request, found)
+
+    async def _state(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        if isinstance(asked, Denial):
+            return self._refused(request, asked)
+        login = await self._logins.state(_word(asked, "secret"), self._source(request))
+        return await self._logged_in(request, login)
 
     async def _end(self, request: Request) -> Response:
         asked = await self._asked(request)

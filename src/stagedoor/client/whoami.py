@@ -1,0 +1,59 @@
+"""`stagedoor whoami`: the logins of this machine, as their gateways say.
+
+Standard library only, Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from stagedoor.client import login_files
+from stagedoor.client.login import WRONG, refusal
+from stagedoor.client.login_files import SECRET
+from stagedoor.client.login_web import Gateway
+from stagedoor.client.needed import CERTIFICATE
+from stagedoor.client.tunnel import TunnelError
+
+
+def who(folder: Path) -> dict[str, object]:
+    """Return the login of this machine at a gateway, as the gateway says now.
+
+    `why` says why it has ended. `unasked` says why the gateway was not asked; the rest is then what this
+    machine knew before. Raises TunnelError.
+    """
+    state = login_files.read_state(folder)
+    said = _state_now(folder, state)
+    until: int | None = None
+    if (folder / CERTIFICATE).exists():
+        until = login_files.ends_at((folder / CERTIFICATE).read_text(encoding="ascii").strip())
+    ends = said.get("ends_at", state.get("ends_at"))
+    lasts = isinstance(ends, float) and ends > time.time() and (folder / SECRET).exists()
+    return {
+        "gateway": state["gateway"],
+        "user": said.get("user", state.get("user")),
+        "label": state.get("label"),
+        "logged_in": lasts and "why" not in said,
+        "ends_at": ends,
+        "certificate_ends_at": until,
+        **{name: said[name] for name in ("why", "unasked") if name in said},
+    }
+
+
+def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
+    """Return the `user` and `ends_at` of this login by its gateway, or `why` it is over, or `unasked`."""
+    ca_file = state.get("ca_file")
+    try:
+        secret = (folder / SECRET).read_text(encoding="ascii").strip()
+    except OSError:
+        return {}
+    try:
+        gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
+        status, said = gateway.post("/login/state", {"secret": secret})
+        if status == 200:
+            login_files.check_login(said)
+            return said
+        refused = refusal(gateway, status, said)
+    except TunnelError as error:
+        return {"unasked": error.line}
+    return {"why" if status == WRONG else "unasked": refused.line}
