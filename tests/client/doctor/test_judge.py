@@ -18,6 +18,15 @@ NOW = 1_800_000_000.0
         ("No ED25519 host key is known for app01.ssh and you have requested…\r\n", "host certificate"),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\n", "host certificate"),
         ("Certificate invalid: expired\r\n", "host certificate"),
+        ("Certificate invalid: not yet valid\r\nNo ED25519 host key is known for [gw]:22 and you…\r\n",
+         "clock"),
+        ("channel 0: open failed: administratively prohibited: no grant for 'alice' to enter app02 (an "
+         "administrator gives one with: …)\r\nstdio forwarding failed\r\n"
+         "kex_exchange_identification: Connection closed by remote host\r\n", "grant"),
+        ("channel 0: open failed: administratively prohibited: the grant to enter app02.ssh has expired\r\n",
+         "grant"),
+        ("channel 0: open failed: connect failed: app01's shell could not be reached: Connection refused\r\n",
+         "shell"),
         ("dev@app01.ssh: Permission denied (publickey).\r\n", "key"),
         ("Received disconnect from 1.2.3.4 port 22:2: Too many authentication failures\r\n", "key"),
         ("@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\r\n", "key"),

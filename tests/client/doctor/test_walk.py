@@ -5,6 +5,7 @@ import datetime
 import os
 import socket
 import ssl
+import subprocess
 import sys
 import tarfile
 import threading
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from stagedoor.cli.app import stagedoor
 from stagedoor.client import tunnel
 from stagedoor.client.doctor.path import PathOptions, path_options, walk_to
+from stagedoor.client.doctor.walk import Ssh
 from stagedoor.client.http import HttpConnection
 from stagedoor.wire.finding import Level, Result
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
@@ -291,11 +293,36 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
         wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))
         hop, finding = list(walk_to(wish))[-1]
         assert (hop, finding.level) == ("key", Level.FAIL), finding
+        # In plain ssh's words the gateway's reason is three lines above the last.
+        wish = PathOptions("app02-ssh", None, {}, env, config_file=str(world.config()))
+        hop, finding = list(walk_to(wish))[-1]
+        assert (hop, finding.level) == ("grant", Level.FAIL), finding
+        assert "no grant for 'dev' to enter app02" in finding.what
         (tmp_path / "known_hosts").write_text("")
         hop, finding = list(
             walk_to(PathOptions("app01-ssh", None, {}, env, config_file=str(through)))
         )[-1]
         assert (hop, finding.level) == ("host certificate", Level.FAIL), finding
+
+
+def test_a_clock_that_is_behind_shows_by_a_host_certificate(tmp_path: Path) -> None:
+    """A real sshd whose certificate begins in an hour, as for a machine whose clock is an hour behind."""
+    authority, host = new_key(tmp_path / "authority"), new_key(tmp_path / "host")
+    sign = ["ssh-keygen", "-q", "-s", authority, "-h", "-I", "host", "-n", "app01.ssh"]
+    subprocess.run([*sign, "-V", "+1h:+2h", f"{host}.pub"], check=True)
+    (tmp_path / "known").write_text(
+        f"@cert-authority * {authority.with_suffix('.pub').read_text()}"
+    )
+    (tmp_path / "sshd").write_text(f"HostKey {host}\nHostCertificate {host}-cert.pub\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host *\n  ProxyCommand /usr/sbin/sshd -i -f {tmp_path}/sshd\n"
+        f"  UserKnownHostsFile {tmp_path}/known\n"
+        "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
+    )
+    hop, finding = list(Ssh("app01.ssh", str(config)).login())[-1]
+    assert (hop, finding.level) == ("clock", Level.FAIL), finding
+    assert "clock is behind" in str(finding.fix)
 
 
 def test_a_host_that_ssh_would_take_for_an_option_is_none(tmp_path: Path) -> None:

@@ -108,8 +108,17 @@ def greeting(host: str, heard: bytes) -> Result:
     return failed(SSHD, f"{host} speaks no SSH: {said!r}", fix)
 
 
+_BEHIND = (
+    "this machine's clock is behind: set it by NTP; if it is right, ask the administrator to set the "
+    "gateway's"
+)
 _SSH: Sequence[tuple[str, str, str]] = (
     (r"(?m)^stagedoor: (?P<what>.+)$", SHELL, ""),
+    # By a jump: RFC 4254 §5.1, as OpenSSH words it. What follows in ssh's words is only its consequence.
+    (r"(?m)open failed: administratively prohibited: (?P<what>.*\bgrant\b.*)$", GRANT, ""),
+    (r"(?m)open failed: [a-z ]+: (?P<what>.+)$", SHELL, ""),
+    # Before "No … host key is known", to which it leads.
+    (r"Certificate invalid: not yet valid", CLOCK, _BEHIND),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY, ""),
     (r"Host key verification failed|No \S+ host key is known", HOST_KEY, ""),
     (r"Certificate invalid: expired", HOST_KEY, "ask the administrator: the shell's is too old"),
