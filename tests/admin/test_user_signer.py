@@ -9,7 +9,12 @@ from typing import NoReturn
 
 import pytest
 
-from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import (
+    CertificateError,
+    NoGrantError,
+    TooManyCertificatesError,
+)
+from stagedoor.admin.certificates.revoked import revoked_sign_ins
 from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.ca import CertificateAuthority
@@ -17,13 +22,16 @@ from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.model.certificate import Certificate
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
 from stagedoor.model.event import Event, Kind
+from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.permission import Permission
 from stagedoor.model.rate import Rate
 from stagedoor.model.webpass import PassKind
 from stagedoor.store import people, schema
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
-from stagedoor.store.sign_in import certified, passes
+from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in import certified, identities, passes
 from stagedoor.store.sign_in.logins import open_login
 from stagedoor.wire.sshcert import parse_certificate
 from stagedoor.wire.sshkey import PublicKey, parse_public_key
@@ -45,7 +53,8 @@ class Desk:
         self.key = public_line(new_key())
         with self.database.write() as transaction:
             for name in ("alice", "bob"):
-                people.add_user(transaction, name, frozenset(), None, NOW)
+                people.add_user(transaction, name, frozenset({"crew"}), None, NOW)
+        self.grant("group:crew", Permission.ENTER)
         self.sign_in = self.log_in("alice", self.key)
 
     def log_in(self, user: str, key: str) -> SignIn:
@@ -70,9 +79,24 @@ class Desk:
         assert login.sign_in is not None
         return login.sign_in
 
+    def grant(
+        self,
+        subject: str,
+        *permissions: Permission,
+        app: str = "app01",
+        expires_at: float | None = None,
+    ) -> int:
+        rule = GrantRule(0, subject, app, "*", expires_at, frozenset(permissions))
+        with change(self.database, "grant.add") as made:
+            return people.add_grant(made.transaction, rule, self.now)
+
+    def take_away(self, grant: int) -> None:
+        with change(self.database, "grant.remove") as made:
+            people.remove_grant(made.transaction, grant)
+
     def signer(
         self,
-        sign: Callable[[str, str, int, float], str] | None = None,
+        sign: Callable[..., str] | None = None,
         valid_s: float = 3600.0,
         **rates: Rate,
     ) -> UserSigner:
@@ -207,6 +231,82 @@ def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
     assert desk.signer().sign(*ask)
 
 
+def test_who_may_enter_no_app_gets_none(desk: Desk) -> None:
+    """By name, by a group of either kind or as everybody, only a grant that lets enter now counts."""
+    key = public_line(new_key())
+    with desk.database.write() as transaction:
+        people.add_user(transaction, "carol", frozenset({"guests"}), None, NOW)
+        people.add_user(transaction, "carolina", frozenset(), None, NOW)
+    sign_in = desk.log_in("carol", key)
+    signer = desk.signer()
+
+    def ask() -> str:
+        return signer.sign("carol", sign_in.number, key, sign_in.ends_at)
+
+    def refused() -> None:
+        with pytest.raises(NoGrantError, match=r"may not enter any app.*ask your administrator"):
+            ask()
+
+    refused()
+    desk.grant("user:carol", Permission.WATCH, Permission.REPLAY, Permission.FORWARD, app="*")
+    desk.grant("group:guests", Permission.ENTER, app="*", expires_at=NOW)
+    desk.grant("user:carolina", Permission.ENTER)
+    desk.grant("group:carol", Permission.ENTER)
+    refused()
+    assert desk.signed() == []
+    for subject in ("user:carol", "group:guests", "group:provided", "everybody"):
+        grant = desk.grant(subject, Permission.ENTER, Permission.FILES)
+        if subject == "group:provided":
+            refused()
+            with change(desk.database, "sso.sign-in") as made:
+                identities.set_provided_groups(made.transaction, "carol", frozenset({"provided"}))
+        assert ask()
+        desk.take_away(grant)
+        refused()
+
+
+@pytest.mark.parametrize(
+    ("permissions", "extensions"),
+    [
+        ((), {"permit-pty"}),
+        ((Permission.FORWARD,), {"permit-pty", "permit-port-forwarding"}),
+        ((Permission.AGENT,), {"permit-pty", "permit-agent-forwarding"}),
+        (
+            (Permission.AGENT, Permission.FORWARD),
+            {"permit-pty", "permit-agent-forwarding", "permit-port-forwarding"},
+        ),
+    ],
+)
+def test_it_permits_forwards_only_where_a_grant_does(
+    desk: Desk, permissions: tuple[Permission, ...], extensions: set[str]
+) -> None:
+    if permissions:
+        desk.grant("group:crew", *permissions, expires_at=NOW + 60)
+    desk.grant("user:bob", Permission.AGENT, Permission.FORWARD)
+    ask = ("alice", desk.sign_in.number, desk.key, desk.sign_in.ends_at)
+    signer = desk.signer()
+    assert read(signer.sign(*ask)).extensions == extensions
+    desk.now += 60
+    assert read(signer.sign(*ask)).extensions == {"permit-pty"}
+
+
+def test_what_was_signed_is_revoked_while_its_user_may_enter_nothing(desk: Desk) -> None:
+    desk.signer().sign("alice", desk.sign_in.number, desk.key, desk.sign_in.ends_at)
+
+    def revoked() -> object:
+        return dict(revoked_sign_ins(desk.database, load_policy(desk.database), desk.now))
+
+    assert revoked() == {}
+    desk.take_away(1)
+    assert revoked() == {"alice": [desk.sign_in.number]}
+    desk.grant("everybody", Permission.WATCH)
+    assert revoked() == {"alice": [desk.sign_in.number]}
+    desk.grant("user:alice", Permission.ENTER, expires_at=desk.now + 60)
+    assert revoked() == {}
+    desk.now += 60
+    assert revoked() == {"alice": [desk.sign_in.number]}
+
+
 @pytest.mark.identity(23)
 def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expires(
     desk: Desk,
@@ -249,7 +349,7 @@ def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:
 
 @pytest.mark.identity(26)
 def test_the_audit_has_it_before_it_is_signed(desk: Desk) -> None:
-    def sign(key: str, user: str, serial: int, valid_before: float) -> NoReturn:
+    def sign(*given: object) -> NoReturn:
         assert len(desk.signed()) == 1
         raise StagedoorError("the token was pulled out")
 

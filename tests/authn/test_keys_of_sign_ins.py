@@ -23,7 +23,8 @@ from stagedoor.wire.sshcert import parse_certificate
 
 NOW = 1_800_000_000.0
 HERE = Source(ip_address("192.0.2.7"), 40000)
-CA = CertificateAuthority(new_key(), lambda: NOW)
+KEY = new_key()
+CA = CertificateAuthority(KEY, lambda: NOW)
 OTHER_CA = CertificateAuthority(new_key(), lambda: NOW)
 TRUST = Trust(
     frozenset(fingerprint(b64decode(ca.public_line().split()[1])) for ca in (CA, OTHER_CA)),
@@ -101,7 +102,7 @@ def test_the_key_of_a_sign_in_is_its_user_with_the_groups_of_now() -> None:
 
 @pytest.mark.identity(21)
 def test_its_certificate_is_the_same_and_needs_no_registered_key() -> None:
-    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     assert verdict(certified("alice", line)) == "alice"
     assert verdict(certified("app01", line)) == "alice"
     assert "is not for 'b_b'" in verdict(certified("b_b", line))
@@ -122,7 +123,7 @@ def test_its_certificate_is_the_same_and_needs_no_registered_key() -> None:
 def test_what_does_not_fit_the_sign_in_is_refused(name: str, user: str, number: int) -> None:
     """Each is signed by our own CA: a signer that was talked into it helps nobody."""
     held = policy(ALICE, login("bob", "bobs", 2))
-    line = CA.sign_sign_in(key(name), user, number, NOW + 600)
+    line = CA.sign_sign_in(key(name), user, number, NOW + 600, ())
     assert verdict(certified(user, line), held).endswith("is over; sign in again")
 
 
@@ -132,10 +133,37 @@ def test_two_principals_are_refused() -> None:
         assert verdict(certified(name, line)).endswith("is over; sign in again")
 
 
+def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
+    """Of our own CA alone: another one knows no prefix."""
+    prefixed = CertificateAuthority(KEY, lambda: NOW, "sd:")
+    trust = replace(TRUST, principal_prefix="sd:")
+
+    def judged(credential: KeyCredential) -> Identity | Denial:
+        return decide_key(policy(), credential, trust, HERE, NOW)
+
+    ours = prefixed.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
+    assert certified("alice", ours).certificate.principals == ("sd:alice",)  # type: ignore[union-attr]
+    by_hand = prefixed.sign_user(key("machine"), "by hand", ["alice"], 600)
+    elsewhere = OTHER_CA.sign_user(key("machine"), "x", ["alice"], 600)
+    for line in (ours, by_hand, elsewhere):
+        found = judged(certified("alice", line))
+        assert isinstance(found, Identity)
+        assert found.name == "alice"
+    for line in (
+        CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ()),
+        CA.sign_user(key("machine"), "by hand", ["alice"], 600),
+        CA.sign_user(key("machine"), "by hand", ["sd:sd:alice", "sd:", "SD:alice"], 600),
+        OTHER_CA.sign_user(key("machine"), "x", ["sd:alice"], 600),
+    ):
+        assert isinstance(judged(certified("alice", line)), Denial)
+    # And where no prefix is set, one is no name.
+    assert isinstance(decide_key(policy(), certified("alice", by_hand), TRUST, HERE, NOW), Denial)
+
+
 @pytest.mark.identity(23, 27)
 def test_it_ends_with_the_sign_in_however_that_ends() -> None:
     assert ALICE.sign_in is not None
-    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 5 * 3600)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 5 * 3600, ())
     by_password = login(
         "alice", "laptop", method=Method.PASSWORD, password_mark=password_mark("$argon2id$one")
     )
@@ -170,7 +198,7 @@ def test_it_ends_with_the_sign_in_however_that_ends() -> None:
 
 @pytest.mark.identity(24)
 def test_a_clock_that_is_wrong_by_four_minutes_is_right_enough_and_by_ten_is_told() -> None:
-    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     assert verdict(certified("alice", line), at=NOW - 4 * MINUTE_S) == "alice"
     told = verdict(certified("alice", line), at=NOW - 10 * MINUTE_S)
     assert told.endswith("for another 5.0 min; is the clock of this machine right?")
@@ -185,7 +213,7 @@ def test_what_administrators_sign_holds_by_itself_as_before() -> None:
         f"certificate {certified('alice', line).certificate.serial} (backup job)",  # type: ignore[union-attr]  # it has one
     )
     # Another CA may say in its key ids what it likes: it is believed for itself.
-    line = OTHER_CA.sign_sign_in(key("machine"), "alice", 7, NOW + 600)
+    line = OTHER_CA.sign_sign_in(key("machine"), "alice", 7, NOW + 600, ())
     found = decide_key(policy(), certified("alice", line), TRUST, HERE, NOW)
     assert isinstance(found, Identity)
     assert (found.method, found.sign_in) == (Method.CERTIFICATE, None)
@@ -205,7 +233,7 @@ def test_a_registered_key_counts_as_such_and_falls_back_to_the_sign_in() -> None
 async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None:
     held = policy()
     authenticator = Authenticator(lambda: held, lambda: NOW, trust=lambda: TRUST)
-    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     for credential in (plain("alice"), certified("alice", line)):
         held = policy()
         identity = await authenticator.authenticate(credential, HERE)
@@ -237,7 +265,7 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         find_sign_in=find,
         stale_s={"Company": 3600.0},
     )
-    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600)
+    line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     for credential in (plain("alice"), certified("alice", line)):
         answered_at = NOW - 3600
         identity = await authenticator.authenticate(credential, HERE)

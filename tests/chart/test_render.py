@@ -85,6 +85,12 @@ def test_the_settings_are_taken_and_say_what_the_values_say() -> None:
     assert (one.controller.grace_s, one.controller.kit_way) == (7, "init")
     assert controller.user_ca_file.suffix == ".pub", "it signs no users"
     assert controller.store == gateway.store
+    # What the gateway signs is what the controller lists in the shells.
+    own = render(EVERYTHING, settings={"keys": {"principal_prefix": "sd:"}})
+    for name, before in (("gateway", gateway), ("controller", controller)):
+        settings = settings_of(own, f"stagedoor-{name}")
+        assert settings.keys.principal_prefix == "sd:"
+        assert settings.user_ca_file == before.user_ca_file
 
 
 def test_the_alerts_and_the_dashboard_are_those_of_the_files() -> None:

@@ -20,6 +20,7 @@ import click
 import pytest
 from sqlalchemy import update
 
+from stagedoor.admin import service as admin
 from stagedoor.cli.doctor import doctor
 from stagedoor.client.laptop import parser
 from stagedoor.client.login import DENIED, EXPIRED, NOT_LOGGED_IN
@@ -215,6 +216,31 @@ def test_a_certificate_is_renewed_without_a_word(laptop: Laptop, person: Person)
     assert (done.stdout, done.stderr) == ("in\n", "")
     assert certificate.read_text() != before
     assert int(fresh.read_text()) > 0
+
+
+def test_without_a_grant_the_login_lasts_and_the_certificate_comes_with_the_grant(
+    laptop: Laptop, base: str, gateway: Gateway
+) -> None:
+    gateway.add_user("newcomer")
+    running = laptop.log_in(Person(base).sign_in("newcomer"))
+    assert "You are logged in as newcomer" in running.stderr
+    assert "you may not enter any app, so your key gets no certificate" in running.stderr
+    assert "stagedoor grant" not in running.stderr
+    certificate = laptop.folder / "id-cert.pub"
+    assert not certificate.exists()
+    refused = laptop.start_as_ssh().end()
+    assert refused.returncode != 0
+    assert "ask your administrator for a grant" in refused.stderr
+    with gateway.changed() as service:
+        grant = admin.add_grant(service, "user:newcomer", "app01")
+    assert laptop.ssh("app01.ssh", "echo in").stdout == "in\n"
+    assert certificate.exists()
+    # The last grant goes: what is there is not renewed.
+    with gateway.changed() as service:
+        admin.remove_grant(service, grant.id)
+    (laptop.folder / "fresh_until").write_text("0\n")
+    refused = laptop.start_as_ssh().end()
+    assert "you may not enter any app" in refused.stderr
 
 
 @pytest.mark.identity(25)

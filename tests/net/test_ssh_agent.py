@@ -45,7 +45,7 @@ def test_an_agent_signs_with_each_kind_of_key(tmp_path: Path, kind: list[str]) -
     with agent_with(tmp_path, "ca") as place:
         (tmp_path / "ca").unlink()  # the agent alone has it
         ca = CertificateAuthority(AgentKey(place, line), time.time)
-        certificate = ca.sign_sign_in(user, "alice", 7, time.time() + 600)
+        certificate = ca.sign_sign_in(user, "alice", 7, time.time() + 600, ())
     lines = shown(tmp_path, certificate)
     assert "Serial: 7" in lines
     # ssh-keygen -L names no damaged signature; a revocation check reads it whole.

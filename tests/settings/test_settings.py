@@ -38,6 +38,11 @@ def machine(
 
 
 WRONG = [
+    *(
+        (f"[keys]\nprincipal_prefix = '{prefix}'", "keys.principal_prefix")
+        for prefix in ("", "sd", ":", "sd:x", "s d:", "a,b:", '":', "sd::", f"{'a' * 32}:")
+    ),
+    ('[keys]\nprincipal_prefix = "sd:\\n"', "keys.principal_prefix"),
     (machine(user="CI"), "machines.user"),
     (machine(issuer="http://ci.example"), "machines.issuer"),
     (machine(issuer="https://ci.example/?x"), "machines.issuer"),

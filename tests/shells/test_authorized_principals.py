@@ -89,3 +89,7 @@ def test_sshd_lets_in_whom_a_line_names_until_its_time(login: Login) -> None:
     assert login("dev", [Admission("dev", (), now - 3600)]) == 255
     assert login("dev", [Admission("ops"), Admission("developer")]) == 255
     assert login("dev", []) == 255
+    assert login("sd:dev", [Admission("dev", prefix="sd:")]) == 7
+    assert login("sd:dev", [Admission("dev", (), now + 3600, prefix="sd:")]) == 7
+    assert login("dev", [Admission("dev", prefix="sd:")]) == 255
+    assert login("sd:dev", [Admission("dev")]) == 255

@@ -198,7 +198,7 @@ def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
     """The certificate is good for an hour; somebody who stole both must not have that hour."""
     house = World(tmp_path / "house")
     key = new_key(tmp_path / "cert")
-    line = house.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600)
+    line = house.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
     (tmp_path / "cert-cert.pub").write_text(line + "\n")
     with running(house, LocalShell("app01")) as (shells, shell):
         house.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]

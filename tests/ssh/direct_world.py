@@ -18,7 +18,8 @@ from typing import Any
 import asyncssh
 
 from stagedoor.listeners.ssh.direct.login import Direct
-from stagedoor.listeners.ssh.seam import EVERYTHING, Login
+from stagedoor.listeners.ssh.seam import Login
+from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Kind
 from stagedoor.model.grant import Grant

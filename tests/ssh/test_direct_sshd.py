@@ -41,15 +41,17 @@ class Sshd:
     def log(self) -> str:
         return self._log.read_text()
 
-    def start(self, user_ca: str, *settings: str) -> None:
+    def start(self, user_ca: str, *settings: str, principals: str | None = "dev\n") -> None:
+        """`principals` is the content of `AuthorizedPrincipalsFile`; None: the server has no such file."""
         (self.folder / "user_ca.pub").write_text(user_ca)
-        (self.folder / "principals").write_text("dev\n")
+        file = self.folder / "principals"
+        file.write_text(principals or "")
         config = self.folder / "sshd_config"
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\n"
             f"PidFile {self.folder}/pid\nStrictModes no\nUsePAM no\nLogLevel VERBOSE\n"
             f"TrustedUserCAKeys {self.folder}/user_ca.pub\n"
-            f"AuthorizedPrincipalsFile {self.folder}/principals\n"
+            f"AuthorizedPrincipalsFile {'none' if principals is None else file}\n"
             "AuthorizedKeysFile none\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nAllowAgentForwarding yes\nAcceptEnv LC_*\n"
             f"Subsystem sftp internal-sftp\nSetEnv HOME={self.folder}\n"

@@ -29,12 +29,16 @@ _SHOWN_KEY_ID = 64
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Which user CAs are believed, by fingerprint, and what was revoked. `own_ca` is the one of this gateway,
-    which signs for sign-ins."""
+    """Which user CAs are believed, by fingerprint, and what was revoked.
+
+    `own_ca` is the one of this gateway, which signs for sign-ins; in its certificates `principal_prefix`
+    stands before a user's name (`keys.principal_prefix`).
+    """
 
     user_cas: frozenset[str] = frozenset()
     revocations: Revocations = field(default_factory=Revocations)
     own_ca: str | None = None
+    principal_prefix: str = ""
 
 
 def decide_key(
@@ -60,8 +64,8 @@ def decide_key(
         if refused is not None:
             return refused
         if is_of_sign_in(certificate, trust):
-            return _by_sign_in_certificate(policy, credential, certificate, now)
-        return _by_certificate(policy, credential, certificate)
+            return _by_sign_in_certificate(policy, credential, certificate, trust, now)
+        return _by_certificate(policy, credential, certificate, trust)
     record = policy.keys.get(credential.fingerprint)
     user = policy.users.get(record.user) if record else None
     if user is not None and _meant(credential.name, user.name):
@@ -145,16 +149,16 @@ def _by_sign_in(policy: Policy, bound: WebPass, now: float) -> Identity | Denial
 
 
 def _by_sign_in_certificate(
-    policy: Policy, credential: KeyCredential, certificate: Certificate, now: float
+    policy: Policy, credential: KeyCredential, certificate: Certificate, trust: Trust, now: float
 ) -> Identity | Denial:
-    """The certificate adds nothing to the sign-in: it must be of this key, this number and this user."""
+    """Judge a certificate that adds nothing to its sign-in: it must be of this key, number and user."""
     named = _named(certificate)
     bound = policy.bound_keys.get(credential.fingerprint)
     if (
         bound is None
         or bound.sign_in is None
         or bound.sign_in.number != certificate.serial
-        or certificate.principals != (bound.name,)
+        or certificate.principals != (trust.principal_prefix + bound.name,)
     ):
         return _wrong(f"the sign-in of {named} is over; sign in again")
     if not _meant(credential.name, bound.name):
@@ -163,16 +167,26 @@ def _by_sign_in_certificate(
 
 
 def _by_certificate(
-    policy: Policy, credential: KeyCredential, certificate: Certificate
+    policy: Policy, credential: KeyCredential, certificate: Certificate, trust: Trust
 ) -> Identity | Denial:
     named = _named(certificate)
-    owners = [name for name in certificate.principals if name in policy.users]
+    owners = [name for name in _user_names(certificate, trust) if name in policy.users]
     if credential.name in owners:
         owners = [credential.name]
     if len(owners) != 1 or not _meant(credential.name, owners[0]):
         return _wrong(f"{named} is not for {shown(credential.name)}")
     user = policy.users[owners[0]]
     return Identity(user.name, user.groups, Method.CERTIFICATE, named)
+
+
+def _user_names(certificate: Certificate, trust: Trust) -> list[str]:
+    """Return the principals that may be users' names. Other CAs than our own know no prefix."""
+    prefix = trust.principal_prefix if certificate.ca_fingerprint == trust.own_ca else ""
+    return [
+        principal.removeprefix(prefix)
+        for principal in certificate.principals
+        if principal.startswith(prefix)
+    ]
 
 
 def _meant(login_name: str, owner: str) -> bool:

@@ -38,11 +38,13 @@ def admitted(
     now: float,
     bound: Mapping[str, Sequence[tuple[str, float]]] = _NONE,
     revoked: Mapping[str, Sequence[int]] = _NONE_REVOKED,
+    prefix: str = "",
 ) -> tuple[Admission, ...]:
     """Return all users that `authorise` accepts with their own key or certificate, by name.
 
     `bound` are keys of sign-ins (`BoundKeys`), for a shell that hears of each sign-in within a second;
-    `revoked`, for one that takes their certificates, are `Admission.revoked` by user.
+    `revoked`, for one that takes their certificates, are `Admission.revoked` by user. `prefix` is
+    `keys.principal_prefix`.
     """
     keys: dict[str, list[str]] = {}
     for key in policy.keys.values():
@@ -55,7 +57,7 @@ def admitted(
             registered = tuple(sorted(keys.get(name, ())))
             theirs = tuple(key for key in bound.get(name, ()) if key[1] > now)
             over = tuple(sorted(revoked.get(name, ())))
-            admissions.append(Admission(name, registered, verdict.expires_at, theirs, over))
+            admissions.append(Admission(name, registered, verdict.expires_at, theirs, over, prefix))
     return tuple(admissions)
 
 

@@ -1,6 +1,6 @@
 """The rule of entry. Default deny: without a rule that matches now, entry is denied."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 
 from stagedoor.model.denial import UNREAD, Denial, Reason
@@ -85,11 +85,7 @@ def matching(
 
     Target None stands for a target that no longer exists, which only rules for all apps cover.
     """
-    return tuple(
-        rule
-        for rule in _about(policy, user, target)
-        if rule.expires_at is None or now < rule.expires_at
-    )
+    return in_force(_about(policy, user, target), now)
 
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
@@ -102,6 +98,20 @@ def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantR
             else covers_target(rule.app_pattern, rule.environment_pattern, target)
         ):
             yield rule
+
+
+def in_force(rules: Iterable[GrantRule], now: float) -> tuple[GrantRule, ...]:
+    """Return those of `rules` that have not expired."""
+    return tuple(rule for rule in rules if rule.expires_at is None or now < rule.expires_at)
+
+
+def subjects_who_enter(policy: Policy, now: float) -> frozenset[str]:
+    """Return the subjects of the rules that let users enter an app now."""
+    return frozenset(
+        rule.subject
+        for rule in in_force(policy.grants, now)
+        if Permission.ENTER in rule.permissions
+    )
 
 
 def permitted(rules: tuple[GrantRule, ...]) -> Permissions:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stagedoor.authz.decide import CONNECT_SCOPE
+from stagedoor.authz.decide import CONNECT_SCOPE, in_force
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission
@@ -39,10 +39,8 @@ def _entering(policy: Policy, user: User, now: float) -> list[GrantRule]:
     subjects = subjects_of(user.name, user.groups)
     return [
         rule
-        for rule in policy.grants
-        if rule.subject in subjects
-        and Permission.ENTER in rule.permissions
-        and (rule.expires_at is None or now < rule.expires_at)
+        for rule in in_force(policy.grants, now)
+        if rule.subject in subjects and Permission.ENTER in rule.permissions
     ]
 
 

@@ -64,11 +64,12 @@ def log_in(
         )
         user = str(got["user"])
         config = login_files.render_config(known, folder, user, program, gateway.place)
-        if not got.get("certificate"):
+        if got.get("certificate"):
+            login_files.ends_at(str(got["certificate"]))
+        elif not got.get("no_grant"):
             with suppress(TunnelError):
                 gateway.post("/login/end", {"secret": got.get("secret")})
             raise _unsigned(got)
-        login_files.ends_at(str(got["certificate"]))
         login_files.make_private(folder)
         if made is not None:
             for name in (KEY, f"{KEY}.pub"):
@@ -87,7 +88,10 @@ def log_in(
         f"Wrote {folder}"
         + (" and the Include line at the top of ~/.ssh/config." if included else ".")
     )
-    _say("Now ssh alone is enough, as in: ssh app01.ssh")
+    if got.get("certificate"):
+        _say("Now ssh alone is enough, as in: ssh app01.ssh")
+    else:
+        _say(f"{_why_unsigned(got)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh")
 
 
 def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
@@ -170,9 +174,7 @@ def log_out(folder: Path, *, forget: bool) -> None:
         if forget:
             login_files.forget(folder)
         else:
-            for name in (SECRET, CERTIFICATE, FRESH):
-                if (folder / name).exists():
-                    (folder / name).unlink()
+            login_files.remove(folder, SECRET, CERTIFICATE, FRESH)
 
 
 # ---- the steps -----------------------------------------------------------------------------------
@@ -302,7 +304,10 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
 def _keep(
     folder: Path, gateway: Gateway, got: dict[str, object], label: str, *, by_token: bool = False
 ) -> None:
-    """Raises TunnelError, OSError; then nothing of it is kept."""
+    """Write down what the gateway gave; without a certificate, only for a user who may enter no app yet.
+
+    Raises TunnelError, OSError; then nothing of it is kept.
+    """
     login_files.check_login(got)
     if isinstance(got.get("secret"), str):
         login_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
@@ -316,9 +321,12 @@ def _keep(
     }
     login_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
     login_files.keep_code(folder)
-    if not got.get("certificate"):
+    if got.get("certificate"):
+        login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)
+    elif got.get("no_grant"):
+        login_files.remove(folder, CERTIFICATE, FRESH)
+    else:
         raise _unsigned(got)
-    login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)
 
 
 def refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
@@ -330,8 +338,11 @@ def refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelErr
 
 
 def _unsigned(got: dict[str, object]) -> TunnelError:
-    why = tunnel.clean(str(got.get("why") or "the gateway signed no certificate"))
-    return TunnelError(tunnel.BUSY, why)
+    return TunnelError(tunnel.BUSY, _why_unsigned(got))
+
+
+def _why_unsigned(got: dict[str, object]) -> str:
+    return tunnel.clean(str(got.get("why") or "the gateway signed no certificate"))
 
 
 def clock(got: dict[str, object]) -> str:

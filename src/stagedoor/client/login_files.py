@@ -307,6 +307,13 @@ def replace(path: Path, text: str, mode: int) -> None:
             fresh.unlink()
 
 
+def remove(folder: Path, *names: str) -> None:
+    """Remove these files of the folder, as far as they are there. Raises OSError."""
+    for name in names:
+        if (folder / name).exists():
+            (folder / name).unlink()
+
+
 def make_private(folder: Path) -> None:
     """The folder, and those above it that are not there. Raises OSError."""
     for each in [*reversed(folder.parents), folder]:

@@ -2,22 +2,19 @@
 
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from stagedoor.keys.files import PrivateKey, public_line
-from stagedoor.model.certificate import SIGN_IN_KEY_ID
+from stagedoor.model.certificate import EVERYTHING, SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.wire.blob import string
 from stagedoor.wire.sshcert import HOST, USER, UnsignedCertificate
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
-
-USER_EXTENSIONS = ("permit-agent-forwarding", "permit-port-forwarding", "permit-pty")
-"""What a user certificate allows unless told otherwise; a shell may allow less."""
 
 _FOREVER = 2**64 - 1
 """`valid before` of a certificate that never expires (PROTOCOL.certkeys)."""
@@ -52,12 +49,19 @@ class _FileKey:
 class CertificateAuthority:
     """Signs host and user keys. `now` gives seconds since the epoch.
 
-    Serial numbers are random, 63 bits, so that several processes with one key need not agree.
+    `principal_prefix` stands before each user's name in a user certificate (`keys.principal_prefix`). Serial
+    numbers are random, 63 bits, so that several processes with one key need not agree.
     """
 
-    def __init__(self, key: PrivateKey | SigningKey, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        key: PrivateKey | SigningKey,
+        now: Callable[[], float],
+        principal_prefix: str = "",
+    ) -> None:
         self._key: SigningKey = _FileKey(key) if isinstance(key, PrivateKey) else key
         self._now = now
+        self._prefix = principal_prefix
 
     def public_line(self) -> str:
         """The CA's public key, for `TrustedUserCAKeys` or after `@cert-authority PATTERN`."""
@@ -77,13 +81,13 @@ class CertificateAuthority:
         self,
         public_key: str,
         identity: str,
-        principals: Sequence[str],
+        users: Sequence[str],
         valid_s: float,
         *,
-        extensions: Sequence[str] = USER_EXTENSIONS,
+        extensions: Sequence[str] = tuple(sorted(EVERYTHING)),
         critical_options: Mapping[str, str] | None = None,
     ) -> str:
-        """A user certificate; `identity` is its key id, which sshd writes to its log.
+        """Return a user certificate for these users' names; `identity` is its key id, which sshd logs.
 
         `critical_options` are such as `{"source-address": "192.0.2.0/24"}` and
         `{"force-command": "…"}`. Raises StagedoorError.
@@ -92,14 +96,21 @@ class CertificateAuthority:
             USER,
             public_key,
             identity,
-            principals,
+            [self._prefix + user for user in users],
             self._now() + valid_s,
             extensions=extensions,
             critical_options=critical_options or {},
         )
 
-    def sign_sign_in(self, public_key: str, user: str, serial: int, valid_before: float) -> str:
-        """A certificate for the key of a sign-in, whose number is `serial`; good for `user` alone.
+    def sign_sign_in(
+        self,
+        public_key: str,
+        user: str,
+        serial: int,
+        valid_before: float,
+        extensions: Collection[str],
+    ) -> str:
+        """Return a certificate for the key of a sign-in, whose number is `serial`; good for `user` alone.
 
         `valid_before` is seconds since the epoch. Raises StagedoorError.
         """
@@ -107,10 +118,10 @@ class CertificateAuthority:
             USER,
             public_key,
             f"{SIGN_IN_KEY_ID}{serial} of {user}",
-            [user],
+            [self._prefix + user],
             valid_before,
             serial=serial,
-            extensions=USER_EXTENSIONS,
+            extensions=sorted(extensions),
         )
 
     def _sign(

@@ -148,7 +148,8 @@ class ControllerManager:
         empty the keys of shells with people in them. Whom the gateway lets in is for the gateway."""
         assert self.watch is not None, "nothing is made before the policy was read"
         policy, revoked = self.watch.last_policy, self._revoked
-        return admitted(policy, target, time.time(), revoked=revoked)
+        prefix = self._settings.keys.principal_prefix or ""
+        return admitted(policy, target, time.time(), revoked=revoked, prefix=prefix)
 
     async def _lead(self) -> None:
         """Work until somebody else leads, or it is over."""

@@ -168,6 +168,16 @@ class Keys(Table, frozen=True):
             "sign-in, and a new one is free: what a sign-in may do is looked up at each login.",
         ),
     ] = HOUR_S
+    principal_prefix: Annotated[
+        Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,31}:\Z")] | None,
+        Meta(
+            description="Stands before the user's name in each certificate that the gateway signs with the "
+            "user CA, and ends with a colon: with `sd:`, the principal is `sd:alice`. No account has such a "
+            "name, so a server that trusts the CA lets in only what its `AuthorizedPrincipalsFile` lists. "
+            "Gateways that share a store, and the controller, have the same. None: the name alone, which a "
+            "server that trusts the CA takes for the account of that name."
+        ),
+    ] = None
     host_ca_file: Annotated[
         Path | None,
         Meta(

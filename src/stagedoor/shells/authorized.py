@@ -1,7 +1,7 @@
 """Who may log in to a shell, as sshd(8) reads it: `authorized_keys`, `authorized_principals`. Pure.
 
 A registered key is a line of its own, and so is the key of a sign-in, until that ends. A user
-certificate is taken when one of its principals is the name of a user who may enter this app now
+certificate is taken when one of its principals is that of a user who may enter this app now
 (`cert-authority,principals="…"`): so taking away a grant shuts out every certificate that is still
 valid. A certificate without principals is for nobody.
 """
@@ -49,7 +49,9 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
             if _KEY.fullmatch(key)
         ]
         limits = ",".join(
-            part for part in ("cert-authority", f'principals="{admission.name}"', until) if part
+            part
+            for part in ("cert-authority", f'principals="{admission.principal}"', until)
+            if part
         )
         lines += [f"{limits} {ca}" for ca in user_ca_lines if _KEY.fullmatch(ca)]
     return "\n".join(lines) + "\n"
@@ -65,7 +67,7 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
     for admission in admissions:
         if valid_name(admission.name):
             until = _until(admission.expires_at)
-            lines.append(f"{until} {admission.name}" if until else admission.name)
+            lines.append(f"{until} {admission.principal}" if until else admission.principal)
     return "\n".join(lines) + "\n"
 
 

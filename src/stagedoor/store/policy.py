@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, select
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
+from stagedoor.model.selector import subjects_of
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append
@@ -70,6 +71,17 @@ def read_policy(transaction: Transaction) -> Policy:
         bound_keys=MappingProxyType(read_bound_keys(transaction)),
         stepped_up=MappingProxyType(read_step_ups(transaction)),
     )
+
+
+def grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
+    """Return the rules about a user, by name, by any group or as everybody; expired ones too."""
+    groups: set[str] = set()
+    for table in (user_groups, provided_groups):
+        query = select(table.c.group_name).where(table.c.user_name == name)
+        groups.update(transaction.execute(query).scalars())
+    about = grants.c.subject.in_(subjects_of(name, groups))
+    rows = transaction.execute(select(grants).where(about).order_by(grants.c.id))
+    return tuple(grant_of(row) for row in rows)
 
 
 def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy | None:

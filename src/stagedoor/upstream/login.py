@@ -60,7 +60,7 @@ class SignUser(Protocol):
         self,
         public_key: str,
         identity: str,
-        principals: Sequence[str],
+        users: Sequence[str],
         valid_s: float,
         *,
         extensions: Sequence[str],

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.keys.ca import CertificateAuthority, SigningKey
 from stagedoor.keys.files import (
     KeyFileError,
     PrivateKey,
@@ -30,11 +30,16 @@ def ensure_cas(settings: Settings) -> None:
 
 
 def user_ca(settings: Settings) -> CertificateAuthority:
-    """Signs user certificates. An agent blocks. Raises SettingsError where it is missing, KeyFileError."""
+    """Return what signs user certificates; one in an agent blocks.
+
+    Raises SettingsError where it is missing, KeyFileError.
+    """
     agent = settings.keys.user_ca_agent
     if agent is not None:
-        return CertificateAuthority(AgentKey(agent, user_ca_line(settings)), time.time)
-    return CertificateAuthority(_made_by_serve(settings.user_ca_file, "user CA"), time.time)
+        key: PrivateKey | SigningKey = AgentKey(agent, user_ca_line(settings))
+    else:
+        key = _made_by_serve(settings.user_ca_file, "user CA")
+    return CertificateAuthority(key, time.time, settings.keys.principal_prefix or "")
 
 
 def user_ca_line(settings: Settings) -> str:

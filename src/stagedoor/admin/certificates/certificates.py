@@ -14,6 +14,10 @@ class CertificateError(StagedoorError):
     """No certificate can be had now. The text is for the person, and names no file of the gateway."""
 
 
+class NoGrantError(CertificateError):
+    """The user may enter no app now. Servers that trust the user CA ask nobody else, so none is signed."""
+
+
 class TooManyCertificatesError(CertificateError):
     """So many were signed that the next one has to wait, for `retry_after_s` seconds."""
 

@@ -7,8 +7,10 @@ from itertools import chain
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.authorities import user_ca_line
+from stagedoor.authz.decide import subjects_who_enter
 from stagedoor.model.denial import Denial
 from stagedoor.model.policy import Policy
+from stagedoor.model.selector import subjects_of
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
@@ -19,9 +21,17 @@ FRESH_S = 5.0
 
 
 def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[str, Sequence[int]]:
-    """By user, the numbers of the sign-ins that are over by that policy, while a certificate that was given
-    to them is still good. Blocks; raises StoreError."""
-    void = [key for key, shown in policy.bound_keys.items() if policy.void(shown) is not None]
+    """Return, by user, the numbers of the sign-ins whose certificates are refused before they expire.
+
+    Their sign-in is over by that policy, or their user may enter no app any more. Blocks. Raises StoreError.
+    """
+    entering = subjects_who_enter(policy, now)
+    void = [
+        key
+        for key, shown in policy.bound_keys.items()
+        if policy.void(shown) is not None
+        or entering.isdisjoint(subjects_of(shown.name, policy.users[shown.name].groups))
+    ]
     return certified.revoked(database, now, void)
 
 
@@ -43,7 +53,7 @@ class RevocationList:
         self._made: tuple[float, bytes] | None = None
 
     async def bytes(self) -> bytes | Denial:
-        """As OpenSSH's `RevokedKeys` reads it: certificates whose sign-in is over before they are."""
+        """Return the list as OpenSSH's `RevokedKeys` reads it, at most `FRESH_S` old."""
         now = self._now()
         if self._made is not None and 0 <= now - self._made[0] < FRESH_S:
             return self._made[1]

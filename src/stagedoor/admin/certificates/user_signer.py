@@ -1,24 +1,32 @@
 """Certificates for the keys of sign-ins: who gets one is read from the store, and written there first.
 
-For the one process that gives them. It believes nobody who asks: which sign-in lasts, whose it is and which
-key it is bound to says the store.
+For the one process that gives them. It believes no worker that asks: the store says which sign-in lasts,
+whose it is, which key it is bound to, and what the user's grants permit.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol, Self
 
 from stagedoor.admin.certificates.authorities import user_ca
-from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import (
+    CertificateError,
+    NoGrantError,
+    TooManyCertificatesError,
+)
+from stagedoor.authz.decide import in_force, permitted
+from stagedoor.model.certificate import extensions_for
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
+from stagedoor.store.policy import grants_about
 from stagedoor.store.sign_in import certified
 from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
@@ -33,7 +41,14 @@ _ALL = ""
 class SignSignIn(Protocol):
     """As `keys.ca.CertificateAuthority.sign_sign_in`."""
 
-    def __call__(self, public_key: str, user: str, serial: int, valid_before: float) -> str: ...
+    def __call__(
+        self,
+        public_key: str,
+        user: str,
+        serial: int,
+        valid_before: float,
+        extensions: Collection[str],
+    ) -> str: ...
 
 
 class UserSigner:
@@ -67,10 +82,11 @@ class UserSigner:
         self._database.close()
 
     def sign(self, user: str, number: int, public_key: str, ends_at: float) -> str:
-        """The certificate, one line, once the audit has it. Blocks.
+        """Return the certificate, one line, once the audit has it. Blocks.
 
-        `public_key` must be the key of the sign-in `number` of `user`, which lasts. Raises CertificateError,
-        StoreError where the audit cannot be written, StagedoorError where the CA does not sign.
+        `public_key` must be the key of the sign-in `number` of `user`, which lasts, and a grant must let the
+        user enter an app. Raises CertificateError, StoreError where the audit cannot be written,
+        StagedoorError where the CA does not sign.
         """
         key = parse_public_key(public_key)
         if isinstance(key, KeyRefused):
@@ -84,14 +100,26 @@ class UserSigner:
             raise CertificateError(
                 f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
             )
-        with self._database.read() as transaction:
-            if people.is_disabled(transaction, user):
-                raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
+        granted = self._granted(user, now)
         ends = min(ends_at, sign_in.expires_at, now + self._valid_s)
         if ends <= now:
             raise CertificateError("your sign-in is over; sign in again")
         self._write_down(user, number, key.fingerprint, now, ends)
-        return self._sign(key.line, user, number, ends)
+        return self._sign(key.line, user, number, ends, extensions_for(granted))
+
+    def _granted(self, user: str, now: float) -> Permissions:
+        """Return what the user's grants permit together, whatever the app. Raises CertificateError."""
+        with self._database.read() as transaction:
+            if people.is_disabled(transaction, user):
+                raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
+            rules = grants_about(transaction, user)
+        granted = permitted(in_force(rules, now))
+        if Permission.ENTER not in granted:
+            raise NoGrantError(
+                "you may not enter any app, so your key gets no certificate; ask your administrator for "
+                "a grant"
+            )
+        return granted
 
     def _limit(self, user: str, now: float) -> None:
         for rates, name, whose in (

@@ -19,6 +19,7 @@ from stagedoor.admin.login.service import (
     NAMESPACE,
     NO_CERTIFICATES,
     LoginResult,
+    uncertified,
 )
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.sign_ins import shown_id
@@ -154,7 +155,7 @@ class MachineLoginService:
                 login.name, login.sign_in.number, public_key, login.expires_at
             )
         except CertificateError as error:
-            return LoginResult(login.name, login.expires_at, secret, None, str(error))
+            return uncertified(login, secret, error)
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
     def _too_many(self, machine: Machine) -> Denial | None:

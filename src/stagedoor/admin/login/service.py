@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
+    NoGrantError,
     RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
@@ -61,14 +62,19 @@ class StartedLogin:
 
 @dataclass(frozen=True, slots=True)
 class LoginResult:
-    """What a machine gets. `secret` is None where it has one already, `certificate` where none could be
-    signed now: `why` then. `ends_at` is the sign-in's end, seconds since the epoch."""
+    """What a machine gets.
+
+    `secret` is None where the machine has one already. `certificate` is None where none is signed now: `why`
+    is then the reason, and `no_grant` says that the user may enter no app. `ends_at` is the sign-in's end,
+    seconds since the epoch.
+    """
 
     user: str
     ends_at: float
     secret: str | None = field(repr=False)
     certificate: str | None
     why: str = ""
+    no_grant: bool = False
 
 
 class LoginService:
@@ -251,7 +257,7 @@ class LoginService:
         except CertificateError as error:
             if secret is None:
                 return _unsigned(error)
-            return LoginResult(login.name, login.expires_at, secret, None, str(error))
+            return uncertified(login, secret, error)
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
     async def state(self, secret: str, source: Source) -> LoginResult | Denial:
@@ -302,7 +308,15 @@ def renewal_text(origin: str, at: int, nonce: str) -> bytes:
     return f"stagedoor renew\n{origin}\n{at}\n{nonce}\n".encode()
 
 
+def uncertified(login: WebPass, secret: str, error: CertificateError) -> LoginResult:
+    """Return what a machine gets of a new sign-in whose certificate was refused."""
+    no_grant = isinstance(error, NoGrantError)
+    return LoginResult(login.name, login.expires_at, secret, None, str(error), no_grant)
+
+
 def _unsigned(error: CertificateError) -> Denial:
+    if isinstance(error, NoGrantError):
+        return Denial(Reason.NO_GRANT, str(error))
     if isinstance(error, TooManyCertificatesError):
         return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
     return Denial(Reason.OVERLOADED, str(error), RETRY_S)

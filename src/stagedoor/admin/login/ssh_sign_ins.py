@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
+    NoGrantError,
     RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
@@ -83,6 +84,8 @@ class SshSignInService:
             return await self._certificates.sign(identity.name, sign_in.number, public_key, ends_at)
         except TooManyCertificatesError as error:
             return Denial(Reason.THROTTLED, str(error), error.retry_after_s)
+        except NoGrantError as error:
+            return Denial(Reason.NO_GRANT, str(error))
         except CertificateError as error:
             return Denial(Reason.BAD_REQUEST, str(error))
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import asyncssh
 
-from stagedoor.listeners.ssh.seam import EVERYTHING
+from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.credential import KeyCredential
 from stagedoor.wire.blob import Reader, TruncatedError, fingerprint
 from stagedoor.wire.sshcert import SignedCertificate, is_certificate, parse_certificate

@@ -19,7 +19,8 @@ from stagedoor.listeners.ssh.jump.relay import ChannelRelay
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import Page, PageParts, PageSession
 from stagedoor.listeners.ssh.pending_key import PendingKey
-from stagedoor.listeners.ssh.seam import EVERYTHING, PORT_FORWARDING, DirectLogin, Login
+from stagedoor.listeners.ssh.seam import DirectLogin, Login
+from stagedoor.model.certificate import EVERYTHING, PORT_FORWARDING
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -194,7 +195,8 @@ class Downstream(asyncssh.SSHServer):
             source=self.source,
             flow=self._context.flow,
             connection=self.connection,
-            permits=key.permits if key else EVERYTHING,
+            # A sign-in's certificate takes nothing from what its key may do here: the grants decide.
+            permits=key.permits if key and not proof.identity.sign_in else EVERYTHING,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
             stop_agent=self.connection.stop_agent,

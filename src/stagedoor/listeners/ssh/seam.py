@@ -11,17 +11,13 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.model.certificate import EVERYTHING, PTY
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
-
-PTY = "permit-pty"
-PORT_FORWARDING = "permit-port-forwarding"
-AGENT_FORWARDING = "permit-agent-forwarding"
-EVERYTHING = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
 
 
 @dataclass(eq=False, slots=True)
@@ -31,9 +27,9 @@ class Login:
     `identity` is who came; `login_name` what stood before the @. `target` is that name read as an
     app (`app01`, `app01.staging`), None when it is the identity's own name: then it is a jump or
     the page, and direct login never sees it. `permits` is what the credential allows: the
-    extensions of a certificate (OpenSSH's PROTOCOL.certkeys), everything for a registered key or a
-    password. `force_command` is the certificate's critical option: it runs whatever was asked for.
-    `draining` is True once the gateway takes nothing new.
+    extensions of a certificate (OpenSSH's PROTOCOL.certkeys), everything for a registered key, a
+    sign-in or a password. `force_command` is the certificate's critical option: it runs whatever was
+    asked for. `draining` is True once the gateway takes nothing new.
 
     A session channel enters by `Flow.enter` as a direct login from `source`; `connection` is asyncssh's own.
     """
@@ -53,6 +49,10 @@ class Login:
     """Close every way to the client's agent, and what is open to it."""
     hang_up: Callable[[str], None] = lambda _: None
     """Close the connection, with one line that the person's ssh prints (RFC 4253 §11.1)."""
+
+    @property
+    def permits_terminals(self) -> bool:
+        return PTY in self.permits
 
 
 class SshSignIns(Protocol):

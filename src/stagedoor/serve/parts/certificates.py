@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import (
+    CertificateError,
+    NoGrantError,
+    TooManyCertificatesError,
+)
 from stagedoor.serve.supervisor.control import Sign, Signed
 
 STOPPING = "the gateway is stopping; connect again"
@@ -25,7 +29,8 @@ class SupervisorCertificates:
         self._gone = False
 
     async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
-        """Raises CertificateError; TooManyCertificatesError where it helps to ask again later."""
+        """Raises CertificateError: TooManyCertificatesError where it helps to ask again later, NoGrantError
+        where the user may enter no app."""
         if self._gone:
             raise CertificateError(STOPPING)
         request = Sign(next(self._numbers), user, sign_in_number, public_key, ends_at)
@@ -42,6 +47,8 @@ class SupervisorCertificates:
         if signed.certificate is None:
             if signed.retry_after_s is not None:
                 raise TooManyCertificatesError(signed.message, signed.retry_after_s)
+            if signed.no_grant:
+                raise NoGrantError(signed.message)
             raise CertificateError(signed.message)
         return signed.certificate
 

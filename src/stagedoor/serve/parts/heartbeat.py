@@ -40,8 +40,8 @@ def heartbeat_of(
 
     def on_odd(other: str, setting: str) -> None:
         log.warning(
-            "another gateway on this store has another key: what one of them signs is not taken "
-            "where the other is trusted; give all of them the same file",
+            "another gateway on this store has another value here: what one of them signs is not accepted "
+            "where the other is trusted; give all of them the same",
             setting=setting,
             other=other,
         )
@@ -58,6 +58,7 @@ def heartbeat_of(
         marks={
             "keys.user_ca_file": _fingerprint(user_ca_line(settings)),
             "keys.host_ca_file": _fingerprint(host_ca_line(settings)),
+            "keys.principal_prefix": settings.keys.principal_prefix or "",
         },
     )
     made.announce()

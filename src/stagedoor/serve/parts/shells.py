@@ -70,7 +70,7 @@ def shells_of(
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
-        admitted=_admitting(policy),
+        admitted=_admitting(policy, settings.keys.principal_prefix or ""),
         idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )
@@ -79,13 +79,15 @@ def shells_of(
     return AllShells(ShellDirectory([static, local, *cluster]), local)
 
 
-def _admitting(policy: Callable[[], Policy]) -> Callable[[Target], tuple[Admission, ...]]:
-    """Who may enter a local shell now, by the policy of now."""
+def _admitting(
+    policy: Callable[[], Policy], prefix: str
+) -> Callable[[Target], tuple[Admission, ...]]:
+    """Return what finds the users that may enter a local shell now, by the policy of now."""
     keys = BoundKeys()
 
     def admitting(target: Target) -> tuple[Admission, ...]:
         present, now = policy(), time.time()
-        return admitted(present, target, now, keys.of(present, now))
+        return admitted(present, target, now, keys.of(present, now), prefix=prefix)
 
     return admitting
 

@@ -124,7 +124,11 @@ def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     """Whom to trust, asked at each login. Raises StagedoorError for what is wrong now."""
     own = parse_public_key(user_ca_line(settings))
     assert not isinstance(own, KeyRefused), "our own keys are of a kind that we take"
-    trust = Trust(user_ca_fingerprints(settings), own_ca=own.fingerprint)
+    trust = Trust(
+        user_ca_fingerprints(settings),
+        own_ca=own.fingerprint,
+        principal_prefix=settings.keys.principal_prefix or "",
+    )
     file = RevokedKeysFile(settings.ssh.revoked_keys_file)
 
     def now() -> Trust | Denial:

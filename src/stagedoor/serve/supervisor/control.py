@@ -61,13 +61,17 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
 
 
 class Signed(msgspec.Struct, frozen=True, tag="signed"):
-    """To the worker that asked by `id`. A certificate of None was not signed: then `message` tells the
-    person why, and a `retry_after_s` that is set, that it was asked for too often."""
+    """To the worker that asked by `id`.
+
+    A certificate of None was not signed: then `message` is for the person. A `retry_after_s` that is set says
+    that it was asked for too often, `no_grant` that the person may enter no app.
+    """
 
     id: int
     certificate: str | None
     message: str = ""
     retry_after_s: int | None = None
+    no_grant: bool = False
 
 
 class MetricsMessage(msgspec.Struct, frozen=True, tag="measured"):

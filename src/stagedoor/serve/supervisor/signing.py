@@ -10,7 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.certificates import (
+    CertificateError,
+    NoGrantError,
+    TooManyCertificatesError,
+)
 from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError, StoreError
@@ -82,6 +86,8 @@ class SigningService:
             return Signed(request.id, certificate)
         except TooManyCertificatesError as error:
             return Signed(request.id, None, str(error), error.retry_after_s)
+        except NoGrantError as error:
+            return Signed(request.id, None, str(error), no_grant=True)
         except CertificateError as error:
             return Signed(request.id, None, str(error))
         except StoreError as error:

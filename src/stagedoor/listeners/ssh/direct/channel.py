@@ -11,7 +11,7 @@ from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
-from stagedoor.listeners.ssh.seam import PTY, Login
+from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission, not_granted
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
@@ -106,7 +106,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         self.inward = Pipe(chan)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
-        if PTY not in self._login.permits:
+        if not self._login.permits_terminals:
             return False
         self._terminal = (term_type, term_size, term_modes)
         return True

@@ -17,7 +17,8 @@ from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.forward import Forward
 from stagedoor.listeners.ssh.direct.rights import certificate_extensions
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, ShellWatch
-from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, Login
+from stagedoor.listeners.ssh.seam import Login
+from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission, not_granted
 from stagedoor.model.session import AccessMethod, End, Origin

@@ -3,23 +3,18 @@
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from stagedoor.listeners.ssh.seam import AGENT_FORWARDING, PORT_FORWARDING, PTY
-from stagedoor.model.permission import Permission, Permissions
+from stagedoor.model.certificate import extensions_for
+from stagedoor.model.permission import Permissions
 
 ENVIRONMENT_LIMIT = 64
 """Variables taken from one client."""
 
 
 def certificate_extensions(granted: Permissions, permits: frozenset[str]) -> tuple[str, ...]:
-    """What the certificate for the shell says (OpenSSH's PROTOCOL.certkeys): never more than the
-    person's own credential allows, and of the forwards only what is granted.
+    """Return the extensions of the certificate for the shell (OpenSSH's PROTOCOL.certkeys): never more than
+    the person's own credential permits, and of the forwards only what is granted.
     """
-    wanted = {PTY}
-    if Permission.AGENT in granted:
-        wanted.add(AGENT_FORWARDING)
-    if Permission.FORWARD in granted:
-        wanted.add(PORT_FORWARDING)
-    return tuple(sorted(wanted & permits))
+    return tuple(sorted(extensions_for(granted) & permits))
 
 
 def allowed_environment(

@@ -152,7 +152,7 @@ class LoginApi:
             "user": found.user,
             "ends_at": found.ends_at,
         }
-        for name in ("secret", "certificate", "why"):
+        for name in ("secret", "certificate", "why", "no_grant"):
             if value := getattr(found, name):
                 said[name] = value
         return JSONResponse(said, headers=_FRESH)
