@@ -27,7 +27,7 @@ async def house(tmp_path: Path) -> AsyncIterator[ProviderHouse]:
 
 
 def flood(house: ProviderHouse, times: int, sources: int = 1) -> "list[asyncio.Task[object]]":
-    """Send logout tokens that nobody has signed, in the name of `Other`."""
+    """Send logout tokens in the name of `Other` that it has not signed."""
     other, stranger = house.providers["Other"], ECKey.generate_key("P-256", {"kid": "stranger"})
     token = other.logout_token(stranger)
     return [

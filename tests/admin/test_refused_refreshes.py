@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin.sign_in.provider_states import provider_states
 from stagedoor.oidc.again import RETRY_S
 from tests.admin.provider_house import ProviderHouse, provider_house
 from tests.oidc.fake import GONE, FakeProvider, running_fake
@@ -35,6 +36,10 @@ async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
     assert record.failed_at is not None
     assert record.answered_at is not None
     assert record.failed_at > record.answered_at
+    [state] = provider_states(["Company"], house.lasting())
+    assert state.is_failing
+    assert "1 sign-in, last confirmed" in str(state)
+    assert "for 1 of them: the token endpoint answered 400, invalid_request" in str(state)
     await house.refresh_all(RETRY_S)
     assert house.lasting() == []
 

@@ -68,7 +68,7 @@ def test_a_good_token_says_who_and_when() -> None:
     [
         ({**GOOD, "iss": "https://id.example/"}, "another issuer"),
         (without("iss"), "another issuer"),
-        ({**GOOD, "aud": "other"}, "another client (aud)"),
+        ({**GOOD, "aud": "other"}, "another client (aud): 'other'"),
         ({**GOOD, "aud": []}, "another client (aud)"),
         ({**GOOD, "aud": {"stagedoor": 1}}, "another client (aud)"),
         (without("aud"), "another client (aud)"),

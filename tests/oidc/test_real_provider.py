@@ -17,6 +17,9 @@ from stagedoor.net.https import trust_in
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.request import Client, new_attempt
+from stagedoor.serve.doctor.providers import provider_findings
+from stagedoor.settings.file import load_settings
+from stagedoor.wire.finding import Level
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
 
 ALICE = {
@@ -145,6 +148,9 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     stagedoor("user", "add", "alice", "--no-password", "--group", "staff")
     stagedoor("grant", "add", "group:shop", "app01")
     before = stagedoor("audit", "--json"), stagedoor("sign-in", "list")
+    parsed = load_settings(settings)
+    levels = [finding.level for finding in provider_findings(parsed, parsed.sso[0])]
+    assert levels == [Level.OK, Level.OK]
     with subprocess.Popen(
         [*STAGEDOOR, settings, "sso", "test"],
         stdin=subprocess.PIPE,
@@ -158,13 +164,15 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
         url = next(line for line in process.stderr if line.startswith("http")).strip()
         process.stdin.write(idp.sign_in(url, "alice") + "\n")
         process.stdin.close()
-        told = process.stdout.read()
+        printed = process.stdout.read()
         errors = process.stderr.read()
     assert process.returncode == 0, errors
-    assert "user    alice\n" in told
-    assert "groups  shop\n" in told
-    assert "left out, by sso.groups and sso.group_prefix: ops" in told
-    assert "group:shop" in told
-    assert SECRET not in told + errors
+    assert "user    alice\n" in printed
+    assert "groups  shop\n" in printed
+    assert "left out, by sso.groups and sso.group_prefix: ops" in printed
+    assert "group:shop" in printed
+    assert "refresh a token came\n" in printed
+    assert "hint" not in printed
+    assert SECRET not in printed + errors
     assert (stagedoor("audit", "--json"), stagedoor("sign-in", "list")) == before
     assert "alice" in stagedoor("user", "list")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from stagedoor.admin.sign_in.provider_states import ProviderState
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
@@ -22,6 +23,7 @@ MEASURED = {
     "stagedoor_policy_age_seconds": 0.4,
 }
 STORE = StoreStatus(0.001, 7, {"web": 1}, 2, ())
+REFUSED = ProviderState("My IdP", 2, 1, NOW - 60, "400, invalid_request", NOW - 1)
 WELL = Status(NOW, ("g",), ("w",), "/store", STORE, "", MEASURED)
 LOST = LeaderReport("c-1", served=3, unserved=1, reasons={"apps-n": "forbidden"})
 
@@ -34,6 +36,8 @@ def test_all_is_well() -> None:
     assert problems(WELL) == []
     assert problems(replace(WELL, controller=LeaderReport("c-1", served=3))) == []
     assert problems(replace(WELL, measured={}, unmeasured=UNNAMED)) == []
+    one_of_many = replace(REFUSED, answered_at=NOW)
+    assert problems(replace(WELL, store=replace(STORE, providers=(one_of_many,)))) == []
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,11 @@ def test_all_is_well() -> None:
         (replace(WELL, store=None, store_problem="the store /x is locked"), 2, "is locked"),
         (replace(WELL, store=replace(STORE, answer_s=0.9)), 1, "took 0.9 s"),
         (replace(WELL, measured={}, unmeasured=":1 does not answer"), 1, "does not answer"),
+        (
+            replace(WELL, store=replace(STORE, providers=(REFUSED,))),
+            1,
+            "My IdP does not confirm sign-ins: 400, invalid_request",
+        ),
         (replace(WELL, certificates={"tls": NOW + DAY_S}), 1, "tls expires"),
         (replace(WELL, certificates={"ssh_host": NOW - 1}), 2, "ssh_host expired"),
         (measured(audit_failing=1), 2, "every login is denied"),

@@ -36,7 +36,8 @@ def sign_in() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the sign-ins of browsers and of machines.
 
-    ANSWERED is when the identity provider last said that the sign-in holds; - where none is asked.
+    ANSWERED is when the identity provider last said that the sign-in holds, and what it has answered since,
+    or why it did not; - where none is asked.
     """
     with open_service(installation.settings, create=False) as service:
         found = list_sign_ins(service, user)
@@ -59,8 +60,14 @@ def row(one: SignInRecord) -> dict[str, str]:
         "from": one.source or "-",
         "since": "-" if one.opened_at is None else show.local(one.opened_at),
         "ends": show.local(one.ends_at),
-        "answered": "-" if one.answered_at is None else show.local(one.answered_at),
+        "answered": _answered(one),
     }
+
+
+def _answered(one: SignInRecord) -> str:
+    if one.failure is None:
+        return show.local(one.answered_at)
+    return f"{show.local(one.answered_at)}; {show.local(one.failed_at)}: {one.failure}"
 
 
 def document(one: SignInRecord) -> dict[str, object]:
@@ -76,6 +83,8 @@ def document(one: SignInRecord) -> dict[str, object]:
         "opened_at": show.iso(one.opened_at),
         "ends_at": show.iso(one.ends_at),
         "answered_at": show.iso(one.answered_at),
+        "failure": one.failure,
+        "failed_at": show.iso(one.failed_at),
     }
 
 

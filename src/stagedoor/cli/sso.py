@@ -13,10 +13,9 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in import single_sign_on
 from stagedoor.admin.sign_in.single_sign_on import (
-    HttpsFetch,
     Outcome,
-    client_of,
     links,
+    open_client,
     outcome_of,
     provider_named,
     rules_of,
@@ -27,18 +26,19 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import in_order
 from stagedoor.model.target import Target
-from stagedoor.net.https import trust_in
-from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
-from stagedoor.oidc.mapping import map_claims
-from stagedoor.oidc.request import new_attempt
+from stagedoor.oidc.mapping import claim_named, map_claims
+from stagedoor.oidc.provider import Provider
+from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.wire.oneline import folded
 
 MOST_CHARS = 64 * 1024
+OFFLINE = "offline_access"
+"""The scope by which most providers give a refresh token (Core §11)."""
 
 
 @click.group()
@@ -61,16 +61,22 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     """
     provider = provider_named(installation.settings, name)
     try:
-        claims = asyncio.run(_sign_in(provider))
+        claims, tokens, offered = asyncio.run(_sign_in(provider))
         mapped = map_claims(claims.all, rules_of(provider))
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
     reserved = why_reserved(mapped.name, provider.reserved_names, _apps(installation.settings))
     with open_service(installation.settings, create=False) as service:
         outcome = outcome_of(mapped, admin.policy(service), reserved)
+    hints = scope_hints(offered, provider, claims, tokens)
+    came = tokens.refresh_token is not None
     if json_:
-        return show.as_json(_document(claims, outcome))
-    return _print(claims, outcome)
+        return show.as_json(_document(claims, outcome) | {"refresh_token": came, "hints": hints})
+    _print(claims, outcome)
+    click.echo(f"refresh {'a token came' if came else 'no token came'}")
+    for hint in hints:
+        click.echo(f"hint    {hint}")
+    return None
 
 
 @sso.command("list", epilog=show.examples("stagedoor sso list", "stagedoor sso list --json"))
@@ -143,9 +149,12 @@ def _apps(settings: Settings) -> list[Target]:
         return targets_of_the_settings(settings)
 
 
-async def _sign_in(provider: SingleSignOn) -> Claims:
-    fetch = HttpsFetch(trust_in(provider.ca_file, "sso.ca_file"))
-    client = OidcClient(provider.issuer, client_of(provider), fetch, time.time)
+async def _sign_in(provider: SingleSignOn) -> tuple[Claims, Tokens, Provider]:
+    """Return the person's claims, the tokens, and the provider as it describes itself.
+
+    Raises OidcError, RefusedError.
+    """
+    client = open_client(provider, time.time)
     attempt = new_attempt(os.urandom)
     url = await client.authorization_url(attempt)
     show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
@@ -154,8 +163,28 @@ async def _sign_in(provider: SingleSignOn) -> Claims:
         "   Copy it from the address bar, whatever the page says, and paste it here:"
     )
     address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
-    claims, _ = await client.finish(_query(address.strip(), provider), attempt)
-    return claims
+    claims, tokens = await client.finish(_query(address.strip(), provider), attempt)
+    return claims, tokens, await client.provider()
+
+
+def scope_hints(
+    offered: Provider, settings: SingleSignOn, claims: Claims, tokens: Tokens
+) -> list[str]:
+    """Return a line for each thing that a scope would bring. Pure."""
+    hints = []
+    names_groups = claim_named(claims.all, settings.groups_claim) is not None
+    if not names_groups and "groups" in offered.scopes - set(settings.scopes):
+        hints.append("the provider offers the scope groups, which sso.scopes lacks: add it")
+    if tokens.refresh_token is not None:
+        return hints
+    why = "without a refresh token the gateway cannot ask whether a sign-in still holds"
+    if OFFLINE in settings.scopes:
+        hints.append(f"{why}; allow {OFFLINE} for this client at the provider")
+    elif OFFLINE in offered.scopes:
+        hints.append(f"{why}; add {OFFLINE} to sso.scopes, which the provider offers")
+    else:
+        hints.append(f"{why}, and the provider does not offer {OFFLINE}")
+    return hints
 
 
 def _query(address: str, provider: SingleSignOn) -> list[tuple[str, str]]:

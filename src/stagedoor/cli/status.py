@@ -75,6 +75,7 @@ def _lines(seen: Status) -> list[tuple[str, str]]:
             lines.append(("elsewhere", show.count(elsewhere, "worker")))
         lines.append(("sessions", f"{sum(store.sessions.values())} ({by})"))
         lines.append(("sign-ins", str(store.sign_ins)))
+        lines += [("provider", f"{state.name}: {state}") for state in store.providers]
         age = seen.value(of.POLICY_AGE.name)
         read = "" if age is None else f", read {age:.1f} s ago"
         lines.append(("policy", f"version {store.policy_version}{read}"))

@@ -35,6 +35,10 @@ class OidcClient:
         self._now = now
         self._published = IssuerKeys(self._discover, self._key_set, now)
 
+    async def provider(self) -> Provider:
+        """Return the provider as it describes itself; its keys have been read as well. Raises OidcError."""
+        return await self._published.issuer()
+
     async def authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
     ) -> str:

@@ -149,7 +149,7 @@ def check_audience(claims: Mapping[str, Any], client_id: str, name: str = "the I
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or client_id not in named:
-        raise OidcError(f"{name} is for another client (aud)")
+        raise OidcError(f"{name} is for another client (aud): {ascii(audience)[:80]}")
     party = claims.get("azp")
     if (len(named) > 1 or party is not None) and party != client_id:
         raise OidcError(f"{name} was issued to another client (azp)")

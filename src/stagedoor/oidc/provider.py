@@ -18,7 +18,8 @@ class Provider:
     """Endpoints are absolute URLs.
 
     `sends_issuer`: its answer names the issuer (RFC 9207). `secret_by_post`: the client's secret goes
-    into the form, since the provider does not take it in the header (Core §9).
+    into the form, since the provider does not take it in the header (Core §9). `scopes` are those that it
+    says it supports, which need not be all.
     """
 
     issuer: str
@@ -28,6 +29,7 @@ class Provider:
     userinfo_endpoint: str | None = None
     sends_issuer: bool = False
     secret_by_post: bool = False
+    scopes: frozenset[str] = frozenset()
 
 
 def discovery_url(issuer: str) -> str:
@@ -58,6 +60,7 @@ def read_provider(document: bytes, issuer: str) -> Provider:
         endpoint_in(fields, "userinfo_endpoint") if "userinfo_endpoint" in fields else None,
         fields.get("authorization_response_iss_parameter_supported") is True,
         BASIC not in methods,
+        frozenset(_texts(fields, "scopes_supported")),
     )
 
 

@@ -171,7 +171,7 @@ def _error_of(status: int, body: bytes) -> OidcError:
 
 
 def _may_pass(status: int) -> bool:
-    """Whether a request that was answered by this status may be answered otherwise later."""
+    """Return whether a request that was answered by this status may be answered otherwise later."""
     return status >= 500 or status == 429
 
 

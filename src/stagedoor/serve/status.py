@@ -1,6 +1,7 @@
 """How an installation is now, for `stagedoor status`: what the store, this machine and the gateway say."""
 
 import asyncio
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
+from stagedoor.admin.sign_in.provider_states import ProviderState, provider_states
 from stagedoor.admin.sign_in.sign_ins import list_sign_ins
 from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
@@ -50,6 +52,7 @@ class StoreStatus:
     sessions: Mapping[str, int]
     sign_ins: int
     workers: Sequence[str]
+    providers: Sequence[ProviderState] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def look(settings: Settings) -> Status:
     store, problem = None, ""
     try:
         with open_service(settings, create=False, upgrade=False) as service:
-            store = _store(service)
+            store = _store(service, settings)
     except StoreError as error:
         problem = str(error)
     measured, unmeasured = _measured(settings)
@@ -112,13 +115,15 @@ def _controller(settings: Settings) -> "LeaderReport | str | None":
         return str(error)
 
 
-def _store(service: AdminService) -> StoreStatus:
+def _store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
     workers = known_instances(service.database)
     answer_s = time.monotonic() - began
     sessions = Counter(one.way for one in list_sessions(service, limit=None))
     version = policy(service).version
-    return StoreStatus(answer_s, version, sessions, len(list_sign_ins(service)), workers)
+    sign_ins = list_sign_ins(service)
+    providers = provider_states([each.name for each in settings.sso], sign_ins)
+    return StoreStatus(answer_s, version, sessions, len(sign_ins), workers, providers)
 
 
 def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
@@ -180,7 +185,14 @@ def _of_store(status: Status) -> list[Finding]:
     if status.store.answer_s > SLOW_STORE_S:
         what = f"the store took {status.store.answer_s:.1f} s to answer"
         return [warn(what, "look for a slow disk or network, or another program in the store")]
-    return []
+    return [
+        warn(
+            f"the identity provider {state.name} does not confirm sign-ins: {state.failure}",
+            f"stagedoor sso test {shlex.quote(state.name)}",
+        )
+        for state in status.store.providers
+        if state.is_failing
+    ]
 
 
 def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:

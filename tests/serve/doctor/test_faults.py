@@ -242,6 +242,17 @@ def nobody_there(machine: Machine) -> None:
     )
 
 
+def no_provider(machine: Machine) -> None:
+    secret = machine.folder / "secret"
+    secret.write_text("s")
+    secret.chmod(0o600)
+    machine.write(
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[sso]]\nname = "Company"\nissuer = "http://127.0.0.1:1"\n'
+        f'client_id = "stagedoor"\nclient_secret_file = "{secret}"\n'
+        'redirect_uri = "https://shell.example/sign-in/sso"\n'
+    )
+
+
 def no_cluster(machine: Machine) -> None:
     machine.write(
         '[tunnel]\naddresses = ["127.0.0.1:0"]\n[kubernetes]\nkubeconfig = "/nowhere/config"\n'
@@ -276,6 +287,7 @@ def no_cluster(machine: Machine) -> None:
         (empty_store, "store", "has no user"),
         (no_name, "shell far", "far at no.invalid port 22 cannot be reached"),
         (nobody_there, "shell far", "Connection refused"),
+        (no_provider, "sso Company", "Company does not answer: http://127.0.0.1:1/"),
         (no_cluster, "settings", "/nowhere/config"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,

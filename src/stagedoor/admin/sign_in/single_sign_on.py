@@ -117,9 +117,19 @@ def open_clients(settings: Settings, now: Callable[[], float]) -> ProviderClient
         if provider.ca_file not in trusts:
             trusts[provider.ca_file] = trust_in(provider.ca_file, "sso.ca_file")
         for by_name in (clients.signing_in, clients.refreshing):
-            fetch = HttpsFetch(trusts[provider.ca_file])
-            by_name[provider.name] = OidcClient(provider.issuer, client_of(provider), fetch, now)
+            by_name[provider.name] = open_client(provider, now, trusts[provider.ca_file])
     return clients
+
+
+def open_client(
+    provider: SingleSignOn, now: Callable[[], float], trust: Trust | None = None
+) -> OidcClient:
+    """Return a client of the provider. Read the client's secret, and `sso.ca_file` unless `trust` is given.
+
+    Raises SettingsError.
+    """
+    trust = trust or trust_in(provider.ca_file, "sso.ca_file")
+    return OidcClient(provider.issuer, client_of(provider), HttpsFetch(trust), now)
 
 
 def rules_of(provider: SingleSignOn) -> Rules:

@@ -26,6 +26,7 @@ from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShell
+from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store.database import open_database
 from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
@@ -64,6 +65,10 @@ def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
     checks += [
         Check(f"shell {entry.app}", partial(_static_shell, settings, entry))
         for entry in settings.shells.static
+    ]
+    checks += [
+        Check(f"sso {provider.name}", partial(_provider, settings, provider))
+        for provider in settings.sso
     ]
     if settings.kubernetes.namespaces:
         checks.append(Check("cluster", partial(_cluster, settings)))
@@ -251,6 +256,13 @@ def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
         yield judge.host_certificate(shell, name, asyncio.run(fault))
     if settings.web.addresses or settings.web.tls_addresses:
         yield judge.holder(shell, entry.holder)
+
+
+def _provider(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
+    # Here, since its libraries take a while to load.
+    from stagedoor.serve.doctor.providers import provider_findings
+
+    yield from provider_findings(settings, provider)
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,58 @@
+"""The last answers of each identity provider about the sign-ins that last. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stagedoor.model.identity import Method
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.rfc3339 import show_time
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """The provider `name`. `sign_ins` last; of `failing` it did not say so when it was asked last.
+
+    `answered_at` is when it last said that a sign-in lasts, None if it never did; `failure` is what it
+    answered last where it did not, or why no answer came, at `failed_at`. Times are seconds since the epoch.
+    """
+
+    name: str
+    sign_ins: int
+    failing: int
+    answered_at: float | None
+    failure: str | None
+    failed_at: float | None
+
+    @property
+    def is_failing(self) -> bool:
+        """Return whether it has confirmed no sign-in since it failed."""
+        return self.failed_at is not None and (self.answered_at or 0.0) < self.failed_at
+
+    def __str__(self) -> str:
+        """Return the state as one line for a person."""
+        count = f"{self.sign_ins} sign-in{'s' if self.sign_ins != 1 else ''}"
+        if self.answered_at is None:
+            return count
+        line = f"{count}, last confirmed {show_time(self.answered_at)}"
+        if self.failure is not None and self.failed_at is not None:
+            line += f"; for {self.failing} of them: {self.failure} ({show_time(self.failed_at)})"
+        return line
+
+
+def provider_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
+    """Return the state of each provider of `names`, by the sign-ins that last."""
+    return [_state(name, [record for record in records if _is_of(record, name)]) for name in names]
+
+
+def _is_of(record: SignInRecord, provider: str) -> bool:
+    return record.method == Method.SSO.value and record.credential == provider
+
+
+def _state(name: str, records: Sequence[SignInRecord]) -> ProviderState:
+    failing = sorted(
+        (record.failed_at, record.failure) for record in records if record.failed_at is not None
+    )
+    failed_at, failure = failing[-1] if failing else (None, None)
+    answered = [record.answered_at for record in records if record.answered_at is not None]
+    answered_at = max(answered, default=None)
+    return ProviderState(name, len(records), len(failing), answered_at, failure, failed_at)
