@@ -64,6 +64,30 @@ def test_a_pattern_that_could_match_nothing_is_refused(alice: Desk, pattern: str
         alice.out("grant", "add", "user:alice", "app01", "--environment", pattern)
 
 
+def test_grants_are_listed_by_app_environment_and_user(alice: Desk) -> None:
+    """Who reaches app017? 500 lines came out."""
+    alice.out("user", "group", "alice", "--add", "dev")
+    for words in (
+        ("user:alice", "app017"),
+        ("group:dev", "app*", "--environment", "staging"),
+        ("group:ops", "app018"),
+        ("everybody", "*", "--allow", "record", "--without", "enter"),
+    ):
+        alice.out("grant", "add", *words)
+
+    def listed(*words: str) -> list[int]:
+        return [row["id"] for row in alice.json("grant", "list", *words)]
+
+    assert listed("--app", "app017") == [1, 2, 4]
+    assert listed("--app", "app017", "--environment", "live") == [1, 4]
+    assert listed("--app", "app018") == [2, 3, 4]
+    assert listed("--user", "alice") == [1, 2, 4]
+    assert listed("--user", "alice", "--app", "app018") == [2, 4]
+    assert listed("--app", "nothing") == [4]
+    with pytest.raises(NotFoundError):
+        alice.out("grant", "list", "--user", "nobody")
+
+
 def test_the_same_grant_is_not_given_twice(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01")
     with pytest.raises(ConflictError, match="grant 1 says this already"):

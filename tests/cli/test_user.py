@@ -11,7 +11,9 @@ from stagedoor.admin.service import AdminService
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
+from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
+from tests.store.sample import opened
 
 
 def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
@@ -24,13 +26,34 @@ def test_a_user_is_added_listed_and_removed(desk: Desk) -> None:
             "keys": 0,
             "tokens": 0,
             "disabled": False,
+            "last_login": None,
         }
     ]
     head, row = desk.out("user", "list").splitlines()
-    assert head.split() == ["NAME", "GROUPS", "PASSWORD", "KEYS", "TOKENS", "DISABLED"]
-    assert row.split() == ["alice", "dev", "yes", "0", "0", "no"]
+    assert head.split() == [
+        "NAME",
+        "GROUPS",
+        "PASSWORD",
+        "KEYS",
+        "TOKENS",
+        "DISABLED",
+        "LAST",
+        "LOGIN",
+    ]
+    assert row.split() == ["alice", "dev", "yes", "0", "0", "no", "never"]
     desk.out("user", "remove", "alice", "--yes")
     assert desk.json("user", "list") == []
+
+
+def test_the_list_has_the_last_login_and_may_be_of_one_group(
+    alice: Desk, service: AdminService
+) -> None:
+    alice.out("user", "add", "bob", "--no-password", "--group", "ops")
+    StoreJournal(service.database).append([opened("s-1", at=200.0), opened("s-2", at=100.0)])
+    rows = {row["name"]: row["last_login"] for row in alice.json("user", "list")}
+    assert rows == {"alice": "1970-01-01T00:03:20.000Z", "bob": None}
+    assert [row["name"] for row in alice.json("user", "list", "--group", "ops")] == ["bob"]
+    assert alice.json("user", "list", "--group", "nowhere") == []
 
 
 def test_the_password_is_kept_as_a_hash_that_it_alone_opens(

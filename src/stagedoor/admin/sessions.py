@@ -1,7 +1,7 @@
 """What an administrator may see and stop: sessions and the audit."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from stagedoor.admin.service import AdminService
@@ -19,6 +19,7 @@ __all__ = [
     "find_lost",
     "find_session",
     "follow",
+    "last_opened",
     "list_sessions",
     "request_close",
     "wait_closed",
@@ -38,6 +39,11 @@ def list_sessions(
 ) -> list[SessionRecord]:
     """The newest sessions, oldest first. Raises StoreError."""
     return rows.list_sessions(service.database, open_only=open_only, identity=identity, limit=limit)
+
+
+def last_opened(service: AdminService) -> Mapping[str, float]:
+    """Return when each user's last session was opened, by the user's name. Raises StoreError."""
+    return rows.last_opened(service.database)
 
 
 def find_session(service: AdminService, given: str) -> SessionRecord:

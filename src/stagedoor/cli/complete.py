@@ -1,24 +1,22 @@
-"""What the shell's completion offers for names that stand in the store."""
+"""What the shell's completion offers for names that stand in the store.
+
+Each command imports this module, so what only a completion needs is imported when the tab key is pressed.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
-from stagedoor.admin.recordings.recordings import list_recordings
 from stagedoor.admin.service import AdminService, open_service, policy
-from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_in.passkeys import list_passkeys
-from stagedoor.admin.sign_in.sign_ins import list_sign_ins, shown_id
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission, to_words
 from stagedoor.model.policy import Policy
 from stagedoor.model.selector import EVERYBODY
 from stagedoor.model.target import Target
-from stagedoor.serve.prepare import check_kubernetes
 from stagedoor.settings.settings import Settings
 
 COMPLETE_S = 2.0
@@ -59,21 +57,41 @@ grant_ids = _of_policy(
         (str(g.id), f"{g.subject} {g.app_pattern}: {to_words(g.permissions)}") for g in p.grants
     )
 )
-recording_ids = _offer(
-    lambda o: (
-        (r.file.id, f"{r.session.identity} {r.session.target}" if r.session else "")
-        for r in list_recordings(o)
-    )
-)
-session_ids = _offer(lambda o: ((s.id, f"{s.identity} {s.target}") for s in list_sessions(o)))
 
-passkey_ids = _offer(lambda o: ((p.id, f"{p.user} {p.name}") for p in list_passkeys(o)))
 
-sign_in_ids = _offer(
-    lambda o: (
-        (shown_id(bytes.fromhex(s.id)), f"{s.user} {s.source or ''}") for s in list_sign_ins(o)
-    )
-)
+def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
+    from stagedoor.admin.recordings.recordings import list_recordings
+
+    for recording in list_recordings(service):
+        session = recording.session
+        yield recording.file.id, f"{session.identity} {session.target}" if session else ""
+
+
+def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
+    from stagedoor.admin.sessions import list_sessions
+
+    for session in list_sessions(service):
+        yield session.id, f"{session.identity} {session.target}"
+
+
+def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
+    from stagedoor.admin.sign_in.passkeys import list_passkeys
+
+    for passkey in list_passkeys(service):
+        yield passkey.id, f"{passkey.user} {passkey.name}"
+
+
+def _sign_ins(service: AdminService) -> Iterator[tuple[str, str]]:
+    from stagedoor.admin.sign_in.sign_ins import list_sign_ins, shown_id
+
+    for sign_in in list_sign_ins(service):
+        yield shown_id(bytes.fromhex(sign_in.id)), f"{sign_in.user} {sign_in.source or ''}"
+
+
+recording_ids = _offer(_recordings)
+session_ids = _offer(_sessions)
+passkey_ids = _offer(_passkeys)
+sign_in_ids = _offer(_sign_ins)
 
 
 def _subjects(found: Policy) -> list[tuple[str, str]]:
@@ -110,6 +128,8 @@ def targets_of_the_cluster(settings: Settings) -> list[Target]:
     """None where the settings name no cluster. Raises StagedoorError where it does not answer at once."""
     if not settings.kubernetes.namespaces:
         return []
+    from stagedoor.serve.prepare import check_kubernetes
+
     check_kubernetes(settings)
     # Only now: its libraries are an extra.
     from stagedoor.admin.apps import offered

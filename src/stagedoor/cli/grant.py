@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from stagedoor.cli.complete import (
     subjects,
     targets_of_the_cluster,
     targets_of_the_settings,
+    user_names,
 )
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import FORMS, end
@@ -29,7 +31,7 @@ from stagedoor.model.permission import (
     in_order,
     parse_permissions,
 )
-from stagedoor.model.selector import covers_target
+from stagedoor.model.selector import covers_target, subjects_of
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
@@ -190,18 +192,54 @@ def change(
     return show.as_json(document(rule)) if json_ else _say(rule)
 
 
-@grant.command("list", epilog=show.examples("stagedoor grant list", "stagedoor grant list --json"))
+@grant.command(
+    "list",
+    epilog=show.examples(
+        "stagedoor grant list",
+        "stagedoor grant list --app app017",
+        "stagedoor grant list --user alice --json",
+    ),
+)
+@click.option("--app", metavar="APP", help="Only those that cover this app.")
+@click.option("--environment", metavar="NAME", help="Only those that cover this environment.")
+@click.option(
+    "--user",
+    metavar="NAME",
+    shell_complete=user_names,
+    help="Only those for this user, also by a group.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def list_(installation: Installation, json_: bool) -> None:
-    """List the grants."""
+def list_(
+    installation: Installation,
+    app: str | None,
+    environment: str | None,
+    user: str | None,
+    json_: bool,
+) -> None:
+    """List the grants; with options, those that all of them fit."""
     with open_service(installation.settings, create=False) as service:
-        rules = admin.policy(service).grants
+        groups = admin.require_user(service, user).groups if user is not None else ()
+        subjects = None if user is None else subjects_of(user, groups)
+        rules = [
+            rule
+            for rule in admin.policy(service).grants
+            if _covers(rule, app, environment) and (subjects is None or rule.subject in subjects)
+        ]
         now = service.clock()
     if json_:
         return show.as_json([document(rule) for rule in rules])
     none = show.no("grants", None, "add one: stagedoor grant add user:NAME APP")
+    if app is not None or environment is not None or user is not None:
+        none = "No grant fits; for all of them: stagedoor grant list"
     return show.table([row(rule, now) for rule in rules], none)
+
+
+def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
+    """Return whether the rule covers the app, in the environment or in some environment."""
+    return (app is None or fnmatchcase(app, rule.app_pattern)) and (
+        environment is None or fnmatchcase(environment, rule.environment_pattern)
+    )
 
 
 def row(rule: GrantRule, now: float) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`stagedoor user`: who there is."""
 
+from collections import Counter
+
 import click
 
 from stagedoor.admin import service as admin
@@ -99,23 +101,34 @@ def invite(
     )
 
 
-@user.command("list", epilog=show.examples("stagedoor user list", "stagedoor user list --json"))
+@user.command(
+    "list",
+    epilog=show.examples(
+        "stagedoor user list", "stagedoor user list --group dev", "stagedoor user list --json"
+    ),
+)
+@click.option("--group", metavar="NAME", help="Only those in this group.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def list_(installation: Installation, json_: bool) -> None:
-    """List the users."""
+def list_(installation: Installation, group: str | None, json_: bool) -> None:
+    """List the users, with when they last logged in to a shell."""
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
+        last = oversight.last_opened(service)
+    keys = Counter(key.user for key in policy.keys.values())
+    tokens = Counter(token.user for token in policy.tokens.values())
     rows = [
         {
             "name": one.name,
             "groups": sorted(one.groups),
             "password": one.password_hash is not None,
-            "keys": sum(key.user == one.name for key in policy.keys.values()),
-            "tokens": sum(token.user == one.name for token in policy.tokens.values()),
+            "keys": keys[one.name],
+            "tokens": tokens[one.name],
             "disabled": one.name in policy.disabled,
+            "last_login": show.iso(last.get(one.name)),
         }
         for one in policy.everybody.values()
+        if group is None or group in one.groups
     ]
     if json_:
         return show.as_json(rows)
@@ -128,10 +141,11 @@ def list_(installation: Installation, json_: bool) -> None:
                 "keys": str(row["keys"]),
                 "tokens": str(row["tokens"]),
                 "disabled": "yes" if row["disabled"] else "no",
+                "last login": show.local(at) if (at := last.get(str(row["name"]))) else "never",
             }
             for row in rows
         ],
-        show.no("users", None, "add one: stagedoor user add NAME"),
+        show.no("users", group and f"the group {group}", "add one: stagedoor user add NAME"),
     )
 
 

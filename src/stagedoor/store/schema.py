@@ -165,12 +165,8 @@ sessions = Table(
     Column("close_requested_at", Float),
     Column("close_reason", Text),
     # Each B-tree that an insert touches is a page of the log to write and checksum at each commit.
-    Index(
-        "sessions_open",
-        "instance",
-        sqlite_where=text("closed_at IS NULL"),
-        postgresql_where=text("closed_at IS NULL"),
-    ),
+    # With a `postgresql_where`, which is the same, each command would load PostgreSQL's dialect: 80 ms.
+    Index("sessions_open", "instance", sqlite_where=text("closed_at IS NULL")),
     sqlite_with_rowid=False,
 )
 

@@ -1,9 +1,9 @@
 """The `sessions` rows: who is in now, who was, and who has been asked to leave."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import meta, sessions
@@ -67,6 +67,15 @@ def list_sessions(
         query = query.where(sessions.c.identity == identity)
     with database.read() as transaction:
         return [_record(row) for row in reversed(transaction.execute(query.limit(limit)).all())]
+
+
+def last_opened(database: Database) -> Mapping[str, float]:
+    """Return when each user's last session was opened, by the user's name. Raises StoreError."""
+    query = select(sessions.c.identity, func.max(sessions.c.opened_at)).group_by(
+        sessions.c.identity
+    )
+    with database.read() as transaction:
+        return {row[0]: row[1] for row in transaction.execute(query)}
 
 
 def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[SessionRecord]:
