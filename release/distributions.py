@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,9 @@ def build_distributions(source: Source, work: Path, out: Path) -> Distributions:
     hatchling = (sys.executable, "-m", "hatchling", "build", "-d", str(out))
     run(source, [*hatchling, "-t", "sdist"])
     [sdist] = out.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(work / "sdist", filter="data")
+    (work / "sdist").mkdir()
+    # tar(1) and not tarfile: Debian 12's Python has no filter that keeps members inside the folder.
+    run(source, ["tar", "-xf", str(sdist), "-C", str(work / "sdist")])
     [unpacked] = (work / "sdist").iterdir()
     run(source, [*hatchling, "-t", "wheel"], folder=unpacked)
     [wheel] = out.glob("*.whl")

@@ -53,15 +53,31 @@ unset PYTHONDONTWRITEBYTECODE
 # find_base: the Python that environments are made of is $PYTHON, else the system's, else the first on PATH. One that
 # pyenv has built lacks, unless it was told otherwise, the optimizations of a distribution's.
 find_base() {
-  local each
   [ "$(id -u)" != 0 ] || apt_install python3 python3-venv
+  has_base && return
+  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or later that has the module venv"
+  die "Python 3.11 or later with its module venv is needed; as root: apt-get install python3 python3-venv"
+}
+has_base() { # sets $base
+  local each
   for each in ${PYTHON:-/usr/bin/python3 python3}; do
     "$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
     base="$each"
-    return
+    return 0
   done
-  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or later that has the module venv"
-  die "Python 3.11 or later with its module venv is needed; as root: apt-get install python3 python3-venv"
+  return 1
+}
+
+# need PROGRAM PACKAGE: this program, and a Python for find_base. Root has them installed; others hear of all at once.
+need() {
+  local wanted=""
+  [ -n "${PYTHON:-}" ] || has_base || wanted=" python3 python3-venv"
+  command -v "$1" >/dev/null || wanted="$wanted $2"
+  [ -n "$wanted" ] || return 0
+  [ "$(id -u)" = 0 ] || die "packages are missing; as root: apt-get install$wanted"
+  # shellcheck disable=SC2086  # the list is meant to be split
+  apt_install $wanted
+  command -v "$1" >/dev/null || die "$1 is missing"
 }
 
 # install_locked PLACE EXPORT_OPTION…: into the environment at PLACE what uv.lock has for these options of `uv export`.
@@ -97,4 +113,12 @@ make_environment() {
   # Without build isolation, which would fetch the newest backend, whatever it is.
   "$root/.venv/bin/uv" pip install -q --python "$python" --no-build-isolation --no-deps --editable "$root"
   printf '%s' "$stamp" >"$root/.venv/.stamp"
+}
+
+# make_environment_with GROUP…: the same, but for the tests' environment where that is there, which has all groups.
+make_environment_with() {
+  if [ -e "$root/.venv/.stamp" ] && "$root/.venv/bin/python" -c 'import pytest' 2>/dev/null; then
+    set -- dev fuzz page
+  fi
+  make_environment "$@"
 }
