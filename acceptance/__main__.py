@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 
-from acceptance.verdict import Result
+from acceptance.verdict import Result, untried
 from stagedoor.model.errors import StagedoorError
 
 _COLOURS = {True: "green", False: "red", None: "yellow"}
@@ -60,6 +60,8 @@ def demo(more: bool, sso: bool, check_only: bool, kubernetes: bool, json_output:
             counts[result.word] += 1
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         click.echo(f"\n{told}, in {time.monotonic() - began:.0f} s")
+        if line := untried(results):
+            click.echo(line)
     sys.exit(1 if any(result.failed for result in results) else 0)
 
 

@@ -189,7 +189,8 @@ def _token(entrance: ClientFiles, folder: Path) -> str:
     """A stock client knows passwords only."""
     here = [client for client in CLIENTS if client.program and not client.missing]
     if not here:
-        raise NotHereError("no stock client is installed, see above")
+        packages = [client.package for client in CLIENTS if client.package]
+        raise NotHereError("no stock client is installed, see above", packages=packages[:1])
     token = entrance.login.token_file.read_text(encoding="utf-8").strip()
     login = replace(entrance.login, folder=folder, password=token)
     features.login(through(entrance, here[0], login), folder)
@@ -199,13 +200,12 @@ def _token(entrance: ClientFiles, folder: Path) -> str:
 def run_row(row: Row, folder: Path) -> Result:
     """The result, whatever happens."""
     began = time.monotonic()
-    ok: bool | None
     try:
         folder.mkdir()
         remark = row.drive(folder)
         ok, why = True, remark if isinstance(remark, str) else ""
     except NotHereError as error:
-        ok, why = None, str(error)
+        return Result(row.name, None, str(error), time.monotonic() - began, error.packages)
     except FailedError as error:
         ok, why = False, str(error)
     except (

@@ -112,7 +112,7 @@ def reach(
     Raises NotHereError where the client is not installed.
     """
     if client.missing:
-        raise NotHereError(client.missing)
+        raise NotHereError(packages=[client.package or ""])
     command = client.through(login)
     # ssh takes the first value that it finds for a keyword.
     config = private_file(

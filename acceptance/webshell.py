@@ -1,10 +1,11 @@
-"""The WebShell: a link opened in a real Chromium, and `stagedoor attach` in a pipe."""
+"""The WebShell: a link opened by a program and in a real Chromium, and `stagedoor attach` in a pipe."""
 
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium, found
+from acceptance.person import Person
 from acceptance.verdict import FailedError, NotHereError, expect
 from stagedoor.demo.clients import Login
 from stagedoor.listeners.web.pages.assets import FOLDER
@@ -18,9 +19,18 @@ def drives(
 ) -> dict[str, Drive]:
     """What is checked, by name. `url` is where the web is answered; `link` makes a one-time link."""
     return {
+        "WebShell by HTTP and WebSocket": lambda _: _socket(url, link()),
         "WebShell in a browser": lambda folder: _browser(folder, link()),
         "stagedoor attach": lambda _: _attach(stagedoor, url, login),
     }
+
+
+def _socket(url: str, link: str) -> str:
+    """Sign in by a link, and type into the terminal of app01, with no browser."""
+    person = Person(url)
+    person.follow(link)
+    person.in_terminal("app01", "echo in=$((40+2))-$APP_NAME", "in=42-app01")
+    return "a one-time link, then its terminal"
 
 
 def _browser(folder: Path, link: str) -> str:
@@ -28,7 +38,7 @@ def _browser(folder: Path, link: str) -> str:
     if not (FOLDER / "terminal.js").exists():
         raise NotHereError("the page is not built: script/web")
     if found() is None:
-        raise NotHereError("apt-get install chromium")
+        raise NotHereError(packages=["chromium"])
     try:
         with chromium(folder / "chromium") as browser:
             tab = browser.tab(link)

@@ -1,5 +1,6 @@
 """`script/demo --check`: every row is there, and a row that fails or cannot run says so."""
 
+import asyncio
 import json
 import os
 import socket
@@ -12,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from acceptance import check as checking
-from acceptance import doors
+from acceptance import doors, machine_login
 from acceptance.__main__ import demo
 from acceptance.check import Row, run_row
 from acceptance.reach import reach
-from acceptance.verdict import FailedError, NotHereError, Result, expect, need
+from acceptance.verdict import FailedError, NotHereError, Result, expect, need, untried
 from stagedoor.demo.clients import CLIENTS, NC, Login
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,7 @@ ROWS = [
     "sftp app01@gateway",
     "ssh dev@gateway ls --json",
     "refused: jumping elsewhere",
+    "WebShell by HTTP and WebSocket",
     "WebShell in a browser",
     "stagedoor attach",
     "stagedoor login, ssh alone, its end",
@@ -153,10 +155,62 @@ def test_the_exit_code_is_0_only_if_all_that_could_run_passed(
     assert [line.split("  ")[0] for line in table.stdout.splitlines()[: len(oks)]] == [
         result.name for result in results
     ]
-    assert f"{oks.count(True)} ok" in table.stdout.splitlines()[-1]
+    [counts] = [line for line in table.stdout.splitlines() if " ok" in line and ", in " in line]
+    assert f"{oks.count(True)} ok" in counts
     as_json = CliRunner().invoke(demo, ["--check", "--json"])
     assert as_json.exit_code == code
     assert [row["result"] for row in json.loads(as_json.stdout)] == [r.word for r in results]
+
+
+def test_the_last_line_says_what_was_not_tried_and_what_would_try_it() -> None:
+    results = [
+        Result("nc", True),
+        Result("WebShell in a browser", None, "", 0.0, ("chromium",)),
+        Result("sshfs", None, "/dev/fuse is missing"),
+        Result("scp", None, "", 0.0, ("openssh-client", "chromium")),
+    ]
+    assert untried(results) == (
+        "not tried: WebShell in a browser, sshfs (/dev/fuse is missing), scp; "
+        "to try all of it, as root: apt-get install chromium openssh-client"
+    )
+    assert untried(results[2:3]) == "not tried: sshfs (/dev/fuse is missing)"
+    assert untried(results[:1]) == ""
+
+
+def test_a_row_that_is_not_here_carries_its_packages(tmp_path: Path) -> None:
+    def drive(_: Path) -> None:
+        raise NotHereError(packages=["chromium"])
+
+    result = run_row(Row("name", drive), tmp_path / "row")
+    assert (result.why, result.packages) == ("apt-get install chromium", ("chromium",))
+
+
+def test_without_a_browser_a_person_signs_in_and_types_by_http(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine without Chromium these rows are tried all the same."""
+    monkeypatch.setattr(machine_login, "found", lambda: None)
+    names = ("WebShell by HTTP and WebSocket", "stagedoor login, ssh alone, its end")
+    every = checking.rows_of
+    monkeypatch.setattr(
+        checking, "rows_of", lambda stage: [row for row in every(stage) if row.name in names]
+    )
+    results = asyncio.run(checking.check(lambda _: None))
+    assert [(result.name, result.word) for result in results] == [(name, "ok") for name in names], (
+        results
+    )
+    assert "by HTTP, for want of a browser" in results[1].why
+
+
+def test_what_is_missing_for_the_demo_is_named_at_once() -> None:
+    """By somebody who may not install it: Python's venv, and ssh."""
+    absent = "id() { echo 1000; }; has_base() { return 1; }; PATH=/nowhere need ssh openssh-client"
+    done = subprocess.run(
+        ["bash", "-c", f"root={ROOT}; . {ROOT}/script/environment.sh; {absent}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.endswith("as root: apt-get install python3 python3-venv openssh-client\n")
 
 
 def test_a_gateway_that_lets_everybody_in_fails_the_denials() -> None:
