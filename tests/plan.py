@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pace import fewer
+
 ROOT = Path(__file__).resolve().parent.parent
 
 WAITING = (
@@ -150,11 +152,14 @@ class Share:
 
 
 def whole(cores: int, cache: Path) -> tuple[Share, ...]:
-    """All tests. A file is in the first share that has it. `cache` outlives a checkout. One worker more than
-    cores is busy, since those that wait come to wait at the same time."""
+    """Return the shares of all tests. A file is in the first share that has it. `cache` outlives a checkout.
+
+    One worker more than cores is busy, since those that wait come to wait at the same time. A slow machine
+    (`tests.pace`) has fewer of both: more would only make each other late.
+    """
     return (
         Share("API server", 1, API),
-        Share("waiting", WAITING_WORKERS, WAITING),
+        Share("waiting", fewer(WAITING_WORKERS), WAITING),
         Share(
             "test cluster",
             1,
@@ -162,7 +167,7 @@ def whole(cores: int, cache: Path) -> tuple[Share, ...]:
             cache / "self-tests-green",
             digest(ROOT / path for path in SELF_TESTED),
         ),
-        Share("busy", cores + 1),
+        Share("busy", fewer(cores + 1)),
     )
 
 

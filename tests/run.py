@@ -12,6 +12,7 @@ the same, without a limit.)
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.place import cache
+from tests.leftovers import adopt_orphans, end_leftovers, wait_for
 from tests.plan import BARE, KEYCLOAK, LOWEST, QUICK, Share, divided, paths, rank, whole
-from tests.workers import Workers
+from tests.workers import ENDING, Workers, end_by_signals
 
 MAX_FLAKY = 3
+AGAIN_S = 2.0
 MAX_RERUNS = 20
 """With more failures than this something is broken, and nothing is run again."""
 DURATIONS = ("--durations=20", "--durations-min=10")
@@ -154,6 +157,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    end_by_signals()
     file = config.getoption("--outcome-file")
     meter = Meter()
     if file:
@@ -179,20 +183,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def run(arguments: Sequence[str]) -> Outcome:
-    """One pytest process, with this process's stdout and stderr."""
+    """Run one pytest process, with this process's stdout and stderr, and end whatever it leaves.
+
+    SIGTERM, SIGHUP and Ctrl-C interrupt it: its fixtures are torn down. Another one, seconds later, kills it.
+
+    Raises:
+        SystemExit: this process got such a signal; the status says which, as in a shell.
+    """
     imports = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pytest", "-p", "tests.run"]
+    signals: list[tuple[int, float]] = []
+
+    def end(number: int, _: object) -> None:
+        # At once after the first comes the same one, from the script or for the whole group.
+        signals.append((number, time.monotonic()))
+        again = signals[-1][1] - signals[0][1] > AGAIN_S
+        process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+
     with tempfile.TemporaryDirectory(prefix="stagedoor-tests-") as folder:
         file = Path(folder) / "outcome.json"
-        done = subprocess.run(
+        adopt_orphans()
+        process = subprocess.Popen(
             [*command, f"--outcome-file={file}", *arguments],
             env={**os.environ, "PYTHONPATH": imports},
-            check=False,
         )
+        heard = [one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {one: signal.signal(one, end) for one in heard}
         try:
-            return Outcome(**{**json.loads(file.read_text("utf-8")), "status": done.returncode})
+            status = wait_for(process)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for left in end_leftovers():
+                say(f"=== left behind, and ended: {left}")
+        if signals:
+            sys.exit(128 + signals[0][0])
+        try:
+            return Outcome(**{**json.loads(file.read_text("utf-8")), "status": status})
         except FileNotFoundError:  # a usage error, or a crash
-            return Outcome(done.returncode or int(pytest.ExitCode.INTERNAL_ERROR))
+            return Outcome(status or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
 def cause(output: str) -> str:

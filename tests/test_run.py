@@ -2,15 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.run import MAX_FLAKY, MAX_RERUNS, ROOT, Outcome, judge, to_rerun
+from tests.waiting import BOUND_S, wait_until
 
 FLAKY = """
     import os, pathlib, sys, pytest
@@ -35,21 +38,27 @@ class Run:
     out: str
 
 
-def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
+def start(folder: Path, tests: str, *arguments: str, ci: str = "") -> "subprocess.Popen[str]":
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_it.py").write_text(textwrap.dedent(tests))
     # This test may run in a worker itself, which its own pytest must not take for its own.
     outside = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     outside |= ALONE
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.run", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
         env={**outside, "PYTHONPATH": str(ROOT), "CI": ci},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
-    return Run(done.returncode, done.stdout)
+
+
+def run(folder: Path, tests: str, *arguments: str, ci: str = "") -> Run:
+    process = start(folder, tests, *arguments, ci=ci)
+    out, _ = process.communicate()
+    return Run(process.returncode, out)
 
 
 @pytest.mark.parametrize("fail", ["assert False, 'by chance'", "os._exit(11)"])
@@ -165,3 +174,47 @@ def test_the_processors_time_is_told_of_children_too(tmp_path: Path) -> None:
     assert wall_s >= 0.5
     assert cpu_s < 0.4
     assert took["tests"]["test_it.py::test_works"][1] > 0.05
+
+
+LEAVES = """
+    import os, pathlib, subprocess, time, pytest
+    @pytest.fixture(scope="session")
+    def tree():
+        # In a session of its own, as a browser is, and with a child.
+        program = "sleep 300 & echo $$ $! >pids; wait"
+        subprocess.Popen(["sh", "-c", program], start_new_session=True)
+        while not pathlib.Path("pids").exists() or not pathlib.Path("pids").read_text(): pass
+        yield
+        pathlib.Path("ended").touch()
+    def test_it(tree):
+        pathlib.Path("waits").touch()
+        {act}
+"""
+
+
+def left_of(folder: Path) -> list[str]:
+    return [pid for pid in (folder / "pids").read_text().split() if Path("/proc", pid).exists()]
+
+
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["first", "all"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_a_run_that_is_ended_clears_away_and_leaves_no_process(
+    tmp_path: Path, whom: Callable[[int, int], None], number: signal.Signals
+) -> None:
+    """The fixture forgets its processes: the run ends them all the same."""
+    tests = LEAVES.format(act="time.sleep(100)")
+    with start(tmp_path, tests, "--workers=2", ".") as process:
+        wait_until((tmp_path / "waits").exists)
+        whom(process.pid, number)
+        out, _ = process.communicate(timeout=BOUND_S)
+    assert process.returncode == 128 + number, out
+    assert (tmp_path / "ended").exists(), out
+    assert left_of(tmp_path) == []
+    assert "again, alone" not in out
+
+
+@pytest.mark.parametrize("act", ["pass", "os._exit(11)"])
+def test_a_run_leaves_no_process_and_names_those_that_it_ended(tmp_path: Path, act: str) -> None:
+    done = run(tmp_path, LEAVES.format(act=act), "--workers=2", ".")
+    assert left_of(tmp_path) == [], done.out
+    assert "=== left behind, and ended: sleep 300" in done.out

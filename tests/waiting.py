@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 
-BOUND_S = 60.0
-"""How long a test waits for what must come: far longer than it takes on a busy machine."""
+from tests.pace import allow
 
+USUAL_S = 60.0
+BOUND_S = allow(USUAL_S)
+"""How long a test waits for what must come: far longer than it takes on a busy machine."""
 
 SLOW_S = 0.5
 
@@ -17,12 +19,15 @@ def pause_s(waited_s: float) -> float:
 
 
 def wait_until(
-    true: Callable[[], object], bound_s: float = BOUND_S, what: str = "", *, costly: bool = False
+    true: Callable[[], object], bound_s: float = USUAL_S, what: str = "", *, costly: bool = False
 ) -> None:
     """Look again and again until `true()` is. What may be over between two looks must not be waited for.
 
-    `costly` is for a look that starts a process or asks a question.
+    Args:
+        bound_s: the limit in seconds on the reference machine; a slower one is given more (`tests.pace`).
+        costly: the look starts a process or asks a question.
     """
+    bound_s = allow(bound_s)
     began = time.monotonic()
     while not true():
         waited_s = time.monotonic() - began

@@ -24,7 +24,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-END_S = 60.0
+from tests.pace import allow
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run before its time: fixtures are torn down first."""
+END_S = allow(60.0)
 """So long a worker may take to clear away what its tests share, once it was told to stop."""
 
 _processes = multiprocessing.get_context("fork")
@@ -163,7 +167,7 @@ def _end(worker: _Worker) -> None:
 def _interrupt(process: ForkProcess) -> None:
     if process.is_alive() and process.pid:
         with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGTERM)
 
 
 def _failure(item: pytest.Item, when: Any, why: str) -> pytest.TestReport:
@@ -209,7 +213,7 @@ def _work(
 ) -> None:
     for other in others:
         other.close()
-    signal.signal(signal.SIGINT, _interrupted)
+    end_by_signals()
     config = session.config
     _settle_in(config, number)
     forked()
@@ -233,15 +237,23 @@ def _work(
     except (KeyboardInterrupt, EOFError, ConnectionError):
         pass  # the first process has ended, or wants the end
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
         _clear_away(session, teller, item)
         line.close()
 
 
-def _interrupted(number: int, frame: object) -> NoReturn:
-    """Once: Ctrl-C reaches us and the first process, which tells us again, perhaps in the midst of what we
-    do about it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_by_signals() -> None:
+    """Let the signals of `ENDING` raise KeyboardInterrupt, but for those that are ignored, as by nohup(1)."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+
+
+def _interrupted(_: int, frame: object) -> NoReturn:
+    """Raise KeyboardInterrupt, once: the first process gets what a worker gets, and passes it on."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -111,7 +111,12 @@ async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
 
 
 @pytest.mark.identity(19)
-async def test_a_source_makes_only_so_many_rows(binding: KeyBinding) -> None:
+async def test_a_source_makes_only_so_many_rows(tmp_path: Path, database: Database) -> None:
+    """The clock stands still: on a slow machine a further one would come to be allowed meanwhile."""
+    binding = KeyBinding(
+        Settings(data_dir=tmp_path, sso=(COMPANY,)), database, lambda: 1_800_000_000.0
+    )
+
     def show(_: str) -> None:
         raise ConnectionError  # ssh went before it was shown
 

@@ -14,10 +14,11 @@ from tests.cluster.asking import Manifest
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.listeners.wire import bearer, head
+from tests.pace import allow
 from tests.store.server import PASSWORD, PostgresqlHere, name_of
 from tests.waiting import pause_s
 
-BOUND_S = 240.0
+BOUND_S = allow(240.0)
 _TUNNEL_PORT = 8022
 """The container's, in the chart."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.client import tunnel
+from tests.pace import allow
 
 SCRIPT = Path(tunnel.__file__)
-PATIENCE_S = 60.0
+PATIENCE_S = allow(60.0)
 
 Tunnel = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PATIENCE_S = 60.0
+from tests.pace import allow
+
+PATIENCE_S = allow(60.0)
 
 Script = Callable[[socket.socket, str], None]
 """Called with the request's target once its header was read; the socket is closed after it."""

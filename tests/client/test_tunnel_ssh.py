@@ -20,8 +20,9 @@ from stagedoor.model.target import Target
 from tests.client.conftest import SCRIPT
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, refusing
 from tests.openssh import KEX
+from tests.pace import allow
 
-SSH_PATIENCE_S = 90.0
+SSH_PATIENCE_S = allow(90.0)
 LOTS = random.Random(7).randbytes(20 * 1024 * 1024)
 
 

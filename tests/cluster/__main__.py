@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ def main() -> int:
     """Run one command; the exit status: 0, or 1 with the reason on stderr."""
     words, passed_on = _split(sys.argv[1:])
     arguments = _parse(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     place = Place(Path(os.path.abspath(arguments.state)))  # noqa: PTH100 - links stay as they are
     try:
         return _run(place, arguments, passed_on)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.pace import allow
 
 FOLDER = ROOT / "docs/explanation/nc-failure"
 # nc(1) of OpenBSD writes these two, one after the other.
 FIRST, SECOND = b"CONNECT app01.ssh:22 HTTP/1.0\r\n", b"\r\n"
-WAIT_S = 60
+WAIT_S = allow(60)
 
 
 @contextmanager

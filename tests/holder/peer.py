@@ -30,8 +30,7 @@ from stagedoor.wire.terminal import (
     Snapshot,
     Welcome,
 )
-
-BOUND_S = 60.0
+from tests.waiting import BOUND_S
 
 
 @dataclass

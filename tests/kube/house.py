@@ -19,10 +19,11 @@ from stagedoor.settings.file import load_settings
 from tests.cluster.fixtures import Cluster
 from tests.kube.apps import deployment
 from tests.openssh import KEX
+from tests.pace import allow
 from tests.path.gateway import Gateway
 from tests.waiting import pause_s
 
-BOUND_S = 120.0
+BOUND_S = allow(120.0)
 """How long a test waits for what must come, on a machine that does other things too."""
 
 

@@ -19,10 +19,10 @@ from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from tests.cluster.archive import Files, Start, image, layer
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world
+from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
 
-BOUND_S = 60.0
 UNTIL = 1_900_000_000.0
 
 Make = Callable[..., str]

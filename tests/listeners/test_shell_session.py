@@ -26,8 +26,8 @@ from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Account, UnreachedError, Upstream
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 TURNS = 20
 """More turns of the loop than asyncio takes from accept(2) to `connection_made`, or to close."""
 

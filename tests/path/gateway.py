@@ -22,8 +22,9 @@ from stagedoor.model.permission import Permission
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 from tests import hashing
+from tests.pace import allow
 
-PATIENCE_S = 90.0
+PATIENCE_S = allow(90.0)
 PASSWORD = "correct horse battery staple"
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.path.wire_delay import DELAY_S, delaying
-
-BOUND_S = 60.0
+from tests.waiting import BOUND_S
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.ports import RecordingStore, Seal
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.wire.asciicast import Header
+from tests.pace import allow
 
-BOUND_S = 20.0
+BOUND_S = allow(20.0)
 """How long a test waits for what must come."""
 APP01 = Target("app01")
 DEV = Identity("dev", frozenset(), Method.PUBLIC_KEY)

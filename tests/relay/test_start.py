@@ -10,11 +10,11 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import EdgePoller, best_poller
+from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.skipif(
     not isinstance(best_poller(), EdgePoller), reason="only epoll takes descriptors from any thread"
 )
-BOUND_S = 60
 
 
 class Full(EdgePoller):

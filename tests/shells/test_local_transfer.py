@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.units import MIB
+from tests.pace import allow
 from tests.shells.world import Ssh
 
 SIZE = 24 * MIB
@@ -16,7 +17,7 @@ SIZE = 24 * MIB
 
 def run(*words: str | Path, input: bytes | None = None, cwd: Path | None = None) -> bytes:
     done = subprocess.run(
-        words, input=input, capture_output=True, timeout=110, check=False, cwd=cwd
+        words, input=input, capture_output=True, timeout=allow(110), check=False, cwd=cwd
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -42,7 +43,7 @@ def test_bulk_goes_in_and_comes_back_the_same(config: Path, bulk: Path) -> None:
     with bulk.open("rb") as file:
         sent = subprocess.run(
             ["ssh", "-F", config, "shell", "sha256sum"],
-            stdin=file, capture_output=True, timeout=110, check=True,
+            stdin=file, capture_output=True, timeout=allow(110), check=True,
         )  # fmt: skip
     assert sent.stdout.split()[0].decode() == digest(bulk)
     assert hashlib.sha256(run("ssh", "-F", config, "shell", f"cat {bulk}")).hexdigest() == digest(

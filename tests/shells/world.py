@@ -19,6 +19,7 @@ from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.local import LocalShell, LocalShells
 from tests.openssh import KEX
+from tests.pace import allow
 from tests.waiting import BOUND_S as BOUND_S
 from tests.waiting import wait_until as wait_until
 
@@ -129,6 +130,8 @@ def ssh_with(config: Path) -> Ssh:
         command: str | None = None, *options: str, input: bytes | None = b""
     ) -> "subprocess.CompletedProcess[bytes]":
         words = ["ssh", "-F", config, *options, "shell", *([command] if command else [])]
-        return subprocess.run(words, input=input, capture_output=True, timeout=100, check=False)
+        return subprocess.run(
+            words, input=input, capture_output=True, timeout=allow(100), check=False
+        )
 
     return ssh

@@ -39,10 +39,9 @@ from stagedoor.session.registry import Registry
 from stagedoor.shells.local import LocalShell, LocalShells
 from stagedoor.upstream.login import Account, Upstream
 from stagedoor.wire.target import parse_login
+from tests.pace import allow
 from tests.shells.world import World
-
-BOUND_S = 60.0
-"""How long a test waits for what must come."""
+from tests.waiting import BOUND_S
 
 
 @dataclass
@@ -349,7 +348,7 @@ class Client:
             [str(word) for word in words],
             input=input,
             capture_output=True,
-            timeout=100,
+            timeout=allow(100),
             check=False,
             env={**os.environ, **(env or {})},
         )

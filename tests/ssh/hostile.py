@@ -17,8 +17,8 @@ import asyncssh
 from asyncssh import kex_dh
 
 from stagedoor.wire.blob import string
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 UNSENT = 1 << 20
 """A flood waits while so much of it is unsent: the gateway's memory is at test, and not ours."""
 PIECE = b"x" * 16384

@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 
 from stagedoor.wire.frames import decode
 from stagedoor.wire.terminal import Hello, Mode, Notice, Size
+from tests.pace import allow
 from tests.path.gateway import PASSWORD
 from tests.ssh.hostile import FLOODS, LATE, MANNERS, RAW, SESSIONS, SFTP, HostileShells
 from tests.ssh.world import SSH_TABLE, World, open_world, static
@@ -35,14 +36,14 @@ pytestmark = pytest.mark.timeout(600)
 MIB = 1024 * 1024
 PEAK_BYTES = 160 * MIB
 """What a group of manners, against five at a time and all at once, may cost a worker beyond what it has."""
-END_S = 75.0
+END_S = allow(75.0)
 """Twenty seconds are the longest that anything is waited for; the rest is a busy machine's."""
 READ_ENOUGH = 8 * MIB
 UPLOAD = 256 * MIB
 PATIENCE_S = 5.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
-SLOW = "[listen]\nheader_timeout_s = 60\n"
+SLOW = f"[listen]\nheader_timeout_s = {allow(60):g}\n"
 """Those who come are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")
 GROUPS = {
@@ -193,7 +194,7 @@ class Gateway:
         """CONNECT: the bytes go through, and nothing is read of them."""
         began, received = time.monotonic(), 0
         secret = base64.b64encode(f"dev:{PASSWORD}".encode()).decode()
-        with socket.create_connection(("127.0.0.1", self.tunnel), 10) as sock:
+        with socket.create_connection(("127.0.0.1", self.tunnel), allow(10)) as sock:
             sock.sendall(
                 f"CONNECT {app}.ssh:22 HTTP/1.1\r\nProxy-Authorization: Basic {secret}\r\n\r\n".encode()
             )

@@ -20,10 +20,10 @@ from stagedoor.upstream.connection import (
     hung_up,
 )
 from stagedoor.upstream.login import Account, Upstream
+from tests.waiting import BOUND_S
 
 KIB = 1024
 MIB = 1024 * KIB
-BOUND_S = 60.0
 SENT = 12 * MIB
 BLOCK = bytes(range(256)) * 256
 

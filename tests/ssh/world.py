@@ -11,6 +11,7 @@ from pathlib import Path
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permissions
 from tests.openssh import KEX
+from tests.pace import allow
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S as BOUND_S
 from tests.waiting import wait_until as wait_until
@@ -89,7 +90,7 @@ class World:
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run ssh to its end."""
         command = ["ssh", "-F", config or self.config(), *words]
-        done = subprocess.run(command, input=input, capture_output=True, timeout=100)
+        done = subprocess.run(command, input=input, capture_output=True, timeout=allow(100))
         assert not check or done.returncode == 0, done.stderr.decode()
         return done
 

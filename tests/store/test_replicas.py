@@ -19,6 +19,7 @@ from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read
 from tests.path.faulty import Faulty
 from tests.path.gateway import Gateway
 from tests.store.server import PASSWORD, PostgresqlHere, server_here
+from tests.waiting import BOUND_S
 
 
 class Replica(Faulty):
@@ -314,7 +315,7 @@ def test_without_the_server_a_gateway_does_not_serve_and_says_why(
     said = process.stderr.readline()
     assert process.poll() is None, "it waits inside (test_outage has the rest)"
     process.terminate()
-    _, more = process.communicate(timeout=60)
+    _, more = process.communicate(timeout=BOUND_S)
     assert process.returncode == 0
     assert "the store postgresql://" in said
     assert "cannot be reached" in said

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-BOUND_S = 60.0
+from tests.waiting import BOUND_S
 
 
 class Console:

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tests.path.gateway import PASSWORD
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 MIB = 1024 * 1024
 _BLOCK = random.Random(5).randbytes(MIB)
 

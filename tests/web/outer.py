@@ -14,8 +14,8 @@ from typing import TypeVar
 from stagedoor.admin.service import add_keys
 from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 LOOKS = 10
 Seen = TypeVar("Seen")
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-BOUND_S = 60.0
+from tests.waiting import BOUND_S
+
 STILL_S = 1.0
 ARENA_KIB = 1024
 """What Python takes from the system at a time (Objects/obmalloc.c). When a process does is chance."""

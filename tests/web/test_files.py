@@ -17,6 +17,7 @@ import pytest
 
 from stagedoor.model.permission import Permission
 from tests import forks
+from tests.pace import allow
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
 from tests.web.mover import MIB, Answer, Mover, Sent, content, digest, digest_of
@@ -39,7 +40,7 @@ app = "closed"
 app = "secret"
 """
 LARGE = 128 * MIB
-END_S = 40.0
+END_S = allow(40.0)
 """Less than anybody is waited for in vain, and a busy machine's share."""
 RSS_BYTES = 64 * MIB
 """What moving a file may cost at most, however large it is."""

@@ -35,8 +35,8 @@ from stagedoor.wire.terminal import (
 )
 from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 END_S = 40.0
 """Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
 

@@ -18,9 +18,10 @@ import pytest
 from stagedoor.net.tls import client_context
 from tests.cluster.programs import program
 from tests.missing import missing
+from tests.pace import allow
 from tests.ports import free_port
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = allow(60.0)
 ADMIN, NOBODY = "admin", "nobody"
 
 

@@ -13,8 +13,8 @@ from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.names import SHELL_OF
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 KINDS = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.SECRET, Kind.LEASE)
 ALL = {str(kind) for kind in KINDS}
 

@@ -19,8 +19,8 @@ import yaml
 
 from stagedoor.net.tls import client_context
 from tests.kube.api.lone import LoneApi
+from tests.waiting import BOUND_S
 
-BOUND_S = 60.0
 CHUNK = 64 * 1024
 ELECTION = b"/leases/stagedoor-controller"
 

@@ -21,10 +21,11 @@ from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.kube.apps import deployment
+from tests.pace import allow
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
-WITHIN_S = 60.0
+WITHIN_S = allow(60.0)
 KIT = Kit("stagedoor.test/kit:1")
 
 
