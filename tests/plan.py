@@ -1,8 +1,8 @@
 """Which tests run beside which, and what they need: `python -m tests.plan [PYTEST ARGUMENT…]`.
 
-Without a path among the arguments it prints `whole cluster programs page`, which a whole run needs. Else it
-prints those that the named tests need, on one line: `cluster` (a running one), `programs` (built for the
-cluster, used without one), `page` (the WebShell's page).
+It prints on one line what the named tests need: `cluster` (a running one), `page` (the WebShell's page), and
+the programs of `tests.cluster.programs` that they use without a cluster. Without a path among the arguments
+that is all of these, and `whole`.
 """
 
 import contextlib
@@ -114,8 +114,16 @@ structlog: log. websockets: websocket."""
 PAGE = ("tests/web", "tests/package", "tests/bench", "tests/demo")
 """Tests that read the page which `script/web` builds."""
 
+BUILT = ("cluster", "helm", "kube-apiserver", "traefik")
+"""What is built before the tests that need it: what the cluster runs, and programs."""
 _CLUSTER = "tests.cluster.fixtures"
-_PROGRAMS = ("tests.cluster.programs", "tests.kube.api.lone", "tests.web.proxies")
+_PROGRAMS = {
+    "tests.kube.api.lone": ("kube-apiserver",),
+    "tests.chart.chart": ("helm",),
+    "tests.web.proxies": ("traefik",),
+    "acceptance.kubernetes_show": ("helm",),
+}
+"""Of the programs of `tests.cluster.programs`, those that a module uses; `cluster` has its own."""
 
 
 @dataclass(frozen=True)
@@ -211,32 +219,34 @@ class Needs:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            self.found |= _needs(item)
+            self.found |= needs_of(item)
 
 
-def _needs(item: pytest.Item) -> set[str]:
+def needs_of(item: pytest.Item) -> set[str]:
+    """Return what one test needs, as `needs` does for many."""
     fixtures = getattr(item, "_fixtureinfo", None)
     defined = fixtures.name2fixturedefs.values() if fixtures is not None else ()
     modules = {one.func.__module__ for each in defined for one in each[-1:]}
-    found = {"cluster", "programs"} if _CLUSTER in modules else set()
+    found = {"cluster"} if _CLUSTER in modules else set()
     modules.add(getattr(getattr(item, "module", None), "__name__", ""))
-    if any(_uses(module, _PROGRAMS) for module in modules):
-        found.add("programs")
+    for user, programs in _PROGRAMS.items():
+        if any(_uses(module, user) for module in modules):
+            found |= set(programs)
     if any(item.path.is_relative_to(ROOT / path) for path in PAGE):
         found.add("page")
     return found
 
 
-def _uses(module: str, others: Sequence[str]) -> bool:
-    """Whether a module is one of those, or has imported something from them."""
-    if module in others:
+def _uses(module: str, other: str) -> bool:
+    """Return whether a module is `other`, or has imported something from it."""
+    if module == other:
         return True
     names = vars(sys.modules[module]).values() if module in sys.modules else ()
-    return any(getattr(one, "__module__", "") in others for one in list(names))
+    return any(getattr(value, "__module__", "") == other for value in list(names))
 
 
 def needs(arguments: Sequence[str]) -> set[str]:
-    """What the tests need that pytest finds for these arguments: some of `cluster`, `programs`, `page`."""
+    """Return what the tests need that pytest finds for these arguments: `cluster`, `page`, programs."""
     plugin, said = Needs(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         quiet = ("--collect-only", "-q", "-p", "no:cacheprovider")
@@ -245,8 +255,7 @@ def needs(arguments: Sequence[str]) -> set[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    found = needs(arguments) if paths(arguments) else {"whole", "cluster", "programs", "page"}
-    print(*sorted(found))
+    print(*sorted(needs(arguments) if paths(arguments) else {"whole", "page", *BUILT}))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 `--workers=N` is for N processes (`tests.workers`), `--whole` for all tests in the shares of `tests.plan`,
 `--quick` for the tests of `tests.plan.QUICK`, and `--lowest` for those of `LOWEST` unless others are named.
+`--built=without` leaves out the tests that need a program to be built, and `--built=only` the others.
 `--times=FILE` writes what each test took, for `bench/suite.py`.
 
 A test that failed runs again, once and alone, when the rest is over. If it passes then, it is
@@ -25,7 +26,19 @@ import pytest
 
 from tests.cluster.place import cache
 from tests.leftovers import adopt_orphans, end_leftovers, wait_for
-from tests.plan import BARE, KEYCLOAK, LOWEST, QUICK, Share, divided, paths, rank, whole
+from tests.plan import (
+    BARE,
+    BUILT,
+    KEYCLOAK,
+    LOWEST,
+    QUICK,
+    Share,
+    divided,
+    needs_of,
+    paths,
+    rank,
+    whole,
+)
 from tests.workers import ENDING, Workers, end_by_signals
 
 MAX_FLAKY = 3
@@ -151,6 +164,11 @@ def _cpu_s() -> float:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--built",
+        choices=("without", "only"),
+        help="tests that need no program to be built, or the others",
+    )
     parser.addoption("--outcome-file", metavar="FILE", help="write the outcome here, as JSON")
     parser.addoption("--workers", metavar="N", type=int, default=0, help="run tests in N processes")
     parser.addoption("--shares", action="store_true", help="run them in the shares of tests.plan")
@@ -178,7 +196,14 @@ def _shares() -> tuple[Share, ...]:
     return whole(os.cpu_count() or 1, cache())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if built := config.getoption("--built"):
+        wanted = [
+            item for item in items if needs_of(item).isdisjoint(BUILT) == (built == "without")
+        ]
+        kept = set(wanted)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = wanted
     items.sort(key=lambda item: rank(item.path))
 
 
@@ -207,8 +232,8 @@ def run(arguments: Sequence[str]) -> Outcome:
             [*command, f"--outcome-file={file}", *arguments],
             env={**os.environ, "PYTHONPATH": imports},
         )
-        heard = [one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN]
-        before = {one: signal.signal(one, end) for one in heard}
+        heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, end) for number in heard}
         try:
             status = wait_for(process)
         finally:
@@ -262,8 +287,11 @@ def main(arguments: Sequence[str]) -> int:
         rest = [f"--workers={os.cpu_count() or 1}", *QUICK, *rest]
     if "--lowest" in options and not paths(rest):
         rest = [*LOWEST, *rest]
+    in_parts = any(word.startswith("--built=") for word in rest)
     first = run_whole(rest) if "--whole" in options else run(rest)
-    for file in times:
+    if in_parts and first.status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return 0  # all are in the other part
+    for file in () if in_parts else times:
         took = {"wall_s": time.monotonic() - began, "tests": first.times}
         Path(file).write_text(json.dumps(took), encoding="utf-8")
     again: dict[str, Outcome] = {}

@@ -32,10 +32,13 @@ def said(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "needs"),
     [
-        (("-k", "something"), "cluster page programs whole"),
+        (("-k", "something"), "cluster helm kube-apiserver page traefik whole"),
         (("tests/authn/test_passes.py",), ""),
-        (("tests/kube/test_lifecycle.py", "-x"), "cluster programs"),
-        (("tests/web/test_proxies.py", "tests/authn/test_passes.py"), "page programs"),
+        (("tests/kube/test_lifecycle.py", "-x"), "cluster"),
+        (("tests/kube/api/test_verbs.py",), "kube-apiserver"),
+        (("tests/chart/test_render.py",), "helm"),
+        (("tests/acceptance/test_kubernetes.py",), "cluster helm"),
+        (("tests/web/test_proxies.py", "tests/authn/test_passes.py"), "page traefik"),
     ],
 )
 def test_what_a_path_needs_is_what_its_tests_ask_for(

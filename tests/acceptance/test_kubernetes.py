@@ -82,6 +82,7 @@ def test_the_check_drives_every_way_in_on_the_cluster_and_passes(
         "LocalForward to the app's Service",
         "ssh -J",
         "ssh app01@gateway",
+        "WebShell by HTTP and WebSocket",
         "WebShell in a browser",
         "stagedoor attach",
         "refused: no grant",

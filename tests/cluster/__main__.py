@@ -47,7 +47,9 @@ def _run(place: Place, arguments: argparse.Namespace, passed_on: list[str]) -> i
         if reason := lifecycle.why_not():
             raise ClusterError(reason)
     elif arguments.command == "build":
-        programs.build((*programs.TOOLS, *programs.BEFORE))
+        programs.build(_chosen(arguments.tool))
+    elif arguments.command == "missing":
+        print(" ".join(tool.name for tool in programs.missing(_chosen(arguments.tool))))
     elif arguments.command == "kubeconfig":
         if not place.kubeconfig.exists():
             raise ClusterError(f"no cluster runs in {place.state}; script/cluster up")
@@ -70,10 +72,16 @@ def _run(place: Place, arguments: argparse.Namespace, passed_on: list[str]) -> i
     return 0
 
 
+def _chosen(names: list[str]) -> list[programs.Tool]:
+    """The tools of these names, each once; all for none."""
+    of_cluster = [tool.name for tool in programs.TOOLS]
+    every = [each for name in names for each in (of_cluster if name == "cluster" else [name])]
+    return [tool for tool in programs.ALL if not names or tool.name in every]
+
+
 def _pass_on(place: Place, name: str, rest: list[str]) -> None:
+    programs.build([programs.tool(name)])
     path = programs.program(name)
-    if not path.exists():
-        raise ClusterError(f"{name} is not built; script/cluster build")
     if not place.kubeconfig.exists():
         raise ClusterError(f"no cluster runs in {place.state}; script/cluster up")
     os.environ["KUBECONFIG"] = str(place.kubeconfig)
@@ -124,7 +132,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("status", "say what runs")
     add("check", "say why it cannot run here, if it cannot")
     add("packages", "print the Debian packages that are missing for it")
-    add("build", "build the programs only, and what tests put before a gateway")
+    for command, text in (
+        ("build", "build programs without starting it"),
+        ("missing", "print those that are neither built nor here in a version that fits"),
+    ):
+        names = ["cluster", *(tool.name for tool in programs.ALL)]
+        building = add(command, text)
+        building.add_argument(
+            "tool", nargs="*", choices=[[], *names], metavar="NAME",
+            help="`cluster` for all that it runs, helm, traefik … (default: all)",
+        )  # fmt: skip
     add("kubeconfig", "print the path of the administrator's kubeconfig")
     image = add("load-image", "bring images onto the node")
     image.add_argument("image", nargs="+", help="an OCI or Docker archive, or a name in buildah")
