@@ -1,9 +1,13 @@
 """`stagedoor serve`: run the gateway in the foreground."""
 
+import time
+
 import click
 
+from stagedoor.admin.certificates.authorities import check_keys
+from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.prepare import check
+from stagedoor.serve.prepare import certificate_warning, check
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.supervisor import serve_forever
 
@@ -24,8 +28,11 @@ from stagedoor.serve.supervisor.supervisor import serve_forever
 def serve(installation: Installation, *, only_check: bool) -> None:
     """Run the gateway until a signal stops it."""
     if only_check:
-        click.echo(
-            f"{check(installation.settings_file).name} is right, with the files that it names."
-        )
+        checked = check(installation.settings_file)
+        check_keys(checked.settings)
+        warning = certificate_warning(checked.settings, time.time())
+        click.echo(f"{checked.name} is right, with the files that it names.")
+        if warning is not None:
+            show.note(f"Attention: {warning}.")
         return
     run_process(serve_forever(installation.settings_file))

@@ -3,6 +3,17 @@
 import os
 import socket
 from contextlib import suppress
+from pathlib import Path
+
+
+def reload_command() -> str:
+    """Return the command that has the gateway read its settings again, for the administrator.
+
+    Where systemd does not run (sd_booted(3)), as in a container, it is a signal.
+    """
+    if Path("/run/systemd/system").is_dir():
+        return "systemctl reload stagedoor"
+    return "kill -HUP PID, with the PID of stagedoor serve"
 
 
 def notify_service_manager(state: str) -> None:

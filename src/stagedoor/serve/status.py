@@ -15,6 +15,7 @@ from stagedoor.admin.sign_in.sign_ins import list_sign_ins
 from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState
+from stagedoor.net.notify import reload_command
 from stagedoor.net.probe import fetch_page
 from stagedoor.serve.ends import certificate_ends
 from stagedoor.serve.metrics import definitions as of
@@ -158,7 +159,7 @@ def problems(status: Status) -> list[Finding]:
     ]
     for name, at in status.certificates.items():
         left = at - status.at
-        fix = f"renew it ({_SETTING[name]}), then: systemctl reload stagedoor"
+        fix = f"renew it ({_SETTING[name]}), then: {reload_command()}"
         if left <= 0:
             found.append(fail(f"the certificate {name} expired at {show_time(at)}", fix))
         elif left < CERTIFICATE_SOON_S:

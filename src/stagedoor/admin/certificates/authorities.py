@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.keys.ca import CertificateAuthority, SigningKey
@@ -27,6 +28,21 @@ def ensure_cas(settings: Settings) -> None:
         load_or_create(settings.user_ca_file, "stagedoor user CA")
     if not settings.host_ca_public_only:
         load_or_create(settings.host_ca_file, "stagedoor host CA")
+
+
+def check_keys(settings: Settings) -> None:
+    """Look at the keys that a start loads. Those that are not there yet are made by it.
+
+    Raises KeyFileError.
+    """
+    private = [settings.ssh_host_key_file] if settings.ssh.addresses else []
+    if settings.keys.user_ca_agent is None:
+        private.append(settings.user_ca_file)
+    if not settings.host_ca_public_only:
+        private.append(settings.host_ca_file)
+    for file in private:
+        with suppress(FileNotFoundError):
+            load(file)
 
 
 def user_ca(settings: Settings) -> CertificateAuthority:

@@ -19,6 +19,7 @@ from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
 from stagedoor.model.target import Target
 from stagedoor.net.greeting import greeting, listens
 from stagedoor.net.listen import bind
+from stagedoor.net.notify import reload_command
 from stagedoor.net.tls import names_in, validity
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.prepare import VerifiedSettings, check
@@ -127,7 +128,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
     now = time.time()
-    reload = "systemctl reload stagedoor"
+    reload = reload_command()
     if (file := settings.tunnel.certificate_file) is not None:
         try:
             begins_at, ends_at = validity(file)
