@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.admin.sign_in.single_sign_on import reserved_names
 from stagedoor.model.name import valid_name
 from stagedoor.model.target import Target
 from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, why_reserved
+from stagedoor.settings.settings import Settings
+from stagedoor.settings.sso import SingleSignOn
 
 APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod"))
 
@@ -55,6 +58,21 @@ def test_other_names_are_free(name: str) -> None:
 def test_the_administrators_own_names_are_reserved() -> None:
     assert "sso.reserved_names" in reserved("oncall", "oncall", "boss")
     assert reserved("oncall2", "oncall") == ""
+
+
+def test_a_name_that_is_listed_for_one_provider_is_free_at_none(tmp_path: Path) -> None:
+    one, other = (
+        SingleSignOn(
+            name=name,
+            issuer=f"https://{name}.example",
+            client_id="stagedoor",
+            client_secret_file=tmp_path / "secret",
+            redirect_uri="https://gw.example/sign-in/sso",
+            reserved_names=names,
+        )
+        for name, names in (("one", ("oncall",)), ("other", ("boss",)))
+    )
+    assert reserved_names(Settings(data_dir=tmp_path, sso=(one, other))) == {"oncall", "boss"}
 
 
 @given(st.from_regex(r"[a-z0-9_][a-z0-9_.@+-]{0,63}", fullmatch=True))

@@ -18,6 +18,7 @@ from stagedoor.admin.sign_in.single_sign_on import (
     open_client,
     outcome_of,
     provider_named,
+    reserved_names,
     rules_of,
 )
 from stagedoor.cli import show
@@ -65,7 +66,8 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
         mapped = map_claims(claims.all, rules_of(provider))
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
-    reserved = why_reserved(mapped.name, provider.reserved_names, _apps(installation.settings))
+    settings = installation.settings
+    reserved = why_reserved(mapped.name, reserved_names(settings), _apps(settings))
     with open_service(installation.settings, create=False) as service:
         outcome = outcome_of(mapped, admin.policy(service), reserved)
     hints = scope_hints(offered, provider, claims, tokens)

@@ -81,8 +81,8 @@ class SingleSignOn(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="Names that no person gets by a first sign-in, besides those of system accounts "
-            "(`root`, `postgres`, `ubuntu` …) and of apps: the accounts that your servers have. A user that "
-            "an administrator adds may have any name."
+            "(`root`, `postgres`, `ubuntu` …) and of apps: the accounts that your servers have. They hold "
+            "for all providers. A user that an administrator adds may have any name."
         ),
     ] = ()
     groups_claim: Annotated[

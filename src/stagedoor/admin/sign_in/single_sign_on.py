@@ -144,6 +144,11 @@ def rules_of(provider: SingleSignOn) -> Rules:
     )
 
 
+def reserved_names(settings: Settings) -> frozenset[str]:
+    """Return `sso.reserved_names` of all providers: a name that is listed for one is free at none."""
+    return frozenset(name for each in settings.sso for name in each.reserved_names)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The user that a sign-in would make.

@@ -9,7 +9,7 @@ from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, refused
 from stagedoor.admin.sign_in.provider_logout import ProviderLogout
 from stagedoor.admin.sign_in.sign_ins import shown_id
-from stagedoor.admin.sign_in.single_sign_on import rules_of
+from stagedoor.admin.sign_in.single_sign_on import reserved_names, rules_of
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
@@ -290,7 +290,7 @@ class SignInService:
         known = await ask(self._unchanged, person, mapped)
         if known is not None:
             return known
-        reserved = why_reserved(mapped.name, provider.reserved_names, self._apps())
+        reserved = why_reserved(mapped.name, reserved_names(self._settings), self._apps())
         return await ask(self._admit, provider, person, mapped, reserved)
 
     def _admit(
