@@ -239,12 +239,12 @@ class Listener:
             self.script.asked.append(f"refuse {entered.reason.value}")
             self.script.told = entered.message
             return
-        with entered.handing_over():
+        with entered.carry() as hand_over:
             self.script.asked.append("hand over")
             if self.script.open_error:
                 raise self.script.open_error
             self.running = Running(self.script, entered.leave)
-        entered.carried_by(self.running)
+            hand_over(self.running)
 
 
 class NewPolicy:

@@ -11,9 +11,10 @@ from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Ended, Origin
 from stagedoor.model.shell import StartStep
+from stagedoor.session.entered import Entered
 from tests.virtual_time import in_virtual_time
 
-from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Script, flow_of, serve
+from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Running, Script, flow_of, serve
 
 WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
 NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
@@ -42,6 +43,32 @@ async def test_somebody_with_a_grant_is_let_in_step_by_step() -> None:
     listener.running.on_end(Ended(End.CLOSED))
     assert script.asked[len(LET_IN) :] == ["audit.close closed", "release"]
     assert len(flow.registry) == 0
+
+
+async def test_a_session_that_is_never_handed_over_ends() -> None:
+    script = Script()
+    flow = flow_of(script)
+    entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
+    assert isinstance(entered, Entered)
+    with pytest.raises(AssertionError, match="hands the session over"), entered.carry():
+        pass
+    assert script.asked[-2:] == ["audit.close fault", "release"]
+    assert len(flow.registry) == 0
+
+
+async def test_a_session_ends_once_whatever_its_block_raises() -> None:
+    script = Script()
+    flow = flow_of(script)
+    entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
+    assert isinstance(entered, Entered)
+    link = Running(script, entered.leave)
+    with (
+        pytest.raises(ZeroDivisionError),
+        entered.carried_by(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
+    ):
+        raise ZeroDivisionError
+    assert [asked for asked in script.asked if "audit.close" in asked] == ["audit.close fault"]
+    assert script.lines[-1]["detail"] == "ZeroDivisionError"
 
 
 async def test_each_step_of_an_attempt_is_in_its_trace() -> None:

@@ -179,21 +179,16 @@ async def shell_session(entered: Entered, login: ShellLogin) -> AsyncIterator[Sh
     """
     scope = anyio.CancelScope()
     session = ShellSession(entered.opened, login.note, scope)
-    error: BaseException | None = None
-    try:
-        with scope:
-            entered.carried_by(session)
-            await _log_in(session, entered, login)
-            yield session
-        if session.ended_by_flow is not None:
-            raise SessionEndedError(*session.ended_by_flow)
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        if session._shell is not None:
-            session._shell.close()
-        entered.leave(session._outcome(error))
+    with entered.carried_by(session, session._outcome):
+        try:
+            with scope:
+                await _log_in(session, entered, login)
+                yield session
+            if session.ended_by_flow is not None:
+                raise SessionEndedError(*session.ended_by_flow)
+        finally:
+            if session._shell is not None:
+                session._shell.close()
 
 
 async def _log_in(session: ShellSession, entered: Entered, login: ShellLogin) -> None:

@@ -159,14 +159,14 @@ class TunnelListener:
         if isinstance(entered, Denial):
             await downstream.refuse(entered)
             return
-        with entered.handing_over():
+        with entered.carry() as hand_over:
             early = await downstream.accept(entered)
             preface = SshPreface(entered.grant.target.shell_name)
             link = self._relay.start(
                 downstream.stream, entered.stream, early, entered.leave, preface
             )
             downstream.handed_over = True
-        entered.carried_by(link)
+            hand_over(link)
 
     async def _request(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None

@@ -1,65 +1,87 @@
-"""The last proof of the flow: a session that is open, until its listener gives it up."""
+"""The last proof of the flow: a session that is open, until whatever carries it is over."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import End, Ended, Opened
 from stagedoor.relay.ports import Stream
-from stagedoor.session.ports import Link
-
-if TYPE_CHECKING:
-    from stagedoor.session.flow import Flow
+from stagedoor.session.ports import Link, SessionOwner
 
 
 class Entered:
-    """A session that is open in the audit, with a stream to its shell. Made by `Flow` only.
+    """A session that is open in the audit, with a `stream` to its shell. Made by `Flow` only.
 
-    Its owner carries `stream`, says so with `carried_by`, and calls `leave` exactly once, in
-    any thread, when that is over. Thousands of idle sessions hold one each, hence the slots.
+    A session that lasts as long as a block is carried by `carried_by`. One that goes on after the task that
+    entered it is handed over by `carry`, and ends when its relay calls `leave`, exactly once, in any thread.
+    Thousands of idle sessions hold one each, hence the slots.
     """
 
-    __slots__ = ("_flow", "opened", "stream")
+    __slots__ = ("_owner", "opened", "stream")
 
-    def __init__(self, flow: "Flow", opened: Opened, stream: Stream) -> None:
-        self._flow = flow
+    def __init__(self, owner: SessionOwner, opened: Opened, stream: Stream) -> None:
+        self._owner = owner
         self.opened = opened
         self.stream = stream
 
     @property
     def grant(self) -> Grant:
-        """By what this session was let in."""
+        """The grant by which this session was let in."""
         return self.opened.ready.grant
 
-    def carried_by(self, link: Link) -> None:
-        """From now on `link` is asked to close when the session has to end; at once if it has to now."""
-        self._flow.registry.attach(self.opened, link)
+    @contextmanager
+    def carry(self) -> Iterator[Callable[[Link], None]]:
+        """Hand the session over to a relay that goes on after this block.
+
+            with entered.carry() as hand_over:
+                hand_over(relay.start(…, entered.stream, entered.leave))
+
+        A block that ends before it has handed over, by an error or without, ends the session. From the end of
+        the block on the relay is asked to close when the session has to end; at once if it has to now.
+        """
+        links: list[Link] = []
+        try:
+            yield links.append
+            assert links, "the block hands the session over"
+        except BaseException as error:
+            if not links:
+                self.stream.abort()
+                self.leave(never_carried(error))
+            raise
+        self._owner.attach(self.opened, links[0])
+
+    @contextmanager
+    def carried_by(
+        self, link: Link, outcome: Callable[[BaseException | None], Ended]
+    ) -> Iterator[None]:
+        """Let `link` carry the session for as long as the block lasts.
+
+        `outcome` returns how the session ended, given what the block raised.
+        """
+        error: BaseException | None = None
+        try:
+            self._owner.attach(self.opened, link)
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.leave(outcome(error))
 
     def leave(self, ended: Ended) -> None:
-        """The session is over. Never blocks."""
-        self._flow.leave(self.opened, ended)
+        """End the session in the audit. Never blocks."""
+        self._owner.leave(self.opened, ended)
 
     def give_up(self, why: str) -> None:
         """End a session that was opened, but cannot be carried."""
         self.stream.abort()
         self.leave(Ended(End.UNREACHED, detail=why))
 
-    @contextmanager
-    def handing_over(self) -> Iterator[None]:
-        """Around the lines that hand `stream` to a relay: if they raise, the session ends here."""
-        try:
-            yield
-        except BaseException as error:
-            self.stream.abort()
-            self.leave(never_carried(error))
-            raise
-
 
 def never_carried(error: BaseException) -> Ended:
-    """How a session ends that nobody came to carry."""
+    """Return how a session ends that could not be handed over because of `error`."""
     match error:
         case asyncio.CancelledError():
             return Ended(End.UNREACHED, detail="the gateway stopped")

@@ -26,7 +26,7 @@ from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
 from stagedoor.session.connect import Connector
 from stagedoor.session.entered import Entered, never_carried
 from stagedoor.session.line import Line, denied_line, ended_line
-from stagedoor.session.ports import Authenticator, Authoriser, Ledger, PolicyReader, StepUps
+from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader, StepUps
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
 from stagedoor.shells.ports import Shells
@@ -278,8 +278,14 @@ class Flow:
         self.write_line(denied_line(denial, origin, name, target))
         return denial
 
+    # What `Entered` asks for (`ports.SessionOwner`).
+
+    def attach(self, opened: Opened, link: Link) -> None:
+        """Have `link` close when the session has to end."""
+        self.registry.attach(opened, link)
+
     def leave(self, opened: Opened, ended: Ended) -> None:
-        """A session is over. For `Entered.leave`, in whatever thread its stream was carried."""
+        """End a session, in whatever thread its stream was carried."""
         try:
             self.ledger.close(opened, ended)
             self.shells.release(opened.ready.grant.target)

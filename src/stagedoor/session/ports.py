@@ -123,5 +123,17 @@ class Link(Protocol):
     def close(self, end: End, detail: str = "") -> None: ...
 
 
+class SessionOwner(Protocol):
+    """What a session that is open needs of the flow. From any thread; never blocks."""
+
+    def attach(self, opened: Opened, link: Link) -> None:
+        """Ask `link` to close when the session has to end; at once if it has to now."""
+        ...
+
+    def leave(self, opened: Opened, ended: Ended) -> None:
+        """End the session in the audit. Called exactly once."""
+        ...
+
+
 OnEnd = Callable[[Ended], None]
 """Called exactly once when a relay is over, in whatever thread it ran; must not block."""

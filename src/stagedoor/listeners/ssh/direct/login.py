@@ -273,9 +273,9 @@ class Direct:
         progress: "_Progress",
     ) -> None:
         login = client.login
-        with entered.handing_over():
-            if client.gone:
-                raise ConnectionResetError(HUNG_UP)
+        if client.gone:
+            entered.give_up(HUNG_UP)
+            raise RefusedError(HUNG_UP)
         granted = entered.grant.permissions
         watch = ShellWatch()
         shell_login = ShellLogin(

@@ -55,7 +55,7 @@ async def open_jump(
         # Nothing can be shown while it waits (see above), so it does not.
         raise refused(entered.line)
     try:
-        with entered.handing_over():
+        with entered.carry() as hand_over:
             if connection.gone:
                 raise ConnectionResetError
             preface = SshPreface(entered.grant.target.shell_name)
@@ -63,9 +63,9 @@ async def open_jump(
                 connection, entered.stream, entered.leave, idle_timeout_s, preface
             )
             connection.channel_began(channel)
+            hand_over(channel)
     except ConnectionResetError:
         raise refused("the developer's side hung up") from None
-    entered.carried_by(channel)
     return channel
 
 

@@ -101,13 +101,6 @@ class TerminalSession:
             return why
         arriving = asyncio.create_task(self._arrive(entered))
         try:
-            if grant.guest is not None or self._hello.mode is Mode.WATCH:
-                # The owner is told of a watcher before that watcher sees a thing.
-                with entered.handing_over():
-                    unseen = await asyncio.shield(arriving)
-                if unseen is not None:
-                    entered.give_up(unseen.message)
-                    return unseen.message
             async with shell_session(entered, self._access.login([_PTY])) as session:
                 return await self._carry(session, holder, arriving)
         except UnreachedError as error:
@@ -127,6 +120,12 @@ class TerminalSession:
         arriving: "asyncio.Task[Denial | None]",
     ) -> str | None:
         grant = session.opened.ready.grant
+        is_guest = grant.guest is not None or self._hello.mode is Mode.WATCH
+        # The owner is shown a guest before that guest sees a thing.
+        unseen = await asyncio.shield(arriving)
+        if unseen is not None and (is_guest or unseen.reason is Reason.OVERLOADED):
+            session.end_as(End.UNREACHED, unseen.message)
+            return unseen.message
         try:
             channel = await self._audit(session)
         except RecordingError as error:
@@ -139,15 +138,11 @@ class TerminalSession:
             session,
             channel,
             self._room,
-            joins=grant.guest is not None or self._hello.mode is Mode.WATCH,
+            joins=is_guest,
             looks=self._looks,
             people=self._people,
         )
         try:
-            unseen = await asyncio.shield(arriving)
-            if unseen is not None and unseen.reason is Reason.OVERLOADED:
-                session.end_as(End.UNREACHED, unseen.message)
-                return unseen.message
             self.place = (session.opened.id, str(grant.target), self._hello.terminal)
             self._changed()
             session.end_as(*await carrier.carry(holder))
