@@ -50,7 +50,6 @@ def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
         settings = (
             f'[tunnel]\ncertificate_file = "{certificate}"\n'
             f'key_file = "{certificate.with_suffix(".key")}"\n'
-            "[shells]\ndial_timeout_s = 2\n"
             + static("app01", shell.port)
             + static("closed", closed)
             + static("silent", silent)

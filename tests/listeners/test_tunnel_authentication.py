@@ -141,11 +141,11 @@ def strict(
 ) -> Iterator[House]:
     """Two wrong passwords are free; the wait for the next is `param` seconds."""
     monkeypatch.setattr(
-        compose, "ThrottleLimits", partial(ThrottleLimits, first_wait_s=request.param)
+        compose,
+        "ThrottleLimits",
+        partial(ThrottleLimits, free_tries=2, first_wait_s=request.param),
     )
-    with open_house(
-        tmp_path, "[throttle]\nfree_tries = 2\n" + static("app01", shell.port)
-    ) as house:
+    with open_house(tmp_path, static("app01", shell.port)) as house:
         with admin.open_service(house.data_dir) as service:
             for name in ("dev2", "dev3"):
                 admin.add_user(service, name, password=PASSWORD)

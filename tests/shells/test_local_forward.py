@@ -161,22 +161,6 @@ def test_a_port_where_nobody_listens_is_refused_and_the_session_goes_on(config: 
         assert s.recv(1) == b""
 
 
-def test_forwarding_can_be_switched_off(world: World, service: int) -> None:
-    entry = LocalShell("app01", local_forward=False, remote_forward=False)
-    with running(world, entry) as (_, shell):
-        config = world.config(shell)
-        piped = subprocess.run(
-            ["ssh", "-F", config, "-W", f"127.0.0.1:{service}", "shell"],
-            input=b"", capture_output=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert piped.returncode == 255
-        assert piped.stdout == b""
-        done = ssh_with(config)(
-            "true", "-o", "ExitOnForwardFailure=yes", "-R", f"{free_port()}:127.0.0.1:1"
-        )
-        assert done.returncode == 255
-
-
 def listens(path: str) -> bool:
     """Whether somebody does at that socket, which is there a moment before."""
     with socket.socket(socket.AF_UNIX) as asking:

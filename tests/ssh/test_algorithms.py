@@ -24,7 +24,6 @@ LIMITS = SshLimits(
     login_grace_s=60,
     startups=StartupLimits(),
     handshakes=Rate(100, 0.05),
-    max_auth_tries=6,
     max_channels=16,
     alive_interval_s=15,
     passwords=False,

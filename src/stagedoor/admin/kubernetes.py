@@ -14,6 +14,7 @@ from stagedoor.kube.kubeconfig import load
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import SettingsError
+from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
@@ -61,7 +62,7 @@ def election_of(
     return Election(
         cluster.urgent(),
         _lease_namespace(settings, cluster),
-        settings.controller.lease_name,
+        CONTROLLER_LEASE,
         identity,
         on_problem=on_problem,
         timing=timing,
@@ -76,7 +77,7 @@ async def leader_report(settings: Settings, within_s: float) -> LeaderReport | s
     cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
     try:
         async with asyncio.timeout(within_s):
-            namespace, name = _lease_namespace(settings, cluster), settings.controller.lease_name
+            namespace, name = _lease_namespace(settings, cluster), CONTROLLER_LEASE
             lease = await cluster.urgent().get(Kind.LEASE, namespace, name)
             return read_report(lease, time.time())
     except ClusterError as error:

@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from stagedoor.serve.traces import TraceExporter
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
+SOURCE_INTERVAL_S = 3.0
+"""After `throttle.source_tries` wrong passwords of a source, one more each so many seconds."""
 FLUSH_S = 5.0
 
 
@@ -187,7 +189,6 @@ class Gateway:
                 resolver=Resolver(),
                 dialer=Dialer(),
                 is_gateway=lambda address, port: port in ports and is_this_machine(address),
-                dial_timeout_s=settings.shells.dial_timeout_s,
                 find=self.shells.resolve,
             ),
             registry=self.registry,
@@ -334,13 +335,8 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
     return Authenticator(
         lambda: watch.policy,
         time.time,
-        limits=VerifyLimits(
-            failures=Rate(settings.throttle.source_tries, settings.throttle.source_interval_s)
-        ),
-        throttle=ThrottleLimits(
-            free_tries=settings.throttle.free_tries,
-            longest_wait_s=settings.throttle.longest_wait_s,
-        ),
+        limits=VerifyLimits(failures=Rate(settings.throttle.source_tries, SOURCE_INTERVAL_S)),
+        throttle=ThrottleLimits(),
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),

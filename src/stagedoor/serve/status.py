@@ -22,6 +22,7 @@ from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.prepare import CERTIFICATE_SOON_S
 from stagedoor.settings.form import split_address
+from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
 from stagedoor.store.liveness.instances import instances_folder, known_instances, live_signs
 from stagedoor.wire.finding import Finding, fail, warn
@@ -200,7 +201,7 @@ def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:
     if report is None:
         return []
     if isinstance(report, str):
-        fix = "it needs the right to get the Lease of the controllers (controller.lease_name)"
+        fix = f"it needs the right to get the Lease {CONTROLLER_LEASE}"
         return [warn(f"the cluster does not say which controller leads: {report}", fix)]
     if not report.holder:
         what = "no controller leads, so no shell is started on the cluster"

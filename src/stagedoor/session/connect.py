@@ -19,6 +19,9 @@ LOOK_TIMEOUT_S = 1.0
 LOOK_AGAIN_S = 10.0
 """How long it counts that a shell answered. sshd counts each look as a connection that did not log in, with
 one second of its `PerSourcePenalties`: so ten workers that look come to no penalty."""
+DIAL_TIMEOUT_S = 5.0
+"""The TCP connection to a shell must stand within this time: less than a client waits, and ample for a
+cluster's network."""
 AGAIN_S = 0.2
 """How soon a shell that we started is looked for again, where it was not at the address it had."""
 
@@ -35,8 +38,8 @@ class Connector:
     resolver: Resolver
     dialer: Dialer
     is_gateway: Callable[[Address, int], bool]
-    dial_timeout_s: float
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
+    dial_timeout_s: float = DIAL_TIMEOUT_S
     _looks: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

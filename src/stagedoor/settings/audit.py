@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -59,11 +59,6 @@ class Sink(Table, frozen=True):
             "refused if everybody may read it."
         ),
     ] = None
-    facility: Annotated[
-        Literal["auth", "authpriv", "audit", "local0", "local1", "local2", "local3", "local4", "local5",
-                "local6", "local7"],
-        Meta(description="Syslog's facility. Severities: warning for refusals and failures, else info."),
-    ] = "authpriv"  # fmt: skip
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -103,6 +103,10 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return {name or None: namespace for name, namespace in self.namespaces.items()}
 
 
+CONTROLLER_LEASE = "stagedoor-controller"
+"""The lease by which the controller's replicas agree on one that works, as the chart's rules name it."""
+
+
 class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What makes and removes shells on Kubernetes. An app's own annotations come before these."""
 
@@ -194,12 +198,10 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "None: `$POD_NAMESPACE`, else the namespace of the service account or of the kubeconfig."
         ),
     ] = None
-    lease_name: Annotated[str, Meta(description="That lease's name.")] = "stagedoor-controller"
 
     def __post_init__(self) -> None:
-        for name, value in (("namespace", self.namespace), ("lease_name", self.lease_name)):
-            if value is not None and not valid_label(value):
-                raise ValueError(f"controller.{name}: {value!r} is no name for one")
+        if self.namespace is not None and not valid_label(self.namespace):
+            raise ValueError(f"controller.namespace: {self.namespace!r} is no name for one")
         for name, value in self.pod_labels.items():
             _check_key(name, "controller.pod_labels")
             if not _LABEL_VALUE.fullmatch(value):

@@ -219,12 +219,6 @@ class Ssh(Table, frozen=True):
             "that are cut off. Raise it where many people share an address.",
         ),
     ] = 20.0
-    max_auth_tries: Annotated[
-        Count,
-        Meta(
-            description="Keys and passwords that one connection may try; each key in an agent is one."
-        ),
-    ] = 10
     alive_interval_s: Annotated[
         Seconds,
         Meta(

@@ -116,28 +116,15 @@ class Relay(Table, frozen=True):
 class Throttle(Table, frozen=True):
     """Wrong passwords."""
 
-    free_tries: Annotated[
-        Count,
-        Meta(
-            description="Different wrong passwords for one name from one address before it has to wait. "
-            "Counted by each worker for itself. Nobody at another address is ever locked out by them."
-        ),
-    ] = 5
-    longest_wait_s: Annotated[
-        Seconds, Meta(description="The wait doubles with each further failure, up to this.")
-    ] = 300.0
     source_tries: Annotated[
         Count,
         Meta(
             description="Wrong passwords from one address (an IPv6 /64 is one), whatever the names, before "
-            "it has to wait; an IPv6 /48 has four times as many. Counted by each worker for itself. Raise it "
-            "where many people share an address; name reverse proxies in `web.forwarded_from` and "
-            "`listen.proxy_protocol_from`."
+            "it has to wait; then one more each three seconds. An IPv6 /48 has four times as many. Counted "
+            "by each worker for itself. Raise it where many people share an address; name reverse proxies in "
+            "`web.forwarded_from` and `listen.proxy_protocol_from`."
         ),
     ] = 50
-    source_interval_s: Annotated[
-        Seconds, Meta(description="After those, one more each so many seconds.")
-    ] = 3.0
 
 
 class Keys(Table, frozen=True):

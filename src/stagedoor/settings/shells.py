@@ -80,12 +80,6 @@ class LocalShell(Table, frozen=True):
         Path | None,
         Meta(description="The login shell. None: that of the user who runs the gateway."),
     ] = None
-    local_forward: Annotated[
-        bool, Meta(description="Whether `ssh -L` and `ssh -D` work in this shell.")
-    ] = True
-    remote_forward: Annotated[
-        bool, Meta(description="Whether `ssh -R` works in this shell (on loopback only).")
-    ] = True
     agent_forward: Annotated[
         bool,
         Meta(
@@ -107,10 +101,6 @@ class Shells(Table, frozen=True):
             "an autoscaler adds a node for it, up to ten minutes more."
         ),
     ] = 60.0
-    dial_timeout_s: Annotated[
-        Seconds,
-        Meta(description="The TCP connection to a shell must stand within this time."),
-    ] = 5.0
     idle_stop_s: Annotated[
         Seconds,
         Meta(description="A local shell stops itself after this time without a session."),

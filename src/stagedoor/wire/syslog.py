@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-FACILITIES = {"auth": 4, "authpriv": 10, "audit": 13} | {f"local{n}": 16 + n for n in range(8)}
-"""RFC 5424 §6.2.1, table 1."""
+AUTHPRIV = 10
+"""The facility (RFC 5424 §6.2.1, table 1) in which sshd(8) writes logins, which not every account reads."""
 
 WARNING, INFORMATIONAL = 4, 6
 """Severities, table 2."""
@@ -12,15 +12,13 @@ WARNING, INFORMATIONAL = 4, 6
 _NOT_PRINTED = re.compile(r"[^!-~]", re.ASCII)
 
 
-def frame(
-    text: str, *, facility: str, severity: int, at: float, host: str, message_id: str
-) -> bytes:
+def frame(text: str, *, severity: int, at: float, host: str, message_id: str) -> bytes:
     """One message and its length. `text` is ASCII; `at` is seconds since the epoch.
 
     `host` (at most 255 characters) and `message_id` (32) have only what RFC 5424 §6 allows: others
     become `_`.
     """
-    priority = FACILITIES[facility] * 8 + severity
+    priority = AUTHPRIV * 8 + severity
     when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
     head = f"<{priority}>1 {when} {_word(host, 255)} stagedoor - {_word(message_id, 32)} - "
     message = (head + text).encode()

@@ -75,7 +75,6 @@ class SyslogSink:
         context = None
         if sink.scheme == "syslog+tls":
             context = syslog_context(sink.ca_file, sink.certificate_file, sink.key_file)
-        self._facility = sink.facility
         self._host = platform.node()
         self._connection = SyslogConnection(*sink.server, context)
 
@@ -97,7 +96,6 @@ class SyslogSink:
     def _frame(self, line: Line) -> bytes:
         return syslog.frame(
             line.text,
-            facility=self._facility,
             severity=syslog.WARNING if line.event.kind in _WARNINGS else syslog.INFORMATIONAL,
             at=line.event.at,
             host=self._host,

@@ -9,6 +9,8 @@ from stagedoor.listeners.ssh.credentials import SIGNATURES
 from stagedoor.model.rate import Rate
 from stagedoor.settings.startups import StartupLimits
 
+MAX_AUTH_TRIES = 10
+"""Keys and passwords that one connection may try. sshd(8) has six, and agents with more keys are common."""
 ALIVE_COUNT = 2
 """So many questions may stay unanswered; any byte that comes begins the count of time again."""
 
@@ -55,12 +57,12 @@ class SshLimits:
     login_grace_s: float
     startups: StartupLimits
     handshakes: Rate
-    max_auth_tries: int
     max_channels: int
     alive_interval_s: float
     passwords: bool
     keyboard_interactive: bool
     idle_timeout_s: float | None
+    max_auth_tries: int = MAX_AUTH_TRIES
 
 
 def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from stagedoor.admin.kubernetes import cluster_of, kit_of, replica
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError
+from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.finding import Finding, fail, ok
 
@@ -72,8 +73,10 @@ async def _look(settings: Settings) -> Sequence[Finding]:
             found.append(await _rights(cluster, "", [REVIEW]))
         if settings.kubernetes.controller:
             own = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
-            name = settings.controller.lease_name
-            leads = [("create", _LEASES, ""), *((verb, _LEASES, name) for verb in ("get", "patch"))]
+            leads = [
+                ("create", _LEASES, ""),
+                *((verb, _LEASES, CONTROLLER_LEASE) for verb in ("get", "patch")),
+            ]
             found.append(await _rights(cluster, own or cluster.namespace, leads))
     finally:
         await cluster.close()

@@ -59,8 +59,6 @@ def shells_of(
                 env=entry.env,
                 directory=str(entry.directory) if entry.directory else None,
                 login_shell=str(entry.login_shell) if entry.login_shell else None,
-                local_forward=entry.local_forward,
-                remote_forward=entry.remote_forward,
                 agent_forward=entry.agent_forward,
             )
             for entry in settings.shells.local

@@ -64,7 +64,6 @@ def ssh_listener(
             1 / settings.ssh.handshakes_per_s,
             HANDSHAKE_PATIENCE_S,
         ),
-        max_auth_tries=settings.ssh.max_auth_tries,
         max_channels=settings.ssh.max_channels,
         alive_interval_s=settings.ssh.alive_interval_s,
         passwords=settings.ssh.passwords,

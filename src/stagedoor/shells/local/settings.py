@@ -15,8 +15,7 @@ class LocalShell:
 
     `env` is the app's environment inside the shell. `directory` is where a login starts, None for
     the home directory. `login_shell` is a program's path, None for the OS user's own.
-    `local_forward` allows `ssh -L` and `-D`, `remote_forward` `ssh -R` (on loopback only),
-    `agent_forward` `ssh -A`.
+    `agent_forward` allows `ssh -A`.
     """
 
     app: str
@@ -24,8 +23,6 @@ class LocalShell:
     env: Mapping[str, str] = field(default_factory=dict)
     directory: str | None = None
     login_shell: str | None = None
-    local_forward: bool = True
-    remote_forward: bool = True
     agent_forward: bool = False
 
     @property

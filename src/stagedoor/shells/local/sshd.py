@@ -230,13 +230,13 @@ class Login(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
         # Anywhere: a user with a shell here can open connections without us just as well.
-        return self._sshd.shell.local_forward and not self._sshd.draining
+        return not self._sshd.draining
 
     async def server_requested(
         self, listen_host: str, listen_port: int
     ) -> asyncssh.SSHListener | bool:
         # As GatewayPorts no (sshd_config(5)): what is forwarded back is for this machine only.
-        if not self._sshd.shell.remote_forward or listen_host not in _LOOPBACK_NAMES:
+        if listen_host not in _LOOPBACK_NAMES:
             return False
         assert self._conn is not None
         here = listen_host, listen_port
