@@ -78,15 +78,17 @@ class CredentialService:
         policy: Callable[[], Policy],
         allowance: ChangeRateLimit,
         refused: RefusedKeys,
-        now: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` is the policy as it is now; `now` is monotonic, seconds."""
+        """`policy` is the policy as it is now; `now` gives seconds since the epoch."""
         self._settings = settings
         self._database = database
         self._policy = policy
         self._allowance = allowance
         self._refused = refused
         self._now = now
+        self._monotonic = monotonic
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
@@ -134,7 +136,7 @@ class CredentialService:
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the person whom that secret invited; it is used up. Returns who they are."""
-        name = await ask(invited, self._database, secret, time.time())
+        name = await ask(invited, self._database, secret, self._now())
         if isinstance(name, Denial):
             return name
 
@@ -159,7 +161,7 @@ class CredentialService:
         user = policy.users.get(identity.name)
         if user is None:
             return _refused(policy.gone(identity.name))
-        scopes = own_scopes(policy, user, apps, time.time())
+        scopes = own_scopes(policy, user, apps, self._now())
         if isinstance(scopes, Denial):
             return scopes
 
@@ -251,7 +253,7 @@ class CredentialService:
                 f"{identity.name} may not do that here; an administrator does it, or allows it for "
                 f'everybody with "{what}" in accounts.self_service',
             )
-        return too_much(self._allowance, identity, self._now())
+        return too_much(self._allowance, identity, self._monotonic())
 
     def _service(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)

@@ -71,7 +71,9 @@ def election_of(
     )
 
 
-async def leader_report(settings: Settings, within_s: float) -> LeaderReport | str:
+async def leader_report(
+    settings: Settings, within_s: float, now: Callable[[], float] = time.time
+) -> LeaderReport | str:
     """Read who of the controllers leads and which namespaces it serves, or return why the cluster does
     not say so in `within_s`."""
     cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
@@ -79,7 +81,7 @@ async def leader_report(settings: Settings, within_s: float) -> LeaderReport | s
         async with asyncio.timeout(within_s):
             namespace, name = _lease_namespace(settings, cluster), CONTROLLER_LEASE
             lease = await cluster.urgent().get(Kind.LEASE, namespace, name)
-            return read_report(lease, time.time())
+            return read_report(lease, now())
     except ClusterError as error:
         return error.message
     except TimeoutError:
@@ -149,8 +151,8 @@ def defaults_of(settings: Settings) -> AppSettings:
     )
 
 
-def check_kubernetes(settings: Settings) -> None:
-    """Look at what the settings name. Raises SettingsError; asks no cluster."""
+def check_settings(settings: Settings) -> None:
+    """Check what the settings name, without asking the cluster. Raises SettingsError."""
     load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
     kit_of(settings)
     if settings.kubernetes.controller and settings.controller.kit_image is None:

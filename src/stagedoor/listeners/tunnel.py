@@ -4,7 +4,6 @@ A task lives from the accept to the answer; the tunnel itself is the relay's.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,7 +159,7 @@ class TunnelListener:
             await downstream.refuse(entered)
             return
         with entered.carry() as hand_over:
-            early = await downstream.accept(entered)
+            early = await downstream.accept(entered, self._flow.now())
             preface = SshPreface(entered.grant.target.shell_name)
             link = self._relay.start(
                 downstream.stream, entered.stream, early, entered.leave, preface
@@ -247,12 +246,12 @@ class _Downstream:
         unsent, self._unsent = self._unsent, b""
         await say_and_linger(self.stream, unsent + refusal(denial))
 
-    async def accept(self, entered: Entered) -> bytes:
+    async def accept(self, entered: Entered, now: float) -> bytes:
         """Say yes; returns what the client has sent early. Raises OSError."""
         assert self.request is not None, "only what has asked is let in"
         early = self.request.early
         self.answered = True
-        token_ends_at = entered.grant.identity.token_ends_soon(time.time())
+        token_ends_at = entered.grant.identity.token_ends_soon(now)
         unsent, self._unsent = self._unsent, b""
         await aio.write_all(self.stream, unsent + established(entered.opened.id, token_ends_at))
         if self.request.bare_line_feed and not early:

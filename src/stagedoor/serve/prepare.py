@@ -78,7 +78,7 @@ def check_kubernetes(settings: Settings) -> None:
             f"[kubernetes] needs the library {error.name}, which is not installed; install it with: "
             f"{install_extra('kubernetes')}"
         ) from None
-    kubernetes.check_kubernetes(settings)
+    kubernetes.check_settings(settings)
 
 
 def _refuse_root_in_anothers_folder(data_dir: Path) -> None:

@@ -281,12 +281,6 @@ def last_seq(transaction: Transaction) -> int:
     return transaction.execute(select(func.max(audit_events.c.seq))).scalar() or 0
 
 
-def count_after(transaction: Transaction, seq: int, at_most: int) -> int:
-    """How many entries come after `seq`, counted up to `at_most`."""
-    rows = select(audit_events.c.seq).where(audit_events.c.seq > seq).limit(at_most).subquery()
-    return transaction.execute(select(func.count()).select_from(rows)).scalar() or 0
-
-
 def remove_entries(transaction: Transaction, through: int) -> int:
     """Remove the entries up to a `seq`; how many there were."""
     return transaction.execute(delete(audit_events).where(audit_events.c.seq <= through)).rowcount

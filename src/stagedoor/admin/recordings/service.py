@@ -66,9 +66,16 @@ class RecordingService:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, policy: Callable[[], Policy]
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` is the policy as it is now."""
+        """`policy` is the policy as it is now; `now` gives seconds since the epoch."""
+        self._now = now
+        self._monotonic = monotonic
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -76,12 +83,11 @@ class RecordingService:
 
     def viewer(self, identity: Identity) -> bool:
         """Whether there are any that they might play."""
-        now = time.time()
-        return has_somewhere(self._policy(), identity, Permission.REPLAY, now)
+        return has_somewhere(self._policy(), identity, Permission.REPLAY, self._now())
 
     def may_play(self, identity: Identity, take: UserRecording) -> bool:
         """Whether they still may. From memory, at once."""
-        return may_replay(self._policy(), identity, take.target, time.time())
+        return may_replay(self._policy(), identity, take.target, self._now())
 
     async def listed(
         self, identity: Identity, before: str, wanted: str
@@ -121,12 +127,12 @@ class RecordingService:
     ) -> Denial | None:
         """Write down that they look at it; when this returns None, it is durable."""
         key = (identity.name, take.id, str(source.address))
-        now = time.monotonic()
+        now = self._monotonic()
         if now - self._noted.get(key, -NOTED_S) < NOTED_S:
             return None
 
         def note() -> None:
-            service = admin.AdminService(self._database, self._settings.data_dir, "", time.time)
+            service = admin.AdminService(self._database, self._settings.data_dir, "", self._now)
             target = None if take.target is None else str(take.target)
             recordings.note_viewed(
                 service,

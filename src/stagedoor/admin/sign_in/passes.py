@@ -44,6 +44,7 @@ class PassService:
         allowance: ChangeRateLimit,
         monotonic: Callable[[], float] = time.monotonic,
         issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`issued` hears of each pass that was given out."""
         self._settings = settings
@@ -52,6 +53,7 @@ class PassService:
         self._by_newest_policy = by_newest_policy
         self._lifetimes = lifetimes
         self._allowance = allowance
+        self._now = now
         self._monotonic = monotonic
         self._issued = issued
         self._stale_s = {each.name: each.stale_s for each in settings.sso}
@@ -73,7 +75,7 @@ class PassService:
             told = await ask(self._tell, identity, source)
             if told is not None:
                 return told
-        now = time.time()
+        now = self._now()
         given = pass_for(kind, identity, now, self._lifetimes, target, source)
         secret = await ask(passes.issue, self._database, given, now, answer)
         if isinstance(secret, str):
@@ -112,7 +114,7 @@ class PassService:
         """Whose pass it is, if it still holds."""
 
         async def verdict() -> Identity | Denial:
-            return identity_of(shown, self._policy(), time.time(), self._stale_s)
+            return identity_of(shown, self._policy(), self._now(), self._stale_s)
 
         # A secret of no pass is refused by the store itself: there is nothing to look at again.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)
@@ -136,7 +138,7 @@ class PassService:
     async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
         def look() -> WebPass | None:
             found = passes.find(self._database, PassKind.SESSION, secret)
-            now = time.time()
+            now = self._now()
             if found is None or found.expires_at <= now:
                 return None
             end = renewed_end(found, now, self._lifetimes) if used else None
@@ -156,5 +158,5 @@ class PassService:
     def over(self, identity: Identity) -> Denial | None:
         if identity.sign_in is None:
             return None
-        why = self._policy().sign_in_over(identity.name, identity.sign_in, time.time())
+        why = self._policy().sign_in_over(identity.name, identity.sign_in, self._now())
         return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

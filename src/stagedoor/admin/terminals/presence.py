@@ -34,13 +34,15 @@ class PresenceService:
         database: Database,
         policy: Callable[[], Policy],
         allowance: ChangeRateLimit,
-        now: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
         self._policy = policy
         self._allowance = allowance
         self._now = now
+        self._monotonic = monotonic
 
     async def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
@@ -78,7 +80,7 @@ class PresenceService:
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
         """A new share, and its secret, which is nowhere kept."""
-        if (denial := too_much(self._allowance, identity, self._now())) is not None:
+        if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
             return denial
         service = self._service(identity)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
@@ -93,7 +95,7 @@ class PresenceService:
 
     def shares(self, identity: Identity) -> Sequence[Share]:
         """Theirs that last, by the policy as it is now."""
-        now = time.time()
+        now = self._now()
         return [
             share
             for share in self._policy().shares.values()
@@ -110,7 +112,7 @@ class PresenceService:
 
     def may_watch(self, identity: Identity) -> bool:
         """Whether any rule of watching names them."""
-        return has_somewhere(self._policy(), identity, Permission.WATCH, time.time())
+        return has_somewhere(self._policy(), identity, Permission.WATCH, self._now())
 
     def _service(self, identity: Identity) -> admin.AdminService:
         return on_the_web(self._settings, self._database, identity.name)

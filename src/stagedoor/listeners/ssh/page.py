@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shlex
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ class Page:
         if ends_at is not None:
             lines.append(f"until: {show_time(ends_at)} (ssh {self._at()} logout ends it)")
         elif (ends_at := identity.token_ends_at) is not None:
-            soon = identity.token_ends_soon(time.time()) is not None
+            soon = identity.token_ends_soon(self._login.flow.now()) is not None
             mend = ", soon: make another on your account's page, or ask for one" if soon else ""
             lines.append(f"until: {show_time(ends_at)}, when the token ends{mend}")
         return "\n".join(lines) + "\n"

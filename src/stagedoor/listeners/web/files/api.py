@@ -11,7 +11,6 @@ who it is, and a page of ours must have sent it: every request is a session of t
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -142,7 +141,7 @@ class Files:
             "content-type": "application/octet-stream",
             "content-disposition": attachment(path),
             "content-security-policy": _KEPT_NOT_SHOWN,
-            **validators(size, changed_at, time.time()),
+            **validators(size, changed_at, self._access.flow.now()),
         }
         asked = request.headers.get("range")
         if request.headers.get("if-range", headers.get("etag")) != headers.get("etag"):

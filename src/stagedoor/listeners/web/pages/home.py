@@ -1,7 +1,6 @@
 """The home page of somebody who is signed in."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
@@ -99,7 +98,7 @@ class Home:
                 shows_recordings=self._shows_recordings(identity),
                 live=live,
                 ssh_setup=self._account.ssh_setup(identity, host),
-                token_ends_at=identity.token_ends_soon(time.time()),
+                token_ends_at=identity.token_ends_soon(self._guard.flow.now()),
             )
         )
 

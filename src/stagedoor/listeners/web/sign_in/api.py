@@ -3,8 +3,6 @@
 Everything is a POST of our own page, since the cookie alone must do nothing for a page of somebody else's.
 """
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -57,7 +55,9 @@ class SignInApi:
         if isinstance(session, Denial):
             return self._refused(request, session)
         by_provider = identity.method is Method.SSO
-        return _said(session, identity.credential_id if by_provider else None)
+        return _said(
+            session, self._guard.flow.now(), identity.credential_id if by_provider else None
+        )
 
     async def _again(self, request: Request) -> Response:
         """Sign in by a form in the page, which stays as it is."""
@@ -78,7 +78,7 @@ class SignInApi:
         session = await self._passes.session(made, used=False)
         if isinstance(session, Denial):
             return self._refused(request, session)
-        response = _said(session)
+        response = _said(session, self._guard.flow.now())
         set_cookie(response, made, self._guard, request)
         return response
 
@@ -99,10 +99,9 @@ class SignInApi:
         return refusal(denial)
 
 
-def _said(session: WebPass, provider: str | None = None) -> JSONResponse:
+def _said(session: WebPass, now: float, provider: str | None = None) -> JSONResponse:
     """Seconds from now, since the browser's clock may be another. `provider`: the identity provider that the
     person signed in by, who has no password here."""
-    now = time.time()
     latest = session.expires_at if session.latest_end is None else session.latest_end
     said = {
         "name": session.name,
