@@ -49,6 +49,7 @@ SAID_BY = {
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
     "settings/web.py": ("attach",),
+    "store/people.py": ("grant add",),
 }
 """The commands that say what is written there: an option is to be one of each of them. The commands of one
 file in `cli/` say what is written in that file, and each says what is about its own."""

@@ -14,7 +14,7 @@ import pytest
 
 from stagedoor.listeners.web.pages import markup as pages
 from stagedoor.listeners.web.pages.assets import Assets
-from stagedoor.listeners.web.recordings import markup as recordings
+from stagedoor.listeners.web.recordings import replay as recordings
 from stagedoor.model.target import Target
 
 HOSTILE = """x"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"""
@@ -79,7 +79,7 @@ def test_text_changes_no_element_of_a_page(page: Callable[..., str]) -> None:
 
 
 def test_every_page_is_held_to_it() -> None:
-    assert {"said", "sign_in", "home", "terminal", "player", "shared"} <= {
+    assert {"said", "sign_in", "home", "terminal", "player_page", "shared"} <= {
         p.__name__ for p in PAGES
     }
 

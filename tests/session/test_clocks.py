@@ -25,8 +25,8 @@ def calls_of_time(source: str) -> list[int]:
 def test_a_stage_is_given_the_time(package: str) -> None:
     files = [*(ROOT / package).rglob("*.py")]
     assert files
-    found = {str(f.relative_to(ROOT)): calls_of_time(f.read_text()) for f in files}
-    assert {file: lines for file, lines in found.items() if lines} == {}
+    calls = {str(f.relative_to(ROOT)): calls_of_time(f.read_text()) for f in files}
+    assert {file: lines for file, lines in calls.items() if lines} == {}
 
 
 def test_a_call_is_found() -> None:

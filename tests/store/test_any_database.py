@@ -9,11 +9,10 @@ from sqlalchemy import select, update
 from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Place
 from stagedoor.store import schema
-from stagedoor.store.database import Database, open_database
+from stagedoor.store.database import Database, open_database, server_time
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
-from stagedoor.store.time import server_time
 from tests.store.conftest import Outage
 from tests.store.sample import change, denied, opened, python
 

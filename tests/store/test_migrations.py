@@ -153,7 +153,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
 
 
 @pytest.mark.parametrize("version", [11, 12])
-def test_a_grant_that_lets_nobody_in_keeps_its_row_number_and_meaning(as_released: Place) -> None:
+def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Place) -> None:
     """Before version 13 its environment had a `!` before it."""
     add = (
         "INSERT INTO grants (subject, app_pattern, environment_pattern, created_at, permissions) "

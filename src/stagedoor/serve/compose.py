@@ -11,8 +11,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.sign_in.step_up import step_up_rules
-from stagedoor.admin.sign_in.step_up_service import StepUpService
+from stagedoor.admin.sign_in.step_up_service import StepUpService, step_up_rules
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits

@@ -38,8 +38,8 @@ class Connector:
     resolver: Resolver
     dialer: Dialer
     is_gateway: Callable[[Address, int], bool]
-    find: Callable[[Target], Awaitable[Shell | None]] | None = None
     dial_timeout_s: float = DIAL_TIMEOUT_S
+    find: Callable[[Target], Awaitable[Shell | None]] | None = None
     _looks: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -1,6 +1,7 @@
 """The settings file: where it lies, how it is read, and how a mistake in it is told."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import msgspec
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.meant import plain
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.where import line_of
 
 SYSTEM = Path("/etc/stagedoor/stagedoor.toml")
+
+_NAME = re.compile(r"[a-z_]+(?:\.[a-z_]+|\[\d+\])*")
+_UNKNOWN = re.compile(r"(?:(?P<table>[a-z_.\[\]\d]+): )?there is no setting `(?P<name>.*?)`")
+_TOML = re.compile(r"\(at line (\d+), column \d+\)")
+_HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"-]+)\s*\]{1,2}\s*(?:#.*)?")
+_KEY = re.compile(r"\s*([\w-]+)\s*=")
 
 
 def default_settings_file() -> Path:
@@ -72,3 +78,30 @@ def _decode(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value).expanduser()
     raise ValueError(f"it must be a path as text, and is {value!r}")
+
+
+def line_of(text: str, message: str) -> int | None:
+    """Return the line, from 1 on, of the setting that `message` names first, or None if `text` has none."""
+    if toml := _TOML.search(message):
+        return int(toml[1])
+    places = _places(text)
+    if unknown := _UNKNOWN.search(message):
+        table = re.sub(r"\[.*?\]", "", unknown["table"] or "")
+        return places.get(f"{table}.{unknown['name']}".lstrip("."))
+    for name in _NAME.findall(message):
+        if (line := places.get(re.sub(r"\[\d+\]", "", name))) is not None:
+            return line
+    return None
+
+
+def _places(text: str) -> dict[str, int]:
+    """Map the full name of each setting and table to the line where it first stands."""
+    places: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.fullmatch(line):
+            table = header[1]
+            places.setdefault(table, number)
+        elif key := _KEY.match(line):
+            places.setdefault(f"{table}.{key[1]}".lstrip("."), number)
+    return places

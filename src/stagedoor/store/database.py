@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection, Dialect, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from stagedoor.model.errors import StoreError
@@ -181,3 +181,12 @@ def _check(adapter: Adapter, transaction: Transaction) -> int:
         return schema.check(transaction, adapter.hint)
     except StoreError as error:
         raise type(error)(f"the store {adapter.name} cannot be used: {error}") from error
+
+
+def server_time(database: Database) -> float | None:
+    """Seconds since the epoch; None for a store that is a file on this machine. Raises StoreError."""
+    if not database.shared:
+        return None
+    with database.read() as transaction:
+        now = select(func.extract("epoch", func.clock_timestamp()))
+        return float(transaction.execute(now).scalar_one())

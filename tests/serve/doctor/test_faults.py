@@ -21,8 +21,7 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.doctor.bundle import HIDDEN, without_secrets
 from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
-from stagedoor.settings.file import load_settings
-from stagedoor.settings.where import line_of
+from stagedoor.settings.file import line_of, load_settings
 from stagedoor.wire.check import Check, run_checks
 from stagedoor.wire.finding import Finding, Level, Result, ok
 from tests.net.peers import write_certificate

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.sign_in.step_up import step_up_rules
+from stagedoor.admin.sign_in.links import site_or_none
+from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
@@ -24,6 +25,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.sign_in import step_ups
 from stagedoor.wire.oneline import folded
 
+PATH = "/step-up"
 ENOUGH_S = 60.0
 """What waits for longer than this serves the next connection of the same sign-in as well: one address and one
 set of letters for 50 hosts."""
@@ -31,6 +33,16 @@ OF_SIGN_IN = 50
 """Rows at once, on all workers and gateways."""
 MOST_WAITING = 200
 """Connections of one sign-in in a worker."""
+
+
+def step_up_rules(settings: Settings) -> StepUpRules:
+    """Return which targets want a fresh proof of presence, by the settings.
+
+    Without an address of the WebShell its page has no URL to show.
+    """
+    site = site_or_none(settings)
+    url = None if site is None else site + PATH
+    return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
 
 
 @dataclass(frozen=True, slots=True)

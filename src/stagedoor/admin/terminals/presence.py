@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask, on_the_web
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
-from stagedoor.admin.terminals.places import crowded
 from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authz.replay import has_somewhere
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
@@ -23,6 +22,45 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import visits
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
+
+# Each visit costs some processes and memory in the shell, and the holder there has a limit of its own
+# (`holder.limits`), of which those who type keep a part. These are lower, so that nobody who may only watch
+# reaches that one, and one link or one person leaves places for others who watch.
+WATCHING = 32
+"""Visits of all who only watch a terminal."""
+BY_ONE_SHARE = 24
+WATCHING_ONE_PERSON = 8
+TYPING_ONE_PERSON = 16
+"""Above the few windows that a person has: visits whose line was cut count until that is known."""
+
+
+def crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None:
+    """Return why the visit of `session` has to end, or None.
+
+    `present` are all at its terminal, this visit included.
+    """
+    one = next((each for each in present if each.session == session), None)
+    if one is None:
+        return None
+    alike = [each for each in present if each.looks == one.looks]
+    of_person = sum(each.name == one.name for each in alike)
+    of_share = sum(each.share == one.share for each in present) if one.share else 0
+    if of_person > (WATCHING_ONE_PERSON if one.looks else TYPING_ONE_PERSON):
+        does = "watches" if one.looks else "is at"
+        return _full(f"{one.name} {does} this terminal {of_person - 1} times already")
+    if of_share > BY_ONE_SHARE:
+        return _full(f"this link is used by {BY_ONE_SHARE} at a time, which is the limit")
+    if one.looks and len(alike) > WATCHING:
+        return _full(f"this terminal is watched {WATCHING} times already, which is the limit")
+    return None
+
+
+def _full(why: str) -> Denial:
+    return Denial(
+        Reason.OVERLOADED,
+        f"{why}; close a window of it, or try again when somebody has left",
+        retry_after_s=5,
+    )
 
 
 class PresenceService:
@@ -49,7 +87,7 @@ class PresenceService:
     ) -> Denial | None:
         """Write down who is where, so that every worker can tell those whom it concerns.
 
-        Of reason OVERLOADED: too many are there (`places`), and it is not written down.
+        Of reason OVERLOADED: too many are there (`crowded`), and it is not written down.
         """
         at = (str(target), terminal)
 

@@ -28,10 +28,9 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShell
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.store.database import open_database
+from stagedoor.store.database import open_database, server_time
 from stagedoor.store.liveness.instances import live_signs
 from stagedoor.store.policy import load_policy
-from stagedoor.store.time import server_time
 from stagedoor.upstream.host_key import certificate_fault, shown_host_key
 from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn

@@ -7,7 +7,7 @@ encrypted one cannot be read by the gateway; it is listed, and the page says how
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -19,8 +19,8 @@ from stagedoor.admin.recordings.service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.ports import PassIssuer
-from stagedoor.listeners.web.recordings import markup as replay_markup
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.wire.answer import status_of
@@ -30,6 +30,30 @@ CAST = "application/x-asciicast"
 """As asciinema has it (https://docs.asciinema.org/manual/asciicast/v2/)."""
 _PIECE_BYTES = 64 * 1024
 _MAX_TEXT = 100
+SPEEDS = ("0.5", "1", "2", "4", "8")
+
+
+def list_page(place: PagePath, takes: Sequence[UserRecording], wanted: str, more: str) -> str:
+    """Return the list as HTML, newest first. `more` is the path of the next page, empty for none."""
+    return place.page("recordings.html", takes=takes, wanted=wanted, more=more)
+
+
+def sealed_line(take: UserRecording) -> str:
+    """Say in one line how an encrypted recording, which is not played here, can be played."""
+    return (
+        f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
+        f"stagedoor recording play {take.id} --identity FILE"
+    )
+
+
+def sealed_page(place: PagePath, take: UserRecording) -> str:
+    """Return the page of an encrypted recording as HTML."""
+    return place.page("sealed.html", take=take, line=sealed_line(take))
+
+
+def player_page(place: PagePath, take: UserRecording, source: str, nonce: str) -> str:
+    """Return the player's page as HTML; its script reads `source`."""
+    return place.page("player.html", take=take, source=source, nonce=nonce, speeds=SPEEDS)
 
 
 class Replay:
@@ -75,7 +99,7 @@ class Replay:
         if go_on:
             query = urlencode({"wanted": wanted, "before": go_on})
             more = f"{self._pages.place.path}/recordings?{query}"
-        return HTMLResponse(replay_markup.recordings(self._pages.place, takes, wanted, more))
+        return HTMLResponse(list_page(self._pages.place, takes, wanted, more))
 
     async def _play(self, request: Request) -> Response:
         found = await self._take(request)
@@ -87,13 +111,13 @@ class Replay:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
         if take.sealed:
-            return HTMLResponse(replay_markup.sealed(place, take))
+            return HTMLResponse(sealed_page(place, take))
         if "replay.js" not in place.assets:
             why = f"The player was not built into this installation; stagedoor recording play {take.id}"
             return self._pages.said("Not built", why, 503)
         nonce = secrets.token_urlsafe(16)
         source = f"{place.path}/recordings/{quote(take.id)}/cast"
-        page = replay_markup.player(place, take, source, nonce)
+        page = player_page(place, take, source, nonce)
         return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
 
     async def _cast(self, request: Request) -> Response:
@@ -109,7 +133,7 @@ class Replay:
             )
             return Response(f"{denial.message}\n", status_of(denial.reason))
         if take.sealed:
-            return Response(f"{replay_markup.sealed_line(take)}\n", 409)
+            return Response(f"{sealed_line(take)}\n", 409)
         denial = await self._recordings.viewed(identity, take, self._guard.source_of(request))
         if denial is not None:
             return Response(f"{denial.message}\n", status_of(denial.reason))
