@@ -131,7 +131,9 @@ def _run(stage: Stage) -> list[tuple[str, list[str]]]:
 
 def _noise(line: str) -> bool:
     """OpenSSH's own words below the line that says why (docs/how-to/connect-messages.md)."""
-    return line.startswith(("mm_receive_fd:", "proxy dialer", "kex_exchange", "Pseudo-terminal"))
+    return line.startswith(
+        ("Received disconnect", "Disconnected", "kex_exchange", "Pseudo-terminal")
+    )
 
 
 def main() -> None:

@@ -158,7 +158,12 @@ def test_the_reason_stands_before_sshs_own_words(ssh: Ssh, fdpass: bool) -> None
         done = ssh(gateway.address, command="echo in", fdpass=fdpass)
     assert done.returncode == 255
     first = done.stderr.decode().splitlines()[0]
-    assert first == ("stagedoor: app01.ssh:22 is not open to anna: anna has no grant for app01")
+    reason = "app01.ssh:22 is not open to anna: anna has no grant for app01"
+    assert first == f"stagedoor: {reason}"
+    if fdpass:
+        *_, said, last = done.stderr.decode().splitlines()
+        assert said.endswith(f":11: {reason}")
+        assert last.startswith("Disconnected from ")
 
 
 def test_the_one_line_form_of_the_issue_works(

@@ -230,8 +230,8 @@ def test_every_message_explained_is_one_that_the_code_says(
         "Host key verification",
         "Bad packet length",
         "Connection closed by UNKNOWN",
-        "proxy dialer did not",
-        "mm_receive_fd:",
+        "Received disconnect from",
+        "Disconnected from",
         "kex_exchange_identification:",
         "remote port forwarding failed",
     )

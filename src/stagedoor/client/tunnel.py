@@ -1269,23 +1269,66 @@ def pass_socket(sock: socket.socket) -> None:
         ) from None
 
 
+LAST_WORDS = 300
+"""ssh prints 400 bytes of them."""
+LAST_WORDS_S = 5.0
+DISCONNECT = 1
+BY_APPLICATION = 11
+
+
 def hand_over(wire: Plain) -> int:
     """Give ssh the socket itself, or for TLS one end of a pair whose other end we carry."""
     if not isinstance(wire, Sealed):
         wire.sock.setblocking(True)
         pass_socket(wire.sock)
         return OK
+    ours = stay_behind()
+    return OK if ours is None else carry_on(wire, Local(ours.fileno(), ours.fileno()))
+
+
+def stay_behind() -> socket.socket | None:
+    """Give ssh one end of a pair. Return the other in a child process, and None in this one.
+
+    ssh waits for this process to end before it goes on.
+    """
     ours, theirs = socket.socketpair()
     pass_socket(theirs)
     theirs.close()
     if os.fork():
-        return OK  # ssh waits for this process to end before it goes on
+        return None
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         # Only a terminal is kept: a pipe held open here would keep its reader waiting for us.
         if fd < 2 or not os.isatty(2):
             os.dup2(null, fd)
-    return carry_on(wire, Local(ours.fileno(), ours.fileno()))
+    return ours
+
+
+def have_ssh_say(line: str) -> None:
+    """Let ssh print `line` as what its server said last (RFC 4253 §11.1), in place of words about sockets."""
+    try:
+        ours = stay_behind()
+    except TunnelError:
+        return  # ssh does not run us, and the line is on stderr
+    if ours is None:
+        return
+    said = clean(line).encode("utf-8", "replace")[:LAST_WORDS]
+    payload = bytes([DISCONNECT]) + pack_uint(BY_APPLICATION)
+    payload += pack_uint(len(said)) + said + pack_uint(0)
+    padding = 16 - (5 + len(payload)) % 8
+    packet = pack_uint(1 + len(payload) + padding) + bytes([padding]) + payload + bytes(padding)
+    ours.settimeout(LAST_WORDS_S)
+    try:
+        ours.sendall(b"SSH-2.0-stagedoor\r\n" + packet)
+        while ours.recv(4096):
+            pass
+    except OSError:
+        pass
+    os._exit(OK)
+
+
+def pack_uint(number: int) -> bytes:
+    return number.to_bytes(4, "big")
 
 
 def refused_by(heard: bytes) -> str:
@@ -1342,7 +1385,14 @@ def run(argv: list[str]) -> int:
             sys.stdout.write(file.read())
         return OK
     options = Options(given, words, dict(os.environ))
-    wire = open_tunnel(options)
+    try:
+        wire = open_tunnel(options)
+    except TunnelError as error:
+        if options.fdpass:
+            show(f"stagedoor: {clean(error.line)}\n")
+            have_ssh_say(error.line)
+            return error.code
+        raise
     return hand_over(wire) if options.fdpass else carry_on(wire, Local(0, 1))
 
 
