@@ -151,6 +151,28 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     parsed = load_settings(settings)
     levels = [finding.level for finding in provider_findings(parsed, parsed.sso[0])]
     assert levels == [Level.OK, Level.OK]
+    printed, errors = tried_by_command(settings, idp)
+    assert "user    alice\n" in printed
+    assert "groups  shop\n" in printed
+    assert "left out, by sso.groups and sso.group_prefix: ops" in printed
+    assert "group:shop" in printed
+    assert "refresh a token came\n" in printed
+    assert "hint" not in printed
+    assert SECRET not in printed + errors
+    assert (stagedoor("audit", "--json"), stagedoor("sign-in", "list")) == before
+    assert "alice" in stagedoor("user", "list")
+    assert "is refused" not in printed
+    idp.set_account("alice", {**ALICE, "preferred_username": "root"})
+    printed, _ = tried_by_command(settings, idp)
+    assert (
+        "root is the name of a system account, so this person's first sign-in is refused" in printed
+    )
+    assert "stagedoor sso link USER SUBJECT" in printed
+    idp.set_account("alice", ALICE)
+
+
+def tried_by_command(settings: Path, idp: Idp) -> tuple[str, str]:
+    """What `stagedoor sso test` prints of a sign-in, and what it says meanwhile."""
     with subprocess.Popen(
         [*STAGEDOOR, settings, "sso", "test"],
         stdin=subprocess.PIPE,
@@ -167,12 +189,4 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
         printed = process.stdout.read()
         errors = process.stderr.read()
     assert process.returncode == 0, errors
-    assert "user    alice\n" in printed
-    assert "groups  shop\n" in printed
-    assert "left out, by sso.groups and sso.group_prefix: ops" in printed
-    assert "group:shop" in printed
-    assert "refresh a token came\n" in printed
-    assert "hint" not in printed
-    assert SECRET not in printed + errors
-    assert (stagedoor("audit", "--json"), stagedoor("sign-in", "list")) == before
-    assert "alice" in stagedoor("user", "list")
+    return printed, errors

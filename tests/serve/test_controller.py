@@ -31,7 +31,8 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
     kubeconfig.write_text(json.dumps(KUBECONFIG))
     settings = parse_settings(
         f'data_dir = "{tmp_path}/data"\n[controller]\nkit_image = "kit:1"\nnamespace = "x"\n'
-        f'[kubernetes]\nnamespaces = {{ "" = "x" }}\nkubeconfig = "{kubeconfig}"\n',
+        f'[kubernetes]\nnamespaces = {{ "" = "x" }}\nkubeconfig = "{kubeconfig}"\n'
+        '[keys]\nprincipal_prefix = "sd:"\n',
         "test",
     )
     prepare(settings)
@@ -53,7 +54,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
     )
     try:
         assert not process.watch.policy.users
-        assert [one.name for one in process.admitted(target)] == ["ann"]
+        assert [one.principal for one in process.admitted(target)] == ["sd:ann"]
     finally:
         await process.close()
 
