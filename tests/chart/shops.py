@@ -13,7 +13,7 @@ from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import (
-    DEFAULT_SETTINGS,
+    PRIVILEGES,
     AppSettings,
     read_settings,
 )
@@ -28,6 +28,7 @@ from tests.kube.api.lone import LoneApi
 from tests.waiting import wait_until
 
 numbers = itertools.count()
+DEFAULTS = AppSettings(permitted=frozenset(PRIVILEGES))
 IMAGE = "registry.example:5000/team/shop:1.2"
 DIGEST = "registry.example:5000/team/shop@sha256:" + "0123456789abcdef" * 4
 POD: Manifest = {
@@ -154,7 +155,7 @@ def enter(
     found = fenced.admin.get(app).body | {"apiVersion": "apps/v1", "kind": app["kind"]}
     if digests:
         run(fenced, found, digests)
-    settings = read_settings(found)
+    settings = read_settings(found, DEFAULTS)
     assert isinstance(settings, AppSettings), settings
     given = given or Kit(KIT, kit)
     derived = derive(found, settings, given, digests=digests, claims=claims or {})
@@ -194,6 +195,7 @@ def app(name: str, pod: Manifest = POD, kind: str = "Deployment", **annotations:
     }
     if kind == "StatefulSet":
         spec["serviceName"] = name
+    annotations = {"privileges": "service-account"} | annotations
     marks = {"stagedoor.dev/shell": "true"} | {
         f"stagedoor.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
     }
@@ -251,7 +253,7 @@ def gateway(
             instance="gateway-0",
             on_problem=lambda what, problem: problems.append(problem),
         )
-        judging = DeriveContext(given or Kit(KIT, kit), DEFAULT_SETTINGS, problems.append)
+        judging = DeriveContext(given or Kit(KIT, kit), DEFAULTS, problems.append)
         tasks = []
         for namespace in (fenced.apps, fenced.staging):
             cache = NamespaceCache(cluster, namespace)

@@ -14,7 +14,18 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, read_settings
 from tests.chart.conftest import Fenced, installed
-from tests.chart.shops import DIGEST, IMAGE, Shop, app, denied, enter, eventually, foreign, numbers
+from tests.chart.shops import (
+    DEFAULTS,
+    DIGEST,
+    IMAGE,
+    Shop,
+    app,
+    denied,
+    enter,
+    eventually,
+    foreign,
+    numbers,
+)
 from tests.cluster.asking import Manifest, item
 from tests.kube.api.lone import LoneApi
 from tests.waiting import wait_until
@@ -35,7 +46,7 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
     assert gateway.merge(lease, dict(objects.renewal("gateway-1", 2.0))).ok
     assert controller.merge(lease, dict(objects.failure_patch(None, 3.0))).ok
     target = Target(shop.name)
-    settings = read_settings(shop.app)
+    settings = read_settings(shop.app, DEFAULTS)
     assert isinstance(settings, AppSettings)
     config_map = objects.config_map(
         shop.app, target, settings, DIGEST, (), ("ssh-ed25519 AAAA",), until=0

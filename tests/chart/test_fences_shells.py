@@ -429,7 +429,10 @@ def test_an_app_s_read_only_volumes_are_not_mounted_writable(fenced: Fenced) -> 
             mounted = {**mount, "readOnly": read_only}
             shell_container(spec)["volumeMounts"].append(mounted)
             denied(shop.started(bent), "spec.template.spec.volumes")
-    asked = enter(fenced, app(f"shop{next(numbers)}", pod, volumes="host-path, rwo"))
+    asked = enter(
+        fenced,
+        app(f"shop{next(numbers)}", pod, volumes="rwo", privileges="service-account, host-path"),
+    )
     assert asked.started().ok
     for name in ("node", "disk"):
         bent = asked.shell

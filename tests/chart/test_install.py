@@ -108,6 +108,7 @@ def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release
         )
     )["items"]
     assert shell["spec"]["serviceAccountName"] == "default"
+    assert shell["spec"]["automountServiceAccountToken"] is False
 
 
 def test_the_commands_of_the_how_to_work_where_it_runs_them(release: Release) -> None:

@@ -148,6 +148,7 @@ def defaults_of(settings: Settings) -> AppSettings:
         idle_delete_s=wanted.idle_delete_s,
         tmux_grace_s=wanted.tmux_grace_s,
         grace_s=wanted.grace_s,
+        permitted=frozenset(wanted.privileges),
     )
 
 

@@ -165,6 +165,14 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         str | None,
         Meta(description="The PriorityClass of every shell's pod. None: the cluster's default."),
     ] = None
+    privileges: Annotated[
+        tuple[Literal["service-account", "capabilities", "host-path"], ...],
+        Meta(
+            description="What an app may ask for by `stagedoor.dev/privileges`, and its shell lacks "
+            "otherwise: the token of its service account, capabilities above those that containers have by "
+            "default, folders of the node. The last two may open the node to whoever may enter."
+        ),
+    ] = ("service-account",)
     idle_stop_s: Annotated[
         WholeSeconds,
         Meta(description="A shell that nobody was in for this time is scaled to zero."),

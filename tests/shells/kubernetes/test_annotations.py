@@ -75,7 +75,7 @@ def read(**annotations: Any) -> AppSettings:
             {"env_drop": (f"secret/{'a' * 64}.b",)},
         ),
         ("volumes", "rwo", {"volumes": frozenset({"rwo"})}),
-        ("volumes", "host-path rwo", {"volumes": frozenset({"rwo", "host-path"})}),
+        ("privileges", "service-account", {"privileges": frozenset({"service-account"})}),
         ("init-containers", "none", {"init_containers": ()}),
         ("init-containers", "all", {"init_containers": ("*",)}),
         ("sidecars", "a, b", {"sidecars": ("a", "b")}),
@@ -143,7 +143,14 @@ def test_what_is_right_is_taken(name: str, text: str, expected: dict[str, Any]) 
         ("env-add", '{"A": "\\ud800"}', "the value of A holds a NUL or half a character"),
         ("env-drop", "A=1", '"A=1" is no variable'),
         ("env-drop", " , ", "it is empty; remove the annotation, or name something"),
-        ("volumes", "rwx", '"rwx" is unknown; allowed: rwo, host-path'),
+        ("volumes", "rwx", '"rwx" is unknown; allowed: rwo'),
+        (
+            "privileges",
+            "root",
+            '"root" is unknown; allowed: service-account, capabilities, host-path',
+        ),
+        ("privileges", "host-path", '"host-path" is not permitted here'),
+        ("privileges", "capabilities", '"capabilities" is not permitted here'),
         ("init-containers", "a,B", '"B" is no container\'s name; allowed: none, all, or names'),
         ("host-aliases", "db 10.0.0.5", '"db" is no IP address'),
         ("host-aliases", "10.0.0.5", "10.0.0.5 has no name"),
@@ -220,7 +227,8 @@ def test_an_app_offers_a_shell_by_saying_so(labels: Any, annotations: Any, offer
 
 def test_every_setting_has_its_annotation() -> None:
     filled = [name for _, names in _SETTINGS.values() for name in names]
-    assert sorted(filled) == sorted(each.name for each in fields(AppSettings))
+    # No annotation permits: that is for the installation.
+    assert sorted([*filled, "permitted"]) == sorted(each.name for each in fields(AppSettings))
     assert len(NAMES) == len(_SETTINGS) + 1
 
 

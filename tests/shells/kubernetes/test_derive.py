@@ -171,10 +171,52 @@ def test_a_change_that_does_makes_another(change: str) -> None:
         case "grace":
             of = annotated("plain", grace="1m")
         case "account":
-            of["spec"]["template"]["spec"]["serviceAccountName"] = "other"
+            of = annotated("plain", privileges="service-account")
     found = derived(of, kit, **digests)
     assert found.template != before
     assert found.deployment["metadata"]["annotations"]["stagedoor.dev/template"] == found.template
+
+
+def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> None:
+    of = app("plain")
+    pod = of["spec"]["template"]["spec"]
+    added = ["NET_RAW", "CAP_CHOWN", "SYS_ADMIN", "CAP_NET_ADMIN", "ALL"]
+    token = {"serviceAccountToken": {"path": "t", "audience": "vault"}}
+    volumes = [
+        {"name": "node", "hostPath": {"path": "/"}},
+        {"name": "vault", "projected": {"sources": [token, {"configMap": {"name": "c"}}]}},
+    ]
+    mounts = [{"name": "node", "mountPath": "/node"}, {"name": "vault", "mountPath": "/vault"}]
+    pod |= {"serviceAccountName": "shop", "serviceAccount": "shop", "volumes": volumes}
+    pod["containers"][0] |= {
+        "securityContext": {"runAsUser": 0, "capabilities": {"add": added}},
+        "volumeMounts": mounts,
+    }
+    found = derived(of)
+    shell = found.deployment["spec"]["template"]["spec"]
+    assert "serviceAccountName" not in shell
+    assert shell["automountServiceAccountToken"] is False
+    assert "serviceAccountToken" not in json.dumps(shell)
+    assert "hostPath" not in json.dumps(shell)
+    context = container(found)["securityContext"]
+    assert context["capabilities"] == {"add": ["NET_RAW", "CAP_CHOWN"]}
+    assert context["allowPrivilegeEscalation"] is False
+    said = {str(note) for note in found.notes}
+    for subject in ("service account shop", "capabilities SYS_ADMIN, CAP_NET_ADMIN, ALL"):
+        assert any(line.startswith(f"{subject}: ") for line in said), subject
+    assert sum("stagedoor.dev/privileges: " in line for line in said) == 4
+
+    of["metadata"].setdefault("annotations", {})["stagedoor.dev/privileges"] = (
+        "service-account, capabilities, host-path"
+    )
+    found = derived(of)
+    shell = found.deployment["spec"]["template"]["spec"]
+    assert shell["serviceAccountName"] == "shop"
+    assert "automountServiceAccountToken" not in shell
+    assert container(found)["securityContext"]["capabilities"] == {"add": added}
+    assert shell["volumes"][:2] == volumes
+    minded = {note.subject for note in found.notes if note.kind.value == "warning"}
+    assert {"service account", "capabilities", "volume node"} <= minded
 
 
 def test_replicas_are_given_to_a_copy() -> None:
@@ -486,12 +528,16 @@ def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource)
     assert template["metadata"]["labels"] == labels
     assert not selects(of["spec"]["selector"], labels)
     assert secrets_of(pod) <= secrets_of(was["spec"]) | {"shop-ssh"}
-    assert pod.get("serviceAccountName") == was["spec"].get(
-        "serviceAccountName", was["spec"].get("serviceAccount")
-    )
+    account = was["spec"].get("serviceAccountName", was["spec"].get("serviceAccount"))
+    if "service-account" in chosen.privileges:
+        assert pod.get("serviceAccountName") == account
+    else:
+        assert "serviceAccountName" not in pod
+        assert pod["automountServiceAccountToken"] is False
+        assert "serviceAccountToken" not in json.dumps(pod["volumes"])
     assert not {"hostNetwork", "hostPID", "hostIPC", "priorityClassName", "nodeName"} & set(pod)
     host_paths = [volume["name"] for volume in pod["volumes"] if "hostPath" in volume]
-    assert not host_paths or "host-path" in chosen.volumes
+    assert not host_paths or "host-path" in chosen.privileges
 
     names = [each["name"] for each in (*pod.get("initContainers", ()), *pod["containers"])]
     assert len(names) == len(set(names))

@@ -21,7 +21,7 @@ def test_a_plain_app() -> None:
         "  image             registry.example/app01:7\n"
         "  command           /kit/bin/start\n"
         "  user              as the image says\n"
-        "  service account   default\n"
+        "  service account   none\n"
         "  environment       GREETING\n"
         "  other containers  kit\n"
         "  stops             30m after the last session, 8h with a detached tmux\n"
@@ -38,7 +38,9 @@ def test_a_plain_app() -> None:
         "set allowPrivilegeEscalation: true\n"
         "\n"
         "Left out:\n"
-        "  ports: a shell serves nobody"
+        "  ports: a shell serves nobody\n"
+        "  service account default: the shell has no token; the annotation "
+        "stagedoor.dev/privileges: service-account brings it"
     )
 
 

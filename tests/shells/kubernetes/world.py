@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings, read_settings
+from stagedoor.shells.kubernetes.derive.annotations import PRIVILEGES, AppSettings, read_settings
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ def app(name: str) -> dict[str, Any]:
 
 
 def settings(of: dict[str, Any]) -> AppSettings:
-    found = read_settings(of)
+    found = read_settings(of, AppSettings(permitted=frozenset(PRIVILEGES)))
     assert isinstance(found, AppSettings), found
     return found
 

@@ -17,8 +17,13 @@ from stagedoor.shells.kubernetes.derive.values import WrongValueError
 from stagedoor.shells.kubernetes.names import OPT_IN, PREFIX
 from stagedoor.shells.kubernetes.sentences import plain
 
-HOST_PATH = "host-path"
 READ_WRITE_ONCE = "rwo"
+
+SERVICE_ACCOUNT = "service-account"
+CAPABILITIES = "capabilities"
+HOST_PATH = "host-path"
+PRIVILEGES = (SERVICE_ACCOUNT, CAPABILITIES, HOST_PATH)
+"""What of its app a shell has only where the app asks for it, and the installation permits that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class AppSettings:
     """The settings of one app's shell; `docs/reference/annotations.md` tells what each does.
 
     None means as the app has it. Durations are seconds. `init_containers` and `sidecars` are names,
-    or `*` alone for all. `host_aliases` are pairs of an address and its names.
+    or `*` alone for all. `host_aliases` are pairs of an address and its names. `privileges`
+    are those that the app asks for, `permitted` those that the installation lets an app ask for.
     """
 
     container: str | None = None
@@ -46,6 +52,8 @@ class AppSettings:
     env_add: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     env_drop: tuple[str, ...] = ()
     volumes: frozenset[str] = frozenset()
+    privileges: frozenset[str] = frozenset()
+    permitted: frozenset[str] = frozenset({SERVICE_ACCOUNT})
     init_containers: tuple[str, ...] = ()
     sidecars: tuple[str, ...] = ()
     host_aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -84,7 +92,8 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "user": (values.user, ("user", "group")),
     "env-add": (values.variables, ("env_add",)),
     "env-drop": (values.dropped_variables, ("env_drop",)),
-    "volumes": (values.choices(READ_WRITE_ONCE, HOST_PATH), ("volumes",)),
+    "volumes": (values.choices(READ_WRITE_ONCE), ("volumes",)),
+    "privileges": (values.choices(*PRIVILEGES), ("privileges",)),
     "init-containers": (values.container_names, ("init_containers",)),
     "sidecars": (values.container_names, ("sidecars",)),
     "host-aliases": (values.host_aliases, ("host_aliases",)),
@@ -127,6 +136,11 @@ def read_settings(
             problems.append(f"annotation {PREFIX}{plain(name, 100)} of {describe(app)}: {error}")
         else:
             read.update(fields)
+    problems += [
+        f'annotation {PREFIX}privileges of {describe(app)}: "{name}" is not permitted here; '
+        "an administrator permits it by controller.privileges"
+        for name in sorted(read.get("privileges", frozenset()) - defaults.permitted)
+    ]
     if problems:
         return WrongSettings(tuple(problems), defaults)
     return replace(defaults, **read)

@@ -108,7 +108,7 @@ def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, st
         "packages image": settings.packages_image or "",
         "command": " ".join(container["command"]),
         "user": "as the image says" if uid is None else f"uid {uid}",
-        "service account": pod.get("serviceAccountName", "default"),
+        "service account": _account(pod),
         "environment": _environment(container),
         "mounts": ", ".join(
             mount["mountPath"]
@@ -128,6 +128,12 @@ def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, st
     if settings.warm:
         del facts["deleted"]
     return {name: value for name, value in facts.items() if value}
+
+
+def _account(pod: Mapping[str, Any]) -> str:
+    if pod.get("automountServiceAccountToken") is False:
+        return "none"
+    return str(pod.get("serviceAccountName", "default"))
 
 
 def _environment(container: Mapping[str, Any]) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import SERVICE_ACCOUNT, AppSettings
 from stagedoor.shells.kubernetes.derive.container import DEFAULT_CONTAINER
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed, warning
 from stagedoor.shells.kubernetes.derive.unique import joined_aliases, named_once
 from stagedoor.shells.kubernetes.names import PREFIX
 
 _POD_COPIED = (
-    "automountServiceAccountToken",
     "dnsConfig",
     "dnsPolicy",
     "enableServiceLinks",
@@ -26,18 +25,19 @@ _POD_COPIED = (
     "runtimeClassName",
     "schedulerName",
     "securityContext",
-    "serviceAccountName",
     "tolerations",
 )
 _POD_MADE = frozenset(
     {
         "affinity",
+        "automountServiceAccountToken",
         "containers",
         "hostAliases",
         "imagePullSecrets",
         "initContainers",
         "restartPolicy",
         "serviceAccount",  # the deprecated alias of serviceAccountName
+        "serviceAccountName",
         "terminationGracePeriodSeconds",
         "volumes",
     }
@@ -73,8 +73,7 @@ def shell_pod(
         notes.append(left_out("pod's resources", f"{PREFIX}resources is about the container"))
     spec["restartPolicy"] = "Always"
     spec["terminationGracePeriodSeconds"] = settings.grace_s
-    if "serviceAccountName" not in spec and pod.get("serviceAccount"):
-        spec["serviceAccountName"] = pod["serviceAccount"]
+    spec |= _account(pod, settings, notes)
     affinity = pod.get("affinity") or {}
     kept = {"nodeAffinity": affinity["nodeAffinity"]} if "nodeAffinity" in affinity else {}
     notes += [
@@ -99,6 +98,25 @@ def shell_pod(
     notes += said + said_too
     notes += unnamed(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
     return spec
+
+
+def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str, Any]:
+    """Return the fields that say by which account the pod asks the cluster's API.
+
+    Without the privilege the shell is the namespace's default account, without a token. The name is left out
+    too: webhooks of clouds give a pod credentials by the name of its account.
+    """
+    name = pod.get("serviceAccountName") or pod.get("serviceAccount")
+    mounts = pod.get("automountServiceAccountToken")
+    if SERVICE_ACCOUNT in settings.privileges:
+        why = f"{name or 'default'}: who enters the shell has its rights in the cluster"
+        notes.append(warning("service account", why))
+        given = {"serviceAccountName": name, "automountServiceAccountToken": mounts}
+        return {field: value for field, value in given.items() if value is not None}
+    if name or mounts is not False:
+        why = f"the shell has no token; the annotation {PREFIX}privileges: {SERVICE_ACCOUNT} brings it"
+        notes.append(left_out(f"service account {name or 'default'}", why))
+    return {"automountServiceAccountToken": False}
 
 
 def pod_annotation_notes(metadata: Object) -> list[Note]:

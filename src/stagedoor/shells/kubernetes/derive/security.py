@@ -1,15 +1,36 @@
 """What a shell's containers may do: what the app's may, and less where the app said nothing. Pure.
 
-An app that passes Pod Security `restricted` has a shell that passes it. One that runs as root keeps
-root's capabilities, without which its shell could not so much as install a package.
+Capabilities above a runtime's defaults come only by a privilege. An app that passes Pod Security
+`restricted` has a shell that passes it. One that runs as root keeps root's capabilities, without which
+its shell could not so much as install a package.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from stagedoor.shells.kubernetes.derive.annotations import AppSettings
+from stagedoor.shells.kubernetes.derive.annotations import CAPABILITIES, AppSettings
 from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
 from stagedoor.shells.kubernetes.names import PREFIX
+
+_DEFAULT_CAPABILITIES = frozenset(
+    {
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+"""Those that containerd gives a container where nothing is said (`oci.defaultUnixCaps`)."""
 
 
 def shell_security(
@@ -18,6 +39,7 @@ def shell_security(
     """The securityContext of the shell's container, from the app's two (container and pod)."""
     notes: list[Note] = []
     context = _unprivileged("the container", container, notes)
+    _limit_capabilities(context, settings, notes)
     if settings.user is not None:
         context["runAsUser"] = settings.user
         if settings.group is not None:
@@ -54,6 +76,30 @@ def shell_security(
     else:
         notes.append(warning("user", "root, as in the app's container"))
     return context, notes
+
+
+def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: list[Note]) -> None:
+    capabilities = context.get("capabilities") or {}
+    above = [name for name in capabilities.get("add") or () if not _is_default(name)]
+    if not above:
+        return
+    if CAPABILITIES in settings.privileges:
+        why = f"{', '.join(above)}, as in the app's container: they may open the node to the shell"
+        notes.append(warning("capabilities", why))
+        return
+    kept = [name for name in capabilities["add"] if _is_default(name)]
+    context["capabilities"] = {**capabilities, "add": kept}
+    if not kept:
+        del context["capabilities"]["add"]
+    why = (
+        "more than containers have by default; the annotation "
+        f"{PREFIX}privileges: {CAPABILITIES} brings them"
+    )
+    notes.append(left_out(f"capabilities {', '.join(above)}", why))
+
+
+def _is_default(capability: str) -> bool:
+    return capability.removeprefix("CAP_") in _DEFAULT_CAPABILITIES
 
 
 def companion_security(

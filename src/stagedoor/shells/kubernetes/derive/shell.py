@@ -99,7 +99,7 @@ def derive(
     present = frozenset(each["name"] for each in (*others.init_containers, *others.sidecars))
     used = used_volumes([container, *others.init_containers, *others.sidecars])
     volumes = shell_volumes(
-        pod.get("volumes") or (), used, container["name"], present, settings.volumes, claims
+        pod.get("volumes") or (), used, container["name"], present, settings, claims
     )
     known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
     others = others.mounting(volumes.gone, known)

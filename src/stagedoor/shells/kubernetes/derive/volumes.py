@@ -8,9 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.annotations import HOST_PATH, READ_WRITE_ONCE
+from stagedoor.shells.kubernetes.derive.annotations import (
+    HOST_PATH,
+    READ_WRITE_ONCE,
+    SERVICE_ACCOUNT,
+    AppSettings,
+)
 from stagedoor.shells.kubernetes.derive.kit import OWN_PATHS, OWN_VOLUMES
-from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, changed, left_out
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, changed, left_out, warning
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX
 
 _SHARED = frozenset(
@@ -53,7 +58,7 @@ _SOURCES = frozenset({"configMap", "downwardAPI", "secret", "serviceAccountToken
 """core/v1 VolumeProjection: those that a shell may have too."""
 
 _BRING_RWO = f"the annotation {PREFIX}volumes: {READ_WRITE_ONCE} brings it, on the app's node"
-_BRING_HOST = f"the annotation {PREFIX}volumes: {HOST_PATH} brings it"
+_BRING_HOST = f"the annotation {PREFIX}privileges: {HOST_PATH} brings it"
 
 
 class Volumes(NamedTuple):
@@ -71,25 +76,24 @@ def shell_volumes(
     used: frozenset[str],
     container: str,
     present: frozenset[str],
-    allowed: frozenset[str],
+    settings: AppSettings,
     claims: Mapping[str, Sequence[str]],
 ) -> Volumes:
     """Of `volumes` (of a pod template) those whose names are in `used` by what the shell has.
 
     `container` is the app's container, which is called CONTAINER in the shell; `present` are the
-    app's other containers that come along; `allowed` is `AppSettings.volumes`, `claims` as in
-    `derive`.
+    app's other containers that come along; `claims` as in `derive`.
     """
     kept: list[dict[str, Any]] = []
     gone: set[str] = set()
     same_node = False
-    notes = []
+    notes: list[Note] = []
     for volume in volumes:
         name = volume["name"]
         if name not in used:
             continue
         kind = next((key for key in volume if key != "name"), "emptyDir")
-        verdict = _judge(name, kind, volume.get(kind) or {}, allowed, claims)
+        verdict = _judge(name, kind, volume.get(kind) or {}, settings, claims)
         if name in OWN_VOLUMES:
             verdict = left_out(f"volume {name}", "the name is one of Stagedoor's own volumes")
         if verdict is not None:
@@ -102,7 +106,8 @@ def shell_volumes(
             kept.append({"name": name, kind: _renamed(volume[kind], container, present)})
         elif kind == "projected":
             projected = volume[kind]
-            sources, unknown = _sources(projected.get("sources") or (), container, present)
+            given = _without_tokens(name, projected.get("sources") or (), settings, notes)
+            sources, unknown = _sources(given, container, present)
             notes += [
                 changed(
                     f"volume {name}", f"sources of the kind {one} are not known to this version"
@@ -168,18 +173,19 @@ def _judge(
     name: str,
     kind: str,
     source: Object,
-    allowed: frozenset[str],
+    settings: AppSettings,
     claims: Mapping[str, Sequence[str]],
 ) -> Note | None:
-    subject = f"volume {name}"
+    subject, allowed = f"volume {name}", settings.volumes
     if kind == "emptyDir":
         return changed(subject, "an emptyDir is each pod's own: the shell has an empty one")
     if kind == "ephemeral":
         return changed(subject, "a generic ephemeral volume is each pod's own: an emptyDir instead")
     if kind == "hostPath":
         where = source.get("path", "?")
-        why = f"it is {where} of the node; {_BRING_HOST}"
-        return None if HOST_PATH in allowed else left_out(subject, why)
+        if HOST_PATH in settings.privileges:
+            return warning(subject, f"it is {where} of the node, for whoever enters the shell")
+        return left_out(subject, f"it is {where} of the node; {_BRING_HOST}")
     if kind == "persistentVolumeClaim":
         return _judge_claim(subject, source, allowed, claims)
     if kind in _DISKS:
@@ -246,6 +252,19 @@ def _sources(
         else:
             kept.append(dict(source))
     return kept, unknown
+
+
+def _without_tokens(
+    name: str, sources: Iterable[Object], settings: AppSettings, notes: list[Note]
+) -> list[Object]:
+    """Return a projected volume's `sources` without tokens of the app's account, unless it asks for them."""
+    found = list(sources)
+    kept = [source for source in found if "serviceAccountToken" not in source]
+    if SERVICE_ACCOUNT in settings.privileges or len(kept) == len(found):
+        return found
+    why = f"without its token; the annotation {PREFIX}privileges: {SERVICE_ACCOUNT} brings it"
+    notes.append(changed(f"volume {name}", why))
+    return kept
 
 
 def _overlap(path: str, own: str) -> bool:
