@@ -22,6 +22,7 @@ WRITE = ("create", "update", "patch", "delete", "deletecollection")
 GATEWAY = {
     "daemonsets.apps": {"list"},
     "cronjobs.batch": {"list"},
+    "networkpolicies.networking.k8s.io": {"list"},
     "deployments.apps": {*READ},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
@@ -35,6 +36,7 @@ GATEWAY = {
 CONTROLLER = {
     "daemonsets.apps": {"list"},
     "cronjobs.batch": {"list"},
+    "networkpolicies.networking.k8s.io": {"list"},
     "deployments.apps": {*READ, "create", "patch", "delete"},
     "statefulsets.apps": {*READ},
     "replicasets.apps": {*READ},
@@ -64,7 +66,6 @@ NOTHING = (
     "jobs.batch",
     "roles.rbac.authorization.k8s.io",
     "rolebindings.rbac.authorization.k8s.io",
-    "networkpolicies.networking.k8s.io",
     "nodes",
     "nodes/proxy",
     "namespaces",

@@ -290,6 +290,30 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
 
 
 @in_virtual_time
+async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once() -> None:
+    async with story() as it:
+        app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
+        labels = app["spec"]["template"]["metadata"]["labels"]
+        it.cluster.put(policy("bound", labels))
+        await asyncio.sleep(HOUR_S)
+        said = (
+            "NetworkPolicy bound bounds what the app may reach, and not its shell; give the shell "
+        )
+        assert [text for reason, text in it.cluster.events if reason == "ShellOutsidePolicy"] == [
+            f"{said}one for the label stagedoor.dev/shell-of: app01"
+        ]
+
+
+def policy(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"namespace": "apps", "name": name},
+        "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Egress"]},
+    }
+
+
+@in_virtual_time
 async def test_an_opt_in_that_cannot_work_is_told_once() -> None:
     async with story() as it:
         long = "a" * 60
@@ -315,6 +339,12 @@ async def test_an_opt_in_that_cannot_work_is_told_once() -> None:
         rows = [row for row in await it.listed({}) if row.state is ShellState.FAILED]
         assert sorted(row.detail for row in rows) == told
         assert {row.kind for row in rows} == {"Deployment", "DaemonSet", "CronJob"}
+        # The controller that leads next says none of it again.
+        it.lead_no_more()
+        it.lead(AppSettings())
+        await asyncio.sleep(2 * MINUTE_S)
+        reasons = [reason for reason, _ in it.cluster.events]
+        assert reasons.count("ShellImpossible") == len(told)
         # Mended and wrong again, it is told again.
         it.cluster.put(
             deployment("apps", name="my.app")

@@ -26,6 +26,8 @@ class MemoryCluster:
         self.objects: dict[Key, dict[str, Any]] = {}
         self.events: list[tuple[str, str]] = []
         """Reason and message of each Event."""
+        self.reported: list[dict[str, Any]] = []
+        """The Events themselves, for who lists them."""
         self.said: dict[str, str] = {}
         """A pod's log."""
         self.asked: list[str] = []
@@ -82,7 +84,7 @@ class MemoryCluster:
     ) -> Sequence[Object]:
         await self._answer(namespace)
         path, _, value = fields.partition("=")
-        found = self._selected(kind, namespace, labels)
+        found = self.reported if kind is Kind.EVENT else self._selected(kind, namespace, labels)
         return [one for one in found if not fields or str(_at(one, path)) == value]
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
@@ -140,6 +142,8 @@ class MemoryCluster:
     ) -> None:
         if not self.down:
             self.events.append((reason, message))
+            regarding = {"name": about["metadata"]["name"], "uid": about["metadata"].get("uid")}
+            self.reported.append({"metadata": {}, "regarding": regarding, "note": message})
 
     async def watch(
         self, kind: Kind, namespace: str, labels: str = ""

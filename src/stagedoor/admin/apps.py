@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.policies import egress_problem
 from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.outdated import sentence
 from stagedoor.shells.kubernetes.live.reading import derived_now
@@ -117,7 +118,14 @@ class Apps:
             settings.instead if isinstance(settings, WrongSettings) else settings,
             kit_of(self._settings) or UNNAMED_KIT,
         )
-        return explain(target, app, settings, derived)
+        return explain(target, app, settings, derived, await self._egress_problem(namespace, app))
+
+    async def _egress_problem(self, namespace: str, app: Object) -> str | None:
+        try:
+            policies = await self._cluster.list(Kind.NETWORK_POLICY, namespace)
+        except ClusterError:
+            return None  # without the right to look there is nothing to say
+        return egress_problem(app, policies, self._settings.controller.pod_labels)
 
     async def start(self, target: Target, progress: Progress) -> App:
         """Have the shell started, and wait for it. Raises NotFoundError, StagedoorError."""

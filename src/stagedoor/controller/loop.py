@@ -64,7 +64,7 @@ class Controller:
                 cluster, namespace, partial(self._named, key), offers=False
             )
         self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
-        self._opt_ins = OptIns(cluster)
+        self._opt_ins = OptIns(cluster, kit.pod_labels)
         self._requests: dict[Target, object] = {}
         """How often each shell was asked for, and whether its lease says why it failed, as they were last
         seen. A renewal asks for nothing."""

@@ -33,6 +33,7 @@ RESOURCES: Mapping[Kind, Resource] = {
     Kind.DEPLOYMENT: Resource("apps", "v1", "deployments"),
     Kind.STATEFUL_SET: Resource("apps", "v1", "statefulsets"),
     Kind.DAEMON_SET: Resource("apps", "v1", "daemonsets"),
+    Kind.NETWORK_POLICY: Resource("networking.k8s.io", "v1", "networkpolicies"),
     Kind.CRON_JOB: Resource("batch", "v1", "cronjobs"),
     Kind.REPLICA_SET: Resource("apps", "v1", "replicasets"),
     Kind.POD: Resource("", "v1", "pods"),

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     EVENT = "Event"
     ENDPOINT_SLICE = "EndpointSlice"
     NAMESPACE = "Namespace"
+    NETWORK_POLICY = "NetworkPolicy"
     PERSISTENT_VOLUME_CLAIM = "PersistentVolumeClaim"
 
 

@@ -28,6 +28,7 @@ GATEWAY: Mapping[str, Sequence[str]] = {
     _LEASES: (*_READ, "create", "patch", "update"),
     "daemonsets.apps": ("list",),
     "cronjobs.batch": ("list",),
+    "networkpolicies.networking.k8s.io": ("list",),
 }
 """What a gateway does in an app's namespace; the chart's Role has the same."""
 CONTROLLER: Mapping[str, Sequence[str]] = {

@@ -13,7 +13,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     describe,
     is_offered,
 )
-from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
+from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind, warning
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, shell_object
@@ -73,8 +73,9 @@ def explain(
     app: Object,
     settings: AppSettings | WrongSettings,
     derived: Derived | WrongSettings | None,
+    egress: str | None = None,
 ) -> ShellReport:
-    """`derived` is None where `settings` are wrong."""
+    """`derived` is None where `settings` are wrong; `egress` is what `policies.egress_problem` says."""
     problems: list[str] = []
     if not is_offered(app):
         problems.append(
@@ -86,8 +87,9 @@ def explain(
     namespace = app["metadata"].get("namespace", "")
     if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
         return ShellReport(target, describe(app), namespace, tuple(problems))
-    facts = _facts(app, settings, derived)
-    return ShellReport(target, describe(app), namespace, (), MappingProxyType(facts), derived.notes)
+    facts = MappingProxyType(_facts(app, settings, derived))
+    notes = derived.notes if egress is None else (warning("network", egress), *derived.notes)
+    return ShellReport(target, describe(app), namespace, (), facts, notes)
 
 
 def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, str]:

@@ -1,0 +1,44 @@
+"""NetworkPolicies that bound what an app may reach, and not its shell. Pure.
+
+A shell bears none of its app's labels, so a policy that selects by one of them does not select the shell.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from stagedoor.model.cluster import Object
+from stagedoor.shells.kubernetes.derive.images import selects
+from stagedoor.shells.kubernetes.names import SHELL_OF, shell_labels
+
+
+def egress_problem(
+    app: Object, policies: Sequence[Object], pod_labels: Mapping[str, str]
+) -> str | None:
+    """Return which of the namespace's policies let the shell of `app` reach more than the app; None if it
+    does not. `pod_labels` are those of every shell's pod besides its own."""
+    name = str(app["metadata"]["name"])
+    app_labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    shell = {**pod_labels, **shell_labels(name)}
+    bounding = [policy for policy in policies if _bounds_egress(policy)]
+    if any(_selects(policy, shell) for policy in bounding):
+        # The namespace's default, or a twin for the shell: its author has thought of shells.
+        return None
+    names = [str(policy["metadata"]["name"]) for policy in bounding if _selects(policy, app_labels)]
+    if not names:
+        return None
+    many = "NetworkPolicies" if len(names) > 1 else "NetworkPolicy"
+    verb = "bound" if len(names) > 1 else "bounds"
+    return (
+        f"{many} {', '.join(sorted(names))} {verb} what the app may reach, and not its shell; "
+        f"give the shell one for the label {SHELL_OF}: {name}"
+    )
+
+
+def _bounds_egress(policy: Object) -> bool:
+    """Whether the policy is about egress (networking.k8s.io/v1 NetworkPolicySpec, `policyTypes`)."""
+    spec = policy.get("spec") or {}
+    types = spec.get("policyTypes")
+    return "Egress" in types if types else bool(spec.get("egress"))
+
+
+def _selects(policy: Object, labels: Mapping[str, str]) -> bool:
+    return selects((policy.get("spec") or {}).get("podSelector") or {}, labels)
