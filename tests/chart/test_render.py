@@ -394,6 +394,17 @@ def test_of_other_pods_only_those_that_are_named_come_to_the_webshell_s_plain_ht
     assert rule == {"from": [peer], "ports": [plain]}
 
 
+def test_the_health_ports_are_for_those_alone_that_are_named() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    health = [{"protocol": "TCP", "port": 8080}]
+    for values, allowed in (({}, {"namespaceSelector": {}}), ({"healthFrom": [peer]}, peer)):
+        objects = render(APPS, fences=values)
+        for part in ("gateway", "controller"):
+            [policy] = of_kind(objects, "NetworkPolicy", f"stagedoor-{part}")
+            rules = [rule for rule in policy["spec"]["ingress"] if rule["ports"] == health]
+            assert rules == [{"from": [allowed], "ports": health}], part
+
+
 def test_the_webshell_is_on_the_load_balancer_over_tls_only_and_below_a_path() -> None:
     web = {
         "enabled": True,
