@@ -84,7 +84,9 @@ class MemoryCluster:
     ) -> Sequence[Object]:
         await self._answer(namespace)
         path, _, value = fields.partition("=")
-        found = self.reported if kind is Kind.EVENT else self._selected(kind, namespace, labels)
+        found = [*self._selected(kind, namespace, labels)]
+        if kind is Kind.EVENT:
+            found += self.reported
         return [one for one in found if not fields or str(_at(one, path)) == value]
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:

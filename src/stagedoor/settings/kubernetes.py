@@ -170,7 +170,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(
             description="What an app may ask for by `stagedoor.dev/privileges`, and its shell lacks "
             "otherwise: the token of its service account, capabilities above those that containers have by "
-            "default, folders of the node. The last two may open the node to whoever may enter."
+            "default, folders of the node. The last two may open the node to all who may enter."
         ),
     ] = ("service-account",)
     idle_stop_s: Annotated[

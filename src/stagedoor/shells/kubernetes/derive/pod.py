@@ -109,7 +109,7 @@ def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str,
     name = pod.get("serviceAccountName") or pod.get("serviceAccount")
     mounts = pod.get("automountServiceAccountToken")
     if SERVICE_ACCOUNT in settings.privileges:
-        why = f"{name or 'default'}: who enters the shell has its rights in the cluster"
+        why = f"{name or 'default'}: all who enter the shell have its rights in the cluster"
         notes.append(warning("service account", why))
         given = {"serviceAccountName": name, "automountServiceAccountToken": mounts}
         return {field: value for field, value in given.items() if value is not None}

@@ -184,7 +184,7 @@ def _judge(
     if kind == "hostPath":
         where = source.get("path", "?")
         if HOST_PATH in settings.privileges:
-            return warning(subject, f"it is {where} of the node, for whoever enters the shell")
+            return warning(subject, f"it is {where} of the node, for all who enter the shell")
         return left_out(subject, f"it is {where} of the node; {_BRING_HOST}")
     if kind == "persistentVolumeClaim":
         return _judge_claim(subject, source, allowed, claims)
