@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from stagedoor.controller.look import Look, look
 from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.mirrors import NamespaceMirrors, digest, digest_of
+from stagedoor.controller.snapshot import AppSnapshot, read_app
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import RENEW_AT
@@ -70,14 +70,14 @@ class Reconciler:
         """Look at one app, and do the next thing for it. Raises StepError, ClusterError."""
         mirrors = self.worlds[target.environment]
         self._tried[target] = objects.asked(mirrors.lease(target.app))
-        seen = look(target, mirrors, self.kit, self.defaults)
+        seen = read_app(target, mirrors, self.kit, self.defaults)
         await self._complain(seen)
         decision = decide(seen.state, self.now())
         if isinstance(decision, AskLog | Replace | ScaleToZero | Delete):
             # A shell may end: log and lease count as the API has them now, not as a watch last said.
             log = await self._read_log(seen) if isinstance(decision, AskLog) else None
             await self._read_lease(seen)
-            seen = look(target, mirrors, self.kit, self.defaults, log)
+            seen = read_app(target, mirrors, self.kit, self.defaults, log)
             decision = decide(seen.state, self.now())
         return ReconcileResult(type(decision).__name__, await self._do(decision, seen))
 
@@ -93,7 +93,7 @@ class Reconciler:
             told = f"{cause.step}: {cause.message}"
             await self.cluster.report(app, reason="ShellFailed", message=told, warning=True)
 
-    async def _do(self, decision: lifecycle.Decision, seen: Look) -> float | None:
+    async def _do(self, decision: lifecycle.Decision, seen: AppSnapshot) -> float | None:
         """Carry out a decision. Return when to look again: at once after a change, None never."""
         name, now = seen.target.app, self.now()
         match decision:
@@ -123,7 +123,7 @@ class Reconciler:
                 return now + AGAIN_S
         return now
 
-    async def _make(self, decision: Start | Replace, seen: Look) -> None:
+    async def _make(self, decision: Start | Replace, seen: AppSnapshot) -> None:
         assert seen.app is not None, "a shell is started of an app"
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
         assert isinstance(seen.settings, AppSettings), "and its settings were right"
@@ -146,7 +146,7 @@ class Reconciler:
         else:
             await self._report(seen, "ShellStarted", "somebody asked for the shell")
 
-    async def _keep_config(self, seen: Look) -> float | None:
+    async def _keep_config(self, seen: AppSnapshot) -> float | None:
         """A shell that runs has the policy of now, and its waiting logins see no old failure; when its
         keys are to be renewed."""
         world, name, maker = seen.mirrors, seen.target.app, self.maker
@@ -198,7 +198,7 @@ class Reconciler:
             return  # it is told again at the next try, and the lease may be gone
         world.put(written)
 
-    async def _complain(self, seen: Look) -> None:
+    async def _complain(self, seen: AppSnapshot) -> None:
         """Wrong annotations are reported where their author looks: in an Event, once for each text."""
         problems = seen.problems
         if self._complained.get(seen.target, ()) == problems:
@@ -213,7 +213,7 @@ class Reconciler:
                 seen.app, reason="WrongAnnotation", message=problem, warning=True
             )
 
-    async def _read_lease(self, seen: Look) -> None:
+    async def _read_lease(self, seen: AppSnapshot) -> None:
         """Put the lease into the mirrors as the API has it now, if it has changed. Raises ClusterError."""
         mirrors, name = seen.mirrors, seen.target.app
         known = mirrors.lease(name)
@@ -223,7 +223,7 @@ class Reconciler:
         if lease is not None and objects.renewed_at(lease) != objects.renewed_at(known):
             mirrors.put(lease)
 
-    async def _read_log(self, seen: Look) -> str:
+    async def _read_log(self, seen: AppSnapshot) -> str:
         """Return the end of the shell's log, empty if it cannot be read. Raises ClusterError while it may
         be read later."""
         for pod in seen.mirrors.shell_pods(seen.target.app):
@@ -240,12 +240,12 @@ class Reconciler:
                         raise
         return ""
 
-    def _notice(self, seen: Look) -> str:
+    def _notice(self, seen: AppSnapshot) -> str:
         """That the shell is outdated, as a line for people; empty if it is not."""
         found = outdated(seen.mirrors.shell(seen.target.app))
         return notice(seen.target.app, found) if found else ""
 
-    async def _mark(self, seen: Look, stale: str | None, idle_since: float | None) -> None:
+    async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell. That its app has moved on is told once, by an Event."""
         shell = seen.mirrors.shell(seen.target.app)
         assert shell is not None, "what is marked is there"
@@ -257,11 +257,11 @@ class Reconciler:
         if now is not None and now != before:
             await self._report(seen, "ShellOutdated", sentence(seen.target.app, now))
 
-    async def _patch(self, seen: Look, patch: Object) -> None:
+    async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
         world, name = seen.mirrors, seen.target.app
         world.put(await self.maker.patch_shell(world.namespace, name, patch))
 
-    async def _report(self, seen: Look, reason: str, message: str) -> None:
+    async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
         if seen.app is not None:
             await self.cluster.report(seen.app, reason=reason, message=message)
 

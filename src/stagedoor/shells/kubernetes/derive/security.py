@@ -30,7 +30,7 @@ _DEFAULT_CAPABILITIES = frozenset(
         "SYS_CHROOT",
     }
 )
-"""Those that containerd gives a container where nothing is said (`oci.defaultUnixCaps`)."""
+"""Those that containerd gives a container where nothing is said (its oci package)."""
 
 
 def shell_security(

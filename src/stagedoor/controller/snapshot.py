@@ -23,7 +23,7 @@ from stagedoor.wire.rfc3339 import parse_time
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class AppSnapshot:
     """One app at one moment. `app` is its Deployment or StatefulSet, None if it is gone; `derived` is the
     shell as it would be made now, None where none is offered; `state` is what the decision depends on."""
 
@@ -40,13 +40,13 @@ class Look:
         return self.derived.problems if isinstance(self.derived, WrongSettings) else ()
 
 
-def look(
+def read_app(
     target: Target,
     mirrors: NamespaceMirrors,
     kit: Kit,
     defaults: AppSettings,
     log: str | None = None,
-) -> Look:
+) -> AppSnapshot:
     """Read one app from the mirrors; `log` as in `LifecycleState`."""
     app, shell = mirrors.app(target.app), mirrors.shell(target.app)
     offered = mirrors.offers and app is not None and is_offered(app)
@@ -67,7 +67,7 @@ def look(
         leftovers=lease is not None or mirrors.service(target.app) is not None,
         log=log,
     )
-    return Look(target, mirrors, app, settings, derived, state)
+    return AppSnapshot(target, mirrors, app, settings, derived, state)
 
 
 def _derived(
