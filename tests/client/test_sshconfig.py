@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.client import sshconfig
+from stagedoor.client import ssh_files, sshconfig
 from stagedoor.client.sshconfig import SshAccess
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
@@ -152,10 +152,14 @@ def test_the_include_is_added_on_request_only_and_once(tmp_path: Path) -> None:
 
 
 def test_an_include_that_holds_for_some_hosts_only_does_not_count(tmp_path: Path) -> None:
-    line = f"Include {tmp_path}/s/config"
-    assert not sshconfig.includes(f"Host other\n  {line}\n", line)
-    assert not sshconfig.includes(f"# {line}\n", line)
-    assert sshconfig.includes(f'User anna\n  include="{tmp_path}/s/config"\nHost *\n', line)
+    config, own = tmp_path / "s/config", tmp_path / "config"
+    for text, included in (
+        (f"Host other\n  Include {config}\n", False),
+        (f"# Include {config}\n", False),
+        (f'User anna\n  include="{config}"\nHost *\n', True),
+    ):
+        own.write_text(text)
+        assert ssh_files.is_included(config, own) == included
 
 
 @settings(deadline=None, max_examples=100)

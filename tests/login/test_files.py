@@ -19,6 +19,7 @@ from stagedoor.client.login_files import (
     GatewayDocument,
     ends_at,
     fresh_until,
+    include,
     render_config,
     render_known_hosts,
 )
@@ -60,6 +61,27 @@ def test_ssh_understands_it(tmp_path: Path) -> None:
         ["ssh", "-GF", file, "github.com"], capture_output=True, text=True, check=True
     )
     assert str(FOLDER) not in other.stdout
+
+
+@pytest.mark.parametrize("before", ["Host other\n  {}\n", "Match host other\n{}\n", "# {}\n", ""])
+def test_an_include_that_is_not_in_force_gets_one_at_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """One below a `Host` holds for that host alone, and ssh went past the gateway."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder, place = tmp_path / "gw", tmp_path / ".ssh/config"
+    for made in (folder, place.parent):
+        made.mkdir()
+    written = config(GOOD).replace("Match host *.ssh,*-ssh exec", "Match host never exec")
+    (folder / "ssh_config").write_text(written)
+    line = f"Include {folder}/ssh_config"
+    text = before.format(line)
+    place.write_text(text)
+    assert include(folder)
+    done = subprocess.run(["ssh", "-GF", place, "app01.ssh"], capture_output=True, check=True)
+    assert b"proxyjump stagedoor-gw.example" in done.stdout
+    assert not include(folder), "once"
+    assert place.read_text().endswith(text), "what was there stays"
 
 
 @pytest.mark.identity(9)

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.client import login_ask, login_files, tunnel
+from stagedoor.client import login_ask, login_files, ssh_files, tunnel
 from stagedoor.client.keygen import fingerprint_of, run
 from stagedoor.client.login_files import KEY, SECRET, STATE
 from stagedoor.client.login_web import LATER, Gateway, LoopbackListener, login_id
@@ -70,7 +70,7 @@ def log_in(
             with suppress(TunnelError):
                 gateway.post("/login/end", {"secret": got.get("secret")})
             raise _unsigned(got)
-        login_files.make_private(folder)
+        ssh_files.make_private(folder)
         if made is not None:
             for name in (KEY, f"{KEY}.pub"):
                 shutil.move(str(made / name), str(folder / name))
@@ -78,10 +78,10 @@ def log_in(
         if made is not None:
             shutil.rmtree(str(made), ignore_errors=True)
     _keep(folder, gateway, got, label, by_token=id_token is not None)
-    login_files.replace(
+    ssh_files.replace(
         folder / login_files.KNOWN_HOSTS, login_files.render_known_hosts(known), 0o644
     )
-    login_files.replace(folder / login_files.CONFIG, config, 0o600)
+    ssh_files.replace(folder / login_files.CONFIG, config, 0o600)
     included = login_files.include(folder)
     _say(f"You are logged in as {user} until {clock(got)}.")
     _say(
@@ -310,7 +310,7 @@ def _keep(
     """
     login_files.check_login(got)
     if isinstance(got.get("secret"), str):
-        login_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
+        ssh_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
     state = {
         "gateway": gateway.url,
         "user": got.get("user"),
@@ -319,7 +319,7 @@ def _keep(
         "ca_file": gateway.options.ca_file,
         "by_token": by_token,
     }
-    login_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
+    ssh_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
     login_files.keep_code(folder)
     if got.get("certificate"):
         login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from stagedoor.client import tunnel
+from stagedoor.client import ssh_files, tunnel
 from stagedoor.client.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, file_stamp
 from stagedoor.client.tunnel import TunnelError
 
@@ -34,8 +34,6 @@ _KEY_LINE = re.compile(
 )
 _NAME = re.compile(r"\*[.-]ssh")
 """Of shells alone: a gateway must not catch a person's other hosts, such as build-ssh.example.com."""
-NO_QUOTE = '"!*\'*"'
-"""A pattern of ssh's: no name with a quote. ProxyCommand puts the name in quotes, for the person's shell."""
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 _PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
 
@@ -68,7 +66,7 @@ class GatewayDocument:
         self.names = _texts(said, "names", _NAME)
         ssh, connect = said.get("ssh"), said.get("connect")
         fits = isinstance(ssh, str) and len(ssh) < 300 and _PLACE.fullmatch(ssh)
-        self.ssh = str(ssh) if fits else None
+        self.jump = _host_port(str(ssh)) if fits else None
         self.connect = connect if isinstance(connect, str) and len(connect) < 300 else None
         if not self.host_ca or not self.names:
             line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
@@ -77,7 +75,7 @@ class GatewayDocument:
             raise TunnelError(
                 tunnel.REFUSED, f"{url} has no certificates set up; ask its administrators"
             )
-        if self.ssh is None and not self._connect_is_private():
+        if self.jump is None and not self._connect_is_private():
             raise TunnelError(
                 tunnel.REFUSED,
                 f"{url} names no way for ssh that keeps a login secret; its administrators set "
@@ -89,6 +87,11 @@ class GatewayDocument:
             return False
         gateway = tunnel.parse_gateway(self.connect, "the gateway's CONNECT")
         return gateway.scheme == "https" or tunnel.bypassed(gateway, "")
+
+
+def _host_port(place: str) -> tuple[str, int]:
+    host, _, port = place.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _texts(said: dict[str, object], name: str, form: re.Pattern[str]) -> list[str]:
@@ -103,46 +106,28 @@ def _texts(said: dict[str, object], name: str, form: re.Pattern[str]) -> list[st
 def render_config(
     known: GatewayDocument, folder: Path, user: str, program: list[str], place: str
 ) -> str:
-    """The Include file. `program` runs this client by whole paths. Raises TunnelError."""
+    """Return the Include file. `program` runs this client by whole paths. Raises TunnelError."""
     if not _USER.fullmatch(user):
         raise TunnelError(tunnel.REFUSED, f"ssh cannot be given the user name {user!r}")
-    names = known.names
+    known_hosts = folder / KNOWN_HOSTS
     key = [
-        f"  IdentityFile {_path(folder / KEY)}",
-        f"  CertificateFile {_path(folder / CERTIFICATE)}",
+        f"  IdentityFile {ssh_files.path_word(folder / KEY)}",
+        f"  CertificateFile {ssh_files.path_word(folder / CERTIFICATE)}",
         "  IdentitiesOnly yes",
     ]
-    hosts = [
-        f"  UserKnownHostsFile {_path(folder / KNOWN_HOSTS)}",
-        "  GlobalKnownHostsFile /dev/null",
-        "  StrictHostKeyChecking yes",
-        "  CheckHostIP no",
-    ]
-    needed = _needed(folder, program)
     # Without the name: one with a quote in it would end ours, and an old ssh takes it (CVE-2023-51385).
-    lines = [f'Match host {",".join(names)} exec "{needed}"', ""]
-    if known.ssh is not None:
-        host, _, port = known.ssh.rpartition(":")
+    lines = [f'Match host {",".join(known.names)} exec "{_needed(folder, program)}"', ""]
+    if known.jump is not None:
         jump = "stagedoor-" + re.sub(r"[^A-Za-z0-9.-]", "-", place)
-        lines += [
-            f"Host {jump}",
-            f"  HostName {host.strip('[]')}",
-            f"  Port {port}",
-            f"  User {user}",
-        ]
         # Whom to ask is decided by `--if-needed`, which sees BatchMode: ssh does not pass it on to a jump.
-        lines.append("  KbdInteractiveAuthentication no")
-        # The gateway only sees what is encrypted already; the fastest cipher is enough for it.
-        lines += ["  Ciphers ^aes128-gcm@openssh.com", *key, *hosts, ""]
-        way = [f"  ProxyJump {jump}"]
+        more = ["  KbdInteractiveAuthentication no", *key]
+        lines += ssh_files.jump_host(jump, *known.jump, user, more, known_hosts)
+        way = f"  ProxyJump {jump}"
     else:
         words = ["tunnel", "--gateway", known.connect or "", "--user", user]
-        command = _command([*program, *words, "--token-file", str(folder / SECRET)])
-        way = [f"  ProxyCommand {command} -- '%h' %p"]
-    lines += [f"Host {NO_QUOTE} {' '.join(names)}", *way, *key, *hosts, "  CanonicalizeHostname no"]
-    return (
-        _HEADER + "\n".join([*lines, "  ServerAliveInterval 30", "  ServerAliveCountMax 4"]) + "\n"
-    )
+        way = ssh_files.proxy_command([*program, *words, "--token-file", str(folder / SECRET)])
+    lines += ssh_files.shell_hosts(known.names, [way, *key], known_hosts)
+    return _HEADER + "\n".join(lines) + "\n"
 
 
 def check_login(got: dict[str, object]) -> None:
@@ -155,17 +140,8 @@ def check_login(got: dict[str, object]) -> None:
 
 
 def render_known_hosts(known: GatewayDocument) -> str:
-    names = ",".join([*known.names, "*-ssh.*"])
-    if known.ssh is not None:
-        host, _, port = known.ssh.rpartition(":")
-        names += f",{host.strip('[]')}" if port == "22" else f",[{host.strip('[]')}]:{port}"
-    lines = [f"@cert-authority {names} {line} stagedoor host CA" for line in known.host_ca]
-    return _HEADER + "\n".join(lines) + "\n"
-
-
-def _command(words: list[str]) -> str:
-    """In an `exec` or `ProxyCommand`: ssh expands `%`, then the person's shell takes it apart."""
-    return " ".join(_word(word) for word in words)
+    """Return the known_hosts with the gateway's host CAs."""
+    return _HEADER + "\n".join(ssh_files.authorities(known.host_ca, known.jump)) + "\n"
 
 
 def _needed(folder: Path, program: list[str]) -> str:
@@ -173,7 +149,7 @@ def _needed(folder: Path, program: list[str]) -> str:
     `needed.is_fresh` does, and waits by itself while another ssh's client asks: a Python costs ten times as
     much, and 50 of them a second of two processors. The file is a hint alone, and `turn.LoginLock` decides:
     a pid that is not of a client, as after a crash, is believed for ten seconds."""
-    command = _command([*program, "login", "--if-needed", "--folder", str(folder)])
+    command = ssh_files.exec_command([*program, "login", "--if-needed", "--folder", str(folder)])
     if "'" in command:
         return command
     good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
@@ -186,21 +162,6 @@ def _needed(folder: Path, program: list[str]) -> str:
         f"{{ good || {{ {first} || {{ {wait}; }}; good; }}; }} 2> /dev/null || exec {command} $s"
     )
     return f"/bin/sh -c '{script}'"
-
-
-def _word(word: str) -> str:
-    if not word.isprintable() or any(c in word for c in "'\"\\"):
-        raise TunnelError(tunnel.USAGE, f"ssh cannot be given the path {word!r}: choose another")
-    plain = re.fullmatch(r"[A-Za-z0-9@+=:,./_-]+", word)
-    return (word if plain else f"'{word}'").replace("%", "%%")
-
-
-def _path(path: Path) -> str:
-    text = str(path)
-    if not text.isprintable() or any(c in text for c in "'\"\\%$*?["):
-        line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
-        raise TunnelError(tunnel.USAGE, line)
-    return f'"{text}"' if " " in text else text
 
 
 def ends_at(certificate: str) -> int:
@@ -234,8 +195,8 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
     OSError."""
     end = ends_at(certificate)
     fresh = end - AGAIN_S if to_its_end else fresh_until(end, time.time())
-    replace(folder / CERTIFICATE, certificate + "\n", 0o644)
-    replace(folder / FRESH, f"{fresh}\n", 0o600)  # whole lines: a shell reads it
+    ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
+    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # whole lines: a shell reads it
 
 
 def keep_code(folder: Path) -> None:
@@ -258,7 +219,9 @@ def keep_code(folder: Path) -> None:
             if before == "stagedoor/client":
                 (place / module).write_bytes(whole.read(name))
                 py_compile.compile(str(place / module))
-    replace(place / CODE_OF, stamp, 0o600)  # last: what is half written counts for nothing
+    ssh_files.replace(
+        place / CODE_OF, stamp, 0o600
+    )  # last: what is half written counts for nothing
 
 
 def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
@@ -291,22 +254,6 @@ def read_state(folder: Path) -> dict[str, object]:
     return found
 
 
-def replace(path: Path, text: str, mode: int) -> None:
-    """Put `text` in the place of what the file held, all of it, also after a power cut. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    fd = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
-            os.fchmod(fd, mode)
-            file.write(text)
-            file.flush()
-            os.fsync(fd)
-        fresh.replace(path)
-    finally:
-        if fresh.exists():
-            fresh.unlink()
-
-
 def remove(folder: Path, *names: str) -> None:
     """Remove these files of the folder, as far as they are there. Raises OSError."""
     for name in names:
@@ -314,38 +261,14 @@ def remove(folder: Path, *names: str) -> None:
             (folder / name).unlink()
 
 
-def make_private(folder: Path) -> None:
-    """The folder, and those above it that are not there. Raises OSError."""
-    for each in [*reversed(folder.parents), folder]:
-        if not each.exists():
-            each.mkdir(mode=0o700)
-
-
 def include(folder: Path) -> bool:
-    """Put the Include line at the top of ~/.ssh/config, unless it is in there. Whether it did. OSError."""
-    line = f"Include {_path(folder / CONFIG)}"
-    place = (
-        Path.home() / ".ssh" / "config"
-    ).resolve()  # through a link: people keep it in a repository
-    before = place.read_bytes() if place.exists() else b""
-    text = before.decode("utf-8", "surrogateescape")
-    if line in text.splitlines():
-        return False
-    make_private(place.parent)
-    mode = place.stat().st_mode & 0o777 if place.exists() else 0o600
-    replace(place, f"{line}\n" + ("\n" if text else "") + text, mode)
-    return True
+    """Have `~/.ssh/config` read the folder's configuration. Return True if it did not. Raises OSError."""
+    return ssh_files.add_include(folder / CONFIG, Path.home() / ".ssh" / "config")
 
 
 def forget(folder: Path) -> None:
     """Take the folder and its Include line away. Raises OSError."""
     import shutil
 
-    line = f"Include {_path(folder / CONFIG)}"
-    place = (Path.home() / ".ssh" / "config").resolve()
-    if place.exists():
-        text = place.read_bytes().decode("utf-8", "surrogateescape")
-        kept = text.replace(f"{line}\n\n", "", 1).replace(f"{line}\n", "", 1)
-        if kept != text:
-            replace(place, kept, place.stat().st_mode & 0o777)
+    ssh_files.remove_include(folder / CONFIG, Path.home() / ".ssh" / "config")
     shutil.rmtree(str(folder))

@@ -14,6 +14,7 @@ MODULES = (
         "client.login_ask",
         "client.login_files",
         "client.login_web",
+        "client.ssh_files",
         "client.whoami",
     ),
     *("client.needed", "client.turn", "client.keygen", "client.tunnel", "client.http"),

@@ -1,0 +1,205 @@
+"""What is written for ssh: an `Include` file, its known_hosts, and the line in `~/.ssh/config`.
+
+`stagedoor login` and `stagedoor ssh-config` compose their files of these parts, so that both quote, replace
+and include alike. Standard library only, Python 3.8 or later. Raises TunnelError for what ssh could not be
+given.
+
+Sources: ssh_config(5) for the keywords, their quoting and tokens; sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from stagedoor.client import tunnel
+from stagedoor.client.tunnel import TunnelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NO_QUOTE = '"!*\'*"'
+"""A pattern of ssh's: no name with a quote. ProxyCommand puts the name in quotes, for the person's shell."""
+NAMES = ("*.ssh", "*-ssh")
+"""Of shells alone: `*-ssh.*` would catch a real host such as build-ssh.example.com."""
+ALIVE_INTERVAL_S = 30
+ALIVE_COUNT = 4
+"""A dead session is noticed in two minutes; a NAT that forgets idle flows after one is kept awake."""
+
+
+def shell_hosts(names: Sequence[str], way: Sequence[str], known_hosts: Path) -> list[str]:
+    """Return the `Host` block of the shells; `way` are the lines that lead to them."""
+    return [
+        f"Host {NO_QUOTE} {' '.join(names)}",
+        *way,
+        *trust(known_hosts),
+        "  CanonicalizeHostname no",
+        f"  ServerAliveInterval {ALIVE_INTERVAL_S}",
+        f"  ServerAliveCountMax {ALIVE_COUNT}",
+    ]
+
+
+def jump_host(
+    name: str, host: str, port: int, user: str | None, more: Sequence[str], known_hosts: Path
+) -> list[str]:
+    """Return the `Host` block of the gateway that ssh jumps over, an empty line behind it."""
+    return [
+        f"Host {name}",
+        f"  HostName {host}",
+        f"  Port {port}",
+        *([] if user is None else [f"  User {plain(user)}"]),
+        # The gateway only sees what is encrypted already; the fastest cipher is enough for it.
+        "  Ciphers ^aes128-gcm@openssh.com",
+        *more,
+        *trust(known_hosts),
+        "",
+    ]
+
+
+def trust(known_hosts: Path) -> list[str]:
+    """Return the lines by which ssh trusts this known_hosts, and asks about no other key."""
+    return [
+        f"  UserKnownHostsFile {path_word(known_hosts)}",
+        "  GlobalKnownHostsFile /dev/null",
+        "  StrictHostKeyChecking yes",
+        "  CheckHostIP no",
+    ]
+
+
+def authorities(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
+    """Return the known_hosts lines of host CAs, for the shells and the gateway at `jump`."""
+    # Wider than `Host`: this file is read for those hosts only.
+    names = ",".join([*NAMES, "*-ssh.*"])
+    if jump is not None:
+        host, port = jump
+        names += f",{host}" if port == 22 else f",[{host}]:{port}"
+    return [f"@cert-authority {names} {key} stagedoor host CA" for key in keys]
+
+
+def proxy_command(words: Sequence[str]) -> str:
+    """Return the line that opens the tunnel; ssh appends the shell's name.
+
+    The quotes keep a name that an old ssh does not check from the shell (CVE-2023-51385), but for one that
+    has a quote in it: see `NO_QUOTE`.
+    """
+    return f"  ProxyCommand {command(words)} -- '%h' %p"
+
+
+def command(words: Sequence[str]) -> str:
+    """Return a command for ProxyCommand: ssh expands `%`, then the person's shell takes it apart."""
+    return " ".join(_word(word) for word in words)
+
+
+def exec_command(words: Sequence[str]) -> str:
+    """Return a command for `Match exec "…"`, in which ssh knows no escape for a quote."""
+    for word in words:
+        if any(c in word for c in "'\"\\"):
+            raise TunnelError(
+                tunnel.USAGE, f"ssh cannot be given the path {word!r}: choose another"
+            )
+    return command(words)
+
+
+def _word(word: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", plain(word)):
+        word = "'" + word.replace("'", "'\"'\"'") + "'"
+    return word.replace("%", "%%")
+
+
+def path_word(path: Path) -> str:
+    """Return a path as ssh_config's argument; ssh expands `%` and `${…}` in it, and knows no escape."""
+    text = plain(str(path))
+    if any(c in text for c in "\"'\\%$*?["):
+        line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
+        raise TunnelError(tunnel.USAGE, line)
+    return f'"{text}"' if " " in text else text
+
+
+def plain(text: str) -> str:
+    """Return `text`, which adds no line of its own. Raises TunnelError for control characters."""
+    if not text or not text.isprintable():
+        raise TunnelError(tunnel.USAGE, f"{text!r} is empty or holds a control character")
+    return text
+
+
+def replace(path: Path, text: str, mode: int) -> None:
+    """Put `text` in the place of what the file held, all of it, also after a power cut. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    fd = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+            os.fchmod(fd, mode)  # the umask must neither widen nor narrow it
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        fresh.replace(path)
+    finally:
+        if fresh.exists():
+            fresh.unlink()
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, and those above it that are not there, each private. Raises OSError."""
+    for each in [*reversed(folder.parents), folder]:
+        if not each.exists():
+            each.mkdir(mode=0o700)
+
+
+def include_line(config: Path) -> str:
+    """Return the line by which ssh reads `config`."""
+    return f"Include {path_word(config)}"
+
+
+def is_included(config: Path, ssh_config: Path) -> bool:
+    """Return True if `ssh_config` reads `config` for every host, so before any `Host` or `Match`.
+
+    Raises OSError.
+    """
+    wanted = _keyword(include_line(config))
+    for line in _text(ssh_config).splitlines():
+        keyword, value = _keyword(line)
+        if keyword in ("host", "match"):
+            return False
+        if (keyword, value) == wanted:
+            return True
+    return False
+
+
+def add_include(config: Path, ssh_config: Path) -> bool:
+    """Put the Include line at the top of `ssh_config`, unless it is in force. Return True if it was not.
+
+    What was there stays as it was, byte for byte. Raises OSError.
+    """
+    if is_included(config, ssh_config):
+        return False
+    before = _text(ssh_config)
+    _rewrite(ssh_config, f"{include_line(config)}\n" + ("\n" if before else "") + before)
+    return True
+
+
+def remove_include(config: Path, ssh_config: Path) -> None:
+    """Take the line of `add_include` out again. Raises OSError."""
+    before, line = _text(ssh_config), include_line(config)
+    kept = before.replace(f"{line}\n\n", "", 1).replace(f"{line}\n", "", 1)
+    if kept != before:
+        _rewrite(ssh_config, kept)
+
+
+def _text(ssh_config: Path) -> str:
+    if not ssh_config.exists():
+        return ""
+    return ssh_config.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _rewrite(ssh_config: Path, text: str) -> None:
+    place = ssh_config.resolve()  # through a link: people keep it in a repository
+    make_private(place.parent)
+    replace(place, text, place.stat().st_mode & 0o777 if place.exists() else 0o600)
+
+
+def _keyword(line: str) -> tuple[str, str]:
+    """`Include "x"`, `include=x` and `Include x` are one: the keyword is folded, quotes go."""
+    keyword, _, value = line.strip().replace("=", " ", 1).replace("\t", " ").partition(" ")
+    return keyword.lower(), value.strip().strip('"')
