@@ -145,6 +145,7 @@ def test_another_person_never_becomes_a_user_who_is_there(
     status, page = browser.get(idp.sign_in(browser.begin(), account))
     assert status in (400, 403)
     assert "belongs to another user" in page or "was refused" in page
+    assert "stagedoor sso link" not in page
     assert list(browser.jar) == []
 
 

@@ -13,6 +13,7 @@ from stagedoor.admin.sign_in.single_sign_on import reserved_names, rules_of
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, StagedoorError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
 from stagedoor.model.source import Source
@@ -315,8 +316,8 @@ class SignInService:
                     service.clock(),
                     reserved=reserved is not None,
                 )
-            except RefusedUserError:
-                _log_reserved(provider, person, mapped.name, reserved or "")
+            except (RefusedUserError, ConflictError) as error:
+                _log_refused(provider, person, mapped.name, error, reserved)
                 raise
             people.require_enabled(transaction, name)
             if mapped.groups is not None:
@@ -343,11 +344,19 @@ class SignInService:
             return User(name, people.groups_of(transaction, name) | provided)
 
 
-def _log_reserved(provider: SingleSignOn, person: ProviderAccount, name: str, why: str) -> None:
-    _log.warning(
-        "sign-in refused",
-        provider=provider.name,
-        subject=person.subject,
-        why=f"{name} {why}, and such a name is given by an administrator only: stagedoor user add USER "
-        "--no-password, then stagedoor sso link USER SUBJECT",
-    )
+def _log_refused(
+    provider: SingleSignOn,
+    person: ProviderAccount,
+    name: str,
+    error: StagedoorError,
+    reserved: str | None,
+) -> None:
+    """Log for the administrator why a first sign-in got no user."""
+    if isinstance(error, ConflictError):
+        why = f"{name} belongs to another user; if it is the same person: stagedoor sso link {name} SUBJECT"
+    else:
+        why = (
+            f"{name} {reserved}, and such a name is given by an administrator only: stagedoor user add USER "
+            "--no-password, then stagedoor sso link USER SUBJECT"
+        )
+    _log.warning("sign-in refused", provider=provider.name, subject=person.subject, why=why)

@@ -72,8 +72,8 @@ def admit(
         return there
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
         raise ConflictError(
-            f"the name {name} belongs to another user of this gateway; if it is the same person, an "
-            f"administrator says so with: stagedoor sso link {name} SUBJECT"
+            f"your user name is {name} there, and that name belongs to another user of this gateway; if that "
+            "is you, ask your administrator to link the two"
         )
     if reserved:
         raise RefusedUserError(
