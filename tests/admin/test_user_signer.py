@@ -290,6 +290,30 @@ def test_it_permits_forwards_only_where_a_grant_does(
     assert read(signer.sign(*ask)).extensions == {"permit-pty"}
 
 
+def test_it_ends_with_the_grants_that_it_rests_on(desk: Desk) -> None:
+    """Servers that trust the CA see no grant end, so the certificate does."""
+    key = public_line(new_key())
+    with desk.database.write() as transaction:
+        people.add_user(transaction, "carol", frozenset(), None, NOW)
+    sign_in = desk.log_in("carol", key)
+    signer = desk.signer()
+
+    def ends_in_s() -> float:
+        line = signer.sign("carol", sign_in.number, key, sign_in.ends_at)
+        return read(line).valid_before - NOW
+
+    desk.grant("user:carol", Permission.ENTER, app="app02", expires_at=NOW + 600)
+    assert ends_in_s() == 600
+    desk.grant("user:carol", Permission.WATCH, app="app03", expires_at=NOW + 10)
+    assert ends_in_s() == 600
+    desk.grant("user:carol", Permission.ENTER, app="app04", expires_at=NOW + 7200)
+    assert ends_in_s() == 3600
+    desk.grant("user:carol", Permission.AGENT, app="app05", expires_at=NOW + 60)
+    assert ends_in_s() == 60
+    desk.grant("user:carol", Permission.AGENT, app="app06")
+    assert ends_in_s() == 3600
+
+
 def test_what_was_signed_is_revoked_while_its_user_may_enter_nothing(desk: Desk) -> None:
     desk.signer().sign("alice", desk.sign_in.number, desk.key, desk.sign_in.ends_at)
 

@@ -16,7 +16,7 @@ from stagedoor.admin.certificates.certificates import (
     NoGrantError,
     TooManyCertificatesError,
 )
-from stagedoor.authz.decide import in_force, permitted
+from stagedoor.authz.decide import earliest, in_force, longest, permitted
 from stagedoor.model.certificate import extensions_for
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
@@ -36,6 +36,8 @@ OF_A_USER = Rate(burst=60, interval_s=10.0)
 OF_ALL = Rate(burst=2000, interval_s=0.05)
 """20 a second: 10,000 sign-ins renew at a third of that."""
 _ALL = ""
+_CERTIFIED = frozenset({Permission.ENTER, Permission.FORWARD, Permission.AGENT})
+"""What a server that trusts the user CA takes from a certificate."""
 
 
 class SignSignIn(Protocol):
@@ -100,26 +102,32 @@ class UserSigner:
             raise CertificateError(
                 f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
             )
-        granted = self._granted(user, now)
-        ends = min(ends_at, sign_in.expires_at, now + self._valid_s)
+        granted, granted_until = self._granted(user, now)
+        ends = min(ends_at, sign_in.expires_at, now + self._valid_s, granted_until)
         if ends <= now:
             raise CertificateError("your sign-in is over; sign in again")
         self._write_down(user, number, key.fingerprint, now, ends)
         return self._sign(key.line, user, number, ends, extensions_for(granted))
 
-    def _granted(self, user: str, now: float) -> Permissions:
-        """Return what the user's grants permit together, whatever the app. Raises CertificateError."""
+    def _granted(self, user: str, now: float) -> tuple[Permissions, float]:
+        """Return what a certificate can say of the user's grants, whatever the app, and until when.
+
+        The time is in seconds since the epoch, infinite for grants without an end. Raises CertificateError.
+        """
         with self._database.read() as transaction:
             if people.is_disabled(transaction, user):
                 raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
             rules = grants_about(transaction, user)
-        granted = permitted(in_force(rules, now))
+        rules = in_force(rules, now)
+        granted = permitted(rules) & _CERTIFIED
         if Permission.ENTER not in granted:
             raise NoGrantError(
                 "you may not enter any app, so your key gets no certificate; ask your administrator for "
                 "a grant"
             )
-        return granted
+        ends = (longest(rules, permission) for permission in granted)
+        until = earliest(*(rule.expires_at for rule in ends if rule is not None))
+        return granted, math.inf if until is None else until
 
     def _limit(self, user: str, now: float) -> None:
         for rates, name, whose in (
