@@ -4,6 +4,7 @@ import os
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from stagedoor.keys.files import KeyFileError, load_or_create
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
 from stagedoor.recording.folder import read
 from stagedoor.settings.file import load_settings
-from stagedoor.store.liveness.instances import sign_of
+from stagedoor.store.liveness.instances import sign_of, take_down
 from stagedoor.store.sqlite.reserve import Reserve
 
 ACCOUNT = 4711
@@ -63,6 +64,32 @@ def test_root_writes_nothing_where_a_link_of_the_account_leads(tmp_path: Path) -
     restore_backup(file, there, force=True, now=time.time())
     assert list(trap.iterdir()) == []
     assert (data / "recordings/one.cast").stat().st_uid == ACCOUNT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores into another account's folder")
+def test_root_puts_nothing_aside_where_a_link_of_the_account_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the account's choice came into root's folder: `stagedoor.db.sh` in /etc/profile.d."""
+    trap = tmp_path / "profile.d"
+    trap.mkdir()
+    file = backup_of(tmp_path / "here", tmp_path / "here/data/recordings")
+    there = installation(tmp_path / "there")
+    data = tmp_path / "there/data"
+    data.mkdir(mode=0o700)
+    (data / "stagedoor.db.sh").write_text("evil")
+    mkdir = Path.mkdir
+
+    def exchanged(path: Path, *args: Any, **more: Any) -> None:
+        mkdir(path, *args, **more)
+        if path.name.startswith("before-restore"):
+            path.rmdir()
+            path.symlink_to(trap)
+
+    monkeypatch.setattr(Path, "mkdir", exchanged)
+    with pytest.raises(StagedoorError):
+        restore_backup(file, there, force=True, now=time.time())
+    assert list(trap.iterdir()) == []
 
 
 SECRET = "root's secret"
@@ -187,5 +214,11 @@ def test_no_other_file_is_followed(data: Path) -> None:
     plant(data / "x.lock", secret)
     with pytest.raises(StoreError):
         sign_of(data, "x")
+    (secret.parent / "etc.lock").touch()
+    plant(data / "instances", secret.parent)
+    for act in (sign_of, take_down):
+        with pytest.raises(StoreError):
+            act(data / "instances", "etc")
+    assert (secret.parent / "etc.lock").exists()
     with pytest.raises(OSError, match="symbolic"):
         next(read(data / "x.lock"))

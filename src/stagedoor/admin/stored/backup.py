@@ -267,8 +267,13 @@ def _make_room(settings: Settings, *, force: bool, now: float) -> tuple[Path, ..
     aside = folder / f"before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
     if there:
         aside.mkdir(mode=0o700)
-        for path in there:
-            path.rename(aside / path.name)
+        # By descriptor: the account may put a link to a folder of root's in its place meanwhile.
+        fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for path in there:
+                os.rename(path, path.name, dst_dir_fd=fd)
+        finally:
+            os.close(fd)
     return (aside,) if there else ()
 
 

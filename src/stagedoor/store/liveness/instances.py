@@ -13,7 +13,8 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from sqlalchemy import Row, delete, select
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.session import End
+from stagedoor.settings.careful import open_unplanted
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
 from stagedoor.store.schema import instances, sessions
@@ -86,8 +88,10 @@ def sign_of(folder: Path, instance: str) -> Sign:
     """Whether some process holds `instance`. Raises StoreError where that cannot be found out."""
     path = _path(folder, instance)
     try:
-        # No link: root looks too, in a folder of the gateway's account.
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with _opened(folder) as around:
+            # No link: root looks too, in a folder of the gateway's account.
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(path.name, flags, dir_fd=around)
     except FileNotFoundError:
         return Sign.NONE
     except OSError as error:
@@ -120,7 +124,24 @@ def take_down(folder: Path, instance: str) -> None:
 
     Only then: a sign that is not locked yet may be that of one who is just putting it up.
     """
-    _path(folder, instance).unlink(missing_ok=True)
+    path = _path(folder, instance)
+    try:
+        with _opened(folder) as around:
+            os.unlink(path.name, dir_fd=around)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path} cannot be removed: {error.strerror}") from error
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open the folder, as root past no link of the gateway's account, to which it belongs. Raises OSError."""
+    fd = open_unplanted(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def close_lost(
