@@ -37,7 +37,12 @@ export function harmless(text: string): string {
   return text.replaceAll("\x1b", "␛").replaceAll("\x9b", "");
 }
 
-/** Whether so many lines are pasted that it is worth a question. */
+/** Return how many lines a paste has. An end of line at its end begins no further one. */
+export function lineCount(text: string): number {
+  return text.replace(/(\r\n|\r|\n)$/, "").split(/\r\n|\r|\n/).length;
+}
+
+/** Return whether so many lines are pasted that it is worth a question. */
 export function severalLines(text: string): boolean {
   return /[\r\n][^\r\n]/.test(text);
 }

@@ -181,7 +181,12 @@ export async function chosenMode(path: string, app: string, terminal: string): P
       dialog.close();
     };
     const offers: [string, Mode][] = [["Only watch", Mode.Watch], ["Join in", Mode.Mirror], ["Take over", Mode.TakeOver]];
-    for (const [text, mode] of offers) body.append(button(text, () => choose(mode)), " ");
+    for (const [text, mode] of offers) {
+      const offer = button(text, () => choose(mode));
+      if (mode === Mode.Watch) offer.classList.add("primary");
+      if (mode === Mode.TakeOver) offer.classList.add("grave");
+      body.append(offer, " ");
+    }
     body.querySelector("button")?.focus();
     dialog.addEventListener("close", () => resolve(Mode.Watch), { once: true });
   });

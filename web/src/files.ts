@@ -42,7 +42,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   function open(shown: boolean): void {
     panel.hidden = !shown;
     menu?.setAttribute("aria-expanded", String(shown));
-    if (shown) element("upload").focus();
+    if (shown) wanted.focus();
     else term.focus();
   }
 
@@ -185,6 +185,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   element("fetch").addEventListener("submit", (event) => {
     event.preventDefault();
+    for (const failed of list.querySelectorAll("li.wrong")) failed.remove();
     void download(ofText(wanted.value.trim()));
   });
 

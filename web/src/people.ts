@@ -45,23 +45,22 @@ export function colours(people: Person[]): (one: Person) => string {
 }
 
 /**
- * What has happened, a line for each who came or went. By name: one whose line was cut is another number, and no news. Nor
- * is it that a name is proved.
+ * Return a line for each person who came or left. People are compared by name: one whose line was cut comes back under
+ * another number, and that is no news. A name that is not proved yet is announced once it is, or once it is known that
+ * it cannot be: a few seconds later.
  */
 export function news(before: People, after: People): { text: string; came: boolean }[] {
-  const proved = (was: Person, is: Person): boolean =>
-    was.number === is.number && was.number !== 0 && was.known === Known.Claimed && is.known !== Known.Ssh;
-  const now = others(after);
-  const stays = new Set(now.filter((is) => others(before).some((was) => proved(was, is))).map((one) => one.number));
-  const left = others(before).filter((one) => !stays.has(one.number)).map((one) => `${called(one)} ${does(one)}`);
-  const found: { text: string; came: boolean }[] = [];
-  for (const one of now.filter((one) => !stays.has(one.number))) {
-    const at = left.indexOf(`${called(one)} ${does(one)}`);
+  const announced = (people: People): string[] =>
+    others(people).filter(({ known }) => known !== Known.Claimed).map((person) => `${called(person)} ${does(person)}`);
+  const left = announced(before);
+  const lines: { text: string; came: boolean }[] = [];
+  for (const person of announced(after)) {
+    const at = left.indexOf(person);
     if (at >= 0) left.splice(at, 1);
-    else found.push({ text: `${called(one)} ${does(one)} here now`, came: true });
+    else lines.push({ text: `${person} here now`, came: true });
   }
-  for (const gone of left) found.push({ text: `${gone.replace(/ (types|watches)$/, "")} has left`, came: false });
-  return found;
+  for (const person of left) lines.push({ text: `${person.replace(/ (types|watches)$/, "")} has left`, came: false });
+  return lines;
 }
 
 function ring(): void {

@@ -5,6 +5,7 @@
  */
 
 import { ask } from "./ask";
+import { element } from "./page";
 
 const LOOK_MS = 30_000;
 /** So often typing is told of at most. */
@@ -57,7 +58,8 @@ export class SignIn {
   constructor(private readonly path: string, private readonly name: string, private readonly line: Line) {
     this.note.setAttribute("role", "status");
     this.build();
-    document.body.append(this.note, this.dialog);
+    element("notices").append(this.note);
+    document.body.append(this.dialog);
     // By the person's own events: a program can make the terminal answer, which looks like typing further on.
     for (const kind of ["keydown", "beforeinput", "paste"])
       addEventListener(kind, (event) => event.isTrusted && this.used(), { capture: true, passive: true });

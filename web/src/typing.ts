@@ -1,7 +1,7 @@
 /** What somebody types, pastes, or puts in by any other way, and the keys that are the page's own. */
 
 import type { Terminal } from "@xterm/xterm";
-import { harmless, severalLines } from "./clipboard";
+import { harmless, lineCount, severalLines } from "./clipboard";
 import { KeyBar } from "./keybar";
 import { chord, controlSlash, inserted } from "./keys";
 import { asked, copy } from "./page";
@@ -23,7 +23,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
     text = harmless(text);
     // A program that has asked for brackets knows a paste from typing; any other would run line after line.
     const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
-    if (guarded && !(await asked(`Paste ${text.split(/\r\n|\r|\n/).length} lines? Each may run at once.`, text))) return;
+    if (guarded && !(await asked(`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
     term.paste(text);
     term.focus();
   }

@@ -34,7 +34,8 @@ export function windowKeys(term: Terminal): void {
     install = event as InstallPrompt;
   });
   const button = element("window");
-  button.hidden = ownWindow();
+  // Firefox has neither app windows nor this event.
+  button.hidden = ownWindow() || !("onbeforeinstallprompt" in window);
   button.addEventListener("click", () => {
     if (install !== undefined) void install.prompt();
     else hint("In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { copied, copiedWords, harmless, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
+import { copied, copiedWords, harmless, lineCount, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -23,6 +23,10 @@ test("a paste cannot end its own brackets", () => {
 
 test("several lines are worth a question, one with its end is not", () => {
   assert.deepEqual(["a", "a\n", "a\r\n", "a\nb", "a\rb"].map(severalLines), [false, false, false, true, true]);
+});
+
+test("an end of line at the end of a paste is no further line", () => {
+  assert.deepEqual(["a", "a\n", "a\nb", "a\r\nb\r\n", "a\rb\rc\r", "\n\n"].map(lineCount), [1, 1, 2, 2, 3, 2]);
 });
 
 test("a title is one line of plain text", () => {

@@ -31,11 +31,14 @@ test("one who watched and types now is news", () => {
   ]);
 });
 
-test("that a name is proved is no news, and that it is not is", () => {
+test("a person is announced once their name is proved, or known not to be", () => {
   const claimed = person(2, "bob", { known: Known.Claimed });
-  assert.deepEqual(news(told(me), told(me, claimed)), [{ text: "bob? types here now", came: true }]);
-  assert.deepEqual(news(told(me, claimed), told(me, person(2, "bob"))), []);
-  assert.equal(news(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))).length, 2);
+  assert.deepEqual(news(told(me), told(me, claimed)), []);
+  assert.deepEqual(news(told(me, claimed), told(me, person(2, "bob"))), [{ text: "bob types here now", came: true }]);
+  assert.deepEqual(news(told(me, claimed), told(me, person(2, "bob", { known: Known.Ssh }))), [
+    { text: "somebody by ssh as bob types here now", came: true },
+  ]);
+  assert.deepEqual(news(told(me, claimed), told(me)), []);
 });
 
 test("whom nobody let in is never called by a name alone", () => {

@@ -145,7 +145,7 @@ def test_the_menu_is_reached_and_left_by_keys(tab: Tab, base: str, tmp_path: Pat
     terminal(tab, base, "menu")
     tab.ask("document.getElementById('files-menu').focus()")
     tab.enter()
-    tab.until("document.activeElement.id === 'upload'")
+    tab.until("document.activeElement.id === 'fetch-path'")
     assert tab.ask("document.getElementById('files-menu').ariaExpanded") == "true"
     (tmp_path / "to").mkdir()
     choose(tab, made(tmp_path / "by-menu", 10))

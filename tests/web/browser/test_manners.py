@@ -1,13 +1,14 @@
 """What the page says of itself and of what programs do to it."""
 
 import json
+import re
 
 from acceptance.chromium import Tab
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows, terminal
 from tests.web.browser.test_page import COPIES, OPENS, cell, mouse
 
-CTRL = 2
+CTRL, SHIFT = 2, 8
 PASSING = "(place => place.hidden ? '' : place.textContent)(document.getElementById('passing'))"
 
 
@@ -70,3 +71,36 @@ def test_a_one_time_link_is_still_there_when_its_page_is_loaded_again(
     tab.until("location.pathname === '/app/app01'")
     ready(tab)
     assert tab.ask("sessionStorage.getItem('stagedoor.link')") is None
+
+
+def test_no_panel_of_the_page_changes_the_size_of_the_terminal(tab: Tab, base: str) -> None:
+    tab.resize(1000, 710)  # some pixels below the last row, so that rounding adds none
+    terminal(tab, base, "panels")
+    run(tab, "stty size; echo be''fore")
+    shows(tab, "before")
+    tab.ask("window.size = document.getElementById('screen').getBoundingClientRect().toJSON()")
+    same = (
+        "JSON.stringify(window.size) ==="
+        " JSON.stringify(document.getElementById('screen').getBoundingClientRect())"
+    )
+    for opens, panel in (
+        (lambda: tab.ask("document.getElementById('menu').click()"), "settings"),
+        (lambda: tab.ask("document.getElementById('files-menu').click()"), "files"),
+        (lambda: tab.press("Control", "ControlLeft", 17), "hint"),
+        (lambda: tab.press("F", "KeyF", 70, modifiers=CTRL | SHIFT), "search"),
+    ):
+        tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+        opens()
+        tab.until(f"document.getElementById('{panel}')?.hidden === false")
+        # A frame later the page has been laid out, and a terminal that had to change has changed.
+        tab.ask(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+        )
+        assert tab.ask(same), panel
+    tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
+    tab.enter()
+    run(tab, "stty size; echo af''ter")
+    sizes = re.findall(r"\b\d+ \d+\b", shows(tab, "after"))
+    assert len(sizes) == 2
+    assert len(set(sizes)) == 1
+    assert not tab.trouble
