@@ -197,7 +197,7 @@ def test_a_session_ends_with_the_permission_that_it_is_for() -> None:
     assert inside.registry.review() == 1
     ((name, end, why),) = inside.ended
     assert (name, end) == ("file", End.REVOKED)
-    assert "--allow files" in why
+    assert "is not granted to 'dev'" in why
 
 
 def test_who_lost_a_permission_while_the_shell_started_does_not_get_in_for_it() -> None:

@@ -66,7 +66,8 @@ def test_a_server_whose_entry_names_none_is_refused_in_words(world: World) -> No
     [notice] = visitor.notices
     assert isinstance(notice, Notice)
     assert notice.word is NoticeKind.DENIED
-    assert "`holder` of its [[shells.static]] entry" in notice.text
+    assert "log in by ssh" in notice.text
+    assert "[[shells.static]]" not in notice.text, "that is an administrator's"
     visitor.close()
 
 
@@ -101,4 +102,4 @@ def test_the_doctor_tells_which_server_holds_terminals(world: World, tmp_path: P
         ("shell", Level.OK), ("shell", Level.FAIL), ("shell", Level.FAIL),
     ]  # fmt: skip
     assert "holds 0 terminals" in ends[0][1].what
-    assert "`holder` of its [[shells.static]] entry" in ends[1][1].what
+    assert "no command is known that holds terminals" in ends[1][1].what

@@ -262,7 +262,7 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
     for wrong, status, why in (
         ({"again": "my own passwort"}, 400, "typed in two ways"),
         ({"new": "short", "again": "short"}, 400, "8 to 1024"),
-        ({"secret": "guessed"}, 403, "stagedoor user invite"),
+        ({"secret": "guessed"}, 403, "ask an administrator for another"),
     ):
         answer = person.post("/invitation", **fields | wrong)
         assert (answer.status, "set-cookie" in answer.headers) == (status, False)

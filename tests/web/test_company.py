@@ -150,7 +150,7 @@ def test_a_session_is_watched_by_its_id(
     gateway: Gateway, port: int, hosted: Visitor, tmp_path: Path
 ) -> None:
     gateway.add_user("ops")
-    gateway.command("grant", "add", "user:ops", "app01", "--watch")
+    gateway.command("grant", "add", "user:ops", "app01", "--allow", "watch", "--without", "enter")
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text(PASSWORD)

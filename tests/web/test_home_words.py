@@ -30,3 +30,16 @@ def test_an_app_says_what_is_permitted_besides_entering(
     page = home(PagePath("", Assets()), "dev", [app], [], [], is_person=False)
     assert said in page
     assert ('class="permits"' in page) == bool(said)
+
+
+def test_the_home_page_asks_for_no_password_where_ssh_takes_none() -> None:
+    app = App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01@gw.example")
+    page = home(PagePath("", Assets()), "dev", [app], [], [], is_person=True)
+    assert "and no password" in page
+    assert "asks for your password" not in page
+
+
+def test_a_person_without_a_grant_reads_whom_to_ask_and_no_command() -> None:
+    page = home(PagePath("", Assets()), "dev", [], [], [], is_person=True)
+    assert "Ask an administrator for a grant" in page
+    assert "stagedoor grant" not in page

@@ -464,7 +464,8 @@ def test_home_shows_what_one_may_enter_and_nothing_else(inside: Person) -> None:
 def test_an_app_without_a_grant_is_refused_in_plain_words(inside: Person) -> None:
     answer = inside.get("/app/secret")
     assert answer.status == 403
-    assert "stagedoor grant add user:dev secret" in answer.text
+    assert "no grant for &#39;dev&#39; to enter secret; ask an administrator" in answer.text
+    assert "stagedoor grant" not in answer.text, "that is an administrator's"
     assert inside.get("/app/no%20app").status == 404
 
 

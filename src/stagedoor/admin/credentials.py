@@ -248,10 +248,12 @@ class CredentialService:
 
     def _may(self, what: SelfService, identity: Identity) -> Denial | None:
         if what not in self._settings.accounts.self_service:
-            return Denial(
+            return Denial.with_mend(
                 Reason.NO_GRANT,
-                f"{identity.name} may not do that here; an administrator does it, or allows it for "
-                f'everybody with "{what}" in accounts.self_service',
+                "you may not do that here",
+                f'an administrator does it, or allows it for everybody with "{what}" in '
+                "accounts.self_service",
+                "ask an administrator",
             )
         return too_much(self._allowance, identity, self._monotonic())
 

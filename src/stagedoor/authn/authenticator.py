@@ -124,7 +124,7 @@ class Authenticator:
         """Why a session that `credential` opened has to end now; None if it may go on."""
         policy = self._last_policy()
         if identity.name not in policy.users:
-            return Denial(Reason.NO_GRANT, policy.gone(identity.name))
+            return policy.deny_gone(Reason.NO_GRANT, identity.name)
         shown = identity.credential_id
         if identity.method is Method.TOKEN and shown not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")

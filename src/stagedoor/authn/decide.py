@@ -16,6 +16,7 @@ from stagedoor.model.policy import Policy
 
 _NOBODY = bytes(32)
 _SHOWN_NAME_LIMIT = 64
+_ASK_FOR_ANOTHER = "make a new one on your account page, or ask an administrator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,11 @@ class CheckPassword:
     password_hash: str | None = field(repr=False)
 
 
-MISSING = Denial(
+MISSING = Denial.with_mend(
     Reason.CREDENTIAL_MISSING,
-    "say who you are: a user name with a password or token, "
-    "or a bearer token (an administrator makes one with: stagedoor token create NAME)",
+    "say who you are: a user name with a password or token, or a bearer token",
+    "an administrator makes one with: stagedoor token create NAME",
+    "ask an administrator if you have none",
 )
 
 
@@ -59,10 +61,12 @@ def decide(
         wrong = wrong_password(credential.name, policy)
     else:
         claimed = None
-        wrong = Denial(
+        wrong = Denial.with_mend(
             Reason.CREDENTIAL_WRONG,
-            "wrong token (it may have been removed; an administrator makes a new one with: "
-            "stagedoor token create NAME)",
+            "wrong token",
+            "it may have been removed; an administrator makes a new one with: "
+            "stagedoor token create NAME",
+            f"it may have been removed; {_ASK_FOR_ANOTHER}",
         )
     return _by_token(policy, credential.secret, shown_id, claimed, wrong, now)
 
@@ -77,13 +81,14 @@ def _by_token(
     if not right or record is None or claimed not in (None, record.user):
         return wrong
     if user is None:
-        return Denial(Reason.CREDENTIAL_WRONG, policy.gone(record.user))
+        return policy.deny_gone(Reason.CREDENTIAL_WRONG, record.user)
     if record.expires_at is not None and record.expires_at <= now:
         # The reader has shown the whole token, so it gives nothing away.
-        return Denial(
+        return Denial.with_mend(
             Reason.CREDENTIAL_WRONG,
-            f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}; "
+            f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}",
             f"an administrator makes a new one with: stagedoor token create {user.name}",
+            _ASK_FOR_ANOTHER,
         )
     return Identity(
         user.name,
@@ -107,14 +112,16 @@ def wrong_password(name: str, policy: Policy) -> Denial:
     """The one answer to a wrong password, an unknown name and a name without a password, or of a group that
     has none."""
     mend = "an administrator sets a new password with: stagedoor user password NAME"
+    advice = "try again, or ask an administrator for a new password"
     if policy.password_groups is not None:
-        mend = (
-            "only the groups in accounts.password_groups have passwords; all others sign in with their "
-            "identity provider, or show a token or key"
-        )
-    return Denial(
+        others = "all others sign in with their identity provider, or show a token or key"
+        mend = f"only the groups in accounts.password_groups have passwords; {others}"
+        advice = f"only some groups have passwords; {others}"
+    return Denial.with_mend(
         Reason.CREDENTIAL_WRONG,
-        f"wrong user name, password or token for {_shown(name)} ({mend})",
+        f"wrong user name, password or token for {_shown(name)}",
+        mend,
+        advice,
     )
 
 

@@ -75,9 +75,11 @@ def decide_key(
         return _by_sign_in(policy, bound, now)
     if record is not None and record.user in policy.disabled:
         return _wrong(f"the key {credential.fingerprint}: {policy.gone(record.user)}")
-    return _wrong(
-        f"the key {credential.fingerprint} is not registered for {shown(credential.name)} "
-        "(an administrator adds it with: stagedoor key add NAME FILE)"
+    return Denial.with_mend(
+        Reason.CREDENTIAL_WRONG,
+        f"the key {credential.fingerprint} is not registered for {shown(credential.name)}",
+        "an administrator adds it with: stagedoor key add NAME FILE",
+        "add it on your account page, or ask an administrator",
     )
 
 

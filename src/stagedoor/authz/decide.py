@@ -35,7 +35,7 @@ def authorise(
     rules = matching(policy, user, target, now)
     rule = longest(rules, Permission.ENTER)
     if rule is None:
-        return Denial(Reason.NO_GRANT, _no_grant(policy, user, target))
+        return _no_grant(policy, user, target)
     if not in_scope(identity.scopes, target):
         return Denial(
             Reason.NO_GRANT,
@@ -59,15 +59,16 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
         return UNREAD
     user = policy.users.get(identity.name)
     if user is None:
-        return Denial(Reason.NO_GRANT, policy.gone(identity.name))
+        return policy.deny_gone(Reason.NO_GRANT, identity.name)
     if identity.method is Method.PASSWORD and identity.password_hash != user.password_hash:
         return Denial(Reason.NO_GRANT, policy.password_over(user))
     until = _credential_until(policy, identity)
     if not isinstance(until, Denial) and until is not None and until <= now:
-        return Denial(
+        return Denial.with_mend(
             Reason.NO_GRANT,
-            f"token {identity.credential_id} of {user.name!r} has expired; an administrator makes "
-            f"a new one with: stagedoor token create {user.name}",
+            f"token {identity.credential_id} of {user.name!r} has expired",
+            f"an administrator makes a new one with: stagedoor token create {user.name}",
+            "make a new one on your account page, or ask an administrator",
         )
     if isinstance(until, Denial) or identity.sign_in is None:
         return until
@@ -177,7 +178,7 @@ def _named(target: Target) -> str:
     return f"{target.app} in {target.environment}" if target.environment else target.app
 
 
-def _no_grant(policy: Policy, user: User, target: Target) -> str:
+def _no_grant(policy: Policy, user: User, target: Target) -> Denial:
     option = f" --environment {target.environment}" if target.environment else ""
     ends = [
         rule.expires_at
@@ -190,7 +191,10 @@ def _no_grant(policy: Policy, user: User, target: Target) -> str:
         )
     else:
         what = f"no grant for {user.name!r} to enter {_named(target)}"
-    return (
-        f"{what} (an administrator gives {'another' if ends else 'one'} with: "
-        f"stagedoor grant add user:{user.name} {target.app}{option})"
+    another = "another" if ends else "one"
+    return Denial.with_mend(
+        Reason.NO_GRANT,
+        what,
+        f"an administrator gives {another} with: stagedoor grant add user:{user.name} {target.app}{option}",
+        f"ask an administrator for {another}",
     )

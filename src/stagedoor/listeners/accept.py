@@ -54,10 +54,11 @@ class AcceptRules:
         """Return the refusal for a source in none of the networks, else None."""
         if within(source.address, self.networks):
             return None
-        return Denial(
+        return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
-            f"your address {source.address} is in none of the networks that may come in "
-            "(an administrator adds one to listen.networks)",
+            f"your address {source.address} is in none of the networks that may come in",
+            "an administrator adds one to listen.networks",
+            "come from another network, or ask an administrator",
         )
 
 

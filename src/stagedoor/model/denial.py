@@ -33,8 +33,8 @@ class Reason(StrEnum):
 class Denial:
     """`message` is one line that a person understands and that holds no secret.
 
-    `retry_after_s` is set where trying again later can help. `told` is what the person is told instead, where
-    that must not be written down.
+    `retry_after_s` is set where trying again later can help. `told` is what the person reads instead: where
+    `message` names what an administrator can do, and where the person's line must not be written down.
     """
 
     reason: Reason
@@ -47,9 +47,18 @@ class Denial:
         """Return the refusal for a bug in the gateway, which only its log explains."""
         return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
 
+    @classmethod
+    def with_mend(cls, reason: Reason, what: str, mend: str, advice: str) -> "Denial":
+        """Return a refusal that an administrator can lift by `mend`: a command, or a setting.
+
+        The log, the audit and an administrator's commands show `mend`. The person who is refused reads
+        `advice`: what they can do themselves.
+        """
+        return cls(reason, f"{what} ({mend})", told=f"{what}; {advice}")
+
     @property
     def line(self) -> str:
-        """For the person."""
+        """The line for the person who is refused."""
         return self.told or self.message
 
 

@@ -88,8 +88,10 @@ def given_by(allow: Permissions, without: Permissions) -> Permissions:
 def not_granted(permission: Permission, name: str, target: Target) -> Denial:
     """Why `name` may not do that, and the command that changes it."""
     option = f" --environment {target.environment}" if target.environment else ""
-    return Denial(
+    return Denial.with_mend(
         Reason.NO_GRANT,
-        f"{_DOES[permission]} {target} is not granted to {name!r} (an administrator grants it with: "
-        f"stagedoor grant add user:{name} {target.app}{option} --allow {permission} --without enter)",
+        f"{_DOES[permission]} {target} is not granted to {name!r}",
+        f"an administrator grants it with: stagedoor grant add user:{name} {target.app}{option} "
+        f"--allow {permission} --without enter",
+        "ask an administrator for it",
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.share import Share
@@ -96,9 +97,19 @@ class Policy:
     def gone(self, name: str) -> str:
         """Why nobody of that name is in `users`, who was there before."""
         if name in self.disabled:
-            mend = f"an administrator ends that with: stagedoor user enable {name}"
-            return f"the user {name!r} is disabled ({mend})"
+            return f"the user {name!r} is disabled"
         return f"there is no user {name!r} any more"
+
+    def deny_gone(self, reason: Reason, name: str) -> Denial:
+        """Return the refusal of a user who is not in `users` any more."""
+        if name not in self.disabled:
+            return Denial(reason, self.gone(name))
+        return Denial.with_mend(
+            reason,
+            self.gone(name),
+            f"an administrator ends that with: stagedoor user enable {name}",
+            "ask an administrator",
+        )
 
     def password_over(self, user: User) -> str:
         """Why the password that `user` has shown before is good no more."""

@@ -255,7 +255,7 @@ class Gateway:
         if self._cluster is not None:
             refused = await self._cluster.not_allowed(self.registry.grants())
             for session_id, denial in refused.items():
-                self.registry.close(session_id, End.REVOKED, denial.message)
+                self.registry.close(session_id, End.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
         """Keep the keys in local shells from ending; most of the time there is nothing to do. Blocks.

@@ -110,10 +110,11 @@ class Connector:
         allowed, _ = decide(found, shell)
         candidates = tuple(a for a in allowed if not self.is_gateway(a, shell.port))
         if not candidates:
-            return Denial(
+            return Denial.with_mend(
                 Reason.ADDRESS_NOT_ALLOWED,
-                f"the shell {name} has no address that may be reached; an administrator can allow "
-                "its network with `networks` in its [[shells.static]] entry",
+                f"the shell {name} has no address that may be reached",
+                "an administrator can allow its network with `networks` in its [[shells.static]] entry",
+                "tell an administrator: the networks that may be reached do not have it",
             )
         try:
             return await self.dialer.dial(candidates, shell.port, timeout_s)

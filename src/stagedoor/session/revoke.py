@@ -33,6 +33,6 @@ def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | Non
     if grant.expires_at is not None and grant.expires_at <= now:
         sign_in = grant.identity.sign_in
         if grant.guest or (sign_in is not None and sign_in.ends_at <= now):
-            return Removal(End.EXPIRED, decision.message)
+            return Removal(End.EXPIRED, decision.line)
         return Removal(End.EXPIRED, f"the grant to enter {grant.target} has expired")
-    return Removal(End.REVOKED, decision.message)
+    return Removal(End.REVOKED, decision.line)

@@ -72,8 +72,9 @@ class StaticShells:
 def no_app(target: Target) -> Denial:
     """What every adapter says of a target that it does not have."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
-    return Denial(
+    return Denial.with_mend(
         Reason.NO_APP,
-        f"there is no app {place} here (an administrator adds it with [[shells.static]] or "
-        "[[shells.local]] in the settings)",
+        f"there is no app {place} here",
+        "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings",
+        "look for its name among your apps, or ask an administrator",
     )

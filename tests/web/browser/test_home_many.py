@@ -80,7 +80,7 @@ def test_the_filter_finds_an_app_and_opens_it_without_a_mouse(home: Tab) -> None
 def test_where_a_terminal_can_only_be_refused_there_is_no_button(home: Tab) -> None:
     row = "document.querySelector('li[data-name=ssh-alone]')"
     assert home.ask(f"{row}.querySelector('a.button, button.terminals')") is None
-    assert "[[shells.static]]" in home.ask(f"{row}.querySelector('.ssh-only').title")
+    assert "Enter it by ssh" in home.ask(f"{row}.querySelector('.ssh-only').title")
     assert Target("ssh-alone").host_name in home.ask(f"{row}.querySelector('code').textContent")
 
 

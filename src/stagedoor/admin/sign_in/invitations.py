@@ -19,9 +19,11 @@ from stagedoor.store.sign_in import identities, passes
 
 MOST_S = 14 * DAY_S
 """How long an invitation may be good: so long it lies in somebody's mail."""
-_OVER = (
-    "this invitation was used, replaced by a later one, or its time is over; an administrator makes another: "
-    "stagedoor user invite NAME"
+_OVER = Denial.with_mend(
+    Reason.CREDENTIAL_WRONG,
+    "this invitation was used, replaced by a later one, or its time is over",
+    "an administrator makes another: stagedoor user invite NAME",
+    "ask an administrator for another",
 )
 
 
@@ -94,7 +96,7 @@ def invited(database: Database, secret: str, now: float) -> str | Denial:
     """Whose invitation it is. Takes no lock from those who log in: strangers may guess. Raises StoreError."""
     shown = passes.find(database, PassKind.INVITATION, secret)
     if shown is None or shown.expires_at <= now:
-        return Denial(Reason.CREDENTIAL_WRONG, _OVER)
+        return _OVER
     return shown.name
 
 
@@ -114,7 +116,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
             or shown.expires_at <= service.clock()
             or shown.password_mark != password_mark(user.password_hash)
         ):
-            raise RefusedError(_OVER)
+            raise RefusedError(_OVER.line)
         people.set_password(change.transaction, name, password_hash)
         change.fields |= {"user": name, "password": True, "invitation": True}
     return User(name, user.groups, password_hash)

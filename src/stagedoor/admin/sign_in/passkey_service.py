@@ -109,10 +109,11 @@ class PasskeyService:
         """What the browser makes a passkey by. `proved`: the person has just shown their password. A cookie
         alone does not suffice, or its thief could step up."""
         if "passkeys" not in self._settings.accounts.self_service:
-            return Denial(
+            return Denial.with_mend(
                 Reason.NO_GRANT,
-                'adding passkeys is not open to people here; an administrator allows it with "passkeys" in '
-                "accounts.self_service",
+                "adding passkeys is not open to people here",
+                'an administrator allows it with "passkeys" in accounts.self_service',
+                "ask an administrator",
             )
         sign_in = _sign_in(identity)
         if isinstance(sign_in, Denial):

@@ -229,10 +229,11 @@ class SignInService:
             return None
         proved = fresh.proved_since(claims, self._now() - prompt.begun_at)
         if proved is None:
-            return Denial(
+            return Denial.with_mend(
                 Reason.NO_GRANT,
-                f"{provider.name} does not say when you proved yourself there (auth_time); an administrator "
-                "has it sent, or says that it never is with sso.auth_time",
+                f"{provider.name} does not say when you proved yourself there (auth_time)",
+                "an administrator has it sent, or says that it never is with sso.auth_time",
+                "tell an administrator",
             )
         if proved:
             return None

@@ -1,7 +1,7 @@
 """One SSH connection from the banner to the last channel: who it is, and what it asks for."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import asyncssh
@@ -48,6 +48,11 @@ class ListenerContext:
     fault: Callable[[BaseException], None]
 
 
+_WHY_NOT_FOR_APPS = (
+    "if the user name is an app's, a password does not say who you are; use an SSH key or a token"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Proof:
     """Whose credential was verified last, and what it was."""
@@ -70,6 +75,7 @@ class Downstream(asyncssh.SSHServer):
         self._proof: _Proof | None = None
         self._login: Login | None = None
         self._tries = 0
+        self._explained_password = False
         self._held = PendingKey(context.page.sign_ins, context.holds, source)
         self._refused: list[str] = []
         """Why each key was not taken; written down together if none is, for an agent offers many."""
@@ -148,7 +154,7 @@ class Downstream(asyncssh.SSHServer):
     def _not_now(self, denial: Denial) -> bool:
         """Whatever else they show, they cannot be let in: to go on would end in "Permission denied"."""
         if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
-            self.connection.hang_up(denial.message)
+            self.connection.hang_up(denial.line)
         return False
 
     def _not_taken(self, why: str) -> bool:
@@ -174,6 +180,13 @@ class Downstream(asyncssh.SSHServer):
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if isinstance(verdict, Denial):
             self._not_now(verdict)
+            if verdict.reason is Reason.CREDENTIAL_WRONG and parse_login(name) is not None:
+                verdict = replace(verdict, message=f"{verdict.message}; {_WHY_NOT_FOR_APPS}")
+                if not self._explained_password:
+                    self._explained_password = True
+                    self.connection.send_auth_banner(
+                        f"stagedoor: wrong user name, password or token; {_WHY_NOT_FOR_APPS}\n"
+                    )
             self._context.flow.deny(verdict, self._origin)
             return False
         self._proof = _Proof(verdict, name, credential)
@@ -253,7 +266,7 @@ class Downstream(asyncssh.SSHServer):
                 Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
             )
             self._context.flow.deny(denial, self._origin, login.identity, target)
-            raise refused(denial.message)
+            raise refused(denial.line)
         return await self._jump(login, target)
 
     async def _jump(self, login: Login, target: Target) -> asyncssh.SSHTCPSession[bytes]:
@@ -352,10 +365,10 @@ class Downstream(asyncssh.SSHServer):
     def leave(self, denial: Denial) -> None:
         """This person has to go, whatever is open."""
         if self._login is not None and self._login.target is not None and self._context.direct:
-            self._context.direct.leave(self._login, denial.message)
-        self.connection.hang_up(denial.message)
+            self._context.direct.leave(self._login, denial.line)
+        self.connection.hang_up(denial.line)
         for relay in tuple(self._relays):
-            relay.finish(End.REVOKED, denial.message)
+            relay.finish(End.REVOKED, denial.line)
 
     def drain(self, line: str) -> None:
         """Take nothing new; who has nothing open is told to come again."""

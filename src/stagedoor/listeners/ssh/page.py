@@ -124,7 +124,7 @@ class Page:
             return "", f"stagedoor: {_NO_KEY}\n", 1
         denial = await self._sign_ins.log_out(self._login.identity)
         if denial is not None:
-            return "", f"stagedoor: not logged out: {denial.message}\n", 1
+            return "", f"stagedoor: not logged out: {denial.line}\n", 1
         return "Your sign-in is over, and what it opened is being closed.\n", "", 0
 
     def jump(self, target: Target) -> str:
@@ -142,10 +142,7 @@ class Page:
     def _text(self, entries: list[Entry], *, greeting: bool) -> str:
         name = self._login.identity.name
         if not entries:
-            return (
-                f"Hello {name}. There is no app that you may enter (an administrator gives a grant "
-                f"with: stagedoor grant add user:{name} APP)\n"
-            )
+            return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
         rows = [(str(e.target), e.state.value, self.jump(e.target)) for e in entries]
         widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]

@@ -229,7 +229,7 @@ class WebApp:
         found = self._guard.proved(socket, await self._passes.use_up(PassKind.TICKET, hello.ticket))
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            await self._turn_away(wire, NoticeKind.DENIED, found.message)
+            await self._turn_away(wire, NoticeKind.DENIED, found.line)
             return
         identity, good_for = found
         claim = await self._terminals.claim(identity, good_for or "")
@@ -238,7 +238,7 @@ class WebApp:
         for refused in (claim, name):
             if isinstance(refused, Denial):
                 self._flow.deny(refused, web(source), identity)
-                await self._turn_away(wire, NoticeKind.DENIED, refused.message)
+                await self._turn_away(wire, NoticeKind.DENIED, refused.line)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
         terminal = TerminalSession(self._access, wire, source, hello, self._notifier.look)

@@ -29,7 +29,7 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
         # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
         # a page whose session is over, and keep the page waiting meanwhile.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    said: dict[str, object] = {"reason": denial.reason.value, "message": denial.message}
+    said: dict[str, object] = {"reason": denial.reason.value, "message": denial.line}
     if status == 401 and logins:
         said["login"] = True
     for step in steps:

@@ -72,10 +72,11 @@ class RequestGuard:
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
             return None
-        return Denial(
+        return Denial.with_mend(
             Reason.BAD_REQUEST,
-            f"the proxy at {peer.address} (web.forwarded_from) sent an X-Forwarded-For whose last entry "
-            "is not an address; an administrator corrects it in that proxy's settings",
+            f"the proxy at {peer.address} sent an X-Forwarded-For whose last entry is not an address",
+            "web.forwarded_from trusts it; an administrator corrects that proxy's settings",
+            "tell an administrator",
         )
 
     def _forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
@@ -117,9 +118,11 @@ class RequestGuard:
         host = connection.headers.get("host", "")
         if is_known(host, self.limits.host_names, self.limits.domain):
             return None
-        return Denial(
+        return Denial.with_mend(
             Reason.TARGET_NOT_ALLOWED,
-            f"{host!r} is not a name of this gateway (an administrator adds it to web.host_names)",
+            f"{host!r} is not a name of this gateway",
+            "an administrator adds it to web.host_names",
+            "use the address that you were given, or ask an administrator",
         )
 
     def secure(self, connection: HTTPConnection) -> bool:
@@ -168,10 +171,11 @@ class RequestGuard:
             return None
         if origin == self.own_origin(connection):
             return None
-        return Denial(
+        return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
-            "a page of another site may not open terminals here (an administrator names it in "
-            "web.origins)",
+            "a page of another site may not open terminals here",
+            "an administrator names it in web.origins",
+            "open the gateway's own page",
         )
 
     def not_ours(self, connection: HTTPConnection) -> Denial | None:

@@ -76,7 +76,7 @@ class GuardMiddleware:
                 return
             misdirected = denial.reason is Reason.TARGET_NOT_ALLOWED
             status = MISDIRECTED if misdirected else status_of(denial.reason)
-            app: ASGIApp = PlainTextResponse(f"{denial.message}\n", status)
+            app: ASGIApp = PlainTextResponse(f"{denial.line}\n", status)
         else:
             app = self._app
         tls_alone = denial is None and self._tls_alone(connection)

@@ -6,17 +6,12 @@ from dataclasses import dataclass
 
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.listeners.shell_session import ShellLogin
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import Upstream
-
-NO_HOLDER = (
-    "no command is known that holds terminals in the shell {}; an administrator names it in `holder` of its "
-    "[[shells.static]] entry; until then log in by ssh"
-)
-"""With the shell's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +35,13 @@ class ShellAccess:
     def login(self, extensions: Sequence[str] = ()) -> ShellLogin:
         """How shells are logged in to; `extensions` are what the certificate permits besides commands."""
         return ShellLogin(self.upstream, self.note, extensions)
+
+
+def no_holder(shell_name: str) -> Denial:
+    """Return the refusal for a shell of which no holder of terminals is known."""
+    return Denial.with_mend(
+        Reason.SHELL_UNAVAILABLE,
+        f"no command is known that holds terminals in the shell {shell_name}",
+        "an administrator names it in `holder` of its [[shells.static]] entry",
+        "log in by ssh, or ask an administrator to set terminals up",
+    )

@@ -215,7 +215,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         elif self._terminal is not None and self._owner.agent_refused(self._login):
             target, name = self._login.target, self._login.identity.name
             assert target is not None, "direct login has one"
-            self.say(f"stagedoor: {not_granted(Permission.AGENT, name, target).message}")
+            self.say(f"stagedoor: {not_granted(Permission.AGENT, name, target).line}")
 
     def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
         """What the shell's refusal means for the developer."""

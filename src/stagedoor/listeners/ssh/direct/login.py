@@ -99,7 +99,7 @@ class Direct:
         if not session.may(Permission.FORWARD):
             assert login.target is not None, "direct login has one"
             denial = not_granted(Permission.FORWARD, login.identity.name, login.target)
-            raise _prohibited(denial.message)
+            raise _prohibited(denial.line)
         asked = ChannelRequest("forward", f"{host}:{port}")
         forward = Forward(session, session.shell_session.audit_channel(asked))
         await forward.open(host, port)

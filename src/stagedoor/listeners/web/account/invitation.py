@@ -39,9 +39,9 @@ class InvitationPages:
         if identity.reason is not Reason.CREDENTIAL_WRONG:
             return self._again(identity)
         denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
-        return self._pages.said("Not let in", denial.message, page_status(denial))
+        return self._pages.said("Not let in", denial.line, page_status(denial))
 
     def _again(self, denial: Denial) -> Response:
         """The form, once more: the tab still has the secret, which no page of ours repeats."""
-        page = markup.invitation(self._pages.place, denial.message)
+        page = markup.invitation(self._pages.place, denial.line)
         return HTMLResponse(page, page_status(denial))

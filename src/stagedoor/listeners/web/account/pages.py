@@ -78,7 +78,7 @@ class AccountPages:
                 return identity
             outcome = await change(_Asked(request, identity, fields))
             if isinstance(outcome, Denial):
-                why = FormOutcome(section, f"Nothing was changed: {outcome.message}.", wrong=True)
+                why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
                 return await self._page(request, identity, why, page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
@@ -112,7 +112,7 @@ class AccountPages:
         passkeys = await self._passkeys.of(identity)
         for failed in (held, passkeys):
             if isinstance(failed, Denial):
-                return self._pages.said("Not now", failed.message, status_of(failed.reason))
+                return self._pages.said("Not now", failed.line, status_of(failed.reason))
         assert not isinstance(held, Denial), "it was said"
         assert not isinstance(passkeys, Denial), "it was said"
         proved = self._passkeys.proved_lately(identity)

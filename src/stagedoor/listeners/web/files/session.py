@@ -34,7 +34,7 @@ class DeniedError(Exception):
     """The flow said no, or said later that it is over."""
 
     def __init__(self, denial: Denial) -> None:
-        super().__init__(denial.message)
+        super().__init__(denial.line)
         self.denial = denial
 
 

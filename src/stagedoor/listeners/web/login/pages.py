@@ -94,7 +94,7 @@ class LoginPages:
         shown = await self._approval.look(identity, request.path_params["id"])
         if isinstance(shown, Denial):
             return refused
-        return await self._page(request, identity, denial.message)
+        return await self._page(request, identity, denial.line)
 
     async def _deny(self, request: Request) -> Response:
         fields = await self._pages.posted(request)
@@ -105,5 +105,5 @@ class LoginPages:
             return identity
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
-            return self._pages.said("Nothing was changed", denial.message, status_of(denial.reason))
+            return self._pages.said("Nothing was changed", denial.line, status_of(denial.reason))
         return self._pages.said("Not logged in", markup.DENIED, 200)

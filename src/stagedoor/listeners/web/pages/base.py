@@ -103,7 +103,7 @@ class Pages:
             await self._passes.session(secret, used=True)
             return identity
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
-            return self.said("Not now", identity.message, status_of(identity.reason))
+            return self.said("Not now", identity.line, status_of(identity.reason))
         wanted = urlencode({"next": _back_to(request, self._home_path)})
         return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
 
@@ -126,7 +126,7 @@ class Pages:
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         self._flow.deny(denial, web(self._guard.source_of(request)), identity)
-        return self.said("Not let in", denial.message, page_status(denial))
+        return self.said("Not let in", denial.line, page_status(denial))
 
     def said(self, title: str, message: str, status: int) -> Response:
         return HTMLResponse(markup.said(self._place, title, message), status)
@@ -160,7 +160,7 @@ class Pages:
         )
         if isinstance(found, Denial):
             self._flow.deny(found, web(source))
-            page = self._form(request, wanted, found.message, name)
+            page = self._form(request, wanted, found.line, name)
             return HTMLResponse(page, page_status(found))
         return await self.let_in(request, found, wanted)
 
@@ -217,7 +217,7 @@ class Pages:
         for secret in shown_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:
-                return self.said("Not signed out", denial.message, status_of(denial.reason))
+                return self.said("Not signed out", denial.line, status_of(denial.reason))
         response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
         drop_cookies(response, self._guard, request)
         return response
@@ -238,7 +238,7 @@ class Pages:
         grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
             self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
-            return self.said("Not let in", grant.message, status_of(grant.reason))
+            return self.said("Not let in", grant.line, status_of(grant.reason))
         if isinstance(await self._flow.stepped_up(identity, grant), Denial):
             wanted = urlencode({"next": _back_to(request, self._home_path)})
             return RedirectResponse(f"{self._place.path}/step-up?{wanted}", SEE_OTHER)

@@ -83,7 +83,7 @@ class Home:
         live = await self._live(identity)
         for found in (past, keys, live):
             if isinstance(found, Denial):
-                return self._pages.said("Not now", found.message, status_of(found.reason))
+                return self._pages.said("Not now", found.line, status_of(found.reason))
         assert not isinstance(live, Denial)
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)

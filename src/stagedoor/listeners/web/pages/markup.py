@@ -17,10 +17,7 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.units import size
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
-_NO_HOLDER = (
-    "No command that holds terminals is set for this shell, so the page cannot open one. An administrator "
-    "names it in `holder` of its [[shells.static]] entry."
-)
+_NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
 _FILTER_FROM = 8
 """As many apps are seen at once; a filter would be one thing more to read."""
 _WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}

@@ -77,11 +77,12 @@ class Replay:
         identity = await self._pages.signed_in(request)
         if isinstance(identity, Response) or self._recordings.viewer(identity):
             return identity
-        denial = Denial(
+        denial = Denial.with_mend(
             Reason.NO_GRANT,
-            f"{identity.name!r} may not play recordings (an administrator lets them with: stagedoor grant "
-            f"add user:{identity.name} '*' --allow replay --without enter; a token, or a link for one app, "
-            "never opens them)",
+            f"{identity.name!r} may not play recordings",
+            f"an administrator lets them with: stagedoor grant add user:{identity.name} '*' --allow replay "
+            "--without enter; a token, or a link for one app, never opens them",
+            "ask an administrator; a token, or a link for one app, never opens them",
         )
         return self._pages.denied(request, denial, identity)
 
@@ -93,7 +94,7 @@ class Replay:
         before = request.query_params.get("before", "")[:_MAX_TEXT]
         found = await self._recordings.listed(identity, before, wanted)
         if isinstance(found, Denial):
-            return self._pages.said("Not now", found.message, status_of(found.reason))
+            return self._pages.said("Not now", found.line, status_of(found.reason))
         takes, go_on = found
         more = ""
         if go_on:
@@ -131,12 +132,12 @@ class Replay:
             self._guard.flow.deny(
                 denial, web(self._guard.source_of(request)), identity, take.target
             )
-            return Response(f"{denial.message}\n", status_of(denial.reason))
+            return Response(f"{denial.line}\n", status_of(denial.reason))
         if take.sealed:
             return Response(f"{sealed_line(take)}\n", 409)
         denial = await self._recordings.viewed(identity, take, self._guard.source_of(request))
         if denial is not None:
-            return Response(f"{denial.message}\n", status_of(denial.reason))
+            return Response(f"{denial.line}\n", status_of(denial.reason))
         try:
             wanted = parse_range(request.headers.get("range"), take.size)
         except UnsatisfiableError:
@@ -162,7 +163,7 @@ class Replay:
             return identity
         found = await self._recordings.found(identity, request.path_params["id"])
         if isinstance(found, Denial):
-            return self._pages.said("Not now", found.message, status_of(found.reason))
+            return self._pages.said("Not now", found.line, status_of(found.reason))
         if found is None:
             # In the same words for one that they may not play: who was recorded where is not told.
             why = "There is no such recording on this gateway, or you may not play it."

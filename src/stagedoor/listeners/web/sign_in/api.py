@@ -50,7 +50,7 @@ class SignInApi:
         identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, secret))
         if isinstance(identity, Denial):
             over = identity.reason is Reason.CREDENTIAL_WRONG
-            return _over(identity.message) if over else self._refused(request, identity)
+            return _over(identity.line) if over else self._refused(request, identity)
         session = await self._passes.session(secret, used=fields.get("used") is True)
         if isinstance(session, Denial):
             return self._refused(request, session)

@@ -120,7 +120,7 @@ class SingleSignOnRoutes:
             self._guard.proved(request, True)
             return Response(headers=_FRESH)
         self._guard.flow.deny(denial, web(source))
-        said = {"error": "invalid_request", "error_description": denial.message}
+        said = {"error": "invalid_request", "error_description": denial.line}
         return JSONResponse(said, status_of(denial.reason), headers=_FRESH)
 
     def _forget(self, request: Request, response: Response) -> Response:

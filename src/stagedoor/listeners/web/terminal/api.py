@@ -212,9 +212,11 @@ class Terminals:
         if minutes * MINUTE_S > most:
             allowed = f"{most / MINUTE_S:g} minutes at most" if most else "not at all here"
             return self._denied(
-                Denial(
+                Denial.with_mend(
                     Reason.NO_GRANT,
-                    f"terminals may be shared {allowed} (an administrator sets web.share_s)",
+                    f"terminals may be shared {allowed}",
+                    "an administrator sets web.share_s",
+                    "choose a shorter time" if most else "ask an administrator",
                 ),
                 source,
                 identity,

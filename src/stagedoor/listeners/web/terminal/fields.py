@@ -63,8 +63,9 @@ def shown(share: Share) -> dict[str, object]:
 
 def nothing_to_watch() -> Denial:
     """In the same words for a session that is not there, and one that may not be watched."""
-    return Denial(
+    return Denial.with_mend(
         Reason.NO_GRANT,
-        "there is no such session, or you may not watch it (an administrator lets you: "
-        "stagedoor grant add user:NAME APP --allow watch --without enter)",
+        "there is no such session, or you may not watch it",
+        "an administrator lets you: stagedoor grant add user:NAME APP --allow watch --without enter",
+        "the live sessions that you may watch are on the home page",
     )

@@ -11,7 +11,7 @@ import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, shell_session
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import NO_HOLDER, ShellAccess
+from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.source import Source
@@ -38,9 +38,9 @@ async def run_remote(
         return entered
     holder = access.holder(target)
     if holder is None:
-        why = NO_HOLDER.format(target.shell_name)
-        entered.give_up(why)
-        return Denial(Reason.SHELL_UNAVAILABLE, why)
+        missing = no_holder(target.shell_name)
+        entered.give_up(missing.message)
+        return missing
     name = target.shell_name
     try:
         async with shell_session(entered, access.login()) as session:

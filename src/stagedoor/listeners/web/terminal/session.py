@@ -14,7 +14,7 @@ from stagedoor.listeners.shell_session import (
 )
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.shell_access import NO_HOLDER, ShellAccess
+from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
 from stagedoor.listeners.web.terminal.guests import for_holder, held_to
 from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
@@ -81,10 +81,10 @@ class TerminalSession:
         if not isinstance(grant, Denial) and grant.guest is not None:
             hello = held_to(self._hello, grant.guest)
             if isinstance(hello, Denial):
-                return flow.deny(hello, self._origin, identity, grant.target).message
+                return flow.deny(hello, self._origin, identity, grant.target).line
         entered = await flow.enter(identity, claim, self._origin, self._progress)
         if isinstance(entered, Denial):
-            return entered.message
+            return entered.line
         guest = entered.grant.guest
         if guest is not None:
             hello = held_to(self._hello, guest)
@@ -96,9 +96,9 @@ class TerminalSession:
         grant = entered.grant
         holder = self._access.holder(grant.target)
         if holder is None:
-            why = NO_HOLDER.format(grant.target.shell_name)
-            entered.give_up(why)
-            return why
+            missing = no_holder(grant.target.shell_name)
+            entered.give_up(missing.message)
+            return missing.line
         arriving = asyncio.create_task(self._arrive(entered))
         try:
             async with shell_session(entered, self._access.login([_PTY])) as session:
@@ -124,8 +124,8 @@ class TerminalSession:
         # The owner is shown a guest before that guest sees a thing.
         unseen = await asyncio.shield(arriving)
         if unseen is not None and (is_guest or unseen.reason is Reason.OVERLOADED):
-            session.end_as(End.UNREACHED, unseen.message)
-            return unseen.message
+            session.end_as(End.UNREACHED, unseen.line)
+            return unseen.line
         try:
             channel = await self._audit(session)
         except RecordingError as error:
