@@ -20,7 +20,10 @@ if (tests) {
   const folder = "../src/stagedoor/listeners/web/static";
   const { outputFiles } = await build({
     ...common,
-    entryPoints: ["src/terminal.ts", "src/home.ts", "src/link.ts", "src/shared.ts", "src/replay.ts", "src/times.ts", "src/passkeys.ts", "src/terminal.css", "src/replay.css", "src/pages.css"],
+    entryPoints: [
+      "src/terminal/terminal.ts", "src/terminal/terminal.css", "src/replay/replay.ts", "src/replay/replay.css", "src/account/home.ts",
+      "src/account/one-time-link.ts", "src/account/share-link.ts", "src/account/passkeys.ts", "src/times.ts", "src/pages.css",
+    ],
     outdir: folder,
     minify: true,
     format: "iife",

@@ -50,7 +50,7 @@ be at a terminal 16 times."""
 WARM = 20
 AT_ONCE = 16
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
-"""As the page does (web/src/connection.ts)."""
+"""As the page does (web/src/terminal/connection.ts)."""
 PATIENCE_S = 120.0
 _Any = TypeVar("_Any", Visit, TtydVisit)
 

@@ -1,11 +1,18 @@
-/** The page's elements, by id. */
-export function element<T extends HTMLElement = HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (found === null) throw new Error(`the page has no #${id}`);
-  return found as T;
+/** Create an element with a text and properties. */
+export function createElement<K extends keyof HTMLElementTagNameMap>(
+  name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
+): HTMLElementTagNameMap[K] {
+  return Object.assign(document.createElement(name), text ? { textContent: text } : {}, properties);
 }
 
-/** A word to the person below the terminal; with `offer`, a button that does something about it. */
+/** Return the page's element with that id. */
+export function element<T extends HTMLElement = HTMLElement>(id: string): T {
+  const place = document.getElementById(id);
+  if (place === null) throw new Error(`the page has no #${id}`);
+  return place as T;
+}
+
+/** Show a notice over the terminal; with `offer`, its button does something about it. */
 export function hint(text: string, offer?: { label: string; act: () => void }): void {
   const place = element("hint");
   place.replaceChildren(text);
@@ -23,7 +30,7 @@ export function hint(text: string, offer?: { label: string; act: () => void }): 
 const PASSING_MS = 4000;
 let passed: ReturnType<typeof setTimeout> | undefined;
 
-/** A word in a corner, over the terminal, whose size it leaves alone: for a while, or until `passing("")`. */
+/** Show a notice over the terminal for a while, or with `stays` until `passing("")`. */
 export function passing(text: string, stays = false): void {
   const place = element("passing");
   clearTimeout(passed);
@@ -32,7 +39,7 @@ export function passing(text: string, stays = false): void {
   if (!stays && text) passed = setTimeout(() => (place.hidden = true), PASSING_MS);
 }
 
-/** Put text on the clipboard; whether it is there. Where the browser wants a gesture for it, ask for one. */
+/** Put text on the clipboard and return whether it is there. Where the browser wants a gesture, ask for one. */
 export async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -53,8 +60,8 @@ export function copyByHand(text: string): void {
   area.remove();
 }
 
-/** A question about a text; whether the answer was yes. */
-export function asked(question: string, text: string): Promise<boolean> {
+/** Ask a question about a text and return whether the answer was yes. */
+export function confirmText(question: string, text: string): Promise<boolean> {
   const dialog = element<HTMLDialogElement>("ask");
   element("question").textContent = question;
   element("shown").textContent = text.length > 2000 ? `${text.slice(0, 2000)}…` : text;

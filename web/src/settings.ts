@@ -1,6 +1,6 @@
 /** What a person has chosen, kept in this browser. */
 
-import { PALETTES, type PaletteName } from "./palettes";
+import { PALETTES, type PaletteName } from "./terminal/palettes";
 
 export interface Settings {
   theme: "system" | "dark" | "light";

@@ -1,8 +1,8 @@
 /** How often it is acknowledged what is drawn. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Acks, REST_MS } from "../src/acks";
-import { ACK_BYTES } from "../src/attachment";
+import { Acks, REST_MS } from "../src/terminal/acks";
+import { ACK_BYTES } from "../src/terminal/attachment";
 
 test("what is little is acknowledged together, after a moment, and what is much at once", ({ mock }) => {
   mock.timers.enable({ apis: ["setTimeout"] });

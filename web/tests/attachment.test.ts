@@ -1,8 +1,8 @@
 /** What a cut line does to offsets: nothing is lost, nothing comes twice. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACK_BYTES, Attachment, ProtocolError } from "../src/attachment";
-import { Mode, Word, type Upstream } from "../src/frames";
+import { ACK_BYTES, Attachment, ProtocolError } from "../src/terminal/attachment";
+import { Mode, Word, type Upstream } from "../src/terminal/frames";
 
 const WINDOW = 128 * 1024;
 const welcome = (attachment: string, outAt: number, inAt: number): Upstream => ({

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
-import { blink } from "../src/blink";
+import { blink } from "../src/terminal/blink";
 
 type Heard = () => void;
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { copied, copiedWords, harmless, lineCount, MAX_COPY_BYTES, oneLine, severalLines } from "../src/clipboard";
+import { copied, copiedWords, harmless, lineCount, MAX_COPY_BYTES, oneLine, severalLines } from "../src/terminal/clipboard";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { Attachment, ProtocolError, type Event } from "../src/attachment";
-import { decode, encode, type Downstream, type Size } from "../src/frames";
+import { Attachment, ProtocolError, type Event } from "../src/terminal/attachment";
+import { decode, encode, type Downstream, type Size } from "../src/terminal/frames";
 
 interface Step {
   who?: string;

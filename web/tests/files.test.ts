@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { folderOf, offered, ofText, sizeOf } from "../src/files-words";
+import { folderOf, offered, ofText, sizeOf } from "../src/files/words";
 
 const hex = (text: string | Uint8Array): string => Buffer.from(text).toString("hex");
 const offer = (text: string | Uint8Array): ReturnType<typeof offered> => offered(`StagedoorGet=${hex(text)}`);

@@ -1,7 +1,7 @@
 /** When the page asks whether a job runs: after what may have changed it, and never much. */
 import assert from "node:assert/strict";
 import { mock, test, type TestContext } from "node:test";
-import { Foreground } from "../src/foreground";
+import { Foreground } from "../src/terminal/foreground";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 

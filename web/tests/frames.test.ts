@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { decode, encode, FrameError, MAX_DATA_BYTES, type Downstream, type Size } from "../src/frames";
+import { decode, encode, FrameError, MAX_DATA_BYTES, type Downstream, type Size } from "../src/terminal/frames";
 
 interface Entry {
   from: "terminal" | "developer";

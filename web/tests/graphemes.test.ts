@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import headless from "@xterm/headless";
 import type { IUnicodeVersionProvider, Terminal } from "@xterm/xterm";
-import { joinEmoji } from "../src/graphemes";
+import { joinEmoji } from "../src/terminal/graphemes";
 
 async function drawn(text: string): Promise<{ column: number; cells: string[] }> {
   const term = new headless.Terminal({ allowProposedApi: true, cols: 40, rows: 2 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { barKey, chord, controlSlash, inserted, withControl } from "../src/keys";
+import { barKey, chord, controlSlash, inserted, withControl } from "../src/terminal/keys";
 
 test("keys of the bar, and Ctrl held there", () => {
   assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);

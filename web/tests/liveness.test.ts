@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { Liveness } from "../src/liveness";
+import { Liveness } from "../src/terminal/liveness";
 
 type Step = ["heard"] | ["sent" | "ping", number] | ["tick", number, boolean, number, boolean];
 const table = JSON.parse(readFileSync("../tests/wire/liveness.json", "utf8")) as { about: string; steps: Step[] }[];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import type { Terminal } from "@xterm/xterm";
-import { pace } from "../src/pace";
+import { pace } from "../src/terminal/pace";
 
 interface Frames {
   requestAnimationFrame(draw: (at: number) => void): number;

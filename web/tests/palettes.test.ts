@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { color, css } from "xterm-color";
-import { chosenPalette, PALETTES, type Palette } from "../src/palettes";
+import { chosenPalette, PALETTES, type Palette } from "../src/terminal/palettes";
 
 const ORDER = [
   "black", "red", "green", "yellow", "blue", "magenta", "cyan", "white", "brightBlack", "brightRed", "brightGreen",

@@ -1,8 +1,8 @@
 /** Who is at a terminal: what is news, and what they are called. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Known, Mode, type Person } from "../src/frames";
-import { called, colours, news, others, type People } from "../src/people";
+import { Known, Mode, type Person } from "../src/terminal/frames";
+import { displayName, colours, news, others, type People } from "../src/terminal/people";
 
 const person = (number: number, name: string, rest: Partial<Person> = {}): Person => ({
   number, name, mode: Mode.Mirror, known: Known.User, typed: false, forS: 0, ...rest,
@@ -42,8 +42,8 @@ test("a person is announced once their name is proved, or known not to be", () =
 });
 
 test("whom nobody let in is never called by a name alone", () => {
-  assert.equal(called(person(2, "", { known: Known.Ssh })), "somebody by ssh");
-  assert.equal(called(person(2, "alice", { known: Known.Ssh })), "somebody by ssh as alice");
+  assert.equal(displayName(person(2, "", { known: Known.Ssh })), "somebody by ssh");
+  assert.equal(displayName(person(2, "alice", { known: Known.Ssh })), "somebody by ssh as alice");
   const ssh = person(2, "alice", { known: Known.Ssh });
   assert.equal(colours([me, ssh])(ssh), "person-ssh");
 });

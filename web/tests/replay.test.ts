@@ -4,10 +4,10 @@ import { test } from "node:test";
 import serializeAddon from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
 import type { Terminal } from "@xterm/xterm";
-import { CastError, clock, event, Ground, header, Lines, Marks, resized, shownAt } from "../src/cast";
-import { Painter } from "../src/picture";
-import { Player, type PlayerState } from "../src/player";
-import { Head, PIECE_BYTES, Reel } from "../src/reel";
+import { CastError, clock, event, Ground, header, Lines, Marks, resized, shownAt } from "../src/replay/cast";
+import { Painter } from "../src/replay/picture";
+import { Player, type PlayerState } from "../src/replay/player";
+import { Head, PIECE_BYTES, Reel } from "../src/replay/reel";
 
 const utf8 = new TextEncoder();
 

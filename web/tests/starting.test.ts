@@ -1,7 +1,7 @@
 /** How the time of a step is written. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { elapsed } from "../src/starting";
+import { elapsed } from "../src/terminal/starting";
 
 test("a step's time is in tenths of a second, and from a minute on in minutes", () => {
   assert.equal(elapsed(-1), "0.0 s");

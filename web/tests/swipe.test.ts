@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { coast, Finger } from "../src/swipe";
+import { coast, Finger } from "../src/terminal/swipe";
 
 test("a finger that hardly moves taps", () => {
   const finger = new Finger(100, 0);

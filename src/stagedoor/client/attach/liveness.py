@@ -2,7 +2,7 @@
 
 Something is unanswered from when it was sent until anything at all comes back. Input need not be
 acknowledged soon (a program may not read), so after `PROBE_S` a PING asks for an answer that is. The same
-as `web/src/liveness.ts`; both are held to `tests/wire/liveness.json`.
+as `web/src/terminal/liveness.ts`; both are held to `tests/wire/liveness.json`.
 """
 
 from dataclasses import dataclass

@@ -175,7 +175,7 @@ class Pages:
         return HTMLResponse(markup.said(self._place, "Signed in", message, role="status"))
 
     async def _link(self, request: Request) -> Response:
-        if "link.js" not in self._assets:
+        if "one-time-link.js" not in self._assets:
             return self.said("Not built", _NOT_BUILT, 503)
         return HTMLResponse(markup.link(self._place))
 

@@ -1,9 +1,9 @@
 /** The panel by which files are moved: menu, drop, what a program offers, and all that is on its way. */
 
 import type { Terminal } from "@xterm/xterm";
-import { Mover, Refused, type Tell } from "./files-move";
-import { folderOf, offered, ofText, sizeOf, type Path } from "./files-words";
-import { element } from "./page";
+import { Mover, Refused, type Tell } from "./move";
+import { folderOf, offered, ofText, sizeOf, type Path } from "./words";
+import { element } from "../page";
 
 /** So many offers wait for an answer at most: a flood of them must not bury the page. */
 const MAX_OFFERS = 4;

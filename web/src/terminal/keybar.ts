@@ -2,7 +2,7 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { barKey, withControl } from "./keys";
-import { element } from "./page";
+import { element } from "../page";
 
 const NAMES = ["Esc", "Ctrl", "Tab", "←", "↑", "↓", "→", "|", "/", "-", "~"];
 

@@ -120,11 +120,11 @@ export class Connection {
     const dial = new Dial(this.path, this.entry, () => this.over || this.socket !== undefined, ANSWER_MS);
     const reached = await dial.reached;
     if (this.over || this.socket !== undefined) return dial.giveUp();
-    this.took(reached, dial);
+    this.adopt(reached, dial);
   }
 
   /** What has become of a dial: a line, which is ours from now on, or none. */
-  private took(reached: Reached, dial: Dial): void {
+  private adopt(reached: Reached, dial: Dial): void {
     if (reached.signedOut !== undefined) {
       this.finish(reached.signedOut);
       return this.listener.signedOut(reached.signedOut);
@@ -138,7 +138,7 @@ export class Connection {
     this.answered();
     if (this.attachment.window) this.liveness.sent(this.lastHeard, true);
     socket.onmessage = (message: MessageEvent<ArrayBuffer>) => {
-      if (socket === this.socket) this.heard(new Uint8Array(message.data));
+      if (socket === this.socket) this.receive(new Uint8Array(message.data));
     };
     socket.onclose = () => {
       if (socket === this.socket) this.lost("the line was cut");
@@ -147,7 +147,7 @@ export class Connection {
     this.send({ kind: "ping", number: KNOWS_PEOPLE });
   }
 
-  private heard(data: Uint8Array): void {
+  private receive(data: Uint8Array): void {
     this.answered();
     try {
       const frame = decode(data);
@@ -160,7 +160,7 @@ export class Connection {
       }
       for (const event of events) {
         this.listener.happened(event);
-        if (event.do === "said") this.minded(event.word, event.text);
+        if (event.do === "said") this.heedNotice(event.word, event.text);
         if (event.do === "ended") {
           // A client that goes without a word is waited for, and another could not begin under this name meanwhile.
           this.send({ kind: "detach" });
@@ -173,7 +173,7 @@ export class Connection {
     this.flush();
   }
 
-  private minded(word: Word, text: string): void {
+  private heedNotice(word: Word, text: string): void {
     if (word === Word.Revoked && text.includes("sign in again")) {
       this.finish(text);
       this.listener.signedOut(text);
@@ -237,6 +237,6 @@ export class Connection {
     this.beside = undefined;
     this.besideAt = performance.now() + (RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)] ?? 0);
     this.tries += 1;
-    if (reached.socket !== undefined || reached.end !== undefined) this.took(reached, dial);
+    if (reached.socket !== undefined || reached.end !== undefined) this.adopt(reached, dial);
   }
 }

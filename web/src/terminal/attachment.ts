@@ -11,7 +11,7 @@ export type Event =
   | { do: "skipped"; count: number }
   | { do: "said"; word: Word; text: string }
   | { do: "sized"; size: Size }
-  | { do: "met"; people: Upstream & { kind: "people" } }
+  | { do: "people"; people: Upstream & { kind: "people" } }
   | { do: "ended"; code: number; signal: string };
 
 /** All of the output that a piece belongs to has to be drawn before the next is acknowledged. */
@@ -65,7 +65,7 @@ export class Attachment {
         this.seen += frame.data.length;
         return [{ do: "show", data: frame.data, counts: true }];
       case "inack":
-        this.took(frame.to);
+        this.confirmInput(frame.to);
         return [];
       case "gap":
         if (frame.start !== this.seen) throw new ProtocolError(`a gap from ${frame.start} on, not ${this.seen}`);
@@ -82,7 +82,7 @@ export class Attachment {
       case "sized":
         return [{ do: "sized", size: frame.size }];
       case "people":
-        return [{ do: "met", people: frame }];
+        return [{ do: "people", people: frame }];
       case "notice":
         return [{ do: "said", word: frame.word, text: frame.text }];
       default:
@@ -135,7 +135,7 @@ export class Attachment {
       throw new ProtocolError(`output is to go on at ${welcome.outAt}, not ${this.seen}`);
     }
     this.acked = welcome.outAt;
-    this.took(welcome.inAt);
+    this.confirmInput(welcome.inAt);
     this.sent = this.taken;
     this.window = welcome.window;
     if (welcome.mode === Mode.Watch) {
@@ -150,7 +150,7 @@ export class Attachment {
     return isOther;
   }
 
-  private took(to: number): void {
+  private confirmInput(to: number): void {
     if (to > this.everSent) throw new ProtocolError(`input up to ${to} was taken, ${this.everSent} was sent`);
     if (to <= this.taken) return;
     this.drop(to - this.taken);

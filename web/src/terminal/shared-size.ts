@@ -6,7 +6,7 @@
 import type { FitAddon } from "@xterm/addon-fit";
 import type { Terminal } from "@xterm/xterm";
 import type { Size } from "./frames";
-import { fitFont } from "./whole";
+import { fitFont } from "../fit-font";
 
 const LEAST_PX = 3;
 
@@ -19,7 +19,7 @@ function same(one: Size, other: Size): boolean {
   );
 }
 
-export class Extent {
+export class SharedSize {
   /** Whether the terminal has the size of somebody else's window. */
   foreign = false;
 

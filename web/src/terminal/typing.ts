@@ -4,8 +4,8 @@ import type { Terminal } from "@xterm/xterm";
 import { harmless, lineCount, severalLines } from "./clipboard";
 import { KeyBar } from "./keybar";
 import { chord, controlSlash, inserted } from "./keys";
-import { asked, copy } from "./page";
-import type { Settings } from "./settings";
+import { confirmText, copy } from "../page";
+import type { Settings } from "../settings";
 
 export interface Typist {
   /** Bytes for the terminal. */
@@ -23,7 +23,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
     text = harmless(text);
     // A program that has asked for brackets knows a paste from typing; any other would run line after line.
     const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
-    if (guarded && !(await asked(`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
+    if (guarded && !(await confirmText(`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
     term.paste(text);
     term.focus();
   }

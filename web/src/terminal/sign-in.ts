@@ -4,8 +4,8 @@
  * in a tab of its own.
  */
 
-import { ask } from "./ask";
-import { element } from "./page";
+import { ask } from "../ask";
+import { createElement, element } from "../page";
 
 const LOOK_MS = 30_000;
 /** So often typing is told of at most. */
@@ -27,12 +27,6 @@ interface Line {
   revive(): void;
 }
 
-function made<K extends keyof HTMLElementTagNameMap>(
-  name: K, text: string, properties: Partial<HTMLElementTagNameMap[K]> = {},
-): HTMLElementTagNameMap[K] {
-  return Object.assign(document.createElement(name), { textContent: text }, properties);
-}
-
 export class SignIn {
   /** By the clock of this device, which goes on while it sleeps. */
   private endsAt = Infinity;
@@ -45,15 +39,15 @@ export class SignIn {
   /** Which sign-in of this browser's it is, and which was there when another one was begun elsewhere. */
   private current = "";
   private before = "";
-  private readonly note = made("p", "", { id: "sign-in-ends", hidden: true });
-  private readonly dialog = made("dialog", "", { id: "sign-in" });
-  private readonly why = made("p", "", { id: "sign-in-why" });
-  private readonly secret = made("input", "", {
+  private readonly note = createElement("p", "", { id: "sign-in-ends", hidden: true });
+  private readonly dialog = createElement("dialog", "", { id: "sign-in" });
+  private readonly why = createElement("p", "", { id: "sign-in-why" });
+  private readonly secret = createElement("input", "", {
     id: "sign-in-secret", name: "secret", type: "password", autocomplete: "current-password", required: true,
   });
 
-  private readonly byPassword = made("form", "");
-  private readonly byProvider = made("form", "", { method: "post", target: "_blank" });
+  private readonly byPassword = createElement("form", "");
+  private readonly byProvider = createElement("form", "", { method: "post", target: "_blank" });
 
   constructor(private readonly path: string, private readonly name: string, private readonly line: Line) {
     this.note.setAttribute("role", "status");
@@ -134,7 +128,7 @@ export class SignIn {
     const soon = said.left_s < said.warn_s;
     if (soon && this.note.hidden) {
       const at = new Date(this.endsAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-      const again = made("button", "Sign in again", { type: "button" });
+      const again = createElement("button", "Sign in again", { type: "button" });
       again.addEventListener("click", () => this.open(""));
       this.note.replaceChildren(`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
     }
@@ -144,10 +138,10 @@ export class SignIn {
   private build(): void {
     this.dialog.setAttribute("aria-labelledby", "sign-in-title");
     this.why.setAttribute("role", "alert");
-    const name = made("input", "", { name: "name", value: this.name, readOnly: true, autocomplete: "username" });
-    const who = made("label", "Name ");
+    const name = createElement("input", "", { name: "name", value: this.name, readOnly: true, autocomplete: "username" });
+    const who = createElement("label", "Name ");
     who.append(name);
-    const secret = made("label", "Password, or a token ");
+    const secret = createElement("label", "Password, or a token ");
     secret.append(this.secret);
     this.byPassword.append(who, secret, this.buttons("Sign in", "sign-in-later"));
     this.byPassword.addEventListener("submit", (event) => {
@@ -157,23 +151,23 @@ export class SignIn {
     // Straight to the provider, in another tab: the form is sent by the browser itself.
     this.byProvider.action = `${this.path}/sign-in/sso`;
     this.byProvider.append(
-      made("input", "", { type: "hidden", name: "provider" }),
-      made("input", "", { type: "hidden", name: "next", value: `${this.path}/signed-in` }),
-      made("p", "It opens in a tab of its own. When you are signed in there, this page goes on by itself."),
+      createElement("input", "", { type: "hidden", name: "provider" }),
+      createElement("input", "", { type: "hidden", name: "next", value: `${this.path}/signed-in` }),
+      createElement("p", "It opens in a tab of its own. When you are signed in there, this page goes on by itself."),
       this.buttons("", "sign-in-stay"),
     );
     this.byProvider.addEventListener("submit", () => this.leave());
-    const title = made("h2", "Sign in again", { id: "sign-in-title" });
-    const stays = made("p", "The terminal stays as it is, and what runs in it goes on.");
+    const title = createElement("h2", "Sign in again", { id: "sign-in-title" });
+    const stays = createElement("p", "The terminal stays as it is, and what runs in it goes on.");
     this.dialog.append(title, stays, this.why, this.byPassword, this.byProvider);
     this.dialog.addEventListener("close", () => this.shut());
   }
 
   private buttons(text: string, laterId: string): HTMLDivElement {
-    const later = made("button", "Not now", { id: laterId, type: "button" });
+    const later = createElement("button", "Not now", { id: laterId, type: "button" });
     later.addEventListener("click", () => this.shut());
-    const both = made("div", "");
-    both.append(made("button", text, { type: "submit" }), later);
+    const both = createElement("div", "");
+    both.append(createElement("button", text, { type: "submit" }), later);
     return both;
   }
 

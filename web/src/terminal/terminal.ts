@@ -8,31 +8,31 @@ import { Acks } from "./acks";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied, copiedWords } from "./clipboard";
-import { chosenMode, guestAsks, share, terminals, type Admitted } from "./company";
+import { chooseMode, guestAsks, share, terminals, type Admitted } from "./dialogs";
 import { readableLines } from "./contrast";
 import { Connection, type State } from "./connection";
 import type { Entry } from "./dial";
-import { Extent } from "./extent";
-import { moveFiles } from "./files";
+import { SharedSize } from "./shared-size";
+import { moveFiles } from "../files/panel";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
 import { joinEmoji } from "./graphemes";
-import { follow, SEEN } from "./links";
+import { follow, SEEN } from "./hyperlinks";
 import { Menu } from "./menu";
-import { markStyles } from "./nonce";
-import { copy, element, hint, passing } from "./page";
+import { markStyles } from "../nonce";
+import { copy, element, hint, passing } from "../page";
 import { pace, type Pace } from "./pace";
 import { PeopleBar } from "./people";
 import { search } from "./search";
 import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
-import { load } from "./settings";
+import { load } from "../settings";
 import { swipe } from "./swipe";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, leave, watches } from "./watching";
-import { local } from "./when";
-import { cutLines } from "./whole";
+import { localizeTimes } from "../local-time";
+import { cutLines } from "./cut-lines";
 import { ownWindow, watchControl, windowKeys } from "./window";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
@@ -66,7 +66,7 @@ cutLines(term);
 moveFiles(term, path, app);
 const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);
-const extent = new Extent(term, fit, screen, settings);
+const sharedSize = new SharedSize(term, fit, screen, settings);
 
 // What comes, and what is said.
 
@@ -97,14 +97,14 @@ function happened(event: Event): void {
       if (event.count > 0) hint(`${event.count} bytes of output were not kept while the line was cut.`);
       break;
     case "said":
-      said(event.word, event.text);
+      showNotice(event.word, event.text);
       break;
     case "sized":
-      extent.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
+      sharedSize.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
       break;
-    case "met":
+    case "people":
       mark("watched", "");
-      people.met(event.people);
+      people.update(event.people);
       break;
     case "ended":
       ended = true;
@@ -112,7 +112,7 @@ function happened(event: Event): void {
   }
 }
 
-function said(word: Word, text: string): void {
+function showNotice(word: Word, text: string): void {
   if (word === Word.Progress) {
     starting.step(text);
     return show("connecting", `Starting: ${text}`);
@@ -131,13 +131,13 @@ function mark(id: string, text: string): void {
 }
 
 function show(state: State, said: string): void {
-  const why = local(said);
+  const why = localizeTimes(said);
   if (state === "open") {
     foreground.stir();
     starting.end();
     // The terminal has taken the size of the one who came; unless they only look, and are told if it is another.
-    if (attachment.mode === Mode.Watch) extent.sized(attachment.size);
-    else extent.claim();
+    if (attachment.mode === Mode.Watch) sharedSize.sized(attachment.size);
+    else sharedSize.claim();
   }
   if (state === "over") starting.stop();
   // The seconds that pass are not read aloud, one after the other.
@@ -183,7 +183,7 @@ let resizing: number | undefined;
 function typed(data: Uint8Array): void {
   if (ended && !guest && data.includes(ENTER)) return location.reload();
   // The terminal takes the size of the window where somebody types.
-  if (attachment.mode !== Mode.Watch && extent.claim()) {
+  if (attachment.mode !== Mode.Watch && sharedSize.claim()) {
     // Told again a moment later, it would take the terminal from who has typed meanwhile.
     clearTimeout(resizing);
     connection.send({ kind: "resize", size: attachment.size });
@@ -223,19 +223,19 @@ function measure(): void {
 }
 
 term.onResize(() => {
-  if (extent.foreign) return;
+  if (sharedSize.foreign) return;
   measure();
   clearTimeout(resizing);
   resizing = setTimeout(() => {
     // Meanwhile somebody else may have typed, and have it in their size.
-    const ours = attachment.mode !== Mode.Watch && !extent.foreign;
+    const ours = attachment.mode !== Mode.Watch && !sharedSize.foreign;
     if (attachment.attached && ours) connection.send({ kind: "resize", size: attachment.size });
   }, RESIZE_MS);
 });
 
 // What surrounds it.
 
-const menu = new Menu(term, settings, () => extent.refit());
+const menu = new Menu(term, settings, () => sharedSize.refit());
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
 swipe(term, screen, menu.still);
 windowKeys(term);
@@ -272,11 +272,11 @@ async function begin(): Promise<void> {
   menu.apply();
   fit.fit();
   measure();
-  new ResizeObserver(() => extent.refit()).observe(screen);
+  new ResizeObserver(() => sharedSize.refit()).observe(screen);
   term.focus();
   if (!guest) {
     const { terminal } = attachment;
-    attachment.mode = watches(app, terminal) ? Mode.Watch : await chosenMode(path, app, terminal);
+    attachment.mode = watches(app, terminal) ? Mode.Watch : await chooseMode(path, app, terminal);
     if (attachment.mode === Mode.Watch) keepWatching(app, terminal, status, () => location.reload());
   }
   if (attachment.mode === Mode.Watch) mark("guest", "Only watching");

@@ -2,7 +2,7 @@
  * Where a share's link leads: the secret behind the `#`, which no server sees, is kept for this tab while
  * its person signs in, and leaves the address bar and the history.
  */
-import { SHARE_KEY } from "./ask";
+import { SHARE_KEY } from "../ask";
 
 const secret = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);

@@ -1,10 +1,10 @@
 /** Who else is at this terminal: in the bar, as a notice with a sound, and in a dialog where the owner can act on it. */
 
-import { clock } from "./ask";
-import { button, made, opened } from "./company";
+import { clock } from "../ask";
+import { button, openDialog } from "./dialogs";
 import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
-import { element } from "./page";
-import type { Settings } from "./settings";
+import { createElement, element } from "../page";
+import type { Settings } from "../settings";
 
 export type People = Upstream & { kind: "people" };
 
@@ -17,13 +17,13 @@ export function others(people: People): Person[] {
   return people.people.filter((one) => one.number !== people.you || people.you === 0);
 }
 
-export function called(one: Person): string {
+export function displayName(one: Person): string {
   if (one.known === Known.Claimed) return one.name ? `${one.name}?` : "somebody";
   if (one.known !== Known.Ssh) return one.name || "somebody";
   return one.name ? `somebody by ssh as ${one.name}` : "somebody by ssh";
 }
 
-export function does(one: Person): string {
+export function activity(one: Person): string {
   return one.mode === Mode.Watch ? "watches" : "types";
 }
 
@@ -51,7 +51,7 @@ export function colours(people: Person[]): (one: Person) => string {
  */
 export function news(before: People, after: People): { text: string; came: boolean }[] {
   const announced = (people: People): string[] =>
-    others(people).filter(({ known }) => known !== Known.Claimed).map((person) => `${called(person)} ${does(person)}`);
+    others(people).filter(({ known }) => known !== Known.Claimed).map((person) => `${displayName(person)} ${activity(person)}`);
   const left = announced(before);
   const lines: { text: string; came: boolean }[] = [];
   for (const person of announced(after)) {
@@ -89,7 +89,7 @@ export class PeopleBar {
     this.dialog.addEventListener("close", () => (this.list = undefined));
   }
 
-  met(people: People): void {
+  update(people: People): void {
     const before = this.last;
     this.last = people;
     this.heardAt = Date.now() / 1000;
@@ -123,45 +123,45 @@ export class PeopleBar {
     const alone = there.length === 0;
     this.bar.hidden = false;
     this.bar.replaceChildren();
-    if (people.locked) this.bar.append(made("b", "Locked", { className: "locked" }));
-    if (alone) this.bar.append(made("span", "Only you"));
+    if (people.locked) this.bar.append(createElement("b", "Locked", { className: "locked" }));
+    if (alone) this.bar.append(createElement("span", "Only you"));
     this.bar.append(...there.slice(0, IN_BAR).map((one) => this.chip(one, colours(people.people)(one))));
-    if (there.length > IN_BAR) this.bar.append(made("span", `+${there.length - IN_BAR}`));
-    const names = there.map((one) => `${called(one)} ${does(one)}${one.typed ? ", typed last" : ""}`).join("; ");
+    if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
+    const names = there.map((one) => `${displayName(one)} ${activity(one)}${one.typed ? ", typed last" : ""}`).join("; ");
     this.bar.title = names + (people.locked ? `${alone ? "" : ". "}Locked: ${people.rules ? "a click unlocks it" : "by its owner"}` : "");
     this.bar.setAttribute("aria-label", `${people.locked ? "Locked. " : ""}${alone ? "Only you are here" : `Also here: ${names}`}`);
   }
 
   private chip(one: Person, colour: string): HTMLElement {
-    const chip = made("span", "", { className: `person ${colour}${one.typed ? " typed" : ""}` });
-    chip.append(made("b", called(one)), made("i", ` ${does(one)}`));
+    const chip = createElement("span", "", { className: `person ${colour}${one.typed ? " typed" : ""}` });
+    chip.append(createElement("b", displayName(one)), createElement("i", ` ${activity(one)}`));
     return chip;
   }
 
   private open(): void {
-    const { body } = opened("Who is here");
-    this.list = made("div");
+    const { body } = openDialog("Who is here");
+    this.list = createElement("div");
     body.append(this.list);
     if (this.last !== undefined) this.fill(this.list, this.last);
   }
 
   private fill(place: HTMLElement, people: People): void {
-    const list = made("ul", "", { className: "keys" });
+    const list = createElement("ul", "", { className: "keys" });
     for (const one of people.people) list.append(this.row(one, people));
     place.replaceChildren(list);
     if (!people.rules) return;
-    const lock = made("input", "", { type: "checkbox", id: "lock", checked: people.locked });
+    const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
     lock.addEventListener("change", () => this.send({ kind: "lock", on: lock.checked }));
-    const label = made("label");
+    const label = createElement("label");
     label.append(lock, " Keep this terminal to myself: others are sent away and not let in");
     place.append(label);
   }
 
   private row(one: Person, people: People): HTMLElement {
-    const row = made("li");
+    const row = createElement("li");
     const you = people.you !== 0 && one.number === people.you;
-    row.append(made("span", `${called(one)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(one)}` }));
-    row.append(made("span", `${does(one)} since ${clock(this.heardAt - one.forS)}${one.typed ? ", typed last" : ""}`));
+    row.append(createElement("span", `${displayName(one)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(one)}` }));
+    row.append(createElement("span", `${activity(one)} since ${clock(this.heardAt - one.forS)}${one.typed ? ", typed last" : ""}`));
     if (people.rules && !you && one.number !== 0)
       row.append(button("Remove", () => this.send({ kind: "remove", number: one.number })));
     return row;

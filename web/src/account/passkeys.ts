@@ -1,5 +1,5 @@
 /** Passkeys on the pages: adding one on the account's page, and the proof that a person is there. */
-import { ask } from "./ask";
+import { ask } from "../ask";
 import { assertion, attestation, type Creation, type Request } from "./webauthn";
 
 const NONE = "This browser, or this page, has no passkeys: they need https:// and a browser that knows them.";

@@ -1,4 +1,4 @@
-/** A screen that is as large as somebody else has it, shown as large as there is room. */
+/** Drawing a screen of a given size as large as there is room. */
 
 import type { Terminal } from "@xterm/xterm";
 
@@ -19,25 +19,4 @@ export function fitFont(term: Terminal, place: HTMLElement, least: number, most:
   while (!goesIn(size) && size > least) size -= 0.5;
   while (size < most && goesIn(size + 0.5)) size += 0.5;
   goesIn(size);
-}
-
-interface Lines {
-  readonly length: number;
-  get(at: number): { resize(columns: number, fill: unknown): boolean } | undefined;
-}
-
-interface Core {
-  _bufferService: { buffers: { alt: { lines: Lines; getNullCell(): unknown } } };
-}
-
-/**
- * Cut the lines of a full-screen program when the terminal becomes narrower. xterm.js does so for all others only, and
- * draws and copies what is beyond. Names with an underscore are its own: where they are no more, it does as it did.
- */
-export function cutLines(term: Terminal): void {
-  const full = (term as unknown as { _core?: Partial<Core> })._core?._bufferService?.buffers?.alt;
-  if (full?.getNullCell === undefined) return;
-  term.onResize(({ cols }) => {
-    for (let at = 0; at < full.lines.length; at++) full.lines.get(at)?.resize(cols, full.getNullCell());
-  });
 }

@@ -1,6 +1,6 @@
 /** Files on their way: tried again where they were cut, never held in the page's memory. */
 
-import type { Path } from "./files-words";
+import type { Path } from "./words";
 
 const RETRY_MS = [200, 500, 1000, 2000, 5000];
 /** Tries in a row that bring nothing, some minutes in all. */

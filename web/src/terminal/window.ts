@@ -1,8 +1,8 @@
 /** A window of its own and the full screen, where a browser keeps no key for itself. */
 
 import type { Terminal } from "@xterm/xterm";
-import { element, hint } from "./page";
-import { firstTime } from "./settings";
+import { element, hint } from "../page";
+import { firstTime } from "../settings";
 
 interface InstallPrompt extends Event {
   prompt(): Promise<void>;

@@ -2,8 +2,8 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { dress } from "./contrast";
-import { element } from "./page";
-import { bind, type Settings } from "./settings";
+import { element } from "../page";
+import { bind, type Settings } from "../settings";
 
 export class Menu {
   /** Whether nothing is to move, by the person's system. */

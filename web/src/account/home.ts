@@ -1,7 +1,7 @@
 /** The home page works without this; it makes buttons that copy, lists and a filter. */
-import { ask, names, type Listed } from "./ask";
+import { ask, names, type Listed } from "../ask";
 import { filter } from "./filter";
-import { copyByHand } from "./page";
+import { copyByHand } from "../page";
 
 for (const button of document.querySelectorAll<HTMLButtonElement>("button.copy")) {
   button.hidden = false;

@@ -1,7 +1,7 @@
 /** Links that programs show: where they lead is seen before anybody follows one. */
 
 import { oneLine } from "./clipboard";
-import { passing } from "./page";
+import { passing } from "../page";
 
 const APPLE = /Mac|iPhone|iPad/.test(navigator.userAgent);
 

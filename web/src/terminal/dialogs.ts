@@ -1,26 +1,18 @@
-/** Other people and other terminals: lists, shares, and who is there already. All text comes as text. */
+/** The dialogs about terminals and people: terminals of an app, shares, and how to attach. All text is set as text. */
 
-import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "./ask";
+import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "../ask";
 import { Mode } from "./frames";
-import { copy, element } from "./page";
+import { copy, createElement, element } from "../page";
 import { wasHere } from "./watching";
 
-export function made<K extends keyof HTMLElementTagNameMap>(
-  name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
-): HTMLElementTagNameMap[K] {
-  const found = document.createElement(name);
-  if (text) found.textContent = text;
-  return Object.assign(found, properties);
-}
-
 export function button(text: string, act: () => void): HTMLButtonElement {
-  const found = made("button", text, { type: "button" });
-  found.addEventListener("click", act);
-  return found;
+  const button = createElement("button", text, { type: "button" });
+  button.addEventListener("click", act);
+  return button;
 }
 
-/** The dialog, emptied. */
-export function opened(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
+/** Empty the dialog, give it a title and open it. */
+export function openDialog(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
   const dialog = element<HTMLDialogElement>("company");
   element("company-title").textContent = title;
   element("company-why").textContent = "";
@@ -31,27 +23,27 @@ export function opened(title: string): { body: HTMLElement; dialog: HTMLDialogEl
   return { body, dialog };
 }
 
-/** Do it, and tell what went wrong in the dialog. */
-function tried(act: () => Promise<void>): void {
+/** Run `act`, and show in the dialog what went wrong. */
+function attempt(act: () => Promise<void>): void {
   element("company-why").textContent = "";
   act().catch((error: unknown) => {
     element("company-why").textContent = error instanceof Error ? error.message : String(error);
   });
 }
 
-/** Which terminal of the app, and what else is done with them. */
+/** Open the dialog that lists the terminals of the app, opens and ends them. */
 export function terminals(path: string, app: string, current: string): void {
-  const { body } = opened(`Terminals of ${app}`);
+  const { body } = openDialog(`Terminals of ${app}`);
   const here = (name: string): string => `${location.pathname}?terminal=${encodeURIComponent(name)}`;
   const go = (name: string): void => {
     location.href = here(name);
   };
-  const list = made("ul", "", { className: "keys" });
-  const form = made("form", "", { id: "new-terminal" });
-  const name = made("input", "", { name: "name", pattern: NAME, required: true, autocomplete: "off", spellcheck: false });
+  const list = createElement("ul", "", { className: "keys" });
+  const form = createElement("form", "", { id: "new-terminal" });
+  const name = createElement("input", "", { name: "name", pattern: NAME, required: true, autocomplete: "off", spellcheck: false });
   name.setAttribute("aria-label", "Name of a new terminal");
   name.placeholder = "a new one’s name";
-  form.append(name, made("button", "Open", { type: "submit" }));
+  form.append(name, createElement("button", "Open", { type: "submit" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     go(name.value);
@@ -61,22 +53,22 @@ export function terminals(path: string, app: string, current: string): void {
     const found = await ask<Listed>(path, "terminals", { target: app });
     list.replaceChildren();
     for (const one of found.terminals) {
-      const row = made("li");
-      const link = made("a", one.name, { href: here(one.name) });
+      const row = createElement("li");
+      const link = createElement("a", one.name, { href: here(one.name) });
       row.append(link);
       if (one.name === current) link.setAttribute("aria-current", "true");
-      if (one.locked) link.after(made("span", "Locked", { className: "locked" }));
-      row.append(made("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
+      if (one.locked) link.after(createElement("span", "Locked", { className: "locked" }));
+      row.append(createElement("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
       row.append(button("End…", () => end(one.name, row)));
       list.append(row);
     }
-    if (found.terminals.length === 0) list.append(made("li", "None yet."));
+    if (found.terminals.length === 0) list.append(createElement("li", "None yet."));
   };
   const end = (which: string, row: HTMLElement): void => {
-    const sure = made("span", `End ${which}, and all that runs in it? `);
+    const sure = createElement("span", `End ${which}, and all that runs in it? `);
     sure.append(
       button("End it", () =>
-        tried(async () => {
+        attempt(async () => {
           await ask(path, "terminals/end", { target: app, terminal: which });
           await fill();
         }),
@@ -87,7 +79,7 @@ export function terminals(path: string, app: string, current: string): void {
     row.append(sure);
     sure.querySelector("button")?.focus();
   };
-  tried(fill);
+  attempt(fill);
 }
 
 /** What a dialog does about a locked terminal. */
@@ -98,9 +90,9 @@ export interface Lock {
 
 /** Open the dialog that makes links to this terminal and ends them. */
 export function share(path: string, app: string, terminal: string, lock: Lock): void {
-  const { body } = opened(`Share ${terminal} of ${app}`);
+  const { body } = openDialog(`Share ${terminal} of ${app}`);
   if (lock.locked) {
-    const locked = made("p", "This terminal is locked: guests are refused until you unlock it. ", { id: "share-locked", className: "locked" });
+    const locked = createElement("p", "This terminal is locked: guests are refused until you unlock it. ", { id: "share-locked", className: "locked" });
     locked.append(
       button("Unlock", () => {
         lock.unlock();
@@ -110,27 +102,27 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     body.append(locked);
   }
   body.append(
-    made("p", "Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches."),
+    createElement("p", "Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches."),
   );
-  const form = made("form");
-  const lasts = made("select", "", { name: "minutes" });
+  const form = createElement("form");
+  const lasts = createElement("select", "", { name: "minutes" });
   for (const [minutes, text] of [["15", "15 minutes"], ["60", "1 hour"], ["480", "8 hours"]] as const)
-    lasts.append(made("option", text, { value: minutes, selected: minutes === "60" }));
-  const forHow = made("label", "For ");
+    lasts.append(createElement("option", text, { value: minutes, selected: minutes === "60" }));
+  const forHow = createElement("label", "For ");
   forHow.append(lasts);
-  const typing = made("input", "", { type: "checkbox", name: "typing" });
-  const types = made("label");
+  const typing = createElement("input", "", { type: "checkbox", name: "typing" });
+  const types = createElement("label");
   types.append(typing, " Those who may enter this app themselves may type");
-  const link = made("p");
-  const list = made("ul", "", { className: "keys" });
-  form.append(forHow, types, made("button", "Make a link", { type: "submit" }));
+  const link = createElement("p");
+  const list = createElement("ul", "", { className: "keys" });
+  form.append(forHow, types, createElement("button", "Make a link", { type: "submit" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    tried(async () => {
+    attempt(async () => {
       const asked = { target: app, terminal, minutes: Number(lasts.value), typing: typing.checked };
       const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", asked);
       const url = `${location.origin}${path}/shared#${fragment}`;
-      const shown = made("input", "", { readOnly: true, value: url, id: "share-link" });
+      const shown = createElement("input", "", { readOnly: true, value: url, id: "share-link" });
       shown.setAttribute("aria-label", "The link");
       link.replaceChildren(shown, button("Copy", () => void copy(url)), ` until ${clock(expires_at)}`);
       shown.select();
@@ -142,10 +134,10 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     list.replaceChildren();
     for (const one of shares) {
       const what = `${one.terminal} of ${one.app}, until ${clock(one.expires_at)}${one.typing ? ", with typing" : ""} `;
-      const row = made("li", what);
+      const row = createElement("li", what);
       row.append(
         button("End", () =>
-          tried(async () => {
+          attempt(async () => {
             await ask(path, "share/end", { id: one.id });
             row.remove();
           }),
@@ -155,11 +147,11 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     }
   };
   body.append(form, link, list);
-  tried(fill);
+  attempt(fill);
 }
 
-/** How to attach where somebody is already; at once where nobody is. */
-export async function chosenMode(path: string, app: string, terminal: string): Promise<Mode> {
+/** Ask how to attach where another person is already. Return at once where nobody is. */
+export async function chooseMode(path: string, app: string, terminal: string): Promise<Mode> {
   if (wasHere(app, terminal)) return Mode.Mirror;
   let there: Person[];
   try {
@@ -169,11 +161,11 @@ export async function chosenMode(path: string, app: string, terminal: string): P
   }
   there = there.filter((one) => !one.looks);
   if (there.length === 0) return Mode.Mirror;
-  const { body, dialog } = opened(`${terminal} of ${app} is in use`);
+  const { body, dialog } = openDialog(`${terminal} of ${app} is in use`);
   // It has three answers. Who turns away from it types nothing.
   element("company-close").hidden = true;
-  const people = made("ul");
-  for (const one of there) people.append(made("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
+  const people = createElement("ul");
+  for (const one of there) people.append(createElement("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
   body.append(people);
   return new Promise((resolve) => {
     const choose = (mode: Mode): void => {

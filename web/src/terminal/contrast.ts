@@ -8,7 +8,7 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { chosenPalette } from "./palettes";
-import type { Settings } from "./settings";
+import type { Settings } from "../settings";
 
 interface Cell {
   getCode(): number;

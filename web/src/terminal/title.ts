@@ -2,7 +2,7 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { oneLine } from "./clipboard";
-import { element } from "./page";
+import { element } from "../page";
 
 export class Title {
   private bell = false;
