@@ -36,7 +36,7 @@ PINGS = (b"\x89\xfd" + bytes(4) + bytes(125)) * 64
 UPGRADE = (
     b"GET /terminal HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n\r\n"
+    b"Sec-WebSocket-Protocol: stagedoor.terminal.v2\r\n\r\n"
 )
 SETTINGS = """
 [web]

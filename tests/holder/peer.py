@@ -12,6 +12,7 @@ from pathlib import Path
 from stagedoor.holder.folder import FOLDER
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
+    FEATURES,
     Ack,
     Detach,
     Exit,
@@ -110,6 +111,7 @@ class Peer:
         attachment: str = "",
         seen: int = 0,
         owner: str = "",
+        features: int = FEATURES,
     ) -> "Peer":
         self.seen = seen
         self.send(
@@ -123,6 +125,7 @@ class Peer:
                 term,
                 lang,
                 command,
+                features,
             )
         )
         self.until(lambda: self.welcome is not None or self.notices)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from stagedoor.holder.attachments import LOCK_GRACE_S, TELL_S, AttachmentTable
-from stagedoor.wire.terminal import TELL_PEOPLE, Hello, Lock, Mode, NoticeKind, Ping, Remove, Size
+from stagedoor.wire.terminal import Hello, Lock, Mode, NoticeKind, Remove, Size
 from tests.holder.peer import Peer, Place
 
 
@@ -25,7 +25,6 @@ class Company:
     def comes(self, owner: str, mode: Mode = Mode.MIRROR, *, verb: str = "attach") -> Peer:
         peer = self._until_closed.enter_context(self._place.peer(verb=verb))
         peer.hello("exec cat", owner=owner, mode=mode)
-        peer.send(Ping(TELL_PEOPLE))
         return peer
 
 
@@ -65,14 +64,18 @@ def test_everybody_sees_who_is_there_however_they_came(company: Company) -> None
     knows(alice, ALICE, BOB)
 
 
-def test_one_who_does_not_ask_is_told_nothing(company: Company, place: Place) -> None:
-    """As a gateway of an earlier version, which would take it for a fault."""
+@pytest.mark.parametrize(("offered", "sent"), [(0, 0), (2**31, 0), (2**31 | 1, 1)])
+def test_a_client_is_sent_what_it_reads_and_the_holder_knows(
+    company: Company, place: Place, offered: int, sent: int
+) -> None:
     alice = company.comes("user:alice")
-    with place.peer() as old:
-        old.hello()
+    with place.peer() as other:
+        other.hello(features=offered)
+        assert other.welcome is not None
+        assert other.welcome.features == sent
         knows(alice, ALICE, ("", Mode.MIRROR))
-        old.has_been_told_all()
-        assert old.people == []
+        other.has_been_told_all()
+        assert bool(other.people) == bool(sent)
 
 
 def test_the_owner_removes_one_who_is_not_waited_for(company: Company) -> None:
@@ -193,7 +196,6 @@ def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
     roster = AttachmentTable()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
         roster.came(link, hello(owner), 0)
-        roster.tell(link)
     told = 0
     for step in range(1000):
         roster.typed(1 + step % 2)

@@ -180,7 +180,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make)
     assert guest.welcome is not None
     assert guest.welcome.mode is Mode.WATCH
     guest.until(lambda: b"ready" in guest.snapshot)
-    host.until(lambda: any(said.word is NoticeKind.WATCHED for said in host.notices))
+    host.until(lambda: any(p.mode is Mode.WATCH for told in host.people for p in told.people))
     guest.type(b"echo intru''der\r")
     host.type(b"echo $((40+2))-shown\r")
     guest.shows(b"42-shown")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.wire.terminal import Mode, NoticeKind
+from stagedoor.wire.terminal import Mode
 from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
 from tests.web.outer import attach_command, outer
@@ -175,7 +175,9 @@ def test_a_session_is_watched_by_its_id(
         screen.shows("watching dev in app01")
         hosted.until(
             lambda: (
-                [said.text for said in hosted.notices if said.word is NoticeKind.WATCHED] == ["ops"]
+                hosted.people
+                and [each.name for each in hosted.people[-1].people if each.mode is Mode.WATCH]
+                == ["ops"]
             )
         )
         hosted.type(b"echo shown-li''ve\r")

@@ -37,6 +37,7 @@ from stagedoor.wire.terminal import (
     Notice,
     NoticeKind,
     Out,
+    People,
     Ping,
     Pong,
     Size,
@@ -60,7 +61,7 @@ NOT_LIVE = {
     ),
     "a line that is cut holds the program for a minute, and no longer": "a minute is long",
 }
-PASSED_OVER = (NoticeKind.PROGRESS, NoticeKind.WATCHED, NoticeKind.RECORDED)
+PASSED_OVER = (NoticeKind.PROGRESS, NoticeKind.RECORDED)
 
 
 @dataclass
@@ -148,6 +149,8 @@ class Line:
                 self.taken = to
             case Notice(word, _) if word in PASSED_OVER:
                 pass
+            case People():
+                pass  # it comes whenever the gateway has asked who is there
             case Out(at, shown) if isinstance(last, Out):
                 assert at == last.at + len(last.data), "a byte was left out, or came twice"
                 self.came[-1] = Out(last.at, last.data + shown)

@@ -141,7 +141,7 @@ def test_compression_keeps_nothing_from_one_message_to_the_next(hurried: Gateway
         browser.sendall(
             b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n"
+            b"Sec-WebSocket-Protocol: stagedoor.terminal.v2\r\n"
             b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
         )
         answer = b""

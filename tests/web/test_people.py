@@ -12,7 +12,6 @@ from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
     PresenceNotifier,
-    by_gateways,
     named,
     proved,
 )
@@ -20,16 +19,13 @@ from stagedoor.listeners.web.terminal.presence import by_place
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
-    KNOWS_PEOPLE,
     Hello,
     IdentityLevel,
     Lock,
     Mode,
-    Notice,
     NoticeKind,
     People,
     Person,
-    Ping,
     Remove,
     Size,
     Upstream,
@@ -92,7 +88,6 @@ def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> N
     said: list[Upstream] = []
     now = 0.0
     notifier = PresenceNotifier(said.append, lambda: now)
-    notifier.reads_people()
     here = [present("alice")]
     notifier.heard(told("user:alice", "user:bob"))
     for _ in range(2):
@@ -125,7 +120,6 @@ class Told:
         self.said: list[list[tuple[str, IdentityLevel]]] = []
         self.teller = PresenceNotifier(self._say, lambda: self.now)
         self.looks("alice")
-        self.teller.reads_people()
         self.said.clear()
 
     def _say(self, frame: Upstream) -> None:
@@ -161,19 +155,6 @@ def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
     assert client.said == [[ALICE, ("", IdentityLevel.CLAIMED)], [ALICE, ("", IdentityLevel.SSH)]]
 
 
-def test_an_older_client_is_told_who_watches_and_an_older_holder_is_made_up_for() -> None:
-    said: list[Upstream] = []
-    teller = PresenceNotifier(said.append, lambda: 60.0)
-    here = [present("alice"), present("ops", looks=True), present("bob")]
-    teller.present(here, "session of alice")
-    assert said == [Notice(NoticeKind.WATCHED, "ops")]
-    teller.reads_people()
-    assert said[1] == by_gateways(here[1:], 60.0)
-    assert by_gateways(here, 60.0).people[0] == Person(
-        0, "alice", Mode.MIRROR, IdentityLevel.USER, for_s=10
-    )
-
-
 def test_attach_has_a_line_for_it() -> None:
     company = PresenceReport()
     assert company.news(told("user:alice")) is None
@@ -203,7 +184,6 @@ def test_attach_has_a_line_for_it() -> None:
 def host(port: int) -> Iterator[Visitor]:
     visitor = Visitor(port)
     visitor.hello(ticket(port), terminal="kept")
-    visitor.send(Ping(KNOWS_PEOPLE))
     yield visitor
     visitor.close()
 

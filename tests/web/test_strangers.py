@@ -329,7 +329,7 @@ def web_socket(port: int) -> socket.socket:
         b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
         b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n\r\n"
+        b"Sec-WebSocket-Protocol: stagedoor.terminal.v2\r\n\r\n"
     )
     head = b""
     while b"\r\n\r\n" not in head:
@@ -380,7 +380,7 @@ def test_pings_before_a_hello_cost_little(secure: Gateway) -> None:
                 b"GET /terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
                 b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                b"Sec-WebSocket-Protocol: stagedoor.terminal.v1\r\n\r\n"
+                b"Sec-WebSocket-Protocol: stagedoor.terminal.v2\r\n\r\n"
             )
             assert line.recv(12) == b"HTTP/1.1 101"
             line.settimeout(0.5)

@@ -13,7 +13,7 @@ from websockets.server import ServerProtocol
 
 from stagedoor.wire.websocket import WebSocket, WebSocketError
 
-PROTOCOL = "stagedoor.terminal.v1"
+PROTOCOL = "stagedoor.terminal.v2"
 LIMIT = 70_000
 
 

@@ -6,7 +6,7 @@ import { Mode, Word, type Upstream } from "../src/terminal/frames";
 
 const WINDOW = 128 * 1024;
 const welcome = (attachment: string, outAt: number, inAt: number): Upstream => ({
-  kind: "welcome", attachment, outAt, inAt, window: WINDOW, mode: Mode.Mirror,
+  kind: "welcome", attachment, outAt, inAt, window: WINDOW, mode: Mode.Mirror, features: 1,
 });
 const out = (at: number, length: number): Upstream => ({ kind: "out", at, data: new Uint8Array(length) });
 const typed = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -31,7 +31,7 @@ test("who took over does not do it again when his line was cut, and who watches 
     const attachment = new Attachment("main");
     attachment.mode = mode;
     assert.equal(attachment.hello("t").mode, mode);
-    attachment.received({ kind: "welcome", attachment: "a1", outAt: 0, inAt: 0, window: WINDOW, mode });
+    attachment.received({ kind: "welcome", attachment: "a1", outAt: 0, inAt: 0, window: WINDOW, mode, features: 1 });
     assert.equal(attachment.hello("u").mode, then);
   }
 });

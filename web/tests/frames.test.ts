@@ -29,7 +29,7 @@ const person = ({ for_s, ...rest }: Record<string, unknown>): unknown => ({ ...r
 function expected({ frame, fields: f }: Entry): unknown {
   switch (frame) {
     case "Welcome":
-      return { kind: "welcome", attachment: f.attachment, outAt: f.out_at, inAt: f.in_at, window: f.window, mode: f.mode };
+      return { kind: "welcome", attachment: f.attachment, outAt: f.out_at, inAt: f.in_at, window: f.window, mode: f.mode, features: f.features };
     case "Out":
       return { kind: "out", at: f.at, data: f.data };
     case "InAck":

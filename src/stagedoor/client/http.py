@@ -24,7 +24,7 @@ HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
 ANSWER_S = 25.0
 """Longer than a shell takes to end a terminal."""
-SUBPROTOCOL = "stagedoor.terminal.v1"
+SUBPROTOCOL = "stagedoor.terminal.v2"
 """That of `wire.terminal`, which is written for a newer Python."""
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""

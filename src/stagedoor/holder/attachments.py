@@ -6,7 +6,7 @@ login by ssh. Names are those that a HELLO claims; the gateway knows which of th
 
 from dataclasses import dataclass
 
-from stagedoor.wire.terminal import Hello, Mode, Notice, NoticeKind, People, Person
+from stagedoor.wire.terminal import Feature, Hello, Mode, Notice, NoticeKind, People, Person
 
 TELL_S = 0.5
 """People are told once in so long at most, whatever happens: two who type in turn change it with each key."""
@@ -45,7 +45,9 @@ class AttachmentTable:
     def came(self, link: int, hello: Hello, now: float) -> None:
         """Somebody has been let in."""
         mode = Mode.WATCH if hello.mode is Mode.WATCH else Mode.MIRROR
-        self._here[link] = _Here(hello.ticket, mode, now)
+        self._here[link] = _Here(
+            hello.ticket, mode, now, told=bool(hello.features & Feature.PEOPLE)
+        )
         if hello.ticket == self._lock:
             self._lock_until = None
         self._changed = True
@@ -64,11 +66,6 @@ class AttachmentTable:
         here = self._here.get(link)
         if here is not None and here.mode is not Mode.WATCH and link != self._typed:
             self._typed, self._changed = link, True
-
-    def tell(self, link: int) -> None:
-        """This one reads PEOPLE."""
-        if link in self._here:
-            self._here[link].told = self._changed = True
 
     def may_rule(self, link: int) -> bool:
         """Whether this one may send others away: who comes by a grant of their own, and types."""

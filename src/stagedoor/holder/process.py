@@ -23,7 +23,6 @@ from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, Termin
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.terminal import (
     MAX_DATA_BYTES,
-    TELL_PEOPLE,
     Detach,
     Frame,
     Hello,
@@ -215,10 +214,8 @@ class Holder:
     def _heed(self, link: _Link, program: _Program, frame: Frame, now: float) -> None:
         """A frame of one who has been let in."""
         match frame:
-            case Ping(number):
+            case Ping():
                 program.state.busy = program.is_busy()
-                if number == TELL_PEOPLE:
-                    self._roster.tell(link.number)
             case In():
                 self._roster.typed(link.number)
             case Remove() | Lock() if not self._roster.may_rule(link.number):

@@ -15,6 +15,7 @@ from stagedoor.holder.replay import replayable, whole_lines
 from stagedoor.holder.ring import Ring
 from stagedoor.wire.modes import Modes
 from stagedoor.wire.terminal import (
+    FEATURES,
     MAX_DATA_BYTES,
     Ack,
     Detach,
@@ -169,7 +170,7 @@ class TerminalState:
                 del self._links[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
             attachment.detached = attachment.told_exit = attachment.told_size = False
-            welcome = self._resume(attachment, link, hello.seen)
+            welcome = self._resume(attachment, link, hello)
         else:
             end = self._ring.end
             attachment = _Attachment(
@@ -177,7 +178,9 @@ class TerminalState:
             )
             self._attachments[name] = attachment
             welcome = [
-                Send(link, Welcome(name, end, 0, self.window, hello.mode)),
+                Send(
+                    link, Welcome(name, end, 0, self.window, hello.mode, hello.features & FEATURES)
+                ),
                 *self._screen(link),
             ]
         self._links[link] = attachment
@@ -280,10 +283,13 @@ class TerminalState:
             and now - each.lost_at < RESUME_GRACE_S
         )
 
-    def _resume(self, attachment: _Attachment, link: int, seen: int) -> list[Action]:
+    def _resume(self, attachment: _Attachment, link: int, hello: Hello) -> list[Action]:
+        seen, features = hello.seen, hello.features & FEATURES
         welcome = Send(
             link,
-            Welcome(attachment.name, seen, attachment.taken, self.window, attachment.mode),
+            Welcome(
+                attachment.name, seen, attachment.taken, self.window, attachment.mode, features
+            ),
         )
         if seen >= self._ring.start:
             attachment.sent = attachment.acked = seen

@@ -4,8 +4,7 @@ Sources: tmux(1), its `-f`, `-T` and terminal-features.
 """
 
 ASKED = ("tmux", "tmux mouse")
-"""The commands that ask for tmux where there is one, and for the login shell elsewhere. The page says the
-second, since a holder of an earlier version turns the mouse on for that one only."""
+"""The commands that ask for tmux where there is one, and for the login shell elsewhere."""
 TERM = "tmux-256color"
 FEATURES = (
     "256,RGB,sync,clipboard,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste,"

@@ -106,7 +106,7 @@ _GAP = struct.Struct("!BQQ")
 _PONG = struct.Struct("!BQ?")
 _SIZE = struct.Struct("!HHHH")
 _EXIT = struct.Struct("!Bi")
-_WELCOME = struct.Struct("!QQIB")
+_WELCOME = struct.Struct("!QQIBI")
 _SEEN = struct.Struct("!Q")
 _U32 = struct.Struct("!I")
 _PEOPLE = struct.Struct("!BQ??B")
@@ -158,12 +158,13 @@ def _encode(frame: Frame) -> bytes:
         case Welcome():
             return (
                 bytes([Kind.WELCOME])
-                + _WELCOME.pack(frame.out_at, frame.in_at, frame.window, frame.mode)
+                + _WELCOME.pack(frame.out_at, frame.in_at, frame.window, frame.mode, frame.features)
                 + _text(frame.attachment)
             )
         case Hello():
             return (
                 bytes([Kind.HELLO, frame.mode])
+                + _U32.pack(frame.features)
                 + _SEEN.pack(frame.seen)
                 + _size(frame.size)
                 + b"".join(
@@ -280,17 +281,17 @@ class _Fields:
 
 
 def _hello(fields: _Fields) -> Hello:
-    mode, seen, size = fields.mode(), fields.number(), fields.size()
+    mode, (features,) = fields.mode(), fields.unpack(_U32)
+    seen, size = fields.number(), fields.size()
     ticket, terminal, attachment = fields.text(), fields.text(), fields.text()
-    return Hello(
-        ticket, terminal, attachment, seen, size, mode, fields.text(), fields.text(), fields.text()
-    )
+    term, lang, command = fields.text(), fields.text(), fields.text()
+    return Hello(ticket, terminal, attachment, seen, size, mode, term, lang, command, features)
 
 
 def _welcome(fields: _Fields) -> Welcome:
     out_at, in_at, window = fields.number(), fields.number(), fields.unpack(_U32)[0]
-    mode = fields.mode()
-    return Welcome(fields.text(), out_at, in_at, window, mode)
+    mode, (features,) = fields.mode(), fields.unpack(_U32)
+    return Welcome(fields.text(), out_at, in_at, window, mode, features)
 
 
 def _people(fields: _Fields) -> People:

@@ -13,9 +13,9 @@ and BackedWriter and of asciinema's ALiS.
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
-SUBPROTOCOL = "stagedoor.terminal.v1"
+SUBPROTOCOL = "stagedoor.terminal.v2"
 """The version is in the name: another one is another subprotocol, and both ends can offer two."""
 
 MAX_DATA_BYTES = 64 * 1024
@@ -24,11 +24,6 @@ MAX_FRAME_BYTES = MAX_DATA_BYTES + 64
 """A HELLO of the longest texts is far smaller."""
 MAX_OFFSET = 2**53 - 1
 """8 PiB. JavaScript counts so far without error."""
-TELL_PEOPLE = MAX_OFFSET
-"""A PING with this number asks the holder for PEOPLE from now on. A holder of an earlier version answers it
-as any other, and sends none."""
-KNOWS_PEOPLE = MAX_OFFSET - 1
-"""A PING with this number tells the gateway that the client reads PEOPLE. It gets no answer."""
 MAX_TEXT_BYTES = 4096
 MAX_SIZE = 10_000
 """Columns or rows. Beyond any screen; a program that is told more allocates it."""
@@ -85,10 +80,23 @@ class NoticeKind(IntEnum):
     """Detached, by somebody who took over or by the gateway's stopping; the terminal lives on."""
     RECORDED = 4
     """What is seen here is recorded."""
-    WATCHED = 5
-    """Somebody watches; the text is who, empty once they have gone."""
-    FAULT = 6
+    FAULT = 5
     """This session cannot go on; the text is why."""
+
+
+class Feature(IntFlag):
+    """A part of the protocol that a peer may lack, such as the holder in an image of another version.
+
+    HELLO names the features that the client reads, WELCOME those of them that the holder sends. A holder
+    leaves out the bits that it does not know.
+    """
+
+    PEOPLE = 1
+    """PEOPLE, whenever that changes."""
+
+
+FEATURES = int(Feature.PEOPLE)
+"""All features of this version."""
 
 
 class IdentityLevel(IntEnum):
@@ -106,7 +114,7 @@ class IdentityLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at a terminal. `number` names their connection to the holder, 0 where that is not known.
+    """Somebody at a terminal. `number` names their connection to the holder.
     `typed`: nobody has typed since. They have been there for `for_s` seconds."""
 
     number: int
@@ -136,7 +144,7 @@ class Hello:
     earlier WELCOME, to go on where it stopped: then `seen` is how many bytes of output have been
     dealt with. Empty: a newcomer, who is shown the screen as it is. `term` and `lang` are what the
     program gets as TERM and LANG when it is started; `command` is what to start, empty for the
-    login shell.
+    login shell. `features` is a set of `Feature` that the client reads.
     """
 
     ticket: str = field(repr=False)
@@ -148,6 +156,7 @@ class Hello:
     term: str = ""
     lang: str = ""
     command: str = ""
+    features: int = FEATURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +214,7 @@ class Welcome:
     Some of what comes from there on may be here already, and is passed over.
 
     `attachment` is what to come back with. At most `window` bytes of output are sent without an
-    acknowledgement.
+    acknowledgement. `features` are those of the HELLO that the holder sends.
     """
 
     attachment: str
@@ -213,6 +222,7 @@ class Welcome:
     in_at: int
     window: int
     mode: Mode = Mode.MIRROR
+    features: int = FEATURES
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def test_a_page_of_another_site_gets_no_ticket_no_socket_and_no_frame(
     assert (
         tab.ask(
             f"new Promise(done => {{ try {{ const s = new WebSocket('ws://127.0.0.1:{port}/terminal',"
-            " 'stagedoor.terminal.v1'); s.onopen = () => done('open'); s.onerror = () => done('refused'); }"
+            " 'stagedoor.terminal.v2'); s.onopen = () => done('open'); s.onerror = () => done('refused'); }"
             " catch { done('refused'); } })"
         )
         == "refused"

@@ -3,7 +3,7 @@
  * Pure; it outlives connections. The twin of `client/attach/attachment.py`.
  */
 
-import { Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
+import { FEATURES, Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
 
 /** What the terminal shows: output, a gap before it, a notice, the end. */
 export type Event =
@@ -46,7 +46,7 @@ export class Attachment {
     this.attached = false;
     return {
       kind: "hello", ticket, terminal: this.terminal, attachment: this.name, seen: this.seen, size: this.size,
-      mode: this.mode, term: "xterm-256color", lang: "C.UTF-8", command: this.command,
+      mode: this.mode, term: "xterm-256color", lang: "C.UTF-8", command: this.command, features: FEATURES,
     };
   }
 

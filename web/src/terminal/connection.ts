@@ -2,7 +2,7 @@
 
 import { Attachment, type Event } from "./attachment";
 import { Dial, type Entry, type Reached } from "./dial";
-import { decode, encode, KNOWS_PEOPLE, Word, type Downstream } from "./frames";
+import { decode, encode, Word, type Downstream } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 
 const RETRY_MS = [100, 300, 1000, 2000, 5000];
@@ -144,7 +144,6 @@ export class Connection {
       if (socket === this.socket) this.lost("the line was cut");
     };
     this.send(this.attachment.hello(dial.ticket));
-    this.send({ kind: "ping", number: KNOWS_PEOPLE });
   }
 
   private receive(data: Uint8Array): void {

@@ -3,7 +3,7 @@
  * what they mean. Both are held to `tests/wire/frames.json`.
  */
 
-export const SUBPROTOCOL = "stagedoor.terminal.v1";
+export const SUBPROTOCOL = "stagedoor.terminal.v2";
 export const MAX_DATA_BYTES = 64 * 1024;
 export const MAX_FRAME_BYTES = MAX_DATA_BYTES + 64;
 export const MAX_TEXT_BYTES = 4096;
@@ -30,8 +30,7 @@ export enum Word {
   Revoked = 2,
   Detached = 3,
   Recorded = 4,
-  Watched = 5,
-  Fault = 6,
+  Fault = 5,
 }
 
 /** What is known of a person: see `stagedoor.wire.terminal`. */
@@ -42,7 +41,7 @@ export enum Known {
   Ssh = 3,
 }
 
-/** Somebody at the terminal. `number` is 0 where it is not known, and then nobody can be sent away by it. */
+/** A person at the terminal. `number` names their connection. */
 export interface Person {
   number: number;
   name: string;
@@ -52,8 +51,8 @@ export interface Person {
   forS: number;
 }
 
-/** A PING with this number tells the gateway that we read PEOPLE. */
-export const KNOWS_PEOPLE = Number.MAX_SAFE_INTEGER - 1;
+/** What the page reads beyond what each client does: PEOPLE. See `stagedoor.wire.terminal`. */
+export const FEATURES = 1;
 
 export interface Hello {
   kind: "hello";
@@ -66,6 +65,7 @@ export interface Hello {
   term: string;
   lang: string;
   command: string;
+  features: number;
 }
 
 export type Downstream =
@@ -79,7 +79,7 @@ export type Downstream =
   | { kind: "lock"; on: boolean };
 
 export type Upstream =
-  | { kind: "welcome"; attachment: string; outAt: number; inAt: number; window: number; mode: Mode }
+  | { kind: "welcome"; attachment: string; outAt: number; inAt: number; window: number; mode: Mode; features: number }
   | { kind: "out"; at: number; data: Uint8Array }
   | { kind: "inack"; to: number }
   | { kind: "gap"; start: number; end: number }
@@ -103,6 +103,7 @@ export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
     case "hello":
       out.byte(TYPE.hello);
       out.byte(frame.mode);
+      out.u32(frame.features);
       out.offset(frame.seen);
       out.size(frame.size);
       for (const text of [frame.ticket, frame.terminal, frame.attachment, frame.term, frame.lang, frame.command])
@@ -157,7 +158,7 @@ function read(fields: Reader, type: number): Upstream {
     case TYPE.welcome: {
       const [outAt, inAt, window, mode] = [fields.offset(), fields.offset(), fields.u32(), fields.byte()];
       if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
-      return { kind: "welcome", outAt, inAt, window, mode, attachment: fields.text() };
+      return { kind: "welcome", outAt, inAt, window, mode, features: fields.u32(), attachment: fields.text() };
     }
     case TYPE.out:
       return { kind: "out", at: fields.offset(), data: fields.rest(1) };
@@ -202,6 +203,12 @@ class Writer {
 
   byte(value: number): void {
     this.parts.push(Uint8Array.of(value));
+  }
+
+  u32(value: number): void {
+    const part = new DataView(new ArrayBuffer(4));
+    part.setUint32(0, value);
+    this.parts.push(new Uint8Array(part.buffer));
   }
 
   bytes(value: Uint8Array): void {

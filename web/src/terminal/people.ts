@@ -14,7 +14,7 @@ const IN_BAR = 3;
 
 /** Everybody but the reader. */
 export function others(people: People): Person[] {
-  return people.people.filter((one) => one.number !== people.you || people.you === 0);
+  return people.people.filter((one) => one.number !== people.you);
 }
 
 export function displayName(one: Person): string {
@@ -159,10 +159,10 @@ export class PeopleBar {
 
   private row(one: Person, people: People): HTMLElement {
     const row = createElement("li");
-    const you = people.you !== 0 && one.number === people.you;
+    const you = one.number === people.you;
     row.append(createElement("span", `${displayName(one)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(one)}` }));
     row.append(createElement("span", `${activity(one)} since ${clock(this.heardAt - one.forS)}${one.typed ? ", typed last" : ""}`));
-    if (people.rules && !you && one.number !== 0)
+    if (people.rules && !you)
       row.append(button("Remove", () => this.send({ kind: "remove", number: one.number })));
     return row;
   }

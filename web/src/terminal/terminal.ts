@@ -103,7 +103,6 @@ function happened(event: Event): void {
       sharedSize.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
       break;
     case "people":
-      mark("watched", "");
       people.update(event.people);
       break;
     case "ended":
@@ -118,7 +117,6 @@ function showNotice(word: Word, text: string): void {
     return show("connecting", `Starting: ${text}`);
   }
   if (word === Word.Recorded) return mark("recorded", "Recorded");
-  if (word === Word.Watched) return mark("watched", text ? `Watched by ${text}` : "");
 }
 
 function mark(id: string, text: string): void {

@@ -34,7 +34,6 @@ static const char *no_place(const struct hello *hello) {
 static void heed(int number, const struct frame *frame, int64_t now) {
   bool rule = frame->kind == REMOVE || frame->kind == LOCK;
   if (frame->kind == IN) people_typed(number);
-  if (frame->kind == PING && frame->at == TELL_PEOPLE) people_tell(number);
   if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // which sends one away who may not
   else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
   else people_lock(number, frame->at, now);

@@ -19,7 +19,8 @@
 #define MAX_OFFSET ((1ULL << 53) - 1)    // JavaScript counts so far without error
 #define MAX_TEXT 4096
 #define MAX_SIZE 10000                   // columns or rows
-#define TELL_PEOPLE MAX_OFFSET           // a PING with this number asks for PEOPLE
+#define FEATURE_PEOPLE 1u                // HELLO: the client reads PEOPLE
+#define KNOWN_FEATURES FEATURE_PEOPLE    // all of this version
 
 // What a terminal keeps; the reasons stand in src/stagedoor/holder/state.py.
 #define WINDOW (128 * 1024)
@@ -46,7 +47,7 @@ enum kind {
   WELCOME = 0x81, OUT, INACK, GAP, SNAPSHOT, EXIT, PONG, SIZE, NOTICE, PEOPLE
 };
 enum mode { MIRROR, TAKE_OVER, WATCH };
-enum word { PROGRESS, DENIED, REVOKED, DETACHED, RECORDED, WATCHED, FAULT };
+enum word { PROGRESS, DENIED, REVOKED, DETACHED, RECORDED, FAULT };
 
 struct size {
   uint16_t columns, rows, x_pixels, y_pixels;
@@ -60,6 +61,7 @@ struct text {
 
 struct hello {
   enum mode mode;
+  uint32_t features;
   uint64_t seen;
   struct size size;
   struct text ticket, terminal, attachment, term, lang, command;
@@ -93,7 +95,7 @@ void bytes_free(struct bytes *queue);
 // wire.c: frames to values, and values to frames for a link
 const char *wire_read(const uint8_t *data, size_t length, struct frame *frame);
 const char *wire_name(unsigned kind);
-void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode);
+void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode, uint32_t features);
 void wire_out(int link, uint64_t at, struct piece first, struct piece second);
 void wire_number(int link, enum kind kind, uint64_t number);
 void wire_pong(int link, uint64_t number, bool busy);
@@ -149,7 +151,6 @@ extern struct bytes state_typed;
 void people_came(int link, const struct hello *hello, int64_t now);
 void people_left(int link, int64_t now);
 void people_typed(int link);
-void people_tell(int link);
 bool people_may_rule(int link);
 void people_remove(int by, uint64_t number, int64_t now);
 void people_lock(int by, bool on, int64_t now);

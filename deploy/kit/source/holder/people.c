@@ -19,7 +19,7 @@ struct owner {
 
 static struct here {
   uint64_t number;      // 0 where nobody is; no other has had it
-  bool told;            // reads PEOPLE
+  bool told;            // is sent PEOPLE
   enum mode mode;
   int64_t since;
   struct owner owner;
@@ -54,6 +54,7 @@ static bool is_out(const struct owner *owner, enum mode mode) {
 void people_came(int link, const struct hello *hello, int64_t now) {
   here[link] = (struct here){.number = ++numbers, .mode = hello->mode == WATCH ? WATCH : MIRROR, .since = now};
   here[link].owner = owner_of(hello->ticket);
+  here[link].told = hello->features & FEATURE_PEOPLE;
   if (locked && same(&here[link].owner, &lock)) lock_until = -1;
   changed = true;
 }
@@ -73,10 +74,6 @@ void people_typed(int link) {
   if (!here[link].number || here[link].mode == WATCH || here[link].number == last_typed) return;
   last_typed = here[link].number;
   changed = true;
-}
-
-void people_tell(int link) {
-  if (here[link].number) here[link].told = changed = true;
 }
 
 bool people_may_rule(int link) { return here[link].number && rules(&here[link]); }

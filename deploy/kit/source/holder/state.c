@@ -281,8 +281,8 @@ static void resume(struct attachment *each, int link, const struct hello *hello)
   each->detached = each->told_exit = each->told_size = false;
 }
 
-static void welcome(struct attachment *each, uint64_t out_at) {
-  wire_welcome(each->link, each->name, out_at, each->taken, each->mode);
+static void welcome(struct attachment *each, uint64_t out_at, uint32_t features) {
+  wire_welcome(each->link, each->name, out_at, each->taken, each->mode, features & KNOWN_FEATURES);
 }
 
 // Somebody comes, on a new link.
@@ -303,10 +303,10 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
   looking[link] = each;
   if (each->mode == TAKE_OVER) send_others_away(each, now);
   if (!back) {
-    welcome(each, each->sent);
+    welcome(each, each->sent, hello->features);
     send_screen(link);
   } else {
-    welcome(each, hello->seen);
+    welcome(each, hello->seen, hello->features);
     each->sent = each->acked = hello->seen;
     if (hello->seen < ring_first()) skip(each, hello->seen);
   }

@@ -93,6 +93,7 @@ static void take_hello(struct fields *fields, struct hello *hello) {
   unsigned mode = (unsigned)take(fields, 1);
   if (mode > WATCH) blame(fields, "%u is no mode", mode);
   hello->mode = mode;
+  hello->features = (uint32_t)take(fields, 4);
   hello->seen = take_offset(fields);
   hello->size = take_size(fields);
   struct text *texts[] = {&hello->ticket, &hello->terminal, &hello->attachment, &hello->term, &hello->lang, &hello->command};
@@ -152,7 +153,7 @@ const char *wire_name(unsigned kind) {
 
 // ---- What goes: each behind its length.
 
-#define HEAD (4 + 1 + 8 + 8 + 4 + 1 + 2)  // that of the longest, WELCOME
+#define HEAD (4 + 1 + 8 + 8 + 4 + 1 + 4 + 2)  // that of the longest, WELCOME
 
 static void send_frame(int link, enum kind kind, uint8_t *head, uint8_t *end, struct piece first, struct piece second) {
   put(head, (uint64_t)(end - head - 4) + first.length + second.length, 4);
@@ -162,8 +163,9 @@ static void send_frame(int link, enum kind kind, uint8_t *head, uint8_t *end, st
 
 static const struct piece NOTHING = {"", 0};
 
-void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode) {
+void wire_welcome(int link, const char *attachment, uint64_t out_at, uint64_t in_at, enum mode mode, uint32_t features) {
   uint8_t head[HEAD], *at = put(put(put(put(head + 5, out_at, 8), in_at, 8), WINDOW, 4), mode, 1);
+  at = put(at, features, 4);
   size_t length = strlen(attachment);
   send_frame(link, WELCOME, head, put(at, length, 2), (struct piece){attachment, length}, NOTHING);
 }

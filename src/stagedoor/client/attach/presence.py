@@ -1,10 +1,8 @@
 """Who else is at a terminal, in one line for a title. Pure."""
 
 from stagedoor.client.tunnel import clean
-from stagedoor.wire.terminal import KNOWS_PEOPLE, IdentityLevel, Mode, People, Person, Ping
+from stagedoor.wire.terminal import IdentityLevel, Mode, People, Person
 
-READS_PEOPLE = Ping(KNOWS_PEOPLE)
-"""What tells a gateway that we read PEOPLE; one of an earlier version hands it on as any other PING."""
 _TYPED = ", typed last"
 _MOST = 5
 """Names in one line; the others are counted."""
@@ -28,7 +26,7 @@ class PresenceReport:
 
 
 def _line(people: People) -> str:
-    others = [each for each in people.people if each.number != people.you or not people.you]
+    others = [each for each in people.people if each.number != people.you]
     named = [_word(each) for each in others[:_MOST]]
     if len(others) > _MOST:
         named.append(f"and {len(others) - _MOST} more")

@@ -21,7 +21,7 @@ from stagedoor.client.attach.attachment import (
 from stagedoor.client.attach.dialling import RETRY_S, LineWatch
 from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.attach.pipe_input import PipeInput
-from stagedoor.client.attach.presence import READS_PEOPLE, PresenceReport
+from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.client.attach.request import FAILED, AttachRequest
 from stagedoor.client.attach.screen import Screen
 from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt, UnreadError
@@ -59,7 +59,6 @@ class Attach:
         self._drawing = OutputParser(utf8=wanted.utf8) if attachment.mode is Mode.WATCH else None
         self._escapes = Escapes()
         self._asker = SecretPrompt(wanted.options)
-        self._watchers = ""
         self._company = PresenceReport()
         self._size_notice = SizeNotice(screen, attachment)
         self._connection: Connection | None = None
@@ -101,7 +100,6 @@ class Attach:
         self._size_notice.ours()
         try:
             connection.send(self._attachment.hello(ticket))
-            connection.send(READS_PEOPLE)
             self._line.heard(now := time.monotonic())
             if self._attachment.window:
                 # A client that was in before waits for no shell that starts.
@@ -309,9 +307,6 @@ class Attach:
                 raise AttachError(shown)
             case NoticeKind.DETACHED if "taken over" in text:
                 raise AttachError(f"detached: {shown}")
-            case NoticeKind.WATCHED if shown != self._watchers:
-                self._watchers = shown
-                self._screen.mark(f"watched by {shown}" if shown else "", True)
             case _:
                 pass  # RECORDED is a mark of a page; a stopping gateway hangs up next
 

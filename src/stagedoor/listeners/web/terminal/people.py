@@ -10,15 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from stagedoor.holder.attachments import USER
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.wire.terminal import (
-    IdentityLevel,
-    Mode,
-    Notice,
-    NoticeKind,
-    People,
-    Person,
-    Upstream,
-)
+from stagedoor.wire.terminal import IdentityLevel, Mode, People, Person, Upstream
 
 DOUBT_S = 3.0
 """So long a name is only claimed: another gateway may have let them in just now, which the store is asked
@@ -49,21 +41,6 @@ def named(told: People, known: Set[int], by_ssh: Set[int]) -> People:
     return replace(told, people=tuple(people))
 
 
-def by_gateways(present: Sequence[PresenceEntry], now: float) -> People:
-    """The others, where a holder of an earlier version tells nothing: those whom the gateways let in."""
-    people = tuple(
-        Person(
-            0,
-            each.name,
-            Mode.WATCH if each.looks else Mode.MIRROR,
-            IdentityLevel.GUEST if each.share else IdentityLevel.USER,
-            for_s=max(int(now - each.since), 0),
-        )
-        for each in present
-    )
-    return People(0, rules=False, locked=False, people=people)
-
-
 def _key(person: Person) -> tuple[str, bool]:
     return person.name.partition(":")[2], person.mode is Mode.WATCH
 
@@ -74,19 +51,12 @@ class PresenceNotifier:
 
     tell: Callable[[Upstream], None]
     now: Callable[[], float]
-    _reads_people: bool = False
     _from_holder: People | None = None
     _present: Sequence[PresenceEntry] | None = None
     _session: str = ""
     _proved: set[int] = field(default_factory=set)
     _doubted: dict[int, float] = field(default_factory=dict)
     _told: People | None = None
-    _watchers: str = ""
-
-    def reads_people(self) -> None:
-        """The client says so; one of an earlier version is told by a NOTICE who watches."""
-        self._reads_people = True
-        self._update()
 
     def heard(self, people: People) -> None:
         """The holder has told who is connected."""
@@ -101,16 +71,9 @@ class PresenceNotifier:
         self._update()
 
     def _update(self) -> None:
-        if self._present is None:
+        if self._present is None or self._from_holder is None:
             return
-        if not self._reads_people:
-            self._tell_of_watchers(self._present)
-            return
-        if self._from_holder is None:
-            others = [each for each in self._present if each.session != self._session]
-            people = by_gateways(others, self.now())
-        else:
-            people = self._named(self._from_holder, self._present)
+        people = self._named(self._from_holder, self._present)
         if self._told is None or _lasting(people) != _lasting(self._told):
             self._told = people
             self.tell(people)
@@ -122,13 +85,6 @@ class PresenceNotifier:
         self._doubted = {number: self._doubted.get(number, now) for number in doubted}
         by_ssh = {number for number, at in self._doubted.items() if now - at >= DOUBT_S}
         return named(told, self._proved, by_ssh)
-
-    def _tell_of_watchers(self, present: Sequence[PresenceEntry]) -> None:
-        names = {each.name for each in present if each.looks and each.session != self._session}
-        watchers = ", ".join(sorted(names))
-        if watchers != self._watchers:
-            self._watchers = watchers
-            self.tell(Notice(NoticeKind.WATCHED, watchers))
 
 
 def _lasting(people: People) -> People:

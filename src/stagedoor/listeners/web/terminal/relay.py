@@ -25,8 +25,6 @@ from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.terminal import (
-    KNOWS_PEOPLE,
-    TELL_PEOPLE,
     Ack,
     Detach,
     Exit,
@@ -37,8 +35,6 @@ from stagedoor.wire.terminal import (
     NoticeKind,
     Out,
     People,
-    Ping,
-    Pong,
     Remove,
     Resize,
     Snapshot,
@@ -82,7 +78,6 @@ class TerminalRelay:
     people: PresenceNotifier
     exit: Exit | None = None
     _rate: LineRate = field(default_factory=LineRate)
-    _answered: bool = False
     _errors: bytes = b""
     _first: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,7 +99,7 @@ class TerminalRelay:
             return await self._faulty(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # it has ended already, and will say why
-                process.stdin.write(framed(self.hello) + framed(Ping(TELL_PEOPLE)))
+                process.stdin.write(framed(self.hello))
             down = asyncio.create_task(self._upward(process))
             up = asyncio.create_task(self._downward(process))
             errors = asyncio.create_task(self._read_errors(process))
@@ -136,9 +131,6 @@ class TerminalRelay:
             except TerminalError as error:
                 await self.wire.say(Notice(NoticeKind.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
-            if frame == Ping(KNOWS_PEOPLE):
-                self.people.reads_people()
-                continue
             if self.looks:
                 stays, answer = passed_over(frame)
                 if answer is not None:
@@ -219,10 +211,6 @@ class TerminalRelay:
                         self.exit = frame
                     case People():
                         self.people.heard(frame)
-                        continue
-                    case Pong(number) if number == TELL_PEOPLE and not self._answered:
-                        # To our own PING, which was the first; a client may say the same number.
-                        self._answered = True
                         continue
                     case _:
                         pass
