@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import headless from "@xterm/headless";
 import type { IUnicodeVersionProvider, Terminal } from "@xterm/xterm";
-import { joinEmoji } from "../src/terminal/graphemes";
+import { joinEmoji, modifiedEmoji } from "../src/terminal/graphemes";
 
 async function drawn(text: string): Promise<{ column: number; cells: string[] }> {
   const term = new headless.Terminal({ allowProposedApi: true, cols: 40, rows: 2 });
@@ -35,6 +35,12 @@ for (const [what, text, width] of [
     assert.equal(cells.join(""), `${text}|`);
     if (text.includes("\u200d")) assert.equal(cells.length, 2);
   });
+
+test("an emoji with a skin tone is one cluster, whatever it is joined to", () => {
+  for (const cluster of ["👩🏽‍💻", "👍🏿", "🧑🏻‍🤝‍🧑🏿", "👩🏽‍❤️‍👨🏿"])
+    assert.deepEqual(modifiedEmoji(`a ${cluster}|`), [[2, 2 + cluster.length]], cluster);
+  assert.deepEqual(modifiedEmoji("👩‍💻 🏽 a 漢 ❤️ 1️⃣"), []);
+});
 
 test("a joiner joins emoji only, in one write or in several", async () => {
   assert.deepEqual((await drawn("👩\u200d|")).cells, ["👩\u200d", "|"]);

@@ -104,3 +104,29 @@ def test_no_panel_of_the_page_changes_the_size_of_the_terminal(tab: Tab, base: s
     assert len(sizes) == 2
     assert len(set(sizes)) == 1
     assert not tab.trouble
+
+
+def test_a_glyph_that_is_wider_than_its_cell_is_drawn_smaller(tab: Tab, base: str) -> None:
+    terminal(tab, base, "glyphs")
+    # Fonts without a narrow one draw this in two cells, as they draw emoji; a skin tone is its own character.
+    picture = "\U0001f469\U0001f3fd\u200d\U0001f4bb"
+    run(tab, f"clear; echo '\u203bx {picture}y'; echo do''ne")
+    shows(tab, "done")
+    width = "document.querySelector('.xterm-screen').clientWidth"
+    drawn = json.loads(
+        tab.ask(
+            "JSON.stringify([...document.querySelectorAll('.xterm-rows span')]"
+            ".filter(span => ['\\u203b', '\\u{1f469}\\u{1f3fd}\\u200d\\u{1f4bb}'].includes(span.textContent))"
+            ".map(span => [span.textContent, span.getBoundingClientRect().width]))"
+        )
+    )
+    cell = tab.ask(f"{width}") / tab.ask(
+        "Math.round(document.querySelector('.xterm-screen').clientWidth"
+        " / document.querySelector('.xterm-char-measure-element').getBoundingClientRect().width * 32)"
+    )
+    widths = {}
+    for text, wide in drawn:
+        widths.setdefault(text, []).append(wide / cell)
+    assert all(wide <= 1.1 for wide in widths["\u203b"]), widths
+    assert len(widths["\u203b"]) == 2, "the cell, and the glyph in it"
+    assert picture in widths, "one picture, in one element"

@@ -5,6 +5,7 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import { Terminal } from "@xterm/xterm";
 import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
 import { dress, readableLines } from "../terminal/contrast";
+import { fitGlyphs } from "../terminal/glyphs";
 import { joinEmoji } from "../terminal/graphemes";
 import { markStyles } from "../nonce";
 import { copy, element } from "../page";
@@ -87,6 +88,7 @@ async function begin(): Promise<void> {
   const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
   readableLines(term);
+  fitGlyphs(term);
   colour();
   if (first === undefined) return say("This recording is empty.");
   const about = header(first.line);

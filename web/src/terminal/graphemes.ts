@@ -14,10 +14,11 @@ const WIDTH = 0b110;
 const AFTER_JOINER = 0b1000;
 /** The printable characters of ASCII: none of them joins, and nothing but a mark joins one of them. */
 const [FIRST, LAST] = [0x20, 0x7e];
+const [FIRST_TONE, LAST_TONE] = [0x1f3fb, 0x1f3ff];
 const PICTOGRAPH = /\p{Extended_Pictographic}/u;
 
-/** Of that version, with emoji joined. */
-function joined(base: IUnicodeVersionProvider): IUnicodeVersionProvider {
+/** Return that version with emoji joined. `tone` is called for each skin tone. */
+function joined(base: IUnicodeVersionProvider, tone: () => void): IUnicodeVersionProvider {
   const plain = base.charProperties(FIRST, 0);
   return {
     version: "stagedoor",
@@ -26,15 +27,37 @@ function joined(base: IUnicodeVersionProvider): IUnicodeVersionProvider {
       // Asked for each character that is shown. Without this a MB of text costs the page a fifth more.
       if (code >= FIRST && code <= LAST) return plain;
       if (preceding & AFTER_JOINER && PICTOGRAPH.test(String.fromCodePoint(code))) return (preceding & WIDTH) | JOINS;
-      const found = base.charProperties(code, preceding & ~AFTER_JOINER);
-      return code === JOINER && found & JOINS ? found | AFTER_JOINER : found;
+      if (code >= FIRST_TONE && code <= LAST_TONE) tone();
+      const properties = base.charProperties(code, preceding & ~AFTER_JOINER);
+      return code === JOINER && properties & JOINS ? properties | AFTER_JOINER : properties;
     },
   };
 }
 
-export function joinEmoji(term: Pick<Terminal, "unicode">): void {
+const CLUSTER = /\p{Extended_Pictographic}[\ufe0f\p{Emoji_Modifier}]*(?:\u200d\p{Extended_Pictographic}[\ufe0f\p{Emoji_Modifier}]*)*/gu;
+const MODIFIER = /\p{Emoji_Modifier}/u;
+
+/**
+ * Return where in a line emoji with a skin tone begin and end. tmux gives the tone two cells of its own; drawn apart from
+ * what it modifies, it is a second picture over what follows. The cells stay, and one picture is drawn in them.
+ */
+export function modifiedEmoji(line: string): [number, number][] {
+  return [...line.matchAll(CLUSTER)]
+    .filter(([cluster]) => cluster.length > 2 && MODIFIER.test(cluster))
+    .map((match) => [match.index, match.index + match[0].length]);
+}
+
+/** Join emoji in a terminal that is not open yet. */
+export function joinEmoji(term: Pick<Terminal, "unicode"> & Partial<Pick<Terminal, "registerCharacterJoiner">>): void {
+  let joins = false;
+  // Each row is searched for such emoji once there is one.
+  const tone = (): void => {
+    if (joins) return;
+    joins = true;
+    term.registerCharacterJoiner?.(modifiedEmoji);
+  };
   // The add-on registers its provider with what it is given, and has no other way to it.
-  const register = (base: IUnicodeVersionProvider) => term.unicode.register(joined(base));
+  const register = (base: IUnicodeVersionProvider) => term.unicode.register(joined(base, tone));
   new Unicode11Addon().activate({ unicode: { register } } as unknown as Terminal);
   term.unicode.activeVersion = "stagedoor";
 }

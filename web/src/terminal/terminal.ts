@@ -16,6 +16,7 @@ import { SharedSize } from "./shared-size";
 import { moveFiles } from "../files/panel";
 import { Foreground } from "./foreground";
 import { Mode, Word } from "./frames";
+import { fitGlyphs } from "./glyphs";
 import { joinEmoji } from "./graphemes";
 import { follow, SEEN } from "./hyperlinks";
 import { Menu } from "./menu";
@@ -265,6 +266,7 @@ async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
   readableLines(term);
+  fitGlyphs(term);
   pictures = pace(term);
   blink(term, menu.still);
   menu.apply();

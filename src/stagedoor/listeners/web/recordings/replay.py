@@ -79,7 +79,7 @@ class Replay:
             return identity
         denial = Denial.with_mend(
             Reason.NO_GRANT,
-            f"{identity.name!r} may not play recordings",
+            "you may not play recordings",
             f"an administrator lets them with: stagedoor grant add user:{identity.name} '*' --allow replay "
             "--without enter; a token, or a link for one app, never opens them",
             "ask an administrator; a token, or a link for one app, never opens them",

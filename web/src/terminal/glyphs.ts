@@ -1,0 +1,57 @@
+/**
+ * Glyphs in their cells. A font may draw a character wider than its cells: an emoji of one cell, above all, which would
+ * cover what follows. xterm.js pulls the next character back by a negative letter spacing and leaves the glyph as it is;
+ * here it is drawn smaller. Names with an underscore are xterm.js's own: where they are no more, glyphs stay as they are.
+ */
+
+import type { Terminal } from "@xterm/xterm";
+
+interface WidthCache {
+  get(chars: string, bold: boolean, italic: boolean): number;
+}
+
+interface Factory {
+  createRow?(...parts: unknown[]): HTMLElement[];
+}
+
+interface Core {
+  _renderService?: { _renderer?: { value?: { _rowFactory?: Factory } } };
+}
+
+/** So much of a cell may a glyph be too wide: fonts differ by fractions of a pixel. */
+const SLACK = 0.15;
+const CELL_WIDTH = 7;
+const WIDTHS = 8;
+
+/** Fit glyphs of a terminal that is open. */
+export function fitGlyphs(term: Terminal): void {
+  const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
+  const create = factory?.createRow?.bind(factory);
+  if (factory === undefined || create === undefined) return;
+  const segmenter = new Intl.Segmenter();
+  factory.createRow = (...parts) => {
+    const spans = create(...parts);
+    const [cell, widths] = [Number(parts[CELL_WIDTH]), parts[WIDTHS] as WidthCache];
+    for (const span of spans) {
+      const spacing = Number.parseFloat(span.style.letterSpacing);
+      if (spacing < -SLACK * cell) shrink(span, spacing, widths, segmenter);
+    }
+    return spans;
+  };
+}
+
+/** Draw the characters of a span, each of them too wide by `-spacing`, as wide as their cells. */
+function shrink(span: HTMLElement, spacing: number, widths: WidthCache, segmenter: Intl.Segmenter): void {
+  const text = span.textContent ?? "";
+  const characters = [...segmenter.segment(text)];
+  const first = characters[0]?.segment ?? "";
+  const natural = widths.get(first, span.classList.contains("xterm-bold"), span.classList.contains("xterm-italic"));
+  if (natural + spacing <= 0) return;
+  const glyphs = document.createElement("span");
+  glyphs.textContent = text;
+  glyphs.style.transform = `scale(${(natural + spacing) / natural})`;
+  glyphs.style.transformOrigin = "0 50%";
+  span.style.letterSpacing = "0";
+  span.style.width = `${characters.length * (natural + spacing)}px`;
+  span.replaceChildren(glyphs);
+}
