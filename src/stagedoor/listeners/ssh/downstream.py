@@ -143,7 +143,7 @@ class Downstream(asyncssh.SSHServer):
         denial = await self._held.wait(self.connection)
         verdict = denial or await context.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
-            self.connection.hang_up(verdict.message)
+            self.connection.hang_up(verdict.line)
             return self._not_taken(verdict.message)
         self._proof = _Proof(verdict, name, shown.credential, shown)
         return True

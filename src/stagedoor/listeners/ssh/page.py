@@ -116,7 +116,7 @@ class Page:
             return "", f"stagedoor: {_NO_KEY}\n", 1
         line = await self._sign_ins.certificate(self._login.identity, key)
         if isinstance(line, Denial):
-            return "", f"stagedoor: no certificate: {line.message}\n", 1
+            return "", f"stagedoor: no certificate: {line.line}\n", 1
         return f"{line}\n", "", 0
 
     async def _log_out(self) -> tuple[str, str, int]:
