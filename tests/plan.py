@@ -114,8 +114,10 @@ structlog: log. websockets: websocket."""
 PAGE = ("tests/web", "tests/package", "tests/bench", "tests/demo")
 """Tests that read the page which `script/web` builds."""
 
-BUILT = ("cluster", "helm", "kube-apiserver", "traefik")
-"""What is built before the tests that need it: what the cluster runs, and programs."""
+BUILT = ("cluster", "helm", "images", "kube-apiserver", "traefik")
+"""What is built before the tests that need it: what the cluster runs, programs, and the test images."""
+IMAGES = ("tests/kit", "tests/cluster/test_images.py")
+"""Tests in images of Debian, each of which takes a minute or two to make."""
 _CLUSTER = "tests.cluster.fixtures"
 _PROGRAMS = {
     "tests.kube.api.lone": ("kube-apiserver",),
@@ -232,8 +234,9 @@ def needs_of(item: pytest.Item) -> set[str]:
     for user, programs in _PROGRAMS.items():
         if any(_uses(module, user) for module in modules):
             found |= set(programs)
-    if any(item.path.is_relative_to(ROOT / path) for path in PAGE):
-        found.add("page")
+    for name, folders in (("page", PAGE), ("images", IMAGES)):
+        if any(item.path.is_relative_to(ROOT / path) for path in folders):
+            found.add(name)
     return found
 
 

@@ -32,11 +32,12 @@ def said(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "needs"),
     [
-        (("-k", "something"), "cluster helm kube-apiserver page traefik whole"),
+        (("-k", "something"), "cluster helm images kube-apiserver page traefik whole"),
         (("tests/authn/test_passes.py",), ""),
         (("tests/kube/test_lifecycle.py", "-x"), "cluster"),
         (("tests/kube/api/test_verbs.py",), "kube-apiserver"),
         (("tests/chart/test_render.py",), "helm"),
+        (("tests/kit/test_login.py",), "images"),
         (("tests/acceptance/test_kubernetes.py",), "cluster helm"),
         (("tests/web/test_proxies.py", "tests/authn/test_passes.py"), "page traefik"),
     ],

@@ -11,6 +11,7 @@ from tests.cluster import control, images, lifecycle, load, needs, programs
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import HOST_ADDRESS, NODE_ADDRESS, Place, default_state
 
+IMAGES = "images"
 _PASSED_ON = ("kubectl", "helm")
 
 
@@ -48,8 +49,13 @@ def _run(place: Place, arguments: argparse.Namespace, passed_on: list[str]) -> i
             raise ClusterError(reason)
     elif arguments.command == "build":
         programs.build(_chosen(arguments.tool))
+        if IMAGES in arguments.tool:
+            images.build_missing()
     elif arguments.command == "missing":
-        print(" ".join(tool.name for tool in programs.missing(_chosen(arguments.tool))))
+        absent = [tool.name for tool in programs.missing(_chosen(arguments.tool))]
+        if IMAGES in arguments.tool and images.missing():
+            absent.append(IMAGES)
+        print(" ".join(absent))
     elif arguments.command == "kubeconfig":
         if not place.kubeconfig.exists():
             raise ClusterError(f"no cluster runs in {place.state}; script/cluster up")
@@ -136,11 +142,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
         ("build", "build programs without starting it"),
         ("missing", "print those that are neither built nor here in a version that fits"),
     ):
-        names = ["cluster", *(tool.name for tool in programs.ALL)]
+        names = ["cluster", IMAGES, *(tool.name for tool in programs.ALL)]
         building = add(command, text)
         building.add_argument(
             "tool", nargs="*", choices=[[], *names], metavar="NAME",
-            help="`cluster` for all that it runs, helm, traefik … (default: all)",
+            help="`cluster` for all that it runs, helm, traefik … (default: these); `images` for tests",
         )  # fmt: skip
     add("kubeconfig", "print the path of the administrator's kubeconfig")
     image = add("load-image", "bring images onto the node")

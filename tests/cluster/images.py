@@ -7,7 +7,9 @@ libc, another user. Made on this machine from Debian packages, kept beside the p
 import hashlib
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.cluster.archive import Files, Layer, Start
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import COREDNS_IMAGE, SANDBOX_IMAGE
 from tests.cluster.turn import turn
+from tests.pace import allow
 
 PORT = 8080
 """Where each app answers, with a page that says its image's name."""
@@ -54,7 +57,7 @@ def build(name: str) -> Path:
     recipe = {recipe.name: recipe for recipe in RECIPES}.get(name)
     if recipe is None:
         raise ClusterError(f"there is no image {name!r}; there are {', '.join(names())}")
-    target = trees.folder() / f"{name}-{_made_by()}.tar"
+    target = _target(name)
     if target.exists():
         return target
     with turn(trees.folder()):
@@ -66,6 +69,34 @@ def build(name: str) -> Path:
             layers.append(archive.layer(files, Path(beside) / "layer"))
             archive.image(recipe.reference, layers, recipe.start, target)
     return target
+
+
+def _target(name: str) -> Path:
+    return trees.folder() / f"{name}-{_made_by()}.tar"
+
+
+def missing() -> list[str]:
+    """Return the names of the images for tests that are not made yet."""
+    return [name for name in names() if not _target(name).exists()]
+
+
+def build_missing() -> None:
+    """Make the images for tests that are not there, saying on stderr which, how long, and what is left.
+
+    Raises:
+        ClusterError: a program is missing that makes one, or a package could not be fetched in time.
+    """
+    wanted, began = missing(), time.monotonic()
+    for number, name in enumerate(wanted):
+        # Most of them take seconds; those of Debian a minute or two each, in the beginning.
+        took_s = (time.monotonic() - began) / number if number else allow(20)
+        left = programs.minutes(took_s * (len(wanted) - number))
+        _say(f"image {number + 1} of {len(wanted)}: {name} … ({left} left)")
+        build(name)
+
+
+def _say(text: str) -> None:
+    print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
 def names() -> list[str]:

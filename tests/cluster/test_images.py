@@ -52,6 +52,21 @@ def test_an_unknown_image_is_told_with_those_there_are() -> None:
         images.build("nonsense")
 
 
+def test_those_that_are_missing_are_made_with_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(images, "build", made.append)
+    images.build_missing()
+    said = capsys.readouterr().err.splitlines()
+    assert made == images.missing() == images.names()
+    assert said[0].startswith(f"cluster: image 1 of {len(made)}: busybox … (")
+    assert said[-1] == (
+        f"cluster: image {len(made)} of {len(made)}: entrypoint … (a minute or less left)"
+    )
+
+
 def test_an_archive_says_what_is_in_it_and_how_it_starts(tmp_path: Path) -> None:
     files = archive.Files({"/bin/app": b"text"}, {"/app": "bin/app"}, ("/tmp",))
     one = archive.layer(files, tmp_path / "layer")

@@ -10,6 +10,10 @@ from pathlib import Path
 from tests.cluster import archive
 from tests.cluster.fault import ClusterError
 from tests.cluster.place import cache
+from tests.pace import allow
+
+MOST_S = 900.0
+"""For a Debian, on a slow line."""
 
 _LEFT_OUT = (
     "var/cache/apt",
@@ -99,7 +103,14 @@ def _keep(layer: archive.Layer, name: str) -> archive.Layer:
 
 
 def _run(*arguments: str, folder: str | None = None) -> None:
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            arguments, cwd=folder, capture_output=True, text=True, timeout=allow(MOST_S)
+        )
+    except subprocess.TimeoutExpired:
+        raise ClusterError(
+            f"{' '.join(arguments[:3])} took longer than {allow(MOST_S) / 60:.0f} min"
+        ) from None
     if done.returncode != 0:
         last = (done.stdout + done.stderr)[-2000:]
         raise ClusterError(f"{' '.join(arguments[:3])} failed:\n{last}")
