@@ -107,7 +107,7 @@ def test_the_wheel_and_the_client_are_installed_and_used(site: Site) -> None:
     version = machine.succeed("cd && ls *.whl").split("-")[1]
     machine.succeed("apt-get update -q", outside=True)
     machine.succeed("apt-get install -y -q --no-install-recommends python3-venv", outside=True)
-    [install] = (one for one in commands(INSTALL) if "--require-hashes" in " ".join(one))
+    [install] = (block for block in commands(INSTALL) if "--require-hashes" in " ".join(block))
     for line in install:
         here = line.replace(f"stagedoor-{__version__}-", f"stagedoor-{version}-")
         machine.succeed(f"cd && {here}", outside="--require-hashes" in line)

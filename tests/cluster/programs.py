@@ -99,9 +99,9 @@ def program(name: str) -> Path:
 def installed(wanted: Tool, path: str) -> Path | None:
     """Return the first program on `path` whose version fits; None if there is none."""
     for folder in path.split(os.pathsep) if wanted.asked else ():
-        found = shutil.which(wanted.name, path=folder)
-        if found is not None and fits(wanted, _say_version(found, wanted.asked)):
-            return Path(found)
+        candidate = shutil.which(wanted.name, path=folder)
+        if candidate is not None and fits(wanted, _say_version(candidate, wanted.asked)):
+            return Path(candidate)
     return None
 
 
