@@ -77,8 +77,8 @@ SELF_TESTED = ("tests/cluster", "script/cluster")
 BARE = "tests/bare"
 """The how-tos on bare machines. They need a quarter of an hour and many packages: on request only."""
 
-KEYCLOAK = "tests/web/test_keycloak.py"
-"""Keycloak is 150 MB, and starts for half a minute: on request only."""
+PROVIDERS = ("tests/web/test_keycloak.py", "tests/identity_providers")
+"""Real identity providers. Keycloak is 150 MB, Dex is built for minutes, Canaille takes two: on request."""
 
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),

@@ -29,8 +29,8 @@ from tests.leftovers import adopt_orphans, end_leftovers, wait_for
 from tests.plan import (
     BARE,
     BUILT,
-    KEYCLOAK,
     LOWEST,
+    PROVIDERS,
     QUICK,
     Share,
     divided,
@@ -267,8 +267,8 @@ def run_whole(arguments: Sequence[str]) -> Outcome:
             say(f"=== not run: {share.name}, which has not changed since it was green")
             left += share.paths
     say(f"=== not run: {BARE}, the how-tos on bare machines; script/test --fast {BARE} does")
-    say(f"=== not run: {KEYCLOAK}; script/test --idp keycloak does")
-    ignored = [f"--ignore={path}" for path in (*left, BARE, KEYCLOAK)]
+    say("=== not run: Keycloak, Dex and Canaille; script/test --idp keycloak|dex|canaille does")
+    ignored = [f"--ignore={path}" for path in (*left, BARE, *PROVIDERS)]
     found = run(("--shares", *DURATIONS, *ignored, *arguments))
     for share in _shares():
         red = any(test.startswith(share.paths) for test in found.failed)

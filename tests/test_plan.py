@@ -9,9 +9,9 @@ import pytest
 from tests.plan import (
     API,
     BARE,
-    KEYCLOAK,
     LONGEST,
     LOWEST,
+    PROVIDERS,
     QUICK,
     ROOT,
     SELF_TESTS,
@@ -60,7 +60,7 @@ def test_every_share_of_a_whole_run_has_files_and_each_file_one_share(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, KEYCLOAK, *QUICK, *LOWEST]
+    "path", [*WAITING, *API, *LONGEST, SELF_TESTS, BARE, *PROVIDERS, *QUICK, *LOWEST]
 )
 def test_what_the_plan_names_is_there(path: str) -> None:
     assert (ROOT / path).exists()

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import Protocol
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
@@ -25,7 +26,21 @@ from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import passes
-from tests.oidc.fake import CLIENT_ID, REDIRECT_URI, SECRET, FakeProvider
+from tests.oidc.fake import FakeProvider
+from tests.oidc.idp import CLIENT_ID, SECRET
+
+
+class Provider(Protocol):
+    """What the settings have of a provider. `settings` are more lines of its table."""
+
+    settings: str
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def redirect_uri(self) -> str: ...
+
 
 FROM = Source.of("192.0.2.1", 1)
 REFRESH_S = 600.0
@@ -37,7 +52,7 @@ class ProviderHouse:
 
     settings: Settings
     database: Database
-    providers: dict[str, FakeProvider]
+    providers: Mapping[str, Provider]
     skew_s: float = 0.0
     sign_ins: SignInService = field(init=False)
     refresh: RefreshService = field(init=False)
@@ -60,12 +75,24 @@ class ProviderHouse:
         begun = await self.sign_ins.begin(name, "/", source)
         assert not isinstance(begun, Denial), begun.message
         sent = parse_qs(urlsplit(begun[0]).query)
-        self.providers[name].nonce = sent["nonce"][0]
+        fake = self.providers[name]
+        assert isinstance(fake, FakeProvider)
+        fake.nonce = sent["nonce"][0]
         return begun[1], [("state", sent["state"][0]), ("code", "x")]
 
     async def sign_in(self, name: str) -> None:
-        """Sign in as the person of the provider. Their sign-in lasts for days."""
-        found = await self.sign_ins.finish(*await self.begin(name), FROM)
+        """Sign in as the person of the fake provider. Their sign-in lasts for days."""
+        await self._keep(await self.sign_ins.finish(*await self.begin(name), FROM))
+
+    async def sign_in_by(self, name: str, browser: Callable[[str], str]) -> None:
+        """Sign in at a real provider: `browser` goes to an address and returns where it is led back to."""
+        begun = await self.sign_ins.begin(name, "/", FROM)
+        assert not isinstance(begun, Denial), begun.message
+        back = await asyncio.to_thread(browser, begun[0])
+        query = parse_qsl(urlsplit(back).query)
+        await self._keep(await self.sign_ins.finish(begun[1], query, FROM))
+
+    async def _keep(self, found: object) -> None:
         assert isinstance(found, tuple), found
         identity, _, answer = found
         long = Lifetimes(session_s=9 * DAY_S, session_max_s=9 * DAY_S)
@@ -76,7 +103,8 @@ class ProviderHouse:
         """Ask each provider about its sign-ins, some time later."""
         self.skew_s += later_s
         for fake in self.providers.values():
-            fake.skew_s = self.skew_s
+            if isinstance(fake, FakeProvider):
+                fake.skew_s = self.skew_s
         for provider in self.settings.sso:
             await self.refresh.round(provider)
 
@@ -86,7 +114,7 @@ class ProviderHouse:
 
 
 @contextmanager
-def provider_house(folder: Path, **providers: FakeProvider) -> Iterator[ProviderHouse]:
+def provider_house(folder: Path, **providers: Provider) -> Iterator[ProviderHouse]:
     secret = folder / "secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
@@ -95,8 +123,8 @@ def provider_house(folder: Path, **providers: FakeProvider) -> Iterator[Provider
         f'data_dir = "{folder}/data"\n'
         + "".join(
             f'[[sso]]\nname = "{name}"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-            f'client_secret_file = "{secret}"\nredirect_uri = "{REDIRECT_URI}"\n'
-            f'groups = {{ "/teams/shop" = "shop" }}\nrefresh_s = {REFRESH_S}\n'
+            f'client_secret_file = "{secret}"\nredirect_uri = "{provider.redirect_uri}"\n'
+            f"refresh_s = {REFRESH_S}\n{provider.settings}"
             for name, provider in providers.items()
         )
     )

@@ -13,9 +13,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from stagedoor.oidc.logout import EVENT
+from tests.oidc.idp import CLIENT_ID
 
-CLIENT_ID, SECRET = "stagedoor", "secret"
-REDIRECT_URI = "https://shell.example/sign-in/sso"
 DISCOVERY = "/.well-known/openid-configuration"
 GONE = {  # what answers to the refresh of a person who is gone, by provider
     "invalid_grant": (400, {"error": "invalid_grant"}),
@@ -33,6 +32,9 @@ GONE = {  # what answers to the refresh of a person who is gone, by provider
 
 class FakeProvider:
     """Answers for the person `subject`. `asked` counts requests by path, and by grant type."""
+
+    settings = 'groups = { "/teams/shop" = "shop" }\n'
+    redirect_uri = "https://shell.example/sign-in/sso"
 
     def __init__(self) -> None:
         self.key = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
