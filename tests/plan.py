@@ -75,7 +75,7 @@ SELF_TESTS = "tests/cluster"
 SELF_TESTED = ("tests/cluster", "script/cluster")
 
 BARE = "tests/bare"
-"""The how-tos on bare machines. They need a quarter of an hour and many packages: on request only."""
+"""The how-tos on bare machines. They need half an hour and many packages: on request only."""
 
 PROVIDERS = ("tests/web/test_keycloak.py", "tests/identity_providers")
 """Real identity providers. Keycloak is 150 MB, Dex is built for minutes, Canaille takes two: on request."""
