@@ -44,6 +44,7 @@ SAID_BY = {
     "authz/decide.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),
     "client/doctor/": ("doctor",),
+    "client/options.py": ("doctor",),
     "client/tunnel.py": REACHING,
     "demo/": ("demo",),
     "keys/age.py": ("recording play",),

@@ -11,8 +11,10 @@ import click
 
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
+from stagedoor.cli.laptop_command import with_options
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.path import path_options, walk_to
+from stagedoor.client.options import DOCTOR
 from stagedoor.wire.check import run_checks
 from stagedoor.wire.finding import Result, exit_code, result_row, result_text
 
@@ -37,53 +39,21 @@ CODES = (
         codes=CODES,
     )
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_options(DOCTOR)
 @click.option(
     "--bundle",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write a tar for a bug report, without secrets.",
 )
-@click.option(
-    "--how",
-    type=click.Choice(["connect", "jump", "direct", "web"]),
-    help="The way to HOST. Default: what your ssh is configured for.",
-)
-@click.option(
-    "--gateway", metavar="ADDRESS", help="HOST:PORT, http://… or https://…, as the way needs."
-)
-@click.option(
-    "--user", metavar="NAME", help="Who you are there ($STAGEDOOR_USER, else your login name)."
-)
-@click.option("--token-file", metavar="FILE", help="Holds the token or password, mode 0600.")
-@click.option("--ca-file", metavar="FILE", help="Trust these CAs for https, not the system's.")
-@click.option(
-    "--server-name", metavar="NAME", help="The name that the gateway's certificate must hold."
-)
-@click.option("--via", metavar="URL", help="Corporate proxy on the way, or `direct` for none.")
-@click.option(
-    "--ssh-config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
-    help="Use this configuration of ssh, not yours.",
-)
-@click.option(
-    "--idle",
-    "idle_s",
-    metavar="SECONDS",
-    type=click.FloatRange(1, 86400),
-    help="Also measure how long a silence the path survives, up to this; takes twice as long.",
-)
-@click.argument("host", required=False)
 @click.pass_obj
 def doctor(
     installation: Installation,
     /,
-    as_json: bool,
+    json: bool,
     bundle: Path | None,
     how: judge.How | None,
-    config_file: str | None,
-    idle_s: float | None,
+    ssh_config: Path | None,
+    idle: float | None,
     host: str | None,
     **reach: str | None,
 ) -> None:
@@ -95,18 +65,19 @@ def doctor(
     """
     given = {f"--{name.replace('_', '-')}": value for name, value in reach.items() if value}
     if host is None:
-        if given or how or config_file or idle_s:
+        if given or how or ssh_config or idle:
             raise click.UsageError("name the HOST that is to be reached, such as app01.ssh")
-        settings, results = _gateway(installation, silent=as_json)
+        settings, results = _gateway(installation, silent=json)
     else:
-        wish = path_options(host, how, given, os.environ, config_file, idle_s)
-        settings, results = None, _shown(walk_to(wish), silent=as_json)
+        config_file = None if ssh_config is None else str(ssh_config)
+        wish = path_options(host, how, given, os.environ, config_file, idle)
+        settings, results = None, _shown(walk_to(wish), silent=json)
     if bundle is not None:
         # Here, since nobody else needs it.
         from stagedoor.serve.doctor.bundle import write_bundle
 
         write_bundle(bundle, settings, results, _extra(settings))
-    if as_json:
+    if json:
         show.as_json([result_row(result) for result in results])
     if code := exit_code(finding for _, finding in results):
         sys.exit(code)

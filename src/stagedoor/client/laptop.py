@@ -13,8 +13,11 @@ from stagedoor.client.needed import folder_in, is_fresh, since_in
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+    from typing import Any
+
+    from stagedoor.client.options import Option
 
 OK, INTERNAL, INTERRUPTED = 0, 70, 130
 ID_TOKEN_LIMIT = 8 * 1024
@@ -54,143 +57,137 @@ def if_needed(folder: str, began: float) -> None:
 
 
 def run(argv: list[str], program: list[str]) -> int:
-    """The exit code. Raises TunnelError, OSError; SystemExit for a usage that is wrong."""
-    given = parser().parse_args(argv)
-    if given.command == "login":
+    """Run a command line; return the exit code.
+
+    Raises TunnelError, OSError; SystemExit for a usage that is wrong.
+    """
+    given = vars(parser().parse_args(argv))
+    return run_command(given.pop("command"), given, program)
+
+
+def run_command(command: str, given: Mapping[str, Any], program: list[str]) -> int:
+    """Run a command with the options of `client.options`; return the exit code.
+
+    Raises TunnelError, OSError.
+    """
+    if command == "login":
         log_in(given, program)
-    elif given.command == "logout":
-        log_out(given.gateway, forget=given.forget)
-    elif given.command == "doctor":
+    elif command == "logout":
+        log_out(given["gateway"], forget=given["forget"])
+    elif command == "doctor":
         return walk_the_path(given)
     else:
-        whoami(given.gateway, as_json=given.json)
+        whoami(given["gateway"], as_json=given["json"])
     return OK
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of this file's command line."""
     import argparse
+
+    from stagedoor.client.options import DOCTOR, LOGIN, LOGOUT, WHOAMI
 
     whole = argparse.ArgumentParser(
         "stagedoor", description="Log in to shells behind a Stagedoor gateway."
     )
     commands = whole.add_subparsers(dest="command", required=True)
-    commands.add_parser("tunnel", help="the ProxyCommand for ssh", add_help=False)
-    login = commands.add_parser("login", help="sign in once; afterwards ssh alone is enough")
-    login.add_argument("gateway", nargs="?", help="https://HOST[:PORT][/PATH]")
-    login.add_argument("host", nargs="?", help=argparse.SUPPRESS)
-    login.add_argument(
-        "--print", action="store_true", help="print what would be written; change nothing"
-    )
-    login.add_argument("--label", help="what the gateway calls this machine (NAME@HOST)")
-    login.add_argument("--no-browser", action="store_true", help="print the address only")
-    login.add_argument(
-        "--id-token-env", metavar="NAME", help="the variable with a job's ID token: nobody is asked"
-    )
-    login.add_argument("--id-token-file", help="the file with one, as Kubernetes mounts it")
-    login.add_argument("--ca-file", help="trust these CAs for https, not the system's")
-    login.add_argument(
-        "--if-needed", action="store_true", help="for ssh: only where there is no certificate"
-    )
-    login.add_argument("--folder", help=argparse.SUPPRESS)
-    logout = commands.add_parser("logout", help="end the login")
-    logout.add_argument("gateway", nargs="?", help="the one to log out of (all)")
-    logout.add_argument(
-        "--forget", action="store_true", help="remove the key and ssh's configuration as well"
-    )
-    who = commands.add_parser("whoami", help="who this machine is")
-    who.add_argument("gateway", nargs="?", help="at this gateway (at all)")
-    who.add_argument("--json", action="store_true", help="print one JSON document")
-    _doctor_options(commands.add_parser("doctor", help="find what is wrong on the way to HOST"))
+    commands.add_parser("tunnel", help="The ProxyCommand for ssh.", add_help=False)
+    for name, about, options in (
+        ("login", "Sign in once; afterwards ssh alone is enough.", LOGIN),
+        ("logout", "End the login.", LOGOUT),
+        ("whoami", "Show who this machine is.", WHOAMI),
+        ("doctor", "Find what is wrong on the way to HOST.", DOCTOR),
+    ):
+        command = commands.add_parser(name, help=about)
+        for option in options:
+            _add(command, option, required=name == "doctor")
     return whole
 
 
-def _doctor_options(doctor: argparse.ArgumentParser) -> None:
-    doctor.add_argument("host", help="as you give it to ssh: app01.ssh; with --how web: app01")
-    doctor.add_argument(
-        "--how",
-        choices=["connect", "jump", "direct", "web"],
-        help="the access method (what your ssh is configured for)",
-    )
-    for option, value, about in (
-        ("gateway", "ADDRESS", "HOST:PORT, http://… or https://…, as the access method needs"),
-        ("user", "NAME", "who you are there ($STAGEDOOR_USER, else your login name)"),
-        ("token-file", "FILE", "holds the token or password, mode 0600"),
-        ("ca-file", "FILE", "trust these CAs for https, not the system's"),
-        ("server-name", "NAME", "the name that the gateway's certificate must hold"),
-        ("via", "URL", "corporate proxy on the way, or 'direct' for none"),
-        ("ssh-config", "FILE", "use this configuration of ssh, not yours"),
-    ):
-        doctor.add_argument(f"--{option}", metavar=value, help=about)
-    doctor.add_argument(
-        "--idle",
-        type=_idle_s,
-        metavar="SECONDS",
-        help="also measure how long a silence the path survives, up to this",
-    )
-    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+def _add(command: argparse.ArgumentParser, option: Option, *, required: bool) -> None:
+    import argparse
+
+    more: dict[str, Any] = {"help": argparse.SUPPRESS if option.hidden else option.about}
+    if option.is_argument:
+        command.add_argument(option.dest, nargs=None if required else "?", **more)
+        return
+    if option.is_flag:
+        more["action"] = "store_true"
+    elif option.choices:
+        more["choices"] = option.choices
+    else:
+        more["metavar"] = option.value
+    if option.within is not None:
+        least, most = option.within
+        more["type"] = lambda text: _number(least, most, text)
+    command.add_argument(option.name, **more)
 
 
-def _idle_s(text: str) -> float:
+def _number(least: float, most: float, text: str) -> float:
     import argparse
 
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 86400 seconds")
-    return seconds
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {least:g} to {most:g}")
+    return number
 
 
-def walk_the_path(given: argparse.Namespace) -> int:
-    """By the options of `parser`: 0 if all is well, 1 for something that needs attention, 2 for a failure."""
+def walk_the_path(given: Mapping[str, Any]) -> int:
+    """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
     from stagedoor.client.doctor.path import path_options, walk_to
     from stagedoor.wire.finding import exit_code, result_row, result_text
 
     named = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
-    reach = {f"--{name.replace('_', '-')}": getattr(given, name) for name in named}
+    reach = {f"--{name.replace('_', '-')}": given[name] for name in named}
     reach = {option: value for option, value in reach.items() if value}
-    wish = path_options(given.host, given.how, reach, os.environ, given.ssh_config, given.idle)
+    wish = path_options(
+        given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
+    )
     results = []
     for result in walk_to(wish):
         results.append(result)
-        if not given.json:
+        if not given["json"]:
             sys.stdout.write(result_text(result))
             sys.stdout.flush()
-    if given.json:
+    if given["json"]:
         import json
 
         sys.stdout.write(json.dumps([result_row(each) for each in results], indent=2) + "\n")
     return exit_code(finding for _, finding in results)
 
 
-def log_in(given: argparse.Namespace, program: list[str]) -> None:
-    """By the options of `parser`. Raises TunnelError, OSError."""
+def log_in(given: Mapping[str, Any], program: list[str]) -> None:
+    """Log in by the options `LOGIN`. Raises TunnelError, OSError."""
     from stagedoor.client import login, tunnel
 
-    if given.if_needed:
+    if given["if_needed"]:
         import time
 
         for folder in _folders(None):
             if not is_fresh(str(folder)):
                 if_needed(str(folder), time.time())
         return None
-    if not given.gateway:
+    gateway = given["gateway"]
+    if not gateway:
         raise tunnel.TunnelError(tunnel.USAGE, "name the gateway: stagedoor login https://HOST")
-    if given.print:
-        sys.stdout.write(login.print_only(given.gateway, ca_file=given.ca_file, program=program))
+    ca_file = None if given["ca_file"] is None else str(given["ca_file"])
+    if given["print"]:
+        sys.stdout.write(login.print_only(gateway, ca_file=ca_file, program=program))
         return None
     return login.log_in(
-        given.gateway,
-        label=given.label,
-        browser=not given.no_browser,
-        ca_file=given.ca_file,
-        id_token=id_token(given.id_token_env, given.id_token_file),
+        gateway,
+        label=given["label"],
+        browser=not given["no_browser"],
+        ca_file=ca_file,
+        id_token=id_token(given["id_token_env"], given["id_token_file"]),
         program=program,
     )
 
 
-def id_token(variable: str | None, file: str | None) -> str | None:
+def id_token(variable: str | None, file: str | Path | None) -> str | None:
     """What the machine logs in by, of whichever is named; None: a person lets it in. Raises TunnelError,
     OSError."""
     from stagedoor.client import tunnel

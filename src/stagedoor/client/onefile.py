@@ -10,6 +10,7 @@ SHEBANG = b"#!/usr/bin/env python3\n"
 MODULES = (
     *(
         "client.laptop",
+        "client.options",
         "client.login",
         "client.login_ask",
         "client.login_files",

@@ -1,0 +1,90 @@
+"""The commands of a developer's machine and their options, once for both programs that have them.
+
+The one-file client parses them by argparse (`client.laptop`), the installed program by click
+(`cli.laptop_command`). Standard library only, Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Option:
+    """An option of a command, or its argument if `name` has no dashes.
+
+    `value` is how the help calls its value; without one it is a flag. A `file` has to exist. `within` are the
+    least and the most of a number. A `hidden` one is in no help.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        value: str = "",
+        *,
+        choices: Sequence[str] = (),
+        file: bool = False,
+        within: tuple[float, float] | None = None,
+        hidden: bool = False,
+    ) -> None:
+        self.name = name
+        self.dest = name.lstrip("-").replace("-", "_")
+        self.about = about
+        self.value = value
+        self.choices = choices
+        self.file = file
+        self.within = within
+        self.hidden = hidden
+
+    @property
+    def is_argument(self) -> bool:
+        return not self.name.startswith("-")
+
+    @property
+    def is_flag(self) -> bool:
+        return not (self.is_argument or self.value or self.choices)
+
+
+_JSON = Option("--json", "Print one JSON document.")
+_CA_FILE = "Trust these CAs for https, in place of the system's."
+LOGIN = (
+    Option("gateway", "https://HOST[:PORT][/PATH]"),
+    Option("host", "", hidden=True),
+    Option("--print", "Print what would be written; change nothing."),
+    Option("--label", "What the gateway calls this machine. Default: NAME@HOST.", "TEXT"),
+    Option("--id-token-env", "The variable with an ID token of this job.", "NAME"),
+    Option("--id-token-file", "The file with one, as Kubernetes mounts it.", "FILE", file=True),
+    Option("--no-browser", "Print the address, and start no browser."),
+    Option("--ca-file", _CA_FILE, "FILE", file=True),
+    Option("--if-needed", "Only where no good certificate is here: for ssh, which calls it."),
+    Option("--folder", "The gateway's folder on this machine.", "DIRECTORY", hidden=True),
+)
+LOGOUT = (
+    Option("gateway", "The one to log out of. Default: all."),
+    Option("--forget", "Remove the key and ssh's configuration as well."),
+)
+WHOAMI = (Option("gateway", "The one to ask. Default: all."), _JSON)
+DOCTOR = (
+    Option("host", "As you give it to ssh: app01.ssh; with --how web: app01."),
+    Option(
+        "--how",
+        "The way to HOST. Default: what your ssh is configured for.",
+        choices=("connect", "jump", "direct", "web"),
+    ),
+    Option("--gateway", "HOST:PORT, http://… or https://…, as the way needs.", "ADDRESS"),
+    Option("--user", "Who you are there ($STAGEDOOR_USER, else your login name).", "NAME"),
+    Option("--token-file", "Holds the token or password, mode 0600.", "FILE"),
+    Option("--ca-file", _CA_FILE, "FILE"),
+    Option("--server-name", "The name that the gateway's certificate must hold.", "NAME"),
+    Option("--via", "Corporate proxy on the way, or `direct` for none.", "URL"),
+    Option("--ssh-config", "Use this configuration of ssh, not yours.", "FILE", file=True),
+    Option(
+        "--idle",
+        "Also measure how long a silence the path survives, up to this; takes twice as long.",
+        "SECONDS",
+        within=(1, 86400),
+    ),
+    _JSON,
+)
