@@ -103,6 +103,7 @@ class Slow:
     def __init__(self) -> None:
         self.may_open = asyncio.Event()
         self.validate_public_key = None
+        self._packet_handlers: dict[int, object] = {}
 
     async def forward_local_port(self, *_: object) -> object:
         await self.may_open.wait()
