@@ -47,10 +47,11 @@ def pass_for(
     lifetimes: Lifetimes,
     target: str | None = None,
     source: str | None = None,
+    label: str | None = None,
 ) -> WebPass:
     """A new pass for somebody who has just shown who they are, by a credential or by another pass.
 
-    `source` is the address that a session is opened from.
+    `source` is the address that a session is opened from, `label` the device.
     """
     return WebPass(
         kind,
@@ -65,6 +66,7 @@ def pass_for(
         now + lifetimes.session_max_s if kind is PassKind.SESSION else None,
         now if kind is PassKind.SESSION else None,
         source,
+        label=label,
     )
 
 

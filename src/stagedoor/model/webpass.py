@@ -41,7 +41,8 @@ class WebPass:
     `expires_at` may be moved by use, seconds since the epoch; None: not at all. `opened_at` and `source`,
     an address, are a session's. `answered_at` is when the identity provider of its sign-in last said that
     it holds; None where none can be asked. `key_fingerprint` (`SHA256:…`) is the key that a login is bound
-    to, `public_key` that key, `type base64`, and `label` what its machine is called.
+    to, `public_key` that key, `type base64`, and `label` what its machine is called,
+    or a session's browser and system.
     """
 
     kind: PassKind

@@ -114,7 +114,7 @@ class Connector:
                 Reason.ADDRESS_NOT_ALLOWED,
                 f"the shell {name} has no address that may be reached",
                 "an administrator can allow its network with `networks` in its [[shells.static]] entry",
-                "tell an administrator: the networks that may be reached do not have it",
+                "ask an administrator to add its network to the networks that may be reached",
             )
         try:
             return await self.dialer.dial(candidates, shell.port, timeout_s)

@@ -55,7 +55,9 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     tab.until(f"{LOADED} && document.querySelector('form[action$=\"/tokens/revoke\"]') === null")
 
     # The other browser is signed out.
-    assert "this one" in str(tab.ask("document.querySelector('#sign-ins ~ div').textContent"))
+    listed = str(tab.ask("document.querySelector('#sign-ins ~ div').textContent"))
+    assert "this one" in listed
+    assert "Chrome on Linux" in listed
     click(tab, "#sign-ins ~ form button")
     tab.until(f"{LOADED} && document.querySelector('#sign-ins ~ form') === null")
     wait_until(lambda: other.get("/").status == 303)

@@ -181,7 +181,9 @@ def test_who_may_watch_finds_live_sessions_at_home(
     tab: Tab, other: Tab, base: str, gateway: Gateway
 ) -> None:
     number = json.loads(
-        gateway.command("grant", "add", "user:bob", "app*", "--watch", "--json").stdout
+        gateway.command(
+            "grant", "add", "user:bob", "app*", "--allow", "watch", "--without", "enter", "--json"
+        ).stdout
     )["id"]
     terminal(tab, base, "live")
     sign_in_as(other, base, "bob")

@@ -65,6 +65,7 @@ class PassService:
         target: str | None = None,
         *,
         source: str | None = None,
+        label: str | None = None,
         answer: ProviderAnswer | None = None,
     ) -> str | Denial:
         # A ticket lasts seconds and changes no policy.
@@ -76,7 +77,7 @@ class PassService:
             if told is not None:
                 return told
         now = self._now()
-        given = pass_for(kind, identity, now, self._lifetimes, target, source)
+        given = pass_for(kind, identity, now, self._lifetimes, target, source, label)
         secret = await ask(passes.issue, self._database, given, now, answer)
         if isinstance(secret, str):
             self._issued(kind, identity)

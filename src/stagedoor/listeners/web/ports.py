@@ -19,10 +19,11 @@ class PassIssuer(Protocol):
         target: str | None = None,
         *,
         source: str | None = None,
+        label: str | None = None,
         answer: ProviderAnswer | None = None,
     ) -> str | Denial:
-        """A new pass's secret; `target` is the only shell that it is good for. `source` is the address that
-        a session is opened from, `answer` what the identity provider said."""
+        """Return a new pass's secret. `target` is the only shell that it is good for. `source` is the address
+        that a session is opened from, `label` the device, `answer` what the identity provider said."""
         ...
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:

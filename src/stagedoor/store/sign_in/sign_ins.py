@@ -14,7 +14,8 @@ from stagedoor.store.schema import keys, provider_answers, tokens, users, web_pa
 @dataclass(frozen=True, slots=True)
 class SignInRecord:
     """`id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
-    provider. `key_fingerprint` and `label` are of a machine that has logged in, None for a browser.
+    provider. `key_fingerprint` is of a machine that has logged in, None for a browser. `label`
+    names the machine or the browser.
     `opened_at` and `source` are None for one of an older program. `answered_at` is when the provider last
     said that the sign-in lasts, None where none is asked; `failure` is what it has answered since, or why it
     did not, at `failed_at`. Times are seconds since the epoch.

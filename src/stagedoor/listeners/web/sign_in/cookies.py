@@ -18,6 +18,7 @@ from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.wire.user_agent import device_of
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP. No
@@ -92,7 +93,10 @@ async def new_session(
     if ended is not None:
         return ended
     source = guard.source_of(request).address
-    return await passes.issue(PassKind.SESSION, identity, source=str(source), answer=answer)
+    device = device_of(request.headers.get("user-agent", ""))
+    return await passes.issue(
+        PassKind.SESSION, identity, source=str(source), label=device, answer=answer
+    )
 
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:

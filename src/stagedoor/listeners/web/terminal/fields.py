@@ -47,7 +47,12 @@ def at_terminal(
 
 def person(each: PresenceEntry) -> dict[str, object]:
     """Somebody at a terminal, as JSON; `since` is seconds since the epoch."""
-    return {"name": each.name, "from": each.source, "looks": each.looks, "since": each.since}
+    return {"name": each.name, "from": _host(each.source), "looks": each.looks, "since": each.since}
+
+
+def _host(source: str) -> str:
+    """Return the address of a source without the port, which tells a person nothing."""
+    return source.rpartition(":")[0].strip("[]") or source
 
 
 def shown(share: Share) -> dict[str, object]:
