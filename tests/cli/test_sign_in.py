@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import click
 import pytest
@@ -10,10 +11,12 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.cli.complete import sign_in_ids
+from stagedoor.cli.sign_in import document, row
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind, ProviderAnswer
 from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.sign_ins import SignInRecord
 from tests.cli.conftest import Desk
 
 
@@ -90,3 +93,13 @@ def test_ids_are_completed(alice: Desk, service: AdminService) -> None:
     root.params["settings_file"] = str(alice.settings_file)
     offered = sign_in_ids(root, click.Argument(["ids"]), id_[:3])
     assert [(one.value, one.help) for one in offered] == [(id_, "alice 192.0.2.1")]
+
+
+def test_a_list_shows_what_the_provider_answered_since_it_confirmed() -> None:
+    record = SignInRecord("01" * 32, "alice", "sso", "Company", None, 1.0, 9.0, 2.0)
+    confirmed = row(record)["answered"]
+    refused = replace(record, failure="400, invalid_request", failed_at=3.0)
+    answered = row(refused)["answered"]
+    assert answered.startswith(f"{confirmed}; ")
+    assert answered.endswith(": 400, invalid_request")
+    assert document(refused)["failed_at"] == "1970-01-01T00:00:03.000Z"
