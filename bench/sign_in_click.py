@@ -43,7 +43,6 @@ Host gw
   User carol
   IdentityFile {key}
   IdentitiesOnly yes
-  BatchMode yes
   StrictHostKeyChecking no
   UserKnownHostsFile /dev/null
 """
