@@ -9,6 +9,7 @@ person; and 50 ssh at once. Prints a table in Markdown, and how busy the machine
 between the marks of a page.
 """
 
+import html
 import os
 import re
 import subprocess
@@ -81,8 +82,8 @@ class Carol:
         """The browser goes where it is led: to the client's port, and back."""
         status, page = self.browser.post(f"/login/{id_}/approve")
         assert status == 200, page
-        [url] = re.findall(r'href="(http://127\.0\.0\.1:\d+/\?code=[^"&]+)"', page)
-        status, page = self.browser.get(url)
+        [url] = re.findall(r'href="(http://127\.0\.0\.1:\d+/[^"]+)"', page)
+        status, page = self.browser.get(html.unescape(url))
         assert (status, "logged in" in page) == (200, True), page
 
     def type(self, id_: str, letters: str) -> None:

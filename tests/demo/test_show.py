@@ -1,6 +1,7 @@
 """`stagedoor demo` as somebody meets it: what it prints works when copied, and nothing stays behind."""
 
 import contextlib
+import html
 import os
 import re
 import signal
@@ -211,8 +212,8 @@ def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> Non
         browser.get(idp.sign_in(browser.begin(f"/login/{id_}", "Demo"), "alice"))
         status, page = browser.post(f"/login/{id_}/approve")
         assert status == 200, page
-        [back, *_] = re.findall(r'href="(http://127\.0\.0\.1:\d+/\?code=[^"&]+)"', page)
-        browser.get(back)
+        [back, *_] = re.findall(r'href="(http://127\.0\.0\.1:\d+/[^"]+)"', page)
+        browser.get(html.unescape(back))
         assert "logged in as alice" in login.communicate(timeout=BOUND_S)[1]
         ssh = ["ssh", "-F", str(home / ".ssh/config"), "app01.ssh", "echo $APP_NAME"]
         done = subprocess.run(ssh, env=env, stdin=subprocess.DEVNULL, capture_output=True)

@@ -1,6 +1,7 @@
 """Single sign-on at Keycloak, by `script/test --idp keycloak`: sign-ins that it ends or changes, as in
 `test_sso_ends`, and the tutorial. It starts in half a minute and takes 600 MiB, so no other run has it."""
 
+import html
 import os
 import re
 import signal
@@ -123,8 +124,8 @@ class Machine:
         browser.get(self.keycloak.sign_in(browser.begin(f"/login/{login}"), LOGIN))
         status, page = browser.post(f"/login/{login}/approve")
         assert status == 200, page
-        [back, *_] = re.findall(r'href="(http://127\.0\.0\.1:\d+/\?code=[^"&]+)"', page)
-        browser.get(back)
+        [back, *_] = re.findall(r'href="(http://127\.0\.0\.1:\d+/[^"]+)"', page)
+        browser.get(html.unescape(back))
 
     def signed_out(self) -> None:
         """At Keycloak, while somebody is in the app."""
