@@ -123,8 +123,8 @@ def content(data: Path) -> dict[str, bytes]:
     with open_service(load_settings(settings)) as service:
         backup = make_backup(service, load_settings(settings), settings, data.parent / "b.tar.gz")
     with tarfile.open(backup.file) as tar:
-        files = [one for one in tar.getmembers() if one.isfile()]
-        return {one.name: opened.read() for one in files if (opened := tar.extractfile(one))}
+        files = [member for member in tar.getmembers() if member.isfile()]
+        return {file.name: opened.read() for file in files if (opened := tar.extractfile(file))}
 
 
 @as_root

@@ -85,7 +85,7 @@ def test_grants_are_listed_by_app_environment_and_user(alice: Desk) -> None:
     assert listed("--user", "alice", "--app", "app018") == [2, 4]
     assert listed("--app", "nothing") == [4]
     with pytest.raises(NotFoundError):
-        alice.out("grant", "list", "--user", "nobody")
+        alice.out("grant", "list", "--user", "stranger")
 
 
 def test_the_same_grant_is_not_given_twice(alice: Desk) -> None:

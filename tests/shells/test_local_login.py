@@ -314,7 +314,7 @@ def test_dropbears_client_logs_in(world: World) -> None:
     key = world.folder / "dropbear"
     subprocess.run(["dropbearkey", "-t", "ed25519", "-f", key], check=True, capture_output=True)
     shown = subprocess.run(["dropbearkey", "-y", "-f", key], check=True, capture_output=True)
-    line = next(one for one in shown.stdout.decode().splitlines() if one.startswith("ssh-"))
+    line = next(row for row in shown.stdout.decode().splitlines() if row.startswith("ssh-"))
     world.admissions.append(Admission("dev", (" ".join(line.split()[:2]),)))
     with running(world) as (_, shell):
         command = [

@@ -82,8 +82,8 @@ def _shown_table(table: msgspec.Struct) -> dict[str, Any]:
 def _shown(name: str, value: object) -> object:
     if isinstance(value, msgspec.Struct):
         return _shown_table(value)
-    if isinstance(value, list | tuple) and any(isinstance(one, msgspec.Struct) for one in value):
-        return [_shown(name, one) for one in value]
+    if isinstance(value, list | tuple) and any(isinstance(item, msgspec.Struct) for item in value):
+        return [_shown(name, item) for item in value]
     if not value or isinstance(value, int | float) or name in _SHOWN:
         return msgspec.to_builtins(value, enc_hook=str)
     return HIDDEN
