@@ -379,7 +379,7 @@ def test_whoever_is_nobody_or_has_no_grant_moves_nothing(gateway: Gateway, mover
     forged = mover.headers("GET") | {"Cookie": mover.cookie[:-4] + "AAAA"}
     assert mover.ask("GET", path, headers=forged, plain=True).status == 401
     assert "no grant" in why(Mover(port, "secret").about("/etc/passwd"))
-    assert "--allow files --without enter" in why(Mover(port, "closed").about("/etc/passwd"))
+    assert "is not granted to" in why(Mover(port, "closed").about("/etc/passwd"))
     assert Mover(port, "no/../such").about("/").status in (403, 404)
 
 

@@ -166,7 +166,7 @@ def test_a_recording_that_plays_stops(gateway: Gateway, port: int, ended: str) -
     line.close()
     again = mover.ask("GET", "/recordings/0long.1/cast")
     if ended == "grant":
-        assert (again.status, b"--allow replay" in again.body) == (403, True)
+        assert (again.status, b"ask an administrator" in again.body) == (403, True)
         gateway.command(*PLAYS)
     else:
         assert (again.status, again.body) == (401, b"sign in again\n")
