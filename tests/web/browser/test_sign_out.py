@@ -33,6 +33,22 @@ def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
     assert not tab.trouble
 
 
+def test_a_terminal_ended_by_another_person_s_sign_in_says_so(
+    tab: Tab, browser: Browser, base: str, gateway: Gateway
+) -> None:
+    gateway.add_user("next")
+    terminal(tab, base, "replaced")
+    second = browser.tab()
+    try:
+        sign_in(second, base, name="next")
+    finally:
+        second.end()
+    tab.until("document.getElementById('sign-in').open")
+    why = str(tab.ask("document.getElementById('sign-in-why').textContent"))
+    assert "a later sign-in in this browser took the place of yours" in why
+    assert "you signed out" not in why
+
+
 def test_another_sign_in_takes_the_place_of_one_that_ended_over_the_terminal(
     tab: Tab, browser: Browser, base: str
 ) -> None:

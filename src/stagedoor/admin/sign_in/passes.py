@@ -120,7 +120,7 @@ class PassService:
         # A secret of no pass is refused by the store itself: there is nothing to look at again.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)
 
-    async def sign_out(self, secret: str) -> Denial | None:
+    async def sign_out(self, secret: str, reason: str | None = None) -> Denial | None:
         def end() -> None:
             # Looked for first: what is no session must not make every worker read the policy again.
             found = passes.find(self._database, PassKind.SESSION, secret)
@@ -131,7 +131,7 @@ class PassService:
                 suppress(NotFoundError),
                 service.change("web.sign-out", revokes=True) as change,
             ):
-                passes.sign_out(change.transaction, secret, service.clock())
+                passes.sign_out(change.transaction, secret, service.clock(), reason)
                 change.fields |= {"user": found.name}
 
         return await ask(end)

@@ -41,8 +41,9 @@ class PassIssuer(Protocol):
         """
         ...
 
-    async def sign_out(self, secret: str) -> Denial | None:
-        """End a session, and whatever it opened anywhere, if it is one at all."""
+    async def sign_out(self, secret: str, reason: str | None = None) -> Denial | None:
+        """End a session, and whatever it opened anywhere, if it is one at all. `reason` is the line for the
+        person; None where they signed out themselves."""
         ...
 
     def over(self, identity: Identity) -> Denial | None:

@@ -128,15 +128,16 @@ def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
         return _whole(transaction, row)
 
 
-def sign_out(transaction: Transaction, secret: str, now: float) -> None:
+def sign_out(transaction: Transaction, secret: str, now: float, reason: str | None = None) -> None:
     """End a session and what it opened, wherever that is. Runs in a policy change.
 
-    Raises NotFoundError where there is none that lasts.
+    `reason` is the line for the person; None where they signed out themselves. Raises NotFoundError where no
+    such session lasts.
     """
     user = transaction.execute(
         update(web_passes)
         .where(*_named(PassKind.SESSION, secret), web_passes.c.expires_at > now)
-        .values(kind=_SIGNED_OUT)
+        .values(kind=_SIGNED_OUT, end_reason=reason)
         .returning(web_passes.c.user_name)
     ).scalar()
     if user is None:

@@ -28,6 +28,7 @@ MOST_SIGNED_OUT = 4
 """Of several cookies of one name, each of which costs the store a question."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
+_REPLACED = "a later sign-in in this browser took the place of yours; sign in again to come back"
 BODY_S = 10.0
 """What is sent is small and must be complete within this time, however its bytes drip in."""
 
@@ -88,7 +89,7 @@ async def new_session(
     answer: ProviderAnswer | None = None,
 ) -> str | Denial:
     """The secret of a new sign-in. The one `before` it in the same browser ends, or nobody could."""
-    ended = None if before is None else await passes.sign_out(before)
+    ended = None if before is None else await passes.sign_out(before, _REPLACED)
     guard.proved(request, identity)
     if ended is not None:
         return ended
